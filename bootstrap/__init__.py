@@ -1,0 +1,8 @@
+"""Airlock: a Buildkite bootstrap-script that checks a job's papers, hands it what it is due and seals the room.
+
+How a job travels: `run.py` is the whole way in one function. The rooms are `job` (what the agent
+handed over), `policy` (may it run, and as what), `credentials` (sessions of its own), `sandbox`
+(the sealed room) and `host` (this machine's configuration).
+"""
+
+__version__ = "0.1.0"

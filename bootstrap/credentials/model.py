@@ -1,0 +1,35 @@
+"""Sessions: what is asked of STS, and what it gave."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bootstrap.secret import Secret
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionRequest:
+    """One AssumeRole call, already checked against STS's limits.
+
+    `source_identity` None leaves it out. Tags are in the order they are sent.
+    """
+
+    role: str  # ARN
+    region: str
+    session_name: str
+    source_identity: str | None
+    tags: Mapping[str, str]
+    duration: timedelta
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """Temporary credentials of one role, and when they end (UTC)."""
+
+    role: str
+    access_key_id: str
+    secret_access_key: Secret
+    session_token: Secret
+    expires: datetime
+    assumed_role: str  # arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
+    packed_size_percent: int | None

@@ -1,0 +1,63 @@
+"""Every way in which Airlock itself says no, each with its exit status.
+
+    AirlockError
+    ├── Refused              77  policy does not admit the job; retrying changes nothing
+    ├── WrongConfiguration   78  host configuration, policy document or job file is wrong
+    ├── CannotStart         125  Docker, image, AWS or the network proof failed; worth a retry
+    └── InternalError        70  a bug of ours
+
+The job's own status is never an exception: it is a value (`job.exitstatus`). Status 125 becomes
+`-1/process_run_error` in agents >= 3.121.1 (agent contract section 4.1).
+"""
+
+from typing import ClassVar
+
+
+class AirlockError(Exception):
+    """Something that ends the job before, or instead of, its own end.
+
+    `problem` says what happened with got and expected; `hint` says what to do next; `docs` is the
+    README anchor that explains it. None of them may hold a secret.
+    """
+
+    exit_code: ClassVar[int]
+    title: ClassVar[str]
+    docs: ClassVar[str]
+
+    def __init__(self, problem: str, *, hint: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+        self.details = details
+
+
+class Refused(AirlockError):
+    """No rule admits this job, or it hands over what no job may."""
+
+    exit_code = 77
+    title = "Refused by policy"
+    docs = "refused"
+
+
+class WrongConfiguration(AirlockError):
+    """A document that a person wrote has to be mended before any job can pass."""
+
+    exit_code = 78
+    title = "Wrong configuration"
+    docs = "wrong-configuration"
+
+
+class CannotStart(AirlockError):
+    """This machine or AWS could not provide what the job is due; another try may work."""
+
+    exit_code = 125
+    title = "Could not start the job"
+    docs = "could-not-start"
+
+
+class InternalError(AirlockError):
+    """A bug in Airlock."""
+
+    exit_code = 70
+    title = "Airlock failed"
+    docs = "internal-error"

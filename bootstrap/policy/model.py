@@ -1,0 +1,122 @@
+"""A pipeline's policy and the decision that follows from it.
+
+The grammar is DESIGN section 5. Everything here is plain data: `parse` makes it, `match` and
+`decide` read it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Workspace(StrEnum):
+    """Whether the checkout of an earlier job under the same rule is seen again."""
+
+    REUSE = "reuse"
+    FRESH = "fresh"
+
+
+class CredentialDelivery(StrEnum):
+    """How the default role's session reaches the job (DESIGN section 6)."""
+
+    ENDPOINT = "endpoint"
+    ENV = "env"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """One fact and the patterns of which one must match it.
+
+    `subject` is the key of the document's `when` ("branch", "creator-team", "env" …); for `env`
+    and `agent-tag`, `name` is the variable or tag. Patterns are Buildkite branch-filter globs; a leading
+    `!` negates. An empty tuple of patterns never holds.
+    """
+
+    subject: str
+    name: str | None = None
+    patterns: tuple[str, ...]
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one job may use of the machine. None leaves the host configuration's default."""
+
+    memory: int | None = None  # bytes
+    cpus: float | None = None
+    pids: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """What a rule gives. The empty grant gives a sealed room and nothing else."""
+
+    role: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)  # AWS profile name -> role ARN
+    duration: timedelta = timedelta(hours=1)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
+    secrets: Mapping[str, str] = field(default_factory=dict)  # variable -> "ssm:/path"
+    ssh_keys: tuple[str, ...] = ()
+    image: str | None = None  # None: the host configuration's default image
+    limits: Limits = field(default_factory=Limits)
+    workspace: Workspace = Workspace.REUSE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """If every condition holds, the grant is the job's. No condition: holds for every job."""
+
+    name: str
+    when: tuple[Condition, ...]
+    allow: Grant
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """One pipeline's document. `digest` is the sha256 of its text, `origin` where it was read."""
+
+    pipeline: str
+    repositories: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    origin: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One condition's verdict: what the rule expected, what the job brought, and did it hold."""
+
+    rule: str
+    subject: str
+    expected: str
+    got: str
+    holds: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admitted:
+    """The first rule that matched, and every verdict up to it."""
+
+    rule: str
+    grant: Grant
+    policy_origin: str
+    policy_digest: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Denied:
+    """No rule matched. `nearest` is the rule with the fewest failed conditions, if there is one."""
+
+    problem: str
+    hint: str
+    nearest: str | None
+    reasons: tuple[Reason, ...]
+    policy_origin: str | None = None
+    policy_digest: str | None = None
+
+
+Decision = Admitted | Denied
