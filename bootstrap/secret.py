@@ -30,7 +30,9 @@ class Secret:
         return "***"
 
     def __eq__(self, _other: object) -> Never:
-        raise TypeError("a Secret cannot be compared; compare what reveal() returns, in constant time")
+        raise TypeError(
+            "a Secret cannot be compared; compare what reveal() returns, in constant time"
+        )
 
     def __reduce__(self) -> Never:
         raise TypeError("a Secret cannot be pickled or copied")

@@ -1,0 +1,159 @@
+"""This host's configuration: airlock.toml, read once, checked whole.
+
+Nothing here can be changed by a variable of the environment: the job controls that.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from difflib import get_close_matches
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic.alias_generators import to_snake
+
+from bootstrap.errors import WrongConfiguration
+
+DEFAULT_PATH = Path("/etc/airlock/airlock.toml")
+
+_SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB)")
+_FACTOR = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _size(value: object) -> int:
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError('expected a size such as "512MiB" or "8GiB"')
+    return int(found[1]) * _FACTOR[found[2]]
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("expected an absolute path without ..")
+    return path
+
+
+Size = Annotated[int, BeforeValidator(_size)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
+class Policy(_Section):
+    """Where the pipelines' policies are."""
+
+    store: Annotated[str, Field(pattern=r"^file:/.+")] = "file:/etc/airlock/policies"
+
+    @property
+    def directory(self) -> Path:
+        """The directory of a `file:` store."""
+        return Path(self.store.removeprefix("file:"))
+
+
+class Aws(_Section):
+    """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION."""
+
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
+    credentials: Annotated[str, Field(pattern=r"^(instance-role|file:/.+)$")] = "instance-role"
+    sts_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
+
+
+class Sandbox(_Section):
+    """The sealed room's defaults; a rule's `limits` and `image` go before them."""
+
+    image: Annotated[str, Field(min_length=1)]
+    pull: Literal["missing", "always", "never"] = "missing"
+    docker: Annotated[str, Field(pattern=r"^unix:///.+")] = "unix:///var/run/docker.sock"
+    runtime: Annotated[str, Field(min_length=1)] = "runc"
+    agent_binary: AbsolutePath | None = None
+    hooks: bool = False
+    uid: Annotated[int, Field(ge=1000, le=60000)] = 2000
+    memory: Size = 8 << 30
+    cpus: Annotated[float, Field(gt=0)] = 4.0
+    pids: Annotated[int, Field(ge=64)] = 4096
+    tmp: Size = 2 << 30
+    subnet: IPv4Network = IPv4Network("172.31.240.0/20")
+
+
+class Paths(_Section):
+    """Where Airlock keeps what: `runtime` is memory, `state` is disk."""
+
+    runtime: AbsolutePath = Path("/run/airlock")
+    state: AbsolutePath = Path("/var/lib/airlock")
+    records: AbsolutePath = Path("/var/log/airlock/records.jsonl")
+
+
+class Host(_Section):
+    """The whole of airlock.toml."""
+
+    policy: Policy = Policy()
+    aws: Aws = Aws()
+    sandbox: Sandbox
+    paths: Paths = Paths()
+
+
+def load(path: Path) -> Host:
+    """Read and check airlock.toml. Raises WrongConfiguration that lists every mistake at once."""
+    try:
+        with path.open("rb") as file:
+            _only_root_writes(path, os.fstat(file.fileno()))
+            document = tomllib.load(file)
+    except OSError as unreadable:
+        raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise _wrong(path, f"is not TOML: {broken}") from broken
+    return parse(document, path)
+
+
+def parse(document: dict[str, Any], path: Path) -> Host:
+    """Check a document that is already TOML. Raises WrongConfiguration."""
+    try:
+        return Host.model_validate(document)
+    except ValidationError as invalid:
+        details = tuple(_explain(dict(error)) for error in invalid.errors())
+        raise _wrong(path, f"has {len(details)} mistake(s)", details) from invalid
+
+
+def _only_root_writes(path: Path, status: os.stat_result) -> None:
+    """Whoever can write this file decides what every job may do."""
+    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode}; expected root, 0644")
+
+
+def _explain(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg']}; got {str(error['input'])[:80]!r}"
+    close = get_close_matches(to_snake(str(error["loc"][-1])), _known_keys(), n=1)
+    meant = f'; did you mean "{close[0].replace("_", "-")}"?' if close else ""
+    return f"{where}: unknown key{meant}"
+
+
+def _known_keys() -> list[str]:
+    sections = (Host, Policy, Aws, Sandbox, Paths)
+    return [name for section in sections for name in section.model_fields]
+
+
+def _wrong(path: Path, what: str, details: tuple[str, ...] = ()) -> WrongConfiguration:
+    return WrongConfiguration(
+        f"{path} {what}",
+        hint="agent-config/airlock.toml in Airlock's repository shows every setting.",
+        details=details,
+    )

@@ -1,0 +1,148 @@
+"""From the two environments to one Job: who vouches for what is decided here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.job.facts import facts
+from bootstrap.job.grace import grace
+from bootstrap.job.model import Job
+from bootstrap.secret import Secret
+from bootstrap.text import printable
+
+_TOKEN = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
+
+# The names that the agent always overwrites (contract section 1.4). For these the process
+# environment counts; for every other name only the job's file does.
+AGENT_NAMES = frozenset(
+    f"BUILDKITE_{name}"
+    for name in """
+    AGENT_ACCESS_TOKEN AGENT_DEBUG AGENT_DEBUG_HTTP AGENT_DISABLE_WARNINGS_FOR AGENT_ENDPOINT
+    AGENT_EXPERIMENT AGENT_JOB_TIMEOUT_FILE AGENT_PID BIN_PATH BUILD_PATH CANCEL_CLEANUP_TIMEOUT
+    CANCEL_GRACE_PERIOD CANCEL_SIGNAL_TIMEOUT CHECKOUT_ATTEMPTS CHECKOUT_OVERRIDE_MODE COMMAND_EVAL
+    CONFIG_PATH ADDITIONAL_HOOKS_PATHS ENV_FILE ENV_JSON_FILE GIT_CHECKOUT_FLAGS GIT_CLEAN_FLAGS
+    GIT_CLONE_FLAGS GIT_CLONE_MIRROR_FLAGS GIT_COMMIT_VERIFICATION GIT_FETCH_FLAGS
+    GIT_MIRROR_CHECKOUT_MODE GIT_MIRRORS_LOCK_TIMEOUT GIT_MIRRORS_PATH GIT_MIRRORS_SKIP_UPDATE
+    GIT_SUBMODULE_CLONE_CONFIG HOOKS_PATH HOOKS_SHELL JOB_LOGS_OTLP LOCAL_HOOKS_ENABLED NO_HTTP2
+    PLUGINS_ENABLED PLUGINS_PATH PLUGIN_VALIDATION REDACTED_VARS SHELL SIGNAL_GRACE_PERIOD_SECONDS
+    SOCKETS_PATH SSH_KEYSCAN STRICT_SINGLE_HOOKS
+    """.split()
+)
+
+# The agent writes these only in some configurations; else the job's value is what it would obey
+# (contract section 1.4). They reach the room as they are, and decide nothing outside of it.
+SOMETIMES = frozenset(
+    f"BUILDKITE_{name}"
+    for name in """
+    AGENT_PROFILE ARTIFACT_UPLOAD_CONCURRENCY CANCEL_SIGNAL GIT_CHECKOUT_TIMEOUT
+    GIT_SKIP_FETCH_EXISTING_COMMITS GIT_SUBMODULES NO_MULTIPART_ARTIFACT_UPLOAD
+    PLUGINS_ALWAYS_CLONE_FRESH PTY SECRETS_CONFIG SKIP_CHECKOUT
+    """.split()
+)
+_HEADERS = "BUILDKITE_REQUEST_HEADER_"  # how the control plane routes the agent's requests
+
+# The bootstrap ends with 1 unless all of these are there (contract section 5.3).
+_REQUIRED = (
+    "BUILDKITE_JOB_ID",
+    "BUILDKITE_REPO",
+    "BUILDKITE_COMMIT",
+    "BUILDKITE_BRANCH",
+    "BUILDKITE_AGENT_NAME",
+    "BUILDKITE_ORGANIZATION_SLUG",
+    "BUILDKITE_PIPELINE_SLUG",
+    "BUILDKITE_PIPELINE_PROVIDER",
+)
+
+# These become parts of paths on this host.
+_PATH_PARTS = (
+    "BUILDKITE_JOB_ID",
+    "BUILDKITE_AGENT_NAME",
+    "BUILDKITE_ORGANIZATION_SLUG",
+    "BUILDKITE_PIPELINE_SLUG",
+)
+
+
+def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
+    """Make a Job of Buildkite's environment `env` and the agent's part of `process_env`.
+
+    Raises Refused for what no job may bring, WrongConfiguration for what the agent should have.
+    """
+    agent = {name: value for name, value in process_env.items() if _from_agent(name)}
+    token = agent.pop(_TOKEN, "")
+    _require(env, token)
+    _check_parts(env)
+    _check_job_id(env["BUILDKITE_JOB_ID"], agent)
+    marker = agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
+    return Job(
+        id=env["BUILDKITE_JOB_ID"],
+        organization=env["BUILDKITE_ORGANIZATION_SLUG"],
+        pipeline=env["BUILDKITE_PIPELINE_SLUG"],
+        build_id=env.get("BUILDKITE_BUILD_ID", ""),
+        build_number=env.get("BUILDKITE_BUILD_NUMBER", ""),
+        agent_name=env["BUILDKITE_AGENT_NAME"],
+        repository=env["BUILDKITE_REPO"],
+        env={name: value for name, value in env.items() if name not in AGENT_NAMES},
+        agent=agent,
+        token=Secret(token),
+        facts=facts(env),
+        grace=grace(agent),
+        build_path=_build_path(agent),
+        timeout_marker=Path(marker) if marker else None,
+    )
+
+
+def _from_agent(name: str) -> bool:
+    return name in AGENT_NAMES or name in SOMETIMES or name.startswith(_HEADERS)
+
+
+def _require(env: Mapping[str, str], token: str) -> None:
+    missing = [name for name in _REQUIRED if not env.get(name)]
+    if missing:
+        raise Refused(
+            f"the job lacks {', '.join(missing)}",
+            hint="Buildkite sends these with every job; a build's own environment must not "
+            "empty them.",
+        )
+    if not token:
+        raise WrongConfiguration(
+            f"the agent handed over no {_TOKEN}",
+            hint="Airlock has to be the agent's bootstrap-script, with the environment unchanged.",
+        )
+
+
+def _check_parts(env: Mapping[str, str]) -> None:
+    for name in _PATH_PARTS:
+        value = env[name]
+        if value in {".", ".."} or "/" in value or not value.isprintable() or len(value) > 255:
+            raise Refused(
+                f"{name} is {printable(value, limit=80)!r}, which cannot name a directory",
+                hint="Expected a name without '/', '..' and control characters, 255 at most.",
+            )
+
+
+def _check_job_id(job_id: str, agent: Mapping[str, str]) -> None:
+    """The agent names its files after the job it was given, whatever the environment says."""
+    marker = Path(agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE", "")).name
+    named = {  # file name -> does it name this job; random digits follow the id of the env files
+        marker: marker in {"", f"job-timeout-{job_id}"},
+        (env_file := Path(agent.get("BUILDKITE_ENV_FILE", "")).name): not env_file
+        or env_file.startswith(f"job-env-{job_id}"),
+    }
+    for file, matches in named.items():
+        if not matches:
+            raise Refused(
+                f"BUILDKITE_JOB_ID is {printable(job_id)!r}, but the agent's file for this job is "
+                f"{printable(file)!r}",
+                hint="Something sets BUILDKITE_JOB_ID; no pipeline, step or build may.",
+            )
+
+
+def _build_path(agent: Mapping[str, str]) -> Path:
+    text = agent.get("BUILDKITE_BUILD_PATH", "")
+    path = Path(text)
+    if not path.is_absolute() or ".." in path.parts:
+        raise WrongConfiguration(
+            f"BUILDKITE_BUILD_PATH is {printable(text)!r}, expected an absolute path",
+            hint="Set build-path in buildkite-agent.cfg.",
+        )
+    return path

@@ -1,0 +1,49 @@
+"""How long the agent waits before it kills, from either of its two dialects (contract 4.4)."""
+
+import re
+from collections.abc import Mapping
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.job.model import Grace
+from bootstrap.text import printable
+
+_V3_CANCEL, _V3_SIGNAL = 10, -1  # the agent's defaults, in seconds
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def grace(agent: Mapping[str, str]) -> Grace:
+    """Return the agent's deadlines. Raises WrongConfiguration if they make no sense."""
+    if "BUILDKITE_CANCEL_SIGNAL_TIMEOUT" in agent:
+        until_kill = _duration(agent, "BUILDKITE_CANCEL_SIGNAL_TIMEOUT", "10s")
+        cleanup = _duration(agent, "BUILDKITE_CANCEL_CLEANUP_TIMEOUT", "5s")
+        return Grace(until_kill=until_kill, cleanup=cleanup, dialect=4)
+    cancel = _integer(agent, "BUILDKITE_CANCEL_GRACE_PERIOD", _V3_CANCEL)
+    signal = _integer(agent, "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", _V3_SIGNAL)
+    until_kill = cancel + signal if signal < 0 else signal
+    if until_kill < 0 or until_kill >= cancel:
+        raise _nonsense("BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", str(signal), f"under {cancel}")
+    return Grace(until_kill=until_kill, cleanup=cancel - until_kill, dialect=3)
+
+
+def _integer(agent: Mapping[str, str], name: str, default: int) -> int:
+    text = agent.get(name) or str(default)
+    if not re.fullmatch(r"-?\d{1,6}", text, re.ASCII):
+        raise _nonsense(name, text, "a whole number of seconds")
+    return int(text)
+
+
+def _duration(agent: Mapping[str, str], name: str, default: str) -> float:
+    """Read a Go duration such as 1m30s."""
+    text = agent.get(name) or default
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise _nonsense(name, text, "a duration such as 10s or 1m30s")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _nonsense(name: str, got: str, expected: str) -> WrongConfiguration:
+    return WrongConfiguration(
+        f"{name} is {printable(got)!r}, expected {expected}",
+        hint="Mend the cancel settings in buildkite-agent.cfg.",
+    )

@@ -1,0 +1,66 @@
+"""Airlock's few lines in the job's log, in the agent's own style (agent contract section 8).
+
+Nothing that we print is redacted by the agent, so secrets are masked here, at the sink.
+"""
+
+import os
+from collections.abc import Callable
+
+from bootstrap.errors import AirlockError
+from bootstrap.secret import Secret
+from bootstrap.text import printable
+
+README = "https://github.com/buildkite-airlock/airlock#"
+
+Write = Callable[[bytes], object]
+
+
+class JobLog:
+    """Writes to the job's log. Every text passes `printable`: most of it is job-controlled."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._secrets: list[Secret] = []
+
+    def mask(self, *secrets: Secret) -> None:
+        """Never print these, whatever a later text may hold."""
+        self._secrets.extend(secrets)
+
+    def group(self, title: str) -> None:
+        """Open a quiet, collapsed group."""
+        self._line(f"~~~ :lock: {printable(title)}")
+
+    def note(self, text: str) -> None:
+        """Add one grey line."""
+        self._line(f"\x1b[90m# {printable(text, limit=500)}\x1b[0m")
+
+    def warn(self, text: str) -> None:
+        """Add a line that opens the group it stands in."""
+        self._line(f"\x1b[33m⚠️ Airlock: {printable(text, limit=500)}\x1b[0m\n^^^ +++")
+
+    def failure(self, error: AirlockError) -> None:
+        """Say in an open group what happened, with got and expected, and what to do."""
+        self._line(f"+++ :no_entry: Airlock: {error.title}")
+        self._line(f"\x1b[31m{printable(error.problem, limit=2000)}\x1b[0m")
+        for detail in error.details:
+            self._line(f"  {printable(detail, limit=500)}")
+        self._line(f"What to do: {printable(error.hint, limit=1000)}")
+        self._line(f"Exit status {error.exit_code} is Airlock's: {README}{error.docs}")
+
+    def _line(self, text: str) -> None:
+        for secret in self._secrets:
+            text = text.replace(secret.reveal(), str(secret))
+        self._write(text.encode("utf-8", "replace") + b"\n")
+
+
+def to_descriptor(descriptor: int) -> Write:
+    """Return a writer that gives up quietly when nobody reads: the agent is gone then."""
+
+    def write(line: bytes) -> None:
+        try:
+            while line:
+                line = line[os.write(descriptor, line) :]
+        except OSError:
+            return
+
+    return write

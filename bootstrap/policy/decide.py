@@ -1,0 +1,99 @@
+"""The decision: which rule admits this job, if any, and why (DESIGN section 5)."""
+
+from bootstrap.job.model import Job
+from bootstrap.job.repository import same
+from bootstrap.policy.match import verdict
+from bootstrap.policy.model import Admitted, Decision, Denied, Policy, Reason, Rule
+from bootstrap.text import printable
+
+
+def decide(job: Job, policy: Policy | None) -> Decision:
+    """Return the first rule whose every condition holds, or why there is none.
+
+    No policy, another pipeline's policy, another repository and no matching rule all refuse.
+    """
+    if policy is None:
+        return Denied(
+            problem=f"no policy exists for pipeline {printable(job.pipeline)!r}",
+            hint=f"Add a policy document for it to the store: {printable(job.pipeline)}.yaml.",
+            nearest=None,
+            reasons=(),
+        )
+    return _mismatch(job, policy) or _first_match(job, policy)
+
+
+def _mismatch(job: Job, policy: Policy) -> Denied | None:
+    if policy.pipeline != job.pipeline:
+        return _denied(
+            policy,
+            f"{policy.origin} is the policy of pipeline {policy.pipeline!r}, "
+            f"the job's is {printable(job.pipeline)!r}",
+            hint="Name the document after the pipeline in it.",
+        )
+    if not any(same(allowed, job.repository) for allowed in policy.repositories):
+        return _denied(
+            policy,
+            f"repository: expected {' or '.join(policy.repositories)}, "
+            f"got {printable(job.repository)}",
+            hint=f"If the pipeline has moved, change `repository` in {policy.origin}.",
+        )
+    return None
+
+
+def _first_match(job: Job, policy: Policy) -> Decision:
+    seen: list[Reason] = []
+    failures: dict[str, list[Reason]] = {}
+    for rule in policy.rules:
+        reasons = _verdicts(rule, job)
+        seen.extend(reasons)
+        failed = [reason for reason in reasons if not reason.holds]
+        if not failed:
+            return Admitted(
+                rule=rule.name,
+                grant=rule.allow,
+                policy_origin=policy.origin,
+                policy_digest=policy.digest,
+                reasons=tuple(seen),
+            )
+        failures[rule.name] = failed
+    return _none_matched(policy, failures, tuple(seen))
+
+
+def _verdicts(rule: Rule, job: Job) -> tuple[Reason, ...]:
+    """Check all conditions, not only up to the first that fails: the record shows every one."""
+    return tuple(verdict(rule.name, condition, job) for condition in rule.when)
+
+
+def _none_matched(
+    policy: Policy, failures: dict[str, list[Reason]], seen: tuple[Reason, ...]
+) -> Denied:
+    if not failures:
+        return _denied(policy, f"{policy.origin} has no rules", hint="Add a rule.")
+    nearest = min(failures, key=lambda name: len(failures[name]))
+    first = failures[nearest][0]
+    return _denied(
+        policy,
+        f"no rule of {policy.origin} admits this job; nearest is {nearest!r}, which wants "
+        f"{first.subject} {first.expected} and got {first.got}",
+        hint=f"Change the build, or that rule in {policy.origin}.",
+        nearest=nearest,
+        reasons=seen,
+    )
+
+
+def _denied(
+    policy: Policy,
+    problem: str,
+    *,
+    hint: str,
+    nearest: str | None = None,
+    reasons: tuple[Reason, ...] = (),
+) -> Denied:
+    return Denied(
+        problem=problem,
+        hint=hint,
+        nearest=nearest,
+        reasons=reasons,
+        policy_origin=policy.origin,
+        policy_digest=policy.digest,
+    )

@@ -1,0 +1,118 @@
+"""YAML as far as a policy needs it: mappings, lists and strings, each with its line.
+
+Nothing becomes a boolean, number or date by accident. Anchors, aliases, tags, several documents
+and duplicate keys are errors: each of them has hidden a grant from a reviewer somewhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+MAX_TEXT = 64 << 10  # characters
+MAX_DEPTH = 12
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mistake:
+    """One thing wrong with a document, and where."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A document's plain content, the line of every value, and what is wrong with its form."""
+
+    content: Any
+    lines: dict[Path, int]
+    mistakes: tuple[Mistake, ...]
+
+    def line(self, path: Path) -> int:
+        """Return the line of the value at `path`, or of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+@dataclass(slots=True)
+class _Reading:
+    lines: dict[Path, int] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def wrong(self, node: yaml.Node, text: str) -> None:
+        self.mistakes.append(Mistake(line=node.start_mark.line + 1, text=text))
+
+
+def load(text: str) -> Document:
+    """Read one document. Never raises: what is wrong is in `mistakes`."""
+    if len(text) > MAX_TEXT:
+        return _unreadable(1, f"the document has {len(text)} characters; at most {MAX_TEXT}")
+    try:
+        surprise = next(_surprises(text), None)
+        if surprise:
+            return _unreadable(surprise.line, surprise.text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as broken:
+        line = broken.problem_mark.line + 1 if broken.problem_mark else 1
+        return _unreadable(line, f"not YAML: {broken.problem}")
+    except yaml.YAMLError as broken:
+        return _unreadable(1, f"not YAML: {str(broken).splitlines()[0]}")
+    if node is None:
+        return _unreadable(1, "the document is empty")
+    reading = _Reading()
+    content = _plain(node, (), reading)
+    return Document(content=content, lines=reading.lines, mistakes=tuple(reading.mistakes))
+
+
+def _unreadable(line: int, text: str) -> Document:
+    return Document(content=None, lines={}, mistakes=(Mistake(line=line, text=text),))
+
+
+def _surprises(text: str) -> Iterator[Mistake]:
+    """Look at the events first: they need no recursion and no expansion of aliases."""
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+        if depth > MAX_DEPTH:
+            yield Mistake(line=line, text=f"nested deeper than {MAX_DEPTH} levels")
+        if documents > 1:
+            yield Mistake(line=line, text="a second document; a file holds one")
+        if getattr(event, "anchor", None):
+            yield Mistake(line=line, text="anchors and aliases are not part of a policy")
+        if getattr(event, "tag", None):
+            yield Mistake(line=line, text="tags are not part of a policy")
+
+
+def _plain(node: yaml.Node, path: Path, reading: _Reading) -> Any:  # noqa: ANN401 - is YAML
+    reading.lines[path] = node.start_mark.line + 1
+    match node:
+        case yaml.MappingNode():
+            return _mapping(node, path, reading)
+        case yaml.SequenceNode():
+            return [_plain(item, (*path, i), reading) for i, item in enumerate(node.value)]
+        case _:
+            return node.value
+
+
+def _mapping(node: yaml.MappingNode, path: Path, reading: _Reading) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            reading.wrong(key, "expected a word as key")
+        elif key.value in content:
+            reading.wrong(key, f'the key "{key.value}" stands here twice')
+        else:
+            content[key.value] = _plain(value, (*path, key.value), reading)
+            reading.lines[*path, key.value] = key.start_mark.line + 1
+    return content

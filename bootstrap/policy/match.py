@@ -1,0 +1,80 @@
+"""One condition against one job: does it hold, and why."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import assert_never
+
+from bootstrap.job.model import Absent, Fact, Job, Known, KnownSet, PullRequest, Unvouched
+from bootstrap.job.repository import same
+from bootstrap.policy.glob import any_matches
+from bootstrap.policy.model import Condition, Reason
+from bootstrap.text import printable
+
+# Part of the grammar, not yet of the matcher: a rule that names one of these never holds.
+UNCHECKED = frozenset({"plugin", "commit-on-branch"})
+
+_PULL_REQUESTS: Mapping[str, frozenset[str]] = {
+    "no": frozenset({PullRequest.NO}),
+    "same-repository": frozenset({PullRequest.NO, PullRequest.SAME_REPOSITORY}),
+    "any": frozenset(PullRequest),
+}
+
+
+def verdict(rule: str, condition: Condition, job: Job) -> Reason:
+    """Check one condition. An absent or unvouched fact never holds, negated or not."""
+    holds, got = _check(condition, job)
+    expected = " or ".join(condition.patterns) or "nothing"
+    return Reason(
+        rule=rule,
+        subject=_subject(condition),
+        expected=printable(expected),
+        got=printable(got),
+        holds=holds,
+    )
+
+
+def _subject(condition: Condition) -> str:
+    return f"{condition.subject} {condition.name}" if condition.name else condition.subject
+
+
+def _check(condition: Condition, job: Job) -> tuple[bool, str]:
+    if condition.subject in UNCHECKED:
+        return False, f"{condition.subject} cannot be checked by this version of Airlock"
+    if condition.subject == "env":
+        return _variable(condition, job.env)
+    key = f"agent-tag:{condition.name}" if condition.name else condition.subject
+    fact = job.facts.get(key, Absent(why=f"the job has no {key}"))
+    return _fact(fact, lambda values: _holds(condition, values))
+
+
+def _fact(fact: Fact, holds: Callable[[Collection[str]], bool]) -> tuple[bool, str]:
+    match fact:
+        case Known(value=value):
+            return holds((value,)), value
+        case KnownSet(values=values):
+            return holds(values), ", ".join(sorted(values))
+        case Unvouched(value=value, why=why):
+            return False, f"{value} ({why})"
+        case Absent(why=why):
+            return False, f"nothing: {why}"
+        case _:
+            assert_never(fact)
+
+
+def _holds(condition: Condition, values: Collection[str]) -> bool:
+    match condition.subject:
+        case "pull-request":
+            allowed = frozenset[str]().union(*(_PULL_REQUESTS[p] for p in condition.patterns))
+            return bool(values) and allowed.issuperset(values)
+        case "repository":
+            return any(same(listed, url) for listed in condition.patterns for url in values)
+        case _:
+            return any_matches(condition.patterns, values)
+
+
+def _variable(condition: Condition, env: Mapping[str, str]) -> tuple[bool, str]:
+    value = env.get(condition.name or "")
+    if condition.patterns == ("absent",):
+        return value is None, "not set" if value is None else "set"
+    if value is None:
+        return False, "not set"
+    return any_matches(condition.patterns, (value,)), value

@@ -1,0 +1,117 @@
+"""From a document's text to a Policy, or to every mistake in it at once."""
+
+import hashlib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy import schema
+from bootstrap.policy.document import Document, Mistake, load
+from bootstrap.policy.model import Condition, Grant, Limits, Policy, Rule
+from bootstrap.text import printable
+
+
+def parse(text: str, origin: str) -> Policy:
+    """Read a policy document.
+
+    Raises WrongConfiguration whose details are all mistakes, each as `origin:line: what`.
+    """
+    document = load(text)
+    node, mistakes = _validated(document)
+    if node:
+        mistakes = (*document.mistakes, *_same_names(node, document))
+    if mistakes or node is None:
+        raise _wrong(origin, mistakes)
+    return Policy(
+        pipeline=node.pipeline,
+        repositories=tuple(node.repository),
+        rules=tuple(_rule(rule, i, document) for i, rule in enumerate(node.rules)),
+        origin=origin,
+        digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+    )
+
+
+def _validated(document: Document) -> tuple[schema.PolicyNode | None, tuple[Mistake, ...]]:
+    if document.content is None:
+        return None, document.mistakes
+    try:
+        return schema.PolicyNode.model_validate(document.content), document.mistakes
+    except ValidationError as invalid:
+        found = tuple(_explain(dict(error), document) for error in invalid.errors())
+        return None, (*document.mistakes, *found)
+
+
+def _explain(error: dict[str, Any], document: Document) -> Mistake:
+    path = tuple(error["loc"])
+    where = ".".join(str(part) for part in path)
+    line = document.line(path)
+    match error["type"]:
+        case "extra_forbidden":
+            close = get_close_matches(str(path[-1]), schema.keys(), n=1)
+            meant = f'; did you mean "{close[0]}"?' if close else ""
+            return Mistake(line=line, text=f'unknown key "{path[-1]}"{meant}')
+        case "missing":
+            return Mistake(line=line, text=f'"{where}" is missing')
+        case _:
+            said = str(error["msg"]).removeprefix("Value error, ")
+            return Mistake(line=line, text=f"{where}: {said}; got {str(error['input'])[:80]!r}")
+
+
+def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake]:
+    seen: set[str] = set()
+    for i, rule in enumerate(node.rules):
+        if rule.name in seen:
+            line = document.line(("rules", i, "name"))
+            yield Mistake(line=line, text=f'a second rule is named "{rule.name}"')
+        seen.add(rule.name)
+
+
+def _rule(node: schema.RuleNode, index: int, document: Document) -> Rule:
+    base = ("rules", index)
+    conditions = schema.conditions(node.when).items()
+    return Rule(
+        name=node.name,
+        when=tuple(c for key, value in conditions for c in _conditions(key, value, base, document)),
+        allow=_grant(node.allow),
+        line=document.line(base),
+    )
+
+
+def _conditions(
+    key: str, value: Any, base: tuple[str | int, ...], document: Document  # noqa: ANN401
+) -> Iterable[Condition]:
+    line = document.line((*base, "when", key))
+    if isinstance(value, dict):
+        for name, patterns in value.items():
+            yield Condition(subject=key, name=name, patterns=tuple(patterns), line=line)
+    else:
+        patterns = tuple(value) if isinstance(value, list) else (value,)
+        yield Condition(subject=key, patterns=patterns, line=line)
+
+
+def _grant(node: schema.Allow) -> Grant:
+    limits = node.limits
+    return Grant(
+        role=node.role,
+        roles=node.roles,
+        duration=node.session.duration,
+        tags=node.session.tags,
+        delivery=node.delivery,
+        secrets=node.secrets,
+        ssh_keys=tuple(node.ssh_keys),
+        image=node.image,
+        limits=Limits(memory=limits.memory, cpus=limits.cpus, pids=limits.pids),
+        workspace=node.workspace,
+    )
+
+
+def _wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
+    ordered = sorted(mistakes, key=lambda mistake: mistake.line)
+    return WrongConfiguration(
+        f"{origin} has {len(ordered)} mistake(s)",
+        hint="README.md, section Policy, has the grammar; agent-config/policies/ has examples.",
+        details=tuple(f"{origin}:{m.line}: {printable(m.text, limit=300)}" for m in ordered),
+    )

@@ -1,0 +1,168 @@
+"""The grammar of a policy document (DESIGN section 5), as pydantic models over plain strings."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from bootstrap.job.envfile import NAME
+from bootstrap.job.repository import parse as parse_repository
+from bootstrap.policy.model import CredentialDelivery, Workspace
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
+_REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
+_IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
+_PROFILE = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_SPAN = re.compile(r"(\d{1,5})(s|m|h)")
+_SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_BYTES = {"MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _full(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _span(value: object) -> timedelta:
+    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError('expected a time such as "45m" or "1h"')
+    seconds = int(found[1]) * _SECONDS[found[2]]
+    if not 900 <= seconds <= 43200:  # AssumeRole's own bounds
+        raise ValueError("expected between 15m and 12h, as STS allows")
+    return timedelta(seconds=seconds)
+
+
+def _size(value: object) -> int:
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found or int(found[1]) == 0:
+        raise ValueError('expected a size such as "512MiB" or "8GiB"')
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def _repository(value: str) -> str:
+    if parse_repository(value) is None:
+        raise ValueError("expected a git URL, as in git@github.com:acme/storefront.git")
+    return value
+
+
+def _number(value: object) -> object:
+    """Everything in the document is a string: let pydantic's numbers see one."""
+    if not isinstance(value, str):
+        raise ValueError("expected a number")  # noqa: TRY004 - pydantic reports ValueError
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]
+Patterns = Annotated[list[Text], BeforeValidator(_listed), Field(min_length=1, max_length=200)]
+Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
+Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
+Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")]
+Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
+Profile = Annotated[str, _full(_PROFILE, "an AWS profile name")]
+Variable = Annotated[str, _full(NAME, "a variable's name")]
+Repository = Annotated[str, AfterValidator(_repository)]
+Span = Annotated[timedelta, BeforeValidator(_span)]
+Size = Annotated[int, BeforeValidator(_size)]
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
+    )
+
+
+class When(_Node):
+    """Conditions, all of which must hold. Each is a string or a list of which one must match."""
+
+    organization: Patterns | None = None
+    repository: Patterns | None = None
+    branch: Patterns | None = None
+    tag: Patterns | None = None
+    commit: Patterns | None = None
+    source: Patterns | None = None
+    step: Patterns | None = None
+    queue: Patterns | None = None
+    command: Patterns | None = None
+    plugin: Patterns | None = None
+    creator: Patterns | None = None
+    creator_email: Patterns | None = None
+    creator_team: Patterns | None = None
+    author_team: Patterns | None = None
+    unblocker_team: Patterns | None = None
+    commit_on_branch: Literal["verified"] | None = None
+    pull_request: Literal["no", "same-repository", "any"] = "no"
+    agent_tag: dict[Text, Patterns] = {}
+    env: dict[Variable, Patterns] = {}
+
+
+class SessionNode(_Node):
+    """How long a session lasts and how it is tagged."""
+
+    duration: Span = timedelta(hours=1)
+    tags: dict[Text, str] = {}
+
+
+class LimitsNode(_Node):
+    """What one job may use."""
+
+    memory: Size | None = None
+    cpus: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1024)] | None = None
+    pids: Annotated[int, BeforeValidator(_number), Field(ge=64, le=1 << 22)] | None = None
+
+
+class Allow(_Node):
+    """The grant."""
+
+    role: Arn | None = None
+    roles: dict[Profile, Arn] = {}
+    session: SessionNode = SessionNode()
+    delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
+    secrets: dict[Variable, Reference] = {}
+    ssh_keys: Annotated[list[Reference], BeforeValidator(_listed)] = []
+    image: Image | None = None
+    limits: LimitsNode = LimitsNode()
+    workspace: Workspace = Workspace.REUSE
+
+
+class RuleNode(_Node):
+    """One rule. Without `when` it holds for every build that is no pull request."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    when: When = When()
+    allow: Allow
+
+
+class PolicyNode(_Node):
+    """The whole document."""
+
+    pipeline: Slug
+    repository: Annotated[
+        list[Repository], BeforeValidator(_listed), Field(min_length=1, max_length=20)
+    ]
+    rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
+
+
+def keys() -> list[str]:
+    """Return every key of the grammar, for "did you mean"."""
+    nodes: tuple[type[BaseModel], ...] = (
+        PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode,
+    )  # fmt: skip
+    return sorted({name.replace("_", "-") for node in nodes for name in node.model_fields})
+
+
+def conditions(when: When) -> dict[str, Any]:
+    """Return the conditions that the document states, by their key."""
+    dumped = when.model_dump(by_alias=True, exclude_none=True)
+    return {key: value for key, value in dumped.items() if value}

@@ -1,0 +1,62 @@
+"""Policies as files of one directory: <pipeline slug>.yaml."""
+
+import os
+import stat
+from pathlib import Path
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.document import MAX_TEXT
+from bootstrap.policy.model import Policy
+from bootstrap.policy.parse import parse
+
+
+def load(directory: Path, pipeline: str) -> Policy | None:
+    """Return the pipeline's policy, or None if the directory has none for it.
+
+    Raises WrongConfiguration if the directory or the file cannot be read, or if anybody but root
+    could have written them. `pipeline` must already be fit for a file name (job.assemble).
+    """
+    _trusted(directory)
+    path = directory / f"{pipeline}.yaml"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as unreadable:
+        raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
+    with os.fdopen(descriptor, "rb") as file:
+        _check(path, os.fstat(file.fileno()))
+        return _parsed(path, file.read(4 * MAX_TEXT + 1))
+
+
+def _parsed(path: Path, data: bytes) -> Policy:
+    try:
+        return parse(data.decode("utf-8"), str(path))
+    except UnicodeDecodeError as binary:
+        raise _wrong(path, f"is not UTF-8 at byte {binary.start}") from binary
+
+
+def _trusted(directory: Path) -> None:
+    try:
+        status = directory.stat()
+    except OSError as absent:
+        raise _wrong(directory, f"cannot be read: {absent.strerror}") from absent
+    if not stat.S_ISDIR(status.st_mode):
+        raise _wrong(directory, "is not a directory")
+    _check(directory, status)
+
+
+def _check(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise _wrong(path, "is not a regular file")
+    if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
+        raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode:04o}; expected root, "
+                           "and nobody else may write")  # fmt: skip
+
+
+def _wrong(path: Path, what: str) -> WrongConfiguration:
+    return WrongConfiguration(
+        f"the policy store's {path} {what}",
+        hint="policy.store in airlock.toml names the store; `chown root` and `chmod go-w` it.",
+    )

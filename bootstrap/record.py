@@ -1,0 +1,126 @@
+"""The audit trail: one JSON line per decision, session and end; at the end one record per job.
+
+It cannot be switched off. A job whose record cannot be written does not start.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bootstrap import __version__
+from bootstrap.credentials.model import SessionRequest
+from bootstrap.errors import CannotStart
+from bootstrap.job.model import Job
+from bootstrap.policy.model import Admitted, Decision, Denied
+
+# The agent's own list (contract section 6.2), for jobs whose agent says nothing.
+_REDACTED = (
+    "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,"
+    "*_CONNECTION_STRING,*_API_KEY"
+)
+
+
+class Record:
+    """Appends events to the host's record file and keeps what the job's own record will say."""
+
+    def __init__(self, path: Path, started: str) -> None:
+        self._logger = _logger(path)
+        self._said: dict[str, Any] = {"version": __version__, "started": started}
+
+    def job(self, job: Job) -> None:
+        """Begin: every later event carries who this is."""
+        who = {"organization": job.organization, "pipeline": job.pipeline, "job": job.id}
+        self._logger = self._logger.bind(**who, build=job.build_number, agent=job.agent_name)
+        self._said |= {**who, "build": job.build_number, "agent": job.agent_name}
+        self._said["env"] = without_secrets(job.env, job.agent.get("BUILDKITE_REDACTED_VARS"))
+
+    def decided(self, decision: Decision) -> None:
+        """The policy's verdict with every reason, for yes and for no."""
+        reasons = [asdict(reason) for reason in decision.reasons]
+        match decision:
+            case Admitted(rule=rule):
+                self._event("admitted", rule=rule, policy=_policy(decision), reasons=reasons)
+            case Denied(problem=problem, nearest=nearest):
+                policy = _policy(decision)
+                self._event(
+                    "denied", problem=problem, nearest=nearest, policy=policy, reasons=reasons
+                )
+
+    def session(self, request: SessionRequest, *, assumed: str, expires: str) -> None:
+        """A session was issued: what was asked of STS, and what CloudTrail will show."""
+        self._event(
+            "session",
+            role=request.role,
+            session_name=request.session_name,
+            source_identity=request.source_identity,
+            tags=dict(request.tags),
+            assumed_role=assumed,
+            expires=expires,
+        )
+
+    def room(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
+        """The room stands: image id, address, proof, timings."""
+        self._event("room", **facts)
+
+    def ended(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
+        """How it ended and whose status it is."""
+        self._event("end", **facts)
+
+    def keep(self, directory: Path, job_id: str) -> None:
+        """Write the job's own record, readable by root alone, whole or not at all."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / f"{job_id}.json"
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(self._said, indent=2, ensure_ascii=False) + "\n")
+        fresh.replace(path)
+
+    def _event(self, name: str, **facts: Any) -> None:  # noqa: ANN401
+        self._said[name] = facts
+        try:
+            self._logger.info(name, **facts)
+        except OSError as full:
+            raise _unwritable(full) from full
+
+
+def without_secrets(env: Mapping[str, str], redacted: str | None) -> dict[str, str | None]:
+    """Return the environment with None for every value the agent would redact by name."""
+    patterns = (redacted or _REDACTED).split(",")
+    return {
+        name: None if any(fnmatchcase(name, pattern) for pattern in patterns) else value
+        for name, value in env.items()
+    }
+
+
+def _policy(decision: Decision) -> dict[str, str | None]:
+    return {"origin": decision.policy_origin, "sha256": decision.policy_digest}
+
+
+def _logger(path: Path) -> Any:  # noqa: ANN401 - structlog's loggers have no common type
+    import structlog  # noqa: PLC0415
+
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as unwritable:
+        raise _unwritable(unwritable) from unwritable
+    return structlog.wrap_logger(
+        structlog.WriteLogger(os.fdopen(descriptor, "w", encoding="utf-8")),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(ensure_ascii=True),
+        ],
+        wrapper_class=structlog.BoundLogger,
+    )
+
+
+def _unwritable(problem: OSError) -> CannotStart:
+    return CannotStart(
+        f"the audit record cannot be written: {problem.filename or ''} {problem.strerror}",
+        hint="Airlock starts no job that it cannot record: see paths.records in airlock.toml, "
+        "and whether the disk is full.",
+    )

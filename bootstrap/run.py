@@ -1,0 +1,74 @@
+"""The way of a job through the airlock, in order. Nothing else knows this order."""
+
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import assert_never
+
+from bootstrap.credentials import obtain
+from bootstrap.errors import Refused
+from bootstrap.host.config import Host
+from bootstrap.job.model import Job
+from bootstrap.job.read import read
+from bootstrap.log import JobLog
+from bootstrap.policy.decide import decide
+from bootstrap.policy.model import Admitted, Denied
+from bootstrap.policy.stores import directory
+from bootstrap.record import Record
+from bootstrap.sandbox import lease, open_room
+from bootstrap.sandbox.exitstatus import ExitStatus, resolve
+from bootstrap.sandbox.signals import Cancellation
+from bootstrap.sandbox.workspace import token_for
+
+
+def run(
+    process_env: Mapping[str, str],
+    host: Host,
+    *,
+    log: JobLog,
+    record: Record,
+    cancellation: Cancellation,
+) -> ExitStatus:
+    """Take one job from its papers to its end and return the status the agent shall see.
+
+    Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
+    agent cancels it before. Either way nothing of it is left on this host.
+    """
+    job = read(process_env)
+    admitted = admit(job, host, record)
+    token = token_for(job.id, secrets.token_hex(4))
+    log.group("Airlock")
+    log.note(f"{job.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
+    with lease.reaper(host, token), ExitStack() as held:
+        with cancellation.interrupting():
+            ours = held.enter_context(lease.hold(host, token))
+            session = obtain.session(job, admitted, host.aws, log=log, record=record)
+            room = held.enter_context(
+                open_room.sealed(job, admitted, session, host, ours, log=log, record=record)
+            )
+        ended = room.supervision.until_end(room.pump, cancellation)
+    status = resolve(ended)
+    record.ended(status=str(status), ended=str(ended))
+    return status
+
+
+def admit(job: Job, host: Host, record: Record) -> Admitted:
+    """Decide, write the decision down, and only then act on it. Raises Refused."""
+    record.job(job)
+    decision = decide(job, directory.load(host.policy.directory, job.pipeline))
+    record.decided(decision)
+    match decision:
+        case Admitted():
+            return decision
+        case Denied():
+            failed = [reason for reason in decision.reasons if not reason.holds]
+            raise Refused(
+                decision.problem,
+                hint=decision.hint,
+                details=tuple(
+                    f"rule {r.rule!r}: {r.subject}: expected {r.expected}, got {r.got}"
+                    for r in failed
+                ),
+            )
+        case _:
+            assert_never(decision)

@@ -1,0 +1,219 @@
+"""The only caller of Docker. Never its archive API, never exec: both run in the job's files."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.sandbox.firewall import BRIDGE
+from bootstrap.sandbox.model import Running, SandboxSpec
+from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker import APIClient
+
+TIMEOUT = 60  # seconds for any one call to the engine
+
+
+def connect(url: str) -> "APIClient":
+    """Return a client of the engine at `url`. Raises CannotStart if it does not answer."""
+    from docker import APIClient  # noqa: PLC0415 - 0.2 s that a refused job need not wait for
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        # The url is explicit: from_env would follow DOCKER_HOST and ~/.docker.
+        return APIClient(base_url=url, version="auto", timeout=TIMEOUT)
+    except DockerException as silent:
+        raise CannotStart(
+            f"Docker Engine does not answer at {url}: {silent}",
+            hint="Is docker.service running, and is sandbox.docker in airlock.toml its socket?",
+        ) from silent
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn whatever the engine refuses into a CannotStart that names the step."""
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    try:
+        yield
+    except AirlockError:
+        raise
+    except (DockerException, RequestException, OSError) as failed:
+        raise CannotStart(
+            f"Docker could not {what}: {failed}",
+            hint="`journalctl -u docker` on this host has the engine's own account of it.",
+        ) from failed
+
+
+def ensure_network(client: "APIClient", subnet: IPv4Network) -> None:
+    """Create the one bridge that has walls, unless it is there. Raises CannotStart."""
+    with explained(f"set up the network {NETWORK}"):
+        found = client.networks(names=[f"^{NETWORK}$"])
+        if not found:
+            _create_network(client, subnet)
+            found = client.networks(names=[f"^{NETWORK}$"])
+        _check_network(found)
+
+
+def _create_network(client: "APIClient", subnet: IPv4Network) -> None:
+    from docker.errors import APIError  # noqa: PLC0415
+    from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415
+
+    with suppress_conflict(APIError):
+        client.create_network(
+            NETWORK,
+            driver="bridge",
+            check_duplicate=True,
+            enable_ipv6=False,
+            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+            options={
+                "com.docker.network.bridge.name": BRIDGE,
+                "com.docker.network.bridge.enable_icc": "false",
+            },
+        )
+
+
+@contextmanager
+def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
+    """Let another process have been faster."""
+    try:
+        yield
+    except api_error as conflict:
+        if getattr(conflict, "status_code", None) != 409:
+            raise
+
+
+def _check_network(found: list[dict[str, Any]]) -> None:
+    options = found[0]["Options"] if len(found) == 1 else {}
+    if options.get("com.docker.network.bridge.name") != BRIDGE or found[0]["EnableIPv6"]:
+        raise CannotStart(
+            f"the Docker network {NETWORK} is not the bridge {BRIDGE} without IPv6",
+            hint=f"Remove it (`docker network rm {NETWORK}`); Airlock creates it as it must be.",
+        )
+
+
+def image_id(
+    client: "APIClient", reference: str, pull: str, progress: "Callable[[str], None]"
+) -> str:
+    """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
+
+    Raises WrongConfiguration if the image does not exist, CannotStart if it cannot be had now.
+    """
+    from docker.errors import ImageNotFound  # noqa: PLC0415
+
+    with explained(f"provide the image {reference}"):
+        if pull == "always":
+            _pull(client, reference, progress)
+        try:
+            return str(client.inspect_image(reference)["Id"])
+        except ImageNotFound:
+            if pull != "missing":
+                raise WrongConfiguration(
+                    f"the image {reference} is not on this host and sandbox.pull is {pull!r}",
+                    hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
+                ) from None
+            _pull(client, reference, progress)
+            return str(client.inspect_image(reference)["Id"])
+
+
+def _pull(client: "APIClient", reference: str, progress: "Callable[[str], None]") -> None:
+    """docker-py's high-level pull swallows errors in the stream; this one does not."""
+    progress(f"pulling {reference}")
+    for event in client.pull(reference, stream=True, decode=True):
+        if "error" in event:
+            raise CannotStart(
+                f"pulling {reference} failed: {event['error']}",
+                hint="Can this host reach the registry, and is it logged in there?",
+            )
+
+
+def create(client: "APIClient", spec: SandboxSpec) -> str:
+    """Create the container, not started, and return its id."""
+    with explained("create the container"):
+        return str(client.create_container_from_config(engine_body(spec), spec.name)["Id"])
+
+
+def attach(client: "APIClient", container_id: str) -> socket.socket:
+    """Return the raw stream of the container's output, in frames of the engine.
+
+    Call before `start`: docker-py loses bytes that arrive together with the response header
+    (docker-py#2466), and before the start there are none.
+    """
+    with explained("attach to the container"):
+        params = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
+        stream = client.attach_socket(container_id, params)
+        raw: socket.socket = stream._sock  # noqa: SLF001 - a SocketIO hides the descriptor
+        raw.settimeout(None)
+        return raw
+
+
+def start(client: "APIClient", container_id: str, name: str) -> Running:
+    """Start the container and return what it is on this host. Its entry waits for our word."""
+    with explained("start the container"):
+        client.start(container_id)
+        state = client.inspect_container(container_id)
+    network = state["NetworkSettings"]["Networks"][NETWORK]
+    pid, address, gateway = state["State"]["Pid"], network["IPAddress"], network["Gateway"]
+    if not pid or not address or not gateway:
+        raise CannotStart(
+            f"the container ended at once (exit status {state['State']['ExitCode']})",
+            hint="Does the image hold /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c true`.",
+        )
+    return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
+
+
+def outcome(client: "APIClient", container_id: str) -> tuple[int, bool]:
+    """Wait until the engine has noticed the end; return exit status and whether memory ran out."""
+    with explained("say how the container ended"):
+        client.wait(container_id, timeout=TIMEOUT)
+        state = client.inspect_container(container_id)["State"]
+        return int(state["ExitCode"]), bool(state["OOMKilled"])
+
+
+def send(client: "APIClient", container_id: str, signal: int) -> None:
+    """Deliver one signal to the container's first process, which passes it to the bootstrap."""
+    with explained("deliver a signal"):
+        client.kill(container_id, signal)
+
+
+def remove(client: "APIClient", name: str) -> bool:
+    """Kill and remove a container with its volumes, and return when it is gone.
+
+    Returns False if there was none. Raises CannotStart if it is still there after a minute.
+    """
+    from docker.errors import APIError, NotFound  # noqa: PLC0415
+
+    deadline = time.monotonic() + TIMEOUT
+    tries = 0
+    with explained("remove the container"):
+        while True:
+            try:
+                with suppress_conflict(APIError):  # somebody else is removing it: wait for the end
+                    client.remove_container(name, force=True, v=True)
+                    return True
+            except NotFound:
+                return tries > 0
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} is still being removed")
+            tries += 1
+            time.sleep(0.05)
+
+
+def rooms(client: "APIClient") -> tuple[str, ...]:
+    """Return the tokens of all rooms on this host, running or not."""
+    with explained("list containers"):
+        found = client.containers(all=True, filters={"label": LABEL})
+        return tuple(container["Labels"][LABEL] for container in found)
+
+
+def close(client: "APIClient") -> None:
+    """Drop the connections."""
+    with suppress(OSError):
+        client.close()

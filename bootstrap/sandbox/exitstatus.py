@@ -1,0 +1,44 @@
+"""From how a room ended to the status that the agent sees (agent contract section 4)."""
+
+from dataclasses import dataclass
+from signal import Signals
+from typing import assert_never
+
+from bootstrap.errors import CannotStart
+from bootstrap.sandbox.model import Breached, Cancelled, Ended, Exited, Overdue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExitWith:
+    """End with this exit status. `whose` is "job" or "airlock"."""
+
+    code: int
+    whose: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DieBy:
+    """End by this signal, as the bootstrap itself does when it is cancelled."""
+
+    signal: Signals
+    whose: str
+
+
+ExitStatus = ExitWith | DieBy
+
+
+def resolve(ended: Ended) -> ExitStatus:
+    """Say how we must end so that the agent records what it would record without us."""
+    match ended:
+        case Exited(code=code):
+            return ExitWith(code=code, whose="job")
+        case Cancelled(forwarded=signal, code=code) if code == 128 + signal:
+            return DieBy(signal=signal, whose="job")
+        case Cancelled(code=code):
+            return ExitWith(code=code, whose="job")
+        case Overdue():
+            return DieBy(signal=Signals.SIGKILL, whose="airlock")
+        case Breached():
+            return ExitWith(code=CannotStart.exit_code, whose="airlock")
+        case _:
+            assert_never(ended)

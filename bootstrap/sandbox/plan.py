@@ -1,0 +1,182 @@
+"""From a job, its grant and this host to the room's specification; every flag beside its promise.
+
+Promises are numbered as in the README's security model.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bootstrap.errors import Refused
+from bootstrap.host.config import Sandbox
+from bootstrap.job.model import Job
+from bootstrap.policy.model import Grant
+from bootstrap.sandbox.environment import BIN, ROOM, SCRATCH
+from bootstrap.sandbox.model import Mount, SandboxSpec
+
+NETWORK = "airlock"
+LABEL = "airlock.job"
+HOME = Path("/home/airlock")
+
+# A build path below one of these would hide a part of the image or of ours.
+_TAKEN = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sbin", "/sys", "/usr")
+
+
+def workspace_key(job: Job, rule: str) -> str:
+    """Name the directory that only jobs of the same agent, pipeline and rule ever share."""
+    parties = (job.agent_name, job.organization, job.pipeline, rule)
+    digest = hashlib.sha256("\0".join(parties).encode("utf-8", "surrogateescape")).hexdigest()
+    readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in job.pipeline)
+    return f"{readable[:40]}-{digest[:16]}"
+
+
+def plan(
+    job: Job,
+    grant: Grant,
+    defaults: Sandbox,
+    *,
+    token: str,
+    image: str,
+    room: Path,
+    workspace: Path,
+    agent_binary: Path,
+) -> SandboxSpec:
+    """Describe the room. Raises Refused if the agent's paths would cover the image's own."""
+    limits = grant.limits
+    return SandboxSpec(
+        name=f"airlock-{token}",
+        image=image,
+        user=defaults.uid,
+        labels={LABEL: token, "airlock.job-id": job.id, "airlock.pipeline": job.pipeline},
+        mounts=(
+            Mount(source=room, target=Path(ROOM)),
+            Mount(source=agent_binary, target=Path(BIN / "buildkite-agent")),
+            Mount(source=room / "passwd", target=Path("/etc/passwd")),
+            Mount(source=room / "group", target=Path("/etc/group")),
+            *_workspace_mounts(job, workspace),
+            *_hook_mounts(job, defaults),
+        ),
+        home=HOME,
+        workdir=job.build_path,
+        memory=limits.memory or defaults.memory,
+        cpus=limits.cpus or defaults.cpus,
+        pids=limits.pids or defaults.pids,
+        tmp=defaults.tmp,
+        runtime=defaults.runtime,
+    )
+
+
+def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
+    plugins = Path(job.agent.get("BUILDKITE_PLUGINS_PATH") or job.build_path.parent / "plugins")
+    paths = {"builds": job.build_path, "plugins": plugins}
+    return tuple(
+        Mount(source=workspace / name, target=_free(target), writable=True)
+        for name, target in paths.items()
+    )
+
+
+def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:
+    """Agent hooks run inside only where the operator said so: many expect the host's powers."""
+    hooks = job.agent.get("BUILDKITE_HOOKS_PATH")
+    if not defaults.hooks or not hooks:
+        return ()
+    return (Mount(source=Path(hooks), target=Path(ROOM / "agent-hooks")),)
+
+
+def _free(path: Path) -> Path:
+    pure = PurePosixPath(path)
+    inside = [t for t in (*_TAKEN, str(ROOM), str(BIN), str(HOME)) if pure.is_relative_to(t)]
+    if inside or len(pure.parts) < 2 or ".." in pure.parts or not pure.is_absolute():
+        raise Refused(
+            f"the agent's path {str(path)[:200]!r} cannot be mounted in the room",
+            hint="build-path and plugins-path in buildkite-agent.cfg must be directories such as "
+            "/var/lib/buildkite-agent/builds, outside the system's own.",
+        )
+    return path
+
+
+def engine_body(spec: SandboxSpec) -> dict[str, Any]:
+    """Write the specification as the Engine API's container-create body."""
+    return {
+        "Image": spec.image,
+        "Entrypoint": ["/bin/sh", str(ROOM / "entry")],
+        "Cmd": [],
+        "WorkingDir": str(spec.workdir),
+        "Hostname": "airlock",
+        "Labels": dict(spec.labels),
+        # Promise 8: bytes arrive as written; the bootstrap gives commands a PTY of their own.
+        "Tty": False,
+        "OpenStdin": False,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        # Promise 3, 4: nobody in the room is root, not even of the room.
+        "User": f"{spec.user}:{spec.user}",
+        "Volumes": {},
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGTERM",
+        "HostConfig": _host_config(spec),
+    }
+
+
+def _host_config(spec: SandboxSpec) -> dict[str, Any]:
+    return {
+        # Promise 3: no capability, so no raw socket, route, address or firewall rule.
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "Devices": [],
+        # Promise 3, 5: namespaces of its own, and the one network that has walls.
+        "NetworkMode": NETWORK,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "PublishAllPorts": False,
+        # Promise 6: nothing is written but where it is thrown away or belongs to the rule.
+        "ReadonlyRootfs": True,
+        "Mounts": [_bind(mount) for mount in spec.mounts],
+        "Tmpfs": _tmpfs(spec),
+        # Promise 7: nothing starts it again, and PID 1 reaps and passes signals on.
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,
+        "Init": True,
+        # Promise 4: what a job prints is the agent's to keep, not this host's.
+        "LogConfig": {"Type": "none"},
+        **_limits(spec),
+        "Runtime": spec.runtime,
+    }
+
+
+def _limits(spec: SandboxSpec) -> dict[str, Any]:
+    """One job cannot starve the agent or other jobs; the kernel kills the job first."""
+    return {
+        "Memory": spec.memory,
+        "MemorySwap": spec.memory,
+        "NanoCpus": int(spec.cpus * 1_000_000_000),
+        "PidsLimit": spec.pids,
+        "OomScoreAdj": 500,
+        "ShmSize": 1 << 30,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 65536, "Hard": 524288},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+    }
+
+
+def _bind(mount: Mount) -> Mapping[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": str(mount.source),
+        "Target": str(mount.target),
+        "ReadOnly": not mount.writable,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def _tmpfs(spec: SandboxSpec) -> dict[str, str]:
+    """Memory that ends with the job. exec: hook wrappers and build tools run from there."""
+    own = f"rw,exec,nosuid,nodev,uid={spec.user},gid={spec.user},mode=0700"
+    return {
+        "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp}",  # noqa: S108
+        str(spec.home): f"{own},size={spec.tmp}",
+        str(SCRATCH): f"{own},size=64m",
+    }

@@ -1,0 +1,94 @@
+"""The log: bytes from the container to the agent, untouched and in order."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+_HEADER = 8  # stream number, three zero bytes, big-endian length (Engine API, attach)
+_CHUNK = 1 << 18
+
+
+class Pump:
+    """Copies the container's output to a descriptor, in a thread of its own.
+
+    A reader that is slow or gone may block the thread, never the loop that watches for signals.
+    `broken` becomes readable if nobody reads our output any more.
+    """
+
+    def __init__(self, stream: socket.socket, out: int, again: Callable[[], socket.socket]) -> None:
+        self.broken, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.bytes_copied = 0
+        self.interrupted = False
+        self._stream = stream
+        self._out = out
+        self._again = again
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to copy."""
+        self._thread.start()
+
+    def finish(self, patience: float) -> bool:
+        """The container has ended: wait for the rest of its output. False if it did not come."""
+        self._stopping.set()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Free what this holds; call after `finish`."""
+        self._stopping.set()
+        self._stream.close()
+        os.close(self.broken)
+
+    def _run(self) -> None:
+        try:
+            while not self._copy() and not self._stopping.wait(0.2):
+                self._reattach()
+        except OSError:  # EPIPE, EIO: the agent is gone or takes no more
+            os.write(self._writer, b"!")
+        finally:
+            os.close(self._writer)
+
+    def _reattach(self) -> None:
+        """The engine went away, the container may not have: it comes back with live-restore."""
+        try:
+            self._stream = self._again()
+            self.interrupted = True
+        except Exception:  # noqa: BLE001 - whatever it is: the loop asks again until the room ends
+            self._stopping.wait(0.5)
+
+    def _copy(self) -> bool:
+        """Copy frames until the stream ends; True if the room can have no more to say."""
+        buffered = bytearray()
+        while chunk := self._receive():
+            buffered += chunk
+            self._forward(buffered)
+        return self._stopping.is_set()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._stream.recv(_CHUNK)
+        except ConnectionError:
+            return b""
+
+    def _forward(self, buffered: bytearray) -> None:
+        """Write all whole frames that `buffered` holds and leave the rest in it."""
+        start = 0
+        payload = []
+        while start + _HEADER <= len(buffered):
+            end = start + _HEADER + int.from_bytes(buffered[start + 4 : start + _HEADER], "big")
+            if end > len(buffered):
+                break
+            payload.append(bytes(buffered[start + _HEADER : end]))
+            start = end
+        del buffered[:start]
+        self._write(b"".join(payload))
+
+    def _write(self, payload: bytes) -> None:
+        view = memoryview(payload)
+        while view:
+            written = os.write(self._out, view)
+            self.bytes_copied += written
+            view = view[written:]

@@ -1,0 +1,148 @@
+"""From the moment the job may run to its end: one loop, one place where state changes."""
+
+import os
+import selectors
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import TYPE_CHECKING
+
+from bootstrap.errors import CannotStart
+from bootstrap.sandbox import engine, firewall, watch
+from bootstrap.sandbox.firewall import Walls
+from bootstrap.sandbox.model import (
+    Breached,
+    Cancelled,
+    Ended,
+    Exited,
+    Overdue,
+    RoomGrace,
+    Running,
+)
+from bootstrap.sandbox.pump import Pump
+from bootstrap.sandbox.signals import Cancellation, translated
+from bootstrap.sandbox.workspace import Room
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+DRAIN = 10.0  # seconds for the last output after the room has ended
+
+
+@dataclass(slots=True)
+class _End:
+    """Why the room is ending, as far as it is known: filled in as things happen."""
+
+    by: Signals | None = None
+    forwarded: Signals | None = None
+    deadline: float | None = None  # time.monotonic() at which we kill
+    overdue: bool = False
+    breach: str | None = None
+
+
+class Supervision:
+    """Watches one running room."""
+
+    def __init__(
+        self,
+        client: "APIClient",
+        running: Running,
+        *,
+        walls: Walls,
+        grace: RoomGrace,
+        room: Room,
+        timeout_marker: Path | None,
+    ) -> None:
+        self._client = client
+        self._running = running
+        self._walls = walls
+        self._grace = grace
+        self._room = room
+        self._timeout_marker = timeout_marker
+        self._end = _End()
+        self._process = watch.wait_for_exit(running.pid)
+        self._changes = watch.changes()
+
+    def close(self) -> None:
+        """Free what this holds."""
+        os.close(self._process)
+        self._changes.close()
+
+    def until_end(self, pump: Pump, cancellation: Cancellation) -> Ended:
+        """Let the job in, pass cancellation on, and return how it ended."""
+        self._room.open()
+        with ExitStack() as stack:
+            events = stack.enter_context(selectors.DefaultSelector())
+            events.register(self._process, selectors.EVENT_READ, "ended")
+            events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
+            events.register(pump.broken, selectors.EVENT_READ, "unread")
+            events.register(self._changes, selectors.EVENT_READ, "rules changed")
+            while not self._step(events, cancellation):
+                pass
+        pump.finish(DRAIN)
+        return self._ended()
+
+    def _step(self, events: selectors.BaseSelector, cancellation: Cancellation) -> bool:
+        """Wait for one thing to happen and act on it; True when the room has ended."""
+        for key, _ in events.select(self._patience()):
+            match key.data:
+                case "ended":
+                    return True
+                case "cancelled":
+                    events.unregister(cancellation.descriptor)
+                    self._cancel(cancellation.first or Signals.SIGTERM)
+                case "unread":
+                    events.unregister(key.fileobj)
+                    # Closed at the end of output, readable with a byte if writing failed.
+                    if os.read(key.fd, 1):
+                        self._cancel(Signals.SIGHUP)
+                case "rules changed":
+                    self._look_at_walls()
+        self._kill_if_overdue()
+        return False
+
+    def _patience(self) -> float | None:
+        if self._end.deadline is None or self._end.overdue:
+            return None
+        return max(0.0, self._end.deadline - time.monotonic())
+
+    def _cancel(self, by: Signals) -> None:
+        """Forward exactly one signal: a second would make the bootstrap skip its hooks."""
+        if self._end.by is not None or self._end.breach:
+            return
+        self._end.by = by
+        self._end.forwarded = translated(by)
+        self._end.deadline = time.monotonic() + self._grace.kill_after
+        if self._timeout_marker and self._timeout_marker.exists():
+            self._room.mark_timed_out()
+        try:
+            engine.send(self._client, self._running.id, self._end.forwarded)
+        except CannotStart:  # the engine is away: the deadline still ends the room
+            return
+
+    def _kill_if_overdue(self) -> None:
+        if self._end.deadline and not self._end.overdue and not self._patience():
+            self._end.overdue = True
+            self._kill()
+
+    def _look_at_walls(self) -> None:
+        if watch.worth_a_look(self._changes) and not firewall.standing(self._walls):
+            self._end.breach = "table inet airlock was changed or removed while the job ran"
+            self._kill()
+
+    def _kill(self) -> None:
+        """Kill the first process of the room's PID namespace; the kernel ends all the others."""
+        signal.pidfd_send_signal(self._process, Signals.SIGKILL)
+
+    def _ended(self) -> Ended:
+        if self._end.breach:
+            return Breached(why=self._end.breach)
+        if self._end.by and self._end.overdue:
+            return Overdue(by=self._end.by, after=self._grace.kill_after)
+        code, out_of_memory = engine.outcome(self._client, self._running.id)
+        if self._end.by and self._end.forwarded:
+            return Cancelled(by=self._end.by, forwarded=self._end.forwarded, code=code)
+        return Exited(code=code, out_of_memory=out_of_memory)

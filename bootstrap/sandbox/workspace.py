@@ -1,0 +1,143 @@
+"""Directories of the job on this host: its checkout, and the room's own read-only one."""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from bootstrap import process
+from bootstrap.errors import CannotStart
+from bootstrap.job.model import Job
+from bootstrap.policy.model import Workspace
+from bootstrap.sandbox import environment
+
+
+def prepare_host(runtime: Path, state: Path) -> None:
+    """Make Airlock's own directories: root's alone, and `runtime` in memory, never on disk."""
+    for directory in (runtime, state):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _in_memory(runtime):
+        options = "size=256m,mode=0700,nosuid,nodev"
+        process.run(["mount", "-t", "tmpfs", "-o", options, "airlock", str(runtime)])
+    (runtime / "jobs").mkdir(mode=0o700, exist_ok=True)
+
+
+def _in_memory(path: Path) -> bool:
+    kind = process.run(["stat", "--file-system", "--format=%T", str(path)])
+    return kind.strip() in {"tmpfs", "ramfs"}
+
+
+@contextmanager
+def workspace(state: Path, key: str, *, kind: Workspace, token: str, uid: int) -> Iterator[Path]:
+    """Yield a directory with `builds` and `plugins` that belong to the job's user.
+
+    `reuse` gives the one of `key`, locked for as long as this is open; `fresh` gives an empty one
+    that is gone afterwards. Raises CannotStart if another job has it.
+    """
+    if kind is Workspace.FRESH:
+        path = fresh_path(state, token)
+        _furnish(path, uid)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+        return
+    path = state / "workspaces" / key
+    _furnish(path, uid)
+    with _alone(path):
+        yield path
+
+
+def fresh_path(state: Path, token: str) -> Path:
+    """Where the throw-away workspace of one job is."""
+    return state / "fresh" / token
+
+
+def _furnish(path: Path, uid: int) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("builds", "plugins"):
+        directory = path / name
+        directory.mkdir(mode=0o755, exist_ok=True)
+        os.chown(directory, uid, uid, follow_symlinks=False)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock_now(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_now(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as busy:
+        raise CannotStart(
+            f"the workspace {path} is in use by another job",
+            hint="Two agents of the same name? Give each its own (`name` in buildkite-agent.cfg), "
+            "or let the rule use a fresh workspace.",
+        ) from busy
+
+
+@contextmanager
+def room(
+    job_directory: Path, job: Job, kept: Mapping[str, str], *, uid: int, home: str
+) -> Iterator["Room"]:
+    """Furnish the room's read-only directory and hold its door until this closes."""
+    path = job_directory / "room"
+    path.mkdir(mode=0o755)
+    for name in ("marks", "agent-hooks"):
+        (path / name).mkdir(mode=0o755)
+    _write(path / "entry", resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(), 0o555)
+    _write(path / "passwd", environment.passwd(uid, home), 0o444)
+    _write(path / "group", environment.group(uid), 0o444)
+    _write(path / "job-env", environment.go_quoted(kept), 0o400, uid)
+    _write(path / "job-env.json", environment.as_json(kept), 0o400, uid)
+    os.mkfifo(path / "go", 0o400)
+    os.chown(path / "go", uid, uid)
+    # Open for both directions: the entry's open never blocks, and our death is its end-of-file.
+    door = os.open(path / "go", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield Room(path, door, uid)
+    finally:
+        os.close(door)
+
+
+class Room:
+    """The directory that the container sees as /airlock."""
+
+    def __init__(self, path: Path, door: int, uid: int) -> None:
+        self.path = path
+        self._door = door
+        self._uid = uid
+
+    def hand_over(self, variables: Mapping[str, str]) -> None:
+        """Write the environment where only the job's user reads it."""
+        _write(self.path / "env", environment.exports(variables), 0o400, self._uid)
+
+    def open(self) -> None:
+        """Let the entry go on to the job."""
+        os.write(self._door, b"go\n")
+
+    def mark_timed_out(self) -> None:
+        """Make the agent's timeout marker visible inside (contract section 4.4)."""
+        _write(self.path / "marks" / environment.TIMEOUT_MARKER, b"true", 0o444)
+
+
+def _write(path: Path, content: bytes, mode: int, uid: int = 0) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    os.chown(path, uid, uid)
+    path.chmod(mode)
+
+
+def token_for(job_id: str, unique: str) -> str:
+    """Name a room after its job, in the characters that container names allow."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", job_id)[:64] + "-" + unique
