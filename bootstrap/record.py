@@ -13,9 +13,11 @@ from typing import Any
 
 from bootstrap import __version__
 from bootstrap.credentials.model import SessionRequest
-from bootstrap.errors import CannotStart
+from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Admitted, Decision, Denied
+from bootstrap.sandbox.exitstatus import ExitStatus
+from bootstrap.sandbox.model import Ended
 
 # The agent's own list (contract section 6.2), for jobs whose agent says nothing.
 _REDACTED = (
@@ -66,9 +68,14 @@ class Record:
         """The room stands: image id, address, proof, timings."""
         self._event("room", **facts)
 
-    def ended(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
-        """How it ended and whose status it is."""
-        self._event("end", **facts)
+    def ended(self, *, status: ExitStatus, ended: Ended) -> None:
+        """How it ended, what the agent sees, and whose status that is."""
+        how = {"kind": type(ended).__name__.lower(), **asdict(ended)}
+        self._event("end", status={"kind": type(status).__name__, **asdict(status)}, ended=how)
+
+    def failed(self, error: AirlockError) -> None:
+        """It did not get as far as running."""
+        self._event("failed", exit_code=error.exit_code, title=error.title, problem=error.problem)
 
     def keep(self, directory: Path, job_id: str) -> None:
         """Write the job's own record, readable by root alone, whole or not at all."""

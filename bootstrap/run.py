@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import assert_never
 
 from bootstrap.credentials import obtain
+from bootstrap.credentials.sts import Sts
 from bootstrap.errors import Refused
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
@@ -16,9 +17,9 @@ from bootstrap.policy.model import Admitted, Denied
 from bootstrap.policy.stores import directory
 from bootstrap.record import Record
 from bootstrap.sandbox import lease, open_room
-from bootstrap.sandbox.exitstatus import ExitStatus, resolve
+from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
 from bootstrap.sandbox.signals import Cancellation
-from bootstrap.sandbox.workspace import token_for
+from bootstrap.sandbox.workspace import prepare_host, token_for
 
 
 def run(
@@ -28,6 +29,7 @@ def run(
     log: JobLog,
     record: Record,
     cancellation: Cancellation,
+    out: int,
 ) -> ExitStatus:
     """Take one job from its papers to its end and return the status the agent shall see.
 
@@ -36,19 +38,28 @@ def run(
     """
     job = read(process_env)
     admitted = admit(job, host, record)
-    token = token_for(job.id, secrets.token_hex(4))
     log.group("Airlock")
     log.note(f"{job.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
+    prepare_host(host.paths.runtime, host.paths.state)
+    token = token_for(job.id, secrets.token_hex(4))
     with lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
+            lease.sweep(host)
             ours = held.enter_context(lease.hold(host, token))
-            session = obtain.session(job, admitted, host.aws, log=log, record=record)
+            assume = Sts(host.aws).assume
+            sessions = held.enter_context(
+                obtain.sessions(job, admitted, host.aws, assume, log=log, record=record)
+            )
             room = held.enter_context(
-                open_room.sealed(job, admitted, session, host, ours, log=log, record=record)
+                open_room.sealed(
+                    job, admitted, sessions, host, ours, log=log, record=record, out=out
+                )
             )
         ended = room.supervision.until_end(room.pump, cancellation)
     status = resolve(ended)
-    record.ended(status=str(status), ended=str(ended))
+    record.ended(status=status, ended=ended)
+    record.keep(host.paths.state / "records", token)
+    explain(ended, log)
     return status
 
 
@@ -61,14 +72,14 @@ def admit(job: Job, host: Host, record: Record) -> Admitted:
         case Admitted():
             return decision
         case Denied():
-            failed = [reason for reason in decision.reasons if not reason.holds]
-            raise Refused(
-                decision.problem,
-                hint=decision.hint,
-                details=tuple(
-                    f"rule {r.rule!r}: {r.subject}: expected {r.expected}, got {r.got}"
-                    for r in failed
-                ),
-            )
+            raise Refused(decision.problem, hint=decision.hint, details=_failures(decision))
         case _:
             assert_never(decision)
+
+
+def _failures(denied: Denied) -> tuple[str, ...]:
+    return tuple(
+        f"rule {reason.rule!r}: {reason.subject}: expected {reason.expected}, got {reason.got}"
+        for reason in denied.reasons
+        if not reason.holds
+    )

@@ -88,6 +88,7 @@ class Sandbox(_Section):
     cpus: Annotated[float, Field(gt=0)] = 4.0
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: Size = 2 << 30
+    open_files: Annotated[int, Field(ge=1024)] = 65536
     subnet: IPv4Network = IPv4Network("172.31.240.0/20")
 
 

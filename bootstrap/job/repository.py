@@ -28,9 +28,7 @@ def parse(url: str) -> Repository | None:
     host = parsed.host.lower().rstrip(".")
     if not path:
         return None
-    return Repository(
-        host=host, port=parsed.port, path=path.lower() if host in _CASELESS else path
-    )
+    return Repository(host=host, port=parsed.port, path=path.lower() if host in _CASELESS else path)
 
 
 def same(one: str, other: str) -> bool:

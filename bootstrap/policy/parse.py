@@ -81,7 +81,10 @@ def _rule(node: schema.RuleNode, index: int, document: Document) -> Rule:
 
 
 def _conditions(
-    key: str, value: Any, base: tuple[str | int, ...], document: Document  # noqa: ANN401
+    key: str,
+    value: Any,
+    base: tuple[str | int, ...],
+    document: Document,  # noqa: ANN401
 ) -> Iterable[Condition]:
     line = document.line((*base, "when", key))
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from signal import Signals
 from typing import assert_never
 
 from bootstrap.errors import CannotStart
+from bootstrap.log import JobLog
 from bootstrap.sandbox.model import Breached, Cancelled, Ended, Exited, Overdue
 
 
@@ -40,5 +41,25 @@ def resolve(ended: Ended) -> ExitStatus:
             return DieBy(signal=Signals.SIGKILL, whose="airlock")
         case Breached():
             return ExitWith(code=CannotStart.exit_code, whose="airlock")
+        case _:
+            assert_never(ended)
+
+
+def explain(ended: Ended, log: JobLog) -> None:
+    """Say in the job's log what its own output cannot say: who ended it, and why."""
+    match ended:
+        case Exited(out_of_memory=True):
+            log.warn("the room ran out of memory: raise allow.limits.memory, or use less")
+        case Overdue(by=by, after=after):
+            log.warn(f"{by.name} was not obeyed within {after:.1f} s: the room was killed")
+        case Breached(why=why):
+            log.failure(
+                CannotStart(
+                    f"the job was stopped: {why}",
+                    hint="Find what changes nftables on this host (`nft monitor`), then retry.",
+                )
+            )
+        case Exited() | Cancelled():
+            return
         case _:
             assert_never(ended)

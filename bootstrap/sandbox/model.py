@@ -30,6 +30,7 @@ class SandboxSpec:
     cpus: float
     pids: int
     tmp: int  # bytes
+    open_files: int
     runtime: str
 
 

@@ -1,37 +1,208 @@
 """From a job with its session to a sealed room that waits for the word: every step in order."""
 
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap.credentials.environment import strip
-from bootstrap.credentials.obtain import Issued
-from bootstrap.errors import WrongConfiguration
+from bootstrap.credentials import environment as aws_environment
+from bootstrap.credentials.endpoint import Endpoint, serving
+from bootstrap.credentials.renewal import Sessions
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Admitted
+from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, firewall, workspace
 from bootstrap.sandbox.environment import room_environment, room_grace
-from bootstrap.sandbox.lease import Lease, sweep
+from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
-from bootstrap.sandbox.proof import Probe, prove
+from bootstrap.sandbox.proof import prove
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.supervise import Supervision
 
 if TYPE_CHECKING:
+    import socket
+
     from docker import APIClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedRoom:
-    """A room that is shown to be sealed; its entry waits."""
+    """A room that has been shown to be sealed; its entry waits for the word."""
 
     supervision: Supervision
     pump: Pump
+
+
+@contextmanager
+def sealed(
+    job: Job,
+    admitted: Admitted,
+    sessions: Sessions | None,
+    host: Host,
+    lease: Lease,
+    *,
+    log: JobLog,
+    record: Record,
+    out: int,
+) -> Iterator[SealedRoom]:
+    """Open a room for `job` and prove its walls. Raises CannotStart, Refused, WrongConfiguration.
+
+    Nothing of the job has run when this yields. When it closes, the job's credentials are no
+    longer served; what the lease names is removed by the lease.
+    """
+    began = time.monotonic()
+    with ExitStack() as held:
+        client = engine.connect(host.sandbox.docker)
+        held.callback(engine.close, client)
+        image = _image(client, admitted, host, log)
+        engine.ensure_network(client, host.sandbox.subnet)
+        walls = firewall.stand(host.paths.runtime)
+        listener = held.enter_context(_listening(sessions, admitted))
+        kept, chain = aws_environment.strip(job.env)
+        spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
+        running, stream = _start(held, client, spec)
+        _connect(held, lease, running, listener)
+        probes = prove(running.pid, running.gateway, listener.path if listener else None)
+        aws = _aws(job, host, sessions, listener, admitted)
+        variables = room_environment(job, job_env=kept, aws=aws, home=str(HOME))
+        room.hand_over(variables.variables)
+        pump = Pump(stream, out, lambda: engine.attach(client, running.id))
+        held.callback(pump.close)
+        supervision = Supervision(
+            client,
+            running,
+            walls=walls,
+            grace=room_grace(job.grace),
+            room=room,
+            timeout_marker=job.timeout_marker,
+        )
+        held.callback(supervision.close)
+        pump.start()
+        took = time.monotonic() - began
+        log.note(
+            f"room {spec.name}: image {image[:19]}, {len(probes)} probes refused in its network"
+        )
+        _report_dropped(log, chain)
+        record.room(
+            image=image,
+            address=running.address,
+            container=spec.name,
+            proof={probe.target: probe.outcome for probe in probes},
+            firewall_reloaded=walls.reloaded,
+            seconds=round(took, 3),
+            dropped=[*chain, *variables.dropped],
+        )
+        yield SealedRoom(supervision=supervision, pump=pump)
+
+
+def _image(client: "APIClient", admitted: Admitted, host: Host, log: JobLog) -> str:
+    reference = admitted.grant.image or host.sandbox.image
+    return engine.image_id(client, reference, host.sandbox.pull, log.note)
+
+
+@contextmanager
+def _listening(sessions: Sessions | None, admitted: Admitted) -> Iterator[Endpoint | None]:
+    if sessions is None or admitted.grant.delivery is CredentialDelivery.ENV:
+        yield None
+        return
+    with serving(firewall.ENDPOINT_ADDRESS, sessions) as endpoint:
+        yield endpoint
+
+
+def _prepare(
+    held: ExitStack,
+    job: Job,
+    admitted: Admitted,
+    host: Host,
+    lease: Lease,
+    *,
+    kept: dict[str, str],
+    image: str,
+) -> tuple[SandboxSpec, workspace.Room]:
+    """Furnish both directories and describe the room."""
+    uid = host.sandbox.uid
+    space = held.enter_context(
+        workspace.workspace(
+            host.paths.state,
+            workspace_key(job, admitted.rule),
+            kind=admitted.grant.workspace,
+            token=lease.token,
+            uid=uid,
+        )
+    )
+    room = held.enter_context(workspace.room(lease.directory, job, kept, uid=uid, home=str(HOME)))
+    spec = plan(
+        job,
+        admitted.grant,
+        host.sandbox,
+        token=lease.token,
+        image=image,
+        room=room.path,
+        workspace=space,
+        agent_binary=_agent_binary(job, host),
+    )
+    return spec, room
+
+
+def _agent_binary(job: Job, host: Host) -> Path:
+    """The host's own agent, so that outside and inside are always of one version."""
+    directory = job.agent.get("BUILDKITE_BIN_PATH", "/usr/bin")
+    path = (host.sandbox.agent_binary or Path(directory) / "buildkite-agent").resolve()
+    if not path.is_file():
+        raise WrongConfiguration(
+            f"there is no buildkite-agent at {path}",
+            hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
+        )
+    return path
+
+
+def _start(
+    held: ExitStack, client: "APIClient", spec: SandboxSpec
+) -> tuple[Running, "socket.socket"]:
+    container = engine.create(client, spec)
+    stream = engine.attach(client, container)
+    held.callback(stream.close)
+    return engine.start(client, container, spec.name), stream
+
+
+def _connect(held: ExitStack, lease: Lease, running: Running, listener: Endpoint | None) -> None:
+    """Cut the room off from its neighbours, and let it reach its own listener."""
+    firewall.isolate(firewall.bridge_port(running.pid))
+    if listener:
+        listener.allow(running.address)
+        held.enter_context(
+            firewall.admitted_to_listener(lease.directory, running.address, listener.port)
+        )
+
+
+def _aws(
+    job: Job,
+    host: Host,
+    sessions: Sessions | None,
+    listener: Endpoint | None,
+    admitted: Admitted,
+) -> dict[str, str]:
+    """Return the AWS variables of the room, by the delivery its rule asks for."""
+    plain = aws_environment.region_only(host.aws.region)
+    if listener:
+        return {**plain, **aws_environment.by_endpoint(listener.path, job.env)}
+    if sessions is None:
+        return plain
+    session = sessions.current()
+    if session is None:
+        raise CannotStart(
+            f"the session of {admitted.grant.role} expired before the room was ready",
+            hint="Is this host's clock right?",
+        )
+    return {**plain, **aws_environment.by_variables(session)}
+
+
+def _report_dropped(log: JobLog, names: tuple[str, ...]) -> None:
+    if names:
+        log.note(f"left out of the job's environment, its AWS chain: {', '.join(names)}")

@@ -63,6 +63,7 @@ def plan(
         cpus=limits.cpus or defaults.cpus,
         pids=limits.pids or defaults.pids,
         tmp=defaults.tmp,
+        open_files=defaults.open_files,
         runtime=defaults.runtime,
     )
 
@@ -151,12 +152,13 @@ def _limits(spec: SandboxSpec) -> dict[str, Any]:
     return {
         "Memory": spec.memory,
         "MemorySwap": spec.memory,
-        "NanoCpus": int(spec.cpus * 1_000_000_000),
+        "CpuPeriod": 100_000,  # NanoCpus refuses more than this machine has; a quota does not
+        "CpuQuota": int(spec.cpus * 100_000),
         "PidsLimit": spec.pids,
         "OomScoreAdj": 500,
         "ShmSize": 1 << 30,
         "Ulimits": [
-            {"Name": "nofile", "Soft": 65536, "Hard": 524288},
+            {"Name": "nofile", "Soft": spec.open_files, "Hard": spec.open_files},
             {"Name": "core", "Soft": 0, "Hard": 0},
         ],
     }

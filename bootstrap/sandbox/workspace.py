@@ -95,7 +95,11 @@ def room(
     path.mkdir(mode=0o755)
     for name in ("marks", "agent-hooks"):
         (path / name).mkdir(mode=0o755)
-    _write(path / "entry", resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(), 0o555)
+    _write(
+        path / "entry",
+        resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
+        0o555,
+    )
     _write(path / "passwd", environment.passwd(uid, home), 0o444)
     _write(path / "group", environment.group(uid), 0o444)
     _write(path / "job-env", environment.go_quoted(kept), 0o400, uid)

@@ -1,0 +1,66 @@
+"""The AWS part of a room's environment."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from bootstrap.credentials.model import Session
+
+ADDRESS = "169.254.170.2"
+
+# Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
+# that brings one would silently use something else than its grant.
+CHAIN = (
+    "AWS_ACCESS_KEY*",
+    "AWS_CONFIG_FILE",
+    "AWS_CONTAINER_*",
+    "AWS_CREDENTIAL*",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_*",
+    "AWS_METADATA_*",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ROLE_*",
+    "AWS_SDK_LOAD_CONFIG",
+    "AWS_SECRET_*",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+
+
+def strip(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the job's variables without its AWS chain, and the names that were left out."""
+    dropped = tuple(sorted(name for name in env if _in_chain(name)))
+    return {name: value for name, value in env.items() if name not in dropped}, dropped
+
+
+def _in_chain(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in CHAIN)
+
+
+def region_only(region: str) -> dict[str, str]:
+    """Return what every room gets: without a region or with IMDS enabled, SDKs stall on the wall."""
+    return {
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def by_endpoint(path: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return what points every SDK at the job's listener, past any proxy of the job's."""
+    without_proxy = {
+        name: ",".join(filter(None, (env.get(name), ADDRESS))) for name in ("NO_PROXY", "no_proxy")
+    }
+    return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path, **without_proxy}
+
+
+def by_variables(session: Session) -> dict[str, str]:
+    """Return the session itself, for tools that read nothing else. It is not renewed."""
+    return {
+        "AWS_ACCESS_KEY_ID": session.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": session.secret_access_key.reveal(),
+        "AWS_SESSION_TOKEN": session.session_token.reveal(),
+    }
