@@ -72,6 +72,16 @@ def standing(walls: Walls) -> bool:
         return False
 
 
+def refusals(container_ip: str) -> int:
+    """Return how many packets of this container the table has refused since it was first seen."""
+    shown = json.loads(process.run(["nft", "-j", "list", "set", *TABLE, "refused"]))
+    for item in shown["nftables"]:
+        for element in item.get("set", {}).get("elem", []):
+            if element["elem"]["val"] == container_ip:
+                return int(element["elem"]["counter"]["packets"])
+    return 0
+
+
 @contextmanager
 def admitted_to_listener(
     job_directory: Path, container_ip: str, listener_port: int

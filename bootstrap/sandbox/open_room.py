@@ -68,7 +68,7 @@ def sealed(
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
         running, stream = _start(held, client, spec)
         _connect(held, lease, running, listener)
-        probes = prove(running.pid, running.gateway, listener.path if listener else None)
+        probes = prove(running, listener.path if listener else None)
         aws = _aws(job, host, sessions, listener, admitted)
         variables = room_environment(job, job_env=kept, aws=aws, home=str(HOME))
         room.hand_over(variables.variables)
@@ -86,7 +86,7 @@ def sealed(
         pump.start()
         took = time.monotonic() - began
         log.note(
-            f"room {spec.name}: image {image[:19]}, {len(probes)} probes refused in its network"
+            f"room {spec.name}: image {image[:19]}, {len(probes)} probes of its network stood"
         )
         _report_dropped(log, chain)
         record.room(

@@ -15,17 +15,22 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox.firewall import ENDPOINT_ADDRESS
+from bootstrap.sandbox import firewall
+from bootstrap.sandbox.model import Running
 
 CLONE_NEWNET = 0x40000000
 PATIENCE = 2.0  # seconds; our rule answers in less than a millisecond
+PATIENCE_UDP = 0.1  # an open service behind the wall would need no longer, and silence is common
+
+SILENCE = "no answer"  # ICMP errors have a rate limit
 
 METADATA_V4 = "169.254.169.254"
 METADATA_V6 = "fd00:ec2::254"
 
-# Our rule answers "administratively prohibited". "Connection refused" is what an open host says.
-WALL_V4 = {errno.EHOSTUNREACH}
-WALL_V6 = {errno.EACCES, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+# A refusal as such proves nothing: an idle host refuses too. Each probe is one packet, and the
+# table counts what it refuses of this container.
+REFUSED = {"tcp": {"ECONNREFUSED"}, "udp": {"EHOSTUNREACH", SILENCE}}
+NO_IPV6 = {"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"}
 
 T = TypeVar("T")
 
@@ -39,9 +44,24 @@ class Probe:
     stood: bool
 
 
-def prove(container_pid: int, gateway: str, listener_path: str | None) -> tuple[Probe, ...]:
+def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     """Try everything and return the verdicts, all good. Raises CannotStart if one is not."""
-    probes = inside(container_pid, lambda: _all(gateway, listener_path))
+    before = firewall.refusals(running.address)
+    walls, listener = inside(
+        running.pid, lambda: (_walls(running.gateway), _listener(listener_path))
+    )
+    counted = firewall.refusals(running.address) - before
+    probes = (*walls, *_no_ipv6(running.pid), listener)
+    wanted = len(walls) + (1 if listener_path is None else 0)
+    count = Probe(
+        target="counted by table inet airlock",
+        outcome=f"{counted} of {wanted}",
+        stood=counted >= wanted,
+    )
+    return _all_stood((*probes, count))
+
+
+def _all_stood(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
     broken = [probe for probe in probes if not probe.stood]
     if broken:
         raise CannotStart(
@@ -87,45 +107,56 @@ def _enter_network_of(pid: int) -> None:
         os.close(descriptor)
 
 
-def _all(gateway: str, listener_path: str | None) -> tuple[Probe, ...]:
+def _walls(gateway: str) -> tuple[Probe, ...]:
     return (
         _refused("tcp", METADATA_V4, 80),
         _refused("tcp", METADATA_V4, 443),
         _refused("udp", METADATA_V4, 53),
-        _refused("tcp", METADATA_V6, 80),
-        _refused("udp", METADATA_V6, 53),
-        _refused("tcp", ENDPOINT_ADDRESS, 8080),
+        _refused("tcp", firewall.ENDPOINT_ADDRESS, 8080),
         _refused("tcp", gateway, 22),
         _refused("udp", gateway, 53),
-        _listener(listener_path),
+    )
+
+
+def _no_ipv6(pid: int) -> tuple[Probe, ...]:
+    """The bridge has no IPv6, so the container's own kernel has nowhere to send to."""
+    tried = inside(pid, lambda: [_try(p, METADATA_V6, 80) for p in ("tcp", "udp")])
+    return tuple(
+        Probe(target=f"{protocol}://[{METADATA_V6}]:80", outcome=outcome, stood=outcome in NO_IPV6)
+        for protocol, outcome in zip(("tcp", "udp"), tried, strict=True)
     )
 
 
 def _refused(protocol: str, address: str, port: int) -> Probe:
-    """Expect our wall's own answer; silence, refusal by anybody else and success are failures."""
-    target = f"{protocol}://{_bracketed(address)}:{port}"
+    outcome = _try(protocol, address, port)
+    target = f"{protocol}://{address}:{port}"
+    return Probe(target=target, outcome=outcome, stood=outcome in REFUSED[protocol])
+
+
+def _try(protocol: str, address: str, port: int) -> str:
+    """Send one packet and say what became of it, by the name of the error."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    wall = WALL_V6 if family == socket.AF_INET6 else WALL_V4
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     try:
         with socket.socket(family, kind) as probe:
-            probe.settimeout(PATIENCE)
+            probe.settimeout(PATIENCE if protocol == "tcp" else PATIENCE_UDP)
             probe.connect((address, port))
             if protocol == "udp":
                 probe.send(b"airlock")
                 probe.recv(64)
+    except TimeoutError:
+        return SILENCE
     except OSError as answer:
-        name = errno.errorcode.get(answer.errno or 0, "no answer")
-        return Probe(target=target, outcome=name, stood=answer.errno in wall)
-    return Probe(target=target, outcome="reached", stood=False)
+        return errno.errorcode.get(answer.errno or 0, SILENCE)
+    return "reached"
 
 
 def _listener(path: str | None) -> Probe:
     """The job's own listener answers, or, for a job without credentials, nobody does."""
     if path is None:
-        return _refused("tcp", ENDPOINT_ADDRESS, 80)
-    target = f"http://{ENDPOINT_ADDRESS}/…"
-    connection = http.client.HTTPConnection(ENDPOINT_ADDRESS, 80, timeout=PATIENCE)
+        return _refused("tcp", firewall.ENDPOINT_ADDRESS, 80)
+    target = f"http://{firewall.ENDPOINT_ADDRESS}/…"
+    connection = http.client.HTTPConnection(firewall.ENDPOINT_ADDRESS, 80, timeout=PATIENCE)
     try:
         connection.request("HEAD", path)
         status = connection.getresponse().status
@@ -134,7 +165,3 @@ def _listener(path: str | None) -> Probe:
     finally:
         connection.close()
     return Probe(target=target, outcome=f"HTTP {status}", stood=status == 200)
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

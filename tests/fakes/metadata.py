@@ -1,0 +1,51 @@
+"""The EC2 metadata service: what no job may ever reach."""
+
+import json
+import secrets
+import socket
+from datetime import UTC, datetime, timedelta
+
+from tests.fakes.simulator import Call, Reply, Simulator, problem, said
+
+ROLE = "fleet-instance-role"
+ACCESS_KEY_ID = "ASIAHOSTINSTANCEROLE"  # what an attack that succeeds has in its hands
+
+
+class Metadata(Simulator):
+    """IMDSv2 with one instance role; anything without a token is refused."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener)
+        self._token = secrets.token_urlsafe(24)
+
+    def answer(self, call: Call) -> Reply:
+        if call.method == "PUT" and call.path == "/latest/api/token":
+            return Reply(body=self._token.encode(), kind="text/plain")
+        if call.headers.get("x-aws-ec2-metadata-token") != self._token:
+            return problem(401, "no token")
+        credentials = "/latest/meta-data/iam/security-credentials/"
+        match call.path.rstrip("/") + ("/" if call.path.endswith("/") else ""):
+            case path if path == credentials:
+                return Reply(body=ROLE.encode(), kind="text/plain")
+            case path if path == credentials + ROLE:
+                return said(self._credentials())
+            case "/latest/meta-data/placement/region":
+                return Reply(body=b"us-east-1", kind="text/plain")
+            case "/latest/user-data":
+                return Reply(body=b"secret user data", kind="text/plain")
+            case "/latest/dynamic/instance-identity/document":
+                return Reply(body=json.dumps({"region": "us-east-1"}).encode())
+            case _:
+                return problem(404, "no such metadata")
+
+    def _credentials(self) -> dict[str, str]:
+        until = datetime.now(UTC) + timedelta(hours=6)
+        return {
+            "Code": "Success",
+            "Type": "AWS-HMAC",
+            "AccessKeyId": ACCESS_KEY_ID,
+            "SecretAccessKey": "host-secret-that-no-job-may-see",
+            "Token": "host-session-token",
+            "Expiration": f"{until:%Y-%m-%dT%H:%M:%SZ}",
+            "LastUpdated": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }

@@ -1,0 +1,122 @@
+"""The real buildkite-agent: its binary, and one running agent as the client of everything."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fakes.control_plane import REGISTRATION
+from tests.lab.engine import STATE, eventually
+
+_BUILD = Path(__file__).with_name("agent_build")
+
+
+def binary() -> Path:
+    """Return a buildkite-agent: $BUILDKITE_AGENT, the PATH's, or one built here with Go."""
+    named = os.environ.get("BUILDKITE_AGENT") or shutil.which("buildkite-agent")
+    if named:
+        return Path(named).resolve()
+    sources = sorted(path for path in _BUILD.rglob("*") if path.is_file())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    target = STATE / "agent" / digest / "buildkite-agent"
+    if not target.exists():
+        _build(target)
+    return target
+
+
+def _build(target: Path) -> None:
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if not go:
+        raise RuntimeError(
+            "the lab needs a real buildkite-agent: set BUILDKITE_AGENT to its binary, put it on "
+            "PATH, or install Go 1.26 so that the lab can build it"
+        )
+    print("lab: building buildkite-agent (some minutes, once)", flush=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_suffix(".new")
+    subprocess.run(
+        [go, "build", "-trimpath", "-ldflags=-s -w", "-o", str(fresh), "github.com/buildkite/agent/v3"],
+        cwd=_BUILD,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
+        check=True,
+    )
+    fresh.replace(target)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agent:
+    """One running agent."""
+
+    name: str
+    pid: int
+    log: Path
+    builds: Path
+    process: subprocess.Popen[bytes]
+
+    def bootstrap_pid(self) -> int:
+        """Return the process that the agent started for its job, once there is one."""
+        eventually(lambda: _children(self.pid), "the agent starts its bootstrap-script")
+        return _children(self.pid)[0]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def running_agent(
+    base: Path,
+    *,
+    name: str,
+    endpoint: str,
+    bootstrap_script: str,
+    flags: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Agent]:
+    """Run a real agent against `endpoint` until this closes."""
+    for directory in ("builds", "hooks", "plugins", "home", "sockets"):
+        (base / directory).mkdir(parents=True, exist_ok=True)
+    arguments = [
+        str(binary()), "start",
+        "--token", REGISTRATION,
+        "--endpoint", endpoint,
+        "--name", name,
+        "--build-path", str(base / "builds"),
+        "--hooks-path", str(base / "hooks"),
+        "--plugins-path", str(base / "plugins"),
+        "--sockets-path", str(base / "sockets"),
+        "--bootstrap-script", bootstrap_script,
+        "--ping-mode", "poll-only",
+        "--no-color", "--no-ansi-timestamps",
+        *flags,
+    ]  # fmt: skip
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(base / "home"), **(env or {})}
+    log = base / "agent.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            arguments, env=clean, cwd=base, stdout=output, stderr=output, start_new_session=True
+        )
+    agent = Agent(name=name, pid=process.pid, log=log, builds=base / "builds", process=process)
+    try:
+        yield agent
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """First graceful, then at once: a second signal ends the agent's job too."""
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            process.send_signal(number)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                continue

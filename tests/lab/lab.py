@@ -1,0 +1,169 @@
+"""The lab as one value: an engine, a world, an image, an agent, and fleets on top of them."""
+
+import fcntl
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fakes.control_plane import ControlPlane
+from tests.fakes.git import GitServer, publish
+from tests.fakes.metadata import Metadata
+from tests.fakes.sts import StrictSts, Trust
+from tests.lab import agent, engine, world
+from tests.lab.image import lab_image
+
+ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
+AIRLOCK = Path(sys.executable).with_name("airlock")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lab:
+    """One machine, ready for fleets."""
+
+    docker: str
+    image: str
+    metadata: Metadata
+    metadata_v6: Metadata
+
+
+@contextmanager
+def lab() -> Iterator[Lab]:
+    """Start what is not running, and stop all of it at the end. A second lab waits for the first."""
+    engine.STATE.mkdir(parents=True, exist_ok=True)
+    with (engine.STATE / "lock").open("w") as lock, ExitStack() as held:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("lab: waiting for another lab on this machine", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        docker = held.enter_context(engine.engine())
+        image = lab_image(docker)
+        agent.binary()
+        held.enter_context(world.world())
+        v4 = held.enter_context(Metadata(world.listen(world.METADATA_V4, 80)))
+        v6 = held.enter_context(Metadata(world.listen(world.METADATA_V6, 80)))
+        yield Lab(docker=docker, image=image, metadata=v4, metadata_v6=v6)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fleet:
+    """A pipeline's surroundings: control plane, STS, git, policies and a host configuration."""
+
+    lab: Lab
+    base: Path
+    control: ControlPlane
+    sts: StrictSts
+    git: GitServer
+    config: Path
+    commit: str
+
+    @property
+    def repository(self) -> str:
+        return f"{self.git.url}/storefront.git"
+
+    @property
+    def records(self) -> Path:
+        return self.base / "records.jsonl"
+
+    def policy(self, rules: str, *, pipeline: str = "storefront", repository: str = "") -> None:
+        """Write the pipeline's policy; `rules` is the YAML list below `rules:`."""
+        path = self.base / "policies" / f"{pipeline}.yaml"
+        head = f"pipeline: {pipeline}\nrepository: {repository or self.repository}\nrules:\n"
+        path.write_text(head + rules)
+
+    def env(self, command: str, **overrides: str) -> dict[str, str]:
+        """Return the environment that Buildkite sends with a job, as the backend would."""
+        standard = {
+            "CI": "true",
+            "BUILDKITE": "true",
+            "BUILDKITE_JOB_ID": str(uuid.uuid4()),
+            "BUILDKITE_BUILD_ID": str(uuid.uuid4()),
+            "BUILDKITE_BUILD_NUMBER": "42",
+            "BUILDKITE_BUILD_CREATOR": "Ada",
+            "BUILDKITE_BUILD_CREATOR_EMAIL": "ada@example.com",
+            "BUILDKITE_BUILD_CREATOR_TEAMS": "platform:everyone",
+            "BUILDKITE_ORGANIZATION_SLUG": "acme",
+            "BUILDKITE_PIPELINE_SLUG": "storefront",
+            "BUILDKITE_PIPELINE_ID": "0190-pipeline",
+            "BUILDKITE_PIPELINE_PROVIDER": "github",
+            "BUILDKITE_PIPELINE_DEFAULT_BRANCH": "main",
+            "BUILDKITE_REPO": self.repository,
+            "BUILDKITE_BRANCH": "main",
+            "BUILDKITE_COMMIT": self.commit,
+            "BUILDKITE_MESSAGE": "Ship it",
+            "BUILDKITE_PULL_REQUEST": "false",
+            "BUILDKITE_SOURCE": "ui",
+            "BUILDKITE_STEP_KEY": "deploy",
+            "BUILDKITE_AGENT_NAME": "agent-1",
+            "BUILDKITE_AGENT_META_DATA_QUEUE": "default",
+            "BUILDKITE_COMMAND": command,
+            "BUILDKITE_TIMEOUT": "false",
+        }
+        return {**standard, **overrides}
+
+    @contextmanager
+    def agent(self, *flags: str, name: str = "agent-1", **how: object) -> Iterator[agent.Agent]:
+        """Run a real agent whose bootstrap-script is Airlock."""
+        script = how.pop("bootstrap_script", f"{AIRLOCK} bootstrap --config {self.config}")
+        with agent.running_agent(
+            self.base / name,
+            name=name,
+            endpoint=self.control.url,
+            bootstrap_script=str(script),
+            flags=flags,
+        ) as running:
+            yield running
+
+
+REPOSITORY: Mapping[str, str] = {
+    "README.md": "a storefront\n",
+    ".buildkite/hooks/pre-exit": (
+        "#!/bin/bash\n"
+        'echo "pre-exit hook ran: cancelled=${BUILDKITE_JOB_CANCELLED:-no} '
+        'timed-out=${BUILDKITE_JOB_TIMED_OUT:-no}"\n'
+    ),
+}
+
+
+@contextmanager
+def fleet(lab: Lab, base: Path, *, settings: str = "", lifetime: float | None = None) -> Iterator[Fleet]:
+    """Put a fleet into the lab; `settings` are further lines of [sandbox] in airlock.toml."""
+    (base / "policies").mkdir(parents=True)
+    (base / "git").mkdir()
+    commit = publish(base / "git", "storefront", REPOSITORY)
+    with ExitStack() as held:
+        control = held.enter_context(ControlPlane(world.listen(world.WORLD, 0)))
+        roles = {ROLE: Trust()}
+        sts = held.enter_context(StrictSts(world.listen(world.WORLD, 0), roles, lifetime=lifetime))
+        git = held.enter_context(GitServer(world.listen(world.WORLD, 0), base / "git"))
+        config = base / "airlock.toml"
+        config.write_text(_configuration(lab, base, sts.url, settings))
+        made = Fleet(
+            lab=lab, base=base, control=control, sts=sts, git=git, config=config, commit=commit
+        )
+        made.policy("  - {name: everything, allow: {}}\n")
+        yield made
+
+
+def _configuration(lab: Lab, base: Path, sts: str, settings: str) -> str:
+    return f"""
+[policy]
+store = "file:{base}/policies"
+[aws]
+region = "us-east-1"
+credentials = "instance-role"
+sts-endpoint = "{sts}"
+[sandbox]
+image = "{lab.image}"
+docker = "{lab.docker}"
+agent-binary = "{agent.binary()}"
+memory = "2GiB"
+open-files = 4096
+{settings}
+[paths]
+state = "{base}/state"
+records = "{base}/records.jsonl"
+"""
