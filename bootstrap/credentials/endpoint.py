@@ -1,140 +1,188 @@
-"""The per-job HTTP listener from which the job's SDKs fetch their session (reference A2).
+"""The per-job HTTP listener from which the job's SDKs fetch their session (reference A5).
 
 Three things have to be right before a session is shown: the firewall lets only this job's room
 come here, the peer's address is the room's, and the path is the job's unguessable one.
+
+Every answer is in memory, so one thread serves all connections: no client, however slow, can take
+a thread away from another, and a job costs this host one thread and a bounded number of sockets.
 """
 
-import hmac
-import json
 import secrets
+import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from bootstrap.credentials.model import Session
+from bootstrap.credentials.answer import MAX_HEAD, answer, refusal, take_head
 from bootstrap.credentials.renewal import Sessions
 
-MAX_CONNECTIONS = 32
-IDLE = 5.0  # seconds until a connection that says nothing is closed
+MAX_CONNECTIONS = 128
+IDLE = 5.0  # seconds from one whole request to the end of the next
+FAREWELL = 1.0  # seconds in which a client may read the last answer before the socket closes
+CHUNK = 4096
 
 
-class Endpoint(ThreadingHTTPServer):
-    """One job's listener. Nobody is allowed in before `allow`."""
+class _Connection:
+    """One client: what it has said, what it has yet to be told, and until when it may stay."""
 
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+    __slots__ = ("deaf", "last", "said", "socket", "unsent", "until")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.said = bytearray()
+        self.unsent = b""
+        self.last = False  # nothing follows what is unsent
+        self.deaf = False  # all is sent; what still comes is thrown away
+        self.until = time.monotonic() + IDLE
+
+
+class Endpoint:
+    """One job's listener. Nobody is let in before `allow`."""
 
     def __init__(self, address: str, sessions: Sessions) -> None:
         self.path = f"/v1/{secrets.token_urlsafe(32)}"
-        self.sessions = sessions
+        self._sessions = sessions
         self._peer: str | None = None
-        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        super().__init__((address, 0), _Handler)
+        self._listener = socket.create_server((address, 0), backlog=128)
+        self._listener.setblocking(False)
+        self._bell, self._ringer = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._connections: set[_Connection] = set()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="credentials", daemon=True)
 
     @property
     def port(self) -> int:
         """The port of the listener on this host; the room itself always uses 80."""
-        return self.server_port
+        return int(self._listener.getsockname()[1])
 
     def allow(self, peer: str) -> None:
         """Serve connections from this address from now on, and from no other."""
         self._peer = peer
 
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Turn away every other peer, and the room itself while it holds too many connections."""
-        peer = client_address[0] if isinstance(client_address, tuple) else None
-        return self._peer is not None and peer == self._peer and self._free.acquire(blocking=False)
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._thread.start()
 
-    def process_request_thread(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        """Serve one connection and make room for the next."""
+    def close(self) -> None:
+        """Hang up on everybody and give the port back; at once, whatever the clients do."""
+        self._closing.set()
+        self._ringer.close()
+        self._thread.join(IDLE)
+
+    def _serve(self) -> None:
         try:
-            super().process_request_thread(request, client_address)
+            while not self._closing.is_set():
+                for key, _ in self._selector.select(self._patience()):
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif isinstance(key.data, _Connection):
+                        self._advance(key.data)
+                self._drop_overdue()
         finally:
-            self._free.release()
+            for connection in tuple(self._connections):
+                self._drop(connection)
+            self._selector.close()
+            self._listener.close()
+            self._bell.close()
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away in the middle of its request is its own business."""
+    def _patience(self) -> float | None:
+        """Seconds until the first connection is overdue; None while there is none."""
+        first = min((connection.until for connection in self._connections), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-    protocol_version = "HTTP/1.1"
-    server_version = "airlock"
-    sys_version = ""
-    timeout = IDLE
-
-    def do_GET(self) -> None:
-        """Answer with the session, from memory."""
-        if not hmac.compare_digest(self.path.encode(), self.server.path.encode()):
-            self._say(HTTPStatus.NOT_FOUND, error("InvalidIdInRequest", "no such credentials"))
+    def _accept(self) -> None:
+        try:
+            connected, (peer, _) = self._listener.accept()
+        except OSError:
+            return  # it went away again, or this host has no descriptor left for it
+        if self._peer is None or peer != self._peer:
+            connected.close()
             return
-        session = self.server.sessions.current()
-        if session is None:
-            self._say(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                error("CredentialsUnavailable", "the session has ended and could not be renewed"),
-            )
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._drop(min(self._connections, key=lambda other: other.until))
+        connected.setblocking(False)
+        connection = _Connection(connected)
+        self._connections.add(connection)
+        self._selector.register(connected, selectors.EVENT_READ, connection)
+
+    def _advance(self, connection: _Connection) -> None:
+        """Do what can be done for this client without waiting for it."""
+        try:
+            if not connection.unsent and not self._hear(connection):
+                self._drop(connection)
+                return
+            self._speak(connection)
+        except BlockingIOError:
             return
-        self._say(HTTPStatus.OK, body(session))
+        except OSError:
+            self._drop(connection)
 
-    do_HEAD = do_GET
+    def _hear(self, connection: _Connection) -> bool:
+        """Take in what the client says; False once it has hung up."""
+        heard = connection.socket.recv(CHUNK)
+        if not connection.deaf:
+            connection.said += heard
+        return bool(heard)
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Every refusal is JSON: other bodies make SDKs report a parse error instead."""
-        self.close_connection = True
-        self._say(HTTPStatus(code), error(HTTPStatus(code).phrase.replace(" ", ""), message or ""))
+    def _speak(self, connection: _Connection) -> None:
+        """Answer all that was asked, as fast as the client listens."""
+        while connection.unsent or self._next_answer(connection):
+            with suppress(BlockingIOError):
+                sent = connection.socket.send(connection.unsent)
+                connection.unsent = connection.unsent[sent:]
+            waits_for = selectors.EVENT_WRITE if connection.unsent else selectors.EVENT_READ
+            self._selector.modify(connection.socket, waits_for, connection)
+            if connection.unsent:
+                return
+        if connection.last and not connection.deaf:
+            # Closing with unread input would reset the connection and destroy the last answer.
+            connection.deaf, connection.until = True, time.monotonic() + FAREWELL
+            connection.socket.shutdown(socket.SHUT_WR)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Stay silent: paths are secrets."""
+    def _next_answer(self, connection: _Connection) -> bool:
+        if connection.last:
+            return False
+        head = take_head(connection.said)
+        if len(head if head is not None else connection.said) > MAX_HEAD:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            said = refusal(status, "RequestTooLarge", f"more than {MAX_HEAD} bytes of headers")
+        elif head is None:
+            return False
+        else:
+            said = answer(head, self.path, self._sessions.current())
+        connection.unsent, connection.last = said.content, not said.keep
+        connection.until = time.monotonic() + IDLE
+        return True
 
-    def _say(self, status: HTTPStatus, document: dict[str, str]) -> None:
-        content = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+    def _drop_overdue(self) -> None:
+        now = time.monotonic()
+        for connection in [other for other in self._connections if other.until <= now]:
+            self._drop(connection)
 
-
-def body(session: Session) -> dict[str, str]:
-    """Return the document that every SDK parses: one of two places that reveal a session."""
-    return {
-        "AccessKeyId": session.access_key_id,
-        "SecretAccessKey": session.secret_access_key.reveal(),
-        "Token": session.session_token.reveal(),
-        "Expiration": f"{session.expires:%Y-%m-%dT%H:%M:%SZ}",
-        "RoleArn": session.role,
-    }
-
-
-def error(code: str, message: str) -> dict[str, str]:
-    """Say it twice: Go and Rust read lower case, JavaScript reads upper case."""
-    return {"code": code, "message": message, "Code": code, "Message": message}
+    def _drop(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(connection.socket)
+        connection.socket.close()
 
 
 @contextmanager
-def serving(address: str, sessions: Sessions) -> Iterator[Endpoint]:
-    """Serve until this closes; then the path, the listener and the session are gone."""
+def serving(address: str, sessions: Sessions, *, peer: str | None = None) -> Iterator[Endpoint]:
+    """Serve until this closes; then the path, the listener and every connection are gone.
+
+    `peer` is for when the room's address is known already; else `Endpoint.allow` comes later.
+    """
     endpoint = Endpoint(address, sessions)
-    closing = threading.Event()
-
-    def serve() -> None:
-        while not closing.is_set():
-            endpoint.handle_request()
-
-    thread = threading.Thread(target=serve, name="credentials", daemon=True)
-    thread.start()
+    if peer is not None:
+        endpoint.allow(peer)
+    endpoint.start()
     try:
         yield endpoint
     finally:
-        closing.set()
-        endpoint.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread's accept at once
-        thread.join(IDLE)
-        endpoint.server_close()
+        endpoint.close()

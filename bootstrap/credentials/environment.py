@@ -8,8 +8,12 @@ from bootstrap.credentials.model import Session
 ADDRESS = "169.254.170.2"
 
 # Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
-# that brings one would silently use something else than its grant.
-CHAIN = (
+# that brings one would silently use something else than its grant (reference A1). AMAZON_* is
+# Ruby's (aws-sdk-core credential_provider_chain.rb).
+AWS_CHAIN = (
+    "AMAZON_ACCESS_KEY_ID",
+    "AMAZON_SECRET_ACCESS_KEY",
+    "AMAZON_SESSION_TOKEN",
     "AWS_ACCESS_KEY*",
     "AWS_CONFIG_FILE",
     "AWS_CONTAINER_*",
@@ -32,12 +36,13 @@ CHAIN = (
 
 def strip(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the job's variables without its AWS chain, and the names that were left out."""
-    dropped = tuple(sorted(name for name in env if _in_chain(name)))
-    return {name: value for name, value in env.items() if name not in dropped}, dropped
+    kept = {name: value for name, value in env.items() if not in_chain(name)}
+    return kept, tuple(sorted(name for name in env if name not in kept))
 
 
-def _in_chain(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in CHAIN)
+def in_chain(name: str) -> bool:
+    """Say whether some AWS SDK takes its credentials, or the way to them, from this variable."""
+    return any(fnmatchcase(name, pattern) for pattern in AWS_CHAIN)
 
 
 def region_only(region: str) -> dict[str, str]:
@@ -50,11 +55,16 @@ def region_only(region: str) -> dict[str, str]:
 
 
 def by_endpoint(path: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return what points every SDK at the job's listener, past any proxy of the job's."""
-    without_proxy = {
-        name: ",".join(filter(None, (env.get(name), ADDRESS))) for name in ("NO_PROXY", "no_proxy")
+    """Return what points every SDK at the job's listener, past any proxy of the job's.
+
+    Some tools read NO_PROXY and some no_proxy first: whichever the job set counts for both.
+    """
+    upper, lower = env.get("NO_PROXY"), env.get("no_proxy")
+    return {
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path,
+        "NO_PROXY": ",".join(filter(None, (upper or lower, ADDRESS))),
+        "no_proxy": ",".join(filter(None, (lower or upper, ADDRESS))),
     }
-    return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path, **without_proxy}
 
 
 def by_variables(session: Session) -> dict[str, str]:

@@ -24,12 +24,17 @@ class SessionRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """Temporary credentials of one role, and when they end (UTC)."""
+    """Temporary credentials of one role, and when they end (UTC).
+
+    `duration` is what STS was asked for last: shorter than the request's where role chaining
+    limits it. `packed_size_percent` is how much of STS's limit for tags and policies they take.
+    """
 
     role: str
     access_key_id: str
     secret_access_key: Secret
     session_token: Secret
     expires: datetime
+    duration: timedelta
     assumed_role: str  # arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
     packed_size_percent: int | None

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.credentials.plan import plan
-from bootstrap.credentials.renewal import Assume, Sessions
+from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Admitted, Grant
+from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
 from bootstrap.record import Record
 
 
@@ -41,13 +41,27 @@ def sessions(
         return session
 
     first = issue(request)
-    log.note(f"role {request.role} until {first.expires:%H:%M:%S} UTC, renewed while the job runs")
-    held = Sessions(first, request, issue, warn=log.warn)
-    held.start()
+    log.note(_announcement(request, first, admitted.grant.delivery))
+    held = Sessions(first)
+    renewal = Renewal(held, first, request, issue, warn=log.warn)
+    if admitted.grant.delivery is CredentialDelivery.ENDPOINT:
+        renewal.start()
     try:
         yield held
     finally:
-        held.close()
+        renewal.close()
+
+
+def _announcement(request: SessionRequest, first: Session, delivery: CredentialDelivery) -> str:
+    """Say which role it is, when its session ends, and what was cut short."""
+    renewed = {
+        CredentialDelivery.ENDPOINT: "renewed while the job runs",
+        CredentialDelivery.ENV: "not renewed: the rule delivers it in variables",
+    }[delivery]
+    text = f"role {request.role} until {first.expires:%H:%M:%S} UTC, {renewed}"
+    if first.duration < request.duration:
+        text += f"; {first.duration} instead of {request.duration}, all that role chaining gets"
+    return text
 
 
 def require_deliverable(grant: Grant) -> None:

@@ -1,9 +1,9 @@
-"""From a job and its grant to the one AssumeRole call it is due (reference: STS API, limits)."""
+"""From a job and its grant to the one AssumeRole call it is due (reference B1)."""
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from bootstrap.credentials.model import SessionRequest
@@ -15,8 +15,9 @@ MIN_DURATION, MAX_DURATION = timedelta(minutes=15), timedelta(hours=12)
 MAX_NAME = 64
 MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE = 50, 128, 256
 
-_NAME_FOREIGN = re.compile(r"[^A-Za-z0-9_+=,.@-]")
+_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]")
 _PUNCTUATION = frozenset("_.:/=+-@")
+_DIGEST = 10  # hexadecimal digits
 
 
 def plan(job: Job, grant: Grant, *, rule: str, region: str) -> SessionRequest | None:
@@ -28,12 +29,12 @@ def plan(job: Job, grant: Grant, *, rule: str, region: str) -> SessionRequest | 
     if grant.role is None:
         return None
     if not MIN_DURATION <= grant.duration <= MAX_DURATION:
-        raise _wrong(f"a session of {grant.duration}; STS gives 15 minutes to 12 hours")
+        raise _wrong(rule, f"a session of {grant.duration}; expected 15 minutes to 12 hours")
     return SessionRequest(
         role=grant.role,
         region=region,
         session_name=session_name(job),
-        source_identity=_fitting(job.id, MAX_NAME),
+        source_identity=_fitting(job.id, MAX_NAME, _in_name),
         tags=_tags(job, grant.tags, rule),
         duration=grant.duration,
     )
@@ -42,18 +43,23 @@ def plan(job: Job, grant: Grant, *, rule: str, region: str) -> SessionRequest | 
 def session_name(job: Job) -> str:
     """Name pipeline, build and job: what CloudTrail shows of every call the job makes.
 
-    Unique per job even where the pipeline's slug has to be shortened.
+    The job is named by the end of its id, for its id is a UUIDv7: jobs of one minute share the
+    beginning. Unique per job even where the pipeline's slug has to be shortened.
     """
-    return _fitting(f"{job.pipeline}-{job.build_number or 'x'}-{job.id[:8]}", MAX_NAME, job.id)
+    text = f"{job.pipeline}-{job.build_number or 'x'}-{job.id[-12:]}"
+    return _fitting(text, MAX_NAME, _in_name, unique=job.id)
 
 
-def _fitting(text: str, limit: int, unique: str = "") -> str:
-    """Return `text` in STS's name characters; if that or the limit lost anything, with a hash."""
-    name = _NAME_FOREIGN.sub("-", text)
-    if name == text and 2 <= len(name) <= limit:
-        return name
-    digest = hashlib.sha256(f"{text}\0{unique}".encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    return f"{name[: limit - 11]}-{digest}"
+def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: str = "") -> str:
+    """Return `text` if STS takes it as it is, else what fits of it with a digest of the whole.
+
+    The digest keeps apart what became alike: `a b` may not pass for somebody's `a-b`.
+    """
+    kept = "".join(char if allowed(char) else "-" for char in text)
+    if kept == text and 2 <= len(kept) <= limit:
+        return kept
+    digest = hashlib.sha256(f"{text}\0{unique}".encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{kept[: limit - _DIGEST - 1]}-{digest[:_DIGEST]}"
 
 
 def _tags(job: Job, granted: Mapping[str, str], rule: str) -> dict[str, str]:
@@ -65,35 +71,55 @@ def _tags(job: Job, granted: Mapping[str, str], rule: str) -> dict[str, str]:
         "buildkite:job": job.id,
         "buildkite:rule": rule,
     }
-    _check_granted(granted, ours)
+    _check_granted(granted, ours, rule)
     return {**{key: tag_value(value) for key, value in ours.items()}, **granted}
 
 
-def _check_granted(granted: Mapping[str, str], ours: Mapping[str, str]) -> None:
+def _check_granted(granted: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
     """The policy's tags are a person's words: they are refused, not bent, if they do not fit."""
     keys = [key.casefold() for key in (*ours, *granted)]
     if len(set(keys)) != len(keys):
-        raise _wrong("session tags that repeat each other or Airlock's own (case does not count)")
+        raise _wrong(rule, "session tags that repeat each other or Airlock's own (in any case)")
     if len(keys) > MAX_TAGS:
-        raise _wrong(f"{len(granted)} session tags; {MAX_TAGS - len(ours)} fit beside Airlock's")
+        raise _wrong(
+            rule,
+            f"{len(granted)} session tags; expected at most {MAX_TAGS - len(ours)}, "
+            "the rest are Airlock's",
+        )
     for key, value in granted.items():
-        if not 1 <= len(key) <= MAX_TAG_KEY or tag_value(key) != key or key.startswith("aws:"):
-            raise _wrong(f"the session tag key {key!r}, which STS does not take")
-        if tag_value(value) != value:
-            raise _wrong(f"the session tag {key!r} with a value that STS does not take")
+        if not (key and _fits_tag(key, MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
+            raise _wrong(rule, f"the session tag key {key!r}, which STS does not take")
+        if not _fits_tag(value, MAX_TAG_VALUE):
+            raise _wrong(rule, f"the session tag {key!r} with a value that STS does not take")
 
 
 def tag_value(text: str) -> str:
-    """Return `text` in the characters and length STS allows for a tag's value."""
-    return "".join(char if _in_tag(char) else "_" for char in text)[:MAX_TAG_VALUE]
+    """Return `text` in the characters and length STS allows for a tag's value.
+
+    Two texts never become one value: a policy on the tag must not hold for an imitation.
+    """
+    return text if _fits_tag(text, MAX_TAG_VALUE) else _fitting(text, MAX_TAG_VALUE, _in_tag)
+
+
+def _fits_tag(text: str, limit: int) -> bool:
+    return len(text) <= limit and all(map(_in_tag, text))
+
+
+def _in_name(char: str) -> bool:
+    return _NAME.fullmatch(char) is not None
 
 
 def _in_tag(char: str) -> bool:
-    return char in _PUNCTUATION or unicodedata.category(char)[0] in "LNZ"
+    """Letters, digits and spaces as they were in Unicode 3.2, up to U+FFFF.
+
+    STS's own tables may be older than ours, and may count anything above as two characters.
+    """
+    category = unicodedata.ucd_3_2_0.category(char)
+    return char in _PUNCTUATION or (char <= "\uffff" and category[0] in "LNZ")
 
 
-def _wrong(what: str) -> WrongConfiguration:
+def _wrong(rule: str, what: str) -> WrongConfiguration:
     return WrongConfiguration(
-        f"the rule's session asks for {what}",
-        hint="Mend allow.session of that rule in the pipeline's policy.",
+        f"the session of rule {rule!r} asks for {what}",
+        hint=f"Mend allow.session of rule {rule!r} in the pipeline's policy.",
     )

@@ -1,15 +1,18 @@
 """Keeping a session fresh for as long as its job runs."""
 
+import random
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.errors import AirlockError
 
-RETRY_SHORTEST, RETRY_LONGEST = 1.0, 60.0  # seconds
+SHORTEST_WAIT = timedelta(seconds=1)
+LONGEST_NAP = 30.0  # seconds; a host that was asleep notices on waking that time has passed
 
 Assume = Callable[[SessionRequest], Session]
+Now = Callable[[], datetime]
 Say = Callable[[str], None]
 
 
@@ -19,76 +22,121 @@ def utc_now() -> datetime:
 
 
 def next_renewal(session: Session, issued: datetime) -> datetime:
-    """Say when to renew: at half of the lifetime.
+    """Say when to renew: at half of the lifetime, but a second after `issued` at the earliest.
 
     With an hour, which is all that a chained role gets, 30 minutes always remain: SDKs re-ask on
-    every call once less than 15 do (reference A3).
+    every call once less than 15 do (reference A3). The second keeps a host whose clock is far
+    ahead from asking without a pause.
     """
-    return issued + (session.expires - issued) / 2
+    return issued + max((session.expires - issued) / 2, SHORTEST_WAIT)
+
+
+def pause(failures: int, lifetime: timedelta) -> float:
+    """Say how many seconds to wait after that many failures in a row, before jitter.
+
+    Doubles from one second to a minute, or to a twentieth of a lifetime that is shorter than 20
+    minutes: half of it is left when the first try fails, so ten tries fit in.
+    """
+    longest = min(60.0, max(lifetime.total_seconds() / 20, 0.1))
+    return min(2.0 ** min(failures - 1, 10), longest)
 
 
 class Sessions:
-    """One job's current session: renewed in the background, dropped when closed."""
+    """One job's current session, for any thread; nothing once it has expired or after `close`."""
 
-    def __init__(
-        self, first: Session, request: SessionRequest, assume: Assume, *, warn: Say
-    ) -> None:
+    def __init__(self, first: Session, *, now: Now = utc_now) -> None:
         self._current: Session | None = first
-        self._request = request
-        self._assume = assume
-        self._warn = warn
-        self._issued = utc_now()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
+        self._now = now
+        self._closed = False
+        self._lock = threading.Lock()
 
     def current(self) -> Session | None:
         """Return the session to hand out, or None once it has expired or the job has ended."""
         session = self._current
-        return session if session and session.expires > utc_now() else None
+        return session if session and session.expires > self._now() else None
+
+    def replace(self, fresh: Session) -> bool:
+        """Hand out `fresh` from now on. False, and nothing of it is kept, after `close`."""
+        with self._lock:
+            if not self._closed:
+                self._current = fresh
+            return not self._closed
+
+    def close(self) -> None:
+        """Hand out nothing any more, and forget what there was."""
+        with self._lock:
+            self._closed, self._current = True, None
+
+
+class Renewal:
+    """The thread that renews `sessions` until `close`."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        first: Session,
+        request: SessionRequest,
+        assume: Assume,
+        *,
+        warn: Say,
+        now: Now = utc_now,
+    ) -> None:
+        self._sessions = sessions
+        self._request = request
+        self._assume = assume
+        self._warn = warn
+        self._now = now
+        self._issued = now()
+        self._expires = first.expires
+        self._due = next_renewal(first, self._issued)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
     def start(self) -> None:
         """Begin to renew."""
         self._thread.start()
 
     def close(self) -> None:
-        """Hand out nothing any more."""
+        """End at once. A call that STS has not answered yet is left alone; its answer is dropped."""
         self._closing.set()
-        self._current = None
+        self._sessions.close()
 
     def _run(self) -> None:
-        while session := self._current:
-            due = next_renewal(session, self._issued) - utc_now()
-            if self._closing.wait(max(0.0, due.total_seconds())) or not self._renew(session):
-                return
+        while not self._closing.is_set():
+            left = (self._due - self._now()).total_seconds()
+            if left > 0:
+                self._closing.wait(min(left, LONGEST_NAP))
+            else:
+                self._renew()
 
-    def _renew(self, old: Session) -> bool:
-        """Renew, however long it takes; one line per outage. False if the job ended meanwhile."""
-        pause, outage = RETRY_SHORTEST, False
+    def _renew(self) -> None:
+        """Renew, however long it takes: one warning per outage, and one when it is over."""
+        failures = 0
         while not self._closing.is_set():
             try:
                 fresh = self._assume(self._request)
-            except AirlockError as problem:
-                if not outage:
-                    self._warn(
-                        f"credentials cannot be renewed and end at {old.expires:%H:%M:%S} UTC: "
-                        f"{problem.problem}"
-                    )
-                outage = True
-                pause = self._pause(pause, old)
+            except Exception as problem:  # noqa: BLE001 - a thread that dies says nothing at all
+                failures += 1
+                self._rest(failures, problem)
             else:
-                return self._replace(fresh, after_outage=outage)
-        return False
+                self._take(fresh, after_outage=failures > 0)
+                return
 
-    def _pause(self, pause: float, old: Session) -> float:
-        """Wait before the next try: never longer than a tenth of what the old session has left."""
-        left = (old.expires - utc_now()).total_seconds()
-        self._closing.wait(min(pause, max(0.2, left / 10)) if left > 0 else pause)
-        return min(pause * 2, RETRY_LONGEST)
-
-    def _replace(self, fresh: Session, *, after_outage: bool) -> bool:
+    def _rest(self, failures: int, problem: Exception) -> None:
         if self._closing.is_set():
-            return False
-        self._issued, self._current = utc_now(), fresh
+            return
+        if failures == 1:
+            why = problem.problem if isinstance(problem, AirlockError) else type(problem).__name__
+            self._warn(
+                f"credentials cannot be renewed and end at {self._expires:%H:%M:%S} UTC: {why}"
+            )
+        jitter = random.uniform(0.5, 1)  # noqa: S311 - spreads a fleet's tries, guards nothing
+        self._closing.wait(jitter * pause(failures, self._expires - self._issued))
+
+    def _take(self, fresh: Session, *, after_outage: bool) -> None:
+        if not self._sessions.replace(fresh):
+            return
+        self._issued, self._expires = self._now(), fresh.expires
+        self._due = next_renewal(fresh, self._issued)
         if after_outage:
             self._warn(f"credentials were renewed after all, until {fresh.expires:%H:%M:%S} UTC")
-        return True

@@ -1,190 +1,198 @@
-"""The only caller of AWS STS."""
+"""The only caller of AWS STS. Tried with botocore 1.44.5."""
 
-import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bootstrap.credentials import refusals
 from bootstrap.credentials.model import Session, SessionRequest
-from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
 from bootstrap.secret import Secret
 
-CHAINING_LIMIT = timedelta(hours=1)
-_CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
-# Reference section B2. What is in neither set is a final no.
-_TRANSIENT = frozenset(
-    {
-        "IDPCommunicationError",
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_STALE = frozenset({"ExpiredToken", "ExpiredTokenException"})
-_WRONG_REQUEST = frozenset(
-    {"ValidationError", "MalformedPolicyDocument", "PackedPolicyTooLarge", "InvalidParameterValue"}
-)
+CHAINING_LIMIT = timedelta(hours=1)
+METADATA = "http://169.254.169.254/"
+CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; of one call, of which there may be several
 
 
 class Sts:
-    """AssumeRole with the host's own credentials and nothing of the process's environment."""
+    """AssumeRole with the host's own credentials and nothing of the process's environment.
 
-    def __init__(self, aws: Aws, *, patience: float = 20.0) -> None:
+    It may be called from any thread, but from one at a time.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        patience: float = 20.0,
+        metadata: str = METADATA,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._aws = aws
         self._patience = patience
+        self._metadata = metadata
+        self._clock = clock
+        self._sleep = sleep
         self._client: Any = None
 
     def assume(self, request: SessionRequest) -> Session:
-        """Return a session of the requested role.
+        """Return a session of the requested role, of an hour if role chaining allows no more.
 
-        Throttling, 5xx and connection errors are retried with jitter for `patience` seconds in
-        all. Raises CannotStart (also for AccessDenied, with the statements to add), or
-        WrongConfiguration where STS finds the request itself wrong.
+        Throttling, 5xx, connection errors and a silent metadata service are retried with jitter;
+        no call is begun that could end more than `patience` seconds after the first. Raises
+        WrongConfiguration where STS finds the request itself wrong, else CannotStart.
         """
         from tenacity import (  # noqa: PLC0415 - imports that a refused job need not wait for
-            RetryError,
             Retrying,
             retry_if_exception,
-            stop_after_delay,
             wait_random_exponential,
         )
 
         attempts = Retrying(
-            retry=retry_if_exception(_is_transient),
+            retry=retry_if_exception(self._is_transient),
             wait=wait_random_exponential(multiplier=0.2, max=4),
-            stop=stop_after_delay(self._patience),
+            stop=self._stop(self._clock()),
+            sleep=self._sleep,
             reraise=True,
         )
         try:
-            return attempts(self._within_limits, request)
-        except AirlockError:
-            raise
-        except (RetryError, Exception) as failed:
-            raise explain(failed, request) from failed
+            return attempts(self._within_chaining_limit, request)
+        except Exception as failed:
+            raise refusals.explain(failed, request, self._aws) from failed
 
-    def _within_limits(self, request: SessionRequest) -> Session:
-        """Ask; a chained role gets the hour that STS allows it."""
+    def _stop(self, began: float) -> "Callable[[RetryCallState], bool]":
+        one_call = CONNECT_TIMEOUT + READ_TIMEOUT
+
+        def is_over(state: "RetryCallState") -> bool:
+            ends = self._clock() - began + state.upcoming_sleep + one_call
+            return ends > max(self._patience, one_call)
+
+        return is_over
+
+    def _is_transient(self, failed: BaseException) -> bool:
+        if self._aws.credentials == "instance-role" and refusals.has_no_credentials(failed):
+            self._client = None  # it has taken the metadata service's silence for an answer
+            return True
+        return refusals.is_transient(failed)
+
+    def _within_chaining_limit(self, request: SessionRequest) -> Session:
+        try:
+            return self._with_fresh_base(request)
+        except Exception as refused:
+            if request.duration <= CHAINING_LIMIT or not refusals.is_chaining_limit(refused):
+                raise
+        return self._with_fresh_base(replace(request, duration=CHAINING_LIMIT))
+
+    def _with_fresh_base(self, request: SessionRequest) -> Session:
+        """Ask; if the host's own credentials have expired, fetch them anew and ask once more."""
         try:
             return self._ask(request)
         except Exception as refused:
-            if request.duration > CHAINING_LIMIT and _CHAINING_TEXT in str(refused):
-                return self._ask(replace(request, duration=CHAINING_LIMIT))
-            if _code(refused) in _STALE:
-                self._client = connect(self._aws)
-                return self._ask(request)
-            raise
+            if not refusals.is_stale(refused):
+                raise
+        self._client = None
+        return self._ask(request)
 
     def _ask(self, request: SessionRequest) -> Session:
-        self._client = self._client or connect(self._aws)
-        parameters: dict[str, Any] = {
-            "RoleArn": request.role,
-            "RoleSessionName": request.session_name,
-            "DurationSeconds": int(request.duration.total_seconds()),
-            "Tags": [{"Key": key, "Value": value} for key, value in request.tags.items()],
-        }
-        if request.source_identity:
-            parameters["SourceIdentity"] = request.source_identity
-        return _session(request.role, self._client.assume_role(**parameters))
+        self._client = self._client or connect(self._aws, metadata=self._metadata)
+        return _session(request, self._client.assume_role(**_parameters(request)))
 
 
-def _session(role: str, answer: dict[str, Any]) -> Session:
+def _parameters(request: SessionRequest) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "RoleArn": request.role,
+        "RoleSessionName": request.session_name,
+        "DurationSeconds": int(request.duration.total_seconds()),
+        "Tags": [{"Key": key, "Value": value} for key, value in request.tags.items()],
+    }
+    if request.source_identity:
+        parameters["SourceIdentity"] = request.source_identity
+    return parameters
+
+
+def _session(request: SessionRequest, answer: dict[str, Any]) -> Session:
     issued = answer["Credentials"]
     return Session(
-        role=role,
+        role=request.role,
         access_key_id=issued["AccessKeyId"],
         secret_access_key=Secret(issued["SecretAccessKey"]),
         session_token=Secret(issued["SessionToken"]),
         expires=issued["Expiration"].astimezone(UTC),
+        duration=request.duration,
         assumed_role=answer["AssumedRoleUser"]["Arn"],
         packed_size_percent=answer.get("PackedPolicySize"),
     )
 
 
-def connect(aws: Aws) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
-    """Return a client with an explicit region, regional endpoint and credentials source."""
-    import boto3  # noqa: PLC0415 - 0.4 s that a refused job need not wait for
+def connect(aws: Aws, *, metadata: str = METADATA) -> Any:  # noqa: ANN401 - botocore is untyped
+    """Return an STS client for the regional endpoint that makes exactly one try per call.
+
+    Region, endpoint, certificates and credentials are ours or `aws`'s: no variable, no file of a
+    home directory and no proxy of the process's environment changes any of them.
+    """
     from botocore.config import Config  # noqa: PLC0415
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        ignore_configured_endpoint_urls=True,
+        proxies={},
+    )
+    return _core(aws, metadata).create_client(
+        "sts", region_name=aws.region, endpoint_url=aws.sts_endpoint, verify=True, config=config
+    )
+
+
+def _core(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
+    """Return a botocore session in which every setting has its default and can have no other."""
+    from botocore.configprovider import (  # noqa: PLC0415
+        BOTOCORE_DEFAUT_SESSION_VARIABLES,
+        ConfigValueStore,
+    )
+    from botocore.loaders import Loader  # noqa: PLC0415
     from botocore.session import Session as Core  # noqa: PLC0415
 
+    settings = ConfigValueStore()
+    for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        settings.set_config_variable(name, default)
+    for name, value in {
+        "config_file": None,
+        "credentials_file": None,
+        "sts_regional_endpoints": "regional",
+    }.items():
+        settings.set_config_variable(name, value)
     core = Core()
-    core.register_component("credential_provider", _source(aws))
-    config = Config(
-        connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 1}
+    core.register_component("config_store", settings)
+    core.register_component(
+        "data_loader",
+        Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False),
     )
-    return boto3.Session(botocore_session=core, region_name=aws.region).client(
-        "sts", endpoint_url=aws.sts_endpoint, config=config
-    )
+    core.register_component("credential_provider", _source(aws, metadata))
+    return core
 
 
-def _source(aws: Aws) -> Any:  # noqa: ANN401 - botocore is untyped
-    """Only the source that airlock.toml names: no file of a home directory, no variable."""
+def _source(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
+    """The one source that airlock.toml names."""
     from botocore import credentials  # noqa: PLC0415
+    from botocore.httpsession import URLLib3Session  # noqa: PLC0415
     from botocore.utils import InstanceMetadataFetcher  # noqa: PLC0415
 
-    if aws.credentials == "instance-role":
-        fetcher = InstanceMetadataFetcher(timeout=2, num_attempts=3, user_agent="airlock")
-        provider = credentials.InstanceMetadataProvider(iam_role_fetcher=fetcher)
-    else:
+    if aws.credentials != "instance-role":
         path = Path(aws.credentials.removeprefix("file:"))
         provider = credentials.SharedCredentialProvider(str(path), profile_name="default")
+        return credentials.CredentialResolver([provider])
+    fetcher = InstanceMetadataFetcher(
+        timeout=1, num_attempts=2, base_url=metadata, env={}, user_agent="airlock"
+    )
+    # It has no parameter for this, and would ask HTTP_PROXY for the instance's credentials.
+    fetcher._session = URLLib3Session(timeout=1, proxies={})  # noqa: SLF001
+    provider = credentials.InstanceMetadataProvider(iam_role_fetcher=fetcher)
     return credentials.CredentialResolver([provider])
-
-
-def _code(error: BaseException) -> str:
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def _is_transient(error: BaseException) -> bool:
-    from botocore.exceptions import ClientError, HTTPClientError  # noqa: PLC0415
-
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return _code(error) in _TRANSIENT or status >= 500
-    return isinstance(error, (HTTPClientError, ConnectionError))
-
-
-def explain(error: BaseException, request: SessionRequest) -> AirlockError:
-    """Turn whatever STS or the way to it said into what an operator can act upon."""
-    said = f"STS gave no session of {request.role}: {error}"
-    if _code(error) in {"AccessDenied", "AccessDeniedException"}:
-        return CannotStart(
-            said,
-            hint="Both sides have to allow it: the host's role calls, the job's role trusts.",
-            details=(
-                f"add to the host role's policy: {json.dumps(_caller_statement(request))}",
-                f"add to the trust policy of {request.role}: {json.dumps(_trust_statement())}",
-            ),
-        )
-    if _code(error) in _WRONG_REQUEST:
-        return WrongConfiguration(said, hint="Mend allow.role or allow.session of the rule.")
-    if type(error).__name__ == "NoCredentialsError":
-        return CannotStart(
-            f"this host has no AWS credentials of its own to ask for {request.role}",
-            hint="aws.credentials in airlock.toml names their source; does the instance have a "
-            "role, and may root reach the metadata endpoint?",
-        )
-    return CannotStart(said, hint="Is aws.region in airlock.toml right and STS reachable there?")
-
-
-_ACTIONS = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
-
-
-def _caller_statement(request: SessionRequest) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": _ACTIONS, "Resource": request.role}
-
-
-def _trust_statement() -> dict[str, Any]:
-    principal = {"AWS": "<ARN of the host's role>"}
-    return {"Effect": "Allow", "Principal": principal, "Action": _ACTIONS}

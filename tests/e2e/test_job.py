@@ -22,16 +22,3 @@ def test_the_jobs_own_status_arrives(fleet: Fleet, command: str, result: tuple[s
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env(command))
         assert fleet.control.finished(job) == result, job.log.decode()
-
-
-def test_a_role_reaches_the_job_and_only_by_the_endpoint(fleet: Fleet) -> None:
-    fleet.policy(
-        "  - name: deploy\n    when: {branch: main}\n"
-        "    allow: {role: 'arn:aws:iam::111122223333:role/storefront-deploy'}\n"
-    )
-    with fleet.agent():
-        command = f"aws --endpoint-url {fleet.sts.url} sts get-caller-identity --query Arn"
-        job = fleet.control.enqueue(fleet.env(command))
-        result = fleet.control.finished(job)
-    assert result == ("0", "", ""), job.log.decode()
-    assert b"assumed-role/storefront-deploy/storefront-42-" in job.log

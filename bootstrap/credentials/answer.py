@@ -1,0 +1,113 @@
+"""What the job's listener says to each request: bytes to bytes, without a socket (reference A2)."""
+
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from bootstrap.credentials.model import Session
+
+MAX_HEAD = 8192  # bytes of request line and headers; SDKs send a few hundred
+
+_REQUEST_LINE = re.compile(rb"([!-~]{1,32}) ([!-~]{1,4096}) HTTP/1\.([01])")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One response, and whether the connection may go on after it."""
+
+    content: bytes
+    keep: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    method: str
+    target: bytes
+    keep: bool
+
+
+def take_head(said: bytearray) -> bytes | None:
+    """Remove the first complete request head from `said`; None if there is none yet."""
+    head, end, _ = said.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    del said[: len(head) + len(end)]
+    return bytes(head)
+
+
+def answer(head: bytes, path: str, session: Session | None) -> Answer:
+    """Answer one request head: the session for GET `path`, JSON for whatever else.
+
+    No session means that it has expired: 503 makes SDKs try again, 4xx would be final.
+    """
+    request = _parse(head)
+    if request is None:
+        return refusal(HTTPStatus.BAD_REQUEST, "BadRequest", "this is not HTTP/1.1")
+    if request.method not in {"GET", "HEAD"}:
+        return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET and HEAD")
+    if not hmac.compare_digest(request.target, path.encode()):
+        return _reply(request, HTTPStatus.NOT_FOUND, _error("NotFound", "no such credentials"))
+    if session is None:
+        document = _error("CredentialsUnavailable", "the session ended and could not be renewed")
+        return _reply(request, HTTPStatus.SERVICE_UNAVAILABLE, document)
+    return _reply(request, HTTPStatus.OK, body(session))
+
+
+def refusal(status: HTTPStatus, code: str, message: str) -> Answer:
+    """Answer what is no request for credentials at all, and hang up."""
+    request = _Request(method="GET", target=b"", keep=False)
+    return _reply(request, status, _error(code, message))
+
+
+def body(session: Session) -> dict[str, str]:
+    """Return the document that every SDK parses: one of two places that reveal a session."""
+    return {
+        "AccessKeyId": session.access_key_id,
+        "SecretAccessKey": session.secret_access_key.reveal(),
+        "Token": session.session_token.reveal(),
+        "Expiration": f"{session.expires:%Y-%m-%dT%H:%M:%SZ}",
+        "RoleArn": session.role,
+    }
+
+
+def _error(code: str, message: str) -> dict[str, str]:
+    """Say it twice: Go and Rust read lower case, JavaScript reads upper case."""
+    return {"code": code, "message": message, "Code": code, "Message": message}
+
+
+def _parse(head: bytes) -> _Request | None:
+    line, *rest = head.split(b"\r\n")
+    first = _REQUEST_LINE.fullmatch(line)
+    fields = [_HEADER.fullmatch(field) for field in rest]
+    if not first or not all(fields):
+        return None
+    headers = {field[1].lower(): field[2].strip() for field in fields if field}
+    return _Request(
+        method=first[1].decode(), target=first[2], keep=_keeps(headers, minor=int(first[3]))
+    )
+
+
+def _keeps(headers: Mapping[bytes, bytes], *, minor: int) -> bool:
+    """A body would be read as the next request; nobody who sends one is worth a parser."""
+    if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+        return False
+    wish = headers.get(b"connection", b"").lower()
+    return b"close" not in wish if minor == 1 else b"keep-alive" in wish
+
+
+def _reply(request: _Request, status: HTTPStatus, document: Mapping[str, str]) -> Answer:
+    content = json.dumps(document).encode()
+    lines = [
+        f"HTTP/1.1 {status} {status.phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+        "Cache-Control: no-store",
+        f"Connection: {'keep-alive' if request.keep else 'close'}",
+        *(["Allow: GET, HEAD"] if status is HTTPStatus.METHOD_NOT_ALLOWED else []),
+    ]
+    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+    return Answer(content=head + (b"" if request.method == "HEAD" else content), keep=request.keep)

@@ -1,0 +1,158 @@
+"""What STS, or the way to it, said instead of a session, and what to do about it (reference B2).
+
+The errors are told apart by botocore's class names and STS's codes, so that nothing here needs
+botocore itself.
+"""
+
+import json
+import re
+from typing import Any
+
+from bootstrap.credentials.model import SessionRequest
+from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.host.config import Aws
+
+_CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
+_NOT_AUTHORIZED = re.compile(r"User: (?P<caller>\S+) is not authorized to perform: (?P<action>\S+)")
+
+# What is in none of these sets is a final no.
+_TRANSIENT = frozenset(
+    {
+        "IDPCommunicationError",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "Throttling",
+        "ThrottledException",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_STALE = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
+_WRONG_REQUEST = frozenset(
+    {
+        "InvalidParameterCombination",
+        "InvalidParameterValue",
+        "MalformedPolicyDocument",
+        "PackedPolicyTooLarge",
+        "ValidationError",
+    }
+)
+_WHY = {
+    **dict.fromkeys(_STALE, "The host's own credentials have expired and no fresh ones came."),
+    "InvalidClientTokenId": "STS does not know the host's own access key: was it deleted?",
+    "OptInRequired": "The host's account has not opted in to the region in airlock.toml.",
+    "RegionDisabledException": "Enable STS for aws.region of airlock.toml in the role's account.",
+    "SignatureDoesNotMatch": "The host's secret key is wrong, or its clock: see `chronyc tracking`.",
+}
+_ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
+
+
+def code(failed: BaseException) -> str:
+    """Return STS's error code, or "" if it was not STS that failed."""
+    response = getattr(failed, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def is_transient(failed: BaseException) -> bool:
+    """Say whether another try, a moment later, may go better."""
+    response = getattr(failed, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return code(failed) in _TRANSIENT or status >= 500 or status == 429
+    return bool(_kinds(failed) & {"HTTPClientError", "ResponseParserError", "ConnectionError"})
+
+
+def is_stale(failed: BaseException) -> bool:
+    """Say whether the host's own credentials had expired."""
+    return code(failed) in _STALE
+
+
+def is_chaining_limit(failed: BaseException) -> bool:
+    """Say whether a chained role was asked for more than its hour.
+
+    The code is that of every wrong request, so the text has to tell.
+    """
+    return code(failed) == "ValidationError" and _CHAINING_TEXT in str(failed)
+
+
+def has_no_credentials(failed: BaseException) -> bool:
+    """Say whether the host's own credentials could not be had."""
+    return bool(_kinds(failed) & {"NoCredentialsError", "CredentialRetrievalError"})
+
+
+def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> AirlockError:
+    """Turn it into what an operator can act upon: WrongConfiguration or CannotStart."""
+    said = f"STS gave no session of {request.role}: {failed}"
+    kind = code(failed)
+    if kind in _FORBIDDEN:
+        return _forbidden(said, request)
+    if kind in _WRONG_REQUEST or _kinds(failed) & {"ParamValidationError"}:
+        return WrongConfiguration(said, hint=_mend(said))
+    if has_no_credentials(failed):
+        return _without_credentials(request, aws)
+    if _kinds(failed) & {"PartialCredentialsError", "ConfigParseError"}:
+        return WrongConfiguration(
+            f"{aws.credentials} holds no usable credentials: {type(failed).__name__}",
+            hint="It needs [default] with aws_access_key_id and aws_secret_access_key.",
+        )
+    if is_transient(failed):
+        where = aws.sts_endpoint or f"https://sts.{aws.region}.amazonaws.com"
+        return CannotStart(said, hint=f"It was tried several times. Does {where} answer this host?")
+    return CannotStart(said, hint=_WHY.get(kind, "AWS's documentation of AssumeRole knows more."))
+
+
+def _mend(said: str) -> str:
+    if "MaxSessionDuration" in said:
+        return "Shorten allow.session.duration of the rule, or raise the role's maximum."
+    return "Mend allow.role or allow.session of the rule in the pipeline's policy."
+
+
+def _without_credentials(request: SessionRequest, aws: Aws) -> CannotStart:
+    source = {"instance-role": "the instance metadata service"}.get(aws.credentials)
+    return CannotStart(
+        f"this host has no AWS credentials of its own to ask for {request.role}: "
+        f"got none from {source or aws.credentials}",
+        hint="aws.credentials in airlock.toml names their source. Does the instance have a role, "
+        "and may root reach the metadata endpoint?"
+        if source
+        else "aws.credentials in airlock.toml names their source: is the file there, with a "
+        "[default] section?",
+    )
+
+
+def _forbidden(said: str, request: SessionRequest) -> CannotStart:
+    """Both sides have to allow all three actions; STS says at most which one was missing."""
+    found = _NOT_AUTHORIZED.search(said)
+    missing = found["action"] if found and found["action"] in _ACTIONS else "one of the actions"
+    host = _role_of(found["caller"] if found else "")
+    called = {"Effect": "Allow", "Action": _ACTIONS, "Resource": request.role}
+    trusted = {"Effect": "Allow", "Principal": {"AWS": host}, "Action": _ACTIONS}
+    return CannotStart(
+        said,
+        hint=f"Allow {missing} on both sides: in the host role's policy and in the trust policy "
+        "of the job's role. One statement for each:",
+        details=(
+            f"policy of {host}: {_json(called)}",
+            f"trust policy of {request.role}: {_json(trusted)}",
+        ),
+    )
+
+
+def _role_of(caller: str) -> str:
+    """Return the role behind an assumed-role ARN; a path in the role's name is lost in it."""
+    found = re.fullmatch(r"arn:(aws[\w-]*):sts::(\d{12}):assumed-role/([^/]+)/[^/]+", caller)
+    return f"arn:{found[1]}:iam::{found[2]}:role/{found[3]}" if found else "<the host's role>"
+
+
+def _json(statement: dict[str, Any]) -> str:
+    return json.dumps(statement)
+
+
+def _kinds(failed: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(failed).__mro__}

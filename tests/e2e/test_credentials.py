@@ -1,0 +1,86 @@
+"""Real AWS clients in the room, with nothing but what Airlock gave them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import ROLE, Fleet, Lab, fleet
+
+pytestmark = pytest.mark.lab
+
+DEPLOY = f"  - name: deploy\n    when: {{branch: main}}\n    allow: {{role: '{ROLE}'}}\n"
+BY_ENV = DEPLOY.replace("allow: {", "allow: {delivery: env, ")
+
+CLI = "AWS_PAGER= aws --endpoint-url {url} sts get-caller-identity --query Arn --output text"
+BOTO3 = (
+    'python3 -c "import boto3; '
+    "print(boto3.client('sts', endpoint_url='{url}').get_caller_identity()['Arn'])\""
+)
+JAVASCRIPT = (
+    'cd /opt/sdk && node -e "const s=require(\'@aws-sdk/client-sts\');'
+    "new s.STSClient({{endpoint:'{url}'}}).send(new s.GetCallerIdentityCommand({{}}))"
+    '.then(r=>console.log(r.Arn),e=>{{console.error(e);process.exit(9)}})"'
+)
+
+
+@pytest.mark.parametrize("client", [CLI, BOTO3, JAVASCRIPT], ids=["cli", "boto3", "javascript"])
+def test_a_real_client_finds_the_jobs_role(fleet: Fleet, client: str) -> None:
+    fleet.policy(DEPLOY)
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env(client.format(url=fleet.sts.url)))
+        result = fleet.control.finished(job)
+    assert result == ("0", "", ""), job.log.decode()
+    assert b"assumed-role/storefront-deploy/storefront-42-" in job.log
+
+
+def test_delivery_by_env_serves_tools_that_read_nothing_else(fleet: Fleet) -> None:
+    fleet.policy(BY_ENV)
+    with fleet.agent():
+        command = (
+            'test -n "$AWS_SESSION_TOKEN" && test -z "$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" && '
+            + CLI.format(url=fleet.sts.url)
+        )
+        job = fleet.control.enqueue(fleet.env(command))
+        assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+
+
+def test_what_sts_is_asked_names_pipeline_build_and_job(fleet: Fleet) -> None:
+    fleet.policy(DEPLOY)
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("true"))
+        assert fleet.control.finished(job) == ("0", "", "")
+    (asked,) = fleet.sts.asked
+    assert (asked.role, asked.source_identity, asked.duration) == (ROLE, job.id, 3600)
+    assert asked.tags["buildkite:pipeline"] == "storefront"
+    assert asked.tags["buildkite:rule"] == "deploy"
+
+
+def test_a_job_longer_than_its_session_keeps_working(lab: Lab, tmp_path: Path) -> None:
+    """Sessions of 4 s; the job asks STS who it is for four sessions' length."""
+    with fleet(lab, tmp_path / "fleet", lifetime=4) as made:
+        made.policy(DEPLOY)
+        ask = CLI.format(url=made.sts.url)
+        command = f"end=$((SECONDS + 14)); while [ $SECONDS -lt $end ]; do {ask}; sleep 0.2; done"
+        with made.agent():
+            job = made.control.enqueue(made.env(command))
+            assert made.control.finished(job, 120) == ("0", "", ""), job.log.decode()
+        assert len(made.sts.asked) >= 4
+        assert len({line for line in job.log.split() if b"assumed-role" in line}) == 1
+
+
+def test_the_jobs_own_aws_variables_do_not_replace_its_grant(fleet: Fleet) -> None:
+    fleet.policy(DEPLOY)
+    with fleet.agent():
+        env = fleet.env(
+            CLI.format(url=fleet.sts.url),
+            AWS_ACCESS_KEY_ID="AKIAMINE",
+            AWS_SECRET_ACCESS_KEY="mine",
+            AWS_PROFILE="mine",
+            AWS_CONTAINER_CREDENTIALS_FULL_URI="http://127.0.0.1:1/",
+            HTTP_PROXY="http://127.0.0.1:9",
+            NO_PROXY="10.77.0.0/24,10.77.0.2",
+        )
+        job = fleet.control.enqueue(env)
+        assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+    assert b"assumed-role/storefront-deploy" in job.log
+    assert b"AWS_ACCESS_KEY_ID" in job.log.split(b"Preparing working directory")[0]

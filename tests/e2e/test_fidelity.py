@@ -1,0 +1,146 @@
+"""Promise 8: bytes, values and calls arrive unchanged."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Fleet
+
+pytestmark = pytest.mark.lab
+
+# 100 MB in which every byte value occurs, without line ends for the agent to mark.
+FLOOD = (
+    "python3 -c \"import sys,hashlib; b=bytes(range(256))*4096; h=hashlib.sha256();\n"
+    "for _ in range(100): sys.stdout.buffer.write(b); h.update(b)\n"
+    "sys.stdout.buffer.flush(); open('sum','w').write(h.hexdigest())\" | cat; "
+    "buildkite-agent meta-data set sum \\$(cat sum) >/dev/null 2>&1"
+).replace("\\$", "$")
+
+ODD = {
+    "MULTILINE": "first\nsecond\r\nthird\n",
+    "QUOTES": "'single' \"double\" `back` $HOME \\n $(touch /tmp/pwned) %q",
+    "EQUALS": "a=b==c",
+    "EMOJI": "🚀 naïve Ω \u202e",
+    "SPACES": "  leading and trailing  ",
+    "EMPTY": "",
+    "LARGE": "x" * 100_000,
+}
+
+
+def test_a_hundred_megabytes_of_every_byte_arrive_identical(fleet: Fleet) -> None:
+    """Without a PTY, which would turn every newline into two bytes, as it does without Airlock."""
+    with fleet.agent("--no-pty"):
+        job = fleet.control.enqueue(fleet.env(FLOOD, BUILDKITE_REDACTED_VARS=""))
+        assert fleet.control.finished(job, 300) == ("0", "", ""), job.log[-3000:]
+    block = bytes(range(256)) * 4096
+    start = job.log.index(block[:4096])
+    flood = job.log[start : start + 100 * len(block)]
+    assert hashlib.sha256(flood).hexdigest() == job.meta_data["sum"]
+
+
+def test_odd_values_arrive_identical_and_nowhere_else(fleet: Fleet) -> None:
+    dump = "import os,json; json.dump({k:os.environ.get(k) for k in os.environ}, open('e','w'))"
+    command = f'python3 -c "{dump}"; buildkite-agent artifact upload e; echo waiting; sleep 3'
+    marked = {name: f"{value}marker-of-{name}" for name, value in ODD.items()}
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env(command, **marked))
+        fleet.control.wait(job, lambda j: b"\nwaiting" in j.log)
+        visible = _everything_that_is_visible(fleet)
+        assert fleet.control.finished(job) == ("0", "", "")
+    (uploaded,) = job.uploads.values()
+    arrived = json.loads(uploaded)
+    assert {name: arrived[name] for name in ODD} == marked
+    assert "airlock.job" in visible
+    assert "marker-of" not in visible
+    assert job.token not in visible
+
+
+def _everything_that_is_visible(fleet: Fleet) -> str:
+    """What `docker inspect`, every argv on the host and the engine's own files tell of the job."""
+    docker = ["docker", "-H", fleet.lab.docker]
+    ids = subprocess.run(
+        [*docker, "ps", "-aq", "--filter", "label=airlock.job"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    inspected = subprocess.run([*docker, "inspect", *ids], capture_output=True, text=True, check=True)
+    argv = [_argv(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    # The command itself is the job's argv; what must not be there are values of its environment.
+    return inspected.stdout + "\n".join(argv)
+
+
+def _argv(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_the_records_hold_no_secret_value(fleet: Fleet) -> None:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("true", NPM_TOKEN="npm-secret-value", PLAIN="plain-value"))
+        assert fleet.control.finished(job) == ("0", "", "")
+    records = "".join(path.read_text() for path in (fleet.base / "state/records").glob("*.json"))
+    records += fleet.records.read_text()
+    assert "plain-value" in records
+    assert "npm-secret-value" not in records
+    assert job.token not in records
+
+
+def test_meta_data_artifacts_annotations_pipelines_and_oidc_work_inside(fleet: Fleet) -> None:
+    command = "\n".join(
+        (
+            "set -e",
+            "buildkite-agent meta-data set colour blue",
+            "test $(buildkite-agent meta-data get colour) = blue",
+            "echo artifact > a.txt; buildkite-agent artifact upload a.txt",
+            "buildkite-agent annotate 'hello *there*' --context c",
+            "echo 'steps: [{command: \"true\"}]' | buildkite-agent pipeline upload",
+            "buildkite-agent oidc request-token --audience x > /dev/null",
+        )
+    )
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env(command))
+        assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+    assert job.meta_data["colour"] == "blue"
+    assert list(job.uploads.values()) == [b"artifact\n"]
+    assert job.annotations[0]["body"] == "hello *there*"
+    assert len(job.pipelines) == 1
+
+
+def test_the_pty_of_the_agent_sees_a_log_in_order(fleet: Fleet) -> None:
+    command = "for i in $(seq 200); do echo out $i; echo err $i >&2; done"
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env(command))
+        assert fleet.control.finished(job) == ("0", "", "")
+    said = [line for line in job.log.decode().splitlines() if line.startswith(("out ", "err "))]
+    assert said == [f"{kind} {i}" for i in range(1, 201) for kind in ("out", "err")]
+
+
+def test_memory_that_runs_out_is_explained(fleet: Fleet) -> None:
+    fleet.policy("  - {name: small, allow: {limits: {memory: 256MiB}}}\n")
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("exec python3 -c \"x = b'x' * (1 << 30)\""))
+        result = fleet.control.finished(job)
+    assert result[0] not in {"0", "-1"}
+    assert b"out of memory" in job.log, job.log.decode()
+
+
+def test_the_checkout_of_a_rule_is_reused_and_of_another_rule_is_not_seen(fleet: Fleet) -> None:
+    """Promise 6: what one trust level leaves behind is never seen by another."""
+    fleet.policy(
+        "  - {name: main, when: {branch: main}, allow: {}}\n"
+        "  - {name: others, when: {branch: '*'}, allow: {}}\n"
+        "  - {name: never, when: {branch: never}, allow: {workspace: fresh}}\n"
+    )
+    look = "cat $BUILDKITE_BUILD_PATH/left-behind 2>/dev/null || echo nothing there"
+    with fleet.agent():
+        for branch, command, expected in (
+            ("main", "echo mine > $BUILDKITE_BUILD_PATH/left-behind; echo wrote", b"wrote"),
+            ("main", look, b"\nmine"),
+            ("other", look, b"\nnothing there"),
+        ):
+            job = fleet.control.enqueue(fleet.env(command, BUILDKITE_BRANCH=branch))
+            assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+            assert expected in job.log
