@@ -92,7 +92,7 @@ def _parse(head: bytes) -> _Request | None:
 
 
 def _keeps(headers: Mapping[bytes, bytes], *, minor: int) -> bool:
-    """A body would be read as the next request; nobody who sends one is worth a parser."""
+    """Hang up after a request with a body: it would be read as the next request."""
     if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
         return False
     wish = headers.get(b"connection", b"").lower()

@@ -47,7 +47,7 @@ class Endpoint:
         self._sessions = sessions
         self._peer: str | None = None
         self._listener = socket.create_server((address, 0), backlog=128)
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         self._bell, self._ringer = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -106,7 +106,7 @@ class Endpoint:
             return
         if len(self._connections) >= MAX_CONNECTIONS:
             self._drop(min(self._connections, key=lambda other: other.until))
-        connected.setblocking(False)
+        connected.settimeout(0)
         connection = _Connection(connected)
         self._connections.add(connection)
         self._selector.register(connected, selectors.EVENT_READ, connection)

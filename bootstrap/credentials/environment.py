@@ -46,7 +46,7 @@ def in_chain(name: str) -> bool:
 
 
 def region_only(region: str) -> dict[str, str]:
-    """Return what every room gets: without a region or with IMDS enabled, SDKs stall on the wall."""
+    """Return what every room gets: without a region or with IMDS on, SDKs stall on the wall."""
     return {
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,

@@ -15,7 +15,7 @@ from bootstrap.record import Record
 
 
 @contextmanager
-def sessions(
+def sessions(  # noqa: PLR0913 - what a session is made of
     job: Job,
     admitted: Admitted,
     aws: Aws,

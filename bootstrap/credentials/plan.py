@@ -76,7 +76,7 @@ def _tags(job: Job, granted: Mapping[str, str], rule: str) -> dict[str, str]:
 
 
 def _check_granted(granted: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
-    """The policy's tags are a person's words: they are refused, not bent, if they do not fit."""
+    """Refuse tags that do not fit: the policy is a person's word and is not bent."""
     keys = [key.casefold() for key in (*ours, *granted)]
     if len(set(keys)) != len(keys):
         raise _wrong(rule, "session tags that repeat each other or Airlock's own (in any case)")

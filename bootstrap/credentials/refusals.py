@@ -48,7 +48,7 @@ _WHY = {
     "InvalidClientTokenId": "STS does not know the host's own access key: was it deleted?",
     "OptInRequired": "The host's account has not opted in to the region in airlock.toml.",
     "RegionDisabledException": "Enable STS for aws.region of airlock.toml in the role's account.",
-    "SignatureDoesNotMatch": "The host's secret key is wrong, or its clock: see `chronyc tracking`.",
+    "SignatureDoesNotMatch": "The host's secret key is wrong, or its clock is: `chronyc tracking`.",
 }
 _ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 

@@ -46,14 +46,14 @@ class Sessions:
 
     def __init__(self, first: Session, *, now: Now = utc_now) -> None:
         self._current: Session | None = first
-        self._now = now
+        self.now = now
         self._closed = False
         self._lock = threading.Lock()
 
     def current(self) -> Session | None:
         """Return the session to hand out, or None once it has expired or the job has ended."""
         session = self._current
-        return session if session and session.expires > self._now() else None
+        return session if session and session.expires > self.now() else None
 
     def replace(self, fresh: Session) -> bool:
         """Hand out `fresh` from now on. False, and nothing of it is kept, after `close`."""
@@ -79,14 +79,13 @@ class Renewal:
         assume: Assume,
         *,
         warn: Say,
-        now: Now = utc_now,
     ) -> None:
         self._sessions = sessions
         self._request = request
         self._assume = assume
         self._warn = warn
-        self._now = now
-        self._issued = now()
+        self._now = sessions.now
+        self._issued = self._now()
         self._expires = first.expires
         self._due = next_renewal(first, self._issued)
         self._closing = threading.Event()
@@ -97,7 +96,7 @@ class Renewal:
         self._thread.start()
 
     def close(self) -> None:
-        """End at once. A call that STS has not answered yet is left alone; its answer is dropped."""
+        """End at once. What STS answers to a call that is under way is dropped."""
         self._closing.set()
         self._sessions.close()
 

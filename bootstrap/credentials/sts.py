@@ -180,7 +180,7 @@ def _core(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
 
 
 def _source(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
-    """The one source that airlock.toml names."""
+    """Return the one source that airlock.toml names."""
     from botocore import credentials  # noqa: PLC0415
     from botocore.httpsession import URLLib3Session  # noqa: PLC0415
     from botocore.utils import InstanceMetadataFetcher  # noqa: PLC0415
