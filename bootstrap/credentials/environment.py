@@ -55,16 +55,24 @@ def region_only(region: str) -> dict[str, str]:
 
 
 def by_endpoint(path: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return what points every SDK at the job's listener, past any proxy of the job's.
+    """Return what points every SDK at the job's listener, past any proxy of the job's."""
+    return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path, **past_proxies(env)}
+
+
+def past_proxies(env: Mapping[str, str]) -> dict[str, str]:
+    """Return both spellings of NO_PROXY, extended by the listener's address.
 
     Some tools read NO_PROXY and some no_proxy first: whichever the job set counts for both.
     """
-    upper, lower = env.get("NO_PROXY"), env.get("no_proxy")
-    return {
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path,
-        "NO_PROXY": ",".join(filter(None, (upper or lower, ADDRESS))),
-        "no_proxy": ",".join(filter(None, (lower or upper, ADDRESS))),
-    }
+    upper, lower = env.get("NO_PROXY", ""), env.get("no_proxy", "")
+    return {"NO_PROXY": _with_address(upper or lower), "no_proxy": _with_address(lower or upper)}
+
+
+def _with_address(value: str) -> str:
+    """Leave `*` alone: it means every address already, and to most tools only by itself."""
+    if value.strip() == "*" or ADDRESS in [entry.strip() for entry in value.split(",")]:
+        return value
+    return ",".join(filter(None, (value, ADDRESS)))
 
 
 def by_variables(session: Session) -> dict[str, str]:

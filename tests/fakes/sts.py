@@ -13,13 +13,18 @@ from xml.sax.saxutils import escape
 
 from tests.fakes.metadata import ACCESS_KEY_ID as HOST_KEY
 from tests.fakes.simulator import Call, Reply, Simulator
+from tests.fakes.sts_signature import is_signed_with
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 CHAINED = (
     "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role "
     "chaining"
 )
+HOST = "arn:aws:sts::111122223333:assumed-role/fleet-instance-role/i-0fake"
 _NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_POLICY = re.compile(r"[\t\n\r -\u00ff]{1,2048}")
+_ROLE = re.compile(r"arn:aws[\w-]*:iam::(\d{12}):role/([\w+=,.@/-]+)", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +32,12 @@ class Issued:
     """One session this STS gave out."""
 
     arn: str
+    secret: str
+    token: str
     until: float  # time.time()
     tags: Mapping[str, str]
+    transitive: frozenset[str]
+    source_identity: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +46,18 @@ class Trust:
 
     tag_session: bool = True
     source_identity: bool = True
+    web_identity: bool = False
+    external_id: str | None = None
     max_seconds: int = 43200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One call as it came, whatever it was answered: who called, and what for."""
+
+    action: str
+    parameters: Mapping[str, str]
+    key: str | None  # the caller's access key id
 
 
 @dataclass(slots=True)
@@ -49,6 +69,10 @@ class Asked:
     source_identity: str | None
     duration: int
     tags: dict[str, str] = field(default_factory=dict)
+    transitive: frozenset[str] = frozenset()
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    external_id: str | None = None
 
 
 class StsError(Exception):
@@ -66,117 +90,229 @@ def error_reply(code: str, message: str = "injected", status: int = 400) -> Repl
 
 
 class StrictSts(Simulator):
-    """`roles` maps role ARNs to their trust; `lifetime` shortens every session, in seconds."""
+    """`roles` maps role ARNs to their trust; `lifetime` shortens every session, in seconds.
+
+    `callers` are further access key ids and the ARNs they belong to; the host's own is one of
+    them. What this STS issued must be signed with its secret. `latency` is in seconds.
+    """
 
     def __init__(
         self,
-        listener: socket.socket,
-        roles: Mapping[str, Trust],
+        listener: socket.socket | None = None,
+        roles: Mapping[str, Trust] | None = None,
         *,
         lifetime: float | None = None,
+        latency: float = 0,
         callers: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
-        super().__init__(listener)
-        self.roles = dict(roles)
+        super().__init__(listener or socket.create_server((address, 0), backlog=128))
+        self.roles = dict(roles or {})
         self.lifetime = lifetime
+        self.latency = latency
         self.asked: list[Asked] = []
-        host = "arn:aws:sts::111122223333:assumed-role/fleet-instance-role/i-0fake"
-        self._callers = dict(callers or {HOST_KEY: host})
+        self._callers = dict(callers or {HOST_KEY: HOST})
         self.issued: dict[str, Issued] = {}
 
+    @property
+    def requests(self) -> list[Request]:
+        """Every call, also those that were refused or met an injected fault."""
+        return [request_of(call) for call in self.calls]
+
+    def fail_with(
+        self, code: str, *, times: int = 1, status: int = 400, message: str = "injected"
+    ) -> None:
+        """Answer the next calls with this error."""
+        self.fail("POST *", error_reply(code, message, status), times)
+
+    def recover(self) -> None:
+        """Forget every injected fault."""
+        self._faults.clear()
+
+    def handle(self, call: Call) -> Reply:
+        time.sleep(self.latency)
+        return super().handle(call)
+
     def answer(self, call: Call) -> Reply:
-        parameters = dict(parse_qsl(call.body.decode(), keep_blank_values=True))
+        request = request_of(call)
         try:
-            caller = self._caller(call)
-            match parameters.get("Action"):
+            match request.action:
                 case "AssumeRole":
-                    return self._assume_role(parameters, caller)
+                    return self._assume_role(request, *self._caller(call, request.key))
+                case "AssumeRoleWithWebIdentity":
+                    return self._assume_role_with_web_identity(request)
                 case "GetCallerIdentity":
-                    return _answer("GetCallerIdentity", self._identity(caller))
+                    arn, _ = self._caller(call, request.key)
+                    identity = {"Arn": arn, "UserId": "AROAFAKE:s", "Account": arn.split(":")[4]}
+                    return _answer("GetCallerIdentity", identity)
                 case other:
                     raise StsError("InvalidAction", f"no action {other}")
         except StsError as refused:
             return error_reply(refused.code, str(refused), refused.status)
 
-    def _caller(self, call: Call) -> str:
-        found = re.search(r"Credential=([^/]+)/", call.headers.get("authorization", ""))
-        key = found[1] if found else ""
+    def _caller(self, call: Call, key: str | None) -> tuple[str, Issued | None]:
         if key in self._callers:
-            return self._callers[key]
-        if key not in self.issued:
+            return self._callers[key], None
+        session = self.issued.get(key or "")
+        if not session or call.headers.get("x-amz-security-token") != session.token:
             raise StsError("InvalidClientTokenId", "The security token is invalid", 403)
-        if self.issued[key].until < time.time():
+        if session.until < time.time():
             raise StsError("ExpiredToken", "The security token is expired", 403)
-        return self.issued[key].arn
+        if not is_signed_with(call, session.secret):
+            raise StsError("SignatureDoesNotMatch", "The signature does not match", 403)
+        return session.arn, session
 
-    def _identity(self, arn: str) -> dict[str, Any]:
-        return {"Arn": arn, "UserId": "AROAFAKE:session", "Account": arn.split(":")[4]}
-
-    def _assume_role(self, parameters: Mapping[str, str], caller: str) -> Reply:
-        asked = asked_of(parameters)
+    def _assume_role(self, request: Request, caller: str, session: Issued | None) -> Reply:
+        asked = asked_of(request.parameters)
         self.asked.append(asked)
-        trust = self.roles.get(asked.role)
-        _validate(asked, chained=":assumed-role/" in caller and "i-0fake" not in caller)
-        if trust is None or (asked.tags and not trust.tag_session):
-            raise StsError("AccessDenied", f"{caller} may not assume {asked.role}", 403)
-        if asked.source_identity and not trust.source_identity:
-            raise StsError("AccessDenied", "not authorized: sts:SetSourceIdentity", 403)
-        if asked.duration > trust.max_seconds:
-            raise StsError("ValidationError", "DurationSeconds exceeds the MaxSessionDuration")
-        return self._issue(asked)
+        validate(asked, chained=":assumed-role/" in caller)
+        self._authorize(asked, caller)
+        if session and session.transitive & {key.casefold() for key in asked.tags}:
+            raise StsError("InvalidParameterValue", "a tag is already set as a transitive tag")
+        if session and asked.source_identity not in (None, session.source_identity):
+            raise StsError("AccessDenied", "the source identity cannot be changed", 403)
+        return self._issue(asked, "AssumeRole")
 
-    def _issue(self, asked: Asked) -> Reply:
+    def _authorize(self, asked: Asked, caller: str) -> None:
+        trust = self.roles.get(asked.role)
+        if trust is None or trust.external_id != asked.external_id:
+            raise _denied(caller, "sts:AssumeRole", asked.role)
+        if asked.tags and not trust.tag_session:
+            raise _denied(caller, "sts:TagSession", asked.role)
+        if asked.source_identity and not trust.source_identity:
+            raise _denied(caller, "sts:SetSourceIdentity", asked.role)
+        if asked.duration > trust.max_seconds:
+            raise StsError(
+                "ValidationError",
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            )
+
+    def _assume_role_with_web_identity(self, request: Request) -> Reply:
+        asked = asked_of(request.parameters)
+        validate(asked, chained=False)
+        if not 4 <= len(request.parameters.get("WebIdentityToken", "")) <= 20000:
+            raise StsError("ValidationError", "WebIdentityToken must have 4 to 20000 characters")
+        if not self.roles.get(asked.role, Trust()).web_identity:
+            message = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+            raise StsError("AccessDenied", message, 403)
+        self._authorize(asked, "web identity")
+        return self._issue(asked, "AssumeRoleWithWebIdentity")
+
+    def _issue(self, asked: Asked, action: str) -> Reply:
         account, role = asked.role.split(":")[4], asked.role.rsplit("/", 1)[1]
         arn = f"arn:aws:sts::{account}:assumed-role/{role}/{asked.session_name}"
-        until = time.time() + (self.lifetime or asked.duration)
         key = "ASIA" + secrets.token_hex(8).upper()
-        self.issued[key] = Issued(arn=arn, until=until, tags=asked.tags)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
+        session = Issued(
+            arn=arn,
+            secret="jobsecret" + secrets.token_hex(16),
+            token="jobtoken" + secrets.token_hex(200),
+            until=time.time() + (self.lifetime or asked.duration),
+            tags=asked.tags,
+            transitive=asked.transitive,
+            source_identity=asked.source_identity,
+        )
+        self.issued[key] = session
         credentials = {
             "AccessKeyId": key,
-            "SecretAccessKey": "jobsecret" + secrets.token_hex(16),
-            "SessionToken": "jobtoken" + secrets.token_hex(200),
-            "Expiration": stamp,
+            "SecretAccessKey": session.secret,
+            "SessionToken": session.token,
+            "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.until)),
         }
         user = {"Arn": arn, "AssumedRoleId": f"AROAFAKE:{asked.session_name}"}
         result = {"Credentials": credentials, "AssumedRoleUser": user, "PackedPolicySize": 6}
-        return _answer("AssumeRole", result)
+        return _answer(action, result)
+
+
+def request_of(call: Call) -> Request:
+    parameters = dict(parse_qsl(call.body.decode(), keep_blank_values=True))
+    found = re.search(r"Credential=([^/]+)/", call.headers.get("authorization", ""))
+    action = parameters.pop("Action", "")
+    return Request(action=action, parameters=parameters, key=found[1] if found else None)
 
 
 def asked_of(parameters: Mapping[str, str]) -> Asked:
-    tags: dict[str, str] = {}
-    index = 1
-    while (key := parameters.get(f"Tags.member.{index}.Key")) is not None:
-        tags[key] = parameters.get(f"Tags.member.{index}.Value", "")
-        index += 1
+    keys = _members(parameters, "Tags.member.{}.Key")
+    values = _members(parameters, "Tags.member.{}.Value")
+    if len({key.casefold() for key in keys}) != len(keys):
+        raise StsError("InvalidParameterValue", "Duplicate tag keys found (in any case)")
     return Asked(
         role=parameters.get("RoleArn", ""),
         session_name=parameters.get("RoleSessionName", ""),
         source_identity=parameters.get("SourceIdentity"),
         duration=int(parameters.get("DurationSeconds", "3600")),
-        tags=tags,
+        tags=dict(zip(keys, values, strict=True)),
+        transitive=frozenset(
+            key.casefold() for key in _members(parameters, "TransitiveTagKeys.member.{}")
+        ),
+        policy=parameters.get("Policy"),
+        policy_arns=_members(parameters, "PolicyArns.member.{}.arn"),
+        external_id=parameters.get("ExternalId"),
     )
 
 
-def _validate(asked: Asked, *, chained: bool) -> None:
-    """Every limit of the API that a request can break."""
+def _members(parameters: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = []
+    while (value := parameters.get(name.format(len(found) + 1))) is not None:
+        found.append(value)
+    return tuple(found)
+
+
+def validate(asked: Asked, *, chained: bool) -> None:
+    """Raise StsError for every limit of the API that a request can break."""
+    role = _ROLE.fullmatch(asked.role)
+    if not role or not 20 <= len(asked.role) <= 2048:
+        raise StsError("ValidationError", f"bad RoleArn {asked.role!r}")
     if not _NAME.fullmatch(asked.session_name):
         raise StsError("ValidationError", f"bad RoleSessionName {asked.session_name!r}")
     if asked.source_identity is not None and not _NAME.fullmatch(asked.source_identity):
         raise StsError("ValidationError", f"bad SourceIdentity {asked.source_identity!r}")
+    if asked.external_id is not None and not _EXTERNAL_ID.fullmatch(asked.external_id):
+        raise StsError("ValidationError", f"bad ExternalId {asked.external_id!r}")
     if not 900 <= asked.duration <= 43200:
         raise StsError("ValidationError", f"bad DurationSeconds {asked.duration}")
     if chained and asked.duration > 3600:
         raise StsError("ValidationError", CHAINED)
-    if len(asked.tags) > 50 or len({key.casefold() for key in asked.tags}) != len(asked.tags):
-        raise StsError("InvalidParameterValue", "too many or duplicate tag keys")
+    _validate_policies(asked, account=role[1])
+    _validate_tags(asked)
+
+
+def _validate_policies(asked: Asked, *, account: str) -> None:
+    if asked.policy is not None and not _POLICY.fullmatch(asked.policy):
+        raise StsError("ValidationError", "Policy has more than 2048 or foreign characters")
+    if asked.policy is not None and not asked.policy.lstrip().startswith("{"):
+        raise StsError("MalformedPolicyDocument", "Policy is not JSON")
+    if len(asked.policy_arns) > 10:
+        raise StsError("ValidationError", "more than 10 PolicyArns")
+    if any(arn.split(":")[4] not in ("aws", account) for arn in asked.policy_arns):
+        raise StsError("ValidationError", "PolicyArns of another account than the role's")
+    if len(asked.policy or "") + sum(map(len, asked.policy_arns)) > 2048:
+        raise StsError("PackedPolicyTooLarge", "Policy and PolicyArns exceed 2048 characters")
+
+
+def _validate_tags(asked: Asked) -> None:
+    if len(asked.tags) > 50 or len(asked.transitive) > 50:
+        raise StsError("ValidationError", "more than 50 tags")
+    if not asked.transitive <= {key.casefold() for key in asked.tags}:
+        raise StsError("InvalidParameterValue", "a transitive tag key is not among the tags")
     for key, value in asked.tags.items():
-        if not (1 <= len(key) <= 128 and len(value) <= 256 and _taggable(key + value)):
+        if not (1 <= _length(key) <= 128 and _length(value) <= 256 and _taggable(key + value)):
             raise StsError("ValidationError", f"bad tag {key!r}={value!r}")
+        if key.casefold().startswith("aws:"):
+            raise StsError("ValidationError", f"reserved tag key {key!r}")
+
+
+def _length(text: str) -> int:
+    """STS may well count as Java does."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _taggable(text: str) -> bool:
     return all(c in "_.:/=+-@" or unicodedata.category(c)[0] in "LNZ" for c in text)
+
+
+def _denied(caller: str, action: str, role: str) -> StsError:
+    message = f"User: {caller} is not authorized to perform: {action} on resource: {role}"
+    return StsError("AccessDenied", message, 403)
 
 
 def _answer(action: str, result: Mapping[str, Any]) -> Reply:

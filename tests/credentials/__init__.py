@@ -1,0 +1,1 @@
+"""Tests of the credentials room, on the loopback only."""

@@ -1,0 +1,131 @@
+"""Whatever the job says, the request keeps STS's limits; whatever the policy says is checked."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bootstrap.credentials.model import SessionRequest
+from bootstrap.credentials.plan import plan, session_name, tag_value
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.model import Grant
+from tests.credentials.given import JOB_ID, ROLE, job
+from tests.fakes.sts import Asked, validate
+
+# Lone surrogates too: a job's environment may hold any bytes.
+ANYTHING = st.text(st.characters(exclude_categories=()), max_size=400)
+
+
+def planned(
+    *,
+    tags: Mapping[str, str] | None = None,
+    duration: timedelta = timedelta(hours=1),
+    rule: str = "deploy",
+    **of_job: str,
+) -> SessionRequest:
+    grant = Grant(role=ROLE, tags=tags or {}, duration=duration)
+    request = plan(job(**of_job), grant, rule=rule, region="us-east-1")
+    assert request is not None
+    return request
+
+
+def as_asked(request: SessionRequest) -> Asked:
+    return Asked(
+        role=request.role,
+        session_name=request.session_name,
+        source_identity=request.source_identity,
+        duration=int(request.duration.total_seconds()),
+        tags=dict(request.tags),
+    )
+
+
+def test_a_grant_without_a_role_plans_nothing() -> None:
+    assert plan(job(), Grant(), rule="tests", region="us-east-1") is None
+
+
+def test_names_and_tags_say_pipeline_build_job_and_rule() -> None:
+    request = planned(tags={"team": "storefront"})
+    assert request.session_name == "storefront-42-0c1d2e3f4a5b"
+    assert request.source_identity == JOB_ID
+    assert request.tags == {
+        "buildkite:organization": "acme",
+        "buildkite:pipeline": "storefront",
+        "buildkite:branch": "main",
+        "buildkite:build": "42",
+        "buildkite:job": JOB_ID,
+        "buildkite:rule": "deploy",
+        "team": "storefront",
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    job_id=ANYTHING,
+    pipeline=ANYTHING,
+    organization=ANYTHING,
+    number=ANYTHING,
+    branch=ANYTHING,
+    rule=ANYTHING,
+)
+def test_whatever_the_job_says_the_request_keeps_the_limits(rule: str, **of_job: str) -> None:
+    validate(as_asked(planned(rule=rule, **of_job)), chained=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(tags=st.dictionaries(ANYTHING, ANYTHING, max_size=50), minutes=st.integers(0, 1000))
+def test_whatever_the_policy_says_is_refused_or_keeps_the_limits(
+    tags: dict[str, str], minutes: int
+) -> None:
+    try:
+        request = planned(tags=tags, duration=timedelta(minutes=minutes))
+    except WrongConfiguration as refused:
+        assert "allow.session" in refused.hint
+    else:
+        validate(as_asked(request), chained=False)
+
+
+@settings(deadline=None)
+@given(one=ANYTHING, other=ANYTHING)
+def test_two_branches_never_share_a_tag(one: str, other: str) -> None:
+    assert (tag_value(one) == tag_value(other)) == (one == other)
+
+
+def test_a_branch_cannot_imitate_what_another_one_is_turned_into() -> None:
+    assert tag_value("release~1") != tag_value("release-1") == "release-1"
+    assert tag_value("x" * 300) != tag_value("x" * 301)
+
+
+def test_jobs_of_one_build_in_one_minute_have_names_of_their_own() -> None:
+    """The first eight digits of a UUIDv7 change every 65 seconds."""
+    ids = [f"0193a1b2-c3d4-7e5f-8a9b-{number:012x}" for number in range(20)]
+    assert len({session_name(job(job_id=each)) for each in ids}) == 20
+    long = {session_name(job(job_id=each, pipeline="p" * 100)) for each in ids}
+    assert len(long) == 20
+    assert all(re.fullmatch(r"p{53}-[0-9a-f]{10}", name) for name in long)
+
+
+@pytest.mark.parametrize(
+    ("tags", "duration", "problem"),
+    [
+        ({"Buildkite:Branch": "main"}, timedelta(hours=1), "repeat each other or Airlock's own"),
+        ({"team": "a", "TEAM": "b"}, timedelta(hours=1), "repeat each other"),
+        ({"aws:team": "a"}, timedelta(hours=1), "the session tag key 'aws:team'"),
+        ({"": "a"}, timedelta(hours=1), "the session tag key ''"),
+        ({"k" * 129: "a"}, timedelta(hours=1), "the session tag key"),
+        ({"team": "a\nb"}, timedelta(hours=1), "the session tag 'team' with a value"),
+        ({"team": "v" * 257}, timedelta(hours=1), "the session tag 'team' with a value"),
+        ({str(n): "" for n in range(45)}, timedelta(hours=1), "45 session tags; expected at most"),
+        ({}, timedelta(seconds=899), "0:14:59; expected 15 minutes to 12 hours"),
+        ({}, timedelta(seconds=43201), "12:00:01; expected 15 minutes to 12 hours"),
+    ],
+)
+def test_a_policy_that_asks_for_what_sts_refuses_is_named(
+    tags: dict[str, str], duration: timedelta, problem: str
+) -> None:
+    with pytest.raises(WrongConfiguration) as refused:
+        planned(tags=tags, duration=duration)
+    assert problem in refused.value.problem
+    assert "allow.session of rule 'deploy'" in refused.value.hint
