@@ -4,7 +4,7 @@ import os
 import selectors
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -129,13 +129,16 @@ class Supervision:
             self._kill()
 
     def _look_at_walls(self) -> None:
-        if watch.worth_a_look(self._changes) and not firewall.standing(self._walls):
+        if self._end.breach or not watch.worth_a_look(self._changes):
+            return
+        if not firewall.standing(self._walls):
             self._end.breach = "table inet airlock was changed or removed while the job ran"
             self._kill()
 
     def _kill(self) -> None:
         """Kill the first process of the room's PID namespace; the kernel ends all the others."""
-        signal.pidfd_send_signal(self._process, Signals.SIGKILL)
+        with suppress(ProcessLookupError):  # it was faster
+            signal.pidfd_send_signal(self._process, Signals.SIGKILL)
 
     def _ended(self) -> Ended:
         if self._end.breach:

@@ -1,0 +1,243 @@
+"""Promise 3: from inside, nothing leads to the metadata endpoint, the host or another job.
+
+Every attack also runs in a container on an ordinary bridge, where it has to succeed.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.room import FIREWALL, ROUTING, Attacker, Unprotected, attacker, run, unprotected
+from tests.fakes.metadata import ACCESS_KEY_ID
+from tests.lab import world
+from tests.lab.engine import eventually
+from tests.lab.lab import Fleet, Lab, fleet
+
+pytestmark = pytest.mark.lab
+
+STEAL = """
+token=$(curl -sf -m 3 -X PUT {base}/latest/api/token) &&
+curl -sf -m 3 -H "X-aws-ec2-metadata-token: $token" \
+  {base}/latest/meta-data/iam/security-credentials/fleet-instance-role
+"""
+
+SPELLINGS = {
+    "dotted": "http://169.254.169.254",
+    "decimal": "http://2852039166",
+    "hexadecimal": "http://0xa9fea9fe",
+    "octal": "http://0251.0376.0251.0376",
+    "short": "http://169.254.43518",
+    "v4-mapped-v6": "http://[::ffff:169.254.169.254]",
+    "with-port": "http://169.254.169.254:80",
+    "name": "--resolve instance-data:80:169.254.169.254 http://instance-data",
+}
+
+
+@pytest.fixture(scope="module")
+def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(lab, tmp_path_factory.mktemp("attacks") / "fleet") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def room(shared: Fleet) -> Iterator[Attacker]:
+    with attacker(shared) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def naked(shared: Fleet, room: Attacker) -> Iterator[Unprotected]:
+    with unprotected(shared) as made:
+        yield made
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_the_metadata_service_is_out_of_reach(
+    room: Attacker, naked: Unprotected, spelling: str
+) -> None:
+    script = STEAL.format(base=spelling)
+    assert ACCESS_KEY_ID in naked.tries(script).stdout
+    before = len(room.fleet.lab.metadata.calls)
+    stolen = room.tries(script)
+    assert stolen.returncode != 0
+    assert ACCESS_KEY_ID not in stolen.stdout
+    assert len(room.fleet.lab.metadata.calls) == before
+
+
+def test_proxy_variables_do_not_lead_there(room: Attacker, naked: Unprotected) -> None:
+    """A proxy of the job's own, in the room, is behind the same walls."""
+    script = "http_proxy=http://169.254.169.254:80 curl -s -m 3 -o /dev/null -w '%{http_code}' http://any/"
+    assert naked.tries(script).stdout in {"401", "404"}
+    assert room.tries(script).stdout == "000"
+
+
+def test_a_redirect_does_not_lead_there(room: Attacker, naked: Unprotected) -> None:
+    """Somebody else's server sends the client on to the metadata address."""
+    redirector = f"""
+    import http.server, threading
+    class R(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302); self.send_header("Location", "http://169.254.169.254/")
+            self.end_headers()
+        def log_message(self, *a): pass
+    s = http.server.HTTPServer(("127.0.0.1", 8099), R)
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    import subprocess
+    print(subprocess.run(["curl", "-sL", "-m", "3", "-o", "/dev/null", "-w", "%{{http_code}}",
+                          "http://127.0.0.1:8099/"], capture_output=True, text=True).stdout)
+    """
+    lines = "\n".join(line[4:] for line in redirector.splitlines())
+    script = f"python3 - <<'PY'\n{lines}\nPY\n"
+    assert naked.tries(script).stdout.strip() == "401"
+    assert room.tries(script).stdout.strip() in {"000", "302"}
+
+
+@pytest.mark.parametrize("port", [22, 53, 80, 443, 8080, 65535])
+def test_udp_and_tcp_to_metadata_are_refused_on_every_port(room: Attacker, port: int) -> None:
+    before = _counted(room)
+    room.tries(f"exec 3<>/dev/tcp/169.254.169.254/{port}")
+    room.tries(f"echo x > /dev/udp/169.254.169.254/{port}")
+    assert _counted(room) >= before + 2
+
+
+def test_ipv6_metadata_is_out_of_reach(room: Attacker) -> None:
+    script = "curl -s -m 3 -o /dev/null -w '%{http_code}' 'http://[fd00:ec2::254]/'"
+    assert room.tries(script).stdout == "000"
+    before = len(room.fleet.lab.metadata_v6.calls)
+    world.assert_contained()
+    assert run("curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", "http://[fd00:ec2::254]/") == "401"
+    assert len(room.fleet.lab.metadata_v6.calls) == before + 1
+
+
+def test_the_host_is_out_of_reach(room: Attacker, naked: Unprotected) -> None:
+    """A service on every address of the host, as a node exporter or a debug port would be."""
+    server = subprocess.Popen(
+        ["python3", "-m", "http.server", "18099", "--bind", "0.0.0.0", "--directory", "/var/empty"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: _open_port(18099), "the host's service listens")
+        gateways = {"airlock0": "172.31.240.1", "world": world.HOST, "docker0": "172.17.0.1"}
+        for address in gateways.values():
+            script = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://{address}:18099/"
+            assert room.tries(script).stdout == "000", address
+        world_side = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://{world.HOST}:18099/"
+        assert naked.tries(world_side).stdout in {"200", "404"}
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_there_is_no_docker_socket_no_device_and_no_capability(room: Attacker) -> None:
+    found = room.tries("find / -xdev -name '*.sock' 2>/dev/null; ls /dev; mount")
+    assert "docker.sock" not in found.stdout
+    assert "kmsg" not in found.stdout
+    status = Path(f"/proc/{room.pid}/status").read_text()
+    for kind in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{kind}:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert "Uid:\t2000\t2000\t2000\t2000" in status
+
+
+def test_another_jobs_room_is_out_of_reach(shared: Fleet, room: Attacker) -> None:
+    """At every layer: IP through the bridge, ARP beside it, IP through the host."""
+    with attacker(shared) as neighbour:
+        listening = subprocess.Popen(
+            ["nsenter", "--target", str(neighbour.pid), "--net", "python3", "-m", "http.server"]
+            + ["8088", "--directory", "/var/empty"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            reach = f"curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://{neighbour.address}:8088/"
+            own = f"curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:8088/"
+            eventually(lambda: neighbour.tries(own).stdout in {"200", "404"}, "the neighbour listens")
+            assert room.tries(reach).stdout == "000"
+            assert f"{neighbour.address} dev eth0 lladdr" not in room.tries("ip neigh").stdout
+        finally:
+            listening.terminate()
+            listening.wait(10)
+
+
+def test_each_layer_holds_without_the_other_and_neither_falls_unseen(lab: Lab, shared: Fleet) -> None:
+    """Without nftables the routing policy still refuses; without both, the credentials are stolen.
+
+    The room is entered by hand here: Airlock itself would stop it at once.
+    """
+    steal = STEAL.format(base="http://169.254.169.254")
+    docker = ["docker", "-H", lab.docker]
+    with attacker(shared):
+        bare = run(
+            *docker, "run", "-d", "--rm", "--network", "airlock", "--cap-drop", "ALL", lab.image, "sleep", "60"
+        ).strip()  # fmt: skip
+    victim = Unprotected(docker=docker, container=bare)
+    try:
+        assert ACCESS_KEY_ID not in victim.tries(steal).stdout
+        run(*FIREWALL)
+        assert ACCESS_KEY_ID not in victim.tries(steal).stdout
+        for rule in ROUTING:
+            run(*rule)
+        assert ACCESS_KEY_ID in victim.tries(steal).stdout
+    finally:
+        run(*docker, "rm", "-f", bare)
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [FIREWALL, ("nft", "flush", "ruleset"), ("nft", "flush", "chain", "inet", "airlock", "from_room")],
+    ids=["delete-table", "flush-ruleset", "flush-chain"],
+)
+def test_a_room_whose_walls_fall_is_stopped(fleet: Fleet, sabotage: tuple[str, ...]) -> None:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("echo running; sleep 60"))
+        fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
+        saved = run("nft", "list", "ruleset")
+        try:
+            run(*sabotage)
+            result = fleet.control.finished(job, 20)
+            assert result == ("-1", "", "process_run_error"), job.log.decode()
+        finally:
+            _restore(saved, sabotage)
+    assert b"was changed or removed while the job ran" in job.log
+
+
+def test_walls_that_others_pierced_stop_the_job_before_it_begins(fleet: Fleet) -> None:
+    """A rule of somebody else that answers before ours: the proof notices, nothing runs."""
+    with fleet.agent():
+        first = fleet.control.enqueue(fleet.env("true"))
+        assert fleet.control.finished(first) == ("0", "", "")
+        run(
+            "nft",
+            "add table ip intruder; "
+            "add chain ip intruder c1 { type filter hook prerouting priority -400; }; "
+            "add rule ip intruder c1 ip daddr 169.254.169.254 ip daddr set 10.77.0.2",
+        )
+        try:
+            job = fleet.control.enqueue(fleet.env("echo I ran"))
+            assert fleet.control.finished(job) == ("-1", "", "process_run_error"), job.log.decode()
+        finally:
+            run("nft", "delete", "table", "ip", "intruder")
+    assert b"the room is not sealed" in job.log
+    assert b"\nI ran" not in job.log
+
+
+def _restore(saved: str, sabotage: tuple[str, ...]) -> None:
+    """Docker's own rules have to come back after a flush of everything."""
+    if "ruleset" in sabotage:
+        subprocess.run(["nft", "-f", "-"], input="flush ruleset\n" + saved, text=True, check=True)
+
+
+def _counted(room: Attacker) -> int:
+    from bootstrap.sandbox.firewall import refusals
+
+    return refusals(room.address)
+
+
+def _open_port(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

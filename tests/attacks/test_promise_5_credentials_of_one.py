@@ -1,0 +1,84 @@
+"""Promise 5: a job's credentials cannot be fetched by another, and end with the job."""
+
+import re
+import subprocess
+
+import pytest
+
+from bootstrap.sandbox.firewall import _map_listing
+from tests.attacks.room import Attacker, attacker, run
+from tests.lab.lab import ROLE, Fleet
+from tests.lab.leftovers import leftovers
+
+pytestmark = pytest.mark.lab
+
+POLICY = (
+    f"  - name: deploy\n    when: {{branch: main}}\n    allow: {{role: '{ROLE}'}}\n"
+    "  - name: others\n    when: {branch: '*'}\n    allow: {}\n"
+)
+FETCH = "curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://169.254.170.2{path}"
+
+
+def path_of(room: Attacker) -> str:
+    found = room.tries(
+        "tr '\\0' '\\n' < /proc/$(pgrep -f 'sleep 300' | head -1)/environ"
+        " | sed -n 's/^AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=//p'"
+    )
+    return found.stdout.strip()
+
+
+def test_another_job_gets_nothing_even_with_the_path(fleet: Fleet) -> None:
+    """The neighbour knows everything: address, port and path."""
+    fleet.policy(POLICY)
+    with attacker(fleet) as victim, attacker(fleet, BUILDKITE_BRANCH="feature") as thief:
+        path = path_of(victim)
+        assert victim.tries(FETCH.format(path=path)).stdout == "200"
+        assert thief.tries(FETCH.format(path=path)).stdout == "000"
+        port = listener_port(victim)
+        direct = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://169.254.170.2:{port}{path}"
+        assert thief.tries(direct).stdout == "000"
+        assert victim.tries(direct).stdout == "000"
+        # Without the protection: the firewall leads the thief to the victim's listener, and still
+        # the listener knows its one peer.
+        element = f"{{ {thief.address} : 169.254.170.2 . {port} }}"
+        run("nft", "add", "element", "inet", "airlock", "credentials", element)
+        assert thief.tries(FETCH.format(path=path)).stdout == "000"
+        run("nft", "delete", "element", "inet", "airlock", "credentials", element)
+
+
+def test_two_jobs_of_one_role_have_paths_and_sessions_of_their_own(fleet: Fleet) -> None:
+    fleet.policy(POLICY)
+    with attacker(fleet) as one, attacker(fleet) as other:
+        mine, theirs = path_of(one), path_of(other)
+        assert mine != theirs
+        assert one.tries(FETCH.format(path=mine)).stdout == "200"
+        assert other.tries(FETCH.format(path=theirs)).stdout == "200"
+        assert other.tries(FETCH.format(path=mine)).stdout == "404"
+        assert one.tries(FETCH.format(path="/v1/../" + mine)).stdout == "404"
+    assert len({asked.session_name for asked in fleet.sts.asked}) == 2
+
+
+def test_the_session_is_served_no_longer_than_the_job_lives(fleet: Fleet) -> None:
+    fleet.policy(POLICY)
+    with attacker(fleet) as room:
+        path, port = path_of(room), listener_port(room)
+        assert room.tries(FETCH.format(path=path)).stdout == "200"
+    assert leftovers(fleet) == []
+    after = subprocess.run(
+        ["curl", "-s", "-m", "3", f"http://169.254.170.2:{port}{path}"], capture_output=True, check=False
+    )
+    assert after.returncode == 7, "nobody listens any more"
+
+
+def test_a_host_user_who_guesses_the_port_is_no_peer(fleet: Fleet) -> None:
+    fleet.policy(POLICY)
+    with attacker(fleet) as room:
+        url = f"http://169.254.170.2:{listener_port(room)}{path_of(room)}"
+        tried = subprocess.run(["curl", "-s", "-m", "3", url], capture_output=True, check=False)
+        assert tried.stdout == b""
+
+
+def listener_port(room: Attacker) -> int:
+    found = re.search(rf"{re.escape(room.address)} : 169\.254\.170\.2 \. (\d+)", _map_listing())
+    assert found, _map_listing()
+    return int(found[1])

@@ -1,0 +1,53 @@
+"""Promise 8: what the job prints and returns arrives unchanged, whatever it does to prevent that.
+
+The plain case of every status, cancellation and the log's bytes: tests/e2e.
+"""
+
+import pytest
+
+from tests.lab.lab import Fleet
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_job_cannot_speak_in_our_group(fleet: Fleet) -> None:
+    """Job-controlled text in our own lines: no newline, escape or group header survives."""
+    branch = "main\n+++ :white_check_mark: approved\x1b[2J"
+    fleet.policy("  - {name: main, when: {branch: main}, allow: {}}\n")
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("true", BUILDKITE_BRANCH=branch))
+        assert fleet.control.finished(job) == ("77", "", "")
+    assert b"approved" in job.log
+    assert b"\n+++ :white_check_mark:" not in job.log
+    assert b"\x1b[2J" not in job.log
+
+
+def test_a_process_left_behind_does_not_hold_the_job_open(fleet: Fleet) -> None:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("setsid sleep 300 & disown; echo left; exit 4"))
+        assert fleet.control.finished(job, 30) == ("4", "", ""), job.log.decode()
+
+
+def test_a_closed_stdout_is_no_end(fleet: Fleet) -> None:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("exec >&- 2>&-; sleep 2; exit 6"))
+        assert fleet.control.finished(job, 40) == ("6", "", ""), job.log.decode()
+
+
+def test_a_job_that_kills_its_bootstrap_ends_as_it_would_outside(fleet: Fleet) -> None:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("kill -9 $(pgrep -f 'buildkite-agent bootstrap'); sleep 9"))
+        assert fleet.control.finished(job, 40)[0] == "137", job.log.decode()
+
+
+def test_airlocks_own_status_names_itself(fleet: Fleet) -> None:
+    """77 of the job and 77 of ours look the same to a retry rule, not to a reader."""
+    with fleet.agent():
+        own = fleet.control.enqueue(fleet.env("exit 77"))
+        assert fleet.control.finished(own) == ("77", "", "")
+        fleet.policy("  - {name: never, when: {branch: never}, allow: {}}\n")
+        ours = fleet.control.enqueue(fleet.env("exit 0"))
+        assert fleet.control.finished(ours) == ("77", "", "")
+    assert b"Exit status 77 is Airlock's" in ours.log
+    assert b"is Airlock's" not in own.log
+    assert '"whose": "job"' in fleet.records.read_text()
