@@ -1,4 +1,4 @@
-"""Airlock: a Buildkite bootstrap-script that checks a job's papers, hands it what it is due and seals the room.
+"""Airlock: a Buildkite bootstrap-script: papers checked, credentials of its own, a sealed room.
 
 How a job travels: `run.py` is the whole way in one function. The rooms are `job` (what the agent
 handed over), `policy` (may it run, and as what), `credentials` (sessions of its own), `sandbox`

@@ -34,7 +34,7 @@ class JobLog:
         """Add one grey line."""
         self._line(f"\x1b[90m# {printable(text, limit=500)}\x1b[0m")
 
-    def warn(self, text: str) -> None:
+    def alert(self, text: str) -> None:
         """Add a line that opens the group it stands in."""
         self._line(f"\x1b[33m⚠️ Airlock: {printable(text, limit=500)}\x1b[0m\n^^^ +++")
 

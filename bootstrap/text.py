@@ -8,6 +8,6 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: str, *, limit: int = 200) -> str:
-    """Return `text` on one line of at most `limit` characters, with nothing a terminal acts upon."""
+    """Return `text` on one line of at most `limit` characters that no terminal acts upon."""
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join("�" if unicodedata.category(char) in _HIDDEN else char for char in shown)

@@ -15,7 +15,7 @@ from bootstrap.record import Record
 
 
 @contextmanager
-def sessions(  # noqa: PLR0913 - what a session is made of
+def sessions(
     job: Job,
     admitted: Admitted,
     aws: Aws,
@@ -43,7 +43,7 @@ def sessions(  # noqa: PLR0913 - what a session is made of
     first = issue(request)
     log.note(_announcement(request, first, admitted.grant.delivery))
     held = Sessions(first)
-    renewal = Renewal(held, first, request, issue, warn=log.warn)
+    renewal = Renewal(held, first, request, issue, warn=log.alert)
     if admitted.grant.delivery is CredentialDelivery.ENDPOINT:
         renewal.start()
     try:

@@ -1,0 +1,1 @@
+"""This machine: its configuration and its locks."""

@@ -1,0 +1,1 @@
+"""May a job run, and as what."""

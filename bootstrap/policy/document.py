@@ -77,7 +77,7 @@ def _surprises(text: str) -> Iterator[Mistake]:
     """Look at the events first: they need no recursion and no expansion of aliases."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

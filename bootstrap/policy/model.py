@@ -29,8 +29,8 @@ class Condition:
     """One fact and the patterns of which one must match it.
 
     `subject` is the key of the document's `when` ("branch", "creator-team", "env" …); for `env`
-    and `agent-tag`, `name` is the variable or tag. Patterns are Buildkite branch-filter globs; a leading
-    `!` negates. An empty tuple of patterns never holds.
+    and `agent-tag`, `name` is the variable or tag. Patterns are Buildkite branch-filter globs; a
+    leading `!` negates. An empty tuple of patterns never holds.
     """
 
     subject: str

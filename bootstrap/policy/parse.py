@@ -82,9 +82,9 @@ def _rule(node: schema.RuleNode, index: int, document: Document) -> Rule:
 
 def _conditions(
     key: str,
-    value: Any,
+    value: Any,  # noqa: ANN401 - a list, a mapping or a word of the document
     base: tuple[str | int, ...],
-    document: Document,  # noqa: ANN401
+    document: Document,
 ) -> Iterable[Condition]:
     line = document.line((*base, "when", key))
     if isinstance(value, dict):

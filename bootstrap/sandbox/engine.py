@@ -164,7 +164,7 @@ def start(client: "APIClient", container_id: str, name: str) -> Running:
     if not pid or not address or not gateway:
         raise CannotStart(
             f"the container ended at once (exit status {state['State']['ExitCode']})",
-            hint="Does the image hold /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c true`.",
+            hint="Does the image hold /bin/sh and cat? `docker run --rm IMAGE /bin/sh` tells.",
         )
     return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
 

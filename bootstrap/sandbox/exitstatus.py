@@ -49,9 +49,9 @@ def explain(ended: Ended, log: JobLog) -> None:
     """Say in the job's log what its own output cannot say: who ended it, and why."""
     match ended:
         case Exited(out_of_memory=True):
-            log.warn("the room ran out of memory: raise allow.limits.memory, or use less")
+            log.alert("the room ran out of memory: raise allow.limits.memory, or use less")
         case Overdue(by=by, after=after):
-            log.warn(f"{by.name} was not obeyed within {after:.1f} s: the room was killed")
+            log.alert(f"{by.name} was not obeyed within {after:.1f} s: the room was killed")
         case Breached(why=why):
             log.failure(
                 CannotStart(

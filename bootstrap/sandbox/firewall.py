@@ -144,7 +144,7 @@ def _map_listing() -> str:
 def _expected(runtime: Path) -> str:
     """What the kernel prints for our ruleset, learned once per ruleset and nft version."""
     nft = shutil.which("nft", path=process.ENVIRONMENT["PATH"])
-    version = os.stat(nft).st_mtime_ns if nft else 0
+    version = Path(nft).stat().st_mtime_ns if nft else 0
     digest = hashlib.sha256(f"{version}\n{ruleset()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():

@@ -85,9 +85,7 @@ def sealed(
         held.callback(supervision.close)
         pump.start()
         took = time.monotonic() - began
-        log.note(
-            f"room {spec.name}: image {image[:19]}, {len(probes)} probes of its network stood"
-        )
+        log.note(f"room {spec.name}: image {image[:19]}, {len(probes)} probes of its network stood")
         _report_dropped(log, chain)
         record.room(
             image=image,
@@ -136,7 +134,7 @@ def _prepare(
             uid=uid,
         )
     )
-    room = held.enter_context(workspace.room(lease.directory, job, kept, uid=uid, home=str(HOME)))
+    room = held.enter_context(workspace.room(lease.directory, kept, uid=uid, home=str(HOME)))
     spec = plan(
         job,
         admitted.grant,

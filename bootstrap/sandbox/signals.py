@@ -25,7 +25,7 @@ _TRANSLATED = {
 }
 
 
-class CancelledEarly(Exception):  # noqa: N818 - no error: the agent asked for it
+class CancelledEarly(Exception):
     """The agent cancelled the job before anything of it ran."""
 
     def __init__(self, by: Signals) -> None:

@@ -18,7 +18,7 @@ def changes() -> socket.socket:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
     )
     listener.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003 - its only spelling
     return listener
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
-from bootstrap.job.model import Job
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
 
@@ -87,9 +86,7 @@ def _lock_now(descriptor: int, path: Path) -> None:
 
 
 @contextmanager
-def room(
-    job_directory: Path, job: Job, kept: Mapping[str, str], *, uid: int, home: str
-) -> Iterator["Room"]:
+def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -> Iterator["Room"]:
     """Furnish the room's read-only directory and hold its door until this closes."""
     path = job_directory / "room"
     path.mkdir(mode=0o755)

@@ -67,7 +67,15 @@ def attacker(fleet: Fleet, **overrides: str) -> Iterator[Attacker]:
 
 
 def _container(fleet: Fleet, job: Job) -> str:
-    command = ["docker", "-H", fleet.lab.docker, "ps", "-q", "--filter", f"label=airlock.job-id={job.id}"]
+    command = [
+        "docker",
+        "-H",
+        fleet.lab.docker,
+        "ps",
+        "-q",
+        "--filter",
+        f"label=airlock.job-id={job.id}",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -63,8 +63,6 @@ def slug_with_dots(fleet: Fleet) -> dict[str, str]:
     return {"BUILDKITE_PIPELINE_SLUG": "../policies/storefront"}
 
 
-
-
 CASES: list[tuple[Callable[[Fleet], dict[str, str]], str]] = [
     (no_policy, "77"),
     (no_rule, "77"),

@@ -75,7 +75,7 @@ def test_proxy_variables_do_not_lead_there(room: Attacker, naked: Unprotected) -
 
 def test_a_redirect_does_not_lead_there(room: Attacker, naked: Unprotected) -> None:
     """Somebody else's server sends the client on to the metadata address."""
-    redirector = f"""
+    redirector = """
     import http.server, threading
     class R(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -85,7 +85,7 @@ def test_a_redirect_does_not_lead_there(room: Attacker, naked: Unprotected) -> N
     s = http.server.HTTPServer(("127.0.0.1", 8099), R)
     threading.Thread(target=s.serve_forever, daemon=True).start()
     import subprocess
-    print(subprocess.run(["curl", "-sL", "-m", "3", "-o", "/dev/null", "-w", "%{{http_code}}",
+    print(subprocess.run(["curl", "-sL", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}",
                           "http://127.0.0.1:8099/"], capture_output=True, text=True).stdout)
     """
     lines = "\n".join(line[4:] for line in redirector.splitlines())
@@ -107,7 +107,20 @@ def test_ipv6_metadata_is_out_of_reach(room: Attacker) -> None:
     assert room.tries(script).stdout == "000"
     before = len(room.fleet.lab.metadata_v6.calls)
     world.assert_contained()
-    assert run("curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", "http://[fd00:ec2::254]/") == "401"
+    assert (
+        run(
+            "curl",
+            "-s",
+            "-m",
+            "3",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "http://[fd00:ec2::254]/",
+        )
+        == "401"
+    )
     assert len(room.fleet.lab.metadata_v6.calls) == before + 1
 
 
@@ -152,9 +165,13 @@ def test_another_jobs_room_is_out_of_reach(shared: Fleet, room: Attacker) -> Non
             stderr=subprocess.DEVNULL,
         )
         try:
-            reach = f"curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://{neighbour.address}:8088/"
-            own = f"curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:8088/"
-            eventually(lambda: neighbour.tries(own).stdout in {"200", "404"}, "the neighbour listens")
+            reach = (
+                f"curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://{neighbour.address}:8088/"
+            )
+            own = "curl -s -m 2 -o /dev/null -w '%{http_code}' http://127.0.0.1:8088/"
+            eventually(
+                lambda: neighbour.tries(own).stdout in {"200", "404"}, "the neighbour listens"
+            )
             assert room.tries(reach).stdout == "000"
             assert f"{neighbour.address} dev eth0 lladdr" not in room.tries("ip neigh").stdout
         finally:
@@ -162,7 +179,9 @@ def test_another_jobs_room_is_out_of_reach(shared: Fleet, room: Attacker) -> Non
             listening.wait(10)
 
 
-def test_each_layer_holds_without_the_other_and_neither_falls_unseen(lab: Lab, shared: Fleet) -> None:
+def test_each_layer_holds_without_the_other_and_neither_falls_unseen(
+    lab: Lab, shared: Fleet
+) -> None:
     """Without nftables the routing policy still refuses; without both, the credentials are stolen.
 
     The room is entered by hand here: Airlock itself would stop it at once.
@@ -187,7 +206,11 @@ def test_each_layer_holds_without_the_other_and_neither_falls_unseen(lab: Lab, s
 
 @pytest.mark.parametrize(
     "sabotage",
-    [FIREWALL, ("nft", "flush", "ruleset"), ("nft", "flush", "chain", "inet", "airlock", "from_room")],
+    [
+        FIREWALL,
+        ("nft", "flush", "ruleset"),
+        ("nft", "flush", "chain", "inet", "airlock", "from_room"),
+    ],
     ids=["delete-table", "flush-ruleset", "flush-chain"],
 )
 def test_a_room_whose_walls_fall_is_stopped(fleet: Fleet, sabotage: tuple[str, ...]) -> None:

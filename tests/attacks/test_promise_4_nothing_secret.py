@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks.room import Attacker, attacker, run
 from tests.fakes.control_plane import REGISTRATION
-from tests.lab.lab import ROLE, Fleet, Lab, fleet
+from tests.lab.lab import ROLE, Lab, fleet
 
 pytestmark = pytest.mark.lab
 
@@ -52,7 +52,9 @@ def test_nothing_secret_is_in_inspect_argv_labels_events_or_records(room: Attack
     places = {
         "docker inspect": run(*docker, "inspect", room.container),
         "events": run(*docker, "events", "--since", "0", "--until", "0s", "--format", "{{json .}}"),
-        "docker logs": subprocess.run([*docker, "logs", room.container], capture_output=True, text=True, check=False).stdout,
+        "docker logs": subprocess.run(
+            [*docker, "logs", room.container], capture_output=True, text=True, check=False
+        ).stdout,
         "argv": "\n".join(_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")),
         "records": room.fleet.records.read_text(),
         "job records": "".join(_read(p) for p in (room.fleet.base / "state").rglob("*.json")),
@@ -67,7 +69,9 @@ def test_nothing_secret_is_in_inspect_argv_labels_events_or_records(room: Attack
 def test_the_agents_registration_token_is_nowhere_in_the_room(room: Attacker) -> None:
     """The same search finds the token that the room does hold, so it can find this one."""
     places = "/airlock /home /tmp /run /etc /opt/airlock"
-    search = f"grep -rls '{{token}}' {places}; cat /proc/*/environ | tr '\\0' '\\n' | grep '{{token}}'"
+    search = (
+        f"grep -rls '{{token}}' {places}; cat /proc/*/environ | tr '\\0' '\\n' | grep '{{token}}'"
+    )
     assert "/airlock/env" in room.tries(search.format(token=room.job.token)).stdout
     assert room.tries(search.format(token=REGISTRATION)).stdout == ""
 

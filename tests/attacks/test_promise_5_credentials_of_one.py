@@ -65,7 +65,9 @@ def test_the_session_is_served_no_longer_than_the_job_lives(fleet: Fleet) -> Non
         assert room.tries(FETCH.format(path=path)).stdout == "200"
     assert leftovers(fleet) == []
     after = subprocess.run(
-        ["curl", "-s", "-m", "3", f"http://169.254.170.2:{port}{path}"], capture_output=True, check=False
+        ["curl", "-s", "-m", "3", f"http://169.254.170.2:{port}{path}"],
+        capture_output=True,
+        check=False,
     )
     assert after.returncode == 7, "nobody listens any more"
 

@@ -37,8 +37,19 @@ def reached(fleet: Fleet, moment: str) -> bool:
 
 def _containers(fleet: Fleet, *states: str) -> list[str]:
     filters = [flag for state in states for flag in ("--filter", f"status={state}")]
-    command = ["docker", "-H", fleet.lab.docker, "ps", "-a", "--filter", "label=airlock.job", *filters]
-    done = subprocess.run([*command, "--format", "container {{.ID}}"], capture_output=True, text=True, check=True)
+    command = [
+        "docker",
+        "-H",
+        fleet.lab.docker,
+        "ps",
+        "-a",
+        "--filter",
+        "label=airlock.job",
+        *filters,
+    ]
+    done = subprocess.run(
+        [*command, "--format", "container {{.ID}}"], capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()
 
 
@@ -78,7 +89,9 @@ def test_gc_clears_what_is_left(fleet: Fleet) -> None:
         for pid in (_reaper_of(wrapper), wrapper):
             os.kill(pid, signal.SIGKILL)
         fleet.control.finished(job)
-    done = subprocess.run([AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
+    )
     assert "1 dead job(s) cleared" in done.stdout
     assert leftovers(fleet) == []
 
@@ -87,7 +100,9 @@ def test_gc_leaves_running_jobs_alone(fleet: Fleet) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo running; sleep 5; echo still here"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
-        done = subprocess.run([AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
+        )
         assert "0 dead job(s) cleared" in done.stdout
         assert fleet.control.finished(job) == ("0", "", "")
     assert b"\nstill here" in job.log

@@ -36,7 +36,9 @@ def test_a_closed_stdout_is_no_end(fleet: Fleet) -> None:
 
 def test_a_job_that_kills_its_bootstrap_ends_as_it_would_outside(fleet: Fleet) -> None:
     with fleet.agent():
-        job = fleet.control.enqueue(fleet.env("kill -9 $(pgrep -f 'buildkite-agent bootstrap'); sleep 9"))
+        job = fleet.control.enqueue(
+            fleet.env("kill -9 $(pgrep -f 'buildkite-agent bootstrap'); sleep 9")
+        )
         assert fleet.control.finished(job, 40)[0] == "137", job.log.decode()
 
 

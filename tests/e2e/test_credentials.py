@@ -17,7 +17,7 @@ BOTO3 = (
     "print(boto3.client('sts', endpoint_url='{url}').get_caller_identity()['Arn'])\""
 )
 JAVASCRIPT = (
-    'cd /opt/sdk && node -e "const s=require(\'@aws-sdk/client-sts\');'
+    "cd /opt/sdk && node -e \"const s=require('@aws-sdk/client-sts');"
     "new s.STSClient({{endpoint:'{url}'}}).send(new s.GetCallerIdentityCommand({{}}))"
     '.then(r=>console.log(r.Arn),e=>{{console.error(e);process.exit(9)}})"'
 )

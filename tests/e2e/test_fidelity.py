@@ -13,7 +13,7 @@ pytestmark = pytest.mark.lab
 
 # 100 MB in which every byte value occurs, without line ends for the agent to mark.
 FLOOD = (
-    "python3 -c \"import sys,hashlib; b=bytes(range(256))*4096; h=hashlib.sha256();\n"
+    'python3 -c "import sys,hashlib; b=bytes(range(256))*4096; h=hashlib.sha256();\n'
     "for _ in range(100): sys.stdout.buffer.write(b); h.update(b)\n"
     "sys.stdout.buffer.flush(); open('sum','w').write(h.hexdigest())\" | cat; "
     "buildkite-agent meta-data set sum \\$(cat sum) >/dev/null 2>&1"
@@ -62,9 +62,14 @@ def _everything_that_is_visible(fleet: Fleet) -> str:
     """What `docker inspect`, every argv on the host and the engine's own files tell of the job."""
     docker = ["docker", "-H", fleet.lab.docker]
     ids = subprocess.run(
-        [*docker, "ps", "-aq", "--filter", "label=airlock.job"], capture_output=True, text=True, check=True
+        [*docker, "ps", "-aq", "--filter", "label=airlock.job"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
-    inspected = subprocess.run([*docker, "inspect", *ids], capture_output=True, text=True, check=True)
+    inspected = subprocess.run(
+        [*docker, "inspect", *ids], capture_output=True, text=True, check=True
+    )
     argv = [_argv(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
     # The command itself is the job's argv; what must not be there are values of its environment.
     return inspected.stdout + "\n".join(argv)
@@ -79,7 +84,9 @@ def _argv(path: Path) -> str:
 
 def test_the_records_hold_no_secret_value(fleet: Fleet) -> None:
     with fleet.agent():
-        job = fleet.control.enqueue(fleet.env("true", NPM_TOKEN="npm-secret-value", PLAIN="plain-value"))
+        job = fleet.control.enqueue(
+            fleet.env("true", NPM_TOKEN="npm-secret-value", PLAIN="plain-value")
+        )
         assert fleet.control.finished(job) == ("0", "", "")
     records = "".join(path.read_text() for path in (fleet.base / "state/records").glob("*.json"))
     records += fleet.records.read_text()

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.lab
         ("exit 255", ("255", "", "")),
     ],
 )
-def test_the_jobs_own_status_arrives(fleet: Fleet, command: str, result: tuple[str, str, str]) -> None:
+def test_the_jobs_own_status_arrives(
+    fleet: Fleet, command: str, result: tuple[str, str, str]
+) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env(command))
         assert fleet.control.finished(job) == result, job.log.decode()

@@ -1,0 +1,44 @@
+# Everything works from a clean clone on Debian 12, as root where the lab is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test unit lint bench clean lab-setup lock
+
+demo: $(READY) lab-setup    ## one real job through policy, credentials and the sealed room
+	@$(BIN)/python -m tests.demo
+
+test: lint lab-setup        ## everything: lint, types, unit, end to end, attacks
+	$(BIN)/pytest
+
+unit: lint                  ## what needs neither root nor the lab
+	$(BIN)/pytest -m "not lab"
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY) lab-setup   ## time to the first byte against `docker run`, as ratios
+	@$(BIN)/python -m tests.bench
+
+lab-setup:
+	@tests/lab/setup
+
+$(READY): requirements-dev.lock pyproject.toml
+	@tests/lab/setup python
+	@echo "venv: installing the locked dependencies"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock:                       ## resolve requirements*.lock again (needs uv)
+	uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
+	uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:                      ## remove what the lab and the build keep between runs
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@if mountpoint -q /run/airlock; then umount /run/airlock; fi
+	rm -rf /var/lib/airlock-lab

@@ -1,0 +1,151 @@
+"""The house rules, held by walking the syntax tree of every file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from bootstrap import errors
+
+PACKAGE = Path(__file__).parents[1] / "bootstrap"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Rules: values in, values out. They import nothing that touches the world.
+PURE = {
+    "errors.py", "secret.py", "text.py",
+    "job/model.py", "job/envfile.py", "job/facts.py", "job/grace.py", "job/repository.py",
+    "job/assemble.py",
+    "policy/model.py", "policy/glob.py", "policy/match.py", "policy/decide.py",
+    "policy/document.py", "policy/schema.py", "policy/parse.py",
+    "credentials/model.py", "credentials/plan.py", "credentials/environment.py",
+    "credentials/answer.py", "credentials/refusals.py",
+    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
+}  # fmt: skip
+WORLD = {
+    "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3", "botocore", "docker", "time",
+    "logging", "threading", "structlog", "fcntl", "shutil", "tempfile",
+}  # fmt: skip
+
+# Each outside thing has one caller. `docker` is imported by the engine edge alone, and so on.
+CALLERS = {
+    "docker": {"sandbox/engine.py"},
+    "botocore": {"credentials/sts.py"},
+    "subprocess": {"process.py"},
+    "structlog": {"record.py"},
+}
+
+# Rooms never look into the room after theirs; commands and run.py know all of them.
+ROOMS = {
+    "job": {"job"},
+    "policy": {"job", "policy"},
+    "credentials": {"job", "policy", "host", "credentials"},
+    "sandbox": {"job", "policy", "host", "credentials", "sandbox"},
+    "host": {"host"},
+}
+EVERYBODY = {"errors", "secret", "text", "process", "log", "record", "__init__"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def imported(path: Path) -> set[str]:
+    """Return what is imported when it runs; what only the type checker sees does not count."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
+def test_the_list_of_pure_files_names_files_that_exist() -> None:
+    assert {name(path) for path in FILES} >= PURE
+
+
+@pytest.mark.parametrize("path", [PACKAGE / pure for pure in sorted(PURE)], ids=sorted(PURE))
+def test_rules_do_not_touch_the_world(path: Path) -> None:
+    touched = {m for m in imported(path) for w in WORLD if m == w or m.startswith(w + ".")}
+    assert not touched
+
+
+@pytest.mark.parametrize("module", CALLERS)
+def test_each_outside_thing_has_its_one_caller(module: str) -> None:
+    callers = {
+        name(path)
+        for path in FILES
+        if any(m == module or m.startswith(module + ".") for m in imported(path))
+    }
+    assert callers == CALLERS[module]
+
+
+@pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
+def test_a_room_knows_only_the_rooms_before_it(path: Path) -> None:
+    room = name(path).split("/", maxsplit=1)[0]
+    if room not in ROOMS:
+        return
+    ours = {m.split(".")[1] for m in imported(path) if m.startswith("bootstrap.")}
+    assert ours <= ROOMS[room] | EVERYBODY
+
+
+@pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
+def test_nothing_but_main_ends_the_process(path: Path) -> None:
+    ends = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and node.id == "SystemExit")
+        or (isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.exit")
+    ]
+    assert len(ends) == (1 if name(path) == "__main__.py" else 0)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
+def test_values_between_rooms_are_frozen_and_keyword_only(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for decorator in node.decorator_list:
+                text = ast.unparse(decorator)
+                if text.startswith("dataclass"):
+                    assert "frozen=True" in text, node.name
+                    assert "kw_only=True" in text, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
+def test_files_and_functions_stay_readable(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 75, node.name
+
+
+def test_the_median_function_has_at_most_13_lines() -> None:
+    lengths = sorted(
+        (node.end_lineno or 0) - node.lineno + 1
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    )
+    assert lengths[len(lengths) // 2] <= 13
+
+
+def test_secrets_are_revealed_in_few_places() -> None:
+    """Each is where a value is handed over: the room, the endpoint's body, delivery by env, the mask."""
+    places = {name(path) for path in FILES if ".reveal(" in path.read_text()}
+    assert len(places) <= 5, places
+
+
+def test_every_error_has_a_status_of_its_own_and_the_readme_explains_it() -> None:
+    kinds = errors.AirlockError.__subclasses__()
+    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+    readme = (PACKAGE.parent / "README.md").read_text()
+    for kind in kinds:
+        assert f"| {kind.exit_code} |" in readme
+        assert f"#{kind.docs}" in readme or f'name="{kind.docs}"' in readme
