@@ -5,6 +5,7 @@ It cannot be switched off. A job whose record cannot be written does not start.
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -30,8 +31,16 @@ class Record:
     """Appends events to the host's record file and keeps what the job's own record will say."""
 
     def __init__(self, path: Path, started: str) -> None:
+        self._last = time.monotonic()
+        self.laps: dict[str, float] = {}
         self._logger = _logger(path)
         self._said: dict[str, Any] = {"version": __version__, "started": started}
+
+    def lap(self, step: str) -> None:
+        """Note the seconds since the last lap as what `step` took."""
+        now = time.monotonic()
+        self.laps[step] = round(now - self._last, 4)
+        self._last = now
 
     def job(self, job: Job) -> None:
         """Begin: every later event carries who this is."""
@@ -66,7 +75,7 @@ class Record:
 
     def room(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
         """The room stands: image id, address, proof, timings."""
-        self._event("room", **facts)
+        self._event("room", laps=self.laps, **facts)
 
     def ended(self, *, status: ExitStatus, ended: Ended) -> None:
         """How it ended, what the agent sees, and whose status that is."""
@@ -77,10 +86,12 @@ class Record:
         """It did not get as far as running."""
         self._event("failed", exit_code=error.exit_code, title=error.title, problem=error.problem)
 
-    def keep(self, directory: Path, job_id: str) -> None:
+    def keep(self, directory: Path) -> None:
         """Write the job's own record, readable by root alone, whole or not at all."""
+        if "job" not in self._said:
+            return  # no job was read: the events above are all there is
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = directory / f"{job_id}.json"
+        path = directory / f"{self._said['job']}.json"
         fresh = path.with_suffix(".new")
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(self._said, indent=2, ensure_ascii=False) + "\n")

@@ -58,7 +58,6 @@ def run(
         ended = room.supervision.until_end(room.pump, cancellation)
     status = resolve(ended)
     record.ended(status=status, ended=ended)
-    record.keep(host.paths.state / "records", token)
     explain(ended, log)
     return status
 
@@ -68,6 +67,7 @@ def admit(job: Job, host: Host, record: Record) -> Admitted:
     record.job(job)
     decision = decide(job, directory.load(host.policy.directory, job.pipeline))
     record.decided(decision)
+    record.lap("policy")
     match decision:
         case Admitted():
             return decision

@@ -59,3 +59,5 @@ def _run(
         )
         record.failed(failure)
         raise failure from bug
+    finally:
+        record.keep(host.paths.state / "records")

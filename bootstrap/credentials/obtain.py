@@ -40,7 +40,9 @@ def sessions(
         )
         return session
 
+    record.lap("lease")
     first = issue(request)
+    record.lap("session")
     log.note(_announcement(request, first, admitted.grant.delivery))
     held = Sessions(first)
     renewal = Renewal(held, first, request, issue, warn=log.alert)

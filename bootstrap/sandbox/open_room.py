@@ -1,6 +1,5 @@
 """From a job with its session to a sealed room that waits for the word: every step in order."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,19 +55,21 @@ def sealed(
     Nothing of the job has run when this yields. When it closes, the job's credentials are no
     longer served; what the lease names is removed by the lease.
     """
-    began = time.monotonic()
     with ExitStack() as held:
         client = engine.connect(host.sandbox.docker)
         held.callback(engine.close, client)
         image = _image(client, admitted, host, log)
+        record.lap("engine")
         engine.ensure_network(client, host.sandbox.subnet)
         walls = firewall.stand(host.paths.runtime)
+        record.lap("firewall")
         listener = held.enter_context(_listening(sessions, admitted))
         kept, chain = aws_environment.strip(job.env)
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
-        running, stream = _start(held, client, spec)
+        running, stream = _start(held, client, spec, record)
         _connect(held, lease, running, listener)
         probes = prove(running, listener.path if listener else None)
+        record.lap("proof")
         aws = _aws(job, host, sessions, listener, admitted)
         variables = room_environment(job, job_env=kept, aws=aws, home=str(HOME))
         room.hand_over(variables.variables)
@@ -84,8 +85,8 @@ def sealed(
         )
         held.callback(supervision.close)
         pump.start()
-        took = time.monotonic() - began
         log.note(f"room {spec.name}: image {image[:19]}, {len(probes)} probes of its network stood")
+        log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.laps.items()))
         _report_dropped(log, chain)
         record.room(
             image=image,
@@ -93,7 +94,6 @@ def sealed(
             container=spec.name,
             proof={probe.target: probe.outcome for probe in probes},
             firewall_reloaded=walls.reloaded,
-            seconds=round(took, 3),
             dropped=[*chain, *variables.dropped],
         )
         yield SealedRoom(supervision=supervision, pump=pump)
@@ -161,12 +161,15 @@ def _agent_binary(job: Job, host: Host) -> Path:
 
 
 def _start(
-    held: ExitStack, client: "APIClient", spec: SandboxSpec
+    held: ExitStack, client: "APIClient", spec: SandboxSpec, record: Record
 ) -> tuple[Running, "socket.socket"]:
     container = engine.create(client, spec)
+    record.lap("create")
     stream = engine.attach(client, container)
     held.callback(stream.close)
-    return engine.start(client, container, spec.name), stream
+    running = engine.start(client, container, spec.name)
+    record.lap("start")
+    return running, stream
 
 
 def _connect(held: ExitStack, lease: Lease, running: Running, listener: Endpoint | None) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from tests.fakes.simulator import Call, Reply, Simulator, problem
 
-IDENTITY = ("-c", "user.name=Lab", "-c", "user.email=lab@example.com", "-c", "init.defaultBranch=main")
+IDENTITY = (
+    "-c",
+    "user.name=Lab",
+    "-c",
+    "user.email=lab@example.com",
+    "-c",
+    "init.defaultBranch=main",
+)
 
 
 class GitServer(Simulator):

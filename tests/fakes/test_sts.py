@@ -165,5 +165,7 @@ def test_faults_are_injected_as_often_as_asked_and_recorded() -> None:
             with pytest.raises(ClientError, match="Throttling"):
                 ask(client(sts))
         ask(client(sts))
-        assert [(each.action, each.key) for each in sts.requests] == [("AssumeRole", "AKIAUSER")] * 3
+        assert [(each.action, each.key) for each in sts.requests] == [
+            ("AssumeRole", "AKIAUSER")
+        ] * 3
         assert len(sts.asked) == 1

@@ -40,7 +40,15 @@ def _build(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")
     subprocess.run(
-        [go, "build", "-trimpath", "-ldflags=-s -w", "-o", str(fresh), "github.com/buildkite/agent/v3"],
+        [
+            go,
+            "build",
+            "-trimpath",
+            "-ldflags=-s -w",
+            "-o",
+            str(fresh),
+            "github.com/buildkite/agent/v3",
+        ],
         cwd=_BUILD,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
         check=True,

@@ -53,6 +53,8 @@ def _overlay() -> Path:
     if npm := shutil.which("npm"):
         for name in ("package.json", "package-lock.json"):
             shutil.copy(_NODE / name, target)
-        subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=target, check=True)
+        subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=target, check=True
+        )
     (target / "built.json").write_text(json.dumps({"npm": bool(npm)}))
     return overlay

@@ -129,7 +129,9 @@ REPOSITORY: Mapping[str, str] = {
 
 
 @contextmanager
-def fleet(lab: Lab, base: Path, *, settings: str = "", lifetime: float | None = None) -> Iterator[Fleet]:
+def fleet(
+    lab: Lab, base: Path, *, settings: str = "", lifetime: float | None = None
+) -> Iterator[Fleet]:
     """Put a fleet into the lab; `settings` are further lines of [sandbox] in airlock.toml."""
     (base / "policies").mkdir(parents=True)
     (base / "git").mkdir()

@@ -1,224 +1,342 @@
-"""Buildkite's agent API as far as an agent and its jobs use it (agent contract section 7)."""
+"""The control plane itself: agents, the queue, and what a test can ask and order."""
 
-import base64
-import gzip
-import json
 import secrets
 import socket
+import threading
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+from urllib.parse import unquote
 
+from tests.fakes.control_plane import artifacts, calls
+from tests.fakes.control_plane.identity import Issuer
+from tests.fakes.control_plane.job import Job, JobOrder, JobResult
 from tests.fakes.simulator import Call, Reply, Simulator, problem, said
 
 REGISTRATION = "registration-token-of-the-fleet"
 
+_NOT_UNDERSTOOD = (
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    zlib.error,
+)
+
+TokenKind = Literal["registration", "access", "job", "unknown", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One recorded call, as a test wants to see it."""
+
+    method: str
+    path: str
+    token: TokenKind
+    body: Any  # None where there was no JSON
+
 
 @dataclass(slots=True)
-class Job:
-    """One job as the control plane sees it."""
-
+class _Agent:
     id: str
-    env: dict[str, str]
+    name: str
     token: str
-    state: str = "ready"
-    chunks: dict[int, bytes] = field(default_factory=dict)
-    finish: dict[str, Any] | None = None
-    uploads: dict[str, bytes] = field(default_factory=dict)
-    artifacts: list[dict[str, Any]] = field(default_factory=list)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
-    pipelines: list[dict[str, Any]] = field(default_factory=list)
-    meta_data: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, Any]
+    offered: str = ""  # a job's id, until the agent accepts it
+    connected: bool = False
 
-    @property
-    def log(self) -> bytes:
-        """The log as far as it came, in order of its offsets."""
-        return b"".join(self.chunks[offset] for offset in sorted(self.chunks))
 
-    @property
-    def result(self) -> tuple[str, str, str]:
-        """Exit status, signal and signal reason, as Buildkite would show them."""
-        assert self.finish is not None, "the job has not finished"
-        reason = self.finish.get("signal_reason", "")
-        return self.finish["exit_status"], self.finish.get("signal", ""), reason
+@dataclass(slots=True)
+class _Delay:
+    pattern: str
+    seconds: float
+    times: int
 
 
 class ControlPlane(Simulator):
-    """Registers agents, gives them jobs and keeps what they report."""
+    """Registers agents, gives them jobs and keeps what they report.
 
-    def __init__(self, listener: socket.socket) -> None:
-        super().__init__(listener)
+    It listens on `listener`, or else on `host` and `port`. Every token is checked: that of the
+    registration, an agent's access token for its own calls, a job's token for the job's.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        ping_interval: int = 1,
+        job_status_interval: int = 1,
+        heartbeat_interval: int = 10,
+    ) -> None:
+        super().__init__(listener or socket.create_server((host, port), backlog=128))
         self.jobs: dict[str, Job] = {}
-        self._waiting: list[str] = []
-        self._access = "access-" + secrets.token_hex(8)
+        self.agents: dict[str, _Agent] = {}  # by access token
+        self.secrets: dict[str, str] = {}
+        self.denied_secrets: set[str] = set()
+        self.repository_tokens: dict[str, str] = {}
+        self.steps: dict[str, dict[str, str]] = {}
+        self.issuer = Issuer(self.url)
+        self.ping_says: dict[str, str] = {}  # for example {"action": "disconnect"}
+        self._intervals = {
+            "ping_interval": ping_interval,
+            "job_status_interval": job_status_interval,
+            "heartbeat_interval": heartbeat_interval,
+        }
+        self._builds: dict[str, dict[str, str]] = {}
+        self._waiting: list[Job] = []
+        self._delays: list[_Delay] = []
+        self._closing = threading.Event()
 
-    def enqueue(self, env: Mapping[str, str]) -> Job:
-        """Offer a job with this environment to the next agent that asks."""
-        job_id = env.get("BUILDKITE_JOB_ID") or str(uuid.uuid4())
-        job = Job(
-            id=job_id,
-            env={**env, "BUILDKITE_JOB_ID": job_id},
-            token="bkaj_" + secrets.token_hex(16),
-        )
+    # What tests order.
+
+    def enqueue(self, order: JobOrder | Mapping[str, str]) -> Job:
+        """Offer a job to the next agent that asks (and that the order does not exclude)."""
+        order = order if isinstance(order, JobOrder) else JobOrder(env=order)
+        job_id = order.id or order.env.get("BUILDKITE_JOB_ID") or str(uuid.uuid4())
+        env = {"BUILDKITE_JOB_ID": job_id, **order.env}
+        build = self._builds.setdefault(env.get("BUILDKITE_BUILD_ID", job_id), {})
+        token = "bkaj_" + secrets.token_hex(16)
+        job = Job(id=job_id, env=env, token=token, order=order, meta_data=build)
+        job.note("enqueued")
         with self.changed:
             self.jobs[job.id] = job
-            self._waiting.append(job.id)
+            self._waiting.append(job)
         return job
 
-    def wait(self, job: Job, condition: Callable[[Job], object], seconds: float = 60) -> None:
+    def wait(self, job: Job | str, condition: Callable[[Job], object], seconds: float = 60) -> None:
         """Wait until `condition` holds for the job; the log so far is in the failure."""
+        job = self._known(job)
         with self.changed:
             met = self.changed.wait_for(lambda: condition(job), seconds)
         assert met, f"not within {seconds} s; log so far:\n{job.log.decode(errors='replace')}"
 
-    def finished(self, job: Job, seconds: float = 90) -> tuple[str, str, str]:
+    def finished(self, job: Job | str, seconds: float = 90) -> tuple[str, str, str]:
+        """Wait for the end; return exit status, signal and signal reason."""
         self.wait(job, lambda j: j.finish is not None, seconds)
-        return job.result
+        return self._known(job).result
 
-    def cancel(self, job: Job, state: str = "canceling") -> None:
-        """Ask the agent to end the job, as somebody's click does; `timing_out` for a timeout."""
+    def completed(self, job: Job | str, seconds: float = 90) -> JobResult:
+        """Wait for the end and return everything that the job left behind."""
+        self.finished(job, seconds)
+        return self._known(job).completed()
+
+    def cancel(self, job: Job | str, state: str = "canceling") -> None:
+        """Ask the agent to end the job, as somebody's click does. One that waits never starts."""
+        job = self._known(job)
         with self.changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                state = "canceled"
             job.state = state
 
+    def time_out(self, job: Job | str) -> None:
+        """Say that the job has used up its time."""
+        self.cancel(job, "timing_out")
+
+    def fail(self, pattern: str, reply: Reply | int, times: int = 1) -> None:
+        """Answer the next `times` calls whose "METHOD path" matches with this reply or status."""
+        wanted = problem(reply, "as the test wants it") if isinstance(reply, int) else reply
+        with self.changed:
+            super().fail(pattern, wanted, times)
+
+    def delay(self, pattern: str, seconds: float, times: int = 1) -> None:
+        """Let the next `times` calls whose "METHOD path" matches wait; no other call waits."""
+        with self.changed:
+            self._delays.append(_Delay(pattern, seconds, times))
+
+    def requests(self, pattern: str = "*") -> tuple[Request, ...]:
+        """Return every call so far whose "METHOD path" matches, in order."""
+        with self.changed:
+            seen = [call for call in self.calls if _matches(call, pattern)]
+        return tuple(self._request(call) for call in seen)
+
+    def _request(self, call: Call) -> Request:
+        json_body = call.headers.get("content-type", "").startswith("application/json")
+        return Request(
+            method=call.method,
+            path=call.path,
+            token=self._kind(_token(call)),
+            body=call.json() if json_body and call.body else None,
+        )
+
+    def _kind(self, token: str) -> TokenKind:
+        if not token:
+            return "none"
+        if token == REGISTRATION:
+            return "registration"
+        if token in self.agents:
+            return "access"
+        return "job" if any(job.token == token for job in self.jobs.values()) else "unknown"
+
+    def _known(self, job: Job | str) -> Job:
+        return self.jobs[job] if isinstance(job, str) else job
+
+    # What agents and jobs ask.
+
+    def handle(self, call: Call) -> Reply:
+        self._closing.wait(self._delay_of(call))
+        return super().handle(call)
+
+    def __exit__(self, *reason: object) -> None:
+        self._closing.set()
+        super().__exit__(*reason)
+
+    def _delay_of(self, call: Call) -> float:
+        with self.changed:
+            for delay in self._delays:
+                if delay.times > 0 and _matches(call, delay.pattern):
+                    delay.times -= 1
+                    return delay.seconds
+        return 0.0
+
     def answer(self, call: Call) -> Reply:
-        match call.path.strip("/").split("/"):
+        """Answer; what cannot be understood is the caller's fault and told in the reply."""
+        try:
+            return self._route(call, [unquote(part) for part in call.path.strip("/").split("/")])
+        except _NOT_UNDERSTOOD as wrong:
+            return problem(400, f"{call.method} {call.path}: {type(wrong).__name__}: {wrong}")
+
+    def _route(self, call: Call, path: list[str]) -> Reply:
+        match path:
             case ["register"]:
                 return self._register(call)
-            case ["connect" | "disconnect" | "heartbeat"]:
-                now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-                return said({"sent_at": now, "received_at": now})
-            case ["ping"]:
-                return self._ping()
-            case ["jobs" | "builds", job_id, *rest] if job_id in self.jobs:
-                return self._job(self.jobs[job_id], call, rest)
-            case ["uploads", job_id, artifact]:
-                self.jobs[job_id].uploads[artifact] = call.body
-                return Reply(headers={"ETag": f'"{artifact}"'})
+            case ["connect" | "disconnect" | "heartbeat" | "ping" | "stop" as verb]:
+                return self._agent_call(call, verb, "")
+            case ["jobs", job_id, "accept" | "acquire" as verb]:
+                return self._agent_call(call, verb, job_id)
+            case ["uploads", job_id, *rest] if job_id in self.jobs:
+                return artifacts.store(self.jobs[job_id], call, rest)
+            case [".well-known", name]:
+                document = self.issuer.document(name)
+                return said(document) if document else problem(404, f"no {name} here")
             case _:
-                return problem(404, f"no {call.method} {call.path} here")
+                return self._job_call(call, path)
 
     def _register(self, call: Call) -> Reply:
-        if call.headers.get("authorization") != f"Token {REGISTRATION}":
+        if _token(call) != REGISTRATION:
             return problem(401, "wrong registration token")
         asked = call.json()
+        token = "access-" + secrets.token_hex(16)
+        agent = _Agent(id=str(uuid.uuid4()), name=asked["name"], token=token, registered=asked)
+        self._give_back(agent.name)
+        self.agents[token] = agent
         return said(
             {
-                "id": str(uuid.uuid4()),
-                "name": asked["name"],
-                "access_token": self._access,
+                "id": agent.id,
+                "name": agent.name,
+                "access_token": token,
                 "endpoint": self.url,
-                "ping_interval": 1,
-                "job_status_interval": 1,
-                "heartbeat_interval": 10,
                 "meta_data": asked.get("meta_data") or [],
+                **self._intervals,
             }
         )
 
-    def _ping(self) -> Reply:
-        if not self._waiting:
-            return said({})
-        return said({"job": {"id": self._waiting[0]}})
+    def _agent_call(self, call: Call, verb: str, job_id: str) -> Reply:
+        agent = self.agents.get(_token(call))
+        if agent is None:
+            return problem(401, "wrong access token")
+        match verb:
+            case "ping":
+                return self._ping(agent)
+            case "accept" | "acquire":
+                return self._hand_over(agent, job_id, verb)
+            case "connect" | "disconnect":
+                agent.connected = verb == "connect"
+                self._give_back(agent.name)
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return said({"sent_at": now, "received_at": now})
 
-    def _job(self, job: Job, call: Call, rest: list[str]) -> Reply:
-        allowed = {f"Token {self._access}", f"Token {job.token}"}
-        if call.headers.get("authorization") not in allowed:
-            return problem(401, "wrong token for this job")
-        match (call.method, rest):
-            case ("PUT", ["accept"]):
-                self._waiting.remove(job.id)
-                job.state = "accepted"
-                return said(self._order(job))
-            case ("PUT", ["start"]):
-                job.state = "running"
-            case ("GET", []):
-                return said({"id": job.id, "state": job.state})
-            case ("POST", ["chunks"]):
-                job.chunks[int(call.query["offset"])] = gzip.decompress(call.body)
-            case ("PUT", ["finish"]):
-                job.finish, job.state = call.json(), "finished"
-            case ("POST", ["data", verb]):
-                return _meta_data(job, verb, call.json())
-            case (_, ["artifacts", *_]):
-                return self._artifacts(job, call, rest)
-            case ("POST", ["annotations"]):
-                job.annotations.append(call.json())
-            case ("POST", ["pipelines"]):
-                job.pipelines.append(call.json())
-            case ("GET", ["pipelines", _]):
-                return said({"state": "applied"})
-            case ("POST", ["oidc", "tokens"]):
-                return said({"token": _token(job, call.json())})
-            case ("GET", ["secrets"]):
-                return problem(404, "no such secret")
+    def _give_back(self, name: str) -> None:
+        """A job that an agent never accepted is there for the next one."""
+        for agent in self.agents.values():
+            if agent.name == name and agent.offered:
+                self._waiting.insert(0, self.jobs[agent.offered])
+                agent.offered = ""
+
+    def _ping(self, agent: _Agent) -> Reply:
+        if self.ping_says:
+            return said(self.ping_says)
+        if agent.offered and self.jobs[agent.offered].state != "scheduled":
+            agent.offered = ""  # canceled meanwhile
+        mine = [job for job in self._waiting if job.order.agent in ("", agent.name)]
+        if mine and not agent.offered:
+            self._waiting.remove(mine[0])
+            mine[0].note("offered")
+            agent.offered = mine[0].id
+        return said({"job": {"id": agent.offered}} if agent.offered else {})
+
+    def _hand_over(self, agent: _Agent, job_id: str, verb: str) -> Reply:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return problem(404, "no such job")
+        if verb == "acquire" and job in self._waiting:
+            self._waiting.remove(job)
+            agent.offered = job.id
+        if agent.offered != job.id or job.state != "scheduled":
+            return self._again(agent, job, verb)
+        agent.offered, job.agent_id, job.state = "", agent.id, "accepted"
+        job.note("accepted")
+        return said(calls.order(job, self.url))
+
+    def _again(self, agent: _Agent, job: Job, verb: str) -> Reply:
+        """An answer may be lost on its way: who asks again gets the same, nobody else does."""
+        if job.agent_id == agent.id and job.state == "accepted":
+            return said(calls.order(job, self.url))
+        return problem(423 if verb == "acquire" else 422, "this job is not for you")
+
+    def _job_call(self, call: Call, path: list[str]) -> Reply:
+        caller = next((job for job in self.jobs.values() if job.token == _token(call)), None)
+        if caller is None:
+            return problem(401, "wrong job token")
+        match path:
+            case ["jobs", job_id, *rest] if job_id == caller.id:
+                return self._own_call(caller, call, rest)
+            case ["builds", build, "artifacts", "search"] if build == caller.build:
+                siblings = [job for job in self.jobs.values() if job.build == build]
+                return artifacts.search(siblings, call.query, self.url)
+            case ["builds", build, "data", verb] if build == caller.build:
+                return calls.meta_data(caller.meta_data, verb, call.json())
+            case ["steps", step, *rest]:
+                return calls.step(self.steps.setdefault(step, {}), call, rest)
+            case ["jobs" | "builds", *_]:
+                return problem(401, "this job's token is not for that")
             case _:
                 return problem(404, f"no {call.method} {call.path} here")
-        return said({})
 
-    def _order(self, job: Job) -> dict[str, Any]:
-        return {
-            "id": job.id,
-            "state": "accepted",
-            "env": job.env,
-            "step": {"command": job.env.get("BUILDKITE_COMMAND", "")},
-            "token": job.token,
-            "endpoint": self.url,
-            "chunks_max_size_bytes": 100_000,
-            "chunks_interval_seconds": 1,
-            "log_max_size_bytes": 1 << 30,
-        }
-
-    def _artifacts(self, job: Job, call: Call, rest: list[str]) -> Reply:
-        match (call.method, rest):
-            case ("POST", ["artifacts"]):
-                return said(self._offer_uploads(job, call.json()["artifacts"]))
-            case ("PUT", ["artifacts"]):
-                return said({})
-            case ("GET", ["artifacts", "search"]):
-                return said(job.artifacts)
+    def _own_call(self, job: Job, call: Call, rest: list[str]) -> Reply:
+        match call.method, rest:
+            case "POST", ["artifacts"]:
+                return artifacts.create(job, call.json(), self.url)
+            case "POST", ["oidc", "tokens"]:
+                return said({"token": self.issuer.token(job, call.json())})
+            case "GET", ["secrets"]:
+                return self._secret(call.query["key"])
+            case "POST", ["repository_access_token"]:
+                token = self.repository_tokens.get(call.json()["repo_url"])
+                return said({"token": token}) if token else problem(404, "no such repository")
             case _:
-                return problem(404, "no such artifact call")
+                return calls.answer(job, call, rest)
 
-    def _offer_uploads(self, job: Job, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
-        ids = [str(uuid.uuid4()) for _ in artifacts]
-        for artifact_id, artifact in zip(ids, artifacts, strict=True):
-            job.artifacts.append({**artifact, "id": artifact_id, "job_id": job.id})
-        instructions = {
-            artifact_id: {
-                "actions": [
-                    {
-                        "method": "PUT",
-                        "url": f"{self.url}/uploads/{job.id}/{artifact_id}",
-                        "part_number": 1,
-                    }
-                ]
-            }
-            for artifact_id in ids
-        }
-        return {"id": "batch", "artifact_ids": ids, "per_artifact_instructions": instructions}
+    def _secret(self, key: str) -> Reply:
+        if key in self.denied_secrets:
+            return problem(403, f"the secret {key} is not for this job")
+        if key not in self.secrets:
+            return problem(404, f"no secret {key}")
+        return said({"key": key, "value": self.secrets[key], "uuid": str(uuid.uuid4())})
 
 
-def _meta_data(job: Job, verb: str, asked: dict[str, Any]) -> Reply:
-    match verb:
-        case "set":
-            job.meta_data[asked["key"]] = asked["value"]
-            return said({})
-        case "get" if asked["key"] in job.meta_data:
-            return said({"key": asked["key"], "value": job.meta_data[asked["key"]]})
-        case "get":
-            return problem(404, "no such key")
-        case "exists":
-            return said({"exists": asked["key"] in job.meta_data})
-        case "keys":
-            return said(sorted(job.meta_data))
-        case _:
-            return problem(404, f"no data/{verb}")
+def _token(call: Call) -> str:
+    kind, _, token = call.headers.get("authorization", "").partition(" ")
+    return token if kind == "Token" else ""
 
 
-def _token(job: Job, asked: dict[str, Any]) -> str:
-    """An unsigned stand-in for an OIDC token: signed identity comes with its own issue."""
-    claims = {"aud": asked.get("audience"), "job_id": job.id}
-    parts = ({"alg": "none"}, claims)
-    encoded = (base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=") for p in parts)
-    return b".".join((*encoded, b"")).decode()
+def _matches(call: Call, pattern: str) -> bool:
+    return fnmatchcase(f"{call.method} {call.path}", pattern)

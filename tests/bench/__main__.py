@@ -1,0 +1,137 @@
+"""`make bench`: how much later a job's first byte comes than with a bare `docker run`.
+
+Both run the same image with the same flags, entry script and environment, in turn, so that the
+ratio holds on any machine. The parts are what Airlock itself recorded.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.lab.lab import AIRLOCK, ROLE, Fleet, fleet, lab
+
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
+FIRST = b"first byte of the job"
+
+
+def main() -> int:
+    """Print the table."""
+    with tempfile.TemporaryDirectory(prefix="airlock-bench-") as base, lab() as machine:
+        with fleet(machine, Path(base) / "fleet") as made:
+            made.policy(f"  - name: all\n    allow: {{role: '{ROLE}'}}\n")
+            stub = _stub(made)
+            _once(_airlock(made, stub))  # builds the bridge, learns the ruleset, warms the caches
+            plain: list[float] = []
+            sealed: list[float] = []
+            for _ in range(ROUNDS):
+                plain.append(_once(_docker_run(made, stub)))
+                sealed.append(_once(_airlock(made, stub)))
+            _print(plain, sealed, _laps(made), _interpreter())
+    return 0
+
+
+def _stub(made: Fleet) -> Path:
+    """An agent that says its first byte at once: the agent's own start-up is not the question."""
+    stub = made.base / "buildkite-agent"
+    stub.write_text(f"#!/bin/sh\necho '{FIRST.decode()}'\n")
+    stub.chmod(0o755)
+    text = made.config.read_text()
+    lines = [f'agent-binary = "{stub}"' if "agent-binary" in line else line for line in text.splitlines()]
+    made.config.write_text("\n".join(lines))
+    return stub
+
+
+def _airlock(made: Fleet, _stub: Path) -> list[str]:
+    env = made.env("true")
+    file = made.base / f"job-env-json-{env['BUILDKITE_JOB_ID']}1"
+    file.write_text(json.dumps(env))
+    given = {
+        "PATH": "/usr/bin:/bin",
+        "BUILDKITE_ENV_JSON_FILE": str(file),
+        "BUILDKITE_AGENT_ACCESS_TOKEN": "token",
+        "BUILDKITE_BUILD_PATH": str(made.base / "builds"),
+        "BUILDKITE_PLUGINS_PATH": str(made.base / "plugins"),
+    }
+    arguments = [f"{name}={value}" for name, value in given.items()]
+    return ["env", "-i", *arguments, str(AIRLOCK), "bootstrap", "--config", str(made.config)]
+
+
+def _docker_run(made: Fleet, stub: Path) -> list[str]:
+    room = made.base / "plain"
+    (room / "builds").mkdir(parents=True, exist_ok=True)
+    (room / "entry").write_text("exec 2>&1\n. /airlock/env\nexec /opt/airlock/bin/buildkite-agent bootstrap\n")
+    (room / "env").write_text("".join(f"export V{i}='value'\n" for i in range(60)))
+    return [
+        "docker", "-H", made.lab.docker, "run", "--rm", "--init", "--network", "airlock",
+        "--user", "2000:2000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
+        "--read-only", "--tmpfs", "/tmp:rw,exec", "--tmpfs", "/home/airlock:rw,exec",
+        "--tmpfs", "/run/buildkite:rw,exec", "--cgroupns", "private", "--ipc", "private",
+        "--memory", "2g", "--pids-limit", "4096", "--log-driver", "none",
+        "-v", f"{room}:/airlock:ro", "-v", f"{room}/builds:/builds",
+        "-v", f"{stub}:/opt/airlock/bin/buildkite-agent:ro", "--workdir", "/builds",
+        "--entrypoint", "/bin/sh", made.lab.image, "/airlock/entry",
+    ]  # fmt: skip
+
+
+def _once(command: Sequence[str]) -> float:
+    """Return the seconds from exec to the line that the stub prints."""
+    began = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        printed = b""
+        for line in process.stdout:
+            printed += line
+            if line.startswith(FIRST):
+                took = time.monotonic() - began
+                process.stdout.read()
+                return took
+    raise RuntimeError(printed.decode(errors="replace"))
+
+
+def _interpreter() -> dict[str, float]:
+    """Return what Python and the imports cost before our first line runs."""
+    snippets = {
+        "interpreter": "pass",
+        "imports before policy": "import bootstrap.commands.bootstrap",
+        "docker": "import docker",
+        "botocore": "import botocore.session",
+    }
+    costs = {}
+    for name, code in snippets.items():
+        runs = []
+        for _ in range(5):
+            began = time.monotonic()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            runs.append(time.monotonic() - began)
+        costs[name] = statistics.median(runs)
+    bare = costs["interpreter"]
+    return {k: v if k == "interpreter" else v - bare for k, v in costs.items()}
+
+
+def _laps(made: Fleet) -> dict[str, float]:
+    events = [json.loads(line) for line in made.records.read_text().splitlines()]
+    laps = [event["laps"] for event in events if event["event"] == "room"][1:]
+    return {step: statistics.median(lap[step] for lap in laps) for step in laps[0]}
+
+
+def _print(
+    plain: list[float], sealed: list[float], laps: dict[str, float], imports: dict[str, float]
+) -> None:
+    a, b = statistics.median(plain), statistics.median(sealed)
+    print(f"\nTime to the job's first byte, median of {ROUNDS} rounds in turn\n")
+    print(f"  docker run, same flags   {a * 1000:7.0f} ms   1.00")
+    print(f"  airlock bootstrap        {b * 1000:7.0f} ms   {b / a:.2f}\n")
+    print("  of which                                of `docker run`")
+    for step, took in {**imports, **laps}.items():
+        print(f"    {step:24s} {took * 1000:7.0f} ms   {took / a:.2f}")
+    print("\n  Imports of docker and botocore are part of the steps that need them first.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,20 @@
+"""Buildkite's agent API as far as an agent and its jobs use it (agent contract section 7)."""
+
+from tests.fakes.control_plane.environment import job_env
+from tests.fakes.control_plane.job import Artifact, Job, JobOrder, JobResult, Timings
+from tests.fakes.control_plane.log import IncompleteLogError, strip_timestamps
+from tests.fakes.control_plane.plane import REGISTRATION, ControlPlane, Request
+
+__all__ = [
+    "REGISTRATION",
+    "Artifact",
+    "ControlPlane",
+    "IncompleteLogError",
+    "Job",
+    "JobOrder",
+    "JobResult",
+    "Request",
+    "Timings",
+    "job_env",
+    "strip_timestamps",
+]

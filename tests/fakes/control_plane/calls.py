@@ -1,0 +1,154 @@
+"""What a job's agent and the job itself call with the job's own token."""
+
+import gzip
+from typing import Any
+
+from tests.fakes.control_plane import artifacts
+from tests.fakes.control_plane.job import Job
+from tests.fakes.simulator import Call, Reply, problem, said
+
+
+def order(job: Job, base: str) -> dict[str, Any]:
+    """Return the document that the agent gets when it accepts the job."""
+    return {
+        "id": job.id,
+        "state": "accepted",
+        "env": job.env,
+        "step": {"command": job.env.get("BUILDKITE_COMMAND", ""), **job.order.step},
+        "token": job.token,
+        "endpoint": base,
+        "chunks_max_size_bytes": job.order.chunk_bytes,
+        "chunks_interval_seconds": 1,
+        "log_max_size_bytes": job.order.log_bytes,
+    }
+
+
+def answer(job: Job, call: Call, rest: list[str]) -> Reply:
+    """Take what concerns this job alone."""
+    match call.method, rest:
+        case "GET", []:
+            return said({"id": job.id, "state": job.state})
+        case "PUT", []:
+            return said({"id": job.id})
+        case "PUT", ["start"]:
+            return _start(job)
+        case "POST", ["chunks"]:
+            return _chunk(job, call)
+        case "PUT", ["finish"]:
+            return _finish(job, call.json())
+        case "POST", ["header_times"]:
+            job.header_times.update(call.json()["header_times"])
+        case "POST", ["data", verb]:
+            return meta_data(job.meta_data, verb, call.json())
+        case "PUT", ["artifacts"]:
+            return artifacts.update(job, call.json())
+        case _:
+            return _told(job, call, rest)
+    return said({})
+
+
+def _told(job: Job, call: Call, rest: list[str]) -> Reply:
+    match call.method, rest:
+        case "POST", ["annotations"]:
+            return _annotate(job, call.json())
+        case "DELETE", ["annotations", context] if context in job.shown:
+            del job.shown[context]
+            return Reply(status=204, body=b"")
+        case "POST", ["pipelines"]:
+            return _upload(job, call)
+        case "GET", ["pipelines", change] if any(p.get("uuid") == change for p in job.pipelines):
+            return said({"state": "applied"})
+        case "PUT", ["promise_failure"]:
+            return _promise(job, call.json())
+        case _:
+            return problem(404, f"no {call.method} {call.path} here")
+
+
+def _start(job: Job) -> Reply:
+    if job.state == "accepted":  # a cancel may have been quicker
+        job.state = "running"
+    job.note("started")
+    return said({})
+
+
+def _chunk(job: Job, call: Call) -> Reply:
+    """Keep a piece of the log. The same piece twice is one; another in its place is refused."""
+    if call.headers.get("content-encoding") != "gzip" or int(call.query["sequence"]) < 1:
+        return problem(422, "a chunk is gzip and numbered from 1")
+    data, offset = gzip.decompress(call.body), int(call.query["offset"])
+    if len(data) != int(call.query["size"]):
+        return problem(422, f"{len(data)} bytes came, {call.query['size']} were announced")
+    if job.chunks.setdefault(offset, data) != data:
+        return problem(409, f"something else was already uploaded at {offset}")
+    job.note("first_chunk")
+    return said({})
+
+
+def _finish(job: Job, told: dict[str, Any]) -> Reply:
+    if job.finish not in (None, told):
+        return problem(422, "this job has already finished otherwise")
+    job.finish, job.state = told, "finished"
+    job.note("finished")
+    return said({})
+
+
+def _annotate(job: Job, note: dict[str, Any]) -> Reply:
+    context = note.get("context") or "default"
+    before = job.shown.get(context, "") if note.get("append") else ""
+    job.shown[context] = before + note.get("body", "")
+    job.annotations.append(note)
+    return said({})
+
+
+def _upload(job: Job, call: Call) -> Reply:
+    """Take a pipeline; a retry carries the same uuid. 202 makes the agent ask what became of it."""
+    change = call.json()
+    if not any(known["uuid"] == change["uuid"] for known in job.pipelines):
+        job.pipelines.append(change)
+    if call.query.get("async") != "true":
+        return said({})
+    where = {"Location": f"{call.path}/{change['uuid']}", "Retry-After": "0"}
+    return Reply(status=202, headers=where)
+
+
+def _promise(job: Job, told: dict[str, Any]) -> Reply:
+    if not isinstance(told.get("exit_status"), int) or told["exit_status"] == 0:
+        return problem(422, "a promised failure is a number other than 0")
+    job.promised.append(told)
+    return Reply(status=204, body=b"")
+
+
+def meta_data(build: dict[str, str], verb: str, asked: dict[str, Any]) -> Reply:
+    """Set, get, look for and list the meta-data of a build."""
+    match verb:
+        case "set":
+            build[asked["key"]] = asked["value"]
+        case "set-batch":
+            build.update({item["key"]: item["value"] for item in asked["items"]})
+        case "get" if asked["key"] in build:
+            return said({"key": asked["key"], "value": build[asked["key"]]})
+        case "get":
+            return problem(404, f"no key {asked['key']}")
+        case "exists":
+            return said({"exists": asked["key"] in build})
+        case "keys":
+            return said(sorted(build))
+        case _:
+            return problem(404, f"no data/{verb}")
+    return said({})
+
+
+def step(attributes: dict[str, str], call: Call, rest: list[str]) -> Reply:
+    """Export and update the attributes of a step."""
+    match call.method, rest:
+        case "POST", ["export"]:
+            return said({"output": attributes.get(call.json().get("attribute", ""), "")})
+        case "PUT", []:
+            asked = call.json()
+            before = attributes.get(asked["attribute"], "") if asked.get("append") else ""
+            attributes[asked["attribute"]] = before + asked.get("value", "")
+            return said({"uuid": asked.get("idempotency_uuid", "")})
+        case "POST", ["cancel"]:
+            return said({"uuid": call.json()["build_id"]})
+        case _:
+            return problem(404, f"no {call.method} {call.path} here")

@@ -1,0 +1,380 @@
+"""What a job sees and leaves behind, whatever runs it: the same table for native and for sealed.
+
+A suite makes a `Site` (a control plane and two agents with one bootstrap-script), runs every case
+of `CASES` on it and calls `Case.verify` with the result. What holds for the agent's own bootstrap
+holds for Airlock; where that cannot be, the case does not belong here.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tests.fakes.control_plane import ControlPlane, Job, JobOrder, JobResult, job_env
+from tests.lab.fleet import Origin, RealAgent
+
+Ending = tuple[str, str, str]
+
+PRE_EXIT = """#!/bin/bash
+echo "pre-exit: cancelled=${BUILDKITE_JOB_CANCELLED:-no} timed-out=${BUILDKITE_JOB_TIMED_OUT:-no}"
+exit "${CONTRACT_PRE_EXIT:-0}"
+"""
+REPOSITORY: Mapping[str, str] = {
+    "README.md": "a storefront\n",
+    "script": "#!/bin/sh\necho a script of the repository\n",
+    ".buildkite/hooks/pre-exit": PRE_EXIT,
+    ".buildkite/hooks/pre-command": "export CONTRACT_FROM_HOOK='two\nlines'\n",
+}
+
+
+def _nothing(_: JobResult) -> None:
+    """For cases whose ending says it all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One job and what must become of it."""
+
+    name: str
+    command: str
+    ending: Ending = ("0", "", "")
+    env: Mapping[str, str] = field(default_factory=dict)
+    pty: bool = True
+    seen: bytes = b""  # once this is a line of the log ...
+    then: Callable[[ControlPlane, Job], None] | None = None  # ... this happens
+    shows: tuple[bytes, ...] = ()  # the log has these
+    hides: tuple[bytes, ...] = ()  # the log has none of these
+    check: Callable[[JobResult], None] = _nothing
+
+    def verify(self, result: JobResult) -> None:
+        """Fail, with the log, unless everything is as expected."""
+        log = result.log.decode(errors="replace")[-6000:]
+        assert result.ending == self.ending, f"{result.ending} instead of {self.ending}:\n{log}"
+        assert result.chunks_failed == 0
+        for text in self.shows:
+            assert text in result.log, f"not in the log: {text!r}\n{log}"
+        for text in self.hides:
+            assert text not in result.log, f"in the log: {text!r}\n{log}"
+        self.check(result)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A way to run a job and get its result."""
+
+    control: ControlPlane
+    origin: Origin
+    pty: str  # names of the two agents
+    plain: str
+
+    def run(self, case: Case, seconds: float = 120) -> JobResult:
+        """Run the case's job to its end."""
+        job = self.start(case)
+        if case.then is not None:
+            line = re.compile(rb"(^|\n)" + re.escape(case.seen) + rb"\r?\n")
+            self.control.wait(job, lambda j: line.search(j.log) or j.finish, seconds)
+            case.then(self.control, job)
+        return self.control.completed(job, seconds)
+
+    def start(self, case: Case) -> Job:
+        """Give the case's job to the agent that it needs."""
+        agent = self.pty if case.pty else self.plain
+        env = job_env(
+            case.command,
+            repository=self.origin.url,
+            commit=self.origin.commit,
+            agent=agent,
+            overrides=case.env,
+        )
+        return self.control.enqueue(JobOrder(env=env, agent=agent))
+
+
+@contextmanager
+def site(control: ControlPlane, origin: Origin, base: Path, agent: RealAgent) -> Iterator[Site]:
+    """Run two agents like `agent`, one with a PTY and one without."""
+    control.secrets["CONTRACT"] = "a secret of the cluster"
+    names = {True: f"{agent.name}-pty", False: f"{agent.name}-plain"}
+    with ExitStack() as held:
+        for pty, name in names.items():
+            one = replace(agent, name=name, pty=pty)
+            held.enter_context(one.running(control, base / name))
+        yield Site(control=control, origin=origin, pty=names[True], plain=names[False])
+
+
+# Endings.
+
+SLEEPS = "trap 'echo the trap ran; exit {}' TERM; echo sleeping; sleep 60 & wait"
+CANCELLED = ("-1", "SIGTERM", "cancel")
+
+ENDINGS = (
+    *(Case(name=f"exit {n}", command=f"exit {n}", ending=(str(n), "", "")) for n in (0, 1, 7, 94)),
+    *(Case(name=f"exit {n}", command=f"exit {n}", ending=(str(n), "", "")) for n in (126, 127)),
+    *(Case(name=f"exit {n}", command=f"exit {n}", ending=(str(n), "", "")) for n in (143, 255)),
+    Case(
+        name="exit 125 is the agent's", command="exit 125", ending=("-1", "", "process_run_error")
+    ),
+    Case(name="a pipeline's status", command="false | true; exit 3", ending=("3", "", "")),
+    Case(name="no such command", command="no-such-command-anywhere", ending=("127", "", "")),
+    Case(name="a script of the repository", command="./script", shows=(b"a script of the repo",)),
+    Case(name="the command's shell is killed", command="kill -9 $$", ending=("255", "", "")),
+    Case(
+        name="a failing pre-exit hook overrides",
+        command="exit 7",
+        env={"CONTRACT_PRE_EXIT": "9"},
+        ending=("9", "", ""),
+    ),
+    Case(
+        name="a commit that does not exist",
+        command="echo the command ran",
+        env={"BUILDKITE_COMMIT": "0" * 40, "BUILDKITE_CHECKOUT_ATTEMPTS": "1"},
+        ending=("128", "", ""),
+        hides=(b"\nthe command ran",),
+    ),
+)
+
+CANCELS = (
+    Case(
+        name="cancel",
+        command=SLEEPS.format(3),
+        seen=b"sleeping",
+        then=ControlPlane.cancel,
+        ending=CANCELLED,
+        shows=(b"\nthe trap ran", b"\npre-exit: cancelled=true timed-out=no"),
+    ),
+    Case(
+        name="cancel a command that then succeeds",
+        command=SLEEPS.format(0),
+        seen=b"sleeping",
+        then=ControlPlane.cancel,
+        ending=CANCELLED,
+        shows=(b"\nthe trap ran", b"\npre-exit: cancelled=true timed-out=no"),
+    ),
+    Case(
+        name="cancel without a PTY",
+        command=SLEEPS.format(3),
+        pty=False,
+        seen=b"sleeping",
+        then=ControlPlane.cancel,
+        ending=CANCELLED,
+        shows=(b"\nthe trap ran", b"\npre-exit: cancelled=true timed-out=no"),
+    ),
+    Case(
+        name="timeout",
+        command=SLEEPS.format(3),
+        seen=b"sleeping",
+        then=ControlPlane.time_out,
+        ending=CANCELLED,
+        shows=(b"\nthe trap ran", b"\npre-exit: cancelled=true timed-out=true"),
+    ),
+)
+
+
+# Bytes.
+
+# No two newlines meet a group header or a redacted value; every byte value is there, twice over.
+_BYTES = bytes(range(256)) * 2
+_BIG = 3_000_000
+
+
+def _every_byte(result: JobResult) -> None:
+    assert b"<" + _BYTES + b">" in result.log
+
+
+def _three_megabytes(result: JobResult) -> None:
+    body = result.log.partition(b"\nBEGIN\n")[2].partition(b"\nEND\n")[0]
+    assert len(body) == _BIG
+    digest = re.search(rb"\nsha256 ([0-9a-f]{64})", result.log)
+    assert digest is not None
+    assert hashlib.sha256(body).hexdigest().encode() == digest[1]
+
+
+def _in_order(result: JobResult) -> None:
+    found = re.findall(rb"^(out|err) (\d+)\r?$", result.log, re.MULTILINE)
+    assert found == [(kind, b"%d" % i) for i in range(1, 101) for kind in (b"out", b"err")]
+
+
+BYTES = (
+    Case(
+        name="every byte value",
+        command=r"printf '<'; for i in 1 2; do for x in $(seq 0 255); do "
+        r"printf \\x$(printf %02x $x); done; done; echo '>'",
+        pty=False,
+        check=_every_byte,
+    ),
+    Case(
+        name="3 MB",
+        # Lines of base64: random, so that no two chunks are alike.
+        command=f"head -c {_BIG} /dev/urandom | base64 | head -c {_BIG} > big; echo BEGIN; cat big; "
+        "echo; echo END; echo sha256 $(sha256sum < big)",
+        pty=False,
+        check=_three_megabytes,
+    ),
+    Case(
+        name="the PTY makes newlines of two bytes",
+        command="test -t 1; printf 'a\\nb\\n'",
+        shows=(b"a\r\nb\r\n",),
+    ),
+    Case(
+        name="output and errors in order",
+        command="for i in $(seq 100); do echo out $i; echo err $i >&2; done",
+        check=_in_order,
+    ),
+    Case(
+        name="output and errors in order without a PTY",
+        command="for i in $(seq 100); do echo out $i; echo err $i >&2; done",
+        pty=False,
+        check=_in_order,
+    ),
+)
+
+
+# What the job is given.
+
+_ODD = "first\nsecond\r\n'single' \"double\" `back` $HOME \\n %q a=b  🚀 naïve "
+
+
+def _odd_value(result: JobResult) -> None:
+    assert result.meta_data["odd"] == _ODD
+
+
+SURROUNDINGS = (
+    Case(
+        name="checkout",
+        command="git rev-parse HEAD; test $(git rev-parse HEAD) = $BUILDKITE_COMMIT && cat README.md",
+        shows=(b"\na storefront",),
+    ),
+    Case(
+        name="values arrive as they are",
+        command='printf %s "$CONTRACT_ODD" | buildkite-agent meta-data set odd',
+        env={"CONTRACT_ODD": _ODD},
+        check=_odd_value,
+    ),
+    Case(
+        name="a hook's environment",
+        command='echo "$CONTRACT_FROM_HOOK" | tail -1; echo ${#CONTRACT_FROM_HOOK} characters',
+        shows=(b"\nlines", b"\n9 characters"),
+    ),
+    Case(
+        name="redaction",
+        command="echo the token is $CONTRACT_TOKEN",
+        env={"CONTRACT_TOKEN": "not-for-anybody"},
+        shows=(b"the token is [REDACTED]",),
+        hides=(b"not-for-anybody",),
+    ),
+    Case(
+        name="no checkout",
+        command="test ! -e README.md && echo nothing is here",
+        env={"BUILDKITE_SKIP_CHECKOUT": "true", "BUILDKITE_PIPELINE_SLUG": "storefront"},
+        ending=("0", "", ""),
+    ),
+    Case(
+        name="standard input never answers",
+        command="if read -t 1 line; then echo it said $line; else echo nothing came; fi",
+        shows=(b"\nnothing came",),
+    ),
+)
+
+
+# What the job calls.
+
+_AGENT = "buildkite-agent"
+
+
+def _meta_data(result: JobResult) -> None:
+    assert result.meta_data["colour"] == "blue"
+    assert result.meta_data["shape"] == "round"
+
+
+def _artifacts(result: JobResult) -> None:
+    (found,) = result.artifacts
+    assert (found.path, found.state, found.content) == ("out/a.txt", "finished", b"an artifact\n")
+
+
+def _big_artifact(result: JobResult) -> None:
+    (found,) = result.artifacts
+    assert len(found.content) == 11_000_000
+    assert hashlib.sha256(found.content).hexdigest() == result.meta_data["sum"]
+
+
+def _annotation(result: JobResult) -> None:
+    assert result.annotations == {"c": "hello *there* and more"}
+
+
+def _pipeline(result: JobResult) -> None:
+    (change,) = result.pipelines
+    assert change["pipeline"]["steps"][0]["command"] == "echo $HOME"
+
+
+CALLS = (
+    Case(
+        name="meta-data",
+        command=f"{_AGENT} meta-data set colour blue && {_AGENT} meta-data set shape round && "
+        f"{_AGENT} meta-data exists colour && echo it is $({_AGENT} meta-data get colour) && "
+        f"{_AGENT} meta-data keys && {_AGENT} meta-data get nothing --default fallback",
+        shows=(b"\nit is blue", b"\nfallback"),
+        check=_meta_data,
+    ),
+    Case(
+        name="artifacts up and down",
+        command="mkdir -p out && echo an artifact > out/a.txt && "
+        f"{_AGENT} artifact upload 'out/*.txt' && rm -r out && "
+        f"{_AGENT} artifact download 'out/*.txt' . && cat out/a.txt",
+        shows=(b"\nan artifact",),
+        check=_artifacts,
+    ),
+    Case(
+        name="an artifact as a form",
+        command="mkdir -p out && echo an artifact > out/a.txt && "
+        f"{_AGENT} artifact upload 'out/*.txt'",
+        env={"BUILDKITE_NO_MULTIPART_ARTIFACT_UPLOAD": "true"},
+        check=_artifacts,
+    ),
+    Case(
+        name="an artifact in parts",
+        command="head -c 11000000 /dev/urandom > big && "
+        f"{_AGENT} meta-data set sum $(sha256sum big | cut -d ' ' -f 1) && "
+        f"{_AGENT} artifact upload big",
+        check=_big_artifact,
+    ),
+    Case(
+        name="artifact paths of the step",
+        command="mkdir -p out && echo an artifact > out/a.txt; exit 4",
+        env={"BUILDKITE_ARTIFACT_PATHS": "out/*.txt"},
+        ending=("4", "", ""),
+        check=_artifacts,
+    ),
+    Case(
+        name="annotations",
+        command=f"{_AGENT} annotate 'hello *there*' --context c && "
+        f"{_AGENT} annotate ' and more' --context c --append && "
+        f"{_AGENT} annotate gone --context d && {_AGENT} annotation remove --context d",
+        check=_annotation,
+    ),
+    Case(
+        name="pipeline upload",
+        command=f"echo 'steps: [{{command: \"echo $$HOME\"}}]' | {_AGENT} pipeline upload",
+        check=_pipeline,
+    ),
+    Case(
+        name="oidc",
+        command=f"{_AGENT} oidc request-token --audience sts.amazonaws.com --skip-redaction > t && "
+        "cut -d . -f 2 t | tr '_-' '/+' | base64 -d 2>/dev/null | tr , '\\n'",
+        shows=(b'"aud": "sts.amazonaws.com"', b'"pipeline_slug": "storefront"'),
+    ),
+    Case(
+        name="secrets",
+        command=f"echo length $({_AGENT} secret get CONTRACT | wc -c); "
+        f"echo value $({_AGENT} secret get CONTRACT); {_AGENT} secret get NONE || echo none",
+        shows=(b"\nlength 24", b"value [REDACTED]", b"\nnone"),
+        hides=(b"a secret of the cluster",),
+    ),
+    Case(
+        name="steps",
+        command=f"{_AGENT} step update label Shipped && echo now $({_AGENT} step get label)",
+        shows=(b"\nnow Shipped",),
+    ),
+)
+
+CASES = (*ENDINGS, *CANCELS, *BYTES, *SURROUNDINGS, *CALLS)

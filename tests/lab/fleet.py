@@ -1,0 +1,122 @@
+"""Real agents against a control plane: what a test says about one, and how to find its parts."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fakes.control_plane import ControlPlane, Job
+from tests.fakes.git import GitServer, publish
+from tests.fakes.simulator import loopback
+from tests.lab.agent import Agent, binary, running_agent
+from tests.lab.engine import eventually
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RealAgent:
+    """A `buildkite-agent start` as a test wants it; nothing of the test run's environment."""
+
+    name: str = "agent-1"
+    bootstrap_script: str = ""  # else the agent's own bootstrap
+    pty: bool = True  # False: the log is byte for byte what the job wrote
+    timestamps: bool = False
+    tags: tuple[str, ...] = ("queue=default",)
+    build_path: Path | None = None
+    hooks_path: Path | None = None
+    plugins_path: Path | None = None
+    cancel_grace_period: int | None = None
+    signal_grace_period: int | None = None
+    flags: tuple[str, ...] = ()  # further flags of `start`
+    env: Mapping[str, str] = field(default_factory=dict)  # beside PATH, HOME and TMPDIR
+
+    @contextmanager
+    def running(self, control: ControlPlane, base: Path) -> Iterator[Agent]:
+        """Run it below `base` until this closes: first asked to stop, at last with SIGKILL."""
+        temporary = base / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        with running_agent(
+            base,
+            name=self.name,
+            endpoint=control.url,
+            bootstrap_script=self.bootstrap_script or own_bootstrap(),
+            flags=self._flags(),
+            env={"TMPDIR": str(temporary), **self.env},
+        ) as agent:
+            yield agent
+
+    def _flags(self) -> tuple[str, ...]:
+        """Later flags win over those that every agent of the lab gets."""
+        return (
+            *(() if self.pty else ("--no-pty",)),
+            *(("--no-ansi-timestamps=false",) if self.timestamps else ()),
+            *(part for tag in self.tags for part in ("--tags", tag)),
+            *_given("--build-path", self.build_path),
+            *_given("--hooks-path", self.hooks_path),
+            *_given("--plugins-path", self.plugins_path),
+            *_given("--cancel-grace-period", self.cancel_grace_period),
+            *_given("--signal-grace-period-seconds", self.signal_grace_period),
+            *self.flags,
+        )
+
+
+def _given(flag: str, value: object) -> tuple[str, ...]:
+    return () if value is None else (flag, str(value))
+
+
+def own_bootstrap() -> str:
+    """Return the bootstrap-script that an agent has by default."""
+    return f"{shlex.quote(str(binary()))} bootstrap"
+
+
+def bootstrap_pid(agent: Agent, job: Job, seconds: float = 30) -> int:
+    """Return the process that the agent started for this job, once there is one."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found.extend(pid for pid in _children(agent.pid) if job_of(pid) == job.id)
+        return bool(found)
+
+    eventually(look, f"{agent.name} starts its bootstrap-script for {job.id}", seconds)
+    return found[0]
+
+
+def _children(pid: int) -> list[int]:
+    """A Go program forks from any of its threads, and threads end while we read."""
+    listed = (_read(path) for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for line in listed for child in line.split()]
+
+
+def job_of(pid: int) -> str:
+    """Return the BUILDKITE_JOB_ID in the environment that this process was started with."""
+    prefix = b"BUILDKITE_JOB_ID="
+    values = (one for one in _read(Path(f"/proc/{pid}/environ")).split(b"\0"))
+    return next((one[len(prefix) :].decode() for one in values if one.startswith(prefix)), "")
+
+
+def _read(path: Path) -> bytes:
+    """Return what is there, or nothing if the process has ended meanwhile."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """A repository that a job can check out."""
+
+    url: str
+    commit: str
+
+
+@contextmanager
+def native(base: Path, files: Mapping[str, str]) -> Iterator[tuple[ControlPlane, Origin]]:
+    """Serve a control plane and one repository on the loopback: all that an agent needs."""
+    root = base / "git"
+    root.mkdir(parents=True)
+    commit = publish(root, "storefront", files)
+    with ExitStack() as held:
+        git = held.enter_context(GitServer(loopback(), root))
+        control = held.enter_context(ControlPlane())
+        yield control, Origin(url=f"{git.url}/storefront.git", commit=commit)

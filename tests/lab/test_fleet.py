@@ -1,0 +1,30 @@
+"""The contract as the real agent keeps it by itself, with its own bootstrap and no Airlock.
+
+What passes here is a fact about the agent and its protocol, so the simulator is right as well.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.control_plane import JobOrder, job_env, strip_timestamps
+from tests.lab.contract import CASES, REPOSITORY, Case, Site, site
+from tests.lab.fleet import RealAgent, bootstrap_pid, native
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    base = tmp_path_factory.mktemp("native")
+    with (
+        native(base, REPOSITORY) as (control, origin),
+        site(control, origin, base, RealAgent(name="native")) as made,
+    ):
+        yield made
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_the_agents_own_bootstrap_keeps_the_contract(here: Site, case: Case) -> None:
+    case.verify(here.run(case))
