@@ -22,8 +22,9 @@ PURE = {
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
 }  # fmt: skip
 WORLD = {
-    "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3", "botocore", "docker", "time",
-    "logging", "threading", "structlog", "fcntl", "shutil", "tempfile",
+    "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",
+    "botocore", "docker", "time", "logging", "threading", "structlog", "fcntl", "shutil",
+    "tempfile",
 }  # fmt: skip
 
 # Each outside thing has one caller. `docker` is imported by the engine edge alone, and so on.
@@ -52,9 +53,9 @@ def name(path: Path) -> str:
 def imported(path: Path) -> set[str]:
     """Return what is imported when it runs; what only the type checker sees does not count."""
     tree = ast.parse(path.read_text())
-    for node in tree.body:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            statement.body = []
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -137,7 +138,7 @@ def test_the_median_function_has_at_most_13_lines() -> None:
 
 
 def test_secrets_are_revealed_in_few_places() -> None:
-    """Each is where a value is handed over: the room, the endpoint's body, delivery by env, the mask."""
+    """Each is where a value is handed over: room, endpoint's body, delivery by env, mask."""
     places = {name(path) for path in FILES if ".reveal(" in path.read_text()}
     assert len(places) <= 5, places
 

@@ -110,8 +110,8 @@ def test_the_same_job_runs_where_a_rule_admits_it(fleet: Fleet) -> None:
 def _containers_ever(fleet: Fleet) -> int:
     """Count container-create events of the engine since it started, not containers that remain."""
     done = subprocess.run(
-        ["docker", "-H", fleet.lab.docker, "events", "--since", "0", "--until", "0s"]
-        + ["--filter", "event=create", "--filter", "type=container"],
+        ["docker", "-H", fleet.lab.docker, "events", "--since", "0", "--until", "0s",
+         "--filter", "event=create", "--filter", "type=container"],
         capture_output=True,
         text=True,
         check=True,

@@ -3,12 +3,14 @@
 Every attack also runs in a container on an ordinary bridge, where it has to succeed.
 """
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bootstrap.sandbox.firewall import refusals
 from tests.attacks.room import FIREWALL, ROUTING, Attacker, Unprotected, attacker, run, unprotected
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world
@@ -159,11 +161,11 @@ def test_another_jobs_room_is_out_of_reach(shared: Fleet, room: Attacker) -> Non
     """At every layer: IP through the bridge, ARP beside it, IP through the host."""
     with attacker(shared) as neighbour:
         listening = subprocess.Popen(
-            ["nsenter", "--target", str(neighbour.pid), "--net", "python3", "-m", "http.server"]
-            + ["8088", "--directory", "/var/empty"],
+            ["nsenter", "--target", str(neighbour.pid), "--net",
+             "python3", "-m", "http.server", "8088", "--directory", "/var/empty"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )
+        )  # fmt: skip
         try:
             reach = (
                 f"curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://{neighbour.address}:8088/"
@@ -190,7 +192,8 @@ def test_each_layer_holds_without_the_other_and_neither_falls_unseen(
     docker = ["docker", "-H", lab.docker]
     with attacker(shared):
         bare = run(
-            *docker, "run", "-d", "--rm", "--network", "airlock", "--cap-drop", "ALL", lab.image, "sleep", "60"
+            *docker, "run", "-d", "--rm", "--network", "airlock", "--cap-drop", "ALL",
+            lab.image, "sleep", "60",
         ).strip()  # fmt: skip
     victim = Unprotected(docker=docker, container=bare)
     try:
@@ -254,13 +257,9 @@ def _restore(saved: str, sabotage: tuple[str, ...]) -> None:
 
 
 def _counted(room: Attacker) -> int:
-    from bootstrap.sandbox.firewall import refusals
-
     return refusals(room.address)
 
 
 def _open_port(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -28,8 +28,9 @@ def room(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacke
 def secrets_of(room: Attacker) -> dict[str, str]:
     """What must not be found: the session (as the job itself would fetch it) and the tokens."""
     fetched = room.tries(
-        "curl -sf http://169.254.170.2$(tr '\\0' '\\n' < /proc/$(pgrep -f 'sleep 300' | head -1)/environ"
-        " | sed -n 's/^AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=//p')"
+        "curl -sf http://169.254.170.2$("
+        "tr '\\0' '\\n' < /proc/$(pgrep -f 'sleep 300' | head -1)/environ |"
+        " sed -n 's/^AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=//p')"
     )
     session = json.loads(fetched.stdout)
     return {

@@ -6,6 +6,7 @@ ratio holds on any machine. The parts are what Airlock itself recorded.
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -22,17 +23,20 @@ FIRST = b"first byte of the job"
 
 def main() -> int:
     """Print the table."""
-    with tempfile.TemporaryDirectory(prefix="airlock-bench-") as base, lab() as machine:
-        with fleet(machine, Path(base) / "fleet") as made:
-            made.policy(f"  - name: all\n    allow: {{role: '{ROLE}'}}\n")
-            stub = _stub(made)
-            _once(_airlock(made, stub))  # builds the bridge, learns the ruleset, warms the caches
-            plain: list[float] = []
-            sealed: list[float] = []
-            for _ in range(ROUNDS):
-                plain.append(_once(_docker_run(made, stub)))
-                sealed.append(_once(_airlock(made, stub)))
-            _print(plain, sealed, _laps(made), _interpreter())
+    with (
+        tempfile.TemporaryDirectory(prefix="airlock-bench-") as base,
+        lab() as machine,
+        fleet(machine, Path(base) / "fleet") as made,
+    ):
+        made.policy(f"  - name: all\n    allow: {{role: '{ROLE}'}}\n")
+        stub = _stub(made)
+        _once(_airlock(made, stub))  # builds the bridge, learns the ruleset, warms the caches
+        plain: list[float] = []
+        sealed: list[float] = []
+        for _ in range(ROUNDS):
+            plain.append(_once(_docker_run(made, stub)))
+            sealed.append(_once(_airlock(made, stub)))
+        _print(plain, sealed, _laps(made), _interpreter())
     return 0
 
 
@@ -42,8 +46,9 @@ def _stub(made: Fleet) -> Path:
     stub.write_text(f"#!/bin/sh\necho '{FIRST.decode()}'\n")
     stub.chmod(0o755)
     text = made.config.read_text()
-    lines = [f'agent-binary = "{stub}"' if "agent-binary" in line else line for line in text.splitlines()]
-    made.config.write_text("\n".join(lines))
+    made.config.write_text(
+        re.sub("^agent-binary = .*$", f'agent-binary = "{stub}"', text, flags=re.MULTILINE)
+    )
     return stub
 
 
@@ -65,7 +70,9 @@ def _airlock(made: Fleet, _stub: Path) -> list[str]:
 def _docker_run(made: Fleet, stub: Path) -> list[str]:
     room = made.base / "plain"
     (room / "builds").mkdir(parents=True, exist_ok=True)
-    (room / "entry").write_text("exec 2>&1\n. /airlock/env\nexec /opt/airlock/bin/buildkite-agent bootstrap\n")
+    (room / "entry").write_text(
+        "exec 2>&1\n. /airlock/env\nexec /opt/airlock/bin/buildkite-agent bootstrap\n"
+    )
     (room / "env").write_text("".join(f"export V{i}='value'\n" for i in range(60)))
     return [
         "docker", "-H", made.lab.docker, "run", "--rm", "--init", "--network", "airlock",

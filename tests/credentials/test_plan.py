@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -70,7 +71,7 @@ def test_names_and_tags_say_pipeline_build_job_and_rule() -> None:
     branch=ANYTHING,
     rule=ANYTHING,
 )
-def test_whatever_the_job_says_the_request_keeps_the_limits(rule: str, **of_job: str) -> None:
+def test_whatever_the_job_says_the_request_keeps_the_limits(rule: str, **of_job: Any) -> None:
     validate(as_asked(planned(rule=rule, **of_job)), chained=True)
 
 

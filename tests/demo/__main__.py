@@ -31,12 +31,16 @@ exit 3
 def main() -> int:
     """Run the demo; 0 if everything happened as it says."""
     if os.geteuid() != 0:
-        print("make demo needs root: it starts Docker, a network namespace and nftables", file=sys.stderr)
+        needs = "make demo needs root: it starts Docker, a network namespace and nftables"
+        print(needs, file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="airlock-demo-") as base, lab() as machine:
-        with fleet(machine, Path(base) / "fleet") as made:
-            made.policy(POLICY)
-            return _show(made)
+    with (
+        tempfile.TemporaryDirectory(prefix="airlock-demo-") as base,
+        lab() as machine,
+        fleet(machine, Path(base) / "fleet") as made,
+    ):
+        made.policy(POLICY)
+        return _show(made)
 
 
 def _show(made: Fleet) -> int:
@@ -54,18 +58,17 @@ def _show(made: Fleet) -> int:
         refusal = made.control.finished(refused)
         _print(refused.log)
     remains = leftovers(made)
-    print(f"\nWhat the agent reported: {result[0]!r} for the first job, {refusal[0]!r} for the fork's")
-    print(f"Sessions that STS issued: {len(made.sts.asked)}, requests to the metadata service from "
-          f"a job: {_from_rooms(made)}")  # fmt: skip
+    print(f"\nThe agent reported {result[0]!r} for the first job, {refusal[0]!r} for the fork's")
+    print(f"Sessions that STS issued: {len(made.sts.asked)}")
+    print(f"Requests to the metadata service from a job: {_from_rooms(made)}")
     print(f"Left behind: {remains or 'nothing'}")
     return 0 if (result[0], refusal[0], remains, _from_rooms(made)) == ("3", "77", [], 0) else 1
 
 
 def _from_rooms(made: Fleet) -> int:
     """Count requests by anybody but Airlock itself, whose botocore says what it is."""
-    return sum("python" not in call.headers.get("user-agent", "").lower()
-               and "airlock" not in call.headers.get("user-agent", "")
-               for call in made.lab.metadata.calls)  # fmt: skip
+    agents = [call.headers.get("user-agent", "").lower() for call in made.lab.metadata.calls]
+    return sum("python" not in agent and "airlock" not in agent for agent in agents)
 
 
 def _print(log: bytes) -> None:

@@ -96,17 +96,13 @@ def test_the_records_hold_no_secret_value(fleet: Fleet) -> None:
 
 
 def test_meta_data_artifacts_annotations_pipelines_and_oidc_work_inside(fleet: Fleet) -> None:
-    command = "\n".join(
-        (
-            "set -e",
-            "buildkite-agent meta-data set colour blue",
-            "test $(buildkite-agent meta-data get colour) = blue",
-            "echo artifact > a.txt; buildkite-agent artifact upload a.txt",
-            "buildkite-agent annotate 'hello *there*' --context c",
-            "echo 'steps: [{command: \"true\"}]' | buildkite-agent pipeline upload",
-            "buildkite-agent oidc request-token --audience x > /dev/null",
-        )
-    )
+    command = """set -e
+        buildkite-agent meta-data set colour blue
+        test $(buildkite-agent meta-data get colour) = blue
+        echo artifact > a.txt; buildkite-agent artifact upload a.txt
+        buildkite-agent annotate 'hello *there*' --context c
+        echo 'steps: [{command: "true"}]' | buildkite-agent pipeline upload
+        buildkite-agent oidc request-token --audience x > /dev/null"""
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env(command))
         assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()

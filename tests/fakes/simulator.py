@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(reply.body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _any
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _any  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """The calls are recorded; nothing is printed."""
@@ -143,8 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def loopback(port: int = 0) -> socket.socket:
     """Listen on the loopback, for tests that need no lab."""
-    listener = socket.create_server(("127.0.0.1", port), backlog=128)
-    return listener
+    return socket.create_server(("127.0.0.1", port), backlog=128)
 
 
 @contextmanager

@@ -251,7 +251,7 @@ def asked_of(parameters: Mapping[str, str]) -> Asked:
 
 
 def _members(parameters: Mapping[str, str], name: str) -> tuple[str, ...]:
-    found = []
+    found: list[str] = []
     while (value := parameters.get(name.format(len(found) + 1))) is not None:
         found.append(value)
     return tuple(found)

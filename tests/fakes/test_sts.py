@@ -1,4 +1,4 @@
-"""The strict STS is itself held to what is known of the real one (reference B1), by real botocore."""
+"""The strict STS is held to what is known of the real one (reference B1), by real botocore."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ USER = {"AKIAUSER": "arn:aws:iam::111122223333:user/ci"}  # not a role: no chain
 Ask = Callable[..., Any]
 
 
-def client(sts: StrictSts, key: str = "AKIAUSER", secret: str = "s", token: str = "") -> Any:  # noqa: ANN401
+def client(sts: StrictSts, key: str = "AKIAUSER", secret: str = "s", token: str = "") -> Any:
     config = Config(retries={"total_max_attempts": 1}, proxies={})
     return botocore.session.Session().create_client(
         "sts",
@@ -39,7 +39,7 @@ def client(sts: StrictSts, key: str = "AKIAUSER", secret: str = "s", token: str 
     )
 
 
-def of_session(sts: StrictSts, credentials: dict[str, str]) -> Any:  # noqa: ANN401
+def of_session(sts: StrictSts, credentials: dict[str, str]) -> Any:
     return client(
         sts,
         credentials["AccessKeyId"],
@@ -48,7 +48,7 @@ def of_session(sts: StrictSts, credentials: dict[str, str]) -> Any:  # noqa: ANN
     )
 
 
-def ask(asker: Any, role: str = OPEN, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def ask(asker: Any, role: str = OPEN, **more: Any) -> dict[str, Any]:
     answer: dict[str, Any] = asker.assume_role(RoleArn=role, RoleSessionName="name", **more)
     return answer
 

@@ -206,8 +206,8 @@ BYTES = (
     Case(
         name="3 MB",
         # Lines of base64: random, so that no two chunks are alike.
-        command=f"head -c {_BIG} /dev/urandom | base64 | head -c {_BIG} > big; echo BEGIN; cat big; "
-        "echo; echo END; echo sha256 $(sha256sum < big)",
+        command=f"head -c {_BIG} /dev/urandom | base64 | head -c {_BIG} > big; echo BEGIN; "
+        "cat big; echo; echo END; echo sha256 $(sha256sum < big)",
         pty=False,
         check=_three_megabytes,
     ),
@@ -242,7 +242,8 @@ def _odd_value(result: JobResult) -> None:
 SURROUNDINGS = (
     Case(
         name="checkout",
-        command="git rev-parse HEAD; test $(git rev-parse HEAD) = $BUILDKITE_COMMIT && cat README.md",
+        command="git rev-parse HEAD; test $(git rev-parse HEAD) = $BUILDKITE_COMMIT "
+        "&& cat README.md",
         shows=(b"\na storefront",),
     ),
     Case(

@@ -1,4 +1,4 @@
-"""The image that the lab's jobs run in: the job image plus real AWS clients and attackers' tools."""
+"""The image of the lab's jobs: the job image plus real AWS clients and attackers' tools."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def _build(docker: str, reference: str) -> None:
 
 
 def _overlay() -> Path:
-    """The JavaScript SDK, installed by npm where there is one; its tests say so if there is none."""
+    """Install the JavaScript SDK, by npm where there is one; its tests say so if there is none."""
     overlay = STATE / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
     target = overlay / "opt/sdk"

@@ -31,7 +31,7 @@ class Lab:
 
 @contextmanager
 def lab() -> Iterator[Lab]:
-    """Start what is not running, and stop all of it at the end. A second lab waits for the first."""
+    """Start what is not running and stop it at the end. A second lab waits for the first."""
     engine.STATE.mkdir(parents=True, exist_ok=True)
     with (engine.STATE / "lock").open("w") as lock, ExitStack() as held:
         try:

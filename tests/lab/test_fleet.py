@@ -3,16 +3,12 @@
 What passes here is a fact about the agent and its protocol, so the simulator is right as well.
 """
 
-import os
-import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.fakes.control_plane import JobOrder, job_env, strip_timestamps
 from tests.lab.contract import CASES, REPOSITORY, Case, Site, site
-from tests.lab.fleet import RealAgent, bootstrap_pid, native
+from tests.lab.fleet import RealAgent, native
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ def inside_world(work: Callable[[], T]) -> T:
     results: list[T] = []
 
     def enter() -> None:
-        with open(f"/run/netns/{NAMESPACE}", "rb") as namespace:
+        with Path("/run/netns", NAMESPACE).open("rb") as namespace:
             if ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET) != 0:
                 raise OSError("setns failed: the lab needs root")
         results.append(work())
