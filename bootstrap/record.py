@@ -3,6 +3,7 @@
 It cannot be switched off. A job whose record cannot be written does not start.
 """
 
+import errno
 import json
 import os
 import time
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from bootstrap import __version__
 from bootstrap.credentials.model import SessionRequest
@@ -82,6 +83,10 @@ class Record:
         how = {"kind": type(ended).__name__.lower(), **asdict(ended)}
         self._event("end", status={"kind": type(status).__name__, **asdict(status)}, ended=how)
 
+    def cancelled(self, by: str) -> None:
+        """The agent cancelled the job before anything of it ran."""
+        self._event("cancelled", by=by)
+
     def failed(self, error: AirlockError) -> None:
         """It did not get as far as running."""
         self._event("failed", exit_code=error.exit_code, title=error.title, problem=error.problem)
@@ -127,13 +132,31 @@ def _logger(path: Path) -> Any:  # noqa: ANN401 - structlog's loggers have no co
     except OSError as unwritable:
         raise _unwritable(unwritable) from unwritable
     return structlog.wrap_logger(
-        structlog.WriteLogger(os.fdopen(descriptor, "w", encoding="utf-8")),
+        structlog.BytesLogger(cast("BinaryIO", _Appending(descriptor))),
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(ensure_ascii=True),
+            structlog.processors.JSONRenderer(serializer=_line),
         ],
         wrapper_class=structlog.BoundLogger,
     )
+
+
+class _Appending:
+    """A file to which each line is appended in one write, so that lines of two jobs never mix."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, line: bytes) -> None:
+        if os.write(self._descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def flush(self) -> None:
+        """There is no buffer."""
+
+
+def _line(event: Mapping[str, Any], **_: object) -> bytes:
+    return json.dumps(event).encode()
 
 
 def _unwritable(problem: OSError) -> CannotStart:

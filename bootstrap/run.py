@@ -7,7 +7,7 @@ from typing import assert_never
 
 from bootstrap.credentials import obtain
 from bootstrap.credentials.sts import Sts
-from bootstrap.errors import Refused
+from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.job.read import read
@@ -18,6 +18,7 @@ from bootstrap.policy.stores import directory
 from bootstrap.record import Record
 from bootstrap.sandbox import lease, open_room
 from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
+from bootstrap.sandbox.model import Ended
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
 
@@ -45,7 +46,7 @@ def run(
     with lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
             lease.sweep(host)
-            ours = held.enter_context(lease.hold(host, token))
+            ours = held.enter_context(lease.hold(host, token, alert=log.alert))
             assume = Sts(host.aws).assume
             sessions = held.enter_context(
                 obtain.sessions(job, admitted, host.aws, assume, log=log, record=record)
@@ -56,9 +57,17 @@ def run(
                 )
             )
         ended = room.supervision.until_end(room.pump, cancellation)
-    status = resolve(ended)
-    record.ended(status=status, ended=ended)
     explain(ended, log)
+    return _concluded(ended, log, record)
+
+
+def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
+    """The job's result is the job's: not even a full disk may change it any more."""
+    status = resolve(ended)
+    try:
+        record.ended(status=status, ended=ended)
+    except CannotStart as unwritable:
+        log.alert(f"the job's end is not in the audit record: {unwritable.problem}")
     return status
 
 

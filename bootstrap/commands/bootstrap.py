@@ -50,7 +50,8 @@ def _run(
     except AirlockError as error:
         record.failed(error)
         raise
-    except CancelledEarly:
+    except CancelledEarly as cancelled:
+        record.cancelled(cancelled.by.name)
         raise
     except Exception as bug:
         failure = InternalError(
@@ -60,4 +61,12 @@ def _run(
         record.failed(failure)
         raise failure from bug
     finally:
-        record.keep(host.paths.state / "records")
+        _keep(record, host.paths.state / "records", log)
+
+
+def _keep(record: Record, directory: Path, log: JobLog) -> None:
+    """Nobody's result depends on this file: the audit trail has the same events already."""
+    try:
+        record.keep(directory)
+    except OSError as unwritable:
+        log.alert(f"the job's own record could not be kept: {unwritable}")

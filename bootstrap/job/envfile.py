@@ -29,7 +29,7 @@ def parse_json(data: bytes) -> dict[str, str]:
     """
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as broken:
+    except (ValueError, RecursionError) as broken:
         raise _broken(f"it is not JSON: {printable(str(broken))}") from broken
     if not isinstance(document, dict):
         raise _broken(f"expected an object of strings, got {type(document).__name__}")

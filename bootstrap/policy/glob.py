@@ -1,16 +1,27 @@
 """Buildkite's branch-filter globs, and nothing more: `*` is any run of characters.
 
-No regular expression of a policy's author ever reaches a matcher.
+No regular expression ever meets what a job says: the search below is linear in the value for
+every part of the pattern, whoever wrote either.
 """
 
-import re
 from collections.abc import Collection, Iterable
 
 
 def matches(pattern: str, value: str) -> bool:
     """Say whether the whole of `value` matches; `*` also crosses `/`. Case counts."""
-    parts = (re.escape(part) for part in pattern.split("*"))
-    return re.fullmatch(".*?".join(parts), value, re.DOTALL) is not None
+    first, *rest = pattern.split("*")
+    if not rest:
+        return value == pattern
+    *middle, last = rest
+    position, end = len(first), len(value) - len(last)
+    if position > end or not (value.startswith(first) and value.endswith(last)):
+        return False
+    for part in middle:
+        found = value.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
 
 
 def any_matches(patterns: Iterable[str], values: Collection[str]) -> bool:

@@ -56,13 +56,14 @@ def room_grace(grace: Grace) -> RoomGrace:
 def room_environment(
     job: Job, *, job_env: Mapping[str, str], aws: Mapping[str, str], home: str
 ) -> RoomEnvironment:
-    """Compose the room's environment; later layers win. `job_env` is already free of AWS chains."""
+    """Compose the room's environment; later layers win. `job_env` is already free of AWS chains.
+
+    What is in none of them, such as PATH, stays as the image has it.
+    """
     kept = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
     outer = {name: value for name, value in job.agent.items() if name not in OUTSIDE}
     variables = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TERM": "xterm-256color",
-        "LANG": "C.UTF-8",
         **kept,
         **outer,
         **_ours(home),

@@ -9,8 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -82,20 +81,16 @@ def refusals(container_ip: str) -> int:
     return 0
 
 
-@contextmanager
-def admitted_to_listener(
-    job_directory: Path, container_ip: str, listener_port: int
-) -> Iterator[None]:
-    """Let one container reach one listener for as long as this is open.
+def admit_to_listener(job_directory: Path, container_ip: str, listener_port: int) -> None:
+    """Let one container reach one listener, until `forget`.
 
     The element is written down first, so that it can be found again if we are killed.
     """
-    (job_directory / "element").write_text(json.dumps([container_ip, listener_port]))
-    _change("add", [(container_ip, listener_port)])
-    try:
-        yield
-    finally:
-        forget(job_directory)
+    element = (container_ip, listener_port)
+    nascent = job_directory / ".element"
+    nascent.write_text(json.dumps(element))
+    nascent.rename(job_directory / "element")  # readers see all of it or nothing
+    process.run(["nft", "add", "element", *TABLE, "credentials", _element(*element)])
 
 
 def forget(job_directory: Path) -> None:
@@ -104,7 +99,7 @@ def forget(job_directory: Path) -> None:
     with suppress(FileNotFoundError):
         ip, port = json.loads(path.read_text())
         if f"{ip} : " in _map_listing():
-            _change("delete", [(ip, port)])
+            process.run(["nft", "delete", "element", *TABLE, "credentials", _element(ip, port)])
         path.unlink()
 
 
@@ -172,19 +167,19 @@ def _element(ip: str, port: int) -> str:
     return f"{{ {ip} : {ENDPOINT_ADDRESS} . {port} }}"
 
 
-def _change(verb: str, elements: list[tuple[str, int]]) -> None:
-    for ip, port in elements:
-        process.run(["nft", verb, "element", *TABLE, "credentials", _element(ip, port)])
-
-
 def _policy_routing() -> None:
     """The second layer: the routing policy refuses, whatever becomes of nftables."""
     wanted = {"-4": ["to", "169.254.0.0/16"], "-6": []}
     for family, target in wanted.items():
-        rules = json.loads(process.run(["ip", family, "-j", "rule", "show"]) or "[]")
-        if not any(r.get("iif") == BRIDGE and r["priority"] == int(PREFERENCE) for r in rules):
-            selector = ["pref", PREFERENCE, "iif", BRIDGE, *target]
-            process.run(["ip", family, "rule", "add", *selector, "prohibit"])
+        rule = ["iif", BRIDGE, *target, "prohibit"]
+        if not _has_rule(family, rule):
+            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule])
+
+
+def _has_rule(family: str, rule: list[str]) -> bool:
+    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE])
+    expected = sorted([f"{PREFERENCE}:", "from", "all", *rule])
+    return any(sorted(line.split()) == expected for line in shown.splitlines())
 
 
 def _endpoint_address() -> None:

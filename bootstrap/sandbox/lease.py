@@ -7,7 +7,6 @@ may clear it: the reaper within seconds of the holder's death, else the next job
 
 import fcntl
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from bootstrap.errors import AirlockError
 from bootstrap.host.config import Host
 from bootstrap.sandbox import engine, firewall
-from bootstrap.sandbox.workspace import fresh_path
+from bootstrap.sandbox.workspace import fresh_path, remove_tree
 
 REAPER_PATIENCE = 3.0  # seconds in which a container that was being created may still appear
 _SWEPT = "swept"  # its absence means: not since this machine started
@@ -33,8 +32,12 @@ class Lease:
 
 
 @contextmanager
-def hold(host: Host, token: str) -> Iterator[Lease]:
-    """Hold a lease until this closes; then everything under its name is given back."""
+def hold(host: Host, token: str, *, alert: Callable[[str], object]) -> Iterator[Lease]:
+    """Hold a lease until this closes; then everything under its name is given back.
+
+    What cannot be given back is told to `alert` and left to the reaper and the next job: it must
+    change neither a result nor the reason of a failure.
+    """
     jobs = host.paths.runtime / "jobs"
     nascent = jobs / f".{token}"
     nascent.mkdir(mode=0o700)
@@ -43,10 +46,9 @@ def hold(host: Host, token: str) -> Iterator[Lease]:
         nascent.rename(jobs / token)
         yield Lease(token=token, directory=jobs / token)
     finally:
-        problems = clear(host, token)
+        for problem in clear(host, token):
+            alert(f"not yet cleared, it will be tried again: {problem.problem}")
         os.close(descriptor)
-        if problems:
-            raise problems[0]
 
 
 def _lock(directory: Path) -> int:
@@ -61,7 +63,7 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
     steps: tuple[Callable[[], object], ...] = (
         lambda: _remove_container(host, token),
         lambda: firewall.forget(directory),
-        lambda: shutil.rmtree(fresh_path(host.paths.state, token), ignore_errors=True),
+        lambda: remove_tree(fresh_path(host.paths.state, token)),
     )
     problems = []
     for step in steps:
@@ -70,7 +72,7 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
         except AirlockError as problem:
             problems.append(problem)
     if not problems:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
     return tuple(problems)
 
 
@@ -112,7 +114,7 @@ def _abandoned(directory: Path) -> bool:
 
 @contextmanager
 def reaper(host: Host, token: str) -> Iterator[None]:
-    """Have a process of its own session clear the lease if we are killed.
+    """Have a process of its own session clear the lease if we do not.
 
     Open it before anything is acquired and before any thread exists: it is a fork.
     """
@@ -122,8 +124,9 @@ def reaper(host: Host, token: str) -> Iterator[None]:
     os.close(theirs)
     try:
         yield
-        os.write(ours, b"done")
     finally:
+        if not (host.paths.runtime / "jobs" / token).exists():
+            os.write(ours, b"done")
         os.close(ours)
 
 

@@ -67,7 +67,7 @@ def sealed(
         kept, chain = aws_environment.strip(job.env)
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
         running, stream = _start(held, client, spec, record)
-        _connect(held, lease, running, listener)
+        _connect(lease, running, listener)
         probes = prove(running, listener.path if listener else None)
         record.lap("proof")
         aws = _aws(job, host, sessions, listener, admitted)
@@ -172,14 +172,12 @@ def _start(
     return running, stream
 
 
-def _connect(held: ExitStack, lease: Lease, running: Running, listener: Endpoint | None) -> None:
+def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the room off from its neighbours, and let it reach its own listener."""
     firewall.isolate(firewall.bridge_port(running.pid))
     if listener:
         listener.allow(running.address)
-        held.enter_context(
-            firewall.admitted_to_listener(lease.directory, running.address, listener.port)
-        )
+        firewall.admit_to_listener(lease.directory, running.address, listener.port)
 
 
 def _aws(

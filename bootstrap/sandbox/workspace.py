@@ -3,7 +3,6 @@
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
+from bootstrap.host.lock import locked
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
 
@@ -19,9 +19,10 @@ def prepare_host(runtime: Path, state: Path) -> None:
     """Make Airlock's own directories: root's alone, and `runtime` in memory, never on disk."""
     for directory in (runtime, state):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _in_memory(runtime):
-        options = "size=256m,mode=0700,nosuid,nodev"
-        process.run(["mount", "-t", "tmpfs", "-o", options, "airlock", str(runtime)])
+    with locked(state / "host.lock"):
+        if not _in_memory(runtime):
+            options = "size=256m,mode=0700,nosuid,nodev"
+            process.run(["mount", "-t", "tmpfs", "-o", options, "airlock", str(runtime)])
     (runtime / "jobs").mkdir(mode=0o700, exist_ok=True)
 
 
@@ -35,15 +36,12 @@ def workspace(state: Path, key: str, *, kind: Workspace, token: str, uid: int) -
     """Yield a directory with `builds` and `plugins` that belong to the job's user.
 
     `reuse` gives the one of `key`, locked for as long as this is open; `fresh` gives an empty one
-    that is gone afterwards. Raises CannotStart if another job has it.
+    that is removed with the job's lease. Raises CannotStart if another job has it.
     """
     if kind is Workspace.FRESH:
         path = fresh_path(state, token)
         _furnish(path, uid)
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path)
+        yield path
         return
     path = state / "workspaces" / key
     _furnish(path, uid)
@@ -54,6 +52,14 @@ def workspace(state: Path, key: str, *, kind: Workspace, token: str, uid: int) -
 def fresh_path(state: Path, token: str) -> Path:
     """Where the throw-away workspace of one job is."""
     return state / "fresh" / token
+
+
+def remove_tree(path: Path) -> None:
+    """Remove `path` and all below it. Raises CannotStart.
+
+    By rm, because a job may have nested directories deeper than Python's own can follow.
+    """
+    process.run(["rm", "-rf", "--one-file-system", "--", str(path)], timeout=300)
 
 
 def _furnish(path: Path, uid: int) -> None:
