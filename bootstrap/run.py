@@ -57,6 +57,8 @@ def run(
                 )
             )
         ended = room.supervision.until_end(room.pump, cancellation)
+    for problem in room.pump.problems:
+        log.alert(problem)
     explain(ended, log)
     return _concluded(ended, log, record)
 

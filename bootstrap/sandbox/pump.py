@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 _HEADER = 8  # stream number, three zero bytes, big-endian length (Engine API, attach)
 _CHUNK = 1 << 18
+_SETTLE = 2.0  # seconds in which the end of the stream proves to be the end of the room
 
 
 class Pump:
@@ -18,8 +19,7 @@ class Pump:
 
     def __init__(self, stream: socket.socket, out: int, again: Callable[[], socket.socket]) -> None:
         self.broken, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.bytes_copied = 0
-        self.interrupted = False
+        self.problems: list[str] = []  # why a part of the log may be missing
         self._stream = stream
         self._out = out
         self._again = again
@@ -34,6 +34,8 @@ class Pump:
         """The container has ended: wait for the rest of its output. False if it did not come."""
         self._stopping.set()
         self._thread.join(patience)
+        if self._thread.is_alive():
+            self.problems.append(f"the rest of the log was not taken within {patience:.0f} s")
         return not self._thread.is_alive()
 
     def close(self) -> None:
@@ -44,7 +46,7 @@ class Pump:
 
     def _run(self) -> None:
         try:
-            while not self._copy() and not self._stopping.wait(0.2):
+            while not self._copy() and not self._stopping.wait(_SETTLE):
                 self._reattach()
         except OSError:  # EPIPE, EIO: the agent is gone or takes no more
             os.write(self._writer, b"!")
@@ -54,8 +56,9 @@ class Pump:
     def _reattach(self) -> None:
         """The engine went away, the container may not have: it comes back with live-restore."""
         try:
+            self._stream.close()
             self._stream = self._again()
-            self.interrupted = True
+            self.problems.append("the connection to Docker broke: a part of the log may be missing")
         except Exception:  # noqa: BLE001 - whatever it is: the loop asks again until the room ends
             self._stopping.wait(0.5)
 
@@ -89,6 +92,4 @@ class Pump:
     def _write(self, payload: bytes) -> None:
         view = memoryview(payload)
         while view:
-            written = os.write(self._out, view)
-            self.bytes_copied += written
-            view = view[written:]
+            view = view[os.write(self._out, view) :]

@@ -2,12 +2,17 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.document import MAX_TEXT
 from bootstrap.policy.model import Policy
 from bootstrap.policy.parse import parse
+
+
+# Never wait for a pipe, never follow a link out of the store.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def load(directory: Path, pipeline: str) -> Policy | None:
@@ -19,14 +24,16 @@ def load(directory: Path, pipeline: str) -> Policy | None:
     _trusted(directory)
     path = directory / f"{pipeline}.yaml"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
         return None
     except OSError as unreadable:
         raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
-    with os.fdopen(descriptor, "rb") as file:
-        _check(path, os.fstat(file.fileno()))
-        return _parsed(path, file.read(4 * MAX_TEXT + 1))
+    try:
+        _check(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
+        return _parsed(path, os.read(descriptor, 4 * MAX_TEXT + 1))
+    finally:
+        os.close(descriptor)
 
 
 def _parsed(path: Path, data: bytes) -> Policy:
@@ -41,15 +48,13 @@ def _trusted(directory: Path) -> None:
         status = directory.stat()
     except OSError as absent:
         raise _wrong(directory, f"cannot be read: {absent.strerror}") from absent
-    if not stat.S_ISDIR(status.st_mode):
-        raise _wrong(directory, "is not a directory")
-    _check(directory, status)
+    _check(directory, status, stat.S_ISDIR, "a directory")
 
 
-def _check(path: Path, status: os.stat_result) -> None:
+def _check(path: Path, status: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise _wrong(path, "is not a regular file")
+    if not is_kind(status.st_mode):
+        raise _wrong(path, f"is not {kind}")
     if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
         raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode:04o}; expected root, "
                            "and nobody else may write")  # fmt: skip

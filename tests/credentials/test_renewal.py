@@ -1,0 +1,118 @@
+"""A session stays fresh while its job runs, through outages, and is forgotten at its end."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.credentials.renewal import Renewal, Sessions, next_renewal, pause
+from bootstrap.errors import CannotStart
+from tests.credentials.given import eventually, request, session
+
+
+class Issuer:
+    """Gives sessions of `seconds`, numbered; raises `failing` for as long as it is set."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.asked = 0
+        self.failing: Exception | None = None
+
+    def __call__(self, _: SessionRequest) -> Session:
+        self.asked += 1
+        if self.failing:
+            raise self.failing
+        return session(seconds=self.seconds, key=f"ASIA{self.asked}")
+
+
+def renewing(issuer: Issuer, said: list[str]) -> tuple[Sessions, Renewal]:
+    first = session(seconds=issuer.seconds, key="ASIAFIRST")
+    sessions = Sessions(first)
+    renewal = Renewal(sessions, first, request(), issuer, warn=said.append)
+    renewal.start()
+    return sessions, renewal
+
+
+@pytest.mark.parametrize("hours", [0.25, 1, 12])
+def test_twenty_minutes_always_remain_of_an_hour(hours: float) -> None:
+    issued = datetime.now(UTC)
+    one = session(seconds=hours * 3600)
+    left = one.expires - next_renewal(one, issued)
+    assert left >= timedelta(minutes=20) or hours < 1
+    assert abs(left - timedelta(hours=hours / 2)) < timedelta(seconds=5)
+
+
+def test_a_clock_far_ahead_does_not_ask_without_a_pause() -> None:
+    issued = datetime.now(UTC)
+    assert next_renewal(session(seconds=-3600), issued) == issued + timedelta(seconds=1)
+
+
+def test_pauses_double_up_to_a_minute_and_ten_tries_fit() -> None:
+    hour = timedelta(hours=1)
+    assert [pause(n, hour) for n in (1, 2, 3, 10, 1000)] == [1, 2, 4, 60, 60]
+    assert sum(pause(n, timedelta(minutes=15)) for n in range(1, 11)) < 15 * 60 / 2
+
+
+def test_it_renews_and_says_nothing() -> None:
+    said: list[str] = []
+    sessions, renewal = renewing(Issuer(3), said)
+    try:
+        eventually(lambda: (now := sessions.current()) and now.access_key_id == "ASIA1")
+        assert said == []
+    finally:
+        renewal.close()
+
+
+def test_an_outage_is_two_lines_and_not_a_flood() -> None:
+    said: list[str] = []
+    issuer = Issuer(3)
+    issuer.failing = CannotStart("STS is away", hint="wait")
+    sessions, renewal = renewing(issuer, said)
+    try:
+        eventually(lambda: issuer.asked >= 4)
+        assert len(said) == 1
+        assert "STS is away" in said[0]
+        issuer.failing = None
+        eventually(lambda: len(said) == 2)
+        assert "renewed after all" in said[1]
+        now = sessions.current()
+        assert now
+        assert now.access_key_id != "ASIAFIRST"
+    finally:
+        renewal.close()
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_thread() -> None:
+    said: list[str] = []
+    issuer = Issuer(3)
+    issuer.failing = ZeroDivisionError()
+    _, renewal = renewing(issuer, said)
+    try:
+        eventually(lambda: issuer.asked >= 2)
+        assert "ZeroDivisionError" in said[0]
+    finally:
+        renewal.close()
+
+
+def test_what_arrives_after_the_job_is_dropped() -> None:
+    """STS answers a call that was under way when the job ended: nobody may get that session."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(_: SessionRequest) -> Session:
+        asked.set()
+        answer.wait(10)
+        return session(key="ASIALATE")
+
+    first = session(seconds=1)
+    sessions = Sessions(first)
+    said: list[str] = []
+    renewal = Renewal(sessions, first, request(), slow, warn=said.append)
+    renewal.start()
+    assert asked.wait(10)
+    renewal.close()
+    answer.set()
+    assert sessions.current() is None
+    assert not sessions.replace(session(key="ASIALATER"))
+    assert sessions.current() is None
+    assert said == []

@@ -1,0 +1,109 @@
+"""airlock.toml is read whole or refused whole; the example is the documentation."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host.config import Host, load, parse
+
+EXAMPLE = Path(__file__).parents[2] / "agent-config" / "airlock.toml"
+LEAST = '[sandbox]\nimage = "job:1"\n'
+
+
+def written(tmp_path: Path, text: str | bytes, mode: int = 0o644) -> Path:
+    path = tmp_path / "airlock.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return path
+
+
+def mistake(path: Path) -> WrongConfiguration:
+    with pytest.raises(WrongConfiguration) as caught:
+        load(path)
+    assert "agent-config/airlock.toml" in caught.value.hint
+    return caught.value
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
+    text = EXAMPLE.read_text()
+    shown = tomllib.loads(text)
+    least = parse({"sandbox": {"image": shown["sandbox"]["image"]}}, EXAMPLE)
+    assert load(EXAMPLE) == least
+    for section, settings in Host.model_fields.items():
+        for name in settings.annotation.model_fields:  # type: ignore[union-attr]
+            assert f"{name.replace('_', '-')} = " in text, (section, name)
+
+
+def test_the_least_there_can_be(tmp_path: Path) -> None:
+    assert load(written(tmp_path, LEAST)).sandbox.image == "job:1"
+
+
+def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
+    found = mistake(
+        written(
+            tmp_path,
+            '[sandbx]\n[sandbox]\nimage = ""\nmemroy = "1GiB"\ntmp = "8GB"\nuid = 0\n'
+            '[aws]\nregion = "Frankfurt"\n[paths]\nstate = "relative"\n',
+        )
+    )
+    text = "\n".join(found.details)
+    assert len(found.details) == 7
+    assert 'sandbx: unknown key; did you mean "sandbox"?' in text
+    assert 'sandbox.memroy: unknown key; did you mean "memory"?' in text
+    assert 'expected a size such as "512MiB" or "8GiB"; got \'8GB\'' in text
+    assert "expected an absolute path" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "1 mistake"),
+        ("[sandbox", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (LEAST + 'docker = "tcp://0.0.0.0:2375"\n', "1 mistake"),
+        (LEAST + "cpus = 0\n", "1 mistake"),
+        (LEAST + 'pull = "sometimes"\n', "1 mistake"),
+        (LEAST + '[policy]\nstore = "ssm:/x"\n', "1 mistake"),
+        (LEAST + '[aws]\ncredentials = "AKIA"\n', "1 mistake"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, text: str | bytes, says: str) -> None:
+    assert says in mistake(written(tmp_path, text)).problem
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert "No such file" in mistake(tmp_path / "absent.toml").problem
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_a_file_that_others_can_write(tmp_path: Path, mode: int) -> None:
+    assert f"mode {mode:04o}" in mistake(written(tmp_path, LEAST, mode)).problem
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+    os.chown(path := written(tmp_path, LEAST), 1234, 1234)
+    assert "belongs to uid 1234" in mistake(path).problem
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["policy", "aws", "sandbox", "paths", "x"]),
+        st.dictionaries(
+            st.sampled_from(["image", "memory", "region", "state", "uid", "cpus", "y"]),
+            st.text() | st.integers() | st.floats() | st.booleans() | st.lists(st.text()),
+        )
+        | st.text()
+        | st.integers(),
+    )
+)
+def test_no_document_is_a_traceback(document: dict[str, object]) -> None:
+    try:
+        assert parse(document, EXAMPLE).sandbox.image
+    except WrongConfiguration as error:
+        assert error.details  # noqa: PT017 - both outcomes are fine, a third is not

@@ -1,0 +1,53 @@
+"""What an agent hands over, for tests that need no agent."""
+
+JOB_ID = "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
+TOKEN = "bkaj_the-jobs-own-token"
+
+
+def job_env(**overrides: str) -> dict[str, str]:
+    """Return Buildkite's environment of a build of main that was started in the UI."""
+    standard = {
+        "CI": "true",
+        "BUILDKITE_JOB_ID": JOB_ID,
+        "BUILDKITE_BUILD_ID": "0193a1b2-0000-7000-8000-000000000000",
+        "BUILDKITE_BUILD_NUMBER": "42",
+        "BUILDKITE_BUILD_CREATOR": "Ada",
+        "BUILDKITE_BUILD_CREATOR_EMAIL": "ada@example.com",
+        "BUILDKITE_BUILD_CREATOR_TEAMS": "platform:everyone",
+        "BUILDKITE_ORGANIZATION_SLUG": "acme",
+        "BUILDKITE_PIPELINE_SLUG": "storefront",
+        "BUILDKITE_PIPELINE_PROVIDER": "github",
+        "BUILDKITE_REPO": "git@github.com:acme/storefront.git",
+        "BUILDKITE_BRANCH": "main",
+        "BUILDKITE_COMMIT": "3c44caebd2fcfca65b567fe290a1e31485d54f5b",
+        "BUILDKITE_PULL_REQUEST": "false",
+        "BUILDKITE_SOURCE": "ui",
+        "BUILDKITE_STEP_KEY": "deploy",
+        "BUILDKITE_AGENT_NAME": "agent-1",
+        "BUILDKITE_AGENT_META_DATA_QUEUE": "deploy",
+        "BUILDKITE_COMMAND": "make deploy",
+    }
+    return {**standard, **overrides}
+
+
+def without(env: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name not in names}
+
+
+def process_env(**overrides: str) -> dict[str, str]:
+    """Return the agent's part of the process environment."""
+    standard = {
+        "BUILDKITE_AGENT_ACCESS_TOKEN": TOKEN,
+        "BUILDKITE_AGENT_ENDPOINT": "https://agent.example.com/v3",
+        "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": f"/tmp/job-timeout-{JOB_ID}",
+        "BUILDKITE_AGENT_PID": "4711",
+        "BUILDKITE_BIN_PATH": "/usr/bin",
+        "BUILDKITE_BUILD_PATH": "/var/lib/buildkite-agent/builds",
+        "BUILDKITE_CANCEL_GRACE_PERIOD": "10",
+        "BUILDKITE_CONFIG_PATH": "/etc/buildkite-agent/buildkite-agent.cfg",
+        "BUILDKITE_ENV_FILE": f"/tmp/job-env-{JOB_ID}123",
+        "BUILDKITE_HOOKS_PATH": "/etc/buildkite-agent/hooks",
+        "BUILDKITE_PLUGINS_PATH": "/var/lib/buildkite-agent/plugins",
+        "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "-1",
+    }
+    return {**standard, **overrides}

@@ -1,0 +1,71 @@
+"""The agent's deadlines in both dialects, and ours within them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.job.grace import grace
+from bootstrap.job.model import Grace
+from bootstrap.sandbox.environment import room_grace
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        ({}, Grace(until_kill=9, cleanup=1, dialect=3)),
+        ({"BUILDKITE_CANCEL_GRACE_PERIOD": "60"}, Grace(until_kill=59, cleanup=1, dialect=3)),
+        (
+            {
+                "BUILDKITE_CANCEL_GRACE_PERIOD": "60",
+                "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "20",
+            },
+            Grace(until_kill=20, cleanup=40, dialect=3),
+        ),
+        (
+            {"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "1m30s"},
+            Grace(until_kill=90, cleanup=5, dialect=4),
+        ),
+        (
+            {
+                "BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "500ms",
+                "BUILDKITE_CANCEL_CLEANUP_TIMEOUT": "1h",
+            },
+            Grace(until_kill=0.5, cleanup=3600, dialect=4),
+        ),
+    ],
+)
+def test_both_dialects(agent: dict[str, str], expected: Grace) -> None:
+    assert grace(agent) == expected
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        {"BUILDKITE_CANCEL_GRACE_PERIOD": "soon"},
+        {"BUILDKITE_CANCEL_GRACE_PERIOD": "0"},
+        {"BUILDKITE_CANCEL_GRACE_PERIOD": "٣"},
+        {"BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "10"},
+        {"BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "-11"},
+        {"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "10"},
+        {"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "10s and more"},
+    ],
+)
+def test_nonsense_says_what_to_mend(agent: dict[str, str]) -> None:
+    with pytest.raises(WrongConfiguration, match="expected"):
+        grace(agent)
+
+
+@given(st.text())
+def test_no_text_is_a_traceback(text: str) -> None:
+    for name in ("BUILDKITE_CANCEL_GRACE_PERIOD", "BUILDKITE_CANCEL_SIGNAL_TIMEOUT"):
+        try:
+            assert grace({name: text}).until_kill >= 0
+        except AirlockError as error:
+            assert error.exit_code == 78  # noqa: PT017 - both outcomes are fine, a third is not
+
+
+@given(st.floats(0, 100_000), st.floats(0, 100))
+def test_everyone_ends_before_the_next_one_out(until_kill: float, cleanup: float) -> None:
+    ours = room_grace(Grace(until_kill=until_kill, cleanup=cleanup, dialect=4))
+    assert 0 <= ours.inner <= ours.kill_after <= until_kill

@@ -1,0 +1,169 @@
+"""Deny by default: what admits a job, what does not, and what the refusal says."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.policy.decide import decide
+from bootstrap.policy.model import Admitted, Denied
+from bootstrap.text import printable
+from tests.policy.given import decided, job, policy
+
+TWO = """  - name: deploy
+    when: {branch: main, creator-team: platform, queue: deploy}
+    allow: {role: "arn:aws:iam::111122223333:role/deploy"}
+  - name: test
+    when: {branch: "feature/*"}
+    allow: {}
+"""
+
+
+def test_the_first_rule_that_holds_decides() -> None:
+    decision = decide(job(), policy(TWO))
+    assert isinstance(decision, Admitted)
+    assert decision.rule == "deploy"
+    assert all(reason.holds for reason in decision.reasons)
+
+
+def test_no_policy_no_job() -> None:
+    decision = decide(job(), None)
+    assert isinstance(decision, Denied)
+    assert "no policy exists for pipeline 'storefront'" in decision.problem
+    assert "storefront.yaml" in decision.hint
+
+
+def test_a_policy_without_rules_refuses() -> None:
+    decision = decide(job(), replace(policy(TWO), rules=()))
+    assert isinstance(decision, Denied)
+
+
+def test_another_pipelines_policy_refuses() -> None:
+    decision = decide(job(), replace(policy(TWO), pipeline="warehouse"))
+    assert isinstance(decision, Denied)
+    assert "the policy of pipeline 'warehouse'" in decision.problem
+
+
+def test_another_repository_refuses_whatever_the_rules_say() -> None:
+    decision = decide(
+        job(BUILDKITE_REPO="git@github.com:mallory/storefront.git"),
+        policy("  - {name: all, when: {pull-request: any}, allow: {}}\n"),
+    )
+    assert isinstance(decision, Denied)
+    assert "expected git@github.com:acme/storefront.git" in decision.problem
+
+
+def test_a_refusal_names_the_nearest_rule_and_what_failed() -> None:
+    decision = decide(job(BUILDKITE_AGENT_META_DATA_QUEUE="default"), policy(TWO))
+    assert isinstance(decision, Denied)
+    assert decision.nearest == "deploy"
+    assert "wants queue deploy and got default" in decision.problem
+    assert {reason.rule for reason in decision.reasons} == {"deploy", "test"}
+
+
+@pytest.mark.parametrize(
+    ("when", "env"),
+    [
+        ("{branch: main}", {"BUILDKITE_BRANCH": "main2"}),
+        ("{branch: main}", {"BUILDKITE_BRANCH": "MAIN"}),
+        ("{branch: main}", {"BUILDKITE_BRANCH": "*"}),
+        ("{branch: main}", {"BUILDKITE_BRANCH": "refs/heads/main"}),
+        ("{branch: 'release/*'}", {"BUILDKITE_BRANCH": "Release/1"}),
+        ("{branch: ['*', '!main']}", {}),
+        ("{tag: 'v*'}", {}),
+        ("{tag: 'v*'}", {"BUILDKITE_BRANCH": "v1"}),
+        ("{tag: '!v*'}", {}),
+        ("{creator-team: platform}", {"BUILDKITE_SOURCE": "webhook"}),
+        ("{creator-team: platform}", {"BUILDKITE_SOURCE": "schedule"}),
+        ("{creator-team: '!mallory'}", {"BUILDKITE_SOURCE": "webhook"}),
+        ("{creator-team: platform}", {"BUILDKITE_BUILD_CREATOR_TEAMS": ""}),
+        ("{creator-team: platform}", {"BUILDKITE_BUILD_CREATOR_TEAMS": "platforms"}),
+        ("{creator: Ada}", {"BUILDKITE_SOURCE": "webhook"}),
+        ("{source: ui}", {"BUILDKITE_SOURCE": "webhook"}),
+        ("{step: 'deploy-*'}", {"BUILDKITE_STEP_KEY": ""}),
+        ("{unblocker-team: platform}", {}),
+        ("{plugin: 'docker#v5'}", {}),
+        ("{commit-on-branch: verified}", {}),
+        ("{env: {MODE: live}}", {}),
+        ("{env: {MODE: '!debug'}}", {}),
+        ("{env: {MODE: absent}}", {"MODE": ""}),
+        ("{agent-tag: {size: large}}", {}),
+        ("{repository: 'git@github.com:acme/*'}", {}),
+        ("{}", {"BUILDKITE_PULL_REQUEST": "7"}),
+        ("{}", {"BUILDKITE_PULL_REQUEST": ""}),
+        ("{branch: main}", {"BUILDKITE_PULL_REQUEST": "7"}),
+        (
+            "{pull-request: same-repository}",
+            {
+                "BUILDKITE_PULL_REQUEST": "7",
+                "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/mallory/storefront.git",
+            },
+        ),
+    ],
+)
+def test_what_a_rule_does_not_admit(when: str, env: dict[str, str]) -> None:
+    decision = decided(when, **env)
+    assert isinstance(decision, Denied), decision
+    assert decision.nearest == "only"
+
+
+@pytest.mark.parametrize(
+    ("when", "env"),
+    [
+        ("{branch: [dev, main]}", {}),
+        ("{branch: ['*', '!dev']}", {}),
+        ("{tag: 'v*'}", {"BUILDKITE_TAG": "v1"}),
+        ("{creator-team: [nobody, platform]}", {}),
+        ("{author-team: platform}", {"BUILDKITE_SOURCE": "webhook"}),
+        ("{env: {MODE: absent}}", {}),
+        ("{env: {MODE: [live, 'test-*']}}", {"MODE": "test-1"}),
+        ("{agent-tag: {size: large}}", {"BUILDKITE_AGENT_META_DATA_SIZE": "large"}),
+        ("{repository: 'https://github.com/acme/storefront'}", {}),
+        ("{command: 'make *'}", {}),
+        ("{pull-request: any}", {"BUILDKITE_PULL_REQUEST": "7"}),
+        (
+            "{pull-request: same-repository}",
+            {
+                "BUILDKITE_PULL_REQUEST": "7",
+                "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/acme/storefront.git",
+            },
+        ),
+    ],
+)
+def test_what_a_rule_admits(when: str, env: dict[str, str]) -> None:
+    assert isinstance(decided(when, **env), Admitted)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), max_size=30)
+
+
+@given(
+    branch=st.just("main") | TEXT.filter(bool),
+    source=st.just("ui") | TEXT,
+    teams=st.just("platform") | TEXT,
+    pull_request=st.just("false") | TEXT,
+)
+def test_no_job_talks_its_way_into_a_rule(
+    branch: str, source: str, teams: str, pull_request: str
+) -> None:
+    """Whatever a build says, the rule holds only for exactly what it names."""
+    decision = decided(
+        "{branch: main, source: ui, creator-team: platform}",
+        BUILDKITE_BRANCH=branch,
+        BUILDKITE_SOURCE=source,
+        BUILDKITE_BUILD_CREATOR_TEAMS=teams,
+        BUILDKITE_PULL_REQUEST=pull_request,
+    )
+    meant = (branch, source, pull_request) == ("main", "ui", "false") and (
+        "platform" in teams.split(":")
+    )
+    assert isinstance(decision, Admitted) == meant
+
+
+@given(TEXT.filter(bool))
+def test_reasons_are_fit_to_be_printed(branch: str) -> None:
+    decision = decided("{branch: never}", BUILDKITE_BRANCH=branch)
+    assert isinstance(decision, Denied)
+    assert all(printable(reason.got) == reason.got for reason in decision.reasons)
+    assert "\x1b" not in decision.problem

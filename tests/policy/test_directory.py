@@ -1,0 +1,96 @@
+"""The directory store: only what root alone could have written counts."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.stores.directory import load
+from tests.policy.given import HEAD
+
+POLICY = HEAD + "  - {name: all, allow: {}}\n"
+EXAMPLES = Path(__file__).parents[2] / "agent-config" / "policies"
+
+
+def store(path: Path, text: str | bytes = POLICY) -> Path:
+    path.mkdir(mode=0o755, exist_ok=True)
+    file = path / "storefront.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    file.chmod(0o644)
+    return path
+
+
+def test_a_policy_is_found_by_its_slug(tmp_path: Path) -> None:
+    found = load(store(tmp_path / "p"), "storefront")
+    assert found
+    assert found.origin == str(tmp_path / "p/storefront.yaml")
+
+
+def test_no_document_is_no_policy(tmp_path: Path) -> None:
+    assert load(store(tmp_path / "p"), "warehouse") is None
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_policies(example: Path) -> None:
+    assert load(EXAMPLES, example.stem)
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(WrongConfiguration, match="No such file"):
+        load(tmp_path / "absent", "storefront")
+
+
+def test_a_file_as_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WrongConfiguration, match="is not a directory"):
+        load(tmp_path / "file", "storefront")
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_a_document_that_others_can_write(tmp_path: Path, mode: int) -> None:
+    (store(tmp_path / "p") / "storefront.yaml").chmod(mode)
+    with pytest.raises(WrongConfiguration, match=f"mode {mode:04o}"):
+        load(tmp_path / "p", "storefront")
+
+
+def test_a_directory_that_others_can_write(tmp_path: Path) -> None:
+    store(tmp_path / "p").chmod(0o777)
+    with pytest.raises(WrongConfiguration, match="mode 0777"):
+        load(tmp_path / "p", "storefront")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_document_of_somebody_else(tmp_path: Path) -> None:
+    os.chown(store(tmp_path / "p") / "storefront.yaml", 1234, 1234)
+    with pytest.raises(WrongConfiguration, match="belongs to uid 1234"):
+        load(tmp_path / "p", "storefront")
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    directory = store(tmp_path / "p")
+    (directory / "storefront.yaml").rename(tmp_path / "elsewhere.yaml")
+    (directory / "storefront.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(WrongConfiguration, match="cannot be read"):
+        load(directory, "storefront")
+
+
+def test_a_directory_in_place_of_a_document(tmp_path: Path) -> None:
+    directory = store(tmp_path / "p")
+    (directory / "storefront.yaml").unlink()
+    (directory / "storefront.yaml").mkdir(mode=0o755)
+    with pytest.raises(WrongConfiguration, match="is not a regular file"):
+        load(directory, "storefront")
+
+
+def test_a_pipe_does_not_hang_the_fleet(tmp_path: Path) -> None:
+    directory = store(tmp_path / "p")
+    (directory / "storefront.yaml").unlink()
+    os.mkfifo(directory / "storefront.yaml", 0o644)
+    with pytest.raises(WrongConfiguration, match="is not a regular file"):
+        load(directory, "storefront")
+
+
+def test_a_document_that_is_not_text(tmp_path: Path) -> None:
+    with pytest.raises(WrongConfiguration, match="not UTF-8 at byte 0"):
+        load(store(tmp_path / "p", b"\xff\xfe"), "storefront")

@@ -1,0 +1,148 @@
+"""A document is read whole or refused whole, with every mistake and its line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.policy.document import MAX_DEPTH, MAX_TEXT, load
+from bootstrap.policy.model import CredentialDelivery, Workspace
+from bootstrap.policy.parse import parse
+from tests.policy.given import HEAD, policy
+
+ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
+EVERYTHING = f"""  - name: deploy
+    when:
+      organization: acme
+      branch: [main, "release/*"]
+      env: {{MODE: "live", DEBUG: absent}}
+      agent-tag: {{size: large}}
+      pull-request: any
+    allow:
+      role: {ROLE}
+      session: {{duration: 45m, tags: {{team: storefront}}}}
+      delivery: env
+      image: registry.example.com:5000/ci/node@sha256:{"0" * 64}
+      limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
+      workspace: fresh
+"""
+
+
+def mistakes(text: str) -> tuple[str, ...]:
+    with pytest.raises(WrongConfiguration) as caught:
+        parse(text, "p.yaml")
+    assert caught.value.exit_code == 78
+    return caught.value.details
+
+
+def test_everything_a_rule_can_say() -> None:
+    rule = policy(EVERYTHING).rules[0]
+    said = {(c.subject, c.name): (c.patterns, c.line) for c in rule.when}
+    assert said == {
+        ("organization", None): (("acme",), 6),
+        ("branch", None): (("main", "release/*"), 7),
+        ("env", "MODE"): (("live",), 8),
+        ("env", "DEBUG"): (("absent",), 8),
+        ("agent-tag", "size"): (("large",), 9),
+        ("pull-request", None): (("any",), 10),
+    }
+    grant = rule.allow
+    assert grant.role == ROLE
+    assert grant.duration.total_seconds() == 2700
+    assert grant.tags == {"team": "storefront"}
+    assert grant.delivery is CredentialDelivery.ENV
+    assert grant.workspace is Workspace.FRESH
+    limits = grant.limits
+    assert (limits.memory, limits.cpus, limits.pids) == (512 << 20, 0.5, 64)
+
+
+def test_without_a_word_a_rule_means_no_pull_request() -> None:
+    (condition,) = policy("  - {name: all, allow: {}}\n").rules[0].when
+    assert (condition.subject, condition.patterns) == ("pull-request", ("no",))
+
+
+def test_nothing_becomes_a_boolean_a_number_or_a_date() -> None:
+    rule = policy("  - {name: on, when: {branch: [yes, 1e3, 2026-01-01, ~]}, allow: {}}\n").rules[0]
+    assert rule.name == "on"
+    assert rule.when[0].patterns == ("yes", "1e3", "2026-01-01", "~")
+
+
+def test_all_mistakes_at_once_each_with_its_line() -> None:
+    found = mistakes(
+        """pipelin: storefront
+repository: not a repository
+rules:
+  - name: deploy
+    when: {brnach: main, pull-request: maybe}
+    allow: {role: "*", session: {duration: 1d}}
+  - name: deploy
+    allow: {limits: {cpus: many, memory: 8}}
+"""
+    )
+    assert [line.split(": ", 1)[0] for line in found] == [
+        "p.yaml:1", "p.yaml:1", "p.yaml:2", "p.yaml:5", "p.yaml:5", "p.yaml:6", "p.yaml:6",
+        "p.yaml:8", "p.yaml:8",
+    ]  # fmt: skip
+    text = "\n".join(found)
+    assert 'unknown key "pipelin"; did you mean "pipeline"?' in text
+    assert 'unknown key "brnach"; did you mean "branch"?' in text
+    assert "expected a role's ARN" in text
+
+
+def test_two_rules_of_one_name() -> None:
+    (found,) = mistakes(HEAD + "  - {name: a, allow: {}}\n  - {name: a, allow: {}}\n")
+    assert found == 'p.yaml:5: a second rule is named "a"'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("# only a comment\n", "empty"),
+        ("[]", "valid dictionary"),
+        ("hello", "valid dictionary"),
+        ("a: [", "not YAML"),
+        ("a: b: c", "not YAML"),
+        ("\x00", "not YAML"),
+        ("a: &x 1\nb: *x\n", "anchors"),
+        ("a: !!python/object:os.system 1\n", "tags"),
+        ("<<: {a: 1}\n", 'unknown key "<<"'),
+        ("a: 1\n---\nb: 2\n", "a second document"),
+        ("pipeline: a\npipeline: b\n", "stands here twice"),
+        ("? [a]\n: b\n", "expected a word as key"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested deeper"),
+        ("{a: " * 5000, "nested deeper"),
+        ("#" * (MAX_TEXT + 1), "at most"),
+        (HEAD + "  []\n", "at least 1"),
+        (HEAD + "  - {name: a}\n", "missing"),
+        (HEAD + "  - {name: a, allow: }\n", "Allow"),
+        (HEAD + "  - {name: a, when: {branch: []}, allow: {}}\n", "at least 1"),
+        (HEAD + "  - {name: a, when: {branch: [[x]]}, allow: {}}\n", "valid string"),
+        (HEAD + "  - {name: a, allow: {session: {duration: 14m}}}\n", "between 15m and 12h"),
+        (HEAD + "  - {name: a, allow: {session: {duration: 13h}}}\n", "between 15m and 12h"),
+        (HEAD + "  - {name: a, allow: {limits: {cpus: nan}}}\n", "greater than 0"),
+        (HEAD + "  - {name: a, allow: {limits: {memory: 0GiB}}}\n", "expected a size"),
+        (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "greater than or equal to 64"),
+        (HEAD + "  - {name: a, allow: {image: '--privileged'}}\n", "expected an image"),
+        (HEAD + "  - {name: a, allow: {secrets: {A-B: 'ssm:/x'}}}\n", "variable's name"),
+        (HEAD.replace("storefront\n", "../etc\n", 1) + "  - {name: a, allow: {}}\n", "slug"),
+    ],
+)
+def test_documents_that_are_refused(text: str, says: str) -> None:
+    found = mistakes(text)
+    assert any(says in line for line in found), found
+
+
+@given(st.text(max_size=200))
+def test_no_text_is_a_traceback(text: str) -> None:
+    for document in (text, HEAD + text):
+        try:
+            parse(document, "p.yaml")
+        except AirlockError as error:
+            assert error.details  # noqa: PT017 - both outcomes are fine, a third is not
+
+
+@given(st.text("{}[]:-&*!|>'\"#%@`?, \n\tabc~<=", max_size=60))
+def test_no_punctuation_is_a_traceback(text: str) -> None:
+    document = load(text)
+    assert document.mistakes or document.content is not None

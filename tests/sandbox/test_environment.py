@@ -1,0 +1,92 @@
+"""What the room sees: the job's variables, the agent's with our paths, and ours."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bootstrap.job.assemble import AGENT_NAMES, assemble
+from bootstrap.job.model import Job
+from bootstrap.sandbox.environment import (
+    OUTSIDE,
+    SHELL_OWN,
+    RoomEnvironment,
+    exports,
+    group,
+    passwd,
+    room_environment,
+)
+from tests.job.given import TOKEN, job_env, process_env
+
+NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,12}", fullmatch=True).map("V_{}".format)
+VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
+
+
+def job(agent: dict[str, str] | None = None, **env: str) -> Job:
+    return assemble(job_env(**env), process_env(**(agent or {})))
+
+
+def room(of: Job) -> RoomEnvironment:
+    return room_environment(of, job_env=of.env, aws={"AWS_REGION": "us-east-1"}, home="/home/a")
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@settings(max_examples=40, deadline=None)
+@given(env=st.dictionaries(NAMES, VALUES, max_size=6))
+def test_a_real_shell_reads_back_every_value(shell: str, env: dict[str, str]) -> None:
+    script = exports(env) + b"env -0\n"
+    done = subprocess.run([shell, "-s"], input=script, capture_output=True, check=True, env={})
+    seen = dict(item.split(b"=", 1) for item in done.stdout.split(b"\0") if item)
+    assert {name: seen[name.encode()].decode() for name in env} == env
+
+
+def test_the_agents_values_come_with_our_paths() -> None:
+    variables = room(job()).variables
+    assert variables["BUILDKITE_AGENT_ACCESS_TOKEN"] == TOKEN
+    assert variables["BUILDKITE_AGENT_ENDPOINT"] == "https://agent.example.com/v3"
+    assert variables["BUILDKITE_BUILD_PATH"] == "/var/lib/buildkite-agent/builds"
+    assert variables["BUILDKITE_BIN_PATH"] == "/opt/airlock/bin"
+    assert variables["BUILDKITE_HOOKS_PATH"] == "/airlock/agent-hooks"
+    assert variables["HOME"] == "/home/a"
+
+
+def test_what_the_image_sets_stays() -> None:
+    assert not {"PATH", "LANG"} & set(room(job()).variables)
+
+
+@pytest.mark.parametrize("name", sorted(OUTSIDE))
+def test_what_names_the_host_stays_outside(name: str) -> None:
+    both = room(job({name: "/host"}, **{name: "/job"}))
+    assert name not in both.variables
+
+
+def test_what_a_shell_keeps_for_itself_is_dropped_and_named() -> None:
+    made = room(job(UID="0", SHELLOPTS="xtrace", FINE="1"))
+    assert not SHELL_OWN & set(made.variables)
+    assert made.dropped == ("SHELLOPTS", "UID")
+    assert made.variables["FINE"] == "1"
+
+
+@pytest.mark.parametrize("name", sorted({"HOME", "TMPDIR", "AWS_REGION"} | AGENT_NAMES - OUTSIDE))
+def test_no_job_replaces_what_is_ours_or_the_agents(name: str) -> None:
+    assert room(job(**{name: "from-the-job"})).variables.get(name) != "from-the-job"
+
+
+def test_the_bootstrap_inside_has_a_shorter_deadline_in_its_own_dialect() -> None:
+    three = room(job({"BUILDKITE_CANCEL_GRACE_PERIOD": "60"})).variables
+    assert int(three["BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS"]) < 59
+    assert int(three["BUILDKITE_CANCEL_GRACE_PERIOD"]) <= 59
+    four = room(job({"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "60s"})).variables
+    assert four["BUILDKITE_CANCEL_SIGNAL_TIMEOUT"] == "57s"
+
+
+def test_the_user_has_a_name_in_any_image(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_bytes(passwd(2000, "/home/a"))
+    (tmp_path / "etc/group").write_bytes(group(2000))
+    fields = [line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()]
+    assert all(len(field) == 7 for field in fields)
+    assert ["airlock", "x", "2000", "2000", "Airlock job", "/home/a", "/bin/sh"] in fields
+    assert b"airlock:x:2000:" in (tmp_path / "etc/group").read_bytes()

@@ -1,0 +1,51 @@
+"""From how a room ended to what the agent sees, and what the log says about it."""
+
+from signal import Signals
+
+import pytest
+
+from bootstrap.log import JobLog
+from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
+from bootstrap.sandbox.model import Breached, Cancelled, Ended, Exited, Overdue
+from bootstrap.sandbox.signals import CANCEL, translated
+
+TERM, KILL, HUP = Signals.SIGTERM, Signals.SIGKILL, Signals.SIGHUP
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [
+        *((Exited(code=code, out_of_memory=False), ExitWith(code=code, whose="job"))
+          for code in (0, 1, 7, 70, 77, 78, 125, 137, 143, 255)),
+        (Cancelled(by=TERM, forwarded=TERM, code=143), DieBy(signal=TERM, whose="job")),
+        (Cancelled(by=HUP, forwarded=TERM, code=143), DieBy(signal=TERM, whose="job")),
+        (Cancelled(by=TERM, forwarded=TERM, code=0), ExitWith(code=0, whose="job")),
+        (Cancelled(by=TERM, forwarded=TERM, code=3), ExitWith(code=3, whose="job")),
+        (Overdue(by=TERM, after=7.5), DieBy(signal=KILL, whose="airlock")),
+        (Breached(why="x"), ExitWith(code=125, whose="airlock")),
+    ],
+)  # fmt: skip
+def test_what_the_agent_sees(ended: Ended, status: ExitStatus) -> None:
+    assert resolve(ended) == status
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        (Exited(code=0, out_of_memory=False), ""),
+        (Exited(code=137, out_of_memory=True), "raise allow.limits.memory"),
+        (Cancelled(by=TERM, forwarded=TERM, code=143), ""),
+        (Overdue(by=TERM, after=7.5), "SIGTERM was not obeyed within 7.5 s"),
+        (Breached(why="the table is gone"), "the job was stopped: the table is gone"),
+    ],
+)
+def test_what_the_log_says(ended: Ended, says: str) -> None:
+    written: list[bytes] = []
+    explain(ended, JobLog(written.append))
+    text = b"".join(written).decode()
+    assert says in text if says else text == ""
+
+
+def test_every_cancel_signal_becomes_one_that_the_bootstrap_knows() -> None:
+    known = {Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT}
+    assert {translated(signal) for signal in CANCEL} == known

@@ -1,0 +1,119 @@
+"""Every flag of the room, and the paths that it may not cover."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import Refused
+from bootstrap.host.config import Sandbox
+from bootstrap.job.assemble import assemble
+from bootstrap.job.model import Job
+from bootstrap.policy.model import Grant, Limits
+from bootstrap.sandbox.plan import engine_body, plan, workspace_key
+from tests.job.given import TOKEN, job_env, process_env
+
+DEFAULTS = Sandbox(image="job:latest")
+
+
+def job(agent: dict[str, str] | None = None, **env: str) -> Job:
+    return assemble(job_env(**env), process_env(**(agent or {})))
+
+
+def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> dict[str, Any]:
+    spec = plan(
+        of or job(),
+        grant or Grant(),
+        DEFAULTS.model_copy(update=settings),
+        token="t-1",
+        image="sha256:abc",
+        room=Path("/run/airlock/jobs/t-1/room"),
+        workspace=Path("/var/lib/airlock/workspaces/w"),
+        agent_binary=Path("/usr/bin/buildkite-agent"),
+    )
+    return engine_body(spec)
+
+
+def test_the_room_is_locked_down() -> None:
+    made = body()
+    host = made["HostConfig"]
+    assert made["User"] == "2000:2000"
+    assert made["Tty"] is False
+    assert host["CapDrop"] == ["ALL"]
+    assert "CapAdd" not in host
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["Privileged"] is False
+    assert host["ReadonlyRootfs"] is True
+    assert host["NetworkMode"] == "airlock"
+    assert host["IpcMode"] == host["CgroupnsMode"] == "private"
+    assert host["LogConfig"] == {"Type": "none"}
+    assert not {"PidMode", "UTSMode", "UsernsMode", "PortBindings", "Binds"} & set(host)
+
+
+def test_nothing_of_the_job_but_its_name_is_in_the_containers_configuration() -> None:
+    text = json.dumps(body(job(NPM_TOKEN="npm-secret", BUILDKITE_COMMAND="run the-command")))
+    assert TOKEN not in text
+    assert "npm-secret" not in text
+    assert "the-command" not in text
+    assert "Env" not in body()
+
+
+def test_only_the_workspace_is_writable_and_no_socket_is_mounted() -> None:
+    mounts = body()["HostConfig"]["Mounts"]
+    writable = {mount["Target"]: mount["Source"] for mount in mounts if not mount["ReadOnly"]}
+    assert writable == {
+        "/var/lib/buildkite-agent/builds": "/var/lib/airlock/workspaces/w/builds",
+        "/var/lib/buildkite-agent/plugins": "/var/lib/airlock/workspaces/w/plugins",
+    }
+    assert not any("docker" in json.dumps(mount) for mount in mounts)
+
+
+def test_a_rules_limits_go_before_the_hosts() -> None:
+    limits = Limits(memory=1 << 30, cpus=0.5, pids=100)
+    host = body(grant=Grant(limits=limits))["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (1 << 30, 1 << 30)
+    assert (host["CpuQuota"], host["CpuPeriod"], host["PidsLimit"]) == (50_000, 100_000, 100)
+    assert body()["HostConfig"]["Memory"] == DEFAULTS.memory
+
+
+def test_agent_hooks_run_inside_only_where_the_operator_says_so() -> None:
+    hooks = "/etc/buildkite-agent/hooks"
+    assert hooks not in {mount["Source"] for mount in body()["HostConfig"]["Mounts"]}
+    mounted = body(hooks=True)["HostConfig"]["Mounts"]
+    assert [m["ReadOnly"] for m in mounted if m["Source"] == hooks] == [True]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/etc", "/etc/cron.d", "/proc/1", "/usr/lib", "/airlock", "/airlock/marks",
+     "/opt/airlock/bin", "/home/airlock", "/run/buildkite", "/dev/shm"],
+)  # fmt: skip
+def test_paths_that_would_cover_the_image_or_ours(path: str) -> None:
+    with pytest.raises(Refused, match="cannot be mounted in the room"):
+        body(job({"BUILDKITE_BUILD_PATH": path}))
+    with pytest.raises(Refused, match="cannot be mounted in the room"):
+        body(job({"BUILDKITE_PLUGINS_PATH": path}))
+
+
+def test_a_workspace_is_shared_by_one_agent_pipeline_and_rule() -> None:
+    """Also where names run together: a/bc is not ab/c."""
+    parties = [
+        (job(), "deploy"),
+        (job(), "test"),
+        (job(BUILDKITE_PIPELINE_SLUG="store", BUILDKITE_ORGANIZATION_SLUG="acmefront"), "deploy"),
+        (job(BUILDKITE_AGENT_NAME="agent-2"), "deploy"),
+        (job(BUILDKITE_ORGANIZATION_SLUG="acm", BUILDKITE_PIPELINE_SLUG="estorefront"), "deploy"),
+    ]
+    keys = {workspace_key(of, rule) for of, rule in parties}
+    assert len(keys) == len(parties)
+    assert workspace_key(job(), "deploy") == workspace_key(job(), "deploy")
+
+
+@pytest.mark.parametrize("slug", ["☃", "a b", "-rf", "~", "x" * 200])
+def test_a_workspaces_name_is_a_plain_file_name(slug: str) -> None:
+    key = workspace_key(replace(job(), pipeline=slug), "rule")
+    assert key.isascii()
+    assert "/" not in key
+    assert len(key) <= 60

@@ -1,0 +1,76 @@
+"""Which netlink messages are worth a look at the walls."""
+
+import os
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.sandbox.watch import wait_for_exit, worth_a_look
+
+
+def message(kind: int, subsystem: int = 10, payload: bytes = b"") -> bytes:
+    body = payload + b"\0" * (-len(payload) % 4)
+    return struct.pack("=IHHII", 16 + len(payload), subsystem << 8 | kind, 0, 0, 0) + body
+
+
+@pytest.fixture
+def netlink() -> Iterator[tuple[socket.socket, socket.socket]]:
+    kernel, listener = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.setblocking(False)  # noqa: FBT003
+    with kernel, listener:
+        yield kernel, listener
+
+
+@pytest.mark.parametrize(
+    ("datagrams", "worth"),
+    [
+        ([], False),
+        ([message(12), message(15)], False),
+        ([message(14, payload=b"abc") + message(15)], False),
+        ([message(0)], True),  # a new table
+        ([message(2)], True),  # a deleted table
+        ([message(12), message(8)], True),
+        ([message(12, payload=b"x") + message(7)], True),
+        ([message(2, subsystem=1)], False),  # conntrack's
+        ([struct.pack("=IHHII", 3, 0, 0, 0, 0)], True),  # nonsense: look
+        ([b"short"], False),
+    ],
+)
+def test_only_map_elements_are_harmless(
+    netlink: tuple[socket.socket, socket.socket],
+    datagrams: list[bytes],
+    worth: bool,  # noqa: FBT001
+) -> None:
+    kernel, listener = netlink
+    for datagram in datagrams:
+        kernel.send(datagram)
+    assert worth_a_look(listener) is worth
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_no_datagram_is_a_traceback(datagram: bytes) -> None:
+    kernel, listener = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.setblocking(False)  # noqa: FBT003
+    with kernel, listener:
+        kernel.send(datagram)
+        assert worth_a_look(listener) in (True, False)
+
+
+def test_the_end_of_a_process_is_seen_without_the_engine() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        descriptor = wait_for_exit(child.pid)
+        try:
+            began = time.monotonic()
+            assert child.stdin
+            child.stdin.close()
+            assert os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
+            assert time.monotonic() - began < 10
+        finally:
+            os.close(descriptor)
+            child.returncode = 0

@@ -1,0 +1,137 @@
+"""The command line as a stranger uses it: wrong input, no engine, no disk, cancelled."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bootstrap import __version__
+from tests.job.given import JOB_ID, job_env, process_env
+from tests.policy.given import HEAD
+
+AIRLOCK = Path(sys.executable).with_name("airlock")
+ROOT = Path(__file__).parents[1]
+Done = subprocess.CompletedProcess[str]
+
+
+def airlock(*arguments: str, env: Mapping[str, str] | None = None) -> Done:
+    return subprocess.run(
+        [str(AIRLOCK), *arguments],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], **(env or {})},
+        timeout=60,
+        check=False,
+    )
+
+
+def configured(tmp_path: Path, **settings: str) -> Path:
+    """Write a host's configuration whose engine does not exist, and an admitting policy."""
+    (tmp_path / "policies").mkdir(mode=0o755)
+    (tmp_path / "policies/storefront.yaml").write_text(HEAD + "  - {name: all, allow: {}}\n")
+    paths = {"records": f"{tmp_path}/records.jsonl", **settings}
+    path = tmp_path / "airlock.toml"
+    path.write_text(
+        f'[policy]\nstore = "file:{tmp_path}/policies"\n'
+        f'[sandbox]\nimage = "job:1"\ndocker = "unix://{tmp_path}/docker.sock"\n'
+        f'[paths]\nruntime = "/dev/shm/airlock-test-{os.getpid()}"\nstate = "{tmp_path}/state"\n'
+        f'records = "{paths["records"]}"\n'
+    )
+    return path
+
+
+def as_agent(tmp_path: Path, **env: str) -> dict[str, str]:
+    """Return the environment in which an agent starts us."""
+    file = tmp_path / f"job-env-json-{JOB_ID}1"
+    file.write_text(json.dumps(job_env(**env)))
+    return process_env(BUILDKITE_ENV_JSON_FILE=str(file))
+
+
+@pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("gc",)])
+def test_help_is_what_the_readme_shows(arguments: tuple[str, ...]) -> None:
+    shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
+    assert shown.returncode == 0
+    command = " ".join(("airlock", *arguments, "--help"))
+    assert f"$ {command}\n{shown.stdout.rstrip()}\n```" in (ROOT / "README.md").read_text()
+
+
+def test_the_version() -> None:
+    assert airlock("--version").stdout == f"airlock {__version__}\n"
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", __version__)
+
+
+@pytest.mark.parametrize("arguments", [(), ("bootstap",), ("bootstrap", "--confg", "x")])
+def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
+    done = airlock(*arguments)
+    assert done.returncode == 2
+    assert "usage: airlock" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_configuration(tmp_path: Path) -> None:
+    for command in ("bootstrap", "gc"):
+        done = airlock(command, "--config", str(tmp_path / "absent.toml"))
+        assert done.returncode == 78
+        assert "No such file or directory" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_started_by_hand_it_says_who_should_start_it(tmp_path: Path) -> None:
+    done = airlock("bootstrap", "--config", str(configured(tmp_path)))
+    assert done.returncode == 78
+    assert "is started by buildkite-agent, as its bootstrap-script" in done.stdout
+
+
+def test_no_environment_file(tmp_path: Path) -> None:
+    env = process_env(BUILDKITE_ENV_JSON_FILE=str(tmp_path / "absent"))
+    done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
+    assert done.returncode == 125
+    assert "cannot be read" in done.stdout
+
+
+def test_a_full_disk_under_the_audit_trail(tmp_path: Path) -> None:
+    config = configured(tmp_path, records="/dev/full")
+    done = airlock("bootstrap", "--config", str(config), env=as_agent(tmp_path))
+    assert done.returncode == 125
+    assert "Airlock starts no job that it cannot record" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_refusal_is_written_down_and_explained(tmp_path: Path) -> None:
+    env = as_agent(tmp_path, BUILDKITE_PULL_REQUEST="7")
+    done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
+    assert done.returncode == 77
+    assert "rule 'all': pull-request: expected no, got fork" in done.stdout
+    kinds = [
+        json.loads(line)["event"] for line in (tmp_path / "records.jsonl").read_text().splitlines()
+    ]
+    assert kinds == ["denied", "failed"]
+    assert (tmp_path / "state/records" / f"{JOB_ID}.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="airlock bootstrap needs root")
+def test_no_docker(tmp_path: Path) -> None:
+    done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=as_agent(tmp_path))
+    assert done.returncode == 125, done.stdout
+    assert f"Docker Engine does not answer at unix://{tmp_path}/docker.sock" in done.stdout
+    assert "Is docker.service running" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_environment_of_a_job_is_not_obeyed(tmp_path: Path) -> None:
+    """What reaches us by the process environment is data; none of it configures a library."""
+    hostile = {
+        "DOCKER_HOST": "tcp://127.0.0.1:1",
+        "AWS_PROFILE": "absent",
+        "SSL_CERT_FILE": "/absent",
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
+        "TZ": "Mars/Olympus",
+    }
+    env = {**as_agent(tmp_path, BUILDKITE_PULL_REQUEST="7"), **hostile}
+    done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
+    assert done.returncode == 77

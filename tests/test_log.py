@@ -1,0 +1,91 @@
+"""What Airlock prints: sanitised, masked, in the agent's own style; and secrets that stay secret."""
+
+import copy
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
+from bootstrap.log import JobLog, to_descriptor
+from bootstrap.secret import Secret
+from bootstrap.text import printable
+
+
+def written(say: str) -> tuple[JobLog, list[bytes]]:
+    lines: list[bytes] = []
+    log = JobLog(lines.append)
+    getattr(log, say)("role \x1b]0;owned\x07 of\n+++ a group of the job's\u202e")
+    return log, lines
+
+
+@pytest.mark.parametrize("say", ["group", "note", "alert"])
+def test_no_text_of_a_job_opens_a_group_or_moves_the_cursor(say: str) -> None:
+    text = b"".join(written(say)[1]).decode()
+    assert "\n+++" not in text
+    assert "\x1b]" not in text
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize("kind", [Refused, WrongConfiguration, CannotStart, InternalError])
+def test_a_failure_says_what_what_to_do_and_whose_status_it_is(
+    kind: type[Refused] | type[CannotStart],
+) -> None:
+    lines: list[bytes] = []
+    JobLog(lines.append).failure(kind("it\x1b[2J broke", hint="mend it", details=("a", "b\nc")))
+    text = b"".join(lines).decode()
+    assert text.startswith("+++ :no_entry: Airlock: ")
+    assert "What to do: mend it" in text
+    assert "\x1b[2J" not in text
+    assert text.splitlines()[-1].startswith(f"Exit status {kind.exit_code} is Airlock's: https://")
+
+
+def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
+    lines: list[bytes] = []
+    log = JobLog(lines.append)
+    log.mask(Secret("hunter2"))
+    log.note("the key is hunter2")
+    log.failure(CannotStart("hunter2", hint="hunter2", details=("hunter2",)))
+    assert b"hunter2" not in b"".join(lines)
+
+
+def test_a_log_that_nobody_reads_is_no_traceback() -> None:
+    to_descriptor(9999)(b"hello")
+
+
+@given(st.text(), st.integers(1, 50))
+def test_printable_text_is_one_line_of_bounded_length(text: str, limit: int) -> None:
+    shown = printable(text, limit=limit)
+    assert len(shown) <= limit
+    assert len(shown.splitlines()) <= 1
+    assert printable(shown, limit=limit) == shown
+
+
+def test_a_secret_masks_itself_in_every_way_of_printing() -> None:
+    secret = Secret("hunter2")
+    shown = [
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret!r:>20}",
+        f"{[secret]}",
+        "%s" % secret,
+    ]  # noqa: UP031
+    assert not any("hunter2" in text for text in shown)
+    assert secret.reveal() == "hunter2"
+
+
+def test_a_secret_goes_nowhere_by_accident() -> None:
+    secret = Secret("hunter2")
+    for use in (
+        lambda: secret == "hunter2",
+        lambda: hash(secret),
+        lambda: pickle.dumps(secret),
+        lambda: copy.copy(secret),
+        lambda: json.dumps(secret),
+        lambda: iter(secret),  # type: ignore[call-overload]
+    ):
+        with pytest.raises(TypeError):
+            use()

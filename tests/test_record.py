@@ -1,0 +1,86 @@
+"""The audit trail: whole lines, no secrets, and no job without it."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import CannotStart, Refused
+from bootstrap.policy.decide import decide
+from bootstrap.record import Record, without_secrets
+from bootstrap.sandbox.exitstatus import ExitWith
+from bootstrap.sandbox.model import Exited
+from tests.policy.given import job, policy
+
+RULES = "  - {name: all, allow: {}}\n"
+
+
+def events(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_event_says_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "records.jsonl"
+    record = Record(path, "2026-11-23T12:00:00Z")
+    record.job(job())
+    record.decided(decide(job(), policy(RULES)))
+    record.decided(decide(job(), None))
+    record.failed(Refused("no", hint="x"))
+    record.cancelled("SIGTERM")
+    record.ended(status=ExitWith(code=3, whose="job"), ended=Exited(code=3, out_of_memory=False))
+    found = events(path)
+    assert [event["event"] for event in found] == [
+        "admitted", "denied", "failed", "cancelled", "end",
+    ]  # fmt: skip
+    for event in found:
+        assert (event["organization"], event["pipeline"]) == ("acme", "storefront")
+        assert event["timestamp"]
+    assert found[4]["status"] == {"kind": "ExitWith", "code": 3, "whose": "job"}
+
+
+def test_only_root_reads_what_is_kept(tmp_path: Path) -> None:
+    record = Record(tmp_path / "records.jsonl", "now")
+    record.job(job(NPM_TOKEN="npm-secret", PLAIN="plain"))
+    record.keep(tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "records.jsonl").stat().st_mode & 0o777 == 0o600
+    assert json.loads(kept.read_text())["env"]["PLAIN"] == "plain"
+    assert "npm-secret" not in kept.read_text()
+
+
+def test_a_process_without_a_job_keeps_nothing(tmp_path: Path) -> None:
+    Record(tmp_path / "records.jsonl", "now").keep(tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_lines_of_many_jobs_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+
+    def one(number: int) -> None:
+        record = Record(path, "now")
+        record.job(job())
+        for _ in range(20):
+            record.room(number=number, padding=str(number) * 30_000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(8)))
+    found = events(path)
+    assert len(found) == 160
+    assert all(event["padding"] == str(event["number"]) * 30_000 for event in found)
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/proc/nowhere/records.jsonl"])
+def test_a_job_that_cannot_be_recorded_does_not_start(path: str) -> None:
+    with pytest.raises(CannotStart, match="the audit record cannot be written"):
+        Record(Path(path), "now").decided(decide(job(), None))
+
+
+def test_the_agents_own_list_says_what_is_secret() -> None:
+    env = {"MY_PASSWORD": "a", "SSH_KEY": "b", "NPM_TOKEN": "c", "BRANCH": "d"}
+    assert without_secrets(env, None) == {
+        "MY_PASSWORD": None, "SSH_KEY": "b", "NPM_TOKEN": None, "BRANCH": "d",
+    }  # fmt: skip
+    assert without_secrets(env, "BRANCH,SSH*")["SSH_KEY"] is None
+    assert without_secrets(env, "BRANCH")["NPM_TOKEN"] == "c"
