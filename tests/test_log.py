@@ -1,4 +1,4 @@
-"""What Airlock prints: sanitised, masked, in the agent's own style; and secrets that stay secret."""
+"""What Airlock prints: sanitised, masked, in the agent's style; and secrets that stay secret."""
 
 import copy
 import json
@@ -71,8 +71,8 @@ def test_a_secret_masks_itself_in_every_way_of_printing() -> None:
         f"{secret}",
         f"{secret!r:>20}",
         f"{[secret]}",
-        "%s" % secret,
-    ]  # noqa: UP031
+        "%s" % secret,  # noqa: UP031
+    ]
     assert not any("hunter2" in text for text in shown)
     assert secret.reveal() == "hunter2"
 

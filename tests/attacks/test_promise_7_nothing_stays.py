@@ -90,7 +90,7 @@ def test_gc_clears_what_is_left(fleet: Fleet) -> None:
             os.kill(pid, signal.SIGKILL)
         fleet.control.finished(job)
     done = subprocess.run(
-        [AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
+        [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
     )
     assert "1 dead job(s) cleared" in done.stdout
     assert leftovers(fleet) == []
@@ -101,7 +101,7 @@ def test_gc_leaves_running_jobs_alone(fleet: Fleet) -> None:
         job = fleet.control.enqueue(fleet.env("echo running; sleep 5; echo still here"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
         done = subprocess.run(
-            [AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
+            [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
         )
         assert "0 dead job(s) cleared" in done.stdout
         assert fleet.control.finished(job) == ("0", "", "")

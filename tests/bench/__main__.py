@@ -64,7 +64,7 @@ def _airlock(made: Fleet, _stub: Path) -> list[str]:
         "BUILDKITE_PLUGINS_PATH": str(made.base / "plugins"),
     }
     arguments = [f"{name}={value}" for name, value in given.items()]
-    return ["env", "-i", *arguments, str(AIRLOCK), "bootstrap", "--config", str(made.config)]
+    return ["env", "-i", *arguments, *AIRLOCK, "bootstrap", "--config", str(made.config)]
 
 
 def _docker_run(made: Fleet, stub: Path) -> list[str]:

@@ -128,22 +128,3 @@ def test_memory_that_runs_out_is_explained(fleet: Fleet) -> None:
         result = fleet.control.finished(job)
     assert result[0] not in {"0", "-1"}
     assert b"out of memory" in job.log, job.log.decode()
-
-
-def test_the_checkout_of_a_rule_is_reused_and_of_another_rule_is_not_seen(fleet: Fleet) -> None:
-    """Promise 6: what one trust level leaves behind is never seen by another."""
-    fleet.policy(
-        "  - {name: main, when: {branch: main}, allow: {}}\n"
-        "  - {name: others, when: {branch: '*'}, allow: {}}\n"
-        "  - {name: never, when: {branch: never}, allow: {workspace: fresh}}\n"
-    )
-    look = "cat $BUILDKITE_BUILD_PATH/left-behind 2>/dev/null || echo nothing there"
-    with fleet.agent():
-        for branch, command, expected in (
-            ("main", "echo mine > $BUILDKITE_BUILD_PATH/left-behind; echo wrote", b"wrote"),
-            ("main", look, b"\nmine"),
-            ("other", look, b"\nnothing there"),
-        ):
-            job = fleet.control.enqueue(fleet.env(command, BUILDKITE_BRANCH=branch))
-            assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
-            assert expected in job.log

@@ -32,7 +32,7 @@ def test_no_bytes_are_a_traceback(data: bytes) -> None:
         try:
             parse(data)
         except AirlockError as error:
-            assert error.hint  # noqa: PT017 - both outcomes are fine, a third is not
+            assert error.hint
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

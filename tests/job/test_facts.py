@@ -39,7 +39,7 @@ def test_buildkite_vouches_for_who_was_logged_in(source: str) -> None:
         ("7", "", "fork"),
         ("true", "https://github.com/acme/storefront.git", "fork"),
         ("7x", "https://github.com/acme/storefront.git", "fork"),
-        ("٧", "https://github.com/acme/storefront.git", "fork"),
+        ("\u0667", "https://github.com/acme/storefront.git", "fork"),
         ("False", "", "fork"),
     ],
 )

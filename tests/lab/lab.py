@@ -1,6 +1,7 @@
 """The lab as one value: an engine, a world, an image, an agent, and fleets on top of them."""
 
 import fcntl
+import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,8 @@ from tests.lab import agent, engine, world
 from tests.lab.image import lab_image
 
 ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
-AIRLOCK = Path(sys.executable).with_name("airlock")
+# As agent-config/buildkite-agent.cfg starts it: deaf to PYTHON*.
+AIRLOCK = (sys.executable, "-I", "-m", "bootstrap")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +109,8 @@ class Fleet:
     @contextmanager
     def agent(self, *flags: str, name: str = "agent-1", **how: object) -> Iterator[agent.Agent]:
         """Run a real agent whose bootstrap-script is Airlock."""
-        script = how.pop("bootstrap_script", f"{AIRLOCK} bootstrap --config {self.config}")
+        airlock = shlex.join([*AIRLOCK, "bootstrap", "--config", str(self.config)])
+        script = how.pop("bootstrap_script", airlock)
         with agent.running_agent(
             self.base / name,
             name=name,

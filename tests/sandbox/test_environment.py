@@ -1,7 +1,9 @@
 """What the room sees: the job's variables, the agent's with our paths, and ours."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,12}", fullmatch=True).map("V_{}".forma
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
 
 
-def job(agent: dict[str, str] | None = None, **env: str) -> Job:
+def job(agent: Mapping[str, str] | None = None, **env: Any) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
@@ -58,7 +60,8 @@ def test_what_the_image_sets_stays() -> None:
 
 @pytest.mark.parametrize("name", sorted(OUTSIDE))
 def test_what_names_the_host_stays_outside(name: str) -> None:
-    both = room(job({name: "/host"}, **{name: "/job"}))
+    of_job: dict[str, Any] = {name: "/job"}
+    both = room(job({name: "/host"}, **of_job))
     assert name not in both.variables
 
 
@@ -71,7 +74,8 @@ def test_what_a_shell_keeps_for_itself_is_dropped_and_named() -> None:
 
 @pytest.mark.parametrize("name", sorted({"HOME", "TMPDIR", "AWS_REGION"} | AGENT_NAMES - OUTSIDE))
 def test_no_job_replaces_what_is_ours_or_the_agents(name: str) -> None:
-    assert room(job(**{name: "from-the-job"})).variables.get(name) != "from-the-job"
+    of_job: dict[str, Any] = {name: "from-the-job"}
+    assert room(job(**of_job)).variables.get(name) != "from-the-job"
 
 
 def test_the_bootstrap_inside_has_a_shorter_deadline_in_its_own_dialect() -> None:

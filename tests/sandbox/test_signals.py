@@ -21,10 +21,13 @@ def test_the_first_signal_is_kept_and_wakes_the_loop(number: Signals) -> None:
 
 
 def test_while_the_room_is_being_opened_a_signal_interrupts() -> None:
-    with cancellation() as noted, pytest.raises(CancelledEarly, match="SIGTERM"), \
-            noted.interrupting():  # fmt: skip
-        os.kill(os.getpid(), Signals.SIGTERM)
-        signal.pause()
+    def open_the_room() -> None:
+        with noted.interrupting():
+            os.kill(os.getpid(), Signals.SIGTERM)
+            signal.pause()
+
+    with cancellation() as noted, pytest.raises(CancelledEarly, match="SIGTERM"):
+        open_the_room()
 
 
 def test_a_signal_from_before_is_not_forgotten() -> None:

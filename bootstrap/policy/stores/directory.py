@@ -10,7 +10,6 @@ from bootstrap.policy.document import MAX_TEXT
 from bootstrap.policy.model import Policy
 from bootstrap.policy.parse import parse
 
-
 # Never wait for a pipe, never follow a link out of the store.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
