@@ -70,6 +70,10 @@ class Fleet:
     def records(self) -> Path:
         return self.base / "records.jsonl"
 
+    @property
+    def bootstrap_script(self) -> str:
+        return shlex.join([*AIRLOCK, "bootstrap", "--config", str(self.config)])
+
     def policy(self, rules: str, *, pipeline: str = "storefront", repository: str = "") -> None:
         """Write the pipeline's policy; `rules` is the YAML list below `rules:`."""
         path = self.base / "policies" / f"{pipeline}.yaml"
@@ -109,8 +113,7 @@ class Fleet:
     @contextmanager
     def agent(self, *flags: str, name: str = "agent-1", **how: object) -> Iterator[agent.Agent]:
         """Run a real agent whose bootstrap-script is Airlock."""
-        airlock = shlex.join([*AIRLOCK, "bootstrap", "--config", str(self.config)])
-        script = how.pop("bootstrap_script", airlock)
+        script = how.pop("bootstrap_script", self.bootstrap_script)
         with agent.running_agent(
             self.base / name,
             name=name,

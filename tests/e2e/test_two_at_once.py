@@ -1,0 +1,38 @@
+"""Two first jobs of a machine at once: no bridge, no table, no directory is there yet."""
+
+import subprocess
+from contextlib import ExitStack
+
+import pytest
+
+from tests.attacks.room import FIREWALL, ROUTING
+from tests.lab.lab import ROLE, Fleet
+from tests.lab.leftovers import leftovers
+
+pytestmark = pytest.mark.lab
+
+AGENTS = 4
+
+
+def forget_everything(fleet: Fleet) -> None:
+    """Leave the machine as it was before its first job."""
+    network = ("docker", "-H", fleet.lab.docker, "network", "rm", "airlock")
+    for command in (FIREWALL, *ROUTING, network, ("umount", "/run/airlock")):
+        subprocess.run(command, capture_output=True, check=False)
+
+
+def test_the_first_jobs_of_a_machine_may_come_together(fleet: Fleet) -> None:
+    fleet.policy(f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n")
+    forget_everything(fleet)
+    with ExitStack() as held:
+        jobs = []
+        for number in range(AGENTS):
+            name = f"agent-{number}"
+            held.enter_context(fleet.agent(name=name))
+        for number in range(AGENTS):
+            env = fleet.env("echo I ran", BUILDKITE_AGENT_NAME=f"agent-{number}")
+            jobs.append(fleet.control.enqueue(env))
+        for job in jobs:
+            assert fleet.control.finished(job, 60) == ("0", "", ""), job.log.decode()
+    assert len({asked.session_name for asked in fleet.sts.asked}) == AGENTS
+    assert leftovers(fleet) == []
