@@ -5,6 +5,7 @@ A fact that is absent or unvouched never satisfies a rule, not even a negated on
 
 from collections.abc import Mapping
 
+from bootstrap.job import plugins
 from bootstrap.job.model import Absent, Fact, Known, KnownSet, Provenance, PullRequest, Unvouched
 from bootstrap.job.repository import same
 
@@ -41,6 +42,7 @@ def facts(env: Mapping[str, str]) -> dict[str, Fact]:
         **plain,
         **tags,
         "pull-request": _pull_request(env),
+        "plugin": _plugins(env),
         "creator": _person(env, "BUILDKITE_BUILD_CREATOR"),
         "creator-email": _person(env, "BUILDKITE_BUILD_CREATOR_EMAIL"),
         "creator-team": _vouched_teams(env),
@@ -67,6 +69,13 @@ def _pull_request(env: Mapping[str, str]) -> Fact:
     if number.isascii() and number.isdigit() and origin and same(origin, repository):
         return _kind(PullRequest.SAME_REPOSITORY)
     return _kind(PullRequest.FORK)
+
+
+def _plugins(env: Mapping[str, str]) -> Fact:
+    used = plugins.parse(env.get("BUILDKITE_PLUGINS", ""))
+    if used is None:
+        return Absent(why="BUILDKITE_PLUGINS is not the list that Buildkite sends")
+    return KnownSet(values=used, provenance=Provenance.JOB)
 
 
 def _kind(kind: PullRequest) -> Known:

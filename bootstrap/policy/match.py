@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
 from bootstrap.job.model import Absent, Fact, Job, Known, KnownSet, PullRequest, Unvouched
+from bootstrap.job.plugins import canonical
 from bootstrap.job.repository import same
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Condition, Reason
 from bootstrap.text import printable
 
 # Part of the grammar, not yet of the matcher: a rule that names one of these never holds.
-UNCHECKED = frozenset({"plugin", "commit-on-branch"})
+UNCHECKED = frozenset({"commit-on-branch"})
 
 _PULL_REQUESTS: Mapping[str, frozenset[str]] = {
     "no": frozenset({PullRequest.NO}),
@@ -51,7 +52,7 @@ def _fact(fact: Fact, holds: Callable[[Collection[str]], bool]) -> tuple[bool, s
         case Known(value=value):
             return holds((value,)), value
         case KnownSet(values=values):
-            return holds(values), ", ".join(sorted(values))
+            return holds(values), ", ".join(sorted(values)) or "none"
         case Unvouched(value=value, why=why):
             return False, f"{value} ({why})"
         case Absent(why=why):
@@ -65,10 +66,20 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
         case "pull-request":
             allowed = frozenset[str]().union(*(_PULL_REQUESTS[p] for p in condition.patterns))
             return bool(values) and allowed.issuperset(values)
+        case "plugin":  # an allow-list: every plugin of the job has to be on it
+            patterns = [_canonical(pattern) for pattern in condition.patterns]
+            return all(any_matches(patterns, (plugin,)) for plugin in values)
         case "repository":
             return any(same(listed, url) for listed in condition.patterns for url in values)
         case _:
             return any_matches(condition.patterns, values)
+
+
+def _canonical(pattern: str) -> str:
+    """In doubt a plugin is off the list: without a version, `!` means every version."""
+    if not pattern.startswith("!"):
+        return canonical(pattern)
+    return f"!{canonical(pattern[1:])}{'' if '#' in pattern else '*'}"
 
 
 def _variable(condition: Condition, env: Mapping[str, str]) -> tuple[bool, str]:
