@@ -2,15 +2,26 @@
 
 from bootstrap.job.model import Job
 from bootstrap.job.repository import same
+from bootstrap.policy.guardrails import exceeds_for
 from bootstrap.policy.match import verdict
-from bootstrap.policy.model import Admitted, Decision, Denied, Policy, Reason, Rule
+from bootstrap.policy.model import (
+    Admitted,
+    Decision,
+    Denied,
+    Excess,
+    Guardrails,
+    Policy,
+    Reason,
+    Rule,
+)
 from bootstrap.text import printable
 
 
-def decide(job: Job, policy: Policy | None) -> Decision:
+def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None) -> Decision:
     """Return the first rule whose every condition holds, or why there is none.
 
-    No policy, another pipeline's policy, another repository and no matching rule all refuse.
+    No policy, another pipeline's policy, another repository and no matching rule all refuse; so
+    does a matching rule that grants more than the guardrails allow, if there are any.
     """
     if policy is None:
         return Denied(
@@ -19,7 +30,35 @@ def decide(job: Job, policy: Policy | None) -> Decision:
             nearest=None,
             reasons=(),
         )
-    return _mismatch(job, policy) or _first_match(job, policy)
+    decision = _mismatch(job, policy) or _first_match(job, policy)
+    if guardrails is None or isinstance(decision, Denied):
+        return decision
+    return _within(guardrails, job, policy, decision)
+
+
+def _within(guardrails: Guardrails, job: Job, policy: Policy, admitted: Admitted) -> Decision:
+    beyond = exceeds_for(job, admitted.grant, guardrails)
+    if not beyond:
+        return admitted
+    first = beyond[0]
+    return _denied(
+        policy,
+        f"rule {admitted.rule!r} of {policy.origin} goes beyond the guardrail {first.guardrail!r} "
+        f"of {guardrails.origin}: got {first.got}, allowed is {first.allowed}",
+        hint="Make the rule smaller, or have the platform team widen the guardrail.",
+        nearest=admitted.rule,
+        reasons=(*admitted.reasons, *(_reason(admitted.rule, excess) for excess in beyond)),
+    )
+
+
+def _reason(rule: str, excess: Excess) -> Reason:
+    return Reason(
+        rule=rule,
+        subject=f"guardrail {excess.guardrail}",
+        expected=excess.allowed,
+        got=excess.got,
+        holds=False,
+    )
 
 
 def _mismatch(job: Job, policy: Policy) -> Denied | None:

@@ -85,6 +85,40 @@ class Policy:
     digest: str
 
 
+class ForkAccess(StrEnum):
+    """How far a pull request from a fork may get, whatever a rule says."""
+
+    REFUSE = "refuse"
+    NOTHING = "nothing"  # a room, and no role, secret or key
+    ANYTHING = "anything"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guardrails:
+    """What no policy may exceed. None: not limited; an empty tuple: nothing of the kind."""
+
+    organization: str
+    accounts: tuple[str, ...] | None = None
+    roles: tuple[str, ...] | None = None  # globs over role ARNs
+    images: tuple[str, ...] | None = None
+    secrets: tuple[str, ...] | None = None  # globs over references, ssh keys among them
+    plugins: tuple[str, ...] | None = None  # globs over sources with their versions
+    session: timedelta | None = None
+    limits: Limits = field(default_factory=Limits)
+    forks: ForkAccess = ForkAccess.NOTHING
+    origin: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Excess:
+    """One thing that a grant has beyond a guardrail."""
+
+    guardrail: str
+    got: str
+    allowed: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
     """One condition's verdict: what the rule expected, what the job brought, and did it hold."""

@@ -3,15 +3,17 @@
 import hashlib
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
-from bootstrap.policy.model import Condition, Grant, Limits, Policy, Rule
+from bootstrap.policy.model import Condition, Grant, Guardrails, Limits, Policy, Rule
 from bootstrap.text import printable
+
+N = TypeVar("N", bound=BaseModel)
 
 
 def parse(text: str, origin: str) -> Policy:
@@ -20,7 +22,7 @@ def parse(text: str, origin: str) -> Policy:
     Raises WrongConfiguration whose details are all mistakes, each as `origin:line: what`.
     """
     document = load(text)
-    node, mistakes = _validated(document)
+    node, mistakes = _validated(document, schema.PolicyNode)
     if node:
         mistakes = (*document.mistakes, *_same_names(node, document))
     if mistakes or node is None:
@@ -30,15 +32,44 @@ def parse(text: str, origin: str) -> Policy:
         repositories=tuple(node.repository),
         rules=tuple(_rule(rule, i, document) for i, rule in enumerate(node.rules)),
         origin=origin,
-        digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        digest=digest(text),
     )
 
 
-def _validated(document: Document) -> tuple[schema.PolicyNode | None, tuple[Mistake, ...]]:
+def parse_guardrails(text: str, origin: str) -> Guardrails:
+    """Read a guardrails document. Raises as `parse`."""
+    node, mistakes = _validated(load(text), schema.GuardrailsNode)
+    if mistakes or node is None:
+        raise _wrong(origin, mistakes)
+    return Guardrails(
+        organization=node.guardrails,
+        accounts=_tuple(node.accounts),
+        roles=_tuple(node.roles),
+        images=_tuple(node.images),
+        secrets=_tuple(node.secrets),
+        plugins=_tuple(node.plugins),
+        session=node.session,
+        limits=_limits(node.limits),
+        forks=node.forks,
+        origin=origin,
+        digest=digest(text),
+    )
+
+
+def digest(text: str) -> str:
+    """Return the sha256 by which records name exactly this document."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _tuple(listed: list[str] | None) -> tuple[str, ...] | None:
+    return None if listed is None else tuple(listed)
+
+
+def _validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistake, ...]]:
     if document.content is None:
         return None, document.mistakes
     try:
-        return schema.PolicyNode.model_validate(document.content), document.mistakes
+        return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
         found = tuple(_explain(dict(error), document) for error in invalid.errors())
         return None, (*document.mistakes, *found)
@@ -50,7 +81,8 @@ def _explain(error: dict[str, Any], document: Document) -> Mistake:
     line = document.line(path)
     match error["type"]:
         case "extra_forbidden":
-            close = get_close_matches(str(path[-1]), schema.keys(), n=1)
+            others = [key for key in schema.words() if key != path[-1]]  # right, but not here
+            close = get_close_matches(str(path[-1]), others, n=1)
             meant = f'; did you mean "{close[0]}"?' if close else ""
             return Mistake(line=line, text=f'unknown key "{path[-1]}"{meant}')
         case "missing":
@@ -96,7 +128,6 @@ def _conditions(
 
 
 def _grant(node: schema.Allow) -> Grant:
-    limits = node.limits
     return Grant(
         role=node.role,
         roles=node.roles,
@@ -106,9 +137,13 @@ def _grant(node: schema.Allow) -> Grant:
         secrets=node.secrets,
         ssh_keys=tuple(node.ssh_keys),
         image=node.image,
-        limits=Limits(memory=limits.memory, cpus=limits.cpus, pids=limits.pids),
+        limits=_limits(node.limits),
         workspace=node.workspace,
     )
+
+
+def _limits(node: schema.LimitsNode) -> Limits:
+    return Limits(memory=node.memory, cpus=node.cpus, pids=node.pids)
 
 
 def _wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:

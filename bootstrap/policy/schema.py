@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from bootstrap.job.envfile import NAME
 from bootstrap.job.repository import parse as parse_repository
-from bootstrap.policy.model import CredentialDelivery, Workspace
+from bootstrap.policy.model import CredentialDelivery, ForkAccess, Workspace
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
+_ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 _PROFILE = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -66,6 +67,8 @@ def _number(value: object) -> object:
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Patterns = Annotated[list[Text], BeforeValidator(_listed), Field(min_length=1, max_length=200)]
+Globs = Annotated[list[Text], BeforeValidator(_listed), Field(max_length=500)]
+Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
 Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
 Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")]
@@ -154,10 +157,24 @@ class PolicyNode(_Node):
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
 
 
-def keys() -> list[str]:
+class GuardrailsNode(_Node):
+    """The whole document of guardrails. A key that is left out limits nothing."""
+
+    guardrails: Slug
+    accounts: Annotated[list[Account], BeforeValidator(_listed)] | None = None
+    roles: Globs | None = None
+    images: Globs | None = None
+    secrets: Globs | None = None
+    plugins: Globs | None = None
+    session: Span | None = None
+    limits: LimitsNode = LimitsNode()
+    forks: ForkAccess = ForkAccess.NOTHING
+
+
+def words() -> list[str]:
     """Return every key of the grammar, for "did you mean"."""
     nodes: tuple[type[BaseModel], ...] = (
-        PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode,
+        PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode, GuardrailsNode,
     )  # fmt: skip
     return sorted({name.replace("_", "-") for node in nodes for name in node.model_fields})
 

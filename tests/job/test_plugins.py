@@ -26,8 +26,8 @@ DOCKER = "github.com/buildkite-plugins/docker-buildkite-plugin#v5.12.0"
 )
 def test_spellings_of_one_plugin(spelling: str) -> None:
     assert canonical(spelling) == DOCKER
-    assert parse(json.dumps([spelling])) == {DOCKER}
-    assert parse(json.dumps([{spelling: {"image": "node"}}])) == {DOCKER}
+    assert parse(json.dumps([spelling])) == frozenset({DOCKER})
+    assert parse(json.dumps([{spelling: {"image": "node"}}])) == frozenset({DOCKER})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""What no pipeline's policy may exceed: the platform team's one document for the organisation.
+
+A rule that grants more is not trimmed but refused, with the guardrail's name: a job must not run
+with less than its policy says.
+"""
+
+from collections.abc import Callable, Iterator
+
+from bootstrap.job.model import Job, Known, KnownSet, PullRequest
+from bootstrap.job.plugins import canonical
+from bootstrap.policy.glob import any_matches
+from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
+from bootstrap.text import printable
+
+Check = Callable[[Grant, Guardrails], Iterator[Excess]]
+
+
+def exceeds(grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
+    """Return everything that this grant has and no grant may have, whatever the job."""
+    return tuple(excess for check in _CHECKS for excess in check(grant, guardrails))
+
+
+def exceeds_for(job: Job, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
+    """Return what this job would get beyond the guardrails: `exceeds`, and what depends on it."""
+    return (
+        *exceeds(grant, guardrails),
+        *_forks(job, grant, guardrails),
+        *_plugins(job, guardrails),
+    )
+
+
+def _roles(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+    for role in _granted_roles(grant):
+        if guardrails.roles is not None and not any_matches(guardrails.roles, (role,)):
+            yield _excess("roles", role, guardrails.roles)
+        account = role.split(":")[4]
+        if guardrails.accounts is not None and account not in guardrails.accounts:
+            yield _excess("accounts", account, guardrails.accounts)
+
+
+def _granted_roles(grant: Grant) -> tuple[str, ...]:
+    return (*((grant.role,) if grant.role else ()), *grant.roles.values())
+
+
+def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+    if not grant.image or guardrails.images is None:
+        return
+    if not any_matches(guardrails.images, (grant.image,)):
+        yield _excess("images", grant.image, guardrails.images)
+
+
+def _secrets(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+    for reference in (*grant.secrets.values(), *grant.ssh_keys):
+        if guardrails.secrets is not None and not any_matches(guardrails.secrets, (reference,)):
+            yield _excess("secrets", reference, guardrails.secrets)
+
+
+def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+    longest = guardrails.session
+    if longest is not None and _granted_roles(grant) and grant.duration > longest:
+        yield _excess("session", str(grant.duration), (f"at most {longest}",))
+
+
+def _limits(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+    for name in ("memory", "cpus", "pids"):
+        granted, most = getattr(grant.limits, name), getattr(guardrails.limits, name)
+        if granted is not None and most is not None and granted > most:
+            yield _excess(f"limits.{name}", str(granted), (f"at most {most}",))
+
+
+_CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)
+
+
+def _forks(job: Job, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+    """What cannot be told apart from a fork counts as one."""
+    fact = job.facts.get("pull-request")
+    if isinstance(fact, Known) and fact.value != PullRequest.FORK:
+        return
+    if guardrails.forks is ForkAccess.REFUSE:
+        yield _excess("forks", "a fork's pull request", ("refuse",))
+    elif guardrails.forks is ForkAccess.NOTHING and not is_empty(grant):
+        yield _excess("forks", "a grant to a fork's pull request", ("nothing",))
+
+
+def is_empty(grant: Grant) -> bool:
+    """Say whether the grant gives a room and nothing else that is worth stealing."""
+    return not (grant.role or grant.roles or grant.secrets or grant.ssh_keys)
+
+
+def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
+    if guardrails.plugins is None:
+        return
+    fact = job.facts.get("plugin")
+    if not isinstance(fact, KnownSet):
+        yield _excess("plugins", "plugins that cannot be told", guardrails.plugins)
+        return
+    allowed = [canonical(pattern) for pattern in guardrails.plugins]
+    for plugin in sorted(fact.values):
+        if not any_matches(allowed, (plugin,)):
+            yield _excess("plugins", plugin, guardrails.plugins)
+
+
+def _excess(guardrail: str, got: str, allowed: tuple[str, ...]) -> Excess:
+    return Excess(
+        guardrail=guardrail, got=printable(got), allowed=" or ".join(allowed) or "nothing"
+    )

@@ -1,0 +1,123 @@
+"""No policy exceeds the guardrails, and a refusal names the one it ran into."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.decide import decide
+from bootstrap.policy.glob import any_matches
+from bootstrap.policy.guardrails import exceeds
+from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails
+from bootstrap.policy.parse import parse_guardrails
+from tests.policy.given import job, policy
+
+ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
+DIGEST = "@sha256:" + "0" * 64
+
+
+def guardrails(text: str) -> Guardrails:
+    return parse_guardrails(f"guardrails: acme\n{text}", "guardrails.yaml")
+
+
+def decided(rails: str, allow: str, **env: str) -> Decision:
+    rule = f"  - {{name: only, when: {{pull-request: any}}, allow: {allow}}}\n"
+    return decide(job(**env), policy(rule), guardrails(rails))
+
+
+@pytest.mark.parametrize(
+    ("rails", "allow", "env", "named"),
+    [
+        ("roles: 'arn:aws:iam::*:role/ci/*'", f"{{role: '{ROLE[:-9]}admin'}}", {}, "roles"),
+        ("roles: []", f"{{role: '{ROLE}'}}", {}, "roles"),
+        ("roles: 'arn:aws:iam::*:role/ci/*'", "{roles: {x: 'arn:aws:iam::111122223333:role/y'}}",
+         {}, "roles"),
+        ("roles: ['*', '!*admin*']", "{role: 'arn:aws:iam::111122223333:role/ci/admin-1'}",
+         {}, "roles"),
+        ("accounts: '444455556666'", f"{{role: '{ROLE}'}}", {}, "accounts"),
+        ("images: 'registry.example.com/*@sha256:*'", "{image: 'registry.example.com/x:1'}",
+         {}, "images"),
+        ("images: 'registry.example.com/*'", "{image: 'evil.example/registry.example.com/x'}",
+         {}, "images"),
+        ("secrets: 'ssm:/ci/*'", "{secrets: {A: 'ssm:/prod/a'}}", {}, "secrets"),
+        ("secrets: 'ssm:/ci/*'", "{ssh-keys: 'ssm:/prod/a'}", {}, "secrets"),
+        ("session: 1h", f"{{role: '{ROLE}', session: {{duration: 61m}}}}", {}, "session"),
+        ("limits: {memory: 8GiB}", "{limits: {memory: 9GiB}}", {}, "limits.memory"),
+        ("limits: {cpus: 4}", "{limits: {cpus: 4.5}}", {}, "limits.cpus"),
+        ("limits: {pids: 100}", "{limits: {pids: 101}}", {}, "limits.pids"),
+        ("plugins: '*#v*'", "{}", {"BUILDKITE_PLUGINS": '["docker"]'}, "plugins"),
+        ("plugins: 'docker#v5.*'", "{}", {"BUILDKITE_PLUGINS": '["evil#v5.0.0"]'}, "plugins"),
+        ("plugins: '*'", "{}", {"BUILDKITE_PLUGINS": "{"}, "plugins"),
+        ("", f"{{role: '{ROLE}'}}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
+        ("forks: nothing", "{secrets: {A: 'ssm:/a'}}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
+        ("forks: refuse", "{}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
+    ],
+)  # fmt: skip
+def test_what_they_refuse(rails: str, allow: str, env: dict[str, str], named: str) -> None:
+    decision = decided(rails, allow, **env)
+    assert isinstance(decision, Denied), decision
+    assert f"goes beyond the guardrail '{named}' of guardrails.yaml" in decision.problem
+    assert decision.nearest == "only"
+
+
+@pytest.mark.parametrize(
+    ("rails", "allow", "env"),
+    [
+        ("", f"{{role: '{ROLE}', session: {{duration: 12h}}, limits: {{memory: 900GiB}}}}", {}),
+        (
+            "roles: 'arn:aws:iam::*:role/ci/*'\naccounts: ['111122223333']",
+            f"{{role: '{ROLE}'}}",
+            {},
+        ),
+        ("roles: []\nsecrets: []\nimages: []\nplugins: []", "{}", {}),
+        ("images: '*@sha256:*'", f"{{image: 'x{DIGEST}'}}", {}),
+        ("session: 15m", "{session: {duration: 12h}}", {}),
+        ("", "{}", {"BUILDKITE_PULL_REQUEST": "7"}),
+        ("forks: anything", f"{{role: '{ROLE}'}}", {"BUILDKITE_PULL_REQUEST": "7"}),
+        ("forks: refuse", f"{{role: '{ROLE}'}}", {}),
+        ("plugins: 'docker#v5.*'", "{}", {"BUILDKITE_PLUGINS": '["docker#v5.1.0"]'}),
+    ],
+)
+def test_what_they_let_pass(rails: str, allow: str, env: dict[str, str]) -> None:
+    assert isinstance(decided(rails, allow, **env), Admitted)
+
+
+def test_all_that_is_beyond_is_in_the_reasons() -> None:
+    decision = decided(
+        "roles: []\naccounts: []\nsession: 1h\nimages: []",
+        f"{{role: '{ROLE}', session: {{duration: 2h}}, image: x}}",
+    )
+    assert isinstance(decision, Denied)
+    failed = [reason.subject for reason in decision.reasons if not reason.holds]
+    assert failed == [
+        "guardrail roles", "guardrail accounts", "guardrail images", "guardrail session",
+    ]  # fmt: skip
+
+
+ROLES = st.builds(
+    "arn:aws:iam::{}:role/{}".format,
+    st.sampled_from(["111122223333", "444455556666"]),
+    st.text("abc/-", min_size=1, max_size=6),
+)
+
+
+@given(role=ROLES, patterns=st.lists(st.text("arn:wsiolec/*!-", max_size=8), max_size=4))
+def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
+    rails = Guardrails(organization="acme", roles=tuple(patterns), origin="g", digest="")
+    assert bool(exceeds(Grant(role=role), rails)) != any_matches(patterns, (role,))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("role: x", 'did you mean "roles"?'),
+        ("accounts: ['1234']", "twelve digits"),
+        ("forks: yes", "'refuse', 'nothing' or 'anything'"),
+        ("session: forever", "expected a time"),
+        ("limits: {memory: lots}", "expected a size"),
+    ],
+)
+def test_a_document_with_mistakes_is_none(text: str, says: str) -> None:
+    with pytest.raises(WrongConfiguration) as caught:
+        guardrails(text)
+    assert says in "\n".join(caught.value.details)
