@@ -1,13 +1,10 @@
-"""What STS, or the way to it, said instead of a session, and what to do about it (reference B2).
-
-The errors are told apart by botocore's class names and STS's codes, so that nothing here needs
-botocore itself.
-"""
+"""What STS, or the way to it, said instead of a session, and what to do about it (reference B2)."""
 
 import json
 import re
 from typing import Any
 
+from bootstrap.aws_failures import STALE, code, has_no_credentials, is_transient, kinds
 from bootstrap.credentials.model import SessionRequest
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
@@ -15,24 +12,6 @@ from bootstrap.host.config import Aws
 _CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
 _NOT_AUTHORIZED = re.compile(r"User: (?P<caller>\S+) is not authorized to perform: (?P<action>\S+)")
 
-# What is in none of these sets is a final no.
-_TRANSIENT = frozenset(
-    {
-        "IDPCommunicationError",
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_STALE = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
 _WRONG_REQUEST = frozenset(
     {
@@ -44,33 +23,13 @@ _WRONG_REQUEST = frozenset(
     }
 )
 _WHY = {
-    **dict.fromkeys(_STALE, "The host's own credentials have expired and no fresh ones came."),
+    **dict.fromkeys(STALE, "The host's own credentials have expired and no fresh ones came."),
     "InvalidClientTokenId": "STS does not know the host's own access key: was it deleted?",
     "OptInRequired": "The host's account has not opted in to the region in airlock.toml.",
     "RegionDisabledException": "Enable STS for aws.region of airlock.toml in the role's account.",
     "SignatureDoesNotMatch": "The host's secret key is wrong, or its clock is: `chronyc tracking`.",
 }
 _ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
-
-
-def code(failed: BaseException) -> str:
-    """Return STS's error code, or "" if it was not STS that failed."""
-    response = getattr(failed, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def is_transient(failed: BaseException) -> bool:
-    """Say whether another try, a moment later, may go better."""
-    response = getattr(failed, "response", None)
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return code(failed) in _TRANSIENT or status >= 500 or status == 429
-    return bool(_kinds(failed) & {"HTTPClientError", "ResponseParserError", "ConnectionError"})
-
-
-def is_stale(failed: BaseException) -> bool:
-    """Say whether the host's own credentials had expired."""
-    return code(failed) in _STALE
 
 
 def is_chaining_limit(failed: BaseException) -> bool:
@@ -81,22 +40,17 @@ def is_chaining_limit(failed: BaseException) -> bool:
     return code(failed) == "ValidationError" and _CHAINING_TEXT in str(failed)
 
 
-def has_no_credentials(failed: BaseException) -> bool:
-    """Say whether the host's own credentials could not be had."""
-    return bool(_kinds(failed) & {"NoCredentialsError", "CredentialRetrievalError"})
-
-
 def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> AirlockError:
     """Turn it into what an operator can act upon: WrongConfiguration or CannotStart."""
     said = f"STS gave no session of {request.role}: {failed}"
     kind = code(failed)
     if kind in _FORBIDDEN:
         return _forbidden(said, request)
-    if kind in _WRONG_REQUEST or _kinds(failed) & {"ParamValidationError"}:
+    if kind in _WRONG_REQUEST or kinds(failed) & {"ParamValidationError"}:
         return WrongConfiguration(said, hint=_mend(said))
     if has_no_credentials(failed):
         return _without_credentials(request, aws)
-    if _kinds(failed) & {"PartialCredentialsError", "ConfigParseError"}:
+    if kinds(failed) & {"PartialCredentialsError", "ConfigParseError"}:
         return WrongConfiguration(
             f"{aws.credentials} holds no usable credentials: {type(failed).__name__}",
             hint="It needs [default] with aws_access_key_id and aws_secret_access_key.",
@@ -152,7 +106,3 @@ def _role_of(caller: str) -> str:
 
 def _json(statement: dict[str, Any]) -> str:
     return json.dumps(statement)
-
-
-def _kinds(failed: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(failed).__mro__}
