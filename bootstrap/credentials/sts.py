@@ -4,17 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bootstrap.aws import METADATA, ONE_CALL, connect
+from bootstrap.aws import METADATA, connect, persist
 from bootstrap.aws_failures import has_no_credentials, is_stale, is_transient
 from bootstrap.credentials import refusals
 from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.host.config import Aws
 from bootstrap.secret import Secret
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 CHAINING_LIMIT = timedelta(hours=1)
 
@@ -48,30 +45,16 @@ class Sts:
         no call is begun that could end more than `patience` seconds after the first. Raises
         WrongConfiguration where STS finds the request itself wrong, else CannotStart.
         """
-        from tenacity import (  # noqa: PLC0415 - imports that a refused job need not wait for
-            Retrying,
-            retry_if_exception,
-            wait_random_exponential,
-        )
-
-        attempts = Retrying(
-            retry=retry_if_exception(self._is_transient),
-            wait=wait_random_exponential(multiplier=0.2, max=4),
-            stop=self._stop(self._clock()),
-            sleep=self._sleep,
-            reraise=True,
-        )
         try:
-            return attempts(self._within_chaining_limit, request)
+            return persist(
+                lambda: self._within_chaining_limit(request),
+                transient=self._is_transient,
+                patience=self._patience,
+                clock=self._clock,
+                sleep=self._sleep,
+            )
         except Exception as failed:
             raise refusals.explain(failed, request, self._aws) from failed
-
-    def _stop(self, began: float) -> "Callable[[RetryCallState], bool]":
-        def is_over(state: "RetryCallState") -> bool:
-            ends = self._clock() - began + state.upcoming_sleep + ONE_CALL
-            return ends > max(self._patience, ONE_CALL)
-
-        return is_over
 
     def _is_transient(self, failed: BaseException) -> bool:
         if self._aws.credentials == "instance-role" and has_no_credentials(failed):
@@ -98,9 +81,9 @@ class Sts:
         return self._ask(request)
 
     def _ask(self, request: SessionRequest) -> Session:
-        self._client = self._client or connect(
-            "sts", self._aws, endpoint=self._aws.sts_endpoint, metadata=self._metadata
-        )
+        if self._client is None:
+            endpoint = self._aws.sts_endpoint
+            self._client = connect("sts", self._aws, endpoint=endpoint, metadata=self._metadata)
         return _session(request, self._client.assume_role(**_parameters(request)))
 
 
