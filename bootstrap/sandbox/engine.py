@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.host.lock import locked
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
@@ -52,32 +54,35 @@ def explained(what: str) -> Iterator[None]:
         ) from failed
 
 
-def ensure_network(client: "APIClient", subnet: IPv4Network) -> None:
+def ensure_network(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
     """Create the one bridge that has walls, unless it is there. Raises CannotStart."""
     with explained(f"set up the network {NETWORK}"):
-        found = client.networks(names=[f"^{NETWORK}$"])
-        if not found:
-            _create_network(client, subnet)
-            found = client.networks(names=[f"^{NETWORK}$"])
-        _check_network(found)
+        if not _network(client):
+            with locked(runtime / "network.lock"):
+                _create_network(client, subnet)
+        _check_network(_network(client))
+
+
+def _network(client: "APIClient") -> list[dict[str, Any]]:
+    return list(client.networks(names=[f"^{NETWORK}$"]))
 
 
 def _create_network(client: "APIClient", subnet: IPv4Network) -> None:
-    from docker.errors import APIError  # noqa: PLC0415
     from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415
 
-    with suppress_conflict(APIError):
-        client.create_network(
-            NETWORK,
-            driver="bridge",
-            check_duplicate=True,
-            enable_ipv6=False,
-            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-            options={
-                "com.docker.network.bridge.name": BRIDGE,
-                "com.docker.network.bridge.enable_icc": "false",
-            },
-        )
+    if _network(client):
+        return  # another job was faster
+    client.create_network(
+        NETWORK,
+        driver="bridge",
+        check_duplicate=True,
+        enable_ipv6=False,
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+        options={
+            "com.docker.network.bridge.name": BRIDGE,
+            "com.docker.network.bridge.enable_icc": "false",
+        },
+    )
 
 
 @contextmanager

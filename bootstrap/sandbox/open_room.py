@@ -60,7 +60,7 @@ def sealed(
         held.callback(engine.close, client)
         image = _image(client, admitted, host, log)
         record.lap("engine")
-        engine.ensure_network(client, host.sandbox.subnet)
+        engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
         walls = firewall.stand(host.paths.runtime)
         record.lap("firewall")
         listener = held.enter_context(_listening(sessions, admitted))
