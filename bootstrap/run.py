@@ -14,7 +14,7 @@ from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Admitted, Denied
-from bootstrap.policy.stores import directory
+from bootstrap.policy.stores import choose
 from bootstrap.record import Record
 from bootstrap.sandbox import lease, open_room
 from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
@@ -76,7 +76,8 @@ def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
 def admit(job: Job, host: Host, record: Record) -> Admitted:
     """Decide, write the decision down, and only then act on it. Raises Refused."""
     record.job(job)
-    decision = decide(job, directory.load(host.policy.directory, job.pipeline))
+    policy, guardrails = choose.policy_for(host, job.pipeline), choose.guardrails_of(host)
+    decision = decide(job, policy, guardrails)
     record.decided(decision)
     record.lap("policy")
     match decision:

@@ -18,7 +18,7 @@ PURE = {
     "job/assemble.py",
     "policy/model.py", "policy/glob.py", "policy/match.py", "policy/guardrails.py",
     "policy/decide.py",
-    "policy/document.py", "policy/schema.py", "policy/parse.py",
+    "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
     "credentials/model.py", "credentials/plan.py", "credentials/environment.py",
     "credentials/answer.py", "credentials/refusals.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",

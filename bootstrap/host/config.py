@@ -27,6 +27,8 @@ from bootstrap.errors import WrongConfiguration
 DEFAULT_PATH = Path("/etc/airlock/airlock.toml")
 
 _SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB)")
+_SPAN = re.compile(r"(\d{1,5})(s|m|h)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _FACTOR = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -43,8 +45,19 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+def _span(value: object) -> float:
+    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError('expected a time such as "30s" or "15m"')
+    return int(found[1]) * _SECONDS[found[2]]
+
+
 Size = Annotated[int, BeforeValidator(_size)]
+Seconds = Annotated[float, BeforeValidator(_span)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+_STORE = r"^(file:(/[^/]+)+|ssm:(/[A-Za-z0-9_.-]+)+)$"
 
 
 class _Section(BaseModel):
@@ -56,14 +69,12 @@ class _Section(BaseModel):
 
 
 class Policy(_Section):
-    """Where the pipelines' policies are."""
+    """Where the pipelines' policies are, and the guardrails that none of them exceeds."""
 
-    store: Annotated[str, Field(pattern=r"^file:/.+")] = "file:/etc/airlock/policies"
-
-    @property
-    def directory(self) -> Path:
-        """The directory of a `file:` store."""
-        return Path(self.store.removeprefix("file:"))
+    store: Annotated[str, Field(pattern=_STORE)] = "file:/etc/airlock/policies"
+    guardrails: Annotated[str, Field(pattern=_STORE)] | None = None
+    cache: Seconds = 30.0
+    serve_stale: Seconds = 0.0
 
 
 class Aws(_Section):
@@ -72,6 +83,7 @@ class Aws(_Section):
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
     credentials: Annotated[str, Field(pattern=r"^(instance-role|file:/.+)$")] = "instance-role"
     sts_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
+    ssm_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
 
 
 class Sandbox(_Section):

@@ -1,7 +1,7 @@
 """From a document's text to a Policy, or to every mistake in it at once."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from bootstrap.policy.model import Condition, Grant, Guardrails, Limits, Policy,
 from bootstrap.text import printable
 
 N = TypeVar("N", bound=BaseModel)
+Line = Callable[[tuple[str | int, ...]], int]
 
 
 def parse(text: str, origin: str) -> Policy:
@@ -27,12 +28,17 @@ def parse(text: str, origin: str) -> Policy:
         mistakes = (*document.mistakes, *_same_names(node, document))
     if mistakes or node is None:
         raise _wrong(origin, mistakes)
+    return policy_of(node, line=document.line, origin=origin, digest=digest(text))
+
+
+def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:
+    """Make a Policy of a valid document; `line` says where its parts stand."""
     return Policy(
         pipeline=node.pipeline,
         repositories=tuple(node.repository),
-        rules=tuple(_rule(rule, i, document) for i, rule in enumerate(node.rules)),
+        rules=tuple(_rule(rule, i, line) for i, rule in enumerate(node.rules)),
         origin=origin,
-        digest=digest(text),
+        digest=digest,
     )
 
 
@@ -101,24 +107,26 @@ def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake
         seen.add(rule.name)
 
 
-def _rule(node: schema.RuleNode, index: int, document: Document) -> Rule:
+def _rule(node: schema.RuleNode, index: int, line: Line) -> Rule:
     base = ("rules", index)
     conditions = schema.conditions(node.when).items()
     return Rule(
         name=node.name,
-        when=tuple(c for key, value in conditions for c in _conditions(key, value, base, document)),
+        when=tuple(
+            c
+            for key, value in conditions
+            for c in _conditions(key, value, line((*base, "when", key)))
+        ),
         allow=_grant(node.allow),
-        line=document.line(base),
+        line=line(base),
     )
 
 
 def _conditions(
     key: str,
     value: Any,  # noqa: ANN401 - a list, a mapping or a word of the document
-    base: tuple[str | int, ...],
-    document: Document,
+    line: int,
 ) -> Iterable[Condition]:
-    line = document.line((*base, "when", key))
     if isinstance(value, dict):
         for name, patterns in value.items():
             yield Condition(subject=key, name=name, patterns=tuple(patterns), line=line)

@@ -68,7 +68,7 @@ def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
         (LEAST + 'docker = "tcp://0.0.0.0:2375"\n', "1 mistake"),
         (LEAST + "cpus = 0\n", "1 mistake"),
         (LEAST + 'pull = "sometimes"\n', "1 mistake"),
-        (LEAST + '[policy]\nstore = "ssm:/x"\n', "1 mistake"),
+        (LEAST + '[policy]\nstore = "s3:/x"\n', "1 mistake"),
         (LEAST + '[aws]\ncredentials = "AKIA"\n', "1 mistake"),
     ],
 )

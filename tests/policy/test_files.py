@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.stores.directory import load
+from bootstrap.policy.parse import parse
+from bootstrap.policy.stores.files import pipeline_text as load
 from tests.policy.given import HEAD
 
 POLICY = HEAD + "  - {name: all, allow: {}}\n"
@@ -22,9 +23,7 @@ def store(path: Path, text: str | bytes = POLICY) -> Path:
 
 
 def test_a_policy_is_found_by_its_slug(tmp_path: Path) -> None:
-    found = load(store(tmp_path / "p"), "storefront")
-    assert found
-    assert found.origin == str(tmp_path / "p/storefront.yaml")
+    assert load(store(tmp_path / "p"), "storefront") == POLICY
 
 
 def test_no_document_is_no_policy(tmp_path: Path) -> None:
@@ -33,7 +32,7 @@ def test_no_document_is_no_policy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_examples_are_policies(example: Path) -> None:
-    assert load(EXAMPLES, example.stem)
+    assert parse(load(EXAMPLES, example.stem) or "", str(example)).pipeline == example.stem
 
 
 def test_no_store(tmp_path: Path) -> None:

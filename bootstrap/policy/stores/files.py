@@ -1,4 +1,4 @@
-"""Policies as files of one directory: <pipeline slug>.yaml."""
+"""Documents as files that only root could have written."""
 
 import os
 import stat
@@ -7,21 +7,23 @@ from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.document import MAX_TEXT
-from bootstrap.policy.model import Policy
-from bootstrap.policy.parse import parse
 
 # Never wait for a pipe, never follow a link out of the store.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def load(directory: Path, pipeline: str) -> Policy | None:
-    """Return the pipeline's policy, or None if the directory has none for it.
+def pipeline_text(directory: Path, pipeline: str) -> str | None:
+    """Return the text of <directory>/<pipeline>.yaml, or None if there is none.
 
     Raises WrongConfiguration if the directory or the file cannot be read, or if anybody but root
     could have written them. `pipeline` must already be fit for a file name (job.assemble).
     """
     _trusted(directory)
-    path = directory / f"{pipeline}.yaml"
+    return text_of(directory / f"{pipeline}.yaml")
+
+
+def text_of(path: Path) -> str | None:
+    """Return the text of one file, or None if there is none. Raises as `pipeline_text`."""
     try:
         descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
@@ -30,16 +32,11 @@ def load(directory: Path, pipeline: str) -> Policy | None:
         raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
     try:
         _check(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
-        return _parsed(path, os.read(descriptor, 4 * MAX_TEXT + 1))
-    finally:
-        os.close(descriptor)
-
-
-def _parsed(path: Path, data: bytes) -> Policy:
-    try:
-        return parse(data.decode("utf-8"), str(path))
+        return os.read(descriptor, 4 * MAX_TEXT + 1).decode("utf-8")
     except UnicodeDecodeError as binary:
         raise _wrong(path, f"is not UTF-8 at byte {binary.start}") from binary
+    finally:
+        os.close(descriptor)
 
 
 def _trusted(directory: Path) -> None:
@@ -55,8 +52,8 @@ def _check(path: Path, status: os.stat_result, is_kind: Callable[[int], bool], k
     if not is_kind(status.st_mode):
         raise _wrong(path, f"is not {kind}")
     if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
-        raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode:04o}; expected root, "
-                           "and nobody else may write")  # fmt: skip
+        owner = f"belongs to uid {status.st_uid} with mode {mode:04o}"
+        raise _wrong(path, f"{owner}; expected root, and nobody else may write")
 
 
 def _wrong(path: Path, what: str) -> WrongConfiguration:

@@ -1,0 +1,120 @@
+"""A pipeline's policy from SSM parameters: one YAML document, or the leaves many fleets have.
+
+    <prefix>/<slug>/policy                                        the document of `parse`
+    <prefix>/<slug>/repository, branches, teams, queues, role-arn  compiled into one rule
+
+Leaves are String or StringList; either is split at its commas, as SSM itself does.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy import schema
+from bootstrap.policy.model import Policy
+from bootstrap.policy.parse import digest, parse, policy_of
+from bootstrap.text import printable
+
+DOCUMENT = "policy"
+RULE = "parameters"
+
+# Leaf -> where its values stand in a document.
+_PLACES: Mapping[str, tuple[str | int, ...]] = {
+    "repository": ("repository",),
+    "branches": ("rules", 0, "when", "branch"),
+    "teams": ("rules", 0, "when", "creator-team"),
+    "queues": ("rules", 0, "when", "queue"),
+    "role-arn": ("rules", 0, "allow", "role"),
+}
+LEAVES = frozenset(_PLACES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One parameter as SSM gave it. `name` is the last part of its path."""
+
+    name: str
+    kind: str  # String, StringList or SecureString
+    value: str
+    version: int
+
+
+def compiled(path: str, slug: str, parameters: Iterable[Parameter]) -> Policy | None:
+    """Return the policy that these parameters of `path` are; None if there are none of ours.
+
+    Other parameters may stand beside ours, but nothing that looks like a misspelt leaf: a
+    condition that is not read would admit jobs. Raises WrongConfiguration with every mistake.
+    """
+    named = {parameter.name: parameter for parameter in parameters}
+    ours = {name: named[name] for name in sorted({DOCUMENT, *LEAVES} & set(named))}
+    mistakes = [*_misspelt(set(named) - set(ours)), *_both(ours)]
+    if mistakes:
+        raise _wrong(path, mistakes)
+    if not ours:
+        return None
+    origin = f"ssm:{path} ({', '.join(f'{p.name}:{p.version}' for p in ours.values())})"
+    if DOCUMENT in ours:
+        return parse(ours[DOCUMENT].value, origin)
+    return _from_leaves(path, slug, ours, origin)
+
+
+def _misspelt(others: set[str]) -> Iterable[str]:
+    for name in sorted(others):
+        close = get_close_matches(name, (DOCUMENT, *LEAVES), n=1, cutoff=0.75)
+        if close:
+            yield f'unknown parameter "{printable(name)}"; did you mean "{close[0]}"?'
+
+
+def _both(ours: Mapping[str, Parameter]) -> Iterable[str]:
+    leaves = sorted(LEAVES & set(ours))
+    if DOCUMENT in ours and leaves:
+        yield f"{DOCUMENT} and {', '.join(leaves)} are both there; only one of the layouts counts"
+
+
+def _from_leaves(path: str, slug: str, ours: Mapping[str, Parameter], origin: str) -> Policy:
+    values = {name: _values(parameter.value) for name, parameter in ours.items()}
+    try:
+        node = schema.PolicyNode.model_validate(_document(slug, values))
+    except ValidationError as invalid:
+        raise _wrong(path, [_explain(dict(error)) for error in invalid.errors()]) from invalid
+    text = repr(sorted((p.name, p.version, p.value) for p in ours.values()))
+    return policy_of(node, line=lambda _: 0, origin=origin, digest=digest(text))
+
+
+def _values(text: str) -> list[str]:
+    return [value.strip() for value in text.split(",") if value.strip()]
+
+
+def _document(slug: str, values: Mapping[str, list[str]]) -> dict[str, Any]:
+    when = {_PLACES[leaf][-1]: values[leaf] for leaf in ("branches", "teams", "queues")
+            if leaf in values}  # fmt: skip
+    allow = {"role": ",".join(values["role-arn"])} if "role-arn" in values else {}
+    repository = {"repository": values["repository"]} if "repository" in values else {}
+    return {
+        "pipeline": slug,
+        **repository,
+        "rules": [{"name": RULE, "when": when, "allow": allow}],
+    }
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    """Name the leaf, not the place in a document that nobody wrote."""
+    place = tuple(error["loc"])
+    leaf = next((leaf for leaf, p in _PLACES.items() if place[: len(p)] == p), "the pipeline")
+    if error["type"] == "missing":
+        return f"the parameter {leaf} is missing"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{leaf}: {printable(said)}; got {printable(str(error['input']), limit=80)!r}"
+
+
+def _wrong(path: str, mistakes: Iterable[str]) -> WrongConfiguration:
+    listed = tuple(f"ssm:{path}: {mistake}" for mistake in mistakes)
+    return WrongConfiguration(
+        f"the parameters of ssm:{path} have {len(listed)} mistake(s)",
+        hint="README.md, section Policy, has both layouts.",
+        details=listed,
+    )
