@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,15 +16,10 @@ from bootstrap import __version__
 from bootstrap.credentials.model import SessionRequest
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.job.model import Job
+from bootstrap.job.redaction import without_secrets
 from bootstrap.policy.model import Admitted, Decision, Denied
 from bootstrap.sandbox.exitstatus import ExitStatus
 from bootstrap.sandbox.model import Ended
-
-# The agent's own list (contract section 6.2), for jobs whose agent says nothing.
-_REDACTED = (
-    "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,"
-    "*_CONNECTION_STRING,*_API_KEY"
-)
 
 
 class Record:
@@ -48,7 +42,7 @@ class Record:
         who = {"organization": job.organization, "pipeline": job.pipeline, "job": job.id}
         self._logger = self._logger.bind(**who, build=job.build_number, agent=job.agent_name)
         self._said |= {**who, "build": job.build_number, "agent": job.agent_name}
-        self._said["env"] = without_secrets(job.env, job.agent.get("BUILDKITE_REDACTED_VARS"))
+        self._said["env"] = without_secrets(job.env, job.agent)
 
     def decided(self, decision: Decision) -> None:
         """The policy's verdict with every reason, for yes and for no."""
@@ -108,15 +102,6 @@ class Record:
             self._logger.info(name, **facts)
         except OSError as full:
             raise _unwritable(full) from full
-
-
-def without_secrets(env: Mapping[str, str], redacted: str | None) -> dict[str, str | None]:
-    """Return the environment with None for every value the agent would redact by name."""
-    patterns = (redacted or _REDACTED).split(",")
-    return {
-        name: None if any(fnmatchcase(name, pattern) for pattern in patterns) else value
-        for name, value in env.items()
-    }
 
 
 def _policy(decision: Decision) -> dict[str, str | None]:

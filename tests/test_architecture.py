@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PURE = {
     "errors.py", "secret.py", "text.py", "aws_failures.py",
     "job/model.py", "job/envfile.py", "job/plugins.py", "job/facts.py", "job/grace.py",
+    "job/redaction.py",
     "job/repository.py",
     "job/assemble.py",
     "policy/model.py", "policy/glob.py", "policy/match.py", "policy/guardrails.py",

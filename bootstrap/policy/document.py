@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+# libyaml where it is there: linting hundreds of documents is ten times faster.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 MAX_TEXT = 64 << 10  # characters
 MAX_DEPTH = 12
 
@@ -56,7 +59,7 @@ def load(text: str) -> Document:
         surprise = next(_surprises(text), None)
         if surprise:
             return _unreadable(surprise.line, surprise.text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 1
         return _unreadable(line, f"not YAML: {broken.problem}")
@@ -76,7 +79,7 @@ def _unreadable(line: int, text: str) -> Document:
 def _surprises(text: str) -> Iterator[Mistake]:
     """Look at the events first: they need no recursion and no expansion of aliases."""
     depth = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from bootstrap.job.model import Absent, Fact, Job, Known, KnownSet, PullRequest, Unvouched
 from bootstrap.job.plugins import canonical
+from bootstrap.job.redaction import is_secret
 from bootstrap.job.repository import same
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Condition, Reason
@@ -41,7 +42,7 @@ def _check(condition: Condition, job: Job) -> tuple[bool, str]:
     if condition.subject in UNCHECKED:
         return False, f"{condition.subject} cannot be checked by this version of Airlock"
     if condition.subject == "env":
-        return _variable(condition, job.env)
+        return _variable(condition, job)
     key = f"agent-tag:{condition.name}" if condition.name else condition.subject
     fact = job.facts.get(key, Absent(why=f"the job has no {key}"))
     return _fact(fact, lambda values: _holds(condition, values))
@@ -82,10 +83,12 @@ def _canonical(pattern: str) -> str:
     return f"!{canonical(pattern[1:])}{'' if '#' in pattern else '*'}"
 
 
-def _variable(condition: Condition, env: Mapping[str, str]) -> tuple[bool, str]:
-    value = env.get(condition.name or "")
+def _variable(condition: Condition, job: Job) -> tuple[bool, str]:
+    name = condition.name or ""
+    value = job.env.get(name)
     if condition.patterns == ("absent",):
         return value is None, "not set" if value is None else "set"
     if value is None:
         return False, "not set"
-    return any_matches(condition.patterns, (value,)), value
+    shown = "a secret value" if is_secret(name, job.agent) else value
+    return any_matches(condition.patterns, (value,)), shown

@@ -148,6 +148,12 @@ def test_what_a_rule_admits(when: str, env: dict[str, str]) -> None:
     assert isinstance(decided(when, **env), Admitted)
 
 
+def test_a_secret_variable_is_not_shown() -> None:
+    decision = decided("{env: {NPM_TOKEN: x}}", NPM_TOKEN="npm-secret")
+    assert isinstance(decision, Denied)
+    assert "npm-secret" not in str(decision)
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), max_size=30)
 
 

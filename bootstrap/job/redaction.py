@@ -1,0 +1,21 @@
+"""Which variables are secret by their name, as the agent itself decides (contract section 6.2)."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+# The agent's own list, for jobs whose agent says nothing.
+DEFAULT = (
+    "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,"
+    "*_CONNECTION_STRING,*_API_KEY"
+)
+
+
+def is_secret(name: str, agent: Mapping[str, str]) -> bool:
+    """Say whether the agent whose values these are would redact this variable."""
+    patterns = (agent.get("BUILDKITE_REDACTED_VARS") or DEFAULT).split(",")
+    return any(fnmatchcase(name, pattern) for pattern in (*patterns, *DEFAULT.split(",")))
+
+
+def without_secrets(env: Mapping[str, str], agent: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the environment with None for every value that is secret."""
+    return {name: None if is_secret(name, agent) else value for name, value in env.items()}
