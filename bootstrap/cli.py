@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bootstrap import __version__
+from bootstrap.cli_verbs import VERBS
 from bootstrap.errors import AirlockError
 from bootstrap.host.config import DEFAULT_PATH
 from bootstrap.log import to_descriptor
@@ -43,6 +44,10 @@ def _dispatch(arguments: argparse.Namespace, process_env: dict[str, str]) -> int
             from bootstrap.commands.gc import gc  # noqa: PLC0415
 
             return gc(config_path=arguments.config, write=to_descriptor(sys.stdout.fileno()))
+        case "policy":
+            from bootstrap.cli_policy import dispatch  # noqa: PLC0415
+
+            return dispatch(arguments, print)
         case _:
             raise AssertionError(arguments.command)
 
@@ -59,11 +64,29 @@ def _parser() -> argparse.ArgumentParser:
         ("gc", "give back what dead jobs left on this host"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument(
-            "--config",
-            type=Path,
-            default=DEFAULT_PATH,
-            metavar="FILE",
-            help=f"the host's configuration (default: {DEFAULT_PATH})",
-        )
+        add_config(command)
+    add_policy(commands)
     return parser
+
+
+def add_policy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `airlock policy` and its verbs."""
+    text = "check, test, ask about and publish policies"
+    policy = commands.add_parser("policy", help=text, description=text)
+    verbs = policy.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, (words, arguments) in VERBS.items():
+        parser = verbs.add_parser(verb, help=words, description=words)
+        for argument in arguments:
+            parser.add_argument(*argument.names, **argument.options)
+        add_config(parser)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every command has."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="FILE",
+        help=f"the host's configuration (default: {DEFAULT_PATH})",
+    )

@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab import lab as labs
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("airlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("airlock")
 
 
 @pytest.fixture(scope="session")

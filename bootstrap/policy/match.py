@@ -14,7 +14,7 @@ from bootstrap.text import printable
 # Part of the grammar, not yet of the matcher: a rule that names one of these never holds.
 UNCHECKED = frozenset({"commit-on-branch"})
 
-_PULL_REQUESTS: Mapping[str, frozenset[str]] = {
+PULL_REQUESTS: Mapping[str, frozenset[str]] = {
     "no": frozenset({PullRequest.NO}),
     "same-repository": frozenset({PullRequest.NO, PullRequest.SAME_REPOSITORY}),
     "any": frozenset(PullRequest),
@@ -65,7 +65,7 @@ def _fact(fact: Fact, holds: Callable[[Collection[str]], bool]) -> tuple[bool, s
 def _holds(condition: Condition, values: Collection[str]) -> bool:
     match condition.subject:
         case "pull-request":
-            allowed = frozenset[str]().union(*(_PULL_REQUESTS[p] for p in condition.patterns))
+            allowed = frozenset[str]().union(*(PULL_REQUESTS[p] for p in condition.patterns))
             return bool(values) and allowed.issuperset(values)
         case "plugin":  # an allow-list: every plugin of the job has to be on it
             patterns = [_canonical(pattern) for pattern in condition.patterns]

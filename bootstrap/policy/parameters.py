@@ -76,9 +76,9 @@ def _both(ours: Mapping[str, Parameter]) -> Iterable[str]:
 
 
 def _from_leaves(path: str, slug: str, ours: Mapping[str, Parameter], origin: str) -> Policy:
-    values = {name: _values(parameter.value) for name, parameter in ours.items()}
+    document = as_document(slug, {name: parameter.value for name, parameter in ours.items()})
     try:
-        node = schema.PolicyNode.model_validate(_document(slug, values))
+        node = schema.PolicyNode.model_validate(document)
     except ValidationError as invalid:
         raise _wrong(path, [_explain(dict(error)) for error in invalid.errors()]) from invalid
     text = repr(sorted((p.name, p.version, p.value) for p in ours.values()))
@@ -89,7 +89,9 @@ def _values(text: str) -> list[str]:
     return [value.strip() for value in text.split(",") if value.strip()]
 
 
-def _document(slug: str, values: Mapping[str, list[str]]) -> dict[str, Any]:
+def as_document(slug: str, leaves: Mapping[str, str]) -> dict[str, Any]:
+    """Return the document that leaf parameters mean, in the grammar of `parse`."""
+    values = {name: _values(text) for name, text in leaves.items()}
     when = {_PLACES[leaf][-1]: values[leaf] for leaf in ("branches", "teams", "queues")
             if leaf in values}  # fmt: skip
     allow = {"role": ",".join(values["role-arn"])} if "role-arn" in values else {}

@@ -23,11 +23,11 @@ def parse(text: str, origin: str) -> Policy:
     Raises WrongConfiguration whose details are all mistakes, each as `origin:line: what`.
     """
     document = load(text)
-    node, mistakes = _validated(document, schema.PolicyNode)
+    node, mistakes = validated(document, schema.PolicyNode)
     if node:
         mistakes = (*document.mistakes, *_same_names(node, document))
     if mistakes or node is None:
-        raise _wrong(origin, mistakes)
+        raise wrong(origin, mistakes)
     return policy_of(node, line=document.line, origin=origin, digest=digest(text))
 
 
@@ -44,9 +44,9 @@ def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) 
 
 def parse_guardrails(text: str, origin: str) -> Guardrails:
     """Read a guardrails document. Raises as `parse`."""
-    node, mistakes = _validated(load(text), schema.GuardrailsNode)
+    node, mistakes = validated(load(text), schema.GuardrailsNode)
     if mistakes or node is None:
-        raise _wrong(origin, mistakes)
+        raise wrong(origin, mistakes)
     return Guardrails(
         organization=node.guardrails,
         accounts=_tuple(node.accounts),
@@ -71,7 +71,8 @@ def _tuple(listed: list[str] | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(listed)
 
 
-def _validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistake, ...]]:
+def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistake, ...]]:
+    """Return the document as `kind`, or None, and every mistake of form and of content."""
     if document.content is None:
         return None, document.mistakes
     try:
@@ -154,7 +155,8 @@ def _limits(node: schema.LimitsNode) -> Limits:
     return Limits(memory=node.memory, cpus=node.cpus, pids=node.pids)
 
 
-def _wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
+def wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
+    """Return the refusal of a document, with its mistakes in the order of their lines."""
     ordered = sorted(mistakes, key=lambda mistake: mistake.line)
     return WrongConfiguration(
         f"{origin} has {len(ordered)} mistake(s)",

@@ -80,13 +80,15 @@ Span = Annotated[timedelta, BeforeValidator(_span)]
 Size = Annotated[int, BeforeValidator(_size)]
 
 
-class _Node(BaseModel):
+class Node(BaseModel):
+    """What all parts of a document have in common: unknown keys are mistakes."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
     )
 
 
-class When(_Node):
+class When(Node):
     """Conditions, all of which must hold. Each is a string or a list of which one must match."""
 
     organization: Patterns | None = None
@@ -110,14 +112,14 @@ class When(_Node):
     env: dict[Variable, Patterns] = {}
 
 
-class SessionNode(_Node):
+class SessionNode(Node):
     """How long a session lasts and how it is tagged."""
 
     duration: Span = timedelta(hours=1)
     tags: dict[Text, str] = {}
 
 
-class LimitsNode(_Node):
+class LimitsNode(Node):
     """What one job may use."""
 
     memory: Size | None = None
@@ -125,7 +127,7 @@ class LimitsNode(_Node):
     pids: Annotated[int, BeforeValidator(_number), Field(ge=64, le=1 << 22)] | None = None
 
 
-class Allow(_Node):
+class Allow(Node):
     """The grant."""
 
     role: Arn | None = None
@@ -139,7 +141,7 @@ class Allow(_Node):
     workspace: Workspace = Workspace.REUSE
 
 
-class RuleNode(_Node):
+class RuleNode(Node):
     """One rule. Without `when` it holds for every build that is no pull request."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -147,7 +149,7 @@ class RuleNode(_Node):
     allow: Allow
 
 
-class PolicyNode(_Node):
+class PolicyNode(Node):
     """The whole document."""
 
     pipeline: Slug
@@ -157,7 +159,7 @@ class PolicyNode(_Node):
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
 
 
-class GuardrailsNode(_Node):
+class GuardrailsNode(Node):
     """The whole document of guardrails. A key that is left out limits nothing."""
 
     guardrails: Slug

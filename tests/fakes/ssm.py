@@ -100,7 +100,9 @@ class StrictSsm(Simulator):
         path, size = asked["Path"].rstrip("/"), asked.get("MaxResults", 10)
         if not 1 <= size <= 10:
             return failure("ValidationException", "MaxResults is 1 to 10")
-        names = sorted(n for n in self.parameters if n.rpartition("/")[0] == path)
+        inside = [n for n in sorted(self.parameters) if n.startswith(f"{path}/")]
+        direct = [n for n in inside if n.rpartition("/")[0] == path]
+        names = inside if asked.get("Recursive") else direct
         start = int(asked.get("NextToken", "0"))
         page = names[start : start + size]
         more = {"NextToken": str(start + size)} if start + size < len(names) else {}

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bootstrap.aws import connect, persist
@@ -13,6 +13,7 @@ from bootstrap.policy.parameters import DOCUMENT, LEAVES, Parameter
 
 # 40 calls per second and account are shared by a whole fleet: 300 jobs at once need 8 s of them.
 PATIENCE = 60.0
+STANDARD = 4096  # bytes of a standard parameter; an advanced one has twice as many
 _SECURE = "SecureString"
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
 
@@ -40,22 +41,43 @@ class Ssm:
 
         What is encrypted and not ours is not decrypted: nobody but its owner need allow that.
         """
-        found = tuple(self._pages(path))
-        secret = [p.name for p in found if p.kind == _SECURE and p.name in {DOCUMENT, *LEAVES}]
-        if not secret:
-            return found
-        opened = self._named([f"{path}/{name}" for name in secret])
-        return tuple(opened.get(parameter.name, parameter) for parameter in found)
+        return self._opened(path, [_parameter(said) for said in self._pages(path)])
+
+    def tree(self, prefix: str) -> dict[str, tuple[Parameter, ...]]:
+        """Return all parameters one level below `prefix`'s children, by child. Raises CannotStart.
+
+        For the commands of operators, who may read it all: everything of ours is decrypted.
+        """
+        found: dict[str, list[Parameter]] = {}
+        for said in self._pages(prefix, Recursive=True):
+            child, _, name = said["Name"].removeprefix(f"{prefix}/").partition("/")
+            if name in {DOCUMENT, *LEAVES}:
+                found.setdefault(child, []).append(_parameter(said))
+        return {child: self._opened(f"{prefix}/{child}", ours) for child, ours in found.items()}
+
+    def put(self, path: str, value: str) -> int:
+        """Store one document and return its version. Raises CannotStart."""
+        tier = "Standard" if len(value.encode()) <= STANDARD else "Advanced"
+        arguments = {"Name": path, "Value": value, "Type": "String", "Overwrite": True}
+        return int(self._call(path, "put_parameter", Tier=tier, **arguments)["Version"])
 
     def one(self, path: str) -> Parameter | None:
         """Return the parameter of exactly this name, decrypted. Raises CannotStart."""
         return self._named([path]).get(path.rsplit("/", 1)[1])
 
-    def _pages(self, path: str) -> Iterator[Parameter]:
+    def _opened(self, path: str, found: Sequence[Parameter]) -> tuple[Parameter, ...]:
+        secret = [p.name for p in found if p.kind == _SECURE and p.name in {DOCUMENT, *LEAVES}]
+        if not secret:
+            return tuple(found)
+        opened = self._named([f"{path}/{name}" for name in secret])
+        return tuple(opened.get(parameter.name, parameter) for parameter in found)
+
+    def _pages(self, path: str, **more: bool) -> Iterator[dict[str, Any]]:
         token: dict[str, str] = {}
         while True:
-            page = self._call(path, "get_parameters_by_path", Path=path, MaxResults=10, **token)
-            yield from map(_parameter, page["Parameters"])
+            arguments = {"Path": path, "MaxResults": 10, **more, **token}
+            page = self._call(path, "get_parameters_by_path", **arguments)
+            yield from page["Parameters"]
             if not page.get("NextToken"):
                 return
             token = {"NextToken": page["NextToken"]}

@@ -1,0 +1,26 @@
+"""`airlock policy schema`: JSON Schemas for editors, made of the grammar itself."""
+
+import json
+from typing import Any
+
+from bootstrap.commands.policy.source import Say
+from bootstrap.policy.cases import CasesNode
+from bootstrap.policy.schema import GuardrailsNode, Node, PolicyNode
+
+_DOCUMENTS: dict[str, type[Node]] = {
+    "policy": PolicyNode,
+    "guardrails": GuardrailsNode,
+    "cases": CasesNode,
+}
+
+
+def schema(*, document: str, say: Say) -> int:
+    """Print the schema of one kind of document."""
+    say(json.dumps(of(document), indent=2))
+    return 0
+
+
+def of(document: str) -> dict[str, Any]:
+    """Return the JSON Schema of "policy", "guardrails" or "cases"."""
+    made = _DOCUMENTS[document].model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

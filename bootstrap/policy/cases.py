@@ -1,0 +1,223 @@
+"""Tests of policies, written beside them: given a build, expect a rule, a role or a refusal."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from bootstrap.errors import AirlockError
+from bootstrap.job.assemble import assemble
+from bootstrap.job.model import Job
+from bootstrap.policy import schema
+from bootstrap.policy.decide import decide
+from bootstrap.policy.document import load
+from bootstrap.policy.model import Admitted, Decision, Denied, Guardrails, Policy
+from bootstrap.policy.parse import validated, wrong
+
+JOB_ID = "00000000-0000-4000-8000-000000000000"
+
+# What a case says -> Buildkite's variable.
+_VARIABLES = {
+    "organization": "BUILDKITE_ORGANIZATION_SLUG",
+    "repository": "BUILDKITE_REPO",
+    "branch": "BUILDKITE_BRANCH",
+    "tag": "BUILDKITE_TAG",
+    "commit": "BUILDKITE_COMMIT",
+    "source": "BUILDKITE_SOURCE",
+    "step": "BUILDKITE_STEP_KEY",
+    "queue": "BUILDKITE_AGENT_META_DATA_QUEUE",
+    "command": "BUILDKITE_COMMAND",
+    "creator": "BUILDKITE_BUILD_CREATOR",
+    "creator-email": "BUILDKITE_BUILD_CREATOR_EMAIL",
+    "creator-team": "BUILDKITE_BUILD_CREATOR_TEAMS",
+    "unblocker-team": "BUILDKITE_UNBLOCKER_TEAMS",
+}
+
+
+def _only_refused(value: object) -> object:
+    return {"refused": ""} if value == "refused" else value
+
+
+def _known(given: dict[str, Any]) -> dict[str, Any]:
+    known = {*_VARIABLES, "plugin", "pull-request", "agent-tag", "env"}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(f"unknown fact {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    if given.get("pull-request", "no") not in {"no", "same-repository", "fork"}:
+        raise ValueError("expected pull-request: no, same-repository or fork")
+    return given
+
+
+class ExpectNode(schema.Node):
+    """What has to come of it. `refused` is a part of the refusal's text."""
+
+    rule: str | None = None
+    role: str | None = None
+    refused: str | None = None
+
+
+class CaseNode(schema.Node):
+    """One case."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    given: Annotated[dict[str, Any], AfterValidator(_known)] = Field(default_factory=dict)
+    expect: Annotated[ExpectNode, BeforeValidator(_only_refused)]
+
+
+class CasesNode(schema.Node):
+    """A document of cases."""
+
+    pipeline: schema.Slug
+    cases: Annotated[list[CaseNode], Field(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One build and what has to come of it; None: does not matter."""
+
+    name: str
+    line: int
+    given: Mapping[str, Any]
+    rule: str | None
+    role: str | None
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cases:
+    """One document."""
+
+    pipeline: str
+    origin: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What came of one case. `problem` is empty if it is what was expected."""
+
+    origin: str
+    pipeline: str
+    case: Case
+    problem: str
+
+
+def parse(text: str, origin: str) -> Cases:
+    """Read a document of cases. Raises WrongConfiguration with every mistake."""
+    document = load(text)
+    node, mistakes = validated(document, CasesNode)
+    if mistakes or node is None:
+        raise wrong(origin, mistakes)
+    cases = tuple(
+        _case(case, document.line(("cases", index))) for index, case in enumerate(node.cases)
+    )
+    return Cases(pipeline=node.pipeline, origin=origin, cases=cases)
+
+
+def _case(node: CaseNode, line: int) -> Case:
+    expect = node.expect
+    return Case(
+        name=node.name,
+        line=line,
+        given=node.given,
+        rule=expect.rule,
+        role=expect.role,
+        refused=expect.refused,
+    )
+
+
+def outcomes(
+    documents: Iterable[Cases], policies: Mapping[str, Policy], guardrails: Guardrails | None
+) -> tuple[Outcome, ...]:
+    """Run every case against its pipeline's policy."""
+    return tuple(
+        Outcome(
+            origin=document.origin,
+            pipeline=document.pipeline,
+            case=case,
+            problem=_problem(case, policies.get(document.pipeline), document.pipeline, guardrails),
+        )
+        for document in documents
+        for case in document.cases
+    )
+
+
+def _problem(case: Case, policy: Policy | None, slug: str, rails: Guardrails | None) -> str:
+    try:
+        decision = decide(build(case.given, slug, policy), policy, rails)
+    except AirlockError as refusal:
+        return f"the case itself is refused: {refusal.problem}"
+    return verdict(case, decision)
+
+
+def verdict(case: Case, decision: Decision) -> str:
+    """Return what is not as the case expects, or nothing."""
+    match decision:
+        case Denied(problem=problem):
+            if case.refused is None:
+                return f"expected {_wanted(case)}, got a refusal: {problem}"
+            return "" if case.refused in problem else f"expected {case.refused!r}, got {problem}"
+        case Admitted(rule=rule, grant=grant):
+            if case.refused is not None:
+                return f"expected a refusal, got rule {rule!r}"
+            if case.rule not in (None, rule):
+                return f"expected rule {case.rule!r}, got {rule!r}"
+            if case.role not in (None, grant.role or "none"):
+                return f"expected role {case.role}, got {grant.role or 'none'}"
+            return ""
+
+
+def _wanted(case: Case) -> str:
+    return " with ".join(
+        f"{kind} {value!r}" for kind, value in (("rule", case.rule), ("role", case.role)) if value
+    ) or "a rule that holds"  # fmt: skip
+
+
+def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Job:
+    """Return the job of a build of main that somebody started in the UI, but for what is given."""
+    repository = policy.repositories[0] if policy else "git@example.com:nobody/nothing.git"
+    env = {
+        "BUILDKITE_JOB_ID": JOB_ID,
+        "BUILDKITE_BUILD_NUMBER": "1",
+        "BUILDKITE_ORGANIZATION_SLUG": "acme",
+        "BUILDKITE_PIPELINE_SLUG": slug,
+        "BUILDKITE_PIPELINE_PROVIDER": "github",
+        "BUILDKITE_AGENT_NAME": "agent-1",
+        "BUILDKITE_AGENT_META_DATA_QUEUE": "default",
+        "BUILDKITE_REPO": repository,
+        "BUILDKITE_BRANCH": "main",
+        "BUILDKITE_COMMIT": "0" * 40,
+        "BUILDKITE_SOURCE": "ui",
+        **_pull_request(given.get("pull-request", "no"), repository),
+        **{_VARIABLES[key]: _joined(value) for key, value in given.items() if key in _VARIABLES},
+        **_tags(given.get("agent-tag", {})),
+        **given.get("env", {}),
+    }
+    if "plugin" in given:
+        env["BUILDKITE_PLUGINS"] = json.dumps(_listed(given["plugin"]))
+    agent = {"BUILDKITE_AGENT_ACCESS_TOKEN": "none", "BUILDKITE_BUILD_PATH": "/builds"}
+    return assemble(env, agent)
+
+
+def _pull_request(kind: Literal["no", "same-repository", "fork"], here: str) -> dict[str, str]:
+    if kind == "no":
+        return {"BUILDKITE_PULL_REQUEST": "false"}
+    origin = here if kind == "same-repository" else "https://example.com/fork/of-it.git"
+    return {"BUILDKITE_PULL_REQUEST": "1", "BUILDKITE_PULL_REQUEST_REPO": origin}
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        f"BUILDKITE_AGENT_META_DATA_{name.upper().replace('-', '_')}": value
+        for name, value in tags.items()
+    }
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _joined(value: object) -> str:
+    return ":".join(str(part) for part in _listed(value))

@@ -1,0 +1,85 @@
+"""All policies of an organisation at once, and what of them can be asked."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bootstrap.policy.glob import matches
+from bootstrap.policy.match import PULL_REQUESTS
+from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
+from bootstrap.text import printable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unreadable:
+    """A document that is no policy, with every mistake in it."""
+
+    origin: str
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Catalogue:
+    """Every document of a store."""
+
+    policies: tuple[Policy, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    guardrails: Guardrails | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """One thing that one rule gives, and to whom. `kind` is role, secret, ssh-key or image."""
+
+    pipeline: str
+    rule: str
+    kind: str
+    name: str
+    to: tuple[str, ...]  # the rule's conditions in words; all of them have to hold
+    pull_requests: str  # no, same-repository or any
+
+
+def accesses(policies: Iterable[Policy]) -> Iterator[Access]:
+    """List everything that any rule of any policy gives."""
+    for policy in policies:
+        for rule in policy.rules:
+            for kind, name in granted(rule):
+                yield Access(
+                    pipeline=policy.pipeline,
+                    rule=rule.name,
+                    kind=kind,
+                    name=name,
+                    to=tuple(in_words(condition) for condition in rule.when),
+                    pull_requests=pull_requests_of(rule),
+                )
+
+
+def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
+    """Return kind and name of each thing that the rule gives."""
+    allow = rule.allow
+    roles = (*((allow.role,) if allow.role else ()), *allow.roles.values())
+    return (
+        *(("role", role) for role in dict.fromkeys(roles)),
+        *(("secret", secret) for secret in dict.fromkeys(allow.secrets.values())),
+        *(("ssh-key", key) for key in dict.fromkeys(allow.ssh_keys)),
+        *((("image", allow.image),) if allow.image else ()),
+    )
+
+
+def who_can(policies: Iterable[Policy], wanted: str) -> tuple[Access, ...]:
+    """Return every access to what matches `wanted`: a name, or a glob over names."""
+    return tuple(access for access in accesses(policies) if matches(wanted, access.name))
+
+
+def in_words(condition: Condition) -> str:
+    """Say a condition as a person would: `branch main or release/*`."""
+    subject = f"{condition.subject} {condition.name}" if condition.name else condition.subject
+    return printable(f"{subject} {' or '.join(condition.patterns)}", limit=300)
+
+
+def pull_requests_of(rule: Rule) -> str:
+    """Return the widest kind of pull request that the rule admits."""
+    for condition in rule.when:
+        if condition.subject == "pull-request":
+            admitted = frozenset[str]().union(*(PULL_REQUESTS[p] for p in condition.patterns))
+            return next(k for k in ("any", "same-repository", "no") if PULL_REQUESTS[k] <= admitted)
+    return "any"

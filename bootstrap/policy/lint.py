@@ -1,0 +1,264 @@
+"""What is wrong with policies although they can be read: each finding with place and remedy."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from bootstrap.policy.catalogue import Catalogue, granted, pull_requests_of
+from bootstrap.policy.glob import any_matches, matches
+from bootstrap.policy.guardrails import exceeds, is_empty
+from bootstrap.policy.match import PULL_REQUESTS, UNCHECKED
+from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
+
+# Buildkite's sources, and those of them whose creators it vouches for (job.facts).
+SOURCES = ("ui", "api", "webhook", "schedule", "trigger_job")
+_VOUCHED = ("ui", "api")
+_CREATORS = frozenset({"creator", "creator-email", "creator-team"})
+_PRODUCTION = re.compile(r"prod|deploy|release|admin", re.IGNORECASE)
+
+
+class Severity(StrEnum):
+    """Errors make `airlock policy lint` fail and `push` refuse; warnings are for a person."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing to mend. `id` is stable, for `--ignore`."""
+
+    id: str
+    severity: Severity
+    origin: str
+    line: int
+    text: str
+    fix: str
+
+
+def lint(catalogue: Catalogue) -> tuple[Finding, ...]:
+    """Return all findings, by document and line."""
+    found = [*_unreadable(catalogue), *_twice(catalogue)]
+    for policy in catalogue.policies:
+        found += _policy(policy, catalogue.guardrails)
+    return tuple(sorted(found, key=lambda finding: (finding.origin, finding.line, finding.id)))
+
+
+def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
+    for document in catalogue.unreadable:
+        for detail in document.details:
+            where, _, text = detail.partition(": ")
+            line = where.rpartition(":")[2]
+            yield Finding(
+                id="mistake",
+                severity=Severity.ERROR,
+                origin=document.origin,
+                line=int(line) if line.isdecimal() else 0,
+                text=text or detail,
+                fix="README.md, section Policy, has the grammar.",
+            )
+
+
+def _twice(catalogue: Catalogue) -> Iterator[Finding]:
+    counted = Counter(policy.pipeline for policy in catalogue.policies)
+    for policy in catalogue.policies:
+        if counted[policy.pipeline] > 1:
+            yield _error(
+                "pipeline-twice", policy, 1,
+                f"there are {counted[policy.pipeline]} documents of pipeline {policy.pipeline}",
+                "Only the one that is named after the pipeline is ever read; remove the others.",
+            )  # fmt: skip
+
+
+def _misnamed(policy: Policy) -> Iterator[Finding]:
+    file = policy.origin.rpartition("/")[2]
+    if file.endswith(".yaml") and file != f"{policy.pipeline}.yaml":
+        yield _error(
+            "misnamed", policy, 1,
+            f"{file} is the policy of pipeline {policy.pipeline}, which nobody will look for there",
+            f"Name it {policy.pipeline}.yaml.",
+        )  # fmt: skip
+
+
+def _policy(policy: Policy, guardrails: Guardrails | None) -> Iterator[Finding]:
+    yield from _misnamed(policy)
+    for index, rule in enumerate(policy.rules):
+        for check in _CHECKS:
+            yield from check(policy, rule)
+        for earlier in policy.rules[:index]:
+            if shadows(earlier, rule):
+                yield _shadowed(policy, rule, earlier)
+                break
+        for excess in exceeds(rule.allow, guardrails) if guardrails else ():
+            yield _error(
+                "beyond-guardrail", policy, rule.line,
+                f"rule {rule.name!r} goes beyond the guardrail {excess.guardrail!r}: got "
+                f"{excess.got}, allowed is {excess.allowed}",
+                "Every job that this rule admits is refused: make the grant smaller.",
+            )  # fmt: skip
+
+
+def shadows(earlier: Rule, later: Rule) -> bool:
+    """Say whether every job that `later` admits is admitted by `earlier` already.
+
+    In doubt it is not. Each condition of `earlier` has to be implied by one of `later`.
+    """
+    return all(
+        any(implies(narrow, wide) for narrow in later.when) or _is_everything(wide)
+        for wide in earlier.when
+    )
+
+
+def implies(narrow: Condition, wide: Condition) -> bool:
+    """Say whether whatever satisfies `narrow` satisfies `wide`."""
+    if (narrow.subject, narrow.name) != (wide.subject, wide.name):
+        return False
+    if set(narrow.patterns) == set(wide.patterns):
+        return True
+    if narrow.subject == "pull-request":
+        return _pull_requests(narrow) <= _pull_requests(wide)
+    if narrow.subject in {"plugin", "repository", "commit-on-branch"}:
+        return False
+    return _patterns_imply(narrow.patterns, wide.patterns)
+
+
+def _patterns_imply(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
+    """A glob that matches another's text admits all that the other does: only `*` matches `*`."""
+    refused = {pattern for pattern in wide if pattern.startswith("!")}
+    if not refused <= set(narrow) or "absent" in (*narrow, *wide):
+        return False
+    wanted = [pattern for pattern in wide if not pattern.startswith("!")] or ["*"]
+    named = [pattern for pattern in narrow if not pattern.startswith("!")] or ["*"]
+    return all(any(matches(pattern, text) for pattern in wanted) for text in named)
+
+
+def _pull_requests(condition: Condition) -> frozenset[str]:
+    return frozenset[str]().union(*(PULL_REQUESTS[pattern] for pattern in condition.patterns))
+
+
+def _is_everything(condition: Condition) -> bool:
+    return condition.subject == "pull-request" and "any" in condition.patterns
+
+
+def _shadowed(policy: Policy, rule: Rule, earlier: Rule) -> Finding:
+    return _error(
+        "unreachable", policy, rule.line,
+        f"rule {rule.name!r} is never reached: {earlier.name!r} admits all its jobs before",
+        f"Move it above line {earlier.line}, narrow {earlier.name!r}, or remove it.",
+    )  # fmt: skip
+
+
+def _open_to_pull_requests(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    kind = pull_requests_of(rule)
+    if is_empty(rule.allow) or kind == "no":
+        return
+    if kind == "any":
+        yield _error(
+            "fork-reaches-grant", policy, rule.line,
+            f"anybody who opens a pull request reaches {_names(rule)} through rule {rule.name!r}",
+            "Say `pull-request: same-repository`, or grant nothing.",
+        )  # fmt: skip
+    else:
+        yield _warning(
+            "pull-request-reaches-grant", policy, rule.line,
+            f"whoever may push a branch reaches {_names(rule)} through rule {rule.name!r}",
+            "Grant here what a reviewer need not have seen; say --ignore if that is so.",
+        )  # fmt: skip
+
+
+def _unvouched_creator(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    asked = [condition for condition in rule.when if condition.subject in _CREATORS]
+    sources = [source for source in SOURCES if _allows(rule, "source", source)]
+    if asked and not set(sources) & set(_VOUCHED):
+        yield _error(
+            "creator-never-holds", policy, asked[0].line,
+            f"rule {rule.name!r} can never hold: Buildkite vouches for no creator of builds from "
+            f"{' or '.join(sources) or 'no source'}",
+            "Allow source ui or api, or ask for author-team, which is a weaker claim.",
+        )  # fmt: skip
+
+
+def _unchecked(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    for condition in rule.when:
+        if condition.subject in UNCHECKED:
+            yield _error(
+                "unchecked-condition", policy, condition.line,
+                f"rule {rule.name!r} can never hold: this version cannot check {condition.subject}",
+                "Remove the condition.",
+            )  # fmt: skip
+
+
+def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    where = [c for c in rule.when if c.subject in {"branch", "tag", "commit", "commit-on-branch"}]
+    if any("*" not in condition.patterns for condition in where):
+        return
+    for kind, name in granted(rule):
+        if kind == "role" and _PRODUCTION.search(name.rsplit("/", 1)[-1]):
+            yield _warning(
+                "any-branch-reaches-production", policy, rule.line,
+                f"every branch reaches {name} through rule {rule.name!r}",
+                "Name the branches or tags that may.",
+            )  # fmt: skip
+
+
+def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    image = rule.allow.image
+    if image and "@sha256:" not in image:
+        yield _warning(
+            "image-without-digest", policy, rule.line,
+            f"whoever can push {image} decides what runs with rule {rule.name!r}",
+            "Name it by digest, as repository@sha256:….",
+        )  # fmt: skip
+
+
+def _loose_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    for condition in rule.when:
+        loose = [p for p in condition.patterns if "#" not in p and not p.startswith("!")]
+        if condition.subject == "plugin" and loose:
+            yield _warning(
+                "plugin-without-version", policy, condition.line,
+                f"{' and '.join(loose)} in rule {rule.name!r} means plugins without any version",
+                "Say which versions, as in docker#v5.*.",
+            )  # fmt: skip
+
+
+def _undeliverable(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    allow = rule.allow
+    kinds = {"roles": allow.roles, "secrets": allow.secrets, "ssh-keys": allow.ssh_keys}
+    named = [kind for kind, value in kinds.items() if value]
+    if named:
+        yield _error(
+            "cannot-deliver", policy, rule.line,
+            f"rule {rule.name!r} grants {' and '.join(named)}, which this version cannot deliver",
+            "Its jobs end with 78: remove them from the rule.",
+        )  # fmt: skip
+
+
+_CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
+    _open_to_pull_requests,
+    _unvouched_creator,
+    _unchecked,
+    _broad_production,
+    _loose_image,
+    _loose_plugins,
+    _undeliverable,
+)
+
+
+def _allows(rule: Rule, subject: str, value: str) -> bool:
+    return all(any_matches(c.patterns, (value,)) for c in rule.when if c.subject == subject)
+
+
+def _names(rule: Rule) -> str:
+    return ", ".join(name for kind, name in granted(rule) if kind != "image")
+
+
+def _error(identifier: str, policy: Policy, line: int, text: str, fix: str) -> Finding:
+    error, origin = Severity.ERROR, policy.origin
+    return Finding(id=identifier, severity=error, origin=origin, line=line, text=text, fix=fix)
+
+
+def _warning(identifier: str, policy: Policy, line: int, text: str, fix: str) -> Finding:
+    return replace(_error(identifier, policy, line, text, fix), severity=Severity.WARNING)

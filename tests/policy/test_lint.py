@@ -1,0 +1,121 @@
+"""Every finding, on the policy that deserves it and on none that does not."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.policy.catalogue import Catalogue, Unreadable
+from bootstrap.policy.decide import decide
+from bootstrap.policy.lint import Finding, Severity, lint, shadows
+from bootstrap.policy.model import Admitted
+from bootstrap.policy.parse import parse_guardrails
+from tests.policy.given import job, policy
+
+ROLE = "arn:aws:iam::111122223333:role/ci/reader"
+DEPLOY = "arn:aws:iam::111122223333:role/ci/deploy"
+
+
+def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
+    rails = parse_guardrails(f"guardrails: acme\n{guardrails}", "g") if guardrails else None
+    catalogue = Catalogue(policies=(policy(rules),), guardrails=rails)
+    return {finding.id: finding for finding in lint(catalogue)}
+
+
+@pytest.mark.parametrize(
+    ("rules", "identifier"),
+    [
+        (f"  - {{name: a, when: {{pull-request: any}}, allow: {{role: '{ROLE}'}}}}\n",
+         "fork-reaches-grant"),
+        (f"  - {{name: a, when: {{pull-request: same-repository}}, allow: {{role: '{ROLE}'}}}}\n",
+         "pull-request-reaches-grant"),
+        ("  - {name: a, when: {creator-team: x, source: webhook}, allow: {}}\n",
+         "creator-never-holds"),
+        ("  - {name: a, when: {creator: x, source: ['!ui', '!api']}, allow: {}}\n",
+         "creator-never-holds"),
+        ("  - {name: a, when: {commit-on-branch: verified}, allow: {}}\n", "unchecked-condition"),
+        (f"  - {{name: a, allow: {{role: '{DEPLOY}'}}}}\n", "any-branch-reaches-production"),
+        (f"  - {{name: a, when: {{branch: '*'}}, allow: {{role: '{DEPLOY}'}}}}\n",
+         "any-branch-reaches-production"),
+        ("  - {name: a, allow: {image: 'node:22'}}\n", "image-without-digest"),
+        ("  - {name: a, when: {plugin: docker}, allow: {}}\n", "plugin-without-version"),
+        ("  - {name: a, allow: {secrets: {A: 'ssm:/a'}}}\n", "cannot-deliver"),
+        ("  - {name: a, allow: {}}\n  - {name: b, when: {branch: main}, allow: {}}\n",
+         "unreachable"),
+        ("  - {name: a, when: {branch: 'r*', pull-request: any}, allow: {}}\n"
+         "  - {name: b, when: {branch: 'release/*', queue: x}, allow: {}}\n", "unreachable"),
+        ("  - {name: a, when: {branch: ['*', '!main']}, allow: {}}\n"
+         "  - {name: b, when: {branch: ['dev', '!main']}, allow: {}}\n", "unreachable"),
+    ],
+)  # fmt: skip
+def test_what_it_finds(rules: str, identifier: str) -> None:
+    finding = found(rules)[identifier]
+    assert finding.fix
+    assert finding.line >= 4
+
+
+def test_what_goes_beyond_the_guardrails() -> None:
+    rules = f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{ROLE}'}}}}\n"
+    assert found(rules, "roles: []")["beyond-guardrail"].severity is Severity.ERROR
+    assert found(rules, "roles: ['*']") == {}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{DEPLOY}'}}}}\n",
+        f"  - {{name: a, when: {{tag: 'v1.0'}}, allow: {{role: '{DEPLOY}'}}}}\n",
+        "  - {name: a, when: {pull-request: any}, allow: {workspace: fresh}}\n",
+        "  - {name: a, when: {creator-team: x, source: [webhook, ui]}, allow: {}}\n",
+        "  - {name: a, when: {author-team: x, source: webhook}, allow: {}}\n",
+        "  - {name: a, when: {plugin: ['docker#v5.*', '!evil']}, allow: {}}\n",
+        f"  - {{name: a, allow: {{image: 'node@sha256:{'0' * 64}'}}}}\n",
+        "  - {name: a, when: {branch: main}, allow: {}}\n  - {name: b, allow: {}}\n",
+        "  - {name: a, when: {queue: x}, allow: {}}\n"
+        "  - {name: b, when: {branch: main}, allow: {}}\n",
+        "  - {name: a, when: {branch: ['*', '!main']}, allow: {}}\n"
+        "  - {name: b, when: {branch: 'm*'}, allow: {}}\n",
+        "  - {name: a, when: {env: {A: absent}}, allow: {}}\n"
+        "  - {name: b, when: {env: {A: x}}, allow: {}}\n",
+    ],
+)
+def test_what_it_leaves_alone(rules: str) -> None:
+    assert found(rules) == {}
+
+
+def test_documents_that_are_wrong_as_such() -> None:
+    one = policy("  - {name: a, allow: {}}\n")
+    catalogue = Catalogue(
+        policies=(replace(one, origin="p/storefront.yaml"), replace(one, origin="p/other.yaml")),
+        unreadable=(Unreadable(origin="p/x.yaml", details=("p/x.yaml:7: unknown key",)),),
+    )
+    listed = [(finding.id, finding.line) for finding in lint(catalogue)]
+    assert listed == [
+        ("misnamed", 1), ("pipeline-twice", 1), ("pipeline-twice", 1), ("mistake", 7),
+    ]  # fmt: skip
+
+
+BRANCH = st.text("ab/*", min_size=1, max_size=4)
+BRANCHES = st.lists(BRANCH | BRANCH.map("!".__add__), min_size=1, max_size=3)
+KINDS = st.sampled_from(["no", "same-repository", "any"])
+
+
+@given(
+    first=BRANCHES, second=BRANCHES, kinds=st.tuples(KINDS, KINDS),
+    branch=st.text("ab/", min_size=1, max_size=5), pull_request=st.sampled_from(["false", "7"]),
+)  # fmt: skip
+def test_a_rule_that_is_called_unreachable_is_never_reached(
+    first: list[str], second: list[str], kinds: tuple[str, str], branch: str, pull_request: str
+) -> None:
+    quoted = [", ".join(f"'{pattern}'" for pattern in patterns) for patterns in (first, second)]
+    both = policy(
+        "".join(
+            f"  - {{name: r{n}, allow: {{}}, "
+            f"when: {{branch: [{patterns}], pull-request: {kind}}}}}\n"
+            for n, (patterns, kind) in enumerate(zip(quoted, kinds, strict=True))
+        )
+    )
+    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST=pull_request), both)
+    if shadows(*both.rules) and isinstance(decision, Admitted):
+        assert decision.rule == "r0"

@@ -1,0 +1,223 @@
+"""who-can, diff, cases and IAM: what is asked of all policies at once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy import cases
+from bootstrap.policy.catalogue import accesses, granted, who_can
+from bootstrap.policy.decide import decide
+from bootstrap.policy.difference import Kind, difference
+from bootstrap.policy.iam import (
+    BRANCH,
+    PIPELINE,
+    as_cloudformation,
+    as_json,
+    as_terraform,
+    drift,
+    iam,
+)
+from bootstrap.policy.model import Admitted
+from tests.policy.given import job, policy
+
+ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
+OTHER = "arn:aws:iam::444455556666:role/ci/read"
+HOST = "arn:aws:iam::999988887777:role/buildkite-agents"
+
+
+def rule(name: str, when: str, role: str = ROLE) -> str:
+    return f"  - {{name: {name}, when: {{{when}}}, allow: {{role: '{role}'}}}}\n"
+
+
+MAIN = policy(rule("deploy", "branch: [main, 'release/*'], creator-team: platform"))
+
+
+def test_who_can_names_pipeline_rule_and_conditions() -> None:
+    (access,) = who_can([MAIN], ROLE)
+    assert (access.pipeline, access.rule, access.kind) == ("storefront", "deploy", "role")
+    assert access.to == (
+        "branch main or release/*", "creator-team platform", "pull-request no",
+    )  # fmt: skip
+    assert who_can([MAIN], "*:role/ci/*") == (access,)
+    assert who_can([MAIN], OTHER) == ()
+
+
+RULES = st.lists(
+    st.tuples(
+        st.sampled_from(["main", "a*", "*", "!main"]),
+        st.sampled_from(["no", "same-repository", "any"]),
+        st.sampled_from([ROLE, OTHER, ""]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(rules=RULES, branch=st.sampled_from(["main", "a", "ab", "b"]), fork=st.booleans())
+def test_nobody_gets_what_who_can_does_not_list(
+    rules: list[tuple[str, str, str]],
+    branch: str,
+    fork: bool,  # noqa: FBT001
+) -> None:
+    made = policy(
+        "".join(
+            f"  - {{name: r{n}, when: {{branch: '{pattern}', pull-request: {kind}}}, "
+            f"allow: {{{f'role: {role!r}' if role else ''}}}}}\n"
+            for n, (pattern, kind, role) in enumerate(rules)
+        )
+    )
+    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST="7" if fork else "false"),
+                      made)  # fmt: skip
+    if isinstance(decision, Admitted) and decision.grant.role:
+        listed = who_can([made], decision.grant.role)
+        assert decision.rule in {access.rule for access in listed}
+        kinds = {access.pull_requests for access in listed if access.rule == decision.rule}
+        assert not fork or kinds == {"any"}
+
+
+def test_every_grant_is_an_access() -> None:
+    assert {access.name for access in accesses([MAIN])} == {n for _, n in granted(MAIN.rules[0])}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (rule("a", "branch: main"), rule("b", "branch: main"), []),
+        (rule("a", "branch: main"), rule("a", "branch: main") + rule("b", "queue: x", OTHER),
+         [(Kind.CHANGES, "a room"), (Kind.GAINS, "role")]),
+        (rule("a", "branch: main") + rule("b", "queue: x", OTHER), rule("a", "branch: main"),
+         [(Kind.CHANGES, "a room"), (Kind.LOSES, "role")]),
+        (rule("a", "branch: main"), rule("a", "branch: [main, dev]"),
+         [(Kind.CHANGES, "a room"), (Kind.CHANGES, "role")]),
+        (rule("a", "branch: main"), rule("a", "branch: main", OTHER),
+         [(Kind.LOSES, "role"), (Kind.GAINS, "role")]),
+    ],
+)  # fmt: skip
+def test_difference_is_of_access_not_of_text(
+    old: str, new: str, expected: list[tuple[Kind, str]]
+) -> None:
+    changes = difference([policy(old)], [policy(new)])
+    assert [(change.kind, change.what) for change in changes] == expected
+
+
+def test_a_new_pipeline_gains_everything_and_a_removed_one_loses_it() -> None:
+    assert {change.kind for change in difference([], [MAIN])} == {Kind.GAINS}
+    assert {change.kind for change in difference([MAIN], [])} == {Kind.LOSES}
+    assert difference([MAIN], [MAIN]) == ()
+
+
+CASES = """pipeline: storefront
+cases:
+  - name: main deploys
+    given: {branch: main, creator-team: [platform, everyone]}
+    expect: {rule: deploy, role: "arn:aws:iam::111122223333:role/ci/deploy"}
+  - name: forks do not
+    given: {branch: main, pull-request: fork, creator-team: platform}
+    expect: {refused: "wants pull-request no and got fork"}
+  - name: everything a build can be
+    given: {source: webhook, step: x, queue: y, tag: v1, command: make, plugin: ["docker#v5"],
+            agent-tag: {size: large}, env: {MODE: live}, creator: Ada, commit: abc}
+    expect: refused
+"""
+
+
+def test_cases_pass_and_fail_with_what_was_got() -> None:
+    document = cases.parse(CASES, "storefront.test.yaml")
+    outcomes = cases.outcomes([document], {"storefront": MAIN}, None)
+    assert [outcome.problem for outcome in outcomes] == ["", "", ""]
+    outcomes = cases.outcomes([document], {}, None)
+    assert "no policy exists" in outcomes[0].problem
+    wider = policy(rule("all", "pull-request: any", OTHER))
+    problems = [o.problem for o in cases.outcomes([document], {"storefront": wider}, None)]
+    assert problems == [
+        "expected rule 'deploy', got 'all'",
+        "expected a refusal, got rule 'all'",
+        "expected a refusal, got rule 'all'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cases: []", '"pipeline" is missing'),
+        ("pipeline: a\ncases: [{name: x}]", '"cases.0.expect" is missing'),
+        ("pipeline: a\ncases: [{name: x, given: {brnch: y}, expect: refused}]", "unknown fact"),
+        ("pipeline: a\ncases: [{name: x, given: {pull-request: y}, expect: refused}]", "fork"),
+        ("pipeline: a\ncases: [{name: x, expect: {rol: y}}]", 'did you mean "role"?'),
+    ],
+)
+def test_cases_with_mistakes(text: str, says: str) -> None:
+    with pytest.raises(WrongConfiguration) as caught:
+        cases.parse(text, "a.test.yaml")
+    assert says in "\n".join(caught.value.details)
+
+
+def test_trust_names_the_pipelines_and_branches_that_reach_the_role() -> None:
+    made = iam([MAIN], host_role=HOST)
+    (statement,) = made.trust[ROLE]["Statement"]
+    assert statement["Principal"] == {"AWS": HOST}
+    assert statement["Condition"]["StringEquals"] == {PIPELINE: ["storefront"]}
+    assert statement["Condition"]["StringLike"][BRANCH] == ["main", "release/*"]
+    assert made.host["Statement"][0]["Resource"] == [ROLE]
+
+
+@pytest.mark.parametrize("when", ["queue: x", "branch: ['*', '!main']", "branch: 'a?'"])
+def test_trust_says_nothing_of_branches_where_iam_cannot_say_the_same(when: str) -> None:
+    made = iam([policy(rule("deploy", when))], host_role=HOST)
+    assert BRANCH not in str(made.trust)
+
+
+def test_the_documents_please_a_policy_linter(tmp_path: Path) -> None:
+    store = {"Effect": "Allow", "Action": ["ssm:GetParametersByPath", "ssm:GetParameters"],
+             "Resource": ["arn:aws:ssm:us-east-1:111122223333:parameter/buildkite/*"]}  # fmt: skip
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(iam([MAIN], host_role=HOST, store=store).host))
+    program = (
+        "import sys, parliament\n"
+        "found = parliament.analyze_policy_string(open(sys.argv[1]).read()).findings\n"
+        "print(*found, sep='\\n')\nsys.exit(bool(found))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_form_holds_the_same_documents() -> None:
+    made = iam([MAIN], host_role=HOST)
+    trust = made.trust[ROLE]
+    assert as_json(made)["trust"] == {ROLE: trust}
+    stack = as_cloudformation(made)["Resources"]
+    assert stack["CiDeploy111122223333"]["Properties"] == {
+        "RoleName": "deploy", "Path": "/ci/", "AssumeRolePolicyDocument": trust,
+    }  # fmt: skip
+    terraform = as_terraform(made)["resource"]["aws_iam_role"]["CiDeploy111122223333"]
+    assert json.loads(terraform["assume_role_policy"]) == trust
+
+
+def test_nothing_granted_is_nothing_allowed() -> None:
+    made = iam([policy("  - {name: a, allow: {}}\n")], host_role=HOST)
+    assert made.host["Statement"] == made.scp["Statement"] == []
+
+
+def test_drift() -> None:
+    made = iam([MAIN], host_role=HOST)
+    trust = made.trust[ROLE]
+    same = {"RoleDetailList": [{"Arn": ROLE, "AssumeRolePolicyDocument": trust}]}
+    assert drift(made, same) == ()
+    assert drift(made, {"RoleDetailList": []}) == (f"{ROLE}: is not in the dump",)
+    wide = json.loads(json.dumps(trust))
+    wide["Statement"].append({"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"})
+    del wide["Statement"][0]["Condition"]
+    text = "\n".join(
+        drift(made, {"RoleDetailList": [{"Arn": ROLE, "AssumeRolePolicyDocument": wide}]})
+    )
+    assert "trusts it under {}" in text
+    assert "also trusts *" in text
