@@ -50,6 +50,11 @@ def _known(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+_REFUSED = BeforeValidator(
+    _only_refused, json_schema_input_type=Literal["refused"] | dict[str, str]
+)
+
+
 class ExpectNode(schema.Node):
     """What has to come of it. `refused` is a part of the refusal's text."""
 
@@ -63,7 +68,7 @@ class CaseNode(schema.Node):
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     given: Annotated[dict[str, Any], AfterValidator(_known)] = Field(default_factory=dict)
-    expect: Annotated[ExpectNode, BeforeValidator(_only_refused)]
+    expect: Annotated[ExpectNode, _REFUSED]
 
 
 class CasesNode(schema.Node):

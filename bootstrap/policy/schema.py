@@ -65,9 +65,13 @@ def _number(value: object) -> object:
     return value
 
 
+# What editors shall accept: one of a kind need not be a list, and YAML's numbers are numbers.
+_LIST = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+_NUMBER = BeforeValidator(_number, json_schema_input_type=str | float)
+
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Patterns = Annotated[list[Text], BeforeValidator(_listed), Field(min_length=1, max_length=200)]
-Globs = Annotated[list[Text], BeforeValidator(_listed), Field(max_length=500)]
+Patterns = Annotated[list[Text], _LIST, Field(min_length=1, max_length=200)]
+Globs = Annotated[list[Text], _LIST, Field(max_length=500)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
 Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
@@ -76,8 +80,8 @@ Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 Profile = Annotated[str, _full(_PROFILE, "an AWS profile name")]
 Variable = Annotated[str, _full(NAME, "a variable's name")]
 Repository = Annotated[str, AfterValidator(_repository)]
-Span = Annotated[timedelta, BeforeValidator(_span)]
-Size = Annotated[int, BeforeValidator(_size)]
+Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=str)]
+Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
 
 
 class Node(BaseModel):
@@ -123,8 +127,8 @@ class LimitsNode(Node):
     """What one job may use."""
 
     memory: Size | None = None
-    cpus: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1024)] | None = None
-    pids: Annotated[int, BeforeValidator(_number), Field(ge=64, le=1 << 22)] | None = None
+    cpus: Annotated[float, _NUMBER, Field(gt=0, le=1024)] | None = None
+    pids: Annotated[int, _NUMBER, Field(ge=64, le=1 << 22)] | None = None
 
 
 class Allow(Node):
@@ -135,7 +139,7 @@ class Allow(Node):
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets: dict[Variable, Reference] = {}
-    ssh_keys: Annotated[list[Reference], BeforeValidator(_listed)] = []
+    ssh_keys: Annotated[list[Reference], _LIST] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
     workspace: Workspace = Workspace.REUSE
@@ -153,9 +157,7 @@ class PolicyNode(Node):
     """The whole document."""
 
     pipeline: Slug
-    repository: Annotated[
-        list[Repository], BeforeValidator(_listed), Field(min_length=1, max_length=20)
-    ]
+    repository: Annotated[list[Repository], _LIST, Field(min_length=1, max_length=20)]
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
 
 
@@ -163,7 +165,7 @@ class GuardrailsNode(Node):
     """The whole document of guardrails. A key that is left out limits nothing."""
 
     guardrails: Slug
-    accounts: Annotated[list[Account], BeforeValidator(_listed)] | None = None
+    accounts: Annotated[list[Account], _LIST] | None = None
     roles: Globs | None = None
     images: Globs | None = None
     secrets: Globs | None = None

@@ -50,6 +50,7 @@ class StrictSsm(Simulator):
         for name, stored in (parameters or {}).items():
             self.put(name, stored.value, kind=stored.kind)
         self.may_decrypt = may_decrypt
+        self.may_put = 1 << 30
         self.throttled = 0
         self._tps = tps
         self._tokens, self._at = tps, time.monotonic()
@@ -120,6 +121,9 @@ class StrictSsm(Simulator):
 
     def _put(self, asked: dict[str, Any]) -> Reply:
         name, tier = asked["Name"], asked.get("Tier", "Standard")
+        if self.may_put <= 0:
+            return denial("ssm:PutParameter", name)
+        self.may_put -= 1
         if name in self.parameters and not asked.get("Overwrite"):
             return failure("ParameterAlreadyExists")
         if tier == "Standard" and len(asked["Value"].encode()) > 4096:

@@ -1,0 +1,274 @@
+"""`airlock policy`: every verb, on good folders, bad folders and a store in SSM."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+import yaml
+
+from bootstrap.cli_verbs import VERBS
+from bootstrap.commands.policy.schema import of
+from tests.credentials.given import write_credentials
+from tests.fakes.simulator import loopback
+from tests.fakes.ssm import StrictSsm
+from tests.job.given import job_env
+from tests.policy import corpus
+from tests.policy.given import HEAD
+from tests.test_cli import Done, airlock
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "agent-config/policies"
+ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
+HOST = "arn:aws:iam::999988887777:role/buildkite-agents"
+ALL = HEAD + "  - {name: all, when: {branch: main}, allow: {}}\n"
+
+
+def policy(*arguments: str | Path) -> Done:
+    done = airlock("policy", *map(str, arguments))
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "policies"
+    path.mkdir()
+    (path / "storefront.yaml").write_text(
+        HEAD + f"  - {{name: deploy, when: {{branch: main}}, allow: {{role: '{ROLE}'}}}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def ssm() -> Iterator[StrictSsm]:
+    with StrictSsm(loopback()) as strict:
+        yield strict
+
+
+@pytest.fixture
+def config(tmp_path: Path, ssm: StrictSsm) -> Path:
+    write_credentials(tmp_path / "credentials", "AKIAHOST")
+    path = tmp_path / "airlock.toml"
+    path.write_text(
+        '[policy]\nstore = "ssm:/buildkite/pipelines"\ncache = "0s"\n'
+        f'[aws]\ncredentials = "file:{tmp_path}/credentials"\nssm-endpoint = "{ssm.url}"\n'
+        f'[sandbox]\nimage = "job:1"\n[paths]\nruntime = "{tmp_path}/run"\n'
+    )
+    path.chmod(0o644)
+    return path
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = policy(verb, "--help")
+    assert done.returncode == 0
+    assert f"usage: airlock policy {verb}" in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["lint", "test", "report", "push"])
+def test_a_folder_that_is_not_there(verb: str, tmp_path: Path, config: Path) -> None:
+    more = {"report": ("--output", tmp_path / "x"), "push": ("--config", config)}.get(verb, ())
+    done = policy(verb, tmp_path / "absent", *more)
+    assert done.returncode == 78
+    assert "cannot be read: No such file or directory" in done.stderr
+
+
+def test_the_examples_are_clean() -> None:
+    done = policy("lint", EXAMPLES)
+    assert done.returncode == 0, done.stdout
+    assert ", 0 errors," in done.stdout
+
+
+def test_lint_shows_place_and_remedy(folder: Path) -> None:
+    (folder / "broken.yaml").write_text("pipelin: x\n")
+    done = policy("lint", folder)
+    assert done.returncode == 1
+    assert f'{folder}/broken.yaml:1: error [mistake] unknown key "pipelin"' in done.stdout
+    found = json.loads(policy("lint", folder, "--json").stdout)
+    assert {finding["severity"] for finding in found} == {"error"}
+    assert policy("lint", folder, "--ignore", "mistake").returncode == 0
+
+
+def test_cases_and_their_junit(folder: Path, tmp_path: Path) -> None:
+    (folder / "storefront.test.yaml").write_text(
+        "pipeline: storefront\ncases:\n"
+        f"  - {{name: main, expect: {{role: '{ROLE}'}}}}\n"
+        "  - {name: wrong, given: {branch: x}, expect: {rule: deploy}}\n"
+    )
+    done = policy("test", folder, "--junit", tmp_path / "junit.xml")
+    assert done.returncode == 1
+    assert f"{folder}/storefront.test.yaml:4: FAILED wrong" in done.stdout
+    suites = ET.fromstring((tmp_path / "junit.xml").read_text())  # noqa: S314 - ours
+    (suite,) = suites
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+@pytest.mark.parametrize("form", ["json", "shell"])
+def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> None:
+    env = job_env(BUILDKITE_BRANCH="feature")
+    lines = "".join(f'{name}="{value}"\n' for name, value in env.items())
+    (tmp_path / "env").write_text(json.dumps(env) if form == "json" else lines)
+    done = policy("explain", tmp_path / "env", "--policies", folder)
+    assert done.returncode == 77
+    assert "NO   branch           expected main, got feature" in done.stdout
+    assert "refused: no rule of" in done.stdout
+    told = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
+    assert [r["holds"] for r in told["reasons"]] == [False, True]
+
+
+def test_explain_of_an_admitted_job(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(json.dumps(job_env()))
+    done = policy("explain", tmp_path / "env", "--policies", folder)
+    assert done.returncode == 0
+    assert f"admitted by rule 'deploy' of {folder}/storefront.yaml, with {ROLE}" in done.stdout
+
+
+def test_explain_without_a_file(folder: Path, tmp_path: Path) -> None:
+    done = policy("explain", tmp_path / "absent", "--policies", folder)
+    assert done.returncode == 78
+
+
+def test_diff_says_who_gains_what(folder: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    text = (folder / "storefront.yaml").read_text()
+    (new / "storefront.yaml").write_text(text.replace("branch: main", "branch: [main, dev]"))
+    done = policy("diff", folder, new)
+    assert done.returncode == 1
+    assert f"~ storefront changes role {ROLE}" in done.stdout
+    assert "    + branch main or dev, pull-request no" in done.stdout
+    assert policy("diff", folder, folder).returncode == 0
+
+
+def test_who_can(folder: Path) -> None:
+    done = policy("who-can", ROLE, "--policies", folder)
+    assert done.returncode == 0
+    assert "storefront: rule 'deploy' gives role" in done.stdout
+    nobody = policy("who-can", "arn:nobody", "--policies", folder)
+    assert nobody.returncode == 1
+    assert "0 pipelines reach arn:nobody" in nobody.stdout
+
+
+@pytest.mark.parametrize("form", ["json", "cloudformation", "terraform"])
+def test_iam_prints_documents(folder: Path, form: str) -> None:
+    done = policy("iam", folder, "--host-role", HOST, "--format", form)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert "sts:SetSourceIdentity" in done.stdout
+
+
+def test_iam_finds_drift(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "dump.json").write_text(json.dumps({"RoleDetailList": []}))
+    done = policy("iam", folder, "--host-role", HOST, "--drift", tmp_path / "dump.json")
+    assert done.returncode == 1
+    assert f"{ROLE}: is not in the dump" in done.stdout
+    (tmp_path / "dump.json").write_text("{}")
+    wrong = policy("iam", folder, "--host-role", HOST, "--drift", tmp_path / "dump.json")
+    assert wrong.returncode == 78
+    assert policy("iam", folder, "--host-role", "me").returncode == 78
+
+
+@pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])
+def test_the_published_schemas_are_the_grammar(document: str) -> None:
+    published = ROOT / f"agent-config/{document}.schema.json"
+    assert json.loads(published.read_text()) == of(document)
+    assert json.loads(policy("schema", document).stdout) == of(document)
+    jsonschema.Draft202012Validator.check_schema(of(document))
+
+
+def test_editors_accept_what_the_parser_accepts() -> None:
+    texts = [(path.read_text(), of("policy")) for path in EXAMPLES.glob("*.yaml")]
+    texts += [(corpus.document(1), of("policy")), (corpus.cases(1), of("cases"))]
+    for text, schema in [*texts, (corpus.GUARDRAILS, of("guardrails"))]:
+        jsonschema.validate(yaml.safe_load(text), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"pipeline": "x", "brnach": "y"}, of("policy"))
+
+
+def test_push_writes_what_differs_and_pull_brings_it_back(
+    ssm: StrictSsm, config: Path, folder: Path, tmp_path: Path
+) -> None:
+    done = policy("push", folder, "--config", config, "--dry-run")
+    assert "would write /buildkite/pipelines/storefront/policy" in done.stdout
+    assert "PutParameter" not in ssm.operations
+    done = policy("push", folder, "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "wrote /buildkite/pipelines/storefront/policy, version 1" in done.stdout
+    assert "0 of 1 documents differ" in policy("push", folder, "--config", config).stdout
+    ssm.put("/buildkite/pipelines/leafy/repository", "git@github.com:acme/leafy.git")
+    ssm.put("/buildkite/pipelines/leafy/branches", "main,release/*", kind="StringList")
+    assert policy("pull", tmp_path / "back", "--config", config).returncode == 0
+    back = tmp_path / "back"
+    assert (back / "storefront.yaml").read_text() == (folder / "storefront.yaml").read_text()
+    assert policy("lint", back).returncode == 0
+    assert "release/*" in (back / "leafy.yaml").read_text()
+    full = policy("pull", back, "--config", config)
+    assert full.returncode == 78
+    assert "is not empty" in full.stderr
+
+
+def test_push_refuses_what_lint_refuses(ssm: StrictSsm, config: Path, folder: Path) -> None:
+    (folder / "b.yaml").write_text(ALL)
+    done = policy("push", folder, "--config", config)
+    assert done.returncode == 1
+    assert "nothing was written" in done.stdout
+    assert ssm.calls == []
+
+
+def test_push_refuses_to_mix_layouts(ssm: StrictSsm, config: Path, folder: Path) -> None:
+    ssm.put("/buildkite/pipelines/storefront/repository", "git@github.com:acme/storefront.git")
+    done = policy("push", folder, "--config", config)
+    assert done.returncode == 78
+    assert "only one of the layouts counts" in done.stderr
+    assert "PutParameter" not in ssm.operations
+
+
+def test_push_says_how_far_it_came(ssm: StrictSsm, config: Path, folder: Path) -> None:
+    for number in range(3):
+        text = ALL.replace("pipeline: storefront", f"pipeline: p{number}")
+        (folder / f"p{number}.yaml").write_text(text)
+    ssm.may_put = 2
+    done = policy("push", folder, "--config", config)
+    assert done.returncode == 125
+    assert "2 of 4 were written before this failed" in done.stdout
+    ssm.may_put = 100
+    again = policy("push", folder, "--config", config)
+    assert again.returncode == 0
+    assert "2 of 4 documents differ" in again.stdout
+
+
+def test_a_policy_too_large_for_a_parameter(ssm: StrictSsm, config: Path, folder: Path) -> None:
+    (folder / "storefront.yaml").write_text(ALL + "#" * 8192)
+    done = policy("push", folder, "--config", config)
+    assert done.returncode == 1
+    assert "and a parameter holds 8192" in done.stdout
+
+
+def test_a_store_that_cannot_be_pushed_to(tmp_path: Path, folder: Path) -> None:
+    config = tmp_path / "file.toml"
+    config.write_text('[sandbox]\nimage = "job:1"\n')
+    config.chmod(0o644)
+    done = policy("push", folder, "--config", config)
+    assert done.returncode == 78
+    assert "which is not in SSM" in done.stderr
+
+
+def test_the_hosts_store_is_the_default(ssm: StrictSsm, config: Path) -> None:
+    ssm.put("/buildkite/pipelines/storefront/policy", ALL)
+    ssm.put("/buildkite/pipelines/broken/branchs", "x")
+    done = policy("lint", "--config", config)
+    assert "1 policies, 0 errors" in done.stdout
+    ssm.put("/buildkite/pipelines/broken/branches", "x")
+    assert policy("lint", "--config", config).returncode == 1
+
+
+def test_three_hundred_pipelines(tmp_path: Path) -> None:
+    """How long it takes: `make bench`."""
+    policies = corpus.write(tmp_path / "policies")
+    assert "300 policies, 0 errors" in policy("lint", policies).stdout
+    assert "900 cases, 0 failed" in policy("test", policies).stdout
+    assert policy("diff", policies, policies).returncode == 0
+    assert policy("report", policies, "--output", tmp_path / "map.html").returncode == 0
