@@ -1,50 +1,14 @@
 """The only importer of botocore: clients with the host's own credentials. Tried with 1.44.5."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bootstrap.host.config import Aws
+from bootstrap.retry import ONE_CALL
 
 METADATA = "http://169.254.169.254/"
-CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; of one call, of which there may be several
-ONE_CALL = CONNECT_TIMEOUT + READ_TIMEOUT
-
-T = TypeVar("T")
-
-
-def persist(
-    work: Callable[[], T],
-    *,
-    transient: Callable[[BaseException], bool],
-    patience: float,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> T:
-    """Try `work` again, with jitter, for as long as its failures are `transient`.
-
-    No call is begun that could end more than `patience` seconds after the first began.
-    """
-    from tenacity import (  # noqa: PLC0415 - imports that a refused job need not wait for
-        RetryCallState,
-        Retrying,
-        retry_if_exception,
-        wait_random_exponential,
-    )
-
-    began = clock()
-
-    def is_over(state: RetryCallState) -> bool:
-        return clock() - began + state.upcoming_sleep + ONE_CALL > max(patience, ONE_CALL)
-
-    return Retrying(
-        retry=retry_if_exception(transient),
-        wait=wait_random_exponential(multiplier=0.2, max=4),
-        stop=is_over,
-        sleep=sleep,
-        reraise=True,
-    )(work)
+CONNECT_TIMEOUT = 2  # seconds
+READ_TIMEOUT = ONE_CALL - CONNECT_TIMEOUT
 
 
 def connect(

@@ -40,6 +40,11 @@ def _dispatch(arguments: argparse.Namespace, process_env: dict[str, str]) -> int
 
             out = sys.stdout.fileno()
             return bootstrap(config_path=arguments.config, process_env=process_env, out=out)
+        case "admit":
+            from bootstrap.commands.admit import admit  # noqa: PLC0415
+
+            write = to_descriptor(sys.stdout.fileno())
+            return admit(config_path=arguments.config, process_env=process_env, write=write)
         case "gc":
             from bootstrap.commands.gc import gc  # noqa: PLC0415
 
@@ -61,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("bootstrap", "run one job; buildkite-agent starts this as its bootstrap-script"),
+        ("admit", "decide about one job before it starts; the agent's pre-bootstrap hook"),
         ("gc", "give back what dead jobs left on this host"),
     ):
         command = commands.add_parser(name, help=text, description=text)

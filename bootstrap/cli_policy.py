@@ -75,6 +75,15 @@ def _publish(asked: argparse.Namespace, say: Say) -> int:
             from bootstrap.commands.policy.schema import schema  # noqa: PLC0415
 
             return schema(document=asked.document, say=say)
+        case "draft":
+            from bootstrap.commands.policy.draft import draft  # noqa: PLC0415
+
+            return draft(
+                records=asked.records,
+                directory=asked.directory,
+                config_path=asked.config,
+                say=say,
+            )
         case "push":
             from bootstrap.commands.policy.push import push  # noqa: PLC0415
 

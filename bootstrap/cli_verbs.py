@@ -124,6 +124,20 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
             ),
         ),
     ),
+    "draft": (
+        "write policies from the records of observed jobs",
+        (
+            _argument(
+                "directory", type=Path, metavar="DIR", help="where to; what is there is left alone"
+            ),
+            _argument(
+                "--records",
+                type=Path,
+                metavar="DIR",
+                help="job records (default: those of this host)",
+            ),
+        ),
+    ),
     "push": (
         "write a directory of policies into the host's SSM store; refuses what lint refuses",
         (

@@ -44,17 +44,16 @@ class Record:
         self._said |= {**who, "build": job.build_number, "agent": job.agent_name}
         self._said["env"] = without_secrets(job.env, job.agent)
 
-    def decided(self, decision: Decision) -> None:
-        """The policy's verdict with every reason, for yes and for no."""
+    def decided(self, decision: Decision, *, enforced: bool = True) -> None:
+        """The policy's verdict with every reason, for yes and for no, and whether it counted."""
         reasons = [asdict(reason) for reason in decision.reasons]
         match decision:
             case Admitted(rule=rule):
                 self._event("admitted", rule=rule, policy=_policy(decision), reasons=reasons)
             case Denied(problem=problem, nearest=nearest):
                 policy = _policy(decision)
-                self._event(
-                    "denied", problem=problem, nearest=nearest, policy=policy, reasons=reasons
-                )
+                facts = {"problem": problem, "nearest": nearest, "policy": policy}
+                self._event("denied", **facts, reasons=reasons, enforced=enforced)
 
     def session(self, request: SessionRequest, *, assumed: str, expires: str) -> None:
         """A session was issued: what was asked of STS, and what CloudTrail will show."""

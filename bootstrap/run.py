@@ -7,13 +7,14 @@ from typing import assert_never
 
 from bootstrap.credentials import obtain
 from bootstrap.credentials.sts import Sts
-from bootstrap.errors import CannotStart, Refused
+from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.host.config import Host
+from bootstrap.job import identity
 from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
-from bootstrap.policy.model import Admitted, Denied
+from bootstrap.policy.model import Admitted, Decision, Denied, Grant
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record
 from bootstrap.sandbox import lease, open_room
@@ -21,6 +22,8 @@ from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
 from bootstrap.sandbox.model import Ended
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
+
+OBSERVED = "observed"  # the rule's name in observe mode
 
 
 def run(
@@ -76,17 +79,42 @@ def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
 def admit(job: Job, host: Host, record: Record) -> Admitted:
     """Decide, write the decision down, and only then act on it. Raises Refused."""
     record.job(job)
-    policy, guardrails = choose.policy_for(host, job.pipeline), choose.guardrails_of(host)
-    decision = decide(job, policy, guardrails)
-    record.decided(decision)
+    job = identity.confirmed(job, host)
+    decision = decided(job, host)
+    observed = isinstance(decision, Denied) and host.policy.observes(job.pipeline)
+    record.decided(decision, enforced=not observed)
     record.lap("policy")
     match decision:
         case Admitted():
             return decision
+        case Denied() if observed:
+            return observed_grant(decision, host)
         case Denied():
             raise Refused(decision.problem, hint=decision.hint, details=_failures(decision))
         case _:
             assert_never(decision)
+
+
+def decided(job: Job, host: Host) -> Decision:
+    """Decide by the store's documents. A policy with mistakes refuses where it is only observed."""
+    try:
+        policy, guardrails = choose.policy_for(host, job.pipeline), choose.guardrails_of(host)
+    except WrongConfiguration as mistakes:
+        if not host.policy.observes(job.pipeline):
+            raise
+        return Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=())
+    return decide(job, policy, guardrails)
+
+
+def observed_grant(denied: Denied, host: Host) -> Admitted:
+    """What a job gets that is refused in name only: what the operator chose, nothing by default."""
+    return Admitted(
+        rule=OBSERVED,
+        grant=Grant(role=host.policy.observe_role),
+        policy_origin=f"airlock.toml, only observed: {denied.problem}",
+        policy_digest=denied.policy_digest or "",
+        reasons=denied.reasons,
+    )
 
 
 def _failures(denied: Denied) -> tuple[str, ...]:

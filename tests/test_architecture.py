@@ -14,12 +14,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PURE = {
     "errors.py", "secret.py", "text.py", "aws_failures.py",
     "job/model.py", "job/envfile.py", "job/plugins.py", "job/facts.py", "job/grace.py",
-    "job/redaction.py",
+    "job/redaction.py", "job/claims.py",
     "job/repository.py",
     "job/assemble.py",
     "policy/model.py", "policy/glob.py", "policy/match.py", "policy/guardrails.py",
     "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
+    "policy/catalogue.py", "policy/lint.py", "policy/difference.py", "policy/cases.py",
+    "policy/iam.py", "policy/report.py", "policy/draft.py",
     "credentials/model.py", "credentials/plan.py", "credentials/environment.py",
     "credentials/answer.py", "credentials/refusals.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
@@ -36,18 +38,22 @@ CALLERS = {
     "botocore": {"aws.py"},
     "subprocess": {"process.py"},
     "structlog": {"record.py"},
+    "tenacity": {"retry.py"},
+    "jwt": {"job/identity.py"},
+    "urllib.request": {"agent_api.py"},
 }
 
 # Rooms never look into the room after theirs; commands and run.py know all of them.
 ROOMS = {
-    "job": {"job"},
+    "job": {"job", "host"},
     "policy": {"job", "host", "policy"},
     "credentials": {"job", "policy", "host", "credentials"},
     "sandbox": {"job", "policy", "host", "credentials", "sandbox"},
     "host": {"host"},
 }
 EVERYBODY = {
-    "errors", "secret", "text", "process", "log", "record", "aws", "aws_failures", "__init__",
+    "errors", "secret", "text", "process", "log", "record", "aws", "aws_failures", "retry",
+    "agent_api", "__init__",
 }  # fmt: skip
 
 
@@ -143,9 +149,16 @@ def test_the_median_function_has_at_most_13_lines() -> None:
 
 
 def test_secrets_are_revealed_in_few_places() -> None:
-    """Each is where a value is handed over: room, endpoint's body, delivery by env, mask."""
+    """Each is where a value is handed over, or compared with what it has to be."""
     places = {name(path) for path in FILES if ".reveal(" in path.read_text()}
-    assert len(places) <= 5, places
+    assert places == {
+        "agent_api.py",  # the header of a call
+        "credentials/answer.py",  # the endpoint's body
+        "credentials/environment.py",  # delivery by env
+        "job/identity.py",  # the signature
+        "log.py",  # the mask
+        "sandbox/environment.py",  # the room
+    }
 
 
 def test_every_error_has_a_status_of_its_own_and_the_readme_explains_it() -> None:

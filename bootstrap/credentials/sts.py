@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
-from bootstrap.aws import METADATA, connect, persist
+from bootstrap.aws import METADATA, connect
 from bootstrap.aws_failures import has_no_credentials, is_stale, is_transient
 from bootstrap.credentials import refusals
 from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.host.config import Aws
+from bootstrap.retry import persist
 from bootstrap.secret import Secret
 
 CHAINING_LIMIT = timedelta(hours=1)

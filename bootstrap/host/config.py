@@ -73,8 +73,18 @@ class Policy(_Section):
 
     store: Annotated[str, Field(pattern=_STORE)] = "file:/etc/airlock/policies"
     guardrails: Annotated[str, Field(pattern=_STORE)] | None = None
+    identity: Literal["environment", "signed"] = "environment"
+    issuer: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://agent.buildkite.com"
+    mode: Literal["enforce", "observe"] = "enforce"
+    enforce: tuple[str, ...] = ()
+    observe_role: Annotated[str, Field(pattern=r"^arn:aws[\w-]*:iam::\d{12}:role/.+")] | None = None
+    loader_variables: Literal["refuse", "allow"] = "refuse"
     cache: Seconds = 30.0
     serve_stale: Seconds = 0.0
+
+    def observes(self, pipeline: str) -> bool:
+        """Say whether this pipeline's refusals are only written down."""
+        return self.mode == "observe" and pipeline not in self.enforce
 
 
 class Aws(_Section):

@@ -136,9 +136,12 @@ REPOSITORY: Mapping[str, str] = {
 
 @contextmanager
 def fleet(
-    lab: Lab, base: Path, *, settings: str = "", lifetime: float | None = None
+    lab: Lab, base: Path, *, settings: str = "", policy: str = "", lifetime: float | None = None
 ) -> Iterator[Fleet]:
-    """Put a fleet into the lab; `settings` are further lines of [sandbox] in airlock.toml."""
+    """Put a fleet into the lab; `settings` and `policy` are further lines of airlock.toml.
+
+    `CONTROL` in them is the control plane's URL.
+    """
     (base / "policies").mkdir(parents=True)
     (base / "git").mkdir()
     commit = publish(base / "git", "storefront", REPOSITORY)
@@ -148,7 +151,8 @@ def fleet(
         sts = held.enter_context(StrictSts(world.listen(world.WORLD, 0), roles, lifetime=lifetime))
         git = held.enter_context(GitServer(world.listen(world.WORLD, 0), base / "git"))
         config = base / "airlock.toml"
-        config.write_text(_configuration(lab, base, sts.url, settings))
+        text = _configuration(lab, base, sts.url, settings, policy)
+        config.write_text(text.replace("CONTROL", control.url))
         made = Fleet(
             lab=lab, base=base, control=control, sts=sts, git=git, config=config, commit=commit
         )
@@ -156,10 +160,11 @@ def fleet(
         yield made
 
 
-def _configuration(lab: Lab, base: Path, sts: str, settings: str) -> str:
+def _configuration(lab: Lab, base: Path, sts: str, settings: str, policy: str) -> str:
     return f"""
 [policy]
 store = "file:{base}/policies"
+{policy}
 [aws]
 region = "us-east-1"
 credentials = "instance-role"

@@ -13,9 +13,9 @@ from moto.server import ThreadedMotoServer
 
 from bootstrap.aws import connect
 from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host, parse
 from bootstrap.policy.model import Policy
-from bootstrap.policy.stores.cache import Cache
 from bootstrap.policy.stores.choose import guardrails_of, policy_for
 from bootstrap.policy.stores.ssm import Ssm
 from tests.credentials.given import write_credentials

@@ -4,12 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host
 from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.parameters import Parameter, compiled
 from bootstrap.policy.parse import parse, parse_guardrails
 from bootstrap.policy.stores import files
-from bootstrap.policy.stores.cache import Cache
 from bootstrap.policy.stores.ssm import Ssm
 
 

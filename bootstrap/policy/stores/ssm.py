@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bootstrap.aws import connect, persist
+from bootstrap.aws import connect
 from bootstrap.aws_failures import code, has_no_credentials, is_transient
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host.config import Aws
 from bootstrap.policy.parameters import DOCUMENT, LEAVES, Parameter
+from bootstrap.retry import persist
 
 # 40 calls per second and account are shared by a whole fleet: 300 jobs at once need 8 s of them.
 PATIENCE = 60.0

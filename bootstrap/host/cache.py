@@ -1,4 +1,4 @@
-"""What a host remembers of a store, so that a fleet stays below the store's limits.
+"""What a host remembers of what others say, so that a fleet stays below their limits.
 
 One process asks at a time for each key; the others wait for its answer. The directory is root's
 and in memory.

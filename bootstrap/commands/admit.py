@@ -1,0 +1,87 @@
+"""`airlock admit`: the agent's pre-bootstrap hook, the same decision before anything starts."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+
+from bootstrap.agent_api import AgentApi
+from bootstrap.errors import AirlockError, CannotStart, Refused
+from bootstrap.host import config
+from bootstrap.host.config import Host
+from bootstrap.job.model import Job
+from bootstrap.job.read import read
+from bootstrap.log import JobLog, Write
+from bootstrap.record import Record
+from bootstrap.run import admit as decide
+from bootstrap.text import printable
+
+CONTEXT = "airlock"
+# What the dynamic loader of the next program obeys before that program's first line.
+LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH")
+# The agent does not tell its hook where it builds (contract section 3), and no policy asks.
+_ELSEWHERE = {"BUILDKITE_BUILD_PATH": "/builds"}
+
+
+def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
+    """Decide about the job whose environment files the agent names.
+
+    Returns 0 if it may start, or if that cannot be told now: `airlock bootstrap` asks again and
+    ends with 125, which can be retried, where a refusal here cannot. Else the refusal's status,
+    with the reasons on the build's page.
+    """
+    log = JobLog(write)
+    host = config.load(config_path)
+    job: Job | None = None
+    try:
+        job = read({**_ELSEWHERE, **process_env})
+        record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        refuse_loader_variables(job, host)
+        admitted = decide(job, host, record)
+    except CannotStart as later:
+        log.note(f"{later.problem}; airlock bootstrap will ask again")
+        return 0
+    except AirlockError as refusal:
+        log.failure(refusal)
+        if job:
+            _annotate(job, refusal, log)
+        return refusal.exit_code
+    log.note(f"{job.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
+    return 0
+
+
+def refuse_loader_variables(job: Job, host: Host) -> None:
+    """Refuse what would act on Airlock itself; nothing that runs later can. Raises Refused."""
+    brought = sorted(name for name in job.env if name.startswith(LOADER))
+    if brought and host.policy.loader_variables == "refuse":
+        raise Refused(
+            f"the job brings {printable(', '.join(brought))}, which act on every program",
+            hint="Set them inside the step's command instead, or allow them with "
+            "policy.loader-variables in airlock.toml.",
+        )
+
+
+def _annotate(job: Job, refusal: AirlockError, log: JobLog) -> None:
+    """The hook's output stays in the agent's log: without this nobody would see the reasons."""
+    try:
+        AgentApi(job.id, job.agent, job.token).annotate(markdown(refusal), context=CONTEXT)
+    except CannotStart as unheard:
+        log.note(f"the build could not be annotated: {unheard.problem}")
+
+
+def markdown(refusal: AirlockError) -> str:
+    """Say the refusal on a build's page. What the job says in it is neither Markdown nor HTML."""
+    details = "".join(f"<li><code>{_plain(detail)}</code></li>" for detail in refusal.details)
+    return (
+        f"<p><strong>Airlock: {escape(refusal.title)}</strong></p>"
+        f"<p><code>{_plain(refusal.problem)}</code></p><ul>{details}</ul>"
+        f"<p>What to do: {_plain(refusal.hint)}</p>"
+    )
+
+
+def _plain(text: str) -> str:
+    """Escape for HTML, and every sign that Markdown would act upon."""
+    return "".join(
+        char if char.isalnum() or char in " .,:;/'-=?" else f"&#{ord(char)};"
+        for char in printable(text, limit=500)
+    )

@@ -1,0 +1,51 @@
+"""`airlock policy draft`: policies from what was observed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bootstrap.commands.policy.source import Say
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host import config
+from bootstrap.policy.draft import drafts
+
+
+def draft(*, records: Path | None, directory: Path, config_path: Path, say: Say) -> int:
+    """Write <slug>.yaml for every pipeline of the job records that has none in `directory` yet."""
+    source = records or config.load(config_path).paths.state / "records"
+    made = drafts(_observed(source))
+    directory.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for slug, document in made.items():
+        path = directory / f"{slug}.yaml"
+        if "/" in slug or path.exists():
+            say(f"{path} is there already and was left alone")
+            continue
+        head = f"# Drafted from {source}. Rules grant nothing yet: add what each kind needs.\n"
+        path.write_text(head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        written += 1
+    say(f"wrote {written} drafts into {directory}")
+    return 0
+
+
+def _observed(source: Path) -> list[dict[str, str]]:
+    try:
+        paths = sorted(path for path in source.iterdir() if path.suffix == ".json")
+    except OSError as unreadable:
+        raise WrongConfiguration(
+            f"the records in {source} cannot be read: {unreadable.strerror}",
+            hint="Name a directory of job records, such as /var/lib/airlock/records of a host.",
+        ) from unreadable
+    return [env for path in paths if (env := _env(path))]
+
+
+def _env(path: Path) -> dict[str, str]:
+    """Return the environment of one record; its secret values are not there, and not needed."""
+    try:
+        record: Any = json.loads(path.read_text())
+        env = record.get("env") or {}
+        return {name: value for name, value in env.items() if isinstance(value, str)}
+    except (OSError, ValueError, AttributeError):
+        return {}

@@ -1,0 +1,67 @@
+"""Who a job is, by Buildkite's own signature: the only verifier of tokens."""
+
+import json
+from typing import Any
+
+from bootstrap.agent_api import AgentApi, document
+from bootstrap.errors import CannotStart, Refused
+from bootstrap.host.cache import Cache
+from bootstrap.host.config import Host
+from bootstrap.job import claims
+from bootstrap.job.model import Job
+from bootstrap.secret import Secret
+
+AUDIENCE = "airlock"
+ALGORITHMS = ("RS256", "ES256")
+LEEWAY = 60  # seconds between this host's clock and Buildkite's
+KEYS_ARE_FRESH = 3600.0  # seconds; a key that is not among them is looked for at once
+
+
+def confirmed(job: Job, host: Host) -> Job:
+    """Return the job with facts that Buildkite signed, if airlock.toml asks for that.
+
+    Raises Refused if the token is not this job's or says anything else than the environment,
+    CannotStart if there is no token or no key to check it with.
+    """
+    if host.policy.identity != "signed":
+        return job
+    token = AgentApi(job.id, job.agent, job.token).oidc_token(AUDIENCE, claims.OPTIONAL)
+    return claims.confirmed(job, verified(token, host))
+
+
+def verified(token: Secret, host: Host) -> dict[str, Any]:
+    """Return the token's claims: signed by the issuer, for us, and not expired. Raises Refused."""
+    import jwt  # noqa: PLC0415 - 0.1 s that most hosts need not wait for
+
+    try:
+        key = _key(jwt.get_unverified_header(token.reveal()).get("kid", ""), host)
+        found: dict[str, Any] = jwt.decode(
+            token.reveal(),
+            key=jwt.PyJWK(key),
+            algorithms=list(ALGORITHMS),
+            audience=AUDIENCE,
+            issuer=host.policy.issuer,
+            leeway=LEEWAY,
+            options={"require": ["exp", "iat", "iss", "aud"]},
+        )
+    except jwt.PyJWTError as invalid:
+        raise Refused(
+            f"Buildkite's token for this job is not valid: {invalid}",
+            hint="Is policy.issuer in airlock.toml Buildkite's, and is this host's clock right?",
+        ) from invalid
+    return found
+
+
+def _key(wanted: str, host: Host) -> dict[str, Any]:
+    """Return the issuer's key of this id; asks the issuer again if it is not known here."""
+    url = f"{host.policy.issuer}/.well-known/jwks"
+    directory = host.paths.runtime / "keys"
+    for fresh in (KEYS_ARE_FRESH, 0.0):
+        keys = Cache(directory, fresh=fresh, stale=0).get(url, lambda: document(url))
+        for key in keys.get("keys", ()) if isinstance(keys, dict) else ():
+            if wanted and key.get("kid") == wanted:
+                return dict(key)
+    raise CannotStart(
+        f"{url} has no key {json.dumps(wanted)[:100]}",
+        hint="policy.issuer in airlock.toml has to be the issuer of the agent's own organization.",
+    )

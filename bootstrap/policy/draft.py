@@ -1,0 +1,87 @@
+"""From records of observed jobs to the policy that admits exactly their kind."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bootstrap.job.facts import facts
+from bootstrap.job.model import Fact, Known
+
+Env = Mapping[str, str]
+MANY = 8  # values of one fact from which a list says less than `*`
+
+
+def drafts(observed: Iterable[Env]) -> dict[str, dict[str, Any]]:
+    """Return a document for each pipeline that was seen, in the grammar of `policy.parse`.
+
+    Rules grant nothing: what a job needs cannot be seen from outside. They are told apart by
+    what matters for a grant: the default branch, other branches, pull requests, forks.
+    """
+    by_pipeline: dict[str, list[Env]] = {}
+    for env in observed:
+        if slug := env.get("BUILDKITE_PIPELINE_SLUG"):
+            by_pipeline.setdefault(slug, []).append(env)
+    return {slug: _draft(slug, jobs) for slug, jobs in sorted(by_pipeline.items())}
+
+
+def _draft(slug: str, jobs: list[Env]) -> dict[str, Any]:
+    kinds: dict[str, list[Env]] = {}
+    for env in jobs:
+        kinds.setdefault(_kind(env), []).append(env)
+    return {
+        "pipeline": slug,
+        "repository": sorted({env["BUILDKITE_REPO"] for env in jobs if env.get("BUILDKITE_REPO")}),
+        "rules": [_rule(kind, kinds[kind]) for kind in _WHEN if kind in kinds],
+    }
+
+
+# Kind -> the pull requests it admits; in the order in which rules have to be tried.
+_WHEN = {
+    "the default branch": "no",
+    "tags": "no",
+    "other branches": "no",
+    "pull requests": "same-repository",
+    "forks": "any",
+}
+
+
+def _kind(env: Env) -> str:
+    match facts(env)["pull-request"]:
+        case Known(value="no") if env.get("BUILDKITE_TAG"):
+            return "tags"
+        case Known(value="no"):
+            is_default = env.get("BUILDKITE_BRANCH") == env.get("BUILDKITE_PIPELINE_DEFAULT_BRANCH")
+            return "the default branch" if is_default else "other branches"
+        case Known(value="same-repository"):
+            return "pull requests"
+        case _:
+            return "forks"
+
+
+def _rule(kind: str, jobs: list[Env]) -> dict[str, Any]:
+    when: dict[str, Any] = {}
+    if kind == "the default branch":
+        when["branch"] = _values(jobs, "branch")
+    if kind == "tags":
+        when["tag"] = _values(jobs, "tag")
+    if kind in {"the default branch", "tags"}:
+        when |= {key: _values(jobs, key) for key in ("source", "queue") if _always(jobs, key)}
+    if _WHEN[kind] != "no":
+        when["pull-request"] = _WHEN[kind]
+    return {"name": kind, **({"when": when} if when else {}), "allow": {}}
+
+
+def _always(jobs: list[Env], key: str) -> bool:
+    return all(isinstance(_fact(env, key), Known) for env in jobs)
+
+
+def _values(jobs: list[Env], key: str) -> list[str]:
+    """Return what was seen, the most frequent first; `*` if that is too much to be a rule."""
+    seen = Counter(fact.value for env in jobs if isinstance(fact := _fact(env, key), Known))
+    plain = [value for value, _ in seen.most_common()]
+    safe = all("*" not in value and not value.startswith("!") for value in plain)
+    return plain if safe and len(plain) <= MANY else ["*"]
+
+
+def _fact(env: Env, key: str) -> Fact:
+    return facts(env)[key]

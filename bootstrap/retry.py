@@ -1,0 +1,42 @@
+"""The one way to try again."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+ONE_CALL = 7  # seconds that any one call to somebody else may take
+
+T = TypeVar("T")
+
+
+def persist(
+    work: Callable[[], T],
+    *,
+    transient: Callable[[BaseException], bool],
+    patience: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Try `work` again, with jitter, for as long as its failures are `transient`.
+
+    No call is begun that could end more than `patience` seconds after the first began.
+    """
+    from tenacity import (  # noqa: PLC0415 - imports that a refused job need not wait for
+        RetryCallState,
+        Retrying,
+        retry_if_exception,
+        wait_random_exponential,
+    )
+
+    began = clock()
+
+    def is_over(state: RetryCallState) -> bool:
+        return clock() - began + state.upcoming_sleep + ONE_CALL > max(patience, ONE_CALL)
+
+    return Retrying(
+        retry=retry_if_exception(transient),
+        wait=wait_random_exponential(multiplier=0.2, max=4),
+        stop=is_over,
+        sleep=sleep,
+        reraise=True,
+    )(work)

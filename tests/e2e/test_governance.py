@@ -1,0 +1,167 @@
+"""With the real agent: refusal by hook and by script, observe mode, signed identity."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.control_plane import JobOrder
+from tests.lab.lab import AIRLOCK, ROLE, Fleet, Lab, fleet
+
+pytestmark = pytest.mark.lab
+
+MAIN = f"  - {{name: main, when: {{branch: main}}, allow: {{role: '{ROLE}'}}}}\n"
+OBSERVED = "arn:aws:iam::111122223333:role/storefront-deploy"
+
+
+def hook(made: Fleet, agent: str = "agent-1") -> None:
+    """Put the shipped hook into the agent's hooks-path, with this test's paths in it."""
+    shipped = Path(__file__).parents[2] / "agent-config/hooks/pre-bootstrap"
+    ours = shlex.join([*AIRLOCK, "admit", "--config", str(made.config)])
+    text = shipped.read_text()
+    assert "/opt/airlock/bin/python3 -I -m bootstrap admit" in text
+    path = made.base / agent / "hooks/pre-bootstrap"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace("/opt/airlock/bin/python3 -I -m bootstrap admit", ours))
+    path.chmod(0o755)
+
+
+def events(made: Fleet) -> list[dict[str, object]]:
+    return [json.loads(line) for line in made.records.read_text().splitlines()]
+
+
+def test_a_refusal_by_the_hook_is_the_agents_and_on_the_builds_page(fleet: Fleet) -> None:
+    fleet.policy(MAIN)
+    hook(fleet)
+    with fleet.agent():
+        refused = fleet.control.enqueue(
+            fleet.env("echo I ran", BUILDKITE_BRANCH="<b>feature</b>*x*`y`")
+        )
+        assert fleet.control.finished(refused) == ("-1", "", "agent_refused")
+        admitted = fleet.control.enqueue(fleet.env("echo I ran"))
+        assert fleet.control.finished(admitted) == ("0", "", "")
+    assert b"I ran" not in refused.log
+    (note,) = refused.annotations
+    assert note["context"] == "airlock"
+    assert note["style"] == "error"
+    assert "wants branch main and got" in note["body"].replace("&#40;", "(")
+    assert "<b>" not in note["body"]
+    assert "`" not in note["body"]
+    assert admitted.annotations == []
+
+
+def test_without_the_hook_the_script_refuses_with_77_and_a_group(fleet: Fleet) -> None:
+    fleet.policy(MAIN)
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_BRANCH="feature"))
+        assert fleet.control.finished(job) == ("77", "", "")
+    assert b"+++ :no_entry: Airlock: Refused by policy" in job.log
+
+
+def test_the_hook_refuses_what_would_act_on_airlock_itself(fleet: Fleet) -> None:
+    fleet.policy(MAIN)
+    hook(fleet)
+    sprung = fleet.base / "sprung"
+    loader = {"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(sprung)}
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("true", **loader))
+        assert fleet.control.finished(job) == ("-1", "", "agent_refused")
+    assert not list(fleet.base.glob("sprung*"))
+    assert "LD_DEBUG" in job.annotations[0]["body"].replace("&#95;", "_")
+
+
+def test_a_hook_that_cannot_tell_leaves_it_to_the_script(fleet: Fleet) -> None:
+    """A refusal by the hook cannot be retried; status 125 can."""
+    hook(fleet)
+    text = fleet.config.read_text().replace(str(fleet.records), "/dev/full")
+    fleet.config.write_text(text)
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("true"))
+        assert fleet.control.finished(job) == ("-1", "", "process_run_error")
+    assert b"the audit record cannot be written" in job.log
+
+
+@contextmanager
+def observing(lab: Lab, base: Path, policy: str) -> Iterator[Fleet]:
+    with fleet(lab, base / "fleet", policy=policy) as made:
+        yield made
+
+
+def test_observe_mode_runs_and_records(lab: Lab, tmp_path: Path) -> None:
+    settings = f'mode = "observe"\nobserve-role = "{OBSERVED}"'
+    with observing(lab, tmp_path, settings) as made:
+        made.policy(MAIN)
+        with made.agent():
+            job = made.control.enqueue(made.env("echo I ran", BUILDKITE_BRANCH="feature"))
+            assert made.control.finished(job) == ("0", "", ""), job.log.decode()
+        assert b"\nI ran" in job.log
+        assert b"only observed: no rule of" in job.log
+        assert [asked.role for asked in made.sts.asked] == [OBSERVED]
+        denied = next(event for event in events(made) if event["event"] == "denied")
+        assert denied["enforced"] is False
+        assert denied["nearest"] == "main"
+
+
+def test_observe_mode_grants_nothing_unless_the_operator_says_so(lab: Lab, tmp_path: Path) -> None:
+    with observing(lab, tmp_path, 'mode = "observe"') as made:
+        (made.base / "policies/storefront.yaml").write_text("pipelin: x\n")
+        with made.agent():
+            broken = made.control.enqueue(made.env("echo I ran"))
+            assert made.control.finished(broken) == ("0", "", ""), broken.log.decode()
+            (made.base / "policies/storefront.yaml").unlink()
+            none = made.control.enqueue(made.env("echo I ran"))
+            assert made.control.finished(none) == ("0", "", ""), none.log.decode()
+        assert made.sts.asked == []
+
+
+def test_a_pipeline_may_be_enforced_already(lab: Lab, tmp_path: Path) -> None:
+    with observing(lab, tmp_path, 'mode = "observe"\nenforce = ["storefront"]') as made:
+        made.policy(MAIN)
+        with made.agent():
+            job = made.control.enqueue(made.env("true", BUILDKITE_BRANCH="feature"))
+            assert made.control.finished(job) == ("77", "", "")
+
+
+SIGNED = 'identity = "signed"\nissuer = "CONTROL"'
+
+
+def test_signed_identity_admits_what_is_true(lab: Lab, tmp_path: Path) -> None:
+    with observing(lab, tmp_path, SIGNED) as made:
+        made.policy(MAIN)
+        with made.agent():
+            job = made.control.enqueue(made.env("echo I ran"))
+            assert made.control.finished(job) == ("0", "", ""), job.log.decode()
+
+
+@pytest.mark.parametrize(
+    ("lie", "truth"),
+    [
+        ({"BUILDKITE_BRANCH": "main"}, {"build_branch": "feature"}),
+        ({"BUILDKITE_PIPELINE_SLUG": "storefront"}, {"pipeline_slug": "mallory"}),
+        ({"BUILDKITE_SOURCE": "ui"}, {"build_source": "webhook"}),
+    ],
+    ids=["branch", "pipeline", "source"],
+)
+def test_signed_identity_refuses_an_environment_that_lies(
+    lab: Lab, tmp_path: Path, lie: dict[str, str], truth: dict[str, str]
+) -> None:
+    with observing(lab, tmp_path, SIGNED) as made:
+        made.policy(MAIN)
+        with made.agent():
+            job = made.control.enqueue(JobOrder(env=made.env("echo I ran", **lie), claims=truth))
+            assert made.control.finished(job) == ("77", "", ""), job.log.decode()
+        assert b"signed token says" in job.log
+        assert made.sts.asked == []
+
+
+def test_without_keys_no_job(lab: Lab, tmp_path: Path) -> None:
+    with observing(lab, tmp_path, 'identity = "signed"\nissuer = "http://10.77.0.2:1"') as made:
+        made.policy(MAIN)
+        with made.agent():
+            job = made.control.enqueue(made.env("echo I ran"))
+            assert made.control.finished(job, 120) == ("-1", "", "process_run_error")
+        assert b"\nI ran" not in job.log
+        assert made.sts.asked == []

@@ -1,0 +1,66 @@
+"""Signed claims replace what the environment says, and no lie survives the comparison."""
+
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import Refused
+from bootstrap.job.assemble import assemble
+from bootstrap.job.claims import confirmed
+from bootstrap.job.model import Absent, Known, Provenance
+from tests.job.given import JOB_ID, job_env, process_env
+
+CLAIMS: dict[str, Any] = {
+    "organization_slug": "acme",
+    "pipeline_slug": "storefront",
+    "build_number": 42,
+    "build_branch": "main",
+    "build_tag": None,
+    "build_commit": "3c44caebd2fcfca65b567fe290a1e31485d54f5b",
+    "build_source": "ui",
+    "step_key": "deploy",
+    "job_id": JOB_ID,
+}
+
+
+def claimed(claims: dict[str, Any], **env: str) -> Any:
+    return confirmed(assemble(job_env(**env), process_env()), claims)
+
+
+def test_what_buildkite_signs_is_signed() -> None:
+    job = claimed(CLAIMS)
+    for fact in ("organization", "pipeline", "branch", "commit", "source", "step"):
+        assert job.facts[fact].provenance is Provenance.SIGNED, fact
+    assert isinstance(job.facts["tag"], Absent)
+    assert job.facts["queue"] == Known(value="deploy", provenance=Provenance.JOB)
+    with_queue = claimed({**CLAIMS, "queue_key": "deploy"})
+    assert with_queue.facts["queue"].provenance is Provenance.SIGNED
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BUILDKITE_ORGANIZATION_SLUG", "other"),
+        ("BUILDKITE_PIPELINE_SLUG", "warehouse"),
+        ("BUILDKITE_BRANCH", "Main"),
+        ("BUILDKITE_TAG", "v1"),
+        ("BUILDKITE_COMMIT", "HEAD"),
+        ("BUILDKITE_SOURCE", "api"),
+        ("BUILDKITE_STEP_KEY", ""),
+        ("BUILDKITE_BUILD_NUMBER", "43"),
+    ],
+)
+def test_an_environment_that_lies_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(Refused, match=f"{variable} is .* but Buildkite's signed token says"):
+        claimed(CLAIMS, **{variable: value})
+
+
+def test_a_queue_that_lies_is_refused() -> None:
+    with pytest.raises(Refused, match="BUILDKITE_AGENT_META_DATA_QUEUE"):
+        claimed({**CLAIMS, "queue_key": "default"})
+
+
+@pytest.mark.parametrize("claim", ["organization_slug", "pipeline_slug", "build_branch", "job_id"])
+def test_a_token_that_does_not_say_enough_is_none(claim: str) -> None:
+    with pytest.raises(Refused, match=f"does not say {claim}"):
+        claimed({name: value for name, value in CLAIMS.items() if name != claim})

@@ -1,0 +1,75 @@
+"""A draft admits what was observed, and no pull request that was not."""
+
+from typing import Any
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.job.assemble import assemble
+from bootstrap.policy.decide import decide
+from bootstrap.policy.draft import drafts
+from bootstrap.policy.model import Admitted, Denied, Policy
+from bootstrap.policy.parse import parse
+from tests.job.given import job_env, process_env
+
+DEFAULT = {"BUILDKITE_PIPELINE_DEFAULT_BRANCH": "main"}
+FORK = {
+    "BUILDKITE_PULL_REQUEST": "7",
+    "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/mallory/storefront.git",
+}
+OWN = {**FORK, "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/acme/storefront.git"}
+
+
+def drafted(*observed: dict[str, str]) -> Policy:
+    (document,) = drafts(observed).values()
+    return parse(yaml.safe_dump(document, sort_keys=False), "draft.yaml")
+
+
+def admitted(policy: Policy, env: dict[str, str]) -> bool:
+    return isinstance(decide(assemble(env, process_env()), policy), Admitted)
+
+
+def test_the_kinds_of_jobs_become_rules() -> None:
+    policy = drafted(
+        job_env(**DEFAULT), job_env(**DEFAULT, BUILDKITE_BRANCH="dev"), job_env(**DEFAULT, **OWN)
+    )
+    assert [rule.name for rule in policy.rules] == [
+        "the default branch", "other branches", "pull requests",
+    ]  # fmt: skip
+    assert not admitted(policy, job_env(**DEFAULT, **FORK))
+    assert isinstance(
+        decide(assemble(job_env(BUILDKITE_REPO="git@x.com:a/b"), process_env()), policy), Denied
+    )
+
+
+def test_only_what_was_seen_of_the_default_branch() -> None:
+    policy = drafted(job_env(**DEFAULT))
+    assert admitted(policy, job_env(**DEFAULT))
+    assert not admitted(policy, job_env(**DEFAULT, BUILDKITE_SOURCE="webhook"))
+    assert not admitted(policy, job_env(**DEFAULT, BUILDKITE_BRANCH="dev"))
+
+
+def test_pipelines_are_kept_apart() -> None:
+    both = drafts([job_env(), job_env(BUILDKITE_PIPELINE_SLUG="warehouse")])
+    assert set(both) == {"storefront", "warehouse"}
+
+
+ENVIRONMENTS = st.fixed_dictionaries(
+    {
+        "BUILDKITE_BRANCH": st.sampled_from(["main", "dev", "*", "!x", "release/1", "Ünï"]),
+        "BUILDKITE_SOURCE": st.sampled_from(["ui", "webhook", "schedule"]),
+        "BUILDKITE_TAG": st.sampled_from(["", "v1", "*"]),
+        "BUILDKITE_AGENT_META_DATA_QUEUE": st.sampled_from(["default", "deploy", ""]),
+    }
+)
+
+
+@given(st.lists(st.tuples(ENVIRONMENTS, st.sampled_from([{}, OWN, FORK])), min_size=1, max_size=12))
+def test_every_observed_job_is_admitted_by_its_draft(
+    seen: list[tuple[dict[str, str], dict[str, Any]]],
+) -> None:
+    observed = [job_env(**DEFAULT, **env, **more) for env, more in seen]
+    policy = drafted(*observed)
+    for env in observed:
+        assert admitted(policy, env), env
