@@ -21,7 +21,7 @@ PURE = {
     "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
     "policy/catalogue.py", "policy/lint.py", "policy/difference.py", "policy/cases.py",
-    "policy/iam.py", "policy/report.py", "policy/draft.py",
+    "policy/iam.py", "policy/report.py", "policy/draft.py", "policy/dump.py",
     "credentials/model.py", "credentials/plan.py", "credentials/environment.py",
     "credentials/answer.py", "credentials/refusals.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",

@@ -57,6 +57,7 @@ Seconds = Annotated[float, BeforeValidator(_span)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
+_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$"
 _STORE = r"^(file:(/[^/]+)+|ssm:(/[A-Za-z0-9_.-]+)+)$"
 
 
@@ -77,7 +78,7 @@ class Policy(_Section):
     issuer: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://agent.buildkite.com"
     mode: Literal["enforce", "observe"] = "enforce"
     enforce: tuple[str, ...] = ()
-    observe_role: Annotated[str, Field(pattern=r"^arn:aws[\w-]*:iam::\d{12}:role/.+")] | None = None
+    observe_role: Annotated[str, Field(pattern=_ROLE)] | None = None
     loader_variables: Literal["refuse", "allow"] = "refuse"
     cache: Seconds = 30.0
     serve_stale: Seconds = 0.0

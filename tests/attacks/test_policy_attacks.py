@@ -1,0 +1,183 @@
+"""A table of attacks on the decision. Each row also has the honest job that the rule is meant for.
+
+`refused` means: by policy. `not a job`: the job does not get as far as a decision. `no policy`: the
+document does not get as far as being one.
+"""
+
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import AirlockError, Refused, WrongConfiguration
+from bootstrap.job.assemble import assemble
+from bootstrap.job.envfile import parse_json
+from bootstrap.policy.decide import decide
+from bootstrap.policy.document import MAX_TEXT
+from bootstrap.policy.model import Admitted
+from bootstrap.policy.parse import parse
+from tests.job.given import job_env, process_env
+from tests.policy.given import HEAD
+
+Env = dict[str, str]
+TEAM = "{creator-team: platform}"
+ROLE = "arn:aws:iam::111122223333:role/x"
+FORK: Env = {
+    "BUILDKITE_PULL_REQUEST": "7",
+    "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/mallory/storefront.git",
+}
+
+# (attack, the rule's `when`, what the attacker's job says)
+JOBS: list[tuple[str, str, Env]] = [
+    # Teams that nobody vouches for.
+    ("team of a webhook's commit author", TEAM, {"BUILDKITE_SOURCE": "webhook"}),
+    ("team of a schedule", TEAM, {"BUILDKITE_SOURCE": "schedule"}),
+    ("team of a triggered build", TEAM, {"BUILDKITE_SOURCE": "trigger_job"}),
+    ("source in another case", TEAM, {"BUILDKITE_SOURCE": "UI"}),
+    ("source with a space", TEAM, {"BUILDKITE_SOURCE": "ui "}),
+    ("no source", TEAM, {"BUILDKITE_SOURCE": ""}),
+    ("no team", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": ""}),
+    ("team with the same beginning", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": "platform-2"}),
+    ("team within another", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": "the platform"}),
+    ("teams by comma", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": "x,platform"}),
+    ("team in another case", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": "Platform"}),
+    ("team that is a glob", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": "*"}),
+    ("team in homoglyphs", TEAM, {"BUILDKITE_BUILD_CREATOR_TEAMS": "pl\u0430tform"}),
+    ("creator's name", "{creator: Grace}", {"BUILDKITE_SOURCE": "webhook",
+                                            "BUILDKITE_BUILD_CREATOR": "Grace"}),
+    ("creator's e-mail", "{creator-email: '*@acme.com'}",
+     {"BUILDKITE_SOURCE": "webhook", "BUILDKITE_BUILD_CREATOR_EMAIL": "x@acme.com"}),
+    ("a team that has to be absent", "{creator-team: '!contractors'}",
+     {"BUILDKITE_SOURCE": "webhook"}),
+    # Branches and tags.
+    ("branch named like a glob", "{branch: main}", {"BUILDKITE_BRANCH": "*"}),
+    ("branch named like the list", "{branch: [main, dev]}", {"BUILDKITE_BRANCH": "main dev"}),
+    ("branch named like a negation", "{branch: main}", {"BUILDKITE_BRANCH": "!main"}),
+    ("branch with a newline", "{branch: main}", {"BUILDKITE_BRANCH": "main\nx"}),
+    ("branch with spaces", "{branch: main}", {"BUILDKITE_BRANCH": " main"}),
+    ("branch in another case", "{branch: main}", {"BUILDKITE_BRANCH": "Main"}),
+    ("branch as a full ref", "{branch: main}", {"BUILDKITE_BRANCH": "refs/heads/main"}),
+    ("branch in homoglyphs", "{branch: main}", {"BUILDKITE_BRANCH": "m\u0430in"}),
+    ("branch with an invisible sign", "{branch: main}", {"BUILDKITE_BRANCH": "main\u200b"}),
+    ("branch in another normal form", "{branch: 'caf\u00e9'}", {"BUILDKITE_BRANCH": "cafe\u0301"}),
+    ("branch with a NUL-like sign", "{branch: main}", {"BUILDKITE_BRANCH": "main\u2400"}),
+    ("branch below the glob", "{branch: 'release/*'}", {"BUILDKITE_BRANCH": "release"}),
+    ("branch beside the glob", "{branch: 'release/*'}", {"BUILDKITE_BRANCH": "x/release/1"}),
+    ("an excluded branch", "{branch: ['*', '!main']}", {"BUILDKITE_BRANCH": "main"}),
+    ("tag named like a branch", "{branch: main}",
+     {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "main"}),
+    ("branch named like a tag", "{tag: 'v*'}", {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": ""}),
+    ("no tag", "{tag: '*'}", {}),
+    ("no tag, negated", "{tag: '!v*'}", {}),
+    # Pull requests.
+    ("fork with the same branch name", "{branch: main}", FORK),
+    ("fork where branches of our own may", "{pull-request: same-repository}", FORK),
+    ("fork that hides its origin", "{pull-request: same-repository}",
+     {"BUILDKITE_PULL_REQUEST": "7", "BUILDKITE_PULL_REQUEST_REPO": ""}),
+    ("fork with a similar origin", "{pull-request: same-repository}",
+     {"BUILDKITE_PULL_REQUEST": "7",
+      "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/acme/storefront-.git"}),
+    ("fork with our name on another host", "{pull-request: same-repository}",
+     {"BUILDKITE_PULL_REQUEST": "7",
+      "BUILDKITE_PULL_REQUEST_REPO": "https://github.com.evil.example/acme/storefront.git"}),
+    ("fork with our host as user", "{pull-request: same-repository}",
+     {"BUILDKITE_PULL_REQUEST": "7",
+      "BUILDKITE_PULL_REQUEST_REPO": "https://github.com@evil.example/acme/storefront.git"}),
+    ("pull request that says it is none", "{branch: main}", {"BUILDKITE_PULL_REQUEST": "False"}),
+    ("pull request without a number", "{branch: main}", {"BUILDKITE_PULL_REQUEST": ""}),
+    # Plugins, commands, variables, steps, queues.
+    ("plugin of somebody else", "{plugin: 'docker#v5.*'}",
+     {"BUILDKITE_PLUGINS": '["mallory/docker#v5.1.0"]'}),
+    ("plugin beside an allowed one", "{plugin: 'docker#v5.*'}",
+     {"BUILDKITE_PLUGINS": '["docker#v5.1.0","evil#v1"]'}),
+    ("plugin without version", "{plugin: 'docker#*'}", {"BUILDKITE_PLUGINS": '["docker"]'}),
+    ("plugin of a branch", "{plugin: 'docker#v*'}", {"BUILDKITE_PLUGINS": '["docker#main"]'}),
+    ("plugin from a file", "{plugin: 'docker#v5.*'}",
+     {"BUILDKITE_PLUGINS": '["file:///tmp/docker#v5.1.0"]'}),
+    ("plugins that are no list", "{plugin: '*'}", {"BUILDKITE_PLUGINS": '{"docker#v5": null}'}),
+    ("command after an allowed one", "{command: 'make test'}",
+     {"BUILDKITE_COMMAND": "make test; curl evil"}),
+    ("command on a second line", "{command: 'make test'}",
+     {"BUILDKITE_COMMAND": "make test\ncurl evil"}),
+    ("variable that is empty", "{env: {MODE: live}}", {"MODE": ""}),
+    ("variable that must not be there", "{env: {MODE: absent}}", {"MODE": ""}),
+    ("variable that says absent", "{env: {MODE: live}}", {"MODE": "absent"}),
+    ("step named like a glob", "{step: deploy-prod}", {"BUILDKITE_STEP_KEY": "deploy-*"}),
+    ("no step key", "{step: '*'}", {"BUILDKITE_STEP_KEY": ""}),
+    ("queue of the agent's own choice", "{agent-tag: {size: large}}", {"SIZE": "large"}),
+    # Repositories: HEAD's own is checked for every rule.
+    ("another repository", "{}", {"BUILDKITE_REPO": "git@github.com:mallory/storefront.git"}),
+    ("a local repository", "{}", {"BUILDKITE_REPO": "/var/lib/storefront.git"}),
+    ("a repository with options", "{}", {"BUILDKITE_REPO": "--upload-pack=x"}),
+    ("a repository by helper", "{}", {"BUILDKITE_REPO": "ext::sh -c id"}),
+    ("another pipeline's slug in case", "{}", {"BUILDKITE_PIPELINE_SLUG": "Storefront"}),
+    ("a slug in homoglyphs", "{}", {"BUILDKITE_PIPELINE_SLUG": "st\u043erefront"}),
+]  # fmt: skip
+
+HONEST: dict[str, Env] = {
+    "{creator-email: '*@acme.com'}": {"BUILDKITE_BUILD_CREATOR_EMAIL": "x@acme.com"},
+    "{creator: Grace}": {"BUILDKITE_BUILD_CREATOR": "Grace"},
+    "{branch: 'caf\u00e9'}": {"BUILDKITE_BRANCH": "caf\u00e9"},
+    "{branch: 'release/*'}": {"BUILDKITE_BRANCH": "release/1"},
+    "{branch: ['*', '!main']}": {"BUILDKITE_BRANCH": "dev"},
+    "{tag: 'v*'}": {"BUILDKITE_TAG": "v1"},
+    "{tag: '*'}": {"BUILDKITE_TAG": "v1"},
+    "{tag: '!v*'}": {"BUILDKITE_TAG": "x"},
+    "{command: 'make test'}": {"BUILDKITE_COMMAND": "make test"},
+    "{env: {MODE: live}}": {"MODE": "live"},
+    "{step: deploy-prod}": {"BUILDKITE_STEP_KEY": "deploy-prod"},
+    "{agent-tag: {size: large}}": {"BUILDKITE_AGENT_META_DATA_SIZE": "large"},
+}
+
+
+def decision(when: str, env: Env) -> Any:
+    policy = parse(f"{HEAD}  - {{name: only, when: {when}, allow: {{role: '{ROLE}'}}}}\n", "p")
+    return decide(assemble(job_env(**env), process_env()), policy)
+
+
+@pytest.mark.parametrize(("attack", "when", "env"), JOBS, ids=[row[0] for row in JOBS])
+def test_it_is_refused_and_the_honest_job_is_not(attack: str, when: str, env: Env) -> None:
+    assert not isinstance(decision(when, env), Admitted), attack
+    assert isinstance(decision(when, HONEST.get(when, {})), Admitted), "the row proves nothing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["BUILDKITE_REPO=x", "A B", "", "1", "BASH_FUNC_a%%", "A\nB", "\u0410", "LD_PRELOAD=", "A=B=C"],
+)
+def test_names_that_would_become_others_are_not_a_job(name: str) -> None:
+    with pytest.raises(Refused):
+        parse_json(('{"' + name.replace("\n", "\\n") + '": "x"}').encode())
+
+
+@pytest.mark.parametrize("slug", ["../storefront", "..", ".", "a/b", "a\\u0000", "x" * 300])
+def test_slugs_that_would_become_paths_are_not_a_job(slug: str) -> None:
+    with pytest.raises(AirlockError):
+        assemble(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pipeline: &a storefront\nrepository: *a\n",
+        HEAD + "  - {name: a, allow: {}}\npipeline: other\n",
+        HEAD + "  - {name: a, allow: {role: x, role: y}}\n",
+        HEAD + "  - {name: a, allow: {}}\n---\npipeline: other\n",
+        HEAD + "  - !!python/object/apply:os.system [id]\n",
+        HEAD + "  - <<: {allow: {}}\n    name: a\n",
+        HEAD + "  - {name: a, when: {branch: true}, allow: yes}\n",
+        HEAD + "  - {name: a, when: {Branch: main}, allow: {}}\n",
+        HEAD + "  - {name: a, when: {br\u0430nch: main}, allow: {}}\n",
+        HEAD + "  - {name: a, when: {branch: {a: b}}, allow: {}}\n",
+        HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:role/*'}}\n",
+        HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:user/x'}}\n",
+        HEAD + "#" * MAX_TEXT,
+        HEAD + "  - " + "[" * 500,
+    ],
+)
+def test_documents_that_would_read_as_more_than_they_say(text: str) -> None:
+    with pytest.raises(WrongConfiguration):
+        parse(text, "p")
+
+
+def test_there_are_as_many_rows_as_were_promised() -> None:
+    assert len(JOBS) >= 60
