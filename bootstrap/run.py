@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import assert_never
 
 from bootstrap.credentials import obtain
@@ -13,11 +14,11 @@ from bootstrap.job import identity
 from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
-from bootstrap.policy.decide import decide
+from bootstrap.policy.decide import COMMIT_ON_BRANCH, asks_for_commit, decide
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record
-from bootstrap.sandbox import lease, open_room
+from bootstrap.sandbox import ancestry, lease, open_room
 from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
 from bootstrap.sandbox.model import Ended
 from bootstrap.sandbox.signals import Cancellation
@@ -41,8 +42,9 @@ def run(
     agent cancels it before. Either way nothing of it is left on this host.
     """
     job = read(process_env)
-    admitted = admit(job, host, record)
     log.group("Airlock")
+    with cancellation.interrupting():
+        admitted = admit(job, host, record, log)
     log.note(f"{job.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
     token = token_for(job.id, secrets.token_hex(4))
@@ -76,11 +78,11 @@ def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
     return status
 
 
-def admit(job: Job, host: Host, record: Record) -> Admitted:
+def admit(job: Job, host: Host, record: Record, log: JobLog) -> Admitted:
     """Decide, write the decision down, and only then act on it. Raises Refused."""
     record.job(job)
     job = identity.confirmed(job, host)
-    decision = decided(job, host)
+    decision = decided(job, host, log)
     observed = isinstance(decision, Denied) and host.policy.observes(job.pipeline)
     record.decided(decision, enforced=not observed)
     record.lap("policy")
@@ -95,7 +97,7 @@ def admit(job: Job, host: Host, record: Record) -> Admitted:
             assert_never(decision)
 
 
-def decided(job: Job, host: Host) -> Decision:
+def decided(job: Job, host: Host, log: JobLog) -> Decision:
     """Decide by the store's documents. A policy with mistakes refuses where it is only observed."""
     try:
         policy, guardrails = choose.policy_for(host, job.pipeline), choose.guardrails_of(host)
@@ -103,6 +105,9 @@ def decided(job: Job, host: Host) -> Decision:
         if not host.policy.observes(job.pipeline):
             raise
         return Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=())
+    if asks_for_commit(job, policy):
+        fact = ancestry.commit_on_branch(job, host, log)
+        job = replace(job, facts={**job.facts, COMMIT_ON_BRANCH: fact})
     return decide(job, policy, guardrails)
 
 

@@ -37,7 +37,7 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
         job = read({**_ELSEWHERE, **process_env})
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         refuse_loader_variables(job, host)
-        admitted = decide(job, host, record)
+        admitted = decide(job, host, record, log)
     except CannotStart as later:
         log.note(f"{later.problem}; airlock bootstrap will ask again")
         return 0

@@ -13,6 +13,7 @@ class Provenance(StrEnum):
 
     AGENT = "agent"  # the agent always overwrites it, so nobody else can have written it
     JOB = "job"  # Buildkite's backend, or whoever may edit the pipeline, step or build
+    HOST = "host"  # this host has looked itself
     SIGNED = "signed"  # a verified claim of Buildkite's OIDC token
 
 

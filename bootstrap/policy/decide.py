@@ -16,6 +16,8 @@ from bootstrap.policy.model import (
 )
 from bootstrap.text import printable
 
+COMMIT_ON_BRANCH = "commit-on-branch"
+
 
 def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None) -> Decision:
     """Return the first rule whose every condition holds, or why there is none.
@@ -34,6 +36,20 @@ def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None
     if guardrails is None or isinstance(decision, Denied):
         return decision
     return _within(guardrails, job, policy, decision)
+
+
+def asks_for_commit(job: Job, policy: Policy | None) -> bool:
+    """Say whether the decision depends on the commit being on its branch: only then it is asked.
+
+    It does if a rule with that condition holds otherwise.
+    """
+    if policy is None or _mismatch(job, policy):
+        return False
+    for rule in policy.rules:
+        others = [c for c in rule.when if c.subject != COMMIT_ON_BRANCH]
+        if len(others) < len(rule.when) and all(verdict("", c, job).holds for c in others):
+            return True
+    return False
 
 
 def _within(guardrails: Guardrails, job: Job, policy: Policy, admitted: Admitted) -> Decision:

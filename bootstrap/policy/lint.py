@@ -9,7 +9,7 @@ from enum import StrEnum
 from bootstrap.policy.catalogue import Catalogue, granted, pull_requests_of
 from bootstrap.policy.glob import any_matches, matches
 from bootstrap.policy.guardrails import exceeds, is_empty
-from bootstrap.policy.match import PULL_REQUESTS, UNCHECKED
+from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
 
 # Buildkite's sources, and those of them whose creators it vouches for (job.facts).
@@ -180,18 +180,19 @@ def _unvouched_creator(policy: Policy, rule: Rule) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _unchecked(policy: Policy, rule: Rule) -> Iterator[Finding]:
+def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """A repository that cannot be asked just now would let everything pass."""
     for condition in rule.when:
-        if condition.subject in UNCHECKED:
-            yield _error(
-                "unchecked-condition", policy, condition.line,
-                f"rule {rule.name!r} can never hold: this version cannot check {condition.subject}",
-                "Remove the condition.",
+        if "verified-or-unknown" in condition.patterns and not is_empty(rule.allow):
+            yield _warning(
+                "unknown-commit-reaches-grant", policy, condition.line,
+                f"a commit that could not be looked for reaches {_names(rule)}",
+                "Say `commit-on-branch: verified`.",
             )  # fmt: skip
 
 
 def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    where = [c for c in rule.when if c.subject in {"branch", "tag", "commit", "commit-on-branch"}]
+    where = [c for c in rule.when if c.subject in {"branch", "tag", "commit"}]
     if any("*" not in condition.patterns for condition in where):
         return
     for kind, name in granted(rule):
@@ -239,7 +240,7 @@ def _undeliverable(policy: Policy, rule: Rule) -> Iterator[Finding]:
 _CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _open_to_pull_requests,
     _unvouched_creator,
-    _unchecked,
+    _unknown_commit,
     _broad_production,
     _loose_image,
     _loose_plugins,

@@ -11,8 +11,12 @@ from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Condition, Reason
 from bootstrap.text import printable
 
-# Part of the grammar, not yet of the matcher: a rule that names one of these never holds.
-UNCHECKED = frozenset({"commit-on-branch"})
+# What the host finds out about a commit and the branch its build claims (sandbox.ancestry).
+VERIFIED, ELSEWHERE, UNKNOWN = "verified", "elsewhere", "unknown"
+_COMMITS: Mapping[str, frozenset[str]] = {
+    "verified": frozenset({VERIFIED}),
+    "verified-or-unknown": frozenset({VERIFIED, UNKNOWN}),
+}
 
 PULL_REQUESTS: Mapping[str, frozenset[str]] = {
     "no": frozenset({PullRequest.NO}),
@@ -39,8 +43,6 @@ def _subject(condition: Condition) -> str:
 
 
 def _check(condition: Condition, job: Job) -> tuple[bool, str]:
-    if condition.subject in UNCHECKED:
-        return False, f"{condition.subject} cannot be checked by this version of Airlock"
     if condition.subject == "env":
         return _variable(condition, job)
     key = f"agent-tag:{condition.name}" if condition.name else condition.subject
@@ -67,6 +69,9 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
         case "pull-request":
             allowed = frozenset[str]().union(*(PULL_REQUESTS[p] for p in condition.patterns))
             return bool(values) and allowed.issuperset(values)
+        case "commit-on-branch":
+            known = frozenset[str]().union(*(_COMMITS[p] for p in condition.patterns))
+            return bool(values) and known.issuperset(values)
         case "plugin":  # an allow-list: every plugin of the job has to be on it
             patterns = [_canonical(pattern) for pattern in condition.patterns]
             return all(any_matches(patterns, (plugin,)) for plugin in values)

@@ -110,7 +110,7 @@ class When(Node):
     creator_team: Patterns | None = None
     author_team: Patterns | None = None
     unblocker_team: Patterns | None = None
-    commit_on_branch: Literal["verified"] | None = None
+    commit_on_branch: Literal["verified", "verified-or-unknown"] | None = None
     pull_request: Literal["no", "same-repository", "any"] = "no"
     agent_tag: dict[Text, Patterns] = {}
     env: dict[Variable, Patterns] = {}

@@ -38,6 +38,16 @@ def connect(url: str) -> "APIClient":
 
 
 @contextmanager
+def connected(url: str) -> "Iterator[APIClient]":
+    """Hold a client until this closes. Raises as `connect`."""
+    client = connect(url)
+    try:
+        yield client
+    finally:
+        close(client)
+
+
+@contextmanager
 def explained(what: str) -> Iterator[None]:
     """Turn whatever the engine refuses into a CannotStart that names the step."""
     from docker.errors import DockerException  # noqa: PLC0415

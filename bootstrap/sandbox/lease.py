@@ -77,11 +77,8 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
 
 
 def _remove_container(host: Host, token: str) -> bool:
-    client = engine.connect(host.sandbox.docker)
-    try:
+    with engine.connected(host.sandbox.docker) as client:
         return engine.remove(client, f"airlock-{token}")
-    finally:
-        engine.close(client)
 
 
 def sweep(host: Host) -> tuple[str, ...]:
@@ -97,11 +94,8 @@ def sweep(host: Host) -> tuple[str, ...]:
 
 
 def _rooms(host: Host) -> tuple[str, ...]:
-    client = engine.connect(host.sandbox.docker)
-    try:
+    with engine.connected(host.sandbox.docker) as client:
         return engine.rooms(client)
-    finally:
-        engine.close(client)
 
 
 def _abandoned(directory: Path) -> bool:

@@ -56,8 +56,7 @@ def sealed(
     longer served; what the lease names is removed by the lease.
     """
     with ExitStack() as held:
-        client = engine.connect(host.sandbox.docker)
-        held.callback(engine.close, client)
+        client = held.enter_context(engine.connected(host.sandbox.docker))
         image = _image(client, admitted, host, log)
         record.lap("engine")
         engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)

@@ -98,23 +98,30 @@ def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -
     path.mkdir(mode=0o755)
     for name in ("marks", "agent-hooks"):
         (path / name).mkdir(mode=0o755)
-    _write(
+    write(
         path / "entry",
         resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
         0o555,
     )
-    _write(path / "passwd", environment.passwd(uid, home), 0o444)
-    _write(path / "group", environment.group(uid), 0o444)
-    _write(path / "job-env", environment.go_quoted(kept), 0o400, uid)
-    _write(path / "job-env.json", environment.as_json(kept), 0o400, uid)
+    write(path / "passwd", environment.passwd(uid, home), 0o444)
+    write(path / "group", environment.group(uid), 0o444)
+    write(path / "job-env", environment.go_quoted(kept), 0o400, uid)
+    write(path / "job-env.json", environment.as_json(kept), 0o400, uid)
+    with door(path, uid) as held:
+        yield Room(path, held, uid)
+
+
+@contextmanager
+def door(path: Path, uid: int) -> Iterator[int]:
+    """Hold the pipe at which an entry waits for "go": our death is its end-of-file."""
     os.mkfifo(path / "go", 0o400)
     os.chown(path / "go", uid, uid)
-    # Open for both directions: the entry's open never blocks, and our death is its end-of-file.
-    door = os.open(path / "go", os.O_RDWR | os.O_CLOEXEC)
+    # Open for both directions, so that neither side's open blocks.
+    descriptor = os.open(path / "go", os.O_RDWR | os.O_CLOEXEC)
     try:
-        yield Room(path, door, uid)
+        yield descriptor
     finally:
-        os.close(door)
+        os.close(descriptor)
 
 
 class Room:
@@ -127,7 +134,7 @@ class Room:
 
     def hand_over(self, variables: Mapping[str, str]) -> None:
         """Write the environment where only the job's user reads it."""
-        _write(self.path / "env", environment.exports(variables), 0o400, self._uid)
+        write(self.path / "env", environment.exports(variables), 0o400, self._uid)
 
     def open(self) -> None:
         """Let the entry go on to the job."""
@@ -135,10 +142,11 @@ class Room:
 
     def mark_timed_out(self) -> None:
         """Make the agent's timeout marker visible inside (contract section 4.4)."""
-        _write(self.path / "marks" / environment.TIMEOUT_MARKER, b"true", 0o444)
+        write(self.path / "marks" / environment.TIMEOUT_MARKER, b"true", 0o444)
 
 
-def _write(path: Path, content: bytes, mode: int, uid: int = 0) -> None:
+def write(path: Path, content: bytes, mode: int, uid: int = 0) -> None:
+    """Write a file that nobody but `uid` reads, if `mode` says so, not even for a moment."""
     path.touch(mode=0o600)
     path.write_bytes(content)
     os.chown(path, uid, uid)

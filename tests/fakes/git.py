@@ -25,10 +25,34 @@ class GitServer(Simulator):
         self.root = root
 
     def answer(self, call: Call) -> Reply:
+        if "git-upload-pack" in (call.path.rsplit("/", 1)[-1], call.query.get("service")):
+            return self._smart(call)
         path = (self.root / call.path.lstrip("/")).resolve()
         if not path.is_file() or not path.is_relative_to(self.root.resolve()):
             return problem(404, "no such object")
         return Reply(body=path.read_bytes(), kind="application/octet-stream")
+
+    def _smart(self, call: Call) -> Reply:
+        """Let git's own CGI answer, which knows filters and only sends what is asked."""
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "GIT_PROJECT_ROOT": str(self.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_PROTOCOL": call.headers.get("git-protocol", ""),
+            "PATH_INFO": call.path,
+            "QUERY_STRING": "&".join(f"{name}={value}" for name, value in call.query.items()),
+            "REQUEST_METHOD": call.method,
+            "CONTENT_TYPE": call.headers.get("content-type", ""),
+            "CONTENT_LENGTH": str(len(call.body)),
+            "HTTP_CONTENT_ENCODING": call.headers.get("content-encoding", ""),
+        }
+        done = subprocess.run(
+            ["git", "http-backend"], input=call.body, env=env, capture_output=True, check=False
+        )
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
+        status = int(fields.get("Status", "200").split()[0])
+        return Reply(status=status, body=body, kind=fields.get("Content-Type", "text/plain"))
 
 
 def publish(root: Path, name: str, files: Mapping[str, str]) -> str:
@@ -43,6 +67,8 @@ def publish(root: Path, name: str, files: Mapping[str, str]) -> str:
     git(work, "add", "-A")
     git(work, "commit", "-q", "-m", "What the job checks out")
     git(work, "clone", "-q", "--bare", ".", str(root / f"{name}.git"))
+    git(root / f"{name}.git", "config", "uploadpack.allowFilter", "true")
+    git(root / f"{name}.git", "config", "uploadpack.allowAnySHA1InWant", "true")
     git(root / f"{name}.git", "update-server-info")
     return git(work, "rev-parse", "HEAD").strip()
 

@@ -34,7 +34,8 @@ def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
          "creator-never-holds"),
         ("  - {name: a, when: {creator: x, source: ['!ui', '!api']}, allow: {}}\n",
          "creator-never-holds"),
-        ("  - {name: a, when: {commit-on-branch: verified}, allow: {}}\n", "unchecked-condition"),
+        (f"  - {{name: a, when: {{branch: main, commit-on-branch: verified-or-unknown}}, "
+         f"allow: {{role: '{ROLE}'}}}}\n", "unknown-commit-reaches-grant"),
         (f"  - {{name: a, allow: {{role: '{DEPLOY}'}}}}\n", "any-branch-reaches-production"),
         (f"  - {{name: a, when: {{branch: '*'}}, allow: {{role: '{DEPLOY}'}}}}\n",
          "any-branch-reaches-production"),
