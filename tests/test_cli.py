@@ -52,7 +52,7 @@ def as_agent(tmp_path: Path, **env: str) -> dict[str, str]:
     return process_env(BUILDKITE_ENV_JSON_FILE=str(file))
 
 
-@pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("gc",)])
+@pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("admit",), ("gc",), ("policy",)])
 def test_help_is_what_the_readme_shows(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
     assert shown.returncode == 0

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.cli_verbs import VERBS
 from bootstrap.errors import AirlockError
 from bootstrap.host import config
-from bootstrap.policy.parse import parse
+from bootstrap.policy import cases
+from bootstrap.policy.parse import parse, parse_guardrails
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -20,8 +22,19 @@ def blocks(language: str) -> list[str]:
     return [text for named, text in BLOCKS if named == language]
 
 
-def test_its_policies_are_policies() -> None:
-    assert [parse(text, "README.md") for text in blocks("yaml")]
+def test_its_documents_are_what_it_says() -> None:
+    policy, guardrails, tests = blocks("yaml")
+    made = parse(policy, "README.md")
+    rails = parse_guardrails(guardrails, "README.md")
+    document = cases.parse(tests, "README.md")
+    outcomes = cases.outcomes([document], {made.pipeline: made}, rails)
+    assert [outcome.problem for outcome in outcomes] == ["", "", ""]
+
+
+def test_its_commands_exist() -> None:
+    shown = re.findall(r"^airlock policy ([a-z-]+) ", README, re.MULTILINE)
+    assert set(shown) <= set(VERBS)
+    assert len(shown) >= 8
 
 
 def test_its_configuration_is_one() -> None:

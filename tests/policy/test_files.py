@@ -30,7 +30,7 @@ def test_no_document_is_no_policy(tmp_path: Path) -> None:
     assert load(store(tmp_path / "p"), "warehouse") is None
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", [EXAMPLES / "docs.yaml", EXAMPLES / "storefront.yaml"])
 def test_the_examples_are_policies(example: Path) -> None:
     assert parse(load(EXAMPLES, example.stem) or "", str(example)).pipeline == example.stem
 
