@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test unit lint bench clean lab-setup lock
+.PHONY: demo test unit lint bench clean lab-setup lock schemas
 
 demo: $(READY) lab-setup    ## one real job through policy, credentials and the sealed room
 	@$(BIN)/python -m tests.demo
@@ -37,6 +37,10 @@ $(READY): requirements-dev.lock pyproject.toml
 lock:                       ## resolve requirements*.lock again (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.lock
+
+schemas: $(READY)           ## write agent-config/*.schema.json from the grammar
+	@for document in policy guardrails cases; do \
+	  $(BIN)/airlock policy schema $$document >agent-config/$$document.schema.json; done
 
 clean:                      ## remove what the lab and the build keep between runs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -173,7 +173,7 @@ def test_iam_finds_drift(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])
 def test_the_published_schemas_are_the_grammar(document: str) -> None:
     published = ROOT / f"agent-config/{document}.schema.json"
-    assert json.loads(published.read_text()) == of(document)
+    assert json.loads(published.read_text()) == of(document), "run `make schemas`"
     assert json.loads(policy("schema", document).stdout) == of(document)
     jsonschema.Draft202012Validator.check_schema(of(document))
 
