@@ -67,6 +67,10 @@ class Record:
             expires=expires,
         )
 
+    def secrets(self, wanted: Mapping[str, str]) -> None:
+        """Secrets were fetched: their names and where they are, never their values."""
+        self._event("secrets", secrets=dict(wanted))
+
     def room(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
         """The room stands: image id, address, proof, timings."""
         self._event("room", laps=self.laps, **facts)

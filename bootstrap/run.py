@@ -53,12 +53,12 @@ def run(
             lease.sweep(host)
             ours = held.enter_context(lease.hold(host, token, alert=log.alert))
             assume = Sts(host.aws).assume
-            sessions = held.enter_context(
-                obtain.sessions(job, admitted, host.aws, assume, log=log, record=record)
+            granted = held.enter_context(
+                obtain.granted(job, admitted, host.aws, assume, log=log, record=record)
             )
             room = held.enter_context(
                 open_room.sealed(
-                    job, admitted, sessions, host, ours, log=log, record=record, out=out
+                    job, admitted, granted, host, ours, log=log, record=record, out=out
                 )
             )
         ended = room.supervision.until_end(room.pump, cancellation)

@@ -23,7 +23,8 @@ def blocks(language: str) -> list[str]:
 
 
 def test_its_documents_are_what_it_says() -> None:
-    policy, guardrails, tests = blocks("yaml")
+    policy, guardrails, grants, tests = blocks("yaml")
+    assert parse(grants, "README.md").rules[0].allow.ssh_keys
     made = parse(policy, "README.md")
     rails = parse_guardrails(guardrails, "README.md")
     document = cases.parse(tests, "README.md")

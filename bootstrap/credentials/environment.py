@@ -1,6 +1,6 @@
 """The AWS part of a room's environment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from bootstrap.credentials.model import Session
@@ -57,6 +57,24 @@ def region_only(region: str) -> dict[str, str]:
 def by_endpoint(path: str, env: Mapping[str, str]) -> dict[str, str]:
     """Return what points every SDK at the job's listener, past any proxy of the job's."""
     return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path, **past_proxies(env)}
+
+
+def by_profiles(directory: str) -> dict[str, str]:
+    """Return what points every SDK at the profiles of `config_file`."""
+    return {"AWS_CONFIG_FILE": f"{directory}/config", "AWS_SDK_LOAD_CONFIG": "1"}
+
+
+def config_file(profiles: Iterable[str], *, directory: str, region: str) -> bytes:
+    """Write an AWS configuration file whose profiles read what the host keeps fresh.
+
+    `credential_process` is the one form that boto3, Go, Java, JavaScript, Ruby and Terraform all
+    know and that needs neither a token nor a second listener (reference A4).
+    """
+    sections = (
+        f"[profile {name}]\ncredential_process = cat {directory}/{name}.json\nregion = {region}\n"
+        for name in profiles
+    )
+    return "".join(sections).encode()
 
 
 def past_proxies(env: Mapping[str, str]) -> dict[str, str]:

@@ -1,21 +1,34 @@
-"""A job's session, from plan to a session that renews itself."""
+"""What a grant gives, obtained: sessions that renew themselves, and secrets."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
+from bootstrap.credentials import references, secrets
 from bootstrap.credentials.model import Session, SessionRequest
-from bootstrap.credentials.plan import plan
+from bootstrap.credentials.plan import DEFAULT, plans
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
-from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
 from bootstrap.record import Record
+from bootstrap.secret import Secret
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Granted:
+    """Everything of a grant that is not the room itself."""
+
+    default: Sessions | None  # the session of `role`
+    profiles: Mapping[str, Sessions]  # those of `roles`
+    variables: Mapping[str, Secret]
+    files: Mapping[str, Secret]
+    ssh_keys: Mapping[str, Secret]  # by their references
 
 
 @contextmanager
-def sessions(
+def granted(
     job: Job,
     admitted: Admitted,
     aws: Aws,
@@ -23,14 +36,35 @@ def sessions(
     *,
     log: JobLog,
     record: Record,
-) -> Iterator[Sessions | None]:
-    """Yield the grant's session, kept fresh until this closes; None if the grant names no role."""
-    require_deliverable(admitted.grant)
-    request = plan(job, admitted.grant, rule=admitted.rule, region=aws.region)
-    if request is None:
-        log.note("no AWS role: the room has no credentials")
-        yield None
-        return
+) -> Iterator[Granted]:
+    """Yield what the rule grants, its sessions kept fresh until this closes.
+
+    Raises WrongConfiguration for what is not there, CannotStart for what cannot be had now.
+    """
+    grant = admitted.grant
+    requests = plans(job, grant, rule=admitted.rule, region=aws.region)
+    record.lap("lease")
+    with ExitStack() as held:
+        issue = _issuer(assume, log, record)
+        sessions = {
+            name: held.enter_context(_kept_fresh(name, request, issue, grant, log))
+            for name, request in requests.items()
+        }
+        if not sessions:
+            log.note("no AWS role: the room has no credentials")
+        found = _secrets(grant, aws, log, record)
+        record.lap("session")
+        yield Granted(
+            default=sessions.pop(DEFAULT, None),
+            profiles=sessions,
+            variables={name: found[name] for name in grant.secrets},
+            files={name: found[f"file {name}"] for name in grant.secret_files},
+            ssh_keys={reference: found[f"key {reference}"] for reference in grant.ssh_keys},
+        )
+
+
+def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionRequest], Session]:
+    """Wrap STS so that nothing is issued that is not masked and written down."""
 
     def issue(wanted: SessionRequest) -> Session:
         session = assume(wanted)
@@ -40,13 +74,23 @@ def sessions(
         )
         return session
 
-    record.lap("lease")
+    return issue
+
+
+@contextmanager
+def _kept_fresh(
+    name: str,
+    request: SessionRequest,
+    issue: Callable[[SessionRequest], Session],
+    grant: Grant,
+    log: JobLog,
+) -> Iterator[Sessions]:
     first = issue(request)
-    record.lap("session")
-    log.note(_announcement(request, first, admitted.grant.delivery))
+    renews = name != DEFAULT or grant.delivery is CredentialDelivery.ENDPOINT
+    log.note(_announcement(name, request, first, renews=renews))
     held = Sessions(first)
     renewal = Renewal(held, first, request, issue, warn=log.alert)
-    if admitted.grant.delivery is CredentialDelivery.ENDPOINT:
+    if renews:
         renewal.start()
     try:
         yield held
@@ -54,24 +98,29 @@ def sessions(
         renewal.close()
 
 
-def _announcement(request: SessionRequest, first: Session, delivery: CredentialDelivery) -> str:
+def _announcement(name: str, request: SessionRequest, first: Session, *, renews: bool) -> str:
     """Say which role it is, when its session ends, and what was cut short."""
-    renewed = {
-        CredentialDelivery.ENDPOINT: "renewed while the job runs",
-        CredentialDelivery.ENV: "not renewed: the rule delivers it in variables",
-    }[delivery]
-    text = f"role {request.role} until {first.expires:%H:%M:%S} UTC, {renewed}"
+    which = "role" if name == DEFAULT else f"profile {name}: role"
+    renewed = "renewed while the job runs" if renews else "not renewed: delivered in variables"
+    text = f"{which} {request.role} until {first.expires:%H:%M:%S} UTC, {renewed}"
     if first.duration < request.duration:
         text += f"; {first.duration} instead of {request.duration}, all that role chaining gets"
     return text
 
 
-def require_deliverable(grant: Grant) -> None:
-    """Refuse to run a job with less than its rule promises. Raises WrongConfiguration."""
-    missing = {"roles": grant.roles, "secrets": grant.secrets, "ssh-keys": grant.ssh_keys}
-    for key, value in missing.items():
-        if value:
-            raise WrongConfiguration(
-                f"the rule grants {key}, which this version of Airlock cannot deliver",
-                hint=f"Remove {key} from the rule; a job must not run with less than it expects.",
-            )
+def _secrets(grant: Grant, aws: Aws, log: JobLog, record: Record) -> dict[str, Secret]:
+    """Fetch all secrets at once; files and keys under their names with a word before them."""
+    wanted = {
+        **grant.secrets,
+        **{f"file {name}": reference for name, reference in grant.secret_files.items()},
+        **{f"key {reference}": reference for reference in grant.ssh_keys},
+    }
+    if not wanted:
+        return {}
+    found = secrets.fetch(aws, wanted)
+    log.mask(*found.values())
+    for name, reference in grant.secrets.items():
+        references.fit_for_variable(name, references.parse(reference), found[name])
+    record.secrets(wanted)
+    log.note(f"secrets: {', '.join(wanted)}")
+    return found

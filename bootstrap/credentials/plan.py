@@ -20,18 +20,25 @@ _PUNCTUATION = frozenset("_.:/=+-@")
 _DIGEST = 10  # hexadecimal digits
 
 
-def plan(job: Job, grant: Grant, *, rule: str, region: str) -> SessionRequest | None:
-    """Return the session request of the grant's role, or None if it names none.
+DEFAULT = "default"  # the name of the session that is not a named profile's
 
-    Whatever the job says, the request keeps STS's limits. Raises WrongConfiguration if the
+
+def plans(job: Job, grant: Grant, *, rule: str, region: str) -> dict[str, SessionRequest]:
+    """Return the session requests of the grant's roles, by AWS profile; the default one first.
+
+    Whatever the job says, a request keeps STS's limits. Raises WrongConfiguration if the
     policy's own words do not.
     """
-    if grant.role is None:
-        return None
+    default = {DEFAULT: grant.role} if grant.role else {}
+    roles = {**default, **grant.roles}
+    return {name: _request(job, grant, role, rule, region) for name, role in roles.items()}
+
+
+def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> SessionRequest:
     if not MIN_DURATION <= grant.duration <= MAX_DURATION:
         raise _wrong(rule, f"a session of {grant.duration}; expected 15 minutes to 12 hours")
     return SessionRequest(
-        role=grant.role,
+        role=role,
         region=region,
         session_name=session_name(job),
         source_identity=_fitting(job.id, MAX_NAME, _in_name),

@@ -48,6 +48,7 @@ class Sessions:
         self._current: Session | None = first
         self.now = now
         self._closed = False
+        self._publish: Callable[[Session], object] = lambda _: None
         self._lock = threading.Lock()
 
     def current(self) -> Session | None:
@@ -55,10 +56,18 @@ class Sessions:
         session = self._current
         return session if session and session.expires > self.now() else None
 
+    def publish(self, to: Callable[[Session], object]) -> None:
+        """Call `to` with the current session and with every later one."""
+        with self._lock:
+            self._publish = to
+            if self._current:
+                to(self._current)
+
     def replace(self, fresh: Session) -> bool:
         """Hand out `fresh` from now on. False, and nothing of it is kept, after `close`."""
         with self._lock:
             if not self._closed:
+                self._publish(fresh)
                 self._current = fresh
             return not self._closed
 
@@ -113,12 +122,11 @@ class Renewal:
         failures = 0
         while not self._closing.is_set():
             try:
-                fresh = self._assume(self._request)
+                self._take(self._assume(self._request), after_outage=failures > 0)
             except Exception as problem:  # noqa: BLE001 - a thread that dies says nothing at all
                 failures += 1
                 self._rest(failures, problem)
             else:
-                self._take(fresh, after_outage=failures > 0)
                 return
 
     def _rest(self, failures: int, problem: Exception) -> None:

@@ -1,5 +1,6 @@
 """The only caller of AWS STS."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ CHAINING_LIMIT = timedelta(hours=1)
 class Sts:
     """AssumeRole with the host's own credentials and nothing of the process's environment.
 
-    It may be called from any thread, but from one at a time.
+    It may be called from any thread; they wait for each other.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Sts:
         self._clock = clock
         self._sleep = sleep
         self._client: Any = None
+        self._lock = threading.Lock()
 
     def assume(self, request: SessionRequest) -> Session:
         """Return a session of the requested role, of an hour if role chaining allows no more.
@@ -47,15 +49,19 @@ class Sts:
         WrongConfiguration where STS finds the request itself wrong, else CannotStart.
         """
         try:
-            return persist(
-                lambda: self._within_chaining_limit(request),
-                transient=self._is_transient,
-                patience=self._patience,
-                clock=self._clock,
-                sleep=self._sleep,
-            )
+            with self._lock:
+                return self._patient(request)
         except Exception as failed:
             raise refusals.explain(failed, request, self._aws) from failed
+
+    def _patient(self, request: SessionRequest) -> Session:
+        return persist(
+            lambda: self._within_chaining_limit(request),
+            transient=self._is_transient,
+            patience=self._patience,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
 
     def _is_transient(self, failed: BaseException) -> bool:
         if self._aws.credentials == "instance-role" and has_no_credentials(failed):

@@ -95,6 +95,7 @@ class Aws(_Section):
     credentials: Annotated[str, Field(pattern=r"^(instance-role|file:/.+)$")] = "instance-role"
     sts_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
     ssm_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
+    secretsmanager_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
 
 
 class Sandbox(_Section):

@@ -57,9 +57,10 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
     """Return kind and name of each thing that the rule gives."""
     allow = rule.allow
     roles = (*((allow.role,) if allow.role else ()), *allow.roles.values())
+    secrets = (*allow.secrets.values(), *allow.secret_files.values())
     return (
         *(("role", role) for role in dict.fromkeys(roles)),
-        *(("secret", secret) for secret in dict.fromkeys(allow.secrets.values())),
+        *(("secret", secret) for secret in dict.fromkeys(secrets)),
         *(("ssh-key", key) for key in dict.fromkeys(allow.ssh_keys)),
         *((("image", allow.image),) if allow.image else ()),
     )

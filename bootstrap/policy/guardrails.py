@@ -50,9 +50,14 @@ def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _secrets(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    for reference in (*grant.secrets.values(), *grant.ssh_keys):
+    for reference in all_secrets(grant):
         if guardrails.secrets is not None and not any_matches(guardrails.secrets, (reference,)):
             yield _excess("secrets", reference, guardrails.secrets)
+
+
+def all_secrets(grant: Grant) -> tuple[str, ...]:
+    """Return the reference of everything secret that the grant gives."""
+    return (*grant.secrets.values(), *grant.secret_files.values(), *grant.ssh_keys)
 
 
 def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
@@ -84,7 +89,7 @@ def _forks(job: Job, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 def is_empty(grant: Grant) -> bool:
     """Say whether the grant gives a room and nothing else that is worth stealing."""
-    return not (grant.role or grant.roles or grant.secrets or grant.ssh_keys)
+    return not (grant.role or grant.roles or all_secrets(grant))
 
 
 def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:

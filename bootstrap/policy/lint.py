@@ -225,18 +225,6 @@ def _loose_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _undeliverable(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    allow = rule.allow
-    kinds = {"roles": allow.roles, "secrets": allow.secrets, "ssh-keys": allow.ssh_keys}
-    named = [kind for kind, value in kinds.items() if value]
-    if named:
-        yield _error(
-            "cannot-deliver", policy, rule.line,
-            f"rule {rule.name!r} grants {' and '.join(named)}, which this version cannot deliver",
-            "Its jobs end with 78: remove them from the rule.",
-        )  # fmt: skip
-
-
 _CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _open_to_pull_requests,
     _unvouched_creator,
@@ -244,7 +232,6 @@ _CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _broad_production,
     _loose_image,
     _loose_plugins,
-    _undeliverable,
 )
 
 

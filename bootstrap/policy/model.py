@@ -58,7 +58,9 @@ class Grant:
     tags: Mapping[str, str] = field(default_factory=dict)
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets: Mapping[str, str] = field(default_factory=dict)  # variable -> "ssm:/path"
+    secret_files: Mapping[str, str] = field(default_factory=dict)  # file name -> "ssm:/path"
     ssh_keys: tuple[str, ...] = ()
+    known_hosts: tuple[str, ...] = ()  # lines beside those of the big hosts
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = Workspace.REUSE

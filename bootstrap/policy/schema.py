@@ -15,7 +15,9 @@ _ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role/[\w+=,.@/-]{1,512}", 
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
-_PROFILE = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_PROFILE = re.compile(r"(?!default$)[\w.-]{1,64}", re.ASCII)
+_KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
+_FILE = re.compile(r"(?!\.)[\w.-]{1,64}", re.ASCII)
 _SPAN = re.compile(r"(\d{1,5})(s|m|h)")
 _SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -77,7 +79,9 @@ Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits,
 Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
 Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")]
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
-Profile = Annotated[str, _full(_PROFILE, "an AWS profile name")]
+Profile = Annotated[str, _full(_PROFILE, "an AWS profile's name other than default")]
+KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
+FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
 Variable = Annotated[str, _full(NAME, "a variable's name")]
 Repository = Annotated[str, AfterValidator(_repository)]
 Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=str)]
@@ -139,7 +143,9 @@ class Allow(Node):
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets: dict[Variable, Reference] = {}
+    secret_files: dict[FileName, Reference] = {}
     ssh_keys: Annotated[list[Reference], _LIST] = []
+    known_hosts: Annotated[list[KnownHost], _LIST] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
     workspace: Workspace = Workspace.REUSE

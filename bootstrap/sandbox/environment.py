@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from bootstrap.job import redaction
 from bootstrap.job.model import Grace, Job
 from bootstrap.sandbox.model import RoomGrace
+from bootstrap.secret import Secret
 
 ROOM = PurePosixPath("/airlock")  # our read-only directory inside the container
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
+PROFILES, SECRETS = ROOM / "profiles", ROOM / "secrets"
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
 
@@ -54,7 +57,12 @@ def room_grace(grace: Grace) -> RoomGrace:
 
 
 def room_environment(
-    job: Job, *, job_env: Mapping[str, str], aws: Mapping[str, str], home: str
+    job: Job,
+    *,
+    job_env: Mapping[str, str],
+    granted: Mapping[str, str],
+    secrets: Mapping[str, Secret],
+    home: str,
 ) -> RoomEnvironment:
     """Compose the room's environment; later layers win. `job_env` is already free of AWS chains.
 
@@ -68,11 +76,21 @@ def room_environment(
         **outer,
         **_ours(home),
         **_grace(job.grace),
-        **aws,
+        **granted,
+        **{name: secret.reveal() for name, secret in secrets.items()},
+        **_redacted(job, secrets),
         "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
     }
     dropped = tuple(sorted(set(job.env) - set(variables)))
     return RoomEnvironment(variables=variables, dropped=dropped)
+
+
+def _redacted(job: Job, secrets: Mapping[str, Secret]) -> dict[str, str]:
+    """Have the bootstrap inside redact the rule's secrets too, beside what it would anyway."""
+    if not secrets:
+        return {}
+    patterns = job.agent.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
+    return {"BUILDKITE_REDACTED_VARS": ",".join((patterns, *sorted(secrets)))}
 
 
 def exports(variables: Mapping[str, str]) -> bytes:
@@ -98,6 +116,7 @@ def _ours(home: str) -> dict[str, str]:
         "BUILDKITE_HOOKS_PATH": str(ROOM / "agent-hooks"),
         "BUILDKITE_ENV_FILE": str(SCRATCH / "job-env"),
         "BUILDKITE_ENV_JSON_FILE": str(SCRATCH / "job-env.json"),
+        "AIRLOCK_SECRETS": str(SECRETS),
         "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(ROOM / "marks" / TIMEOUT_MARKER),
     }
 

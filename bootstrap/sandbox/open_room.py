@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.credentials import environment as aws_environment
+from bootstrap.credentials.answer import process_document
 from bootstrap.credentials.endpoint import Endpoint, serving
+from bootstrap.credentials.model import Session
+from bootstrap.credentials.obtain import Granted
 from bootstrap.credentials.renewal import Sessions
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host
@@ -16,12 +20,20 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, firewall, workspace
-from bootstrap.sandbox.environment import room_environment, room_grace
+from bootstrap.sandbox.environment import (
+    PROFILES,
+    ROOM,
+    SECRETS,
+    room_environment,
+    room_grace,
+)
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.proof import prove
 from bootstrap.sandbox.pump import Pump
+from bootstrap.sandbox.ssh_agent import known_hosts, ssh_agent
+from bootstrap.sandbox.ssh_agent import variables as variables_of_ssh
 from bootstrap.sandbox.supervise import Supervision
 
 if TYPE_CHECKING:
@@ -42,7 +54,7 @@ class SealedRoom:
 def sealed(
     job: Job,
     admitted: Admitted,
-    sessions: Sessions | None,
+    granted: Granted,
     host: Host,
     lease: Lease,
     *,
@@ -62,16 +74,20 @@ def sealed(
         engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
         walls = firewall.stand(host.paths.runtime)
         record.lap("firewall")
-        listener = held.enter_context(_listening(sessions, admitted))
+        listener = held.enter_context(_listening(granted.default, admitted))
         kept, chain = aws_environment.strip(job.env)
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
+        ssh = _ssh(held, room, admitted, granted, host)
         running, stream = _start(held, client, spec, record)
         _connect(lease, running, listener)
         probes = prove(running, listener.path if listener else None)
         record.lap("proof")
-        aws = _aws(job, host, sessions, listener, admitted)
-        variables = room_environment(job, job_env=kept, aws=aws, home=str(HOME))
+        ours = {**_aws(job, host, granted, listener, admitted), **ssh}
+        variables = room_environment(
+            job, job_env=kept, granted=ours, secrets=granted.variables, home=str(HOME)
+        )
         room.hand_over(variables.variables)
+        _deliver(room, granted, host.aws.region)
         pump = Pump(stream, out, lambda: engine.attach(client, running.id))
         held.callback(pump.close)
         supervision = Supervision(
@@ -182,23 +198,54 @@ def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
 def _aws(
     job: Job,
     host: Host,
-    sessions: Sessions | None,
+    granted: Granted,
     listener: Endpoint | None,
     admitted: Admitted,
 ) -> dict[str, str]:
     """Return the AWS variables of the room, by the delivery its rule asks for."""
     plain = aws_environment.region_only(host.aws.region)
+    if granted.profiles:
+        plain |= aws_environment.by_profiles(str(PROFILES))
     if listener:
         return {**plain, **aws_environment.by_endpoint(listener.path, job.env)}
-    if sessions is None:
+    if granted.default is None:
         return plain
-    session = sessions.current()
+    session = granted.default.current()
     if session is None:
         raise CannotStart(
             f"the session of {admitted.grant.role} expired before the room was ready",
             hint="Is this host's clock right?",
         )
     return {**plain, **aws_environment.by_variables(session)}
+
+
+def _ssh(
+    held: ExitStack, room: workspace.Room, admitted: Admitted, granted: Granted, host: Host
+) -> dict[str, str]:
+    """Start the agent with the rule's keys, if it has any, and return what leads there."""
+    if not granted.ssh_keys:
+        return {}
+    room.put(ROOM / "known_hosts", known_hosts(admitted.grant.known_hosts))
+    uid = host.sandbox.uid
+    held.enter_context(ssh_agent(room.path / "ssh", granted.ssh_keys, uid=uid))
+    return variables_of_ssh()
+
+
+def _deliver(room: workspace.Room, granted: Granted, region: str) -> None:
+    """Put profiles and secret files where only the job's user reads them, and keep them fresh."""
+    if granted.profiles:
+        config = aws_environment.config_file(
+            granted.profiles, directory=str(PROFILES), region=region
+        )
+        room.put(PROFILES / "config", config)
+    for name, sessions in granted.profiles.items():
+        sessions.publish(partial(_put_session, room, name))
+    for name, secret in granted.files.items():
+        room.put(SECRETS / name, secret.reveal().encode())
+
+
+def _put_session(room: workspace.Room, profile: str, session: Session) -> None:
+    room.put(PROFILES / f"{profile}.json", process_document(session))
 
 
 def _report_dropped(log: JobLog, names: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
@@ -96,8 +96,10 @@ def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -
     """Furnish the room's read-only directory and hold its door until this closes."""
     path = job_directory / "room"
     path.mkdir(mode=0o755)
-    for name in ("marks", "agent-hooks"):
+    for name in ("marks", "agent-hooks", "profiles", "secrets"):
         (path / name).mkdir(mode=0o755)
+    (path / "ssh").mkdir(mode=0o700)
+    os.chown(path / "ssh", uid, uid)
     write(
         path / "entry",
         resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
@@ -135,6 +137,13 @@ class Room:
     def hand_over(self, variables: Mapping[str, str]) -> None:
         """Write the environment where only the job's user reads it."""
         write(self.path / "env", environment.exports(variables), 0o400, self._uid)
+
+    def put(self, inside: PurePosixPath, content: bytes) -> None:
+        """Write a file that only the job's user reads, whole: it may be reading the one before."""
+        path = self.path / inside.relative_to(environment.ROOM)
+        nascent = path.with_name(f".{path.name}.new")
+        write(nascent, content, 0o400, self._uid)
+        nascent.rename(path)
 
     def open(self) -> None:
         """Let the entry go on to the job."""

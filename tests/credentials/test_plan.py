@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootstrap.credentials.model import SessionRequest
-from bootstrap.credentials.plan import plan, session_name, tag_value
+from bootstrap.credentials.plan import DEFAULT, plans, session_name, tag_value
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.model import Grant
 from tests.credentials.given import JOB_ID, ROLE, job
@@ -28,9 +28,7 @@ def planned(
     **of_job: str,
 ) -> SessionRequest:
     grant = Grant(role=ROLE, tags=tags or {}, duration=duration)
-    request = plan(job(**of_job), grant, rule=rule, region="us-east-1")
-    assert request is not None
-    return request
+    return plans(job(**of_job), grant, rule=rule, region="us-east-1")[DEFAULT]
 
 
 def as_asked(request: SessionRequest) -> Asked:
@@ -44,7 +42,16 @@ def as_asked(request: SessionRequest) -> Asked:
 
 
 def test_a_grant_without_a_role_plans_nothing() -> None:
-    assert plan(job(), Grant(), rule="tests", region="us-east-1") is None
+    assert plans(job(), Grant(), rule="tests", region="us-east-1") == {}
+
+
+def test_every_profile_has_a_session_of_its_own_role() -> None:
+    grant = Grant(role=ROLE, roles={"audit": f"{ROLE}-2"})
+    planned = plans(job(), grant, rule="tests", region="us-east-1")
+    assert {name: request.role for name, request in planned.items()} == {
+        DEFAULT: ROLE, "audit": f"{ROLE}-2",
+    }  # fmt: skip
+    assert list(planned) == [DEFAULT, "audit"]
 
 
 def test_names_and_tags_say_pipeline_build_job_and_rule() -> None:

@@ -53,6 +53,9 @@ GRANTS = st.builds(
     tags=st.dictionaries(TEXT, TEXT | st.just(""), max_size=2),
     delivery=st.sampled_from(CredentialDelivery),
     secrets=st.dictionaries(NAMES, REFERENCES, max_size=2),
+    secret_files=st.dictionaries(
+        st.from_regex(r"[a-z]{1,6}", fullmatch=True), REFERENCES, max_size=2
+    ),
     ssh_keys=st.lists(REFERENCES, max_size=2).map(tuple),
     image=st.none() | st.from_regex(r"[a-z]{1,5}/[a-z]{1,5}:[0-9]", fullmatch=True),
     limits=st.builds(

@@ -40,6 +40,7 @@ def decided(rails: str, allow: str, **env: str) -> Decision:
         ("images: 'registry.example.com/*'", "{image: 'evil.example/registry.example.com/x'}",
          {}, "images"),
         ("secrets: 'ssm:/ci/*'", "{secrets: {A: 'ssm:/prod/a'}}", {}, "secrets"),
+        ("secrets: 'ssm:/ci/*'", "{secret-files: {a: 'ssm:/prod/a'}}", {}, "secrets"),
         ("secrets: 'ssm:/ci/*'", "{ssh-keys: 'ssm:/prod/a'}", {}, "secrets"),
         ("session: 1h", f"{{role: '{ROLE}', session: {{duration: 61m}}}}", {}, "session"),
         ("limits: {memory: 8GiB}", "{limits: {memory: 9GiB}}", {}, "limits.memory"),

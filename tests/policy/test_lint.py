@@ -41,7 +41,6 @@ def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
          "any-branch-reaches-production"),
         ("  - {name: a, allow: {image: 'node:22'}}\n", "image-without-digest"),
         ("  - {name: a, when: {plugin: docker}, allow: {}}\n", "plugin-without-version"),
-        ("  - {name: a, allow: {secrets: {A: 'ssm:/a'}}}\n", "cannot-deliver"),
         ("  - {name: a, allow: {}}\n  - {name: b, when: {branch: main}, allow: {}}\n",
          "unreachable"),
         ("  - {name: a, when: {branch: 'r*', pull-request: any}, allow: {}}\n"

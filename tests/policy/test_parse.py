@@ -124,6 +124,7 @@ def test_two_rules_of_one_name() -> None:
         (HEAD + "  - {name: a, allow: {limits: {memory: 0GiB}}}\n", "expected a size"),
         (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "greater than or equal to 64"),
         (HEAD + "  - {name: a, allow: {image: '--privileged'}}\n", "expected an image"),
+        (HEAD + "  - {name: a, allow: {secret-files: {../x: 'ssm:/x'}}}\n", "a file's name"),
         (HEAD + "  - {name: a, allow: {secrets: {A-B: 'ssm:/x'}}}\n", "variable's name"),
         (HEAD.replace("storefront\n", "../etc\n", 1) + "  - {name: a, allow: {}}\n", "slug"),
     ],

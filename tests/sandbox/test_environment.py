@@ -20,6 +20,7 @@ from bootstrap.sandbox.environment import (
     passwd,
     room_environment,
 )
+from bootstrap.secret import Secret
 from tests.job.given import TOKEN, job_env, process_env
 
 NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,12}", fullmatch=True).map("V_{}".format)
@@ -30,8 +31,9 @@ def job(agent: Mapping[str, str] | None = None, **env: Any) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
-def room(of: Job) -> RoomEnvironment:
-    return room_environment(of, job_env=of.env, aws={"AWS_REGION": "us-east-1"}, home="/home/a")
+def room(of: Job, secrets: Mapping[str, Secret] | None = None) -> RoomEnvironment:
+    aws = {"AWS_REGION": "us-east-1"}
+    return room_environment(of, job_env=of.env, granted=aws, secrets=secrets or {}, home="/home/a")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -84,6 +86,15 @@ def test_the_bootstrap_inside_has_a_shorter_deadline_in_its_own_dialect() -> Non
     assert int(three["BUILDKITE_CANCEL_GRACE_PERIOD"]) <= 59
     four = room(job({"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "60s"})).variables
     assert four["BUILDKITE_CANCEL_SIGNAL_TIMEOUT"] == "57s"
+
+
+def test_secrets_are_there_and_redacted_by_name() -> None:
+    variables = room(job(DB="from-the-job"), {"DB": Secret("from-the-rule")}).variables
+    assert variables["DB"] == "from-the-rule"
+    redacted = variables["BUILDKITE_REDACTED_VARS"].split(",")
+    assert {"DB", "*_TOKEN"} <= set(redacted)
+    theirs = room(job({"BUILDKITE_REDACTED_VARS": "MINE"}), {"DB": Secret("x")}).variables
+    assert theirs["BUILDKITE_REDACTED_VARS"] == "MINE,DB"
 
 
 def test_the_user_has_a_name_in_any_image(tmp_path: Path) -> None:

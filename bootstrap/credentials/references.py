@@ -1,0 +1,53 @@
+"""Where a secret is: `ssm:/path`, `secretsmanager:name` or `secretsmanager:name#key`."""
+
+import json
+from dataclasses import dataclass
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.job.envfile import MAX_STRING
+from bootstrap.secret import Secret
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """One secret. `key` is the member of a JSON object, None for the whole value."""
+
+    text: str
+    service: str  # ssm or secretsmanager
+    name: str
+    key: str | None
+
+
+def parse(text: str) -> Reference:
+    """Read a reference; policy.schema has already checked its form."""
+    service, _, rest = text.partition(":")
+    name, mark, key = rest.partition("#")
+    return Reference(text=text, service=service, name=name, key=key if mark else None)
+
+
+def member(reference: Reference, value: str) -> Secret:
+    """Return the part of the stored value that the reference means. Raises WrongConfiguration."""
+    if reference.key is None:
+        return Secret(value)
+    try:
+        found = json.loads(value)[reference.key]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise wrong(reference, f"holds no JSON object with the key {reference.key!r}") from None
+    if not isinstance(found, str | int | float) or isinstance(found, bool):
+        raise wrong(reference, f"has no text at the key {reference.key!r}")
+    return Secret(str(found))
+
+
+def fit_for_variable(name: str, reference: Reference, value: Secret) -> None:
+    """Raise WrongConfiguration if no process environment could carry the value."""
+    text = value.reveal()
+    if "\0" in text or len(f"{name}={text}".encode()) > MAX_STRING:
+        raise wrong(reference, f"does not fit into the variable {name}; deliver it as a file")
+
+
+def wrong(reference: Reference, what: str) -> WrongConfiguration:
+    """Say what is wrong with a secret, and never its value."""
+    return WrongConfiguration(
+        f"the secret {reference.text} {what}",
+        hint="Mend allow.secrets or allow.secret-files of the rule, or the secret itself.",
+    )
