@@ -4,14 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
 
 from bootstrap import __version__
-from bootstrap.cli_verbs import VERBS
+from bootstrap.cli_verbs import CONFIG, VERBS
 from bootstrap.errors import AirlockError
-from bootstrap.host.config import DEFAULT_PATH
 from bootstrap.log import to_descriptor
 from bootstrap.process import ENVIRONMENT
+
+_CHOSEN = frozenset({"command", "verb"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,22 +40,27 @@ def _dispatch(arguments: argparse.Namespace, process_env: dict[str, str]) -> int
             from bootstrap.commands.bootstrap import bootstrap  # noqa: PLC0415
 
             out = sys.stdout.fileno()
-            return bootstrap(config_path=arguments.config, process_env=process_env, out=out)
+            return bootstrap(config_path=arguments.config_path, process_env=process_env, out=out)
         case "admit":
             from bootstrap.commands.admit import admit  # noqa: PLC0415
 
             write = to_descriptor(sys.stdout.fileno())
-            return admit(config_path=arguments.config, process_env=process_env, write=write)
+            return admit(config_path=arguments.config_path, process_env=process_env, write=write)
         case "gc":
             from bootstrap.commands.gc import gc  # noqa: PLC0415
 
-            return gc(config_path=arguments.config, write=to_descriptor(sys.stdout.fileno()))
+            return gc(config_path=arguments.config_path, write=to_descriptor(sys.stdout.fileno()))
         case "policy":
-            from bootstrap.cli_policy import dispatch  # noqa: PLC0415
-
-            return dispatch(arguments, print)
+            return _policy(arguments)
         case _:
             raise AssertionError(arguments.command)
+
+
+def _policy(arguments: argparse.Namespace) -> int:
+    name = arguments.verb.replace("-", "_")
+    verb = getattr(import_module(f"bootstrap.commands.policy.{name}"), name)
+    options = {key: value for key, value in vars(arguments).items() if key not in _CHOSEN}
+    return int(verb(**options, say=print))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         ("gc", "give back what dead jobs left on this host"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        add_config(command)
+        command.add_argument(*CONFIG.names, **CONFIG.options)
     add_policy(commands)
     return parser
 
@@ -84,15 +90,3 @@ def add_policy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         parser = verbs.add_parser(verb, help=words, description=words)
         for argument in arguments:
             parser.add_argument(*argument.names, **argument.options)
-        add_config(parser)
-
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the option that every command has."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=DEFAULT_PATH,
-        metavar="FILE",
-        help=f"the host's configuration (default: {DEFAULT_PATH})",
-    )

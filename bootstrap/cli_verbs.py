@@ -1,9 +1,15 @@
-"""The verbs of `airlock policy` as the command line knows them: words and arguments, no imports."""
+"""The verbs of `airlock policy` as the command line knows them: words and arguments.
+
+A verb `x-y` is the function `x_y` of `bootstrap.commands.policy.x_y`, and what its arguments are
+stored as are that function's keyword parameters.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from bootstrap.host.config import DEFAULT_PATH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +44,21 @@ _POLICIES = _argument(
     metavar="DIR",
     help="a directory of policies (default: the store that the host's configuration names)",
 )
-_JSON = _argument("--json", action="store_true", help="print JSON")
+_JSON = _argument("--json", dest="as_json", action="store_true", help="print JSON")
+CONFIG = _argument(
+    "--config",
+    dest="config_path",
+    type=Path,
+    default=DEFAULT_PATH,
+    metavar="FILE",
+    help=f"the host's configuration (default: {DEFAULT_PATH})",
+)
 
 VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "lint": (
         "what is wrong with policies; exit status 1 if there are errors",
         (
+            CONFIG,
             _OR_STORE,
             _argument(
                 "--ignore", action="append", default=[], metavar="ID", help="leave out this finding"
@@ -58,6 +73,7 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "explain": (
         "what the policies say to one job, rule by rule; exit status 77 if it is refused",
         (
+            CONFIG,
             _argument(
                 "env_file", type=Path, metavar="ENV-FILE", help="the job's environment, as the "
                 "agent's BUILDKITE_ENV_FILE or BUILDKITE_ENV_JSON_FILE",
@@ -77,6 +93,7 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "who-can": (
         "which pipelines, branches and teams reach a role, secret, key or image",
         (
+            CONFIG,
             _argument("wanted", metavar="NAME", help="its name, or a glob over names"),
             _POLICIES,
             _JSON,
@@ -85,6 +102,7 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "report": (
         "an access map of all pipelines as one HTML page that works offline",
         (
+            CONFIG,
             _OR_STORE,
             _argument(
                 "--output", type=Path, required=True, metavar="FILE", help="where to write it"
@@ -94,12 +112,14 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "iam": (
         "the IAM policies that the store's roles need, or how the real ones differ from them",
         (
+            CONFIG,
             _OR_STORE,
             _argument(
                 "--host-role", required=True, metavar="ARN", help="the role of the agents' hosts"
             ),
             _argument(
                 "--format",
+                dest="form",
                 choices=("json", "cloudformation", "terraform"),
                 default="json",
                 help="how to print them (default: json)",
@@ -127,6 +147,7 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "draft": (
         "write policies from the records of observed jobs",
         (
+            CONFIG,
             _argument(
                 "directory", type=Path, metavar="DIR", help="where to; what is there is left alone"
             ),
@@ -141,12 +162,16 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
     "push": (
         "write a directory of policies into the host's SSM store; refuses what lint refuses",
         (
+            CONFIG,
             _DIRECTORY,
             _argument("--dry-run", action="store_true", help="say what would be written"),
         ),
     ),
     "pull": (
         "write the host's SSM store into a directory",
-        (_argument("directory", type=Path, metavar="DIR", help="an empty directory, or none yet"),),
+        (
+            CONFIG,
+            _argument("directory", type=Path, metavar="DIR", help="an empty directory, or none yet"),
+        ),
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from bootstrap.job.model import Absent, Fact, Known, KnownSet, Provenance, PullR
 from bootstrap.job.repository import same
 
 # Single values that Buildkite sends under one name.
-_PLAIN = {
+PLAIN = {
     "organization": "BUILDKITE_ORGANIZATION_SLUG",
     "pipeline": "BUILDKITE_PIPELINE_SLUG",
     "repository": "BUILDKITE_REPO",
@@ -32,7 +32,7 @@ _VOUCHED_SOURCES = frozenset({"ui", "api"})
 
 def facts(env: Mapping[str, str]) -> dict[str, Fact]:
     """Grade everything a policy may ask about, from Buildkite's job environment."""
-    plain = {key: _plain(env, name) for key, name in _PLAIN.items()}
+    plain = {key: _plain(env, name) for key, name in PLAIN.items()}
     tags = {
         f"agent-tag:{name.removeprefix(_AGENT_TAG).lower().replace('_', '-')}": _plain(env, name)
         for name in env

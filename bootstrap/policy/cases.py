@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from bootstrap.errors import AirlockError
 from bootstrap.job.assemble import assemble
+from bootstrap.job.facts import PLAIN
 from bootstrap.job.model import Job
 from bootstrap.policy import schema
 from bootstrap.policy.decide import decide
@@ -20,15 +21,7 @@ JOB_ID = "00000000-0000-4000-8000-000000000000"
 
 # What a case says -> Buildkite's variable.
 _VARIABLES = {
-    "organization": "BUILDKITE_ORGANIZATION_SLUG",
-    "repository": "BUILDKITE_REPO",
-    "branch": "BUILDKITE_BRANCH",
-    "tag": "BUILDKITE_TAG",
-    "commit": "BUILDKITE_COMMIT",
-    "source": "BUILDKITE_SOURCE",
-    "step": "BUILDKITE_STEP_KEY",
-    "queue": "BUILDKITE_AGENT_META_DATA_QUEUE",
-    "command": "BUILDKITE_COMMAND",
+    **{fact: variable for fact, variable in PLAIN.items() if fact != "pipeline"},
     "creator": "BUILDKITE_BUILD_CREATOR",
     "creator-email": "BUILDKITE_BUILD_CREATOR_EMAIL",
     "creator-team": "BUILDKITE_BUILD_CREATOR_TEAMS",
