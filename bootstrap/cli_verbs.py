@@ -171,7 +171,7 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
         "write the host's SSM store into a directory",
         (
             CONFIG,
-            _argument("directory", type=Path, metavar="DIR", help="an empty directory, or none yet"),
+            _argument("directory", type=Path, metavar="DIR", help="empty, or not there yet"),
         ),
     ),
 }  # fmt: skip
