@@ -21,10 +21,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     _forget_environment()
     arguments = _parser().parse_args(argv)
     try:
-        return _dispatch(arguments, process_env)
+        status = _dispatch(arguments, process_env)
+        sys.stdout.flush()
+        return status  # noqa: TRY300 - flushing is a part of what can fail
     except AirlockError as error:
         print(f"airlock: {error.problem}\n{error.hint}", *error.details, sep="\n", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # as in `airlock policy lint | head`: whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _forget_environment() -> None:

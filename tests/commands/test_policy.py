@@ -1,6 +1,7 @@
 """`airlock policy`: every verb, on good folders, bad folders and a store in SSM."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -17,7 +18,7 @@ from tests.fakes.ssm import StrictSsm
 from tests.job.given import job_env
 from tests.policy import corpus
 from tests.policy.given import HEAD
-from tests.test_cli import Done, airlock
+from tests.test_cli import AIRLOCK, Done, airlock
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "agent-config/policies"
@@ -265,6 +266,14 @@ def test_the_hosts_store_is_the_default(ssm: StrictSsm, config: Path) -> None:
     assert "1 policies, 0 errors" in done.stdout
     ssm.put("/buildkite/pipelines/broken/branches", "x")
     assert policy("lint", "--config", config).returncode == 1
+
+
+def test_a_reader_that_has_enough_is_no_traceback(tmp_path: Path) -> None:
+    policies = corpus.write(tmp_path / "policies")
+    command = f"{AIRLOCK} policy lint {policies} | head -n 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
 
 
 def test_three_hundred_pipelines(tmp_path: Path) -> None:
