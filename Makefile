@@ -40,7 +40,8 @@ lock:                       ## resolve requirements*.lock again (needs uv)
 
 schemas: $(READY)           ## write agent-config/*.schema.json from the grammar
 	@for document in policy guardrails cases; do \
-	  $(BIN)/airlock policy schema $$document >agent-config/$$document.schema.json; done
+	  $(BIN)/airlock policy schema $$document >.schema.new && \
+	  mv .schema.new agent-config/$$document.schema.json || exit 1; done
 
 clean:                      ## remove what the lab and the build keep between runs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -20,6 +20,10 @@ class SessionRequest:
     source_identity: str | None
     tags: Mapping[str, str]
     duration: timedelta
+    transitive_tags: tuple[str, ...] = ()
+    external_id: str | None = None
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,9 +41,13 @@ def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> Sessi
         role=role,
         region=region,
         session_name=session_name(job),
-        source_identity=_fitting(job.id, MAX_NAME, _in_name),
+        source_identity=_fitting(job.id, MAX_NAME, _in_name) if grant.source_identity else None,
         tags=_tags(job, grant.tags, rule),
         duration=grant.duration,
+        transitive_tags=grant.transitive_tags,
+        external_id=grant.external_id,
+        policy=grant.session_policy,
+        policy_arns=grant.policy_arns,
     )
 
 

@@ -101,9 +101,14 @@ def _parameters(request: SessionRequest) -> dict[str, Any]:
         "DurationSeconds": int(request.duration.total_seconds()),
         "Tags": [{"Key": key, "Value": value} for key, value in request.tags.items()],
     }
-    if request.source_identity:
-        parameters["SourceIdentity"] = request.source_identity
-    return parameters
+    optional = {
+        "SourceIdentity": request.source_identity,
+        "TransitiveTagKeys": list(request.transitive_tags),
+        "ExternalId": request.external_id,
+        "Policy": request.policy,
+        "PolicyArns": [{"arn": arn} for arn in request.policy_arns],
+    }
+    return {**parameters, **{name: value for name, value in optional.items() if value}}
 
 
 def _session(request: SessionRequest, answer: dict[str, Any]) -> Session:

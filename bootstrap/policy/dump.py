@@ -49,14 +49,10 @@ def _add(when: dict[str, Any], condition: Condition) -> None:
 
 
 def _allow(grant: Grant) -> dict[str, Any]:
-    session = {
-        "duration": f"{int(grant.duration.total_seconds())}s",
-        "tags": dict(grant.tags),
-    }
     allow: dict[str, Any] = {
         "role": grant.role,
         "roles": dict(grant.roles),
-        "session": session if (grant.duration, grant.tags) != (_DEFAULT.duration, {}) else None,
+        "session": _session(grant),
         "delivery": None if grant.delivery is CredentialDelivery.ENDPOINT else "env",
         "secrets": dict(grant.secrets),
         "secret-files": dict(grant.secret_files),
@@ -67,6 +63,20 @@ def _allow(grant: Grant) -> dict[str, Any]:
         "workspace": None if grant.workspace is Workspace.REUSE else "fresh",
     }
     return {key: value for key, value in allow.items() if value}
+
+
+def _session(grant: Grant) -> dict[str, Any]:
+    longer = grant.duration != _DEFAULT.duration
+    session: dict[str, Any] = {
+        "duration": f"{int(grant.duration.total_seconds())}s" if longer else None,
+        "tags": dict(grant.tags),
+        "transitive": list(grant.transitive_tags),
+        "external-id": grant.external_id,
+        "source-identity": None if grant.source_identity else "none",
+        "policy": grant.session_policy,
+        "policy-arns": list(grant.policy_arns),
+    }
+    return {key: value for key, value in session.items() if value}
 
 
 def _limits(limits: Limits) -> dict[str, str]:

@@ -59,14 +59,16 @@ def _granting(policies: Iterable[Policy]) -> dict[str, list[tuple[str, Rule]]]:
 
 
 def _trust(host_role: str, granting: list[tuple[str, Rule]]) -> Document:
-    condition: dict[str, dict[str, Any]] = {
-        "StringEquals": {PIPELINE: sorted({pipeline for pipeline, _ in granting})},
-        "StringLike": {"sts:SourceIdentity": "*"},
-    }
+    equal: dict[str, Any] = {PIPELINE: sorted({pipeline for pipeline, _ in granting})}
+    like: dict[str, Any] = {}
+    if external := {rule.allow.external_id for _, rule in granting} - {None}:
+        equal["sts:ExternalId"] = sorted(filter(None, external))
+    if all(rule.allow.source_identity for _, rule in granting):
+        like["sts:SourceIdentity"] = "*"
     branches = [_branches(rule) for _, rule in granting]
     if all(branches):
-        listed = sorted({branch for named in branches for branch in named})
-        condition["StringLike"][BRANCH] = listed
+        like[BRANCH] = sorted({branch for named in branches for branch in named})
+    condition = {"StringEquals": equal, **({"StringLike": like} if like else {})}
     return _document(
         {
             "Sid": "AirlockSessions",

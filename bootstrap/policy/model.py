@@ -56,6 +56,11 @@ class Grant:
     roles: Mapping[str, str] = field(default_factory=dict)  # AWS profile name -> role ARN
     duration: timedelta = timedelta(hours=1)
     tags: Mapping[str, str] = field(default_factory=dict)
+    transitive_tags: tuple[str, ...] = ()  # keys of `tags` that later role hops keep
+    external_id: str | None = None
+    source_identity: bool = True  # False where a trust policy lacks sts:SetSourceIdentity
+    session_policy: str | None = None  # JSON; the session has what it and the role both allow
+    policy_arns: tuple[str, ...] = ()  # managed policies to the same effect
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets: Mapping[str, str] = field(default_factory=dict)  # variable -> "ssm:/path"
     secret_files: Mapping[str, str] = field(default_factory=dict)  # file name -> "ssm:/path"

@@ -1,10 +1,18 @@
 """The grammar of a policy document (DESIGN section 5), as pydantic models over plain strings."""
 
+import json
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from bootstrap.job.envfile import NAME
 from bootstrap.job.repository import parse as parse_repository
@@ -17,6 +25,8 @@ _REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 _PROFILE = re.compile(r"(?!default$)[\w.-]{1,64}", re.ASCII)
 _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
 _FILE = re.compile(r"(?!\.)[\w.-]{1,64}", re.ASCII)
 _SPAN = re.compile(r"(\d{1,5})(s|m|h)")
 _SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
@@ -60,6 +70,19 @@ def _repository(value: str) -> str:
     return value
 
 
+def _session_policy(value: str) -> str:
+    """Check what STS would refuse at every job (reference B1)."""
+    try:
+        document = json.loads(value)
+    except ValueError:
+        raise ValueError("expected an IAM policy as JSON") from None
+    if not isinstance(document, dict) or "Statement" not in document:
+        raise ValueError("expected an IAM policy with a Statement")
+    if not re.fullmatch(r"[\t\n\r -\u00ff]{1,2048}", value):
+        raise ValueError("expected at most 2048 characters, none above U+00FF")
+    return value
+
+
 def _number(value: object) -> object:
     """Everything in the document is a string: let pydantic's numbers see one."""
     if not isinstance(value, str):
@@ -71,6 +94,9 @@ def _number(value: object) -> object:
 _LIST = BeforeValidator(_listed, json_schema_input_type=str | list[str])
 _NUMBER = BeforeValidator(_number, json_schema_input_type=str | float)
 
+ExternalId = Annotated[str, _full(_EXTERNAL_ID, "an external id of 2 to 1224 characters")]
+PolicyArn = Annotated[str, _full(_POLICY_ARN, "a managed policy's ARN")]
+SessionPolicy = Annotated[str, AfterValidator(_session_policy)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Patterns = Annotated[list[Text], _LIST, Field(min_length=1, max_length=200)]
 Globs = Annotated[list[Text], _LIST, Field(max_length=500)]
@@ -121,10 +147,22 @@ class When(Node):
 
 
 class SessionNode(Node):
-    """How long a session lasts and how it is tagged."""
+    """How long a session lasts, how it is tagged, and what it has less than its role."""
 
     duration: Span = timedelta(hours=1)
     tags: dict[Text, str] = {}
+    transitive: Annotated[list[Text], _LIST] = []
+    external_id: ExternalId | None = None
+    source_identity: Literal["job", "none"] = "job"
+    policy: SessionPolicy | None = None
+    policy_arns: Annotated[list[PolicyArn], _LIST, Field(max_length=10)] = []
+
+    @model_validator(mode="after")
+    def _transitive_tags_are_tags(self) -> "SessionNode":
+        unknown = sorted(set(self.transitive) - set(self.tags))
+        if unknown:
+            raise ValueError(f"expected transitive tags to be among tags; {unknown[0]!r} is not")
+        return self
 
 
 class LimitsNode(Node):

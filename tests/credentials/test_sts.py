@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -83,6 +84,25 @@ def test_everything_of_the_plan_reaches_sts(sts: StrictSts, tmp_path: Path) -> N
     assert asked.source_identity == JOB_ID
     assert asked.tags == {"buildkite:pipeline": "storefront"}
     assert asked.duration == 3600
+
+
+def test_a_smaller_session_is_asked_for_as_planned(sts: StrictSts, tmp_path: Path) -> None:
+    partner = "arn:aws:iam::111122223333:role/partner"
+    sts.roles[partner] = Trust(external_id="partner-7", source_identity=False)
+    smaller = replace(
+        request(role=partner),
+        source_identity=None,
+        transitive_tags=("buildkite:pipeline",),
+        external_id="partner-7",
+        policy='{"Version": "2012-10-17", "Statement": []}',
+        policy_arns=("arn:aws:iam::aws:policy/ReadOnlyAccess",),
+    )
+    assert Sts(host(tmp_path, sts.url)).assume(smaller).access_key_id
+    (asked,) = sts.asked
+    assert asked.transitive == {"buildkite:pipeline"}
+    assert (asked.external_id, asked.source_identity) == ("partner-7", None)
+    assert asked.policy == smaller.policy
+    assert asked.policy_arns == smaller.policy_arns
 
 
 @pytest.mark.parametrize(

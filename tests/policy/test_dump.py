@@ -51,6 +51,10 @@ GRANTS = st.builds(
     roles=st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True), ROLES, max_size=2),
     duration=st.integers(900, 43200).map(lambda seconds: timedelta(seconds=seconds)),
     tags=st.dictionaries(TEXT, TEXT | st.just(""), max_size=2),
+    external_id=st.none() | st.just("partner-7"),
+    source_identity=st.booleans(),
+    session_policy=st.none() | st.just('{"Statement": []}'),
+    policy_arns=st.lists(st.just("arn:aws:iam::aws:policy/x"), max_size=1).map(tuple),
     delivery=st.sampled_from(CredentialDelivery),
     secrets=st.dictionaries(NAMES, REFERENCES, max_size=2),
     secret_files=st.dictionaries(

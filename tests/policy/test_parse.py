@@ -20,7 +20,14 @@ EVERYTHING = f"""  - name: deploy
       pull-request: any
     allow:
       role: {ROLE}
-      session: {{duration: 45m, tags: {{team: storefront}}}}
+      session:
+        duration: 45m
+        tags: {{team: storefront}}
+        transitive: team
+        external-id: partner-7
+        source-identity: none
+        policy: '{{"Version": "2012-10-17", "Statement": []}}'
+        policy-arns: ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
       delivery: env
       image: registry.example.com:5000/ci/node@sha256:{"0" * 64}
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
@@ -50,6 +57,11 @@ def test_everything_a_rule_can_say() -> None:
     assert grant.role == ROLE
     assert grant.duration.total_seconds() == 2700
     assert grant.tags == {"team": "storefront"}
+    assert grant.transitive_tags == ("team",)
+    assert grant.external_id == "partner-7"
+    assert grant.source_identity is False
+    assert grant.session_policy == '{"Version": "2012-10-17", "Statement": []}'
+    assert grant.policy_arns == ("arn:aws:iam::aws:policy/ReadOnlyAccess",)
     assert grant.delivery is CredentialDelivery.ENV
     assert grant.workspace is Workspace.FRESH
     limits = grant.limits
@@ -120,6 +132,11 @@ def test_two_rules_of_one_name() -> None:
         (HEAD + "  - {name: a, when: {branch: [[x]]}, allow: {}}\n", "valid string"),
         (HEAD + "  - {name: a, allow: {session: {duration: 14m}}}\n", "between 15m and 12h"),
         (HEAD + "  - {name: a, allow: {session: {duration: 13h}}}\n", "between 15m and 12h"),
+        (HEAD + "  - {name: a, allow: {session: {transitive: x}}}\n", "transitive tags to be"),
+        (HEAD + "  - {name: a, allow: {session: {external-id: x}}}\n", "an external id"),
+        (HEAD + "  - {name: a, allow: {session: {policy: '{'}}}\n", "IAM policy as JSON"),
+        (HEAD + "  - {name: a, allow: {session: {policy: '{}'}}}\n", "with a Statement"),
+        (HEAD + "  - {name: a, allow: {session: {policy-arns: x}}}\n", "managed policy's ARN"),
         (HEAD + "  - {name: a, allow: {limits: {cpus: nan}}}\n", "greater than 0"),
         (HEAD + "  - {name: a, allow: {limits: {memory: 0GiB}}}\n", "expected a size"),
         (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "greater than or equal to 64"),

@@ -173,6 +173,14 @@ def test_trust_says_nothing_of_branches_where_iam_cannot_say_the_same(when: str)
     assert BRANCH not in str(made.trust)
 
 
+def test_trust_asks_for_what_the_rules_send() -> None:
+    when = "branch: main}, allow: {session: {external-id: partner-7, source-identity: none}, role:"
+    made = iam([policy(f"  - {{name: a, when: {{{when} '{ROLE}'}}}}\n")], host_role=HOST)
+    condition = made.trust[ROLE]["Statement"][0]["Condition"]
+    assert condition["StringEquals"]["sts:ExternalId"] == ["partner-7"]
+    assert "sts:SourceIdentity" not in condition["StringLike"]
+
+
 def test_the_documents_please_a_policy_linter(tmp_path: Path) -> None:
     store = {"Effect": "Allow", "Action": ["ssm:GetParametersByPath", "ssm:GetParameters"],
              "Resource": ["arn:aws:ssm:us-east-1:111122223333:parameter/buildkite/*"]}  # fmt: skip
