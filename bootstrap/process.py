@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from bootstrap.errors import CannotStart
 
@@ -13,7 +14,9 @@ READY = 10.0  # seconds
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0) -> str:
+def run(
+    argv: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0, cwd: Path = Path("/")
+) -> str:
     """Return what `argv` prints on stdout.
 
     Raises CannotStart with command, status and stderr if it cannot be started, fails or takes
@@ -27,6 +30,7 @@ def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0)
             capture_output=True,
             text=True,
             env=ENVIRONMENT,
+            cwd=cwd,
             timeout=timeout,
             check=False,
         )
@@ -40,7 +44,7 @@ def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0)
 
 
 @contextmanager
-def running(argv: Sequence[str], *, ready: Callable[[], bool]) -> Iterator[None]:
+def running(argv: Sequence[str], *, ready: Callable[[], bool], cwd: Path) -> Iterator[None]:
     """Hold a program that works in the background, from when it is ready until this closes.
 
     Raises CannotStart if it ends or is not ready within ten seconds.
@@ -48,7 +52,7 @@ def running(argv: Sequence[str], *, ready: Callable[[], bool]) -> Iterator[None]
     try:
         child = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env=ENVIRONMENT,
+            stderr=subprocess.DEVNULL, env=ENVIRONMENT, cwd=cwd,
         )  # fmt: skip
     except FileNotFoundError as missing:
         raise _failed(argv, f"{missing.filename} is not installed") from missing

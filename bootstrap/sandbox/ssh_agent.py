@@ -38,14 +38,14 @@ def ssh_agent(directory: Path, keys: Mapping[str, Secret], *, uid: int) -> Itera
 
     Raises WrongConfiguration for what is no private key, CannotStart if there is no agent.
     """
-    socket = directory / "agent"
     as_job = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs")
-    agent = [*as_job, "--pdeathsig=KILL", "--", "ssh-agent", "-D", "-a", str(socket)]
-    with process.running(agent, ready=socket.exists):
+    agent = [*as_job, "--pdeathsig=KILL", "--", "ssh-agent", "-D", "-a", "agent"]
+    # From within the directory: the job's user may not walk the way to it.
+    with process.running(agent, ready=(directory / "agent").exists, cwd=directory):
         for reference, key in keys.items():
-            add = [*as_job, "--", "env", f"SSH_AUTH_SOCK={socket}", "ssh-add", "-q", "-"]
+            add = [*as_job, "--", "env", "SSH_AUTH_SOCK=agent", "ssh-add", "-q", "-"]
             try:
-                process.run(add, stdin=key.reveal().rstrip("\n") + "\n")
+                process.run(add, stdin=key.reveal().rstrip("\n") + "\n", cwd=directory)
             except CannotStart as refused:
                 raise WrongConfiguration(
                     f"the ssh key {reference} could not be used: it is no private key, or it has "
