@@ -25,7 +25,7 @@ PURE = {
     "credentials/references.py", "credentials/model.py", "credentials/plan.py",
     "credentials/environment.py",
     "credentials/answer.py", "credentials/refusals.py",
-    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
+    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py", "sandbox/git_tokens.py",
 }  # fmt: skip
 WORLD = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",
@@ -157,6 +157,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "credentials/answer.py",  # the endpoint's body
         "credentials/environment.py",  # delivery by env
         "credentials/references.py",  # whether it fits
+        "sandbox/git_tokens.py",  # the credential helper's file
         "sandbox/open_room.py",  # a file in the room
         "sandbox/ssh_agent.py",  # the standard input of ssh-add
         "job/identity.py",  # the signature

@@ -25,6 +25,7 @@ class Granted:
     variables: Mapping[str, Secret]
     files: Mapping[str, Secret]
     ssh_keys: Mapping[str, Secret]  # by their references
+    git_tokens: Mapping[str, Secret]  # by their URLs
 
 
 @contextmanager
@@ -59,6 +60,7 @@ def granted(
             profiles=sessions,
             variables={name: found[name] for name in grant.secrets},
             files={name: found[f"file {name}"] for name in grant.secret_files},
+            git_tokens={url: found[f"token {url}"] for url in grant.git_tokens},
             ssh_keys={reference: found[f"key {reference}"] for reference in grant.ssh_keys},
         )
 
@@ -113,6 +115,7 @@ def _secrets(grant: Grant, aws: Aws, log: JobLog, record: Record) -> dict[str, S
     wanted = {
         **grant.secrets,
         **{f"file {name}": reference for name, reference in grant.secret_files.items()},
+        **{f"token {url}": reference for url, reference in grant.git_tokens.items()},
         **{f"key {reference}": reference for reference in grant.ssh_keys},
     }
     if not wanted:

@@ -57,7 +57,9 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
     """Return kind and name of each thing that the rule gives."""
     allow = rule.allow
     roles = (*((allow.role,) if allow.role else ()), *allow.roles.values())
-    secrets = (*allow.secrets.values(), *allow.secret_files.values())
+    secrets = (
+        *allow.secrets.values(), *allow.secret_files.values(), *allow.git_tokens.values(),
+    )  # fmt: skip
     return (
         *(("role", role) for role in dict.fromkeys(roles)),
         *(("secret", secret) for secret in dict.fromkeys(secrets)),

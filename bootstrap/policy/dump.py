@@ -57,6 +57,7 @@ def _allow(grant: Grant) -> dict[str, Any]:
         "secrets": dict(grant.secrets),
         "secret-files": dict(grant.secret_files),
         "ssh-keys": list(grant.ssh_keys),
+        "git-tokens": dict(grant.git_tokens),
         "known-hosts": list(grant.known_hosts),
         "image": grant.image,
         "limits": _limits(grant.limits),

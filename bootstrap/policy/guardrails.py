@@ -57,7 +57,12 @@ def _secrets(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 def all_secrets(grant: Grant) -> tuple[str, ...]:
     """Return the reference of everything secret that the grant gives."""
-    return (*grant.secrets.values(), *grant.secret_files.values(), *grant.ssh_keys)
+    return (
+        *grant.secrets.values(),
+        *grant.secret_files.values(),
+        *grant.git_tokens.values(),
+        *grant.ssh_keys,
+    )
 
 
 def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:

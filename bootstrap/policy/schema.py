@@ -24,6 +24,7 @@ _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 _PROFILE = re.compile(r"(?!default$)[\w.-]{1,64}", re.ASCII)
+_GIT_URL = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?", re.ASCII)
 _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
@@ -106,6 +107,7 @@ Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/n
 Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")]
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 Profile = Annotated[str, _full(_PROFILE, "an AWS profile's name other than default")]
+GitUrl = Annotated[str, _full(_GIT_URL, "https://host/owner/ or https://host/owner/name.git")]
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
 Variable = Annotated[str, _full(NAME, "a variable's name")]
@@ -183,6 +185,7 @@ class Allow(Node):
     secrets: dict[Variable, Reference] = {}
     secret_files: dict[FileName, Reference] = {}
     ssh_keys: Annotated[list[Reference], _LIST] = []
+    git_tokens: dict[GitUrl, Reference] = {}
     known_hosts: Annotated[list[KnownHost], _LIST] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()

@@ -19,7 +19,7 @@ from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, firewall, workspace
+from bootstrap.sandbox import engine, firewall, git_tokens, workspace
 from bootstrap.sandbox.environment import (
     PROFILES,
     ROOM,
@@ -77,12 +77,12 @@ def sealed(
         listener = held.enter_context(_listening(granted.default, admitted))
         kept, chain = aws_environment.strip(job.env)
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
-        ssh = _ssh(held, room, admitted, granted, host)
+        git = {**_git(room, granted, kept), **_ssh(held, room, admitted, granted, host)}
         running, stream = _start(held, client, spec, record)
         _connect(lease, running, listener)
         probes = prove(running, listener.path if listener else None)
         record.lap("proof")
-        ours = {**_aws(job, host, granted, listener, admitted), **ssh}
+        ours = {**_aws(job, host, granted, listener, admitted), **git}
         variables = room_environment(
             job, job_env=kept, granted=ours, secrets=granted.variables, home=str(HOME)
         )
@@ -217,6 +217,14 @@ def _aws(
             hint="Is this host's clock right?",
         )
     return {**plain, **aws_environment.by_variables(session)}
+
+
+def _git(room: workspace.Room, granted: Granted, kept: dict[str, str]) -> dict[str, str]:
+    """Deliver the rule's tokens for git, if it has any, and return what leads to them."""
+    if not granted.git_tokens:
+        return {}
+    room.put(git_tokens.TOKENS, git_tokens.lines(granted.git_tokens))
+    return git_tokens.variables(kept)
 
 
 def _ssh(

@@ -105,6 +105,8 @@ def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -
         resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
         0o555,
     )
+    helper = resources.files("bootstrap.sandbox").joinpath("git_credential.sh").read_bytes()
+    write(path / "git-credential", helper, 0o555)
     write(path / "passwd", environment.passwd(uid, home), 0o444)
     write(path / "group", environment.group(uid), 0o444)
     write(path / "job-env", environment.go_quoted(kept), 0o400, uid)

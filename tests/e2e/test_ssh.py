@@ -65,10 +65,9 @@ def policy(fleet: Fleet, ssh: GitOverSsh, url: str, *, key: str = "deploy-key",
 
 
 def run(fleet: Fleet, command: str, url: str, commit: str, **env: str) -> tuple[str, bytes]:
-    more = {"BUILDKITE_CHECKOUT_ATTEMPTS": "1", **env}
-    with fleet.agent("--no-ssh-keyscan"):
+    with fleet.agent("--no-ssh-keyscan", "--checkout-attempts", "1"):
         job = fleet.control.enqueue(
-            fleet.env(command, BUILDKITE_REPO=url, BUILDKITE_COMMIT=commit, **more)
+            fleet.env(command, BUILDKITE_REPO=url, BUILDKITE_COMMIT=commit, **env)
         )
         return fleet.control.finished(job, 120)[0], job.log
 

@@ -1,6 +1,9 @@
 """A git server: bare repositories over plain HTTP, read-only."""
 
+import base64
+import secrets
 import socket
+import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +56,44 @@ class GitServer(Simulator):
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
         status = int(fields.get("Status", "200").split()[0])
         return Reply(status=status, body=body, kind=fields.get("Content-Type", "text/plain"))
+
+
+class PrivateGitServer(GitServer):
+    """The same over TLS, for whoever knows `user` and `password`; `asked` has what was said."""
+
+    def __init__(self, listener: socket.socket, root: Path, certificate: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        super().__init__(context.wrap_socket(listener, server_side=True), root)
+        self.url = self.url.replace("http://", "https://")
+        self.user, self.password = "x-access-token", "git-" + secrets.token_hex(8)
+
+    def answer(self, call: Call) -> Reply:
+        said = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        if call.headers.get("authorization") != f"Basic {said}":
+            return Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+        return super().answer(call)
+
+
+def self_signed(directory: Path) -> Path:
+    """Return a new certificate with its key, in one file."""
+    path = directory / "server.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=git",
+        "-keyout",
+    ]
+    subprocess.run([*command, str(path), "-out", f"{path}.crt"], capture_output=True, check=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
 
 
 def publish(root: Path, name: str, files: Mapping[str, str]) -> str:

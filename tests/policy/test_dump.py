@@ -60,6 +60,7 @@ GRANTS = st.builds(
     secret_files=st.dictionaries(
         st.from_regex(r"[a-z]{1,6}", fullmatch=True), REFERENCES, max_size=2
     ),
+    git_tokens=st.dictionaries(st.just("https://github.com/acme/"), REFERENCES, max_size=1),
     ssh_keys=st.lists(REFERENCES, max_size=2).map(tuple),
     image=st.none() | st.from_regex(r"[a-z]{1,5}/[a-z]{1,5}:[0-9]", fullmatch=True),
     limits=st.builds(

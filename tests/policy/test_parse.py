@@ -142,6 +142,12 @@ def test_two_rules_of_one_name() -> None:
         (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "greater than or equal to 64"),
         (HEAD + "  - {name: a, allow: {image: '--privileged'}}\n", "expected an image"),
         (HEAD + "  - {name: a, allow: {secret-files: {../x: 'ssm:/x'}}}\n", "a file's name"),
+        (HEAD + "  - {name: a, allow: {git-tokens: {'http://x/y/': 'ssm:/x'}}}\n", "https://host"),
+        (
+            HEAD + "  - {name: a, allow: {git-tokens: {'https://u@x/y': 'ssm:/x'}}}\n",
+            "https://host",
+        ),
+        (HEAD + "  - {name: a, allow: {git-tokens: {'https://x': 'ssm:/x'}}}\n", "https://host"),
         (HEAD + "  - {name: a, allow: {secrets: {A-B: 'ssm:/x'}}}\n", "variable's name"),
         (HEAD.replace("storefront\n", "../etc\n", 1) + "  - {name: a, allow: {}}\n", "slug"),
     ],

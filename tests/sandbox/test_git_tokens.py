@@ -1,0 +1,98 @@
+"""The credential helper answers for the rule's repositories and for nothing that is like them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.sandbox.git_tokens import TOKENS, lines, variables
+from bootstrap.secret import Secret
+
+HELPER = Path(__file__).parents[2] / "bootstrap/sandbox/git_credential.sh"
+GRANTED = {
+    "https://github.com/acme/": Secret("gh-token"),
+    "https://git.example.com:8443/team/one.git": Secret("bot:example-token"),
+}
+
+
+def asked(tmp_path: Path, protocol: str, host: str, path: str, verb: str = "get") -> str:
+    """Ask the real script as git would; only its file is elsewhere."""
+    (tmp_path / "tokens").write_bytes(lines(GRANTED))
+    script = HELPER.read_text().replace(str(TOKENS), str(tmp_path / "tokens"))
+    question = f"protocol={protocol}\nhost={host}\npath={path}\n\n"
+    done = subprocess.run(
+        ["sh", "-c", script, "helper", verb],
+        input=question, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "token"),
+    [
+        ("github.com", "acme/storefront.git", "username=x-access-token\npassword=gh-token\n"),
+        ("github.com", "acme/storefront", "username=x-access-token\npassword=gh-token\n"),
+        ("git.example.com:8443", "team/one.git", "username=bot\npassword=example-token\n"),
+        ("git.example.com:8443", "team/one", "username=bot\npassword=example-token\n"),
+    ],
+)
+def test_the_rules_repositories(tmp_path: Path, host: str, path: str, token: str) -> None:
+    assert asked(tmp_path, "https", host, path) == token
+
+
+@pytest.mark.parametrize(
+    ("protocol", "host", "path"),
+    [
+        ("http", "github.com", "acme/storefront.git"),
+        ("https", "github.com", "mallory/storefront.git"),
+        ("https", "github.com", "acme-evil/storefront.git"),
+        ("https", "github.com", "acme/../mallory/storefront.git"),
+        ("https", "github.com", "acme/./x"),
+        ("https", "github.com", "acme//x"),
+        ("https", "github.com", "acme"),
+        ("https", "github.com", ""),
+        ("https", "github.com.evil.example", "acme/storefront.git"),
+        ("https", "github.com:8443", "acme/storefront.git"),
+        ("https", "git.example.com:8443", "team/one-two.git"),
+        ("https", "git.example.com:8443", "team/one/x.git"),
+        ("https", "git.example.com", "team/one.git"),
+        ("https", "*", "*"),
+    ],
+)
+def test_nothing_else(tmp_path: Path, protocol: str, host: str, path: str) -> None:
+    assert asked(tmp_path, protocol, host, path) == ""
+
+
+@pytest.mark.parametrize("verb", ["store", "erase", ""])
+def test_it_is_only_asked(tmp_path: Path, verb: str) -> None:
+    assert asked(tmp_path, "https", "github.com", "acme/storefront.git", verb) == ""
+
+
+@pytest.mark.parametrize("value", ["", "two words", "a\nb", "user:", ":token", "ünï"])
+def test_what_is_no_token(value: str) -> None:
+    with pytest.raises(WrongConfiguration) as caught:
+        lines({"https://github.com/acme/": Secret(value)})
+    assert not value or value not in caught.value.problem
+
+
+@given(st.text())
+def test_no_value_makes_a_second_line(value: str) -> None:
+    try:
+        made = lines({"https://github.com/acme/": Secret(value)})
+    except AirlockError:
+        return
+    assert made.count(b"\n") == 1
+    assert len(made.split()) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "first"), [("", 0), ("2", 2), ("many", 0), ("-1", 0), ("99999", 0)]
+)
+def test_the_jobs_own_settings_stay(count: str, first: int) -> None:
+    made = variables({"GIT_CONFIG_COUNT": count})
+    assert made["GIT_CONFIG_COUNT"] == str(first + 2)
+    assert made[f"GIT_CONFIG_KEY_{first}"] == "credential.helper"
+    assert made[f"GIT_CONFIG_VALUE_{first + 1}"] == "true"
