@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from bootstrap.policy.guardrails import all_secrets
 from bootstrap.policy.model import Policy, Rule
 
 ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 PIPELINE, BRANCH = "aws:RequestTag/buildkite:pipeline", "aws:RequestTag/buildkite:branch"
+
+_READING = {
+    "ssm": ("AirlockParameters", "ssm:GetParameters"),
+    "secretsmanager": ("AirlockSecrets", "secretsmanager:GetSecretValue"),
+}
 
 Document = dict[str, Any]
 
@@ -33,18 +39,41 @@ def iam(
     policies: Iterable[Policy], *, host_role: str, store: Mapping[str, Any] | None = None
 ) -> Iam:
     """Return the documents; `store` is the statement that reading the store needs, if any."""
-    granting = _granting(policies)
+    listed = tuple(policies)
+    granting = _granting(listed)
     roles = sorted(granting)
+    sessions = {
+        "Sid": "AirlockSessions", "Effect": "Allow", "Action": list(ACTIONS), "Resource": roles,
+    }  # fmt: skip
     return Iam(
         host_role=host_role,
         host=_document(
-            *([{"Sid": "AirlockSessions", "Effect": "Allow", "Action": list(ACTIONS),
-                "Resource": roles}] if roles else []),
+            *([sessions] if roles else []),
             *([{"Sid": "AirlockPolicies", **store}] if store else []),
+            *_secrets(listed, partition=host_role.split(":")[1]),
         ),
         trust={role: _trust(host_role, granting[role]) for role in roles},
         scp=_scp(host_role, roles),
-    )  # fmt: skip
+    )
+
+
+def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
+    """Return what reading the secrets of all rules needs, in whichever region the hosts are."""
+    references = {r for p in policies for rule in p.rules for r in all_secrets(rule.allow)}
+    for service, (sid, action) in _READING.items():
+        names = sorted({r.split(":", 1)[1].split("#")[0] for r in references
+                        if r.startswith(f"{service}:")})  # fmt: skip
+        resources = [_arn(service, name, partition) for name in names]
+        if resources:
+            yield {"Sid": sid, "Effect": "Allow", "Action": [action], "Resource": resources}
+
+
+def _arn(service: str, name: str, partition: str) -> str:
+    """Secrets Manager ends the ARN of a name with six characters of its own."""
+    if name.startswith("arn:"):
+        return name
+    kinds = {"ssm": f"parameter/{name.removeprefix('/')}", "secretsmanager": f"secret:{name}-*"}
+    return f"arn:{partition}:{service}:*:*:{kinds[service]}"
 
 
 def _granting(policies: Iterable[Policy]) -> dict[str, list[tuple[str, Rule]]]:

@@ -158,6 +158,22 @@ def test_cases_with_mistakes(text: str, says: str) -> None:
     assert says in "\n".join(caught.value.details)
 
 
+SECRETS = policy(
+    "  - name: a\n    when: {branch: main}\n    allow:\n"
+    "      secrets: {A: 'ssm:/ci/a', B: 'secretsmanager:ci/b#key'}\n"
+    "      secret-files: {c: 'secretsmanager:ci/b#other'}\n"
+    "      ssh-keys: 'ssm:/ci/key'\n"
+)
+
+
+def test_the_host_may_read_the_secrets_that_rules_name() -> None:
+    statements = {s["Sid"]: s for s in iam([SECRETS], host_role=HOST).host["Statement"]}
+    assert statements["AirlockParameters"]["Resource"] == [
+        "arn:aws:ssm:*:*:parameter/ci/a", "arn:aws:ssm:*:*:parameter/ci/key",
+    ]  # fmt: skip
+    assert statements["AirlockSecrets"]["Resource"] == ["arn:aws:secretsmanager:*:*:secret:ci/b-*"]
+
+
 def test_trust_names_the_pipelines_and_branches_that_reach_the_role() -> None:
     made = iam([MAIN], host_role=HOST)
     (statement,) = made.trust[ROLE]["Statement"]
@@ -185,7 +201,7 @@ def test_the_documents_please_a_policy_linter(tmp_path: Path) -> None:
     store = {"Effect": "Allow", "Action": ["ssm:GetParametersByPath", "ssm:GetParameters"],
              "Resource": ["arn:aws:ssm:us-east-1:111122223333:parameter/buildkite/*"]}  # fmt: skip
     path = tmp_path / "policy.json"
-    path.write_text(json.dumps(iam([MAIN], host_role=HOST, store=store).host))
+    path.write_text(json.dumps(iam([MAIN, SECRETS], host_role=HOST, store=store).host))
     program = (
         "import sys, parliament\n"
         "found = parliament.analyze_policy_string(open(sys.argv[1]).read()).findings\n"
