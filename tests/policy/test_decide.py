@@ -148,6 +148,24 @@ def test_what_a_rule_admits(when: str, env: dict[str, str]) -> None:
     assert isinstance(decided(when, **env), Admitted)
 
 
+@given(
+    rules=st.lists(st.sampled_from(["branch: dev", "queue: x", "tag: 'v*'", "source: api"]),
+                   min_size=1, max_size=5),
+    branch=st.sampled_from(["main", "dev"]),
+    source=st.sampled_from(["ui", "api", "webhook"]),
+)  # fmt: skip
+def test_every_refusal_names_a_nearest_rule(rules: list[str], branch: str, source: str) -> None:
+    listed = "".join(
+        f"  - {{name: r{n}, when: {{{w}}}, allow: {{}}}}\n" for n, w in enumerate(rules)
+    )
+    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_SOURCE=source), policy(listed))
+    if isinstance(decision, Denied):
+        failed = [reason.rule for reason in decision.reasons if not reason.holds]
+        assert decision.nearest in failed
+        assert all(failed.count(decision.nearest) <= failed.count(rule) for rule in failed)
+        assert f"nearest is {decision.nearest!r}" in decision.problem
+
+
 def test_a_secret_variable_is_not_shown() -> None:
     decision = decided("{env: {NPM_TOKEN: x}}", NPM_TOKEN="npm-secret")
     assert isinstance(decision, Denied)
