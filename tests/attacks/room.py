@@ -10,12 +10,6 @@ from tests.fakes.control_plane import Job
 from tests.lab import world
 from tests.lab.lab import Fleet
 
-FIREWALL = ("nft", "delete", "table", "inet", "airlock")
-ROUTING = (
-    ("ip", "-4", "rule", "del", "pref", "1690"),
-    ("ip", "-6", "rule", "del", "pref", "1690"),
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attacker:

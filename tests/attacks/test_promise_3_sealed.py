@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.firewall import refusals
-from tests.attacks.room import FIREWALL, ROUTING, Attacker, Unprotected, attacker, run, unprotected
+from tests.attacks.room import Attacker, Unprotected, attacker, run, unprotected
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import Fleet, Lab, fleet
+from tests.lab.lab import FIREWALL, ROUTING, Fleet, Lab, fleet
 
 pytestmark = pytest.mark.lab
 

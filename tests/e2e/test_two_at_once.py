@@ -1,12 +1,10 @@
 """Two first jobs of a machine at once: no bridge, no table, no directory is there yet."""
 
-import subprocess
 from contextlib import ExitStack
 
 import pytest
 
-from tests.attacks.room import FIREWALL, ROUTING
-from tests.lab.lab import ROLE, Fleet
+from tests.lab.lab import ROLE, Fleet, forget_host
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
@@ -14,16 +12,9 @@ pytestmark = pytest.mark.lab
 AGENTS = 4
 
 
-def forget_everything(fleet: Fleet) -> None:
-    """Leave the machine as it was before its first job."""
-    network = ("docker", "-H", fleet.lab.docker, "network", "rm", "airlock")
-    for command in (FIREWALL, *ROUTING, network, ("umount", "/run/airlock")):
-        subprocess.run(command, capture_output=True, check=False)
-
-
 def test_the_first_jobs_of_a_machine_may_come_together(fleet: Fleet) -> None:
     fleet.policy(f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n")
-    forget_everything(fleet)
+    forget_host(fleet.lab.docker)
     with ExitStack() as held:
         jobs = []
         for number in range(AGENTS):

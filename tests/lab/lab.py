@@ -2,6 +2,7 @@
 
 import fcntl
 import shlex
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,11 @@ from tests.fakes.sts import StrictSts, Trust
 from tests.lab import agent, engine, world
 from tests.lab.image import lab_image
 
+FIREWALL = ("nft", "delete", "table", "inet", "airlock")
+ROUTING = (
+    ("ip", "-4", "rule", "del", "pref", "1690"),
+    ("ip", "-6", "rule", "del", "pref", "1690"),
+)
 ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
 # As agent-config/buildkite-agent.cfg starts it: deaf to PYTHON*.
 AIRLOCK = (sys.executable, "-I", "-m", "bootstrap")
@@ -42,12 +48,26 @@ def lab() -> Iterator[Lab]:
             print("lab: waiting for another lab on this machine", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         docker = held.enter_context(engine.engine())
+        if docker != f"unix://{engine.SYSTEM}":
+            # A machine with an engine of its own may have an Airlock of its own too.
+            held.callback(forget_host, docker)
         image = lab_image(docker)
         agent.binary()
         held.enter_context(world.world())
         v4 = held.enter_context(Metadata(world.listen(world.METADATA_V4, 80)))
         v6 = held.enter_context(Metadata(world.listen(world.METADATA_V6, 80)))
         yield Lab(docker=docker, image=image, metadata=v4, metadata_v6=v6)
+
+
+def forget_host(docker: str) -> None:
+    """Take away what Airlock sets up once for a machine: bridge, firewall, routing, directory."""
+    for command in (
+        ("docker", "-H", docker, "network", "rm", "airlock"),
+        FIREWALL,
+        *ROUTING,
+        ("umount", "/run/airlock"),
+    ):
+        subprocess.run(command, capture_output=True, check=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
