@@ -173,3 +173,13 @@ def test_every_error_has_a_status_of_its_own_and_the_readme_explains_it() -> Non
     for kind in kinds:
         assert f"| {kind.exit_code} |" in readme
         assert f"#{kind.docs}" in readme or f'name="{kind.docs}"' in readme
+
+
+@pytest.mark.parametrize("path", ["cli.py", "__main__.py", "__init__.py"])
+def test_nothing_is_loaded_before_the_environment_is_gone(path: str) -> None:
+    """Libraries obey variables as they are loaded; the job chose those (promise 2)."""
+    tree = ast.parse((PACKAGE / path).read_text())
+    first = [
+        ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert set(first) <= {"import os", "from bootstrap.cli import main"}

@@ -94,6 +94,26 @@ def test_no_environment_file(tmp_path: Path) -> None:
     assert "cannot be read" in done.stdout
 
 
+@pytest.mark.parametrize("content", [None, "{", "[" * 100_000])
+def test_the_hook_refuses_what_it_cannot_look_into(tmp_path: Path, content: str | None) -> None:
+    """It could bring loader variables: only what was read may be left to the script."""
+    file = tmp_path / "job-env"
+    if content is not None:
+        file.write_text(content)
+    env = process_env(BUILDKITE_ENV_JSON_FILE=str(file))
+    done = airlock("admit", "--config", str(configured(tmp_path)), env=env)
+    assert done.returncode == 125
+    assert "environment file" in done.stdout
+
+
+def test_the_hook_looks_for_loader_variables_even_if_nothing_can_be_recorded(
+    tmp_path: Path,
+) -> None:
+    config = configured(tmp_path, records="/dev/full")
+    env = as_agent(tmp_path, LD_PRELOAD="/evil.so")
+    assert airlock("admit", "--config", str(config), env=env).returncode == 77
+
+
 def test_a_full_disk_under_the_audit_trail(tmp_path: Path) -> None:
     config = configured(tmp_path, records="/dev/full")
     done = airlock("bootstrap", "--config", str(config), env=as_agent(tmp_path))

@@ -35,10 +35,13 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     job: Job | None = None
     try:
         job = read({**_ELSEWHERE, **process_env})
-        record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         refuse_loader_variables(job, host)
+        record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         admitted = decide(job, host, record, log)
     except CannotStart as later:
+        if job is None:  # what it would bring into Airlock's own process cannot be told
+            log.failure(later)
+            return later.exit_code
         log.note(f"{later.problem}; airlock bootstrap will ask again")
         return 0
     except AirlockError as refusal:

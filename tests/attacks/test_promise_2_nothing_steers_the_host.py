@@ -73,7 +73,7 @@ class Trap:
             },
             "home": {"HOME": path, "XDG_CONFIG_HOME": path, "TMPDIR": f"{path}/absent"},
             "libraries": {
-                "OPENSSL_CONF": f"{path}/absent",
+                "OPENSSL_CONF": f"{path}/pipe",  # whoever opens it hangs
                 "SSL_CERT_FILE": f"{path}/absent",
                 "REQUESTS_CA_BUNDLE": f"{path}/absent",
                 "GCONV_PATH": path,
@@ -89,6 +89,7 @@ def trap(tmp_path: Path) -> Iterator[Trap]:
     path = tmp_path / "trap"
     (path / "bin").mkdir(parents=True)
     (path / "python").mkdir()
+    os.mkfifo(path / "pipe")
     (path / ".aws").mkdir()
     (path / ".aws/config").write_text("[default]\nregion = mallory-1\n")
     for program in ("nft", "ip", "nsenter", "unshare", "sh", "rm", "stat", "mount", "env"):
@@ -125,6 +126,13 @@ def test_an_ordinary_program_falls_for_them(trap: Trap) -> None:
     call = "boto3.client('sts', region_name='us-east-1').get_caller_identity()"
     ordinary(sys.executable, "-c", f"import boto3; {call}", env=trap.variables("aws"))
     assert "POST /" in trap.sprung
+
+
+def test_an_ordinary_program_loads_what_openssl_is_told_to(trap: Trap) -> None:
+    variables = {"OPENSSL_CONF": f"{trap.path}/pipe"}
+    program = [sys.executable, "-I", "-c", "import hashlib; hashlib.new('sha256')"]
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(program, env=variables, timeout=3, check=False)
 
 
 def test_without_isolation_airlock_itself_would_fall_for_python(fleet: Fleet, trap: Trap) -> None:
