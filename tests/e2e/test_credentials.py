@@ -12,22 +12,12 @@ DEPLOY = f"  - name: deploy\n    when: {{branch: main}}\n    allow: {{role: '{RO
 BY_ENV = DEPLOY.replace("allow: {", "allow: {delivery: env, ")
 
 CLI = "AWS_PAGER= aws --endpoint-url {url} sts get-caller-identity --query Arn --output text"
-BOTO3 = (
-    'python3 -c "import boto3; '
-    "print(boto3.client('sts', endpoint_url='{url}').get_caller_identity()['Arn'])\""
-)
-JAVASCRIPT = (
-    "cd /opt/sdk && node -e \"const s=require('@aws-sdk/client-sts');"
-    "new s.STSClient({{endpoint:'{url}'}}).send(new s.GetCallerIdentityCommand({{}}))"
-    '.then(r=>console.log(r.Arn),e=>{{console.error(e);process.exit(9)}})"'
-)
 
 
-@pytest.mark.parametrize("client", [CLI, BOTO3, JAVASCRIPT], ids=["cli", "boto3", "javascript"])
-def test_a_real_client_finds_the_jobs_role(fleet: Fleet, client: str) -> None:
+def test_the_default_role_is_the_rules(fleet: Fleet) -> None:
     fleet.policy(DEPLOY)
     with fleet.agent():
-        job = fleet.control.enqueue(fleet.env(client.format(url=fleet.sts.url)))
+        job = fleet.control.enqueue(fleet.env(CLI.format(url=fleet.sts.url)))
         result = fleet.control.finished(job)
     assert result == ("0", "", ""), job.log.decode()
     assert b"assumed-role/storefront-deploy/storefront-42-" in job.log

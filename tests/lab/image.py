@@ -1,23 +1,23 @@
 """The image of the lab's jobs: the job image plus real AWS clients and attackers' tools."""
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+from tests.lab import clients
 from tests.lab.engine import STATE
 
 ROOT = Path(__file__).parents[2]
-_NODE = Path(__file__).with_name("node")
-_PACKAGES = "awscli,dnsutils,iproute2,netcat-openbsd,nodejs,procps,python3,python3-boto3"
+_TOOLS = ("dnsutils", "iproute2", "netcat-openbsd", "procps", "python3")
+_PACKAGES = ",".join((*_TOOLS, *clients.PACKAGES))
 
 
 def lab_image(docker: str) -> str:
     """Return the lab image's reference, built on first use for its content's hash."""
-    parts = [ROOT / "images/job/build", ROOT / "images/job/Dockerfile", _NODE / "package-lock.json"]
-    content = b"".join(part.read_bytes() for part in parts) + _PACKAGES.encode()
+    parts = [ROOT / "images/job/build", ROOT / "images/job/Dockerfile"]
+    content = b"".join(part.read_bytes() for part in parts) + _PACKAGES.encode() + clients.digest()
     reference = f"airlock-lab/job:{hashlib.sha256(content).hexdigest()[:12]}"
     if not _exists(docker, reference):
         print(f"lab: building the image {reference} (some minutes, once)", flush=True)
@@ -45,16 +45,7 @@ def _build(docker: str, reference: str) -> None:
 
 
 def _overlay() -> Path:
-    """Install the JavaScript SDK, by npm where there is one; its tests say so if there is none."""
     overlay = STATE / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
-    target = overlay / "opt/sdk"
-    target.mkdir(parents=True)
-    if npm := shutil.which("npm"):
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_NODE / name, target)
-        subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=target, check=True
-        )
-    (target / "built.json").write_text(json.dumps({"npm": bool(npm)}))
+    clients.install(overlay / "opt/clients")
     return overlay

@@ -1,6 +1,7 @@
 """The lab as one value: an engine, a world, an image, an agent, and fleets on top of them."""
 
 import fcntl
+import json
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.git import GitServer, publish
@@ -93,6 +95,11 @@ class Fleet:
     @property
     def bootstrap_script(self) -> str:
         return shlex.join([*AIRLOCK, "bootstrap", "--config", str(self.config)])
+
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        """Return what the audit trail says of one job."""
+        lines = map(json.loads, self.records.read_text().splitlines())
+        return [event for event in lines if event.get("job") == job_id]
 
     def policy(self, rules: str, *, pipeline: str = "storefront", repository: str = "") -> None:
         """Write the pipeline's policy; `rules` is the YAML list below `rules:`."""

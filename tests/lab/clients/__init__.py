@@ -1,0 +1,60 @@
+"""Real AWS clients, built for the image of the lab's jobs."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PACKAGES = ("awscli", "nodejs", "openjdk-17-jre-headless", "python3-boto3", "ruby-aws-sdk-core")
+
+
+def digest() -> bytes:
+    """Return what changes when the clients do."""
+    sources = sorted(path for path in HERE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+
+
+def install(target: Path) -> None:
+    """Put every client into `target`, to be /opt/clients of the image."""
+    shutil.copytree(HERE, target, ignore=shutil.ignore_patterns("__*", "*.md"))
+    _python(target / "python")
+    _javascript(target / "javascript")
+    _java(target / "java")
+    _go(target / "go")
+
+
+def _python(home: Path) -> None:
+    """What Debian has is older; this is the newest of AWS CLI v1 and of boto3."""
+    packages = ("--only-binary", ":all:", "--python-version", "3.11", "--target", str(home / "lib"))
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
+    _run(home, *pip, *packages, "-r", "requirements.txt")
+
+
+def _javascript(home: Path) -> None:
+    _run(home, _program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+
+
+def _java(home: Path) -> None:
+    maven = (_program("mvn"), "--quiet", "--batch-mode", "--no-transfer-progress")
+    _run(home, *maven, "dependency:copy-dependencies", "-DincludeScope=runtime",
+         "-DoutputDirectory=lib")  # fmt: skip
+    _run(home, _program("javac"), "-cp", "lib/*", "-d", "lib", "Whoami.java")
+
+
+def _go(home: Path) -> None:
+    _run(home, _program("go"), "build", "-trimpath", "-ldflags=-s -w", "-o", "whoami")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/local/go/bin")
+    if not found:
+        raise RuntimeError(f"the lab's AWS clients need {name}: tests/lab/setup, or Go 1.24")
+    return found
+
+
+def _run(home: Path, *command: str) -> None:
+    env = {**os.environ, "CGO_ENABLED": "0"}
+    subprocess.run(command, cwd=home, env=env, stdout=sys.stderr, check=True)
