@@ -1,18 +1,34 @@
-"""The only importer of botocore: clients with the host's own credentials. Tried with 1.44.5."""
+"""The only importer of botocore: clients that nothing of the environment steers. Tried: 1.44.5."""
 
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bootstrap.host.config import Aws
 from bootstrap.retry import ONE_CALL
+
+if TYPE_CHECKING:
+    from bootstrap.credentials.model import Session
 
 METADATA = "http://169.254.169.254/"
 CONNECT_TIMEOUT = 2  # seconds
 READ_TIMEOUT = ONE_CALL - CONNECT_TIMEOUT
 
 
+class Caller(Enum):
+    """Who calls, if it is no session of a job."""
+
+    HOST = "with the credentials that airlock.toml names"
+    NOBODY = "without any"
+
+
 def connect(
-    service: str, aws: Aws, *, endpoint: str | None = None, metadata: str = METADATA
+    service: str,
+    aws: Aws,
+    *,
+    endpoint: str | None = None,
+    metadata: str = METADATA,
+    caller: "Caller | Session" = Caller.HOST,
 ) -> Any:  # noqa: ANN401 - botocore is untyped
     """Return a client of a service's regional endpoint that makes exactly one try per call.
 
@@ -28,17 +44,24 @@ def connect(
         ignore_configured_endpoint_urls=True,
         proxies={},
     )
-    return _core(aws, metadata).create_client(
+    core = _core()
+    if caller is Caller.HOST:
+        core.register_component("credential_provider", _source(aws, metadata))
+    elif not isinstance(caller, Caller):
+        secret, token = caller.secret_access_key.reveal(), caller.session_token.reveal()
+        core.set_credentials(caller.access_key_id, secret, token)
+    return core.create_client(
         service, region_name=aws.region, endpoint_url=endpoint, verify=True, config=config
     )
 
 
-def _core(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
-    """Return a botocore session in which every setting has its default and can have no other."""
+def _core() -> Any:  # noqa: ANN401
+    """Return a botocore session without credentials, whose settings are their defaults."""
     from botocore.configprovider import (  # noqa: PLC0415
         BOTOCORE_DEFAUT_SESSION_VARIABLES,
         ConfigValueStore,
     )
+    from botocore.credentials import CredentialResolver  # noqa: PLC0415
     from botocore.loaders import Loader  # noqa: PLC0415
     from botocore.session import Session as Core  # noqa: PLC0415
 
@@ -57,7 +80,7 @@ def _core(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
         "data_loader",
         Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False),
     )
-    core.register_component("credential_provider", _source(aws, metadata))
+    core.register_component("credential_provider", CredentialResolver([]))
     return core
 
 

@@ -118,6 +118,12 @@ VERBS: Mapping[str, tuple[str, tuple[Argument, ...]]] = {
                 "--host-role", required=True, metavar="ARN", help="the role of the agents' hosts"
             ),
             _argument(
+                "--organization",
+                metavar="SLUG",
+                help="whose tokens roles trust that are had by web identity (default: the "
+                "guardrails' organization)",
+            ),
+            _argument(
                 "--format",
                 dest="form",
                 choices=("json", "cloudformation", "terraform"),

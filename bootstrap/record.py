@@ -62,6 +62,8 @@ class Record:
             role=request.role,
             session_name=request.session_name,
             source_identity=request.source_identity,
+            via=request.via.role if request.via else None,
+            subject=request.subject,
             tags=dict(request.tags),
             assumed_role=assumed,
             expires=expires,

@@ -4,9 +4,12 @@ import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
+from bootstrap.agent_api import AgentApi
 from bootstrap.credentials import obtain
+from bootstrap.credentials.refusals import AUDIENCE
 from bootstrap.credentials.sts import Sts
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.host.config import Host
@@ -23,6 +26,7 @@ from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
 from bootstrap.sandbox.model import Ended
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
+from bootstrap.secret import Secret
 
 OBSERVED = "observed"  # the rule's name in observe mode
 
@@ -52,7 +56,7 @@ def run(
         with cancellation.interrupting():
             lease.sweep(host)
             ours = held.enter_context(lease.hold(host, token, alert=log.alert))
-            assume = Sts(host.aws).assume
+            assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
             granted = held.enter_context(
                 obtain.granted(job, admitted, host.aws, assume, log=log, record=record)
             )
@@ -66,6 +70,10 @@ def run(
         log.alert(problem)
     explain(ended, log)
     return _concluded(ended, log, record)
+
+
+def _token_for_sts(job: Job) -> Secret:
+    return AgentApi(job.id, job.agent, job.token).oidc_token(AUDIENCE, ())
 
 
 def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:

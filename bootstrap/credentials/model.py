@@ -11,7 +11,8 @@ from bootstrap.secret import Secret
 class SessionRequest:
     """One AssumeRole call, already checked against STS's limits.
 
-    `source_identity` None leaves it out. Tags are in the order they are sent.
+    `source_identity` None leaves it out. Tags are in the order they are sent. With `via`, its
+    session makes the call. With `subject`, Buildkite's token does, whose subject matches that.
     """
 
     role: str  # ARN
@@ -24,6 +25,8 @@ class SessionRequest:
     external_id: str | None = None
     policy: str | None = None
     policy_arns: tuple[str, ...] = ()
+    via: "SessionRequest | None" = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from bootstrap.aws import Caller
 from bootstrap.credentials import references, secrets
 from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.credentials.plan import DEFAULT, plans
@@ -14,6 +15,8 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
 from bootstrap.record import Record
 from bootstrap.secret import Secret
+
+NEARLY_FULL = 80  # percent; at 100 STS refuses, and a longer branch name may be enough for that
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +56,8 @@ def granted(
         }
         if not sessions:
             log.note("no AWS role: the room has no credentials")
-        found = _secrets(grant, aws, log, record)
+        reader = sessions[DEFAULT].current() if grant.secrets_with_role else None
+        found = _secrets(grant, aws, reader or Caller.HOST, log, record)
         record.lap("session")
         yield Granted(
             default=sessions.pop(DEFAULT, None),
@@ -104,13 +108,18 @@ def _announcement(name: str, request: SessionRequest, first: Session, *, renews:
     """Say which role it is, when its session ends, and what was cut short."""
     which = "role" if name == DEFAULT else f"profile {name}: role"
     renewed = "renewed while the job runs" if renews else "not renewed: delivered in variables"
-    text = f"{which} {request.role} until {first.expires:%H:%M:%S} UTC, {renewed}"
+    via = f" (via {request.via.role})" if request.via else ""
+    text = f"{which} {request.role}{via} until {first.expires:%H:%M:%S} UTC, {renewed}"
     if first.duration < request.duration:
         text += f"; {first.duration} instead of {request.duration}, all that role chaining gets"
+    if (first.packed_size_percent or 0) >= NEARLY_FULL:
+        text += f"; its tags and policies take {first.packed_size_percent} % of STS's limit"
     return text
 
 
-def _secrets(grant: Grant, aws: Aws, log: JobLog, record: Record) -> dict[str, Secret]:
+def _secrets(
+    grant: Grant, aws: Aws, caller: Caller | Session, log: JobLog, record: Record
+) -> dict[str, Secret]:
     """Fetch all secrets at once; files and keys under their names with a word before them."""
     wanted = {
         **grant.secrets,
@@ -120,7 +129,7 @@ def _secrets(grant: Grant, aws: Aws, log: JobLog, record: Record) -> dict[str, S
     }
     if not wanted:
         return {}
-    found = secrets.fetch(aws, wanted)
+    found = secrets.fetch(aws, wanted, caller=caller)
     log.mask(*found.values())
     for name, reference in grant.secrets.items():
         references.fit_for_variable(name, references.parse(reference), found[name])

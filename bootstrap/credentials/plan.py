@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from bootstrap.credentials.model import SessionRequest
@@ -37,7 +38,7 @@ def plans(job: Job, grant: Grant, *, rule: str, region: str) -> dict[str, Sessio
 def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> SessionRequest:
     if not MIN_DURATION <= grant.duration <= MAX_DURATION:
         raise _wrong(rule, f"a session of {grant.duration}; expected 15 minutes to 12 hours")
-    return SessionRequest(
+    request = SessionRequest(
         role=role,
         region=region,
         session_name=session_name(job),
@@ -49,6 +50,33 @@ def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> Sessi
         policy=grant.session_policy,
         policy_arns=grant.policy_arns,
     )
+    if grant.via:
+        return replace(request, via=_first(job, grant, _hop(request, grant.via)))
+    return _first(job, grant, request)
+
+
+def _hop(request: SessionRequest, role: str) -> SessionRequest:
+    """Ask for the role between: for as short as STS knows, and with nothing that it would hand on.
+
+    A tag that is transitive may not be sent again (reference B1).
+    """
+    return replace(
+        request,
+        role=role,
+        duration=MIN_DURATION,
+        transitive_tags=(),
+        external_id=None,
+        policy=None,
+        policy_arns=(),
+    )
+
+
+def _first(job: Job, grant: Grant, request: SessionRequest) -> SessionRequest:
+    """Say who asks first: the host's role, or Buildkite's token, which stands for tags as well."""
+    if not grant.web_identity:
+        return request
+    subject = f"organization:{job.organization}:pipeline:{job.pipeline}:*"
+    return replace(request, subject=subject, source_identity=None, tags={})
 
 
 def session_name(job: Job) -> str:

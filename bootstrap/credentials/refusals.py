@@ -9,10 +9,14 @@ from bootstrap.credentials.model import SessionRequest
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
 
+ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
+
 _CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
 _NOT_AUTHORIZED = re.compile(r"User: (?P<caller>\S+) is not authorized to perform: (?P<action>\S+)")
 
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
+# AssumeRoleWithWebIdentity says so where the role, or its account, does not know the issuer.
+_TOKEN_REFUSED = _FORBIDDEN | {"IDPRejectedClaim", "InvalidIdentityToken"}
 _WRONG_REQUEST = frozenset(
     {
         "InvalidParameterCombination",
@@ -44,8 +48,8 @@ def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> Airlock
     """Turn it into what an operator can act upon: WrongConfiguration or CannotStart."""
     said = f"STS gave no session of {request.role}: {failed}"
     kind = code(failed)
-    if kind in _FORBIDDEN:
-        return _forbidden(said, request)
+    if kind in (_TOKEN_REFUSED if request.subject else _FORBIDDEN):
+        return (_token_refused if request.subject else _forbidden)(said, request)
     if kind in _WRONG_REQUEST or kinds(failed) & {"ParamValidationError"}:
         return WrongConfiguration(said, hint=_mend(said))
     if has_no_credentials(failed):
@@ -95,6 +99,27 @@ def _forbidden(said: str, request: SessionRequest) -> CannotStart:
             f"policy of {host}: {_json(called)}",
             f"trust policy of {request.role}: {_json(trusted)}",
         ),
+    )
+
+
+def _token_refused(said: str, request: SessionRequest) -> CannotStart:
+    """The account has to know the issuer, and the role has to trust it for this subject."""
+    _, partition, _, _, account, _ = request.role.split(":", 5)
+    provider = f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"
+    trusted = {
+        "Effect": "Allow",
+        "Principal": {"Federated": provider},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
+            "StringLike": {f"{ISSUER}:sub": request.subject},
+        },
+    }
+    return CannotStart(
+        said,
+        hint=f"Account {account} needs the identity provider {ISSUER} with the audience "
+        f"{AUDIENCE}, and the role this statement in its trust policy:",
+        details=(_json(trusted),),
     )
 
 

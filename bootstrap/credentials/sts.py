@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
-from bootstrap.aws import METADATA, connect
+from bootstrap.aws import METADATA, Caller, connect
 from bootstrap.aws_failures import has_no_credentials, is_stale, is_transient
 from bootstrap.credentials import refusals
 from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.errors import AirlockError
 from bootstrap.host.config import Aws
 from bootstrap.retry import persist
 from bootstrap.secret import Secret
@@ -21,19 +22,23 @@ CHAINING_LIMIT = timedelta(hours=1)
 class Sts:
     """AssumeRole with the host's own credentials and nothing of the process's environment.
 
-    It may be called from any thread; they wait for each other.
+    It may be called from any thread. `token` returns Buildkite's token
+    for the job, fresh for each call: STS takes it instead of the host's credentials where a
+    request says so.
     """
 
     def __init__(
         self,
         aws: Aws,
         *,
+        token: Callable[[], Secret],
         patience: float = 20.0,
         metadata: str = METADATA,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._aws = aws
+        self._token = token
         self._patience = patience
         self._metadata = metadata
         self._clock = clock
@@ -44,19 +49,22 @@ class Sts:
     def assume(self, request: SessionRequest) -> Session:
         """Return a session of the requested role, of an hour if role chaining allows no more.
 
+        A request with `via` is made with a session of that role, which is asked for first.
         Throttling, 5xx, connection errors and a silent metadata service are retried with jitter;
         no call is begun that could end more than `patience` seconds after the first. Raises
         WrongConfiguration where STS finds the request itself wrong, else CannotStart.
         """
+        base = self.assume(request.via) if request.via else Caller.HOST
         try:
-            with self._lock:
-                return self._patient(request)
+            return self._patient(request, base)
+        except AirlockError:
+            raise
         except Exception as failed:
             raise refusals.explain(failed, request, self._aws) from failed
 
-    def _patient(self, request: SessionRequest) -> Session:
+    def _patient(self, request: SessionRequest, base: "Caller | Session") -> Session:
         return persist(
-            lambda: self._within_chaining_limit(request),
+            lambda: self._within_chaining_limit(request, base),
             transient=self._is_transient,
             patience=self._patience,
             clock=self._clock,
@@ -69,29 +77,44 @@ class Sts:
             return True
         return is_transient(failed)
 
-    def _within_chaining_limit(self, request: SessionRequest) -> Session:
+    def _within_chaining_limit(self, request: SessionRequest, base: "Caller | Session") -> Session:
         try:
-            return self._with_fresh_base(request)
+            return self._with_fresh_base(request, base)
         except Exception as refused:
             if request.duration <= CHAINING_LIMIT or not refusals.is_chaining_limit(refused):
                 raise
-        return self._with_fresh_base(replace(request, duration=CHAINING_LIMIT))
+        return self._with_fresh_base(replace(request, duration=CHAINING_LIMIT), base)
 
-    def _with_fresh_base(self, request: SessionRequest) -> Session:
+    def _with_fresh_base(self, request: SessionRequest, base: "Caller | Session") -> Session:
         """Ask; if the host's own credentials have expired, fetch them anew and ask once more."""
         try:
-            return self._ask(request)
+            return self._ask(request, base)
         except Exception as refused:
             if not is_stale(refused):
                 raise
         self._client = None
-        return self._ask(request)
+        return self._ask(request, base)
 
-    def _ask(self, request: SessionRequest) -> Session:
-        if self._client is None:
-            endpoint = self._aws.sts_endpoint
-            self._client = connect("sts", self._aws, endpoint=endpoint, metadata=self._metadata)
-        return _session(request, self._client.assume_role(**_parameters(request)))
+    def _ask(self, request: SessionRequest, base: "Caller | Session") -> Session:
+        if request.subject:
+            client, token = self._connected(Caller.NOBODY), self._token().reveal()
+            answer = client.assume_role_with_web_identity(
+                **_parameters(request), WebIdentityToken=token
+            )
+        else:
+            client = self._as_host() if base is Caller.HOST else self._connected(base)
+            answer = client.assume_role(**_parameters(request))
+        return _session(request, answer)
+
+    def _as_host(self) -> Any:  # noqa: ANN401 - botocore is untyped
+        """Several roles are asked for at once, and the metadata endpoint once."""
+        with self._lock:
+            self._client = self._client or self._connected(Caller.HOST)
+            return self._client
+
+    def _connected(self, caller: "Caller | Session") -> Any:  # noqa: ANN401 - botocore is untyped
+        endpoint = self._aws.sts_endpoint
+        return connect("sts", self._aws, endpoint=endpoint, metadata=self._metadata, caller=caller)
 
 
 def _parameters(request: SessionRequest) -> dict[str, Any]:
@@ -99,9 +122,9 @@ def _parameters(request: SessionRequest) -> dict[str, Any]:
         "RoleArn": request.role,
         "RoleSessionName": request.session_name,
         "DurationSeconds": int(request.duration.total_seconds()),
-        "Tags": [{"Key": key, "Value": value} for key, value in request.tags.items()],
     }
     optional = {
+        "Tags": [{"Key": key, "Value": value} for key, value in request.tags.items()],
         "SourceIdentity": request.source_identity,
         "TransitiveTagKeys": list(request.transitive_tags),
         "ExternalId": request.external_id,

@@ -39,7 +39,7 @@ def _roles(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _granted_roles(grant: Grant) -> tuple[str, ...]:
-    return (*((grant.role,) if grant.role else ()), *grant.roles.values())
+    return tuple(filter(None, (grant.role, *grant.roles.values(), grant.via)))
 
 
 def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:

@@ -15,6 +15,8 @@ from bootstrap.policy.guardrails import all_secrets
 from bootstrap.policy.model import Policy, Rule
 
 ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
+WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
+ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"
 PIPELINE, BRANCH = "aws:RequestTag/buildkite:pipeline", "aws:RequestTag/buildkite:branch"
 
 _READING = {
@@ -35,31 +37,74 @@ class Iam:
     scp: Document
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Hop:
+    """One way to a role: by whose call, and for which rule. `by` None: by Buildkite's token."""
+
+    role: str
+    by: str | None
+    pipeline: str
+    rule: Rule
+    last: bool  # its session is the job's, so it has the rule's external id
+
+
 def iam(
-    policies: Iterable[Policy], *, host_role: str, store: Mapping[str, Any] | None = None
+    policies: Iterable[Policy],
+    *,
+    host_role: str,
+    organization: str | None = None,
+    store: Mapping[str, Any] | None = None,
 ) -> Iam:
-    """Return the documents; `store` is the statement that reading the store needs, if any."""
+    """Return the documents; `store` is the statement that reading the store needs, if any.
+
+    Without an `organization`, a role that trusts Buildkite's tokens trusts those of none.
+    """
     listed = tuple(policies)
-    granting = _granting(listed)
-    roles = sorted(granting)
-    sessions = {
-        "Sid": "AirlockSessions", "Effect": "Allow", "Action": list(ACTIONS), "Resource": roles,
-    }  # fmt: skip
+    hops = [hop for policy in listed for rule in policy.rules
+            for hop in _hops(policy.pipeline, rule, host_role)]  # fmt: skip
+    roles = sorted({hop.role for hop in hops})
     return Iam(
         host_role=host_role,
         host=_document(
-            *([sessions] if roles else []),
+            *_sessions(hops, host_role),
             *([{"Sid": "AirlockPolicies", **store}] if store else []),
             *_secrets(listed, partition=host_role.split(":")[1]),
         ),
-        trust={role: _trust(host_role, granting[role]) for role in roles},
-        scp=_scp(host_role, roles),
+        trust={
+            role: _trust([hop for hop in hops if hop.role == role], organization) for role in roles
+        },
+        scp=_scp(sorted({host_role, *(hop.by for hop in hops if hop.by)}), roles),
     )
+
+
+def _hops(pipeline: str, rule: Rule, host_role: str) -> Iterable[_Hop]:
+    """Return every AssumeRole that the rule leads to."""
+    allow = rule.allow
+    first = None if allow.web_identity else host_role
+    roles = tuple(dict.fromkeys(filter(None, (allow.role, *allow.roles.values()))))
+    if roles and allow.via:
+        yield _Hop(role=allow.via, by=first, pipeline=pipeline, rule=rule, last=False)
+    for role in roles:
+        by = allow.via or first
+        yield _Hop(role=role, by=by, pipeline=pipeline, rule=rule, last=True)
+
+
+def _sessions(hops: Iterable[_Hop], caller: str) -> Iterable[Document]:
+    """Return what `caller` needs to make its hops."""
+    roles = sorted({hop.role for hop in hops if hop.by == caller})
+    if roles:
+        yield {
+            "Sid": "AirlockSessions",
+            "Effect": "Allow",
+            "Action": list(ACTIONS),
+            "Resource": roles,
+        }
 
 
 def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
     """Return what reading the secrets of all rules needs, in whichever region the hosts are."""
-    references = {r for p in policies for rule in p.rules for r in all_secrets(rule.allow)}
+    rules = [rule for p in policies for rule in p.rules if not rule.allow.secrets_with_role]
+    references = {reference for rule in rules for reference in all_secrets(rule.allow)}
     for service, (sid, action) in _READING.items():
         names = sorted({r.split(":", 1)[1].split("#")[0] for r in references
                         if r.startswith(f"{service}:")})  # fmt: skip
@@ -76,37 +121,62 @@ def _arn(service: str, name: str, partition: str) -> str:
     return f"arn:{partition}:{service}:*:*:{kinds[service]}"
 
 
-def _granting(policies: Iterable[Policy]) -> dict[str, list[tuple[str, Rule]]]:
-    """Map each granted role to the pipelines and rules that grant it."""
-    granting: dict[str, list[tuple[str, Rule]]] = {}
-    for policy in policies:
-        for rule in policy.rules:
-            roles = (rule.allow.role, *rule.allow.roles.values())
-            for role in dict.fromkeys(role for role in roles if role):
-                granting.setdefault(role, []).append((policy.pipeline, rule))
-    return granting
+def _trust(hops: list[_Hop], organization: str | None) -> Document:
+    callers = dict.fromkeys(hop.by for hop in hops)
+    return _document(
+        *(
+            _trusting(by, [hop for hop in hops if hop.by == by])
+            if by
+            else _trusting_buildkite([hop for hop in hops if not hop.by], organization)
+            for by in callers
+        )
+    )
 
 
-def _trust(host_role: str, granting: list[tuple[str, Rule]]) -> Document:
-    equal: dict[str, Any] = {PIPELINE: sorted({pipeline for pipeline, _ in granting})}
+def _trusting(caller: str, hops: list[_Hop]) -> Document:
+    """Trust a role for the pipelines and branches that get here with its help."""
+    rules = [hop.rule for hop in hops]
+    equal: dict[str, Any] = {PIPELINE: sorted({hop.pipeline for hop in hops})}
     like: dict[str, Any] = {}
-    if external := {rule.allow.external_id for _, rule in granting} - {None}:
+    if external := {hop.rule.allow.external_id for hop in hops if hop.last} - {None}:
         equal["sts:ExternalId"] = sorted(filter(None, external))
-    if all(rule.allow.source_identity for _, rule in granting):
+    if all(rule.allow.source_identity for rule in rules):
         like["sts:SourceIdentity"] = "*"
-    branches = [_branches(rule) for _, rule in granting]
+    branches = [_branches(rule) for rule in rules]
     if all(branches):
         like[BRANCH] = sorted({branch for named in branches for branch in named})
-    condition = {"StringEquals": equal, **({"StringLike": like} if like else {})}
-    return _document(
-        {
-            "Sid": "AirlockSessions",
-            "Effect": "Allow",
-            "Principal": {"AWS": host_role},
-            "Action": list(ACTIONS),
-            "Condition": condition,
-        }
-    )
+    return {
+        "Sid": "AirlockSessions",
+        "Effect": "Allow",
+        "Principal": {"AWS": caller},
+        "Action": list(ACTIONS),
+        "Condition": {"StringEquals": equal, **({"StringLike": like} if like else {})},
+    }
+
+
+def _trusting_buildkite(hops: list[_Hop], organization: str | None) -> Document:
+    """Trust Buildkite's tokens. `sub` names the branch before anything that a job can choose."""
+    _, partition, _, _, account, _ = hops[0].role.split(":", 5)
+    named = organization or "NAME-IT-WITH---organization"
+    subjects = {
+        f"organization:{named}:pipeline:{hop.pipeline}:{ref}"
+        for hop in hops
+        for ref in _refs(hop.rule)
+    }
+    return {
+        "Sid": "AirlockWebIdentity",
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"},
+        "Action": [WEB_IDENTITY],
+        "Condition": {
+            "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
+            "StringLike": {f"{ISSUER}:sub": sorted(subjects)},
+        },
+    }
+
+
+def _refs(rule: Rule) -> tuple[str, ...]:
+    return tuple(f"ref:refs/heads/{branch}:commit:*" for branch in _branches(rule)) or ("*",)
 
 
 def _branches(rule: Rule) -> tuple[str, ...]:
@@ -121,8 +191,8 @@ def _branches(rule: Rule) -> tuple[str, ...]:
     return ()
 
 
-def _scp(host_role: str, roles: list[str]) -> Document:
-    """Nobody but the hosts assumes a job's role, and they not without saying for which pipeline."""
+def _scp(callers: list[str], roles: list[str]) -> Document:
+    """Nobody but these assumes a job's role, and they not without saying for which pipeline."""
     if not roles:
         return _document()
     return _document(
@@ -131,7 +201,7 @@ def _scp(host_role: str, roles: list[str]) -> Document:
             "Effect": "Deny",
             "Action": "sts:AssumeRole",
             "Resource": roles,
-            "Condition": {"ArnNotEquals": {"aws:PrincipalArn": host_role}},
+            "Condition": {"ArnNotEquals": {"aws:PrincipalArn": callers}},
         },
         {
             "Sid": "AirlockTagged",
@@ -218,20 +288,25 @@ def _trust_drift(wanted: Document, role: Mapping[str, Any]) -> Iterable[str]:
     trusted = role.get("AssumeRolePolicyDocument", {})
     if isinstance(trusted, str):
         trusted = json.loads(unquote(trusted))
-    (ours,) = wanted["Statement"]
     statements = _listed(trusted.get("Statement", []))
     allowing = [statement for statement in statements if statement.get("Effect") == "Allow"]
-    granted = [s for s in allowing if ours["Principal"]["AWS"] in _principals(s)]
-    missing = set(ACTIONS) - {a for s in granted for a in _listed(s.get("Action", []))}
+    ours = {principal: s for s in wanted["Statement"] for principal in _principals(s)}
+    for principal, statement in ours.items():
+        yield from _principal_drift(principal, statement, allowing)
+    others = sorted({p for s in allowing for p in _principals(s)} - set(ours))
+    if others:
+        yield f"also trusts {', '.join(others)}"
+
+
+def _principal_drift(principal: str, ours: Document, allowing: list[Any]) -> Iterable[str]:
+    granted = [s for s in allowing if principal in _principals(s)]
+    missing = set(ours["Action"]) - {a for s in granted for a in _listed(s.get("Action", []))}
     if missing:
-        yield f"does not trust {ours['Principal']['AWS']} for {', '.join(sorted(missing))}"
+        yield f"does not trust {principal} for {', '.join(sorted(missing))}"
     for statement in granted:
         if statement.get("Condition") != ours["Condition"]:
             said = json.dumps(statement.get("Condition", {}), sort_keys=True)
             yield f"trusts it under {said}, not {json.dumps(ours['Condition'], sort_keys=True)}"
-    others = sorted({p for s in allowing for p in _principals(s)} - {ours["Principal"]["AWS"]})
-    if others:
-        yield f"also trusts {', '.join(others)}"
 
 
 def _principals(statement: Mapping[str, Any]) -> list[str]:

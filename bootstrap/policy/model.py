@@ -61,7 +61,10 @@ class Grant:
     source_identity: bool = True  # False where a trust policy lacks sts:SetSourceIdentity
     session_policy: str | None = None  # JSON; the session has what it and the role both allow
     policy_arns: tuple[str, ...] = ()  # managed policies to the same effect
+    via: str | None = None  # ARN of the role that is assumed first, and assumes the others
+    web_identity: bool = False  # the first role is had for Buildkite's token, not by the host role
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
+    secrets_with_role: bool = False  # False: everything secret is read with the host's role
     secrets: Mapping[str, str] = field(default_factory=dict)  # variable -> "ssm:/path"
     secret_files: Mapping[str, str] = field(default_factory=dict)  # file name -> "ssm:/path"
     ssh_keys: tuple[str, ...] = ()

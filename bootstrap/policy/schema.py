@@ -156,6 +156,8 @@ class SessionNode(Node):
     transitive: Annotated[list[Text], _LIST] = []
     external_id: ExternalId | None = None
     source_identity: Literal["job", "none"] = "job"
+    via: Arn | None = None
+    identity: Literal["host", "buildkite"] = "host"
     policy: SessionPolicy | None = None
     policy_arns: Annotated[list[PolicyArn], _LIST, Field(max_length=10)] = []
 
@@ -164,6 +166,13 @@ class SessionNode(Node):
         unknown = sorted(set(self.transitive) - set(self.tags))
         if unknown:
             raise ValueError(f"expected transitive tags to be among tags; {unknown[0]!r} is not")
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_carry_nothing_of_ours(self) -> "SessionNode":
+        """AssumeRoleWithWebIdentity takes none of these; with `via`, the second hop does."""
+        if self.identity == "buildkite" and not self.via and (self.tags or self.external_id):
+            raise ValueError("expected neither tags nor external-id with identity: buildkite")
         return self
 
 
@@ -182,6 +191,7 @@ class Allow(Node):
     roles: dict[Profile, Arn] = {}
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
+    secrets_with: Literal["host", "role"] = "host"
     secrets: dict[Variable, Reference] = {}
     secret_files: dict[FileName, Reference] = {}
     ssh_keys: Annotated[list[Reference], _LIST] = []
@@ -190,6 +200,12 @@ class Allow(Node):
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
     workspace: Workspace = Workspace.REUSE
+
+    @model_validator(mode="after")
+    def _a_role_that_reads(self) -> "Allow":
+        if self.secrets_with == "role" and not self.role:
+            raise ValueError("expected a role with secrets-with: role")
+        return self
 
 
 class RuleNode(Node):

@@ -54,6 +54,40 @@ def test_every_profile_has_a_session_of_its_own_role() -> None:
     assert list(planned) == [DEFAULT, "audit"]
 
 
+def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
+    grant = Grant(
+        role=ROLE, via=f"{ROLE}-hub", tags={"team": "a"}, transitive_tags=("team",),
+        external_id="partner", session_policy='{"Statement": []}', policy_arns=("arn:x",),
+    )  # fmt: skip
+    request = plans(job(), grant, rule="deploy", region="us-east-1")[DEFAULT]
+    hop = request.via
+    assert hop is not None
+    assert (hop.role, hop.via, hop.duration) == (f"{ROLE}-hub", None, timedelta(minutes=15))
+    assert (hop.transitive_tags, hop.external_id, hop.policy, hop.policy_arns) == (
+        (),
+        None,
+        None,
+        (),
+    )
+    assert hop.session_name == request.session_name
+    assert hop.source_identity == request.source_identity == JOB_ID
+    assert hop.tags == request.tags
+
+
+def test_buildkites_token_stands_for_tags_and_source_identity() -> None:
+    def asked(via: str | None) -> SessionRequest:
+        grant = Grant(role=ROLE, via=via, web_identity=True)
+        return plans(job(), grant, rule="deploy", region="us-east-1")[DEFAULT]
+
+    alone = asked(None)
+    assert alone.subject == "organization:acme:pipeline:storefront:*"
+    assert (alone.tags, alone.source_identity) == ({}, None)
+    second = asked(f"{ROLE}-hub")
+    assert (second.subject, second.source_identity) == (None, JOB_ID)
+    assert second.via is not None
+    assert (second.via.subject, second.via.tags) == (alone.subject, {})
+
+
 def test_names_and_tags_say_pipeline_build_job_and_rule() -> None:
     request = planned(tags={"team": "storefront"})
     assert request.session_name == "storefront-42-0c1d2e3f4a5b"

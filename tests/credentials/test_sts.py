@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -12,12 +13,14 @@ from moto.server import ThreadedMotoServer
 from bootstrap.credentials.sts import Sts
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
+from bootstrap.secret import Secret
 from tests.credentials.given import JOB_ID, ROLE, host, request
-from tests.fakes.metadata import Metadata
+from tests.fakes.metadata import ACCESS_KEY_ID, Metadata
 from tests.fakes.simulator import Reply, loopback
 from tests.fakes.sts import StrictSts, Trust, error_reply
 
 NO_TAGS = "arn:aws:iam::111122223333:role/no-tags"
+HUB = "arn:aws:iam::111122223333:role/hub"
 SHORT = "arn:aws:iam::111122223333:role/one-hour"
 
 
@@ -50,9 +53,13 @@ class Clock:
         self.now += seconds
 
 
+def client(aws: Aws, **how: Any) -> Sts:
+    return Sts(aws, token=lambda: Secret("a-token-of-buildkite"), **how)
+
+
 def impatient(aws: Aws, clock: Clock | None = None) -> Sts:
     clock = clock or Clock()
-    return Sts(aws, clock=clock, sleep=clock.sleep)
+    return client(aws, clock=clock, sleep=clock.sleep)
 
 
 def failure(aws: Aws, **of_request: object) -> AirlockError:
@@ -66,7 +73,7 @@ def test_a_session_is_what_was_asked_for(
     which: str, sts: StrictSts, moto: str, tmp_path: Path
 ) -> None:
     url = {"strict": sts.url, "moto": moto}[which]
-    session = Sts(host(tmp_path, url)).assume(request())
+    session = client(host(tmp_path, url)).assume(request())
     assert session.access_key_id.startswith("ASIA")
     assert session.secret_access_key.reveal()
     assert session.session_token.reveal()
@@ -79,7 +86,7 @@ def test_a_session_is_what_was_asked_for(
 
 
 def test_everything_of_the_plan_reaches_sts(sts: StrictSts, tmp_path: Path) -> None:
-    Sts(host(tmp_path, sts.url)).assume(request())
+    client(host(tmp_path, sts.url)).assume(request())
     (asked,) = sts.asked
     assert asked.source_identity == JOB_ID
     assert asked.tags == {"buildkite:pipeline": "storefront"}
@@ -97,7 +104,7 @@ def test_a_smaller_session_is_asked_for_as_planned(sts: StrictSts, tmp_path: Pat
         policy='{"Version": "2012-10-17", "Statement": []}',
         policy_arns=("arn:aws:iam::aws:policy/ReadOnlyAccess",),
     )
-    assert Sts(host(tmp_path, sts.url)).assume(smaller).access_key_id
+    assert client(host(tmp_path, sts.url)).assume(smaller).access_key_id
     (asked,) = sts.asked
     assert asked.transitive == {"buildkite:pipeline"}
     assert (asked.external_id, asked.source_identity) == ("partner-7", None)
@@ -165,14 +172,14 @@ def test_longer_than_the_role_allows_is_the_policys_mistake(tmp_path: Path) -> N
 
 
 def test_role_chaining_gets_its_hour(sts: StrictSts, tmp_path: Path) -> None:
-    session = Sts(host(tmp_path, sts.url)).assume(request(hours=8))
+    session = client(host(tmp_path, sts.url)).assume(request(hours=8))
     assert session.duration == timedelta(hours=1)
     assert [asked.duration for asked in sts.asked] == [8 * 3600, 3600]
 
 
 def test_expired_host_credentials_are_fetched_anew(sts: StrictSts, tmp_path: Path) -> None:
     sts.fail("POST /", error_reply("ExpiredToken", "The security token has expired"))
-    assert Sts(host(tmp_path, sts.url)).assume(request()).access_key_id
+    assert client(host(tmp_path, sts.url)).assume(request()).access_key_id
 
 
 @pytest.mark.parametrize(
@@ -219,7 +226,7 @@ def test_the_instance_role_is_found_without_any_variable(
         monkeypatch.setenv(name, value)
     aws = Aws.model_validate({"sts-endpoint": sts.url})
     with Metadata(loopback()) as metadata:
-        session = Sts(aws, metadata=f"{metadata.url}/").assume(request())
+        session = client(aws, metadata=f"{metadata.url}/").assume(request())
     assert session.access_key_id.startswith("ASIA")
 
 
@@ -228,7 +235,7 @@ def test_a_metadata_service_that_comes_late(sts: StrictSts) -> None:
     with Metadata(loopback()) as metadata:
         metadata.fail("PUT *", Reply(status=503), times=2)
         metadata.fail("GET *", Reply(status=503), times=2)
-        session = Sts(aws, metadata=f"{metadata.url}/", sleep=lambda _: None).assume(request())
+        session = client(aws, metadata=f"{metadata.url}/", sleep=lambda _: None).assume(request())
     assert session.access_key_id
 
 
@@ -236,3 +243,79 @@ def test_no_secret_is_in_what_a_failure_says(sts: StrictSts, tmp_path: Path) -> 
     found = failure(host(tmp_path, sts.url), role=NO_TAGS)
     text = " ".join((found.problem, found.hint, *found.details))
     assert "host-secret" not in text
+
+
+def test_the_second_hop_is_made_with_the_session_of_the_first(
+    sts: StrictSts, tmp_path: Path
+) -> None:
+    sts.roles[HUB] = Trust()
+    hop = replace(request(role=HUB), duration=timedelta(minutes=15))
+    session = client(host(tmp_path, sts.url)).assume(replace(request(), via=hop))
+    first, second = sts.requests
+    assert (first.parameters["RoleArn"], first.key) == (HUB, ACCESS_KEY_ID)
+    assert sts.issued[second.key or ""].arn.startswith(
+        "arn:aws:sts::111122223333:assumed-role/hub/"
+    )
+    assert (session.role, sts.asked[1].source_identity) == (ROLE, JOB_ID)
+
+
+def test_a_second_hop_gets_an_hour_at_most(sts: StrictSts, tmp_path: Path) -> None:
+    sts.roles[HUB] = Trust()
+    long = replace(request(hours=4), via=replace(request(role=HUB), duration=timedelta(minutes=15)))
+    assert client(host(tmp_path, sts.url)).assume(long).duration == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("missing", [HUB, ROLE])
+def test_a_refused_hop_names_who_may_not_assume_what(
+    sts: StrictSts, tmp_path: Path, missing: str
+) -> None:
+    sts.roles[HUB] = Trust()
+    del sts.roles[missing]
+    caller = {HUB: "fleet-instance-role", ROLE: "hub"}[missing]
+    asked = replace(request(), via=replace(request(role=HUB), duration=timedelta(minutes=15)))
+    with pytest.raises(CannotStart) as caught:
+        impatient(host(tmp_path, sts.url)).assume(asked)
+    policy, trust = caught.value.details
+    assert policy.startswith(f"policy of arn:aws:iam::111122223333:role/{caller}: ")
+    assert trust.startswith(f"trust policy of {missing}: ")
+
+
+BY_TOKEN = replace(
+    request(), subject="organization:acme:pipeline:storefront:*", tags={}, source_identity=None
+)
+
+
+@pytest.mark.parametrize("which", ["strict", "moto"])
+def test_a_token_of_buildkite_needs_no_credentials_of_the_host(
+    which: str, sts: StrictSts, moto: str, tmp_path: Path
+) -> None:
+    sts.roles[ROLE] = Trust(web_identity=True)
+    aws = host(tmp_path, {"strict": sts.url, "moto": moto}[which])
+    (tmp_path / "host-credentials").unlink()
+    session = client(aws).assume(BY_TOKEN)
+    assert session.assumed_role.endswith("assumed-role/storefront-deploy/storefront-42-x")
+    if which == "strict":
+        (asked,) = sts.requests
+        assert (asked.action, asked.key) == ("AssumeRoleWithWebIdentity", None)
+        assert asked.parameters["WebIdentityToken"] == "a-token-of-buildkite"
+
+
+def test_a_token_that_the_role_does_not_trust(sts: StrictSts, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart) as caught:
+        impatient(host(tmp_path, sts.url)).assume(BY_TOKEN)
+    (statement,) = map(json.loads, caught.value.details)
+    assert statement["Principal"]["Federated"] == (
+        "arn:aws:iam::111122223333:oidc-provider/agent.buildkite.com"
+    )
+    assert statement["Condition"]["StringLike"] == {
+        "agent.buildkite.com:sub": "organization:acme:pipeline:storefront:*"
+    }
+
+
+def test_buildkites_own_refusal_is_told_as_it_is(sts: StrictSts, tmp_path: Path) -> None:
+    def refused() -> Secret:
+        raise CannotStart("Buildkite did not sign a token: HTTP 403", hint="…")
+
+    with pytest.raises(CannotStart, match="did not sign a token"):
+        Sts(host(tmp_path, sts.url), token=refused).assume(BY_TOKEN)
+    assert sts.requests == []

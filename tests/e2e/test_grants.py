@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+import jwt
 import pytest
 
+from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.fakes.secretsmanager import SecretsManager
 from tests.fakes.ssm import StrictSsm
 from tests.fakes.sts import Trust
@@ -14,6 +16,7 @@ from tests.lab.lab import ROLE, Fleet, Lab, fleet
 
 pytestmark = pytest.mark.lab
 
+HUB = "arn:aws:iam::444455556666:role/hub"
 AUDIT = "arn:aws:iam::444455556666:role/storefront-audit"
 GRANT = f"""  - name: deploy
     when: {{branch: main}}
@@ -30,50 +33,93 @@ CLI = (
     "AWS_PAGER= aws --endpoint-url {url} {profile} sts get-caller-identity "
     "--query Arn --output text"
 )
-BOTO3 = (
-    "python3 -c \"import boto3; s = boto3.Session(profile_name='audit'); "
-    "print(s.client('sts', endpoint_url='{url}').get_caller_identity()['Arn'])\""
-)
-JAVASCRIPT = (
-    "cd /opt/sdk && AWS_PROFILE=audit node -e \"const s=require('@aws-sdk/client-sts');"
-    "new s.STSClient({{endpoint:'{url}'}}).send(new s.GetCallerIdentityCommand({{}}))"
-    '.then(r=>console.log(r.Arn),e=>{{console.error(e);process.exit(9)}})"'
-)
 LICENSE = "-----BEGIN LICENSE-----\nthe license secret\n-----END LICENSE-----\n"
 
 
 @pytest.fixture
-def stores(fleet: Fleet) -> Iterator[Fleet]:
-    with (
-        StrictSsm(world.listen(world.WORLD, 0)) as ssm,
-        SecretsManager(
-            world.listen(world.WORLD, 0), {"prod/db": '{"password": "the db secret"}'}
-        ) as manager,
-    ):
-        ssm.put("/storefront/npm", "the npm secret", kind="SecureString")
-        ssm.put("/storefront/license", LICENSE, kind="SecureString")
-        endpoints = f'ssm-endpoint = "{ssm.url}"\nsecretsmanager-endpoint = "{manager.url}"'
-        text = fleet.config.read_text().replace("[aws]", f"[aws]\n{endpoints}")
-        fleet.config.write_text(text)
-        fleet.sts.roles[AUDIT] = Trust()
-        fleet.policy(GRANT)
-        yield fleet
+def ssm(lab: Lab) -> Iterator[StrictSsm]:
+    with StrictSsm(world.listen(world.WORLD, 0)) as strict:
+        strict.put("/storefront/npm", "the npm secret", kind="SecureString")
+        strict.put("/storefront/license", LICENSE, kind="SecureString")
+        yield strict
 
 
-@pytest.mark.parametrize(
-    "client",
-    [CLI.replace("{profile}", "--profile audit"), BOTO3, JAVASCRIPT],
-    ids=["cli", "boto3", "javascript"],
-)
-def test_a_real_client_reads_default_role_and_profile(stores: Fleet, client: str) -> None:
-    both = CLI.format(url=stores.sts.url, profile="") + "\n" + client.format(url=stores.sts.url)
+@pytest.fixture
+def manager(lab: Lab) -> Iterator[SecretsManager]:
+    secrets = {"prod/db": '{"password": "the db secret"}'}
+    with SecretsManager(world.listen(world.WORLD, 0), secrets) as made:
+        yield made
+
+
+@pytest.fixture
+def stores(fleet: Fleet, ssm: StrictSsm, manager: SecretsManager) -> Fleet:
+    endpoints = f'ssm-endpoint = "{ssm.url}"\nsecretsmanager-endpoint = "{manager.url}"'
+    fleet.config.write_text(fleet.config.read_text().replace("[aws]", f"[aws]\n{endpoints}"))
+    fleet.sts.roles[AUDIT] = Trust()
+    fleet.policy(GRANT)
+    return fleet
+
+
+def test_default_role_and_profile_are_sessions_of_their_own(stores: Fleet) -> None:
+    both = [CLI.format(url=stores.sts.url, profile=way) for way in ("", "--profile audit")]
     with stores.agent():
-        job = stores.control.enqueue(stores.env(f"set -e\n{both}"))
+        job = stores.control.enqueue(stores.env("set -e\n" + "\n".join(both)))
         assert stores.control.finished(job) == ("0", "", ""), job.log.decode()
     assert b"111122223333:assumed-role/storefront-deploy/storefront-42-" in job.log
     assert b"444455556666:assumed-role/storefront-audit/storefront-42-" in job.log
     assert [asked.role for asked in stores.sts.asked] == [ROLE, AUDIT]
     assert {asked.source_identity for asked in stores.sts.asked} == {job.id}
+
+
+def test_a_second_hop_is_planned_by_the_rule(stores: Fleet) -> None:
+    stores.sts.roles[HUB] = Trust()
+    stores.policy(f"  - {{name: a, allow: {{role: '{ROLE}', session: {{via: '{HUB}'}}}}}}\n")
+    with stores.agent():
+        job = stores.control.enqueue(stores.env(CLI.format(url=stores.sts.url, profile="")))
+        assert stores.control.finished(job) == ("0", "", ""), job.log.decode()
+    assert f"role {ROLE} (via {HUB}) until" in job.log.decode()
+    assert b"111122223333:assumed-role/storefront-deploy/storefront-42-" in job.log
+    assert [(asked.role, asked.duration) for asked in stores.sts.asked] == [
+        (HUB, 900),
+        (ROLE, 3600),
+    ]
+    (session,) = [event for event in stores.events(job.id) if event["event"] == "session"]
+    assert (session["role"], session["via"]) == (ROLE, HUB)
+
+
+def test_a_session_that_is_nearly_full_says_so(stores: Fleet) -> None:
+    stores.sts.packed_size = 93
+    with stores.agent():
+        job = stores.control.enqueue(stores.env("true"))
+        assert stores.control.finished(job) == ("0", "", ""), job.log.decode()
+    assert job.log.count(b"its tags and policies take 93 % of STS's limit") == 2
+
+
+def test_buildkites_token_is_enough_where_the_role_trusts_it(stores: Fleet) -> None:
+    stores.sts.roles[ROLE] = Trust(web_identity=True)
+    grant = f"{{role: '{ROLE}', session: {{identity: buildkite}}}}"
+    stores.policy(f"  - {{name: a, allow: {grant}}}\n")
+    with stores.agent():
+        job = stores.control.enqueue(stores.env(CLI.format(url=stores.sts.url, profile="")))
+        assert stores.control.finished(job) == ("0", "", ""), job.log.decode()
+    assert b"111122223333:assumed-role/storefront-deploy/storefront-42-" in job.log
+    asked = stores.sts.requests[0]
+    assert (asked.action, asked.key) == ("AssumeRoleWithWebIdentity", None)
+    claims = jwt.decode(asked.parameters["WebIdentityToken"], options={"verify_signature": False})
+    assert (claims["aud"], claims["job_id"]) == ("sts.amazonaws.com", job.id)
+
+
+@pytest.mark.parametrize("reader", ["host", "role"])
+def test_secrets_are_read_with_the_role_that_the_rule_says(
+    stores: Fleet, ssm: StrictSsm, manager: SecretsManager, reader: str
+) -> None:
+    stores.policy(GRANT.replace("secrets:", f"secrets-with: {reader}\n      secrets:"))
+    with stores.agent():
+        job = stores.control.enqueue(stores.env('test "$NPM_AUTH" = "the npm secret"'))
+        assert stores.control.finished(job) == ("0", "", ""), job.log.decode()
+    issued = {key for key, session in stores.sts.issued.items() if "-deploy/" in session.arn}
+    assert ssm.access_keys() == (issued if reader == "role" else {ACCESS_KEY_ID})
+    assert manager.access_keys() == ssm.access_keys()
 
 
 def test_a_profile_is_renewed_while_the_job_runs(lab: Lab, tmp_path: Path) -> None:

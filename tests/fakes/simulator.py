@@ -1,6 +1,7 @@
 """An HTTP server in a thread that records every call and can be told to fail or to wait."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,11 @@ class Simulator:
     def fail(self, pattern: str, reply: Reply, times: int = 1) -> None:
         """Answer the next `times` calls whose "METHOD path" matches with `reply` instead."""
         self._faults.append(_Fault(pattern, reply, times))
+
+    def access_keys(self) -> set[str]:
+        """Return the access key ids with which calls were signed."""
+        signed = (call.headers.get("authorization", "") for call in self.calls)
+        return {found[1] for text in signed if (found := re.search(r"Credential=([^/]+)/", text))}
 
     def handle(self, call: Call) -> Reply:
         with self.changed:

@@ -93,7 +93,8 @@ class StrictSts(Simulator):
     """`roles` maps role ARNs to their trust; `lifetime` shortens every session, in seconds.
 
     `callers` are further access key ids and the ARNs they belong to; the host's own is one of
-    them. What this STS issued must be signed with its secret. `latency` is in seconds.
+    them. What this STS issued must be signed with its secret. `latency` is in seconds. While it
+    is `down`, it issues nothing, and what it issued before is still good.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class StrictSts(Simulator):
         self.roles = dict(roles or {})
         self.lifetime = lifetime
         self.latency = latency
+        self.down = False
+        self.packed_size = 6  # percent
         self.asked: list[Asked] = []
         self._callers = dict(callers or {HOST_KEY: HOST})
         self.issued: dict[str, Issued] = {}
@@ -135,6 +138,8 @@ class StrictSts(Simulator):
 
     def answer(self, call: Call) -> Reply:
         request = request_of(call)
+        if self.down and request.action.startswith("AssumeRole"):
+            return error_reply("ServiceUnavailable", "down", 503)
         try:
             match request.action:
                 case "AssumeRole":
@@ -219,7 +224,11 @@ class StrictSts(Simulator):
             "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.until)),
         }
         user = {"Arn": arn, "AssumedRoleId": f"AROAFAKE:{asked.session_name}"}
-        result = {"Credentials": credentials, "AssumedRoleUser": user, "PackedPolicySize": 6}
+        result = {
+            "Credentials": credentials,
+            "AssumedRoleUser": user,
+            "PackedPolicySize": self.packed_size,
+        }
         return _answer(action, result)
 
 

@@ -30,6 +30,7 @@ def decided(rails: str, allow: str, **env: str) -> Decision:
     [
         ("roles: 'arn:aws:iam::*:role/ci/*'", f"{{role: '{ROLE[:-9]}admin'}}", {}, "roles"),
         ("roles: []", f"{{role: '{ROLE}'}}", {}, "roles"),
+        ("roles: '*/ci/*'", f"{{role: '{ROLE}', session: {{via: '{ROLE[:-9]}hub'}}}}", {}, "roles"),
         ("roles: 'arn:aws:iam::*:role/ci/*'", "{roles: {x: 'arn:aws:iam::111122223333:role/y'}}",
          {}, "roles"),
         ("roles: ['*', '!*admin*']", "{role: 'arn:aws:iam::111122223333:role/ci/admin-1'}",

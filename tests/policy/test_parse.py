@@ -134,6 +134,13 @@ def test_two_rules_of_one_name() -> None:
         (HEAD + "  - {name: a, allow: {session: {duration: 13h}}}\n", "between 15m and 12h"),
         (HEAD + "  - {name: a, allow: {session: {transitive: x}}}\n", "transitive tags to be"),
         (HEAD + "  - {name: a, allow: {session: {external-id: x}}}\n", "an external id"),
+        (HEAD + "  - {name: a, allow: {session: {via: hub}}}\n", "a role's ARN"),
+        (HEAD + "  - {name: a, allow: {session: {identity: job}}}\n", "'host' or 'buildkite'"),
+        (
+            HEAD + "  - {name: a, allow: {session: {identity: buildkite, tags: {a: b}}}}\n",
+            "neither tags nor external-id",
+        ),
+        (HEAD + "  - {name: a, allow: {secrets-with: role}}\n", "a role with secrets-with"),
         (HEAD + "  - {name: a, allow: {session: {policy: '{'}}}\n", "IAM policy as JSON"),
         (HEAD + "  - {name: a, allow: {session: {policy: '{}'}}}\n", "with a Statement"),
         (HEAD + "  - {name: a, allow: {session: {policy-arns: x}}}\n", "managed policy's ARN"),

@@ -197,6 +197,44 @@ def test_trust_asks_for_what_the_rules_send() -> None:
     assert "sts:SourceIdentity" not in condition["StringLike"]
 
 
+HUB = "arn:aws:iam::444455556666:role/hub"
+
+
+def test_a_second_hop_trusts_the_first_and_only_the_first_trusts_the_host() -> None:
+    when = f"branch: main}}, allow: {{session: {{via: '{HUB}', external-id: partner-7}}, role:"
+    made = iam([policy(f"  - {{name: a, when: {{{when} '{ROLE}'}}}}\n")], host_role=HOST)
+    assert made.host["Statement"][0]["Resource"] == [HUB]
+    (hub,), (role,) = made.trust[HUB]["Statement"], made.trust[ROLE]["Statement"]
+    assert (hub["Principal"], role["Principal"]) == ({"AWS": HOST}, {"AWS": HUB})
+    assert "sts:ExternalId" in role["Condition"]["StringEquals"]
+    assert "sts:ExternalId" not in hub["Condition"]["StringEquals"]
+    assert made.scp["Statement"][0]["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] == [HUB, HOST]
+
+
+@pytest.mark.parametrize("organization", ["acme", None])
+def test_web_identity_trusts_the_pipelines_tokens_and_no_other_organizations(
+    organization: str | None,
+) -> None:
+    when = "branch: main}, allow: {session: {identity: buildkite}, role:"
+    documents = [policy(f"  - {{name: a, when: {{{when} '{ROLE}'}}}}\n")]
+    made = iam(documents, host_role=HOST, organization=organization)
+    (statement,) = made.trust[ROLE]["Statement"]
+    (subject,) = statement["Condition"]["StringLike"]["agent.buildkite.com:sub"]
+    named = organization or "NAME-IT-WITH---organization"
+    assert subject == f"organization:{named}:pipeline:storefront:ref:refs/heads/main:commit:*"
+    assert made.host["Statement"] == []
+    (with_host,) = iam([MAIN], host_role=HOST).trust[ROLE]["Statement"]
+    both = iam([*documents, MAIN], host_role=HOST, organization="acme")
+    assert with_host in both.trust[ROLE]["Statement"]
+    assert len(both.trust[ROLE]["Statement"]) == 2
+
+
+def test_secrets_that_the_jobs_role_reads_are_not_the_hosts() -> None:
+    own = f"{{role: '{ROLE}', secrets-with: role, secrets: {{A: 'ssm:/ci/a'}}}}"
+    made = iam([policy(f"  - {{name: a, allow: {own}}}\n")], host_role=HOST)
+    assert [s["Sid"] for s in made.host["Statement"]] == ["AirlockSessions"]
+
+
 def test_the_documents_please_a_policy_linter(tmp_path: Path) -> None:
     store = {"Effect": "Allow", "Action": ["ssm:GetParametersByPath", "ssm:GetParameters"],
              "Resource": ["arn:aws:ssm:us-east-1:111122223333:parameter/buildkite/*"]}  # fmt: skip

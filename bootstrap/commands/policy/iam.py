@@ -24,6 +24,7 @@ def iam(
     directory: Path | None,
     config_path: Path,
     host_role: str,
+    organization: str | None,
     form: str,
     drift: Path | None,
     say: Say,
@@ -36,7 +37,8 @@ def iam(
         )
     read = catalogue(directory, config_path)
     store = _store(config.load(config_path)) if config_path.exists() else None
-    made = rules.iam(read.policies, host_role=host_role, store=store)
+    known = organization or (read.guardrails.organization if read.guardrails else None)
+    made = rules.iam(read.policies, host_role=host_role, organization=known, store=store)
     if drift is None:
         say(json.dumps(_FORMS[form](made), indent=2))
         return 0
