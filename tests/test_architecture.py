@@ -23,7 +23,7 @@ PURE = {
     "policy/catalogue.py", "policy/lint.py", "policy/difference.py", "policy/cases.py",
     "policy/iam.py", "policy/report.py", "policy/draft.py", "policy/dump.py",
     "credentials/references.py", "credentials/model.py", "credentials/plan.py",
-    "credentials/environment.py",
+    "credentials/environment.py", "credentials/registries.py", "sandbox/pulling.py",
     "credentials/answer.py", "credentials/refusals.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py", "sandbox/git_tokens.py",
 }  # fmt: skip
@@ -156,6 +156,8 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "agent_api.py",  # the header of a call
         "aws.py",  # a caller's own keys
         "credentials/sts.py",  # Buildkite's token
+        "credentials/registries.py",  # Docker's configuration file
+        "sandbox/engine.py",  # the engine's own login
         "credentials/answer.py",  # the endpoint's body
         "credentials/environment.py",  # delivery by env
         "credentials/references.py",  # whether it fits

@@ -5,9 +5,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bootstrap.aws import Caller
-from bootstrap.credentials import references, secrets
+from bootstrap.credentials import logins, references, registries, secrets
 from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.credentials.plan import DEFAULT, plans
+from bootstrap.credentials.registries import Login
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Job
@@ -29,6 +30,7 @@ class Granted:
     files: Mapping[str, Secret]
     ssh_keys: Mapping[str, Secret]  # by their references
     git_tokens: Mapping[str, Secret]  # by their URLs
+    registries: Mapping[str, Login]  # by their hosts
 
 
 @contextmanager
@@ -56,8 +58,16 @@ def granted(
         }
         if not sessions:
             log.note("no AWS role: the room has no credentials")
-        reader = sessions[DEFAULT].current() if grant.secrets_with_role else None
-        found = _secrets(grant, aws, reader or Caller.HOST, log, record)
+        own = sessions[DEFAULT].current() if grant.role else None
+        reader = own if own and grant.secrets_with_role else Caller.HOST
+        found = _secrets(grant, aws, reader, log, record)
+        accounts = {
+            registry: logins.ecr(aws, registry, own)
+            if own and way == registries.ROLE
+            else registries.login(registry, found[f"registry {registry}"])
+            for registry, way in grant.registries.items()
+        }
+        log.mask(*(form for login in accounts.values() for form in registries.shown(login)))
         record.lap("session")
         yield Granted(
             default=sessions.pop(DEFAULT, None),
@@ -66,6 +76,7 @@ def granted(
             files={name: found[f"file {name}"] for name in grant.secret_files},
             git_tokens={url: found[f"token {url}"] for url in grant.git_tokens},
             ssh_keys={reference: found[f"key {reference}"] for reference in grant.ssh_keys},
+            registries=accounts,
         )
 
 
@@ -126,6 +137,11 @@ def _secrets(
         **{f"file {name}": reference for name, reference in grant.secret_files.items()},
         **{f"token {url}": reference for url, reference in grant.git_tokens.items()},
         **{f"key {reference}": reference for reference in grant.ssh_keys},
+        **{
+            f"registry {name}": way
+            for name, way in grant.registries.items()
+            if way != registries.ROLE
+        },
     }
     if not wanted:
         return {}

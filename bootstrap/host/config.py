@@ -58,6 +58,10 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 _ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$"
+Registry = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]{1,5})?$")]
+RegistryLogin = Annotated[
+    str, Field(pattern=r"^(ecr|docker|(ssm|secretsmanager):[A-Za-z0-9_+=,.@/:#-]+)$")
+]
 _STORE = r"^(file:(/[^/]+)+|ssm:(/[A-Za-z0-9_.-]+)+)$"
 
 
@@ -96,6 +100,7 @@ class Aws(_Section):
     sts_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
     ssm_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
     secretsmanager_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
+    ecr_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
 
 
 class Sandbox(_Section):
@@ -130,6 +135,7 @@ class Host(_Section):
     policy: Policy = Policy()
     aws: Aws = Aws()
     sandbox: Sandbox
+    registries: dict[Registry, RegistryLogin] = {}
     paths: Paths = Paths()
 
 

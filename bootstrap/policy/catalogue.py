@@ -59,6 +59,7 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
     roles = (*((allow.role,) if allow.role else ()), *allow.roles.values())
     secrets = (
         *allow.secrets.values(), *allow.secret_files.values(), *allow.git_tokens.values(),
+        *(way for way in allow.registries.values() if way != "role"),
     )  # fmt: skip
     return (
         *(("role", role) for role in dict.fromkeys(roles)),

@@ -62,6 +62,7 @@ def all_secrets(grant: Grant) -> tuple[str, ...]:
         *grant.secret_files.values(),
         *grant.git_tokens.values(),
         *grant.ssh_keys,
+        *(way for way in grant.registries.values() if way != "role"),
     )
 
 

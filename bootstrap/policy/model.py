@@ -69,6 +69,7 @@ class Grant:
     secret_files: Mapping[str, str] = field(default_factory=dict)  # file name -> "ssm:/path"
     ssh_keys: tuple[str, ...] = ()
     git_tokens: Mapping[str, str] = field(default_factory=dict)  # https URL -> "ssm:/path"
+    registries: Mapping[str, str] = field(default_factory=dict)  # host -> "role" or "ssm:/path"
     known_hosts: tuple[str, ...] = ()  # lines beside those of the big hosts
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)

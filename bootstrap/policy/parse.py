@@ -155,6 +155,7 @@ def _grant(node: schema.Allow) -> Grant:
         secret_files=node.secret_files,
         ssh_keys=tuple(node.ssh_keys),
         git_tokens=node.git_tokens,
+        registries=node.registries,
         known_hosts=tuple(node.known_hosts),
         image=node.image,
         limits=_limits(node.limits),

@@ -25,6 +25,7 @@ _REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 _PROFILE = re.compile(r"(?!default$)[\w.-]{1,64}", re.ASCII)
 _GIT_URL = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?", re.ASCII)
+_REGISTRY = re.compile(r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?", re.ASCII)
 _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
@@ -108,6 +109,8 @@ Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 Profile = Annotated[str, _full(_PROFILE, "an AWS profile's name other than default")]
 GitUrl = Annotated[str, _full(_GIT_URL, "https://host/owner/ or https://host/owner/name.git")]
+Registry = Annotated[str, _full(_REGISTRY, "a registry's host, with its port if it has one")]
+RegistryLogin = Literal["role"] | Reference
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
 Variable = Annotated[str, _full(NAME, "a variable's name")]
@@ -196,6 +199,7 @@ class Allow(Node):
     secret_files: dict[FileName, Reference] = {}
     ssh_keys: Annotated[list[Reference], _LIST] = []
     git_tokens: dict[GitUrl, Reference] = {}
+    registries: dict[Registry, RegistryLogin] = {}
     known_hosts: Annotated[list[KnownHost], _LIST] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
@@ -203,8 +207,8 @@ class Allow(Node):
 
     @model_validator(mode="after")
     def _a_role_that_reads(self) -> "Allow":
-        if self.secrets_with == "role" and not self.role:
-            raise ValueError("expected a role with secrets-with: role")
+        if not self.role and (self.secrets_with == "role" or "role" in self.registries.values()):
+            raise ValueError("expected a role that secrets-with, or a registry's login, can mean")
         return self
 
 

@@ -19,6 +19,7 @@ from bootstrap.job.model import Job, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
 from bootstrap.sandbox import engine, environment, firewall, lease
+from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.workspace import door, prepare_host, token_for, write
@@ -64,7 +65,7 @@ def _asked(job: Job, host: Host, words: dict[str, str], log: JobLog) -> int:
         engine.connected(host.sandbox.docker) as client,
     ):
         room = _furnish(ours.directory / "ancestry", words, host.sandbox.uid)
-        image = engine.image_id(client, host.sandbox.image, host.sandbox.pull, log.note)
+        image = provided(client, None, host, log)
         with door(room, host.sandbox.uid) as held:
             return _run(client, host, _spec(host, token, room, cache, image), held)
 

@@ -8,11 +8,13 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootstrap.credentials.registries import Login, repository_of
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
+from bootstrap.sandbox.pulling import Pulling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,38 +117,55 @@ def _check_network(found: list[dict[str, Any]]) -> None:
 
 
 def image_id(
-    client: "APIClient", reference: str, pull: str, progress: "Callable[[str], None]"
+    client: "APIClient",
+    reference: str,
+    pull: str,
+    *,
+    login: "Callable[[], Login | None]",
+    progress: "Callable[[str], None]",
 ) -> str:
     """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
 
-    Raises WrongConfiguration if the image does not exist, CannotStart if it cannot be had now.
+    `login` is called before a pull; None leaves it to root's own Docker configuration. What runs
+    is what was pulled, whoever moves the tag meanwhile. Raises WrongConfiguration if the image
+    does not exist, CannotStart if it cannot be had now.
     """
     from docker.errors import ImageNotFound  # noqa: PLC0415
 
     with explained(f"provide the image {reference}"):
         if pull == "always":
-            _pull(client, reference, progress)
+            pulled = _pull(client, reference, login(), progress)
+            return str(client.inspect_image(pulled)["Id"])
         try:
             return str(client.inspect_image(reference)["Id"])
         except ImageNotFound:
-            if pull != "missing":
+            if pull == "never":
                 raise WrongConfiguration(
                     f"the image {reference} is not on this host and sandbox.pull is {pull!r}",
                     hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
                 ) from None
-            _pull(client, reference, progress)
-            return str(client.inspect_image(reference)["Id"])
+        pulled = _pull(client, reference, login(), progress)
+        return str(client.inspect_image(pulled)["Id"])
 
 
-def _pull(client: "APIClient", reference: str, progress: "Callable[[str], None]") -> None:
-    """docker-py's high-level pull swallows errors in the stream; this one does not."""
+def _pull(
+    client: "APIClient", reference: str, login: "Login | None", progress: "Callable[[str], None]"
+) -> str:
+    """Return what was pulled, by digest. docker-py's high-level pull swallows errors."""
     progress(f"pulling {reference}")
-    for event in client.pull(reference, stream=True, decode=True):
+    pulling = Pulling(reference, time.monotonic())
+    auth = {"username": login.username, "password": login.password.reveal()} if login else None
+    for event in client.pull(reference, stream=True, decode=True, auth_config=auth):
         if "error" in event:
             raise CannotStart(
                 f"pulling {reference} failed: {event['error']}",
-                hint="Can this host reach the registry, and is it logged in there?",
+                hint="Can this host reach the registry, and is it logged in there? See "
+                "[registries] in airlock.toml.",
             )
+        if line := pulling.heard(event, time.monotonic()):
+            progress(line)
+    progress(pulling.end(time.monotonic()))
+    return f"{repository_of(reference)}@{pulling.digest}" if pulling.digest else reference
 
 
 def create(client: "APIClient", spec: SandboxSpec) -> str:

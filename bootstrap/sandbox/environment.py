@@ -12,7 +12,7 @@ from bootstrap.secret import Secret
 
 ROOM = PurePosixPath("/airlock")  # our read-only directory inside the container
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
-PROFILES, SECRETS = ROOM / "profiles", ROOM / "secrets"
+PROFILES, REGISTRIES, SECRETS = ROOM / "profiles", ROOM / "registries", ROOM / "secrets"
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
 

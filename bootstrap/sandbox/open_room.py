@@ -12,6 +12,7 @@ from bootstrap.credentials.answer import process_document
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.credentials.model import Session
 from bootstrap.credentials.obtain import Granted
+from bootstrap.credentials.registries import docker_config
 from bootstrap.credentials.renewal import Sessions
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host
@@ -22,11 +23,13 @@ from bootstrap.record import Record
 from bootstrap.sandbox import engine, firewall, git_tokens, workspace
 from bootstrap.sandbox.environment import (
     PROFILES,
+    REGISTRIES,
     ROOM,
     SECRETS,
     room_environment,
     room_grace,
 )
+from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
@@ -69,7 +72,7 @@ def sealed(
     """
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
-        image = _image(client, admitted, host, log)
+        image = provided(client, admitted.grant.image, host, log)
         record.lap("engine")
         engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
         walls = firewall.stand(host.paths.runtime)
@@ -77,12 +80,16 @@ def sealed(
         listener = held.enter_context(_listening(granted.default, admitted))
         kept, chain = aws_environment.strip(job.env)
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
-        git = {**_git(room, granted, kept), **_ssh(held, room, admitted, granted, host)}
+        tools = {
+            **_git(room, granted, kept),
+            **_ssh(held, room, admitted, granted, host),
+            **_registries(room, granted),
+        }
         running, stream = _start(held, client, spec, record)
         _connect(lease, running, listener)
         probes = prove(running, listener.path if listener else None)
         record.lap("proof")
-        ours = {**_aws(job, host, granted, listener, admitted), **git}
+        ours = {**_aws(job, host, granted, listener, admitted), **tools}
         variables = room_environment(
             job, job_env=kept, granted=ours, secrets=granted.variables, home=str(HOME)
         )
@@ -112,11 +119,6 @@ def sealed(
             dropped=[*chain, *variables.dropped],
         )
         yield SealedRoom(supervision=supervision, pump=pump)
-
-
-def _image(client: "APIClient", admitted: Admitted, host: Host, log: JobLog) -> str:
-    reference = admitted.grant.image or host.sandbox.image
-    return engine.image_id(client, reference, host.sandbox.pull, log.note)
 
 
 @contextmanager
@@ -237,6 +239,15 @@ def _ssh(
     uid = host.sandbox.uid
     held.enter_context(ssh_agent(room.path / "ssh", granted.ssh_keys, uid=uid))
     return variables_of_ssh()
+
+
+def _registries(room: workspace.Room, granted: Granted) -> dict[str, str]:
+    """Log the job in at the rule's registries: skopeo and buildah read a variable of their own."""
+    if not granted.registries:
+        return {}
+    path = REGISTRIES / "config.json"
+    room.put(path, docker_config(granted.registries))
+    return {"DOCKER_CONFIG": str(REGISTRIES), "REGISTRY_AUTH_FILE": str(path)}
 
 
 def _deliver(room: workspace.Room, granted: Granted, region: str) -> None:

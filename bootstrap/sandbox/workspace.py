@@ -96,7 +96,7 @@ def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -
     """Furnish the room's read-only directory and hold its door until this closes."""
     path = job_directory / "room"
     path.mkdir(mode=0o755)
-    for name in ("marks", "agent-hooks", "profiles", "secrets"):
+    for name in ("marks", "agent-hooks", "profiles", "registries", "secrets"):
         (path / name).mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
     os.chown(path / "ssh", uid, uid)

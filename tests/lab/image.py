@@ -10,7 +10,7 @@ from tests.lab import clients
 from tests.lab.engine import STATE
 
 ROOT = Path(__file__).parents[2]
-_TOOLS = ("dnsutils", "iproute2", "netcat-openbsd", "procps", "python3")
+_TOOLS = ("dnsutils", "iproute2", "netcat-openbsd", "procps", "python3", "skopeo")
 _PACKAGES = ",".join((*_TOOLS, *clients.PACKAGES))
 
 

@@ -1,0 +1,96 @@
+"""Container registries: which one an image is in, and how one logs in there."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.secret import Secret
+
+ECR, ROLE = "ecr", "role"  # instead of a reference: a token that ECR gives to the host's, the job's
+DOCKER = "docker"  # instead of a reference: whatever root's own `docker login` left
+HUB = "docker.io"
+
+# Anchored at both ends: a name that only looks like AWS's must not be sent a token of ours.
+_ECR = re.compile(
+    r"[0-9]{12}\.dkr(?:\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+    r"|-ecr(?:-fips)?\.([a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login:
+    """What a registry wants to know."""
+
+    username: str
+    password: Secret
+
+
+def registry_of(image: str) -> str:
+    """Return the host, and port, of the registry that holds the image, as Docker reads it."""
+    first, slash, _ = image.partition("/")
+    is_host = slash and ("." in first or ":" in first or first == "localhost")
+    return first if is_host else HUB
+
+
+def repository_of(image: str) -> str:
+    """Return the image's name without tag and digest."""
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def ecr_region(registry: str) -> str | None:
+    """Return the region of an ECR registry, None if it is none."""
+    found = _ECR.fullmatch(registry)
+    return (found[1] or found[2]) if found else None
+
+
+def login(registry: str, stored: Secret) -> Login:
+    """Read `user:password`, or a JSON object with both. Raises WrongConfiguration."""
+    text = stored.reveal().strip()
+    if text.startswith("{"):
+        username, password = _members(text)
+    else:
+        username, _, password = text.partition(":")
+    if not (re.fullmatch(r"[^\s:]+", username) and re.fullmatch(r"[^\x00-\x1f]+", password)):
+        raise WrongConfiguration(
+            f"the login of the registry {registry} is none",
+            hint='Expected `user:password` or {"username": …, "password": …} where it is stored.',
+        )
+    return Login(username=username, password=Secret(password))
+
+
+def _members(text: str) -> tuple[str, str]:
+    try:
+        document = json.loads(text)
+        return str(document["username"]), str(document["password"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "", ""
+
+
+def ecr_login(token: str) -> Login:
+    """Read what ECR calls an authorization token."""
+    username, _, password = base64.b64decode(token).decode().partition(":")
+    return Login(username=username, password=Secret(password))
+
+
+def docker_config(logins: Mapping[str, Login]) -> bytes:
+    """Write Docker's configuration file, which crane, skopeo, buildah and kaniko read as well."""
+    auths = {
+        # Docker's own name of the Hub is older than registries' names.
+        ("https://index.docker.io/v1/" if registry == HUB else registry): {"auth": _basic(login)}
+        for registry, login in logins.items()
+    }
+    return json.dumps({"auths": auths}).encode()
+
+
+def shown(login: Login) -> tuple[Secret, Secret]:
+    """Return both forms in which the password could be printed."""
+    return login.password, Secret(_basic(login))
+
+
+def _basic(login: Login) -> str:
+    return base64.b64encode(f"{login.username}:{login.password.reveal()}".encode()).decode()

@@ -1,0 +1,111 @@
+"""Which registry an image is in, whose token it may be sent, and how logins are read."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.credentials.registries import (
+    Login,
+    docker_config,
+    ecr_login,
+    ecr_region,
+    login,
+    registry_of,
+    repository_of,
+    shown,
+)
+from bootstrap.errors import WrongConfiguration
+from bootstrap.sandbox.pulling import Pulling
+from bootstrap.secret import Secret
+
+ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("image", "registry", "repository"),
+    [
+        ("debian", "docker.io", "debian"),
+        ("debian:12", "docker.io", "debian"),
+        ("library/debian:12", "docker.io", "library/debian"),
+        ("localhost/x", "localhost", "localhost/x"),
+        ("localhost:5000/x:1", "localhost:5000", "localhost:5000/x"),
+        (f"{ECR}/ci/job:1@sha256:ab", ECR, f"{ECR}/ci/job"),
+        ("registry.example.com/ci/job@sha256:ab", "registry.example.com",
+         "registry.example.com/ci/job"),
+    ],
+)  # fmt: skip
+def test_where_an_image_is(image: str, registry: str, repository: str) -> None:
+    assert (registry_of(image), repository_of(image)) == (registry, repository)
+
+
+@pytest.mark.parametrize(
+    ("registry", "region"),
+    [
+        (ECR, "eu-west-1"),
+        ("111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("111122223333.dkr-ecr.us-east-1.on.aws", "us-east-1"),
+        (f"{ECR}.evil.example", None),
+        (f"evil-{ECR}", None),
+        (f"{ECR}:5000", None),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com\n", None),
+        ("111122223333.dkr.ecr.eu.west.amazonaws.com", None),
+        ("public.ecr.aws", None),
+    ],
+)
+def test_only_ecr_is_sent_its_token(registry: str, region: str | None) -> None:
+    assert ecr_region(registry) == region
+
+
+@pytest.mark.parametrize(
+    "stored", ["ci:a b:c", '{"username": "ci", "password": "a b:c"}', " ci:a b:c\n"]
+)
+def test_a_stored_login(stored: str) -> None:
+    found = login("r.example.com", Secret(stored))
+    assert (found.username, found.password.reveal()) == ("ci", "a b:c")
+
+
+@given(st.text() | st.from_regex(r"\{.*\}"))
+def test_what_is_no_login_is_told_and_not_shown(stored: str) -> None:
+    try:
+        found = login("r.example.com", Secret(stored))
+    except WrongConfiguration as wrong:
+        assert "registry r.example.com" in wrong.problem
+        assert wrong.__cause__ is None
+    else:
+        assert found.username
+        assert found.password.reveal()
+
+
+def test_the_file_that_every_tool_reads() -> None:
+    token = base64.b64encode(b"AWS:p:w").decode()
+    logins = {ECR: ecr_login(token), "docker.io": Login(username="u", password=Secret("w"))}
+    assert json.loads(docker_config(logins)) == {
+        "auths": {
+            ECR: {"auth": token},
+            "https://index.docker.io/v1/": {"auth": base64.b64encode(b"u:w").decode()},
+        }
+    }
+    assert [form.reveal() for form in shown(logins[ECR])] == ["p:w", token]
+
+
+def test_a_long_pull_tells_now_and_then_how_far_it_is() -> None:
+    pulling = Pulling("r/x:1", 0.0)
+
+    def heard(now: float, status: str, layer: str = "", current: int = 0) -> str | None:
+        detail = {"current": current, "total": 40_000_000}
+        return pulling.heard({"status": status, "id": layer, "progressDetail": detail}, now)
+
+    assert heard(0.1, "Pulling from x", "1") is None
+    assert heard(1, "Already exists", "a") is None
+    assert heard(2, "Pulling fs layer", "b") is None
+    assert heard(4.9, "Downloading", "b", 10_000_000) is None
+    assert heard(5.0, "Downloading", "b", 20_000_000) == (
+        "pulling r/x:1: 1 of 2 layers, 20 of 40 MB"
+    )
+    assert heard(9.9, "Pull complete", "b") is None
+    assert heard(10.0, "Digest: sha256:ab") == "pulling r/x:1: 2 of 2 layers, 20 of 40 MB"
+    assert pulling.end(12.5) == "pulled r/x:1 in 12.5 s: sha256:ab"

@@ -1,0 +1,193 @@
+"""Pulls with a login, by the host's real engine and by the job's own tool."""
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.host import config
+from bootstrap.host.config import Host
+from bootstrap.log import JobLog
+from bootstrap.sandbox import engine
+from bootstrap.sandbox.image import provided
+from tests.credentials import given
+from tests.fakes.metadata import ACCESS_KEY_ID
+from tests.fakes.registry import Ecr, Registry
+from tests.fakes.secretsmanager import SecretsManager
+from tests.fakes.simulator import loopback
+from tests.lab import world
+from tests.lab.lab import ROLE, Fleet, Lab
+
+pytestmark = pytest.mark.lab
+
+STORED = '{"username": "ci", "password": "the registry password"}'
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry(loopback(), {"ci": "the registry password"}) as made:
+        made.push("ci/job", "1", {"version": b"one"})
+        yield made
+
+
+@pytest.fixture
+def ecr(registry: Registry) -> Iterator[Ecr]:
+    with Ecr(loopback(), registry) as made:
+        yield made
+
+
+@pytest.fixture
+def manager() -> Iterator[SecretsManager]:
+    with SecretsManager(loopback(), {"ci/registry": STORED, "ci/wrong": "ci:wrong"}) as made:
+        yield made
+
+
+class Pull:
+    """One job's way to its image, and what it said."""
+
+    def __init__(self, host: Host, image: str) -> None:
+        self.host, self.image = host, image
+        self.log = ""
+
+    def __call__(self, named: str | None = None) -> str:
+        with engine.connected(self.host.sandbox.docker) as client:
+            return provided(client, named or self.image, self.host, JobLog(self._write))
+
+    def _write(self, line: bytes) -> None:
+        self.log += line.decode()
+        self.hear(line.decode())
+
+    def hear(self, line: str) -> None:
+        """See every line of the log as it comes."""
+
+
+@pytest.fixture
+def pull(
+    lab: Lab, tmp_path: Path, registry: Registry, ecr: Ecr, manager: SecretsManager
+) -> Iterator[Pull]:
+    given.write_credentials(tmp_path / "credentials", ACCESS_KEY_ID)
+    document = {
+        "aws": {
+            "credentials": f"file:{tmp_path}/credentials",
+            "secretsmanager-endpoint": manager.url,
+            "ecr-endpoint": ecr.url,
+        },
+        "registries": {registry.host: "secretsmanager:ci/registry"},
+        "sandbox": {"image": "unused", "docker": lab.docker, "pull": "always"},
+    }
+    yield Pull(config.parse(document, tmp_path), f"{registry.host}/ci/job:1")
+    everything = f"reference={registry.host}/*/*"
+    command = ["docker", "-H", lab.docker, "image"]
+    listed = subprocess.run(
+        [*command, "ls", "-q", "--no-trunc", "--filter", everything],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    images = set(listed.stdout.split())
+    subprocess.run([*command, "rm", "-f", *images], capture_output=True, check=False)
+
+
+def way(pull: Pull, how: str | None, policy: str = "always") -> Pull:
+    registry = pull.image.split("/", maxsplit=1)[0]
+    changed = {
+        "registries": {registry: how} if how else {},
+        "sandbox": pull.host.sandbox.model_copy(update={"pull": policy}),
+    }
+    return Pull(pull.host.model_copy(update=changed), pull.image)
+
+
+@pytest.mark.parametrize("how", ["secretsmanager:ci/registry", "ecr"])
+def test_the_host_logs_in_as_it_was_told(pull: Pull, how: str) -> None:
+    pull = way(pull, how)
+    assert pull().startswith("sha256:")
+    assert f"pulling {pull.image}" in pull.log
+    assert "layers" not in pull.log, "a quick pull needs no progress"
+    assert ": sha256:" in pull.log
+    assert "password" not in pull.log
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [(None, "pulling .* failed|could not provide"), ("docker", "could not provide|failed"),
+     ("secretsmanager:ci/wrong", "could not provide|failed"),
+     ("secretsmanager:ci/absent", "does not exist")],
+)  # fmt: skip
+def test_a_registry_that_says_no(pull: Pull, how: str | None, says: str) -> None:
+    with pytest.raises(AirlockError, match=says):
+        way(pull, how)()
+
+
+def test_a_host_that_may_not_ask_ecr_is_told_the_statement(pull: Pull, ecr: Ecr) -> None:
+    ecr.forbidden = True
+    with pytest.raises(CannotStart, match="ECR gave no login") as caught:
+        way(pull, "ecr")()
+    assert '"ecr:GetAuthorizationToken"' in caught.value.details[0]
+
+
+def test_pull_policies(pull: Pull, registry: Registry) -> None:
+    never, missing = way(pull, "ecr", "never"), way(pull, "ecr", "missing")
+    with pytest.raises(WrongConfiguration, match="not on this host"):
+        never()
+    assert registry.calls == []
+    first = missing()
+    asked = len(registry.calls)
+    assert never() == missing() == first
+    assert len(registry.calls) == asked
+    registry.push("ci/job", "1", {"version": b"two"})
+    assert missing() == first
+    assert way(pull, "ecr")() != first
+
+
+def test_what_runs_is_what_was_pulled_whoever_moves_the_tag(pull: Pull, registry: Registry) -> None:
+    """Another job pulls the moved tag when ours is pulled and has not yet looked what it is."""
+    one = registry.push("ci/job", "1", {"version": b"one"})
+    other = Pull(pull.host, pull.image)
+    moved: list[str] = []
+
+    def hear(line: str) -> None:
+        if "# pulled" in line and not moved:
+            registry.push("ci/job", "1", {"version": b"two"})
+            moved.append(other())
+
+    pull.hear = hear  # type: ignore[method-assign]
+    ours = pull()
+    assert moved
+    assert ours != moved[0]
+    assert ours == pull(one)
+
+
+def test_the_jobs_own_pulls_have_its_roles_login_and_the_rules_secret(
+    fleet: Fleet, ecr: Ecr
+) -> None:
+    with (
+        Registry(world.listen(world.WORLD, 0), {}) as role_registry,
+        Registry(world.listen(world.WORLD, 0), {"ci": "the registry password"}) as other,
+        Ecr(world.listen(world.WORLD, 0), role_registry) as job_ecr,
+        SecretsManager(world.listen(world.WORLD, 0), {"ci/registry": STORED}) as manager,
+    ):
+        endpoints = f'ecr-endpoint = "{job_ecr.url}"\nsecretsmanager-endpoint = "{manager.url}"'
+        fleet.config.write_text(fleet.config.read_text().replace("[aws]", f"[aws]\n{endpoints}"))
+        logins = f"'{role_registry.host}': role, '{other.host}': 'secretsmanager:ci/registry'"
+        fleet.policy(
+            f"  - {{name: own, when: {{branch: main}}, allow: {{role: '{ROLE}', "
+            f"registries: {{{logins}}}}}}}\n"
+            "  - {name: none, when: {branch: '*'}, allow: {}}\n"
+        )
+        images = [
+            r.push("tools/lint", "1", {"x": uuid.uuid4().bytes}) for r in (role_registry, other)
+        ]
+        copies = (f"skopeo copy --src-tls-verify=false docker://{i} dir:/tmp/{n}"
+                  for n, i in enumerate(images))  # fmt: skip
+        command = "set -e\n" + "\n".join(copies)
+        with fleet.agent():
+            job = fleet.control.enqueue(fleet.env(f"{command}\ncat $DOCKER_CONFIG/config.json"))
+            assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+            stranger = fleet.control.enqueue(fleet.env(command, BUILDKITE_BRANCH="other"))
+            assert fleet.control.finished(stranger)[0] != "0"
+    assert b"authentication required" in stranger.log or b"unauthorized" in stranger.log
+    (key,) = job_ecr.access_keys()
+    assert "/storefront-deploy" not in key
+    assert fleet.sts.issued[key].arn.split("/")[1] == "storefront-deploy"
+    assert "the registry password" not in fleet.records.read_text()
