@@ -2,7 +2,8 @@
 
 How much later a job's first byte comes than with a bare `docker run` of the same image with the
 same flags, entry script and environment; the parts are what Airlock itself recorded. And how long
-the policy commands take for 300 pipelines, against only reading their YAML.
+the policy commands take for 300 pipelines, against only reading their YAML. And how the credential
+endpoint answers one client beside three hostile ones, against the same client alone.
 """
 
 import json
@@ -16,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench.endpoint import endpoint
 from tests.lab.lab import AIRLOCK, ROLE, Fleet, fleet, lab
 from tests.policy import corpus
 
@@ -30,6 +32,7 @@ def main() -> int:
         lab() as machine,
         fleet(machine, Path(base) / "fleet") as made,
     ):
+        endpoint(made)
         made.policy(f"  - name: all\n    allow: {{role: '{ROLE}'}}\n")
         stub = _stub(made)
         _once(_airlock(made, stub))  # builds the bridge, learns the ruleset, warms the caches

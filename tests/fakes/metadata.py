@@ -16,6 +16,7 @@ class Metadata(Simulator):
 
     def __init__(self, listener: socket.socket) -> None:
         super().__init__(listener)
+        self.secret = f"host-secret-{secrets.token_hex(16)}"
         self._token = secrets.token_urlsafe(24)
 
     def answer(self, call: Call) -> Reply:
@@ -44,7 +45,7 @@ class Metadata(Simulator):
             "Code": "Success",
             "Type": "AWS-HMAC",
             "AccessKeyId": ACCESS_KEY_ID,
-            "SecretAccessKey": "host-secret-that-no-job-may-see",
+            "SecretAccessKey": self.secret,
             "Token": "host-session-token",
             "Expiration": f"{until:%Y-%m-%dT%H:%M:%SZ}",
             "LastUpdated": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",

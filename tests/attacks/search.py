@@ -1,0 +1,74 @@
+"""Looking for the bytes of secrets, everywhere: in a room with root's eyes, and on its host."""
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.attacks.room import Attacker
+from tests.lab import world
+
+Found = dict[str, set[str]]  # by the secret's name: where it is
+
+_PROC = "environ cmdline status maps mountinfo limits stat comm"
+_IN_ROOM = f"""
+cd /
+for file in {_PROC}; do set -- "$@" /proc/[0-9]*/$file /proc/[0-9]*/task/[0-9]*/$file; done
+exec grep -r -s -o -a -F -f - -- $(ls -d /* /.??* | grep -v -x -E '/(proc|sys)') "$@"
+"""
+
+
+def in_room(room: Attacker, secrets: Mapping[str, str]) -> Found:
+    """Search all file systems of the room, and /proc of all its processes, as root.
+
+    The patterns come by standard input: on a command line they would be found there.
+    """
+    world.assert_contained()
+    enter = ["nsenter", "--target", str(room.pid), "--all", "--", "bash", "-c", _IN_ROOM]
+    return _grepped(enter, secrets)
+
+
+def in_directories(paths: Iterable[Path], secrets: Mapping[str, str]) -> Found:
+    """Search directories of the host."""
+    grep = ["grep", "-r", "-s", "-o", "-a", "-F", "-f", "-", "--devices=skip", "--"]
+    return _grepped([*grep, *map(str, paths)], secrets)
+
+
+def in_processes(secrets: Mapping[str, str], *, outside_of: Attacker) -> Found:
+    """Search command line and environment of every process of the host but those of the room."""
+    room = Path(f"/proc/{outside_of.pid}/ns/pid").readlink()
+    found: Found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "ns/pid").readlink() == room:
+                continue
+            content = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue  # it has ended
+        for name, secret in secrets.items():
+            if secret.encode() in content:
+                found.setdefault(name, set()).add(str(process))
+    return found
+
+
+def in_texts(texts: Mapping[str, str], secrets: Mapping[str, str]) -> Found:
+    """Search what programs said."""
+    return {
+        name: places
+        for name, secret in secrets.items()
+        if (places := {place for place, text in texts.items() if secret in text})
+    }
+
+
+def _grepped(command: list[str], secrets: Mapping[str, str]) -> Found:
+    done = subprocess.run(
+        command, input="\n".join(secrets.values()).encode(), capture_output=True, check=False
+    )
+    assert done.returncode in (0, 1, 2), done.stderr.decode()
+    names = {secret: name for name, secret in secrets.items()}
+    found: Found = {}
+    for line in done.stdout.decode(errors="replace").splitlines():
+        path, _, secret = line.partition(":")
+        place = re.sub(r"^/proc/[0-9]+/(task/[0-9]+/)?", "/proc/*/", path)
+        found.setdefault(names[secret], set()).add(place)
+    return found

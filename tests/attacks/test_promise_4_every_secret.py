@@ -1,0 +1,188 @@
+"""Promise 4: one rule that grants everything, and a search for every byte of it, everywhere."""
+
+import base64
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.attacks import search
+from tests.attacks.room import Attacker, attacker, run
+from tests.fakes.control_plane import REGISTRATION
+from tests.fakes.ssm import StrictSsm
+from tests.fakes.sts import Trust
+from tests.lab import world
+from tests.lab.lab import ROLE, Fleet, Lab, fleet
+
+pytestmark = pytest.mark.lab
+
+AUDIT = "arn:aws:iam::444455556666:role/storefront-audit"
+EVERYTHING = f"""  - name: everything
+    when: {{branch: main}}
+    allow:
+      role: {ROLE}
+      roles: {{audit: "{AUDIT}"}}
+      secrets: {{API: "ssm:/storefront/variable"}}
+      secret-files: {{license: "ssm:/storefront/file"}}
+      ssh-keys: ["ssm:/storefront/key"]
+      git-tokens: {{"https://git.example.com/acme/": "ssm:/storefront/git"}}
+      registries: {{registry.example.com: "ssm:/storefront/registry"}}
+"""
+ENVIRONMENT = {"/airlock/env", "/proc/*/environ"}
+
+# Where in the room a secret is, and nowhere else: to whom the rule grants it, that job reads it.
+GRANTED: search.Found = {
+    "variable": ENVIRONMENT,
+    "agent access token": ENVIRONMENT,
+    "file": {"/airlock/secrets/license"},
+    "git token": {"/airlock/git-credentials"},
+    "registry login": {"/airlock/registries/config.json"},
+    "profile's key": {"/airlock/profiles/audit.json"},
+    "profile's token": {"/airlock/profiles/audit.json"},
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raid:
+    """A job with every grant there is, one of another pipeline beside it, and every secret."""
+
+    fleet: Fleet
+    victim: Attacker
+    stranger: Attacker
+    secrets: dict[str, str]
+
+    @property
+    def ours(self) -> dict[str, str]:
+        """What Airlock brought; the agent's own tokens are where the agent keeps them."""
+        return {name: text for name, text in self.secrets.items() if not name.startswith("agent")}
+
+
+def stored() -> dict[str, str]:
+    """Return a value for each parameter; random, so that no file of the image has it by chance."""
+    names = ("variable", "file", "git", "registry", "of another pipeline")
+    return {name: f"{name.split()[0]}-{uuid.uuid4().hex}" for name in names}
+
+
+def private_key(directory: Path) -> str:
+    path = directory / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    text = path.read_text()
+    path.unlink()
+    return text
+
+
+@pytest.fixture(scope="module")
+def raid(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Raid]:
+    base = tmp_path_factory.mktemp("raid")
+    values, key = stored(), private_key(base)
+    with fleet(lab, base / "fleet") as made, StrictSsm(world.listen(world.WORLD, 0)) as ssm:
+        for name in ("variable", "file", "git", "of another pipeline"):
+            ssm.put(f"/storefront/{name.split()[0]}", values[name], kind="SecureString")
+        ssm.put("/storefront/registry", f"ci:{values['registry']}", kind="SecureString")
+        ssm.put("/storefront/key", key, kind="SecureString")
+        made.sts.roles[AUDIT] = Trust()
+        endpoint = f'[aws]\nssm-endpoint = "{ssm.url}"'
+        made.config.write_text(made.config.read_text().replace("[aws]", endpoint))
+        made.policy(EVERYTHING)
+        made.policy("  - {name: nothing, allow: {}}\n", pipeline="web")
+        with attacker(made) as victim, attacker(made, BUILDKITE_PIPELINE_SLUG="web") as stranger:
+            secrets = every_secret(made, victim, values, key)
+            yield Raid(fleet=made, victim=victim, stranger=stranger, secrets=secrets)
+
+
+def every_secret(made: Fleet, victim: Attacker, values: dict[str, str], key: str) -> dict[str, str]:
+    sessions = {session.arn.split("/")[1]: session for session in made.sts.issued.values()}
+    deploy, audit = sessions["storefront-deploy"], sessions["storefront-audit"]
+    return {
+        "variable": values["variable"],
+        "file": values["file"],
+        "git token": values["git"],
+        "registry login": base64.b64encode(f"ci:{values['registry']}".encode()).decode(),
+        "registry password": values["registry"],
+        "ssh key": key.splitlines()[2],
+        "session's key": deploy.secret,
+        "session's token": deploy.token,
+        "profile's key": audit.secret,
+        "profile's token": audit.token,
+        "agent access token": victim.job.token,
+        "agent registration token": REGISTRATION,
+        "of the host": made.lab.metadata.secret,
+        "of another pipeline": values["of another pipeline"],
+    }
+
+
+def test_the_room_holds_what_its_rule_grants_where_it_says_and_nothing_else(raid: Raid) -> None:
+    assert search.in_room(raid.victim, raid.secrets) == GRANTED
+
+
+def test_a_job_of_another_pipeline_holds_nothing_of_it(raid: Raid) -> None:
+    assert search.in_room(raid.stranger, raid.secrets) == {}
+    look = raid.stranger.tries(
+        "ls -A /airlock/ssh /airlock/profiles /airlock/registries /airlock/secrets; "
+        "tr '\\0' '\\n' </proc/$(pgrep -f 'sleep 300' | head -1)/environ | "
+        "grep -E '^(SSH_AUTH_SOCK|GIT_CONFIG|DOCKER_CONFIG|AWS_(CONFIG|CONTAINER))' || echo none"
+    )
+    listed = [line for line in look.stdout.splitlines() if line and not line.endswith(":")]
+    assert listed == ["none"]
+
+
+def test_the_searches_find_what_is_there(raid: Raid, tmp_path: Path) -> None:
+    """A key in a file of the room, in an environment there, in a file and an argv of the host."""
+    key = {"ssh key": raid.secrets["ssh key"]}
+    raid.stranger.tries(f"echo {key['ssh key']} >/tmp/.planted")
+    assert search.in_room(raid.stranger, key) == {"ssh key": {"/tmp/.planted"}}
+    raid.stranger.tries("rm /tmp/.planted")
+    (tmp_path / "planted").write_text(key["ssh key"])
+    assert search.in_directories([tmp_path], key) == {"ssh key": {str(tmp_path / "planted")}}
+    (tmp_path / "planted").unlink()
+    planted = subprocess.Popen(["sleep", "60"], env={"PLANTED": key["ssh key"]})
+    try:
+        found = search.in_processes(key, outside_of=raid.victim)
+    finally:
+        planted.kill()
+        planted.wait()
+    assert found == {"ssh key": {f"/proc/{planted.pid}"}}
+
+
+def test_no_command_line_and_no_environment_of_the_host_holds_any(raid: Raid) -> None:
+    assert search.in_processes(raid.ours, outside_of=raid.victim) == {}
+
+
+def test_no_disk_of_the_host_holds_any(raid: Raid) -> None:
+    """Temporary directories, everything of Airlock's on disk, the records, the engine's files."""
+    docker = ["docker", "-H", raid.fleet.lab.docker]
+    engine = Path(run(*docker, "info", "-f", "{{.DockerRootDir}}").strip())
+    places = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), raid.fleet.base]
+    assert search.in_directories([*places, engine / "containers"], raid.ours) == {}
+
+
+def test_nothing_that_the_engine_or_airlock_says_holds_any(raid: Raid) -> None:
+    docker = ["docker", "-H", raid.fleet.lab.docker]
+    containers = run(*docker, "ps", "-aq").split()
+    log = raid.victim.job.log.decode(errors="replace")
+    said = {
+        "inspect": run(*docker, "inspect", *containers),
+        "events": run(*docker, "events", "--since", "0", "--until", "0s", "--format", "{{json .}}"),
+        "network": run(*docker, "network", "inspect", "airlock"),
+        "records": raid.fleet.records.read_text(),
+        "job log": log,
+    }
+    assert search.in_texts(said, raid.secrets) == {}
+    (fetched,) = [e for e in raid.fleet.events(raid.victim.job.id) if e["event"] == "secrets"]
+    assert "ssm:/storefront/variable" in json.dumps(fetched), "the records are the right ones"
+
+
+def test_in_memory_only_root_reads_it(raid: Raid) -> None:
+    """What the room reads is on the host's tmpfs, below a directory of root's."""
+    runtime = Path("/run/airlock")
+    assert runtime.stat().st_uid == 0
+    assert runtime.stat().st_mode & 0o077 == 0
+    found = search.in_directories([runtime], raid.ours)
+    granted = {name for name in GRANTED if not name.startswith("agent")}
+    assert set(found) == granted
+    for place in set[str]().union(*found.values()):
+        assert Path(place).stat().st_mode & 0o777 == 0o400, place
