@@ -24,7 +24,7 @@ class JobLog:
 
     def mask(self, *secrets: Secret) -> None:
         """Never print these, whatever a later text may hold."""
-        self._secrets.extend(secrets)
+        self._secrets.extend(secret for secret in secrets if secret.reveal())
 
     def group(self, title: str) -> None:
         """Open a quiet, collapsed group."""

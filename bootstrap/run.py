@@ -1,8 +1,8 @@
 """The way of a job through the airlock, in order. Nothing else knows this order."""
 
 import secrets
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
@@ -66,6 +66,8 @@ def run(
                 )
             )
         ended = room.supervision.until_end(room.pump, cancellation)
+        with no_longer_its_business(log):
+            held.close()
     for problem in room.pump.problems:
         log.alert(problem)
     explain(ended, log)
@@ -74,6 +76,18 @@ def run(
 
 def _token_for_sts(job: Job) -> Secret:
     return AgentApi(job.id, job.agent, job.token).oidc_token(AUDIENCE, ())
+
+
+@contextmanager
+def no_longer_its_business(log: JobLog) -> Iterator[None]:
+    """Whatever goes wrong once the job has ended, its result stays its own."""
+    try:
+        yield
+    except Exception as trouble:  # noqa: BLE001 - a bug of ours must not fail a finished job
+        log.alert(
+            f"the room was not cleared: {type(trouble).__name__}: {trouble}. The next job of this "
+            "host, or `airlock gc`, does it"
+        )
 
 
 def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:

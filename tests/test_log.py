@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.run import no_longer_its_business
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
@@ -49,6 +50,21 @@ def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
     log.note("the key is hunter2")
     log.failure(CannotStart("hunter2", hint="hunter2", details=("hunter2",)))
     assert b"hunter2" not in b"".join(lines)
+
+
+def test_trouble_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
+    lines: list[bytes] = []
+    with no_longer_its_business(JobLog(lines.append)):
+        raise KeyError("a bug of ours")
+    assert b"the room was not cleared: KeyError" in lines[0]
+
+
+def test_an_empty_secret_masks_nothing() -> None:
+    lines: list[bytes] = []
+    log = JobLog(lines.append)
+    log.mask(Secret(""))
+    log.note("as it is")
+    assert b"as it is" in lines[0]
 
 
 def test_a_log_that_nobody_reads_is_no_traceback() -> None:

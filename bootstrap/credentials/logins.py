@@ -11,6 +11,7 @@ from bootstrap.credentials.registries import Login
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws, Host
 from bootstrap.log import JobLog
+from bootstrap.policy import images
 from bootstrap.retry import persist
 
 PATIENCE = 30.0
@@ -22,7 +23,7 @@ def ecr(aws: Aws, registry: str, caller: Caller | Session) -> Login:
 
     Raises CannotStart, with the statement to add where the permission lacks.
     """
-    region = registries.ecr_region(registry) or aws.region
+    region = images.ecr_region(registry) or aws.region
     there = aws.model_copy(update={"region": region})
     client: Any = connect("ecr", there, endpoint=aws.ecr_endpoint, caller=caller)
     try:
@@ -45,9 +46,9 @@ def for_image(image: str, host: Host, log: JobLog) -> Login | None:
 
     Raises as `ecr` and `secrets.fetch`.
     """
-    registry = registries.registry_of(image)
+    registry = images.registry_of(image)
     way = host.registries.get(registry)
-    if way is None and registries.ecr_region(registry):
+    if way is None and images.ecr_region(registry):
         way = registries.ECR
     if way is None or way == registries.DOCKER:
         return None

@@ -10,6 +10,7 @@ from bootstrap.credentials.model import Session, SessionRequest
 from bootstrap.credentials.plan import DEFAULT, plans
 from bootstrap.credentials.registries import Login
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
+from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
@@ -58,12 +59,12 @@ def granted(
         }
         if not sessions:
             log.note("no AWS role: the room has no credentials")
-        own = sessions[DEFAULT].current() if grant.role else None
-        reader = own if own and grant.secrets_with_role else Caller.HOST
+        own = _current(sessions[DEFAULT], grant) if grant.role else Caller.HOST
+        reader = own if grant.secrets_with_role else Caller.HOST
         found = _secrets(grant, aws, reader, log, record)
         accounts = {
             registry: logins.ecr(aws, registry, own)
-            if own and way == registries.ROLE
+            if way == registries.ROLE
             else registries.login(registry, found[f"registry {registry}"])
             for registry, way in grant.registries.items()
         }
@@ -128,6 +129,15 @@ def _announcement(name: str, request: SessionRequest, first: Session, *, renews:
     return text
 
 
+def _current(sessions: Sessions, grant: Grant) -> Session:
+    session = sessions.current()
+    if session is None:
+        raise CannotStart(
+            f"the session of {grant.role} expired at once", hint="Is this host's clock right?"
+        )
+    return session
+
+
 def _secrets(
     grant: Grant, aws: Aws, caller: Caller | Session, log: JobLog, record: Record
 ) -> dict[str, Secret]:
@@ -143,12 +153,13 @@ def _secrets(
             if way != registries.ROLE
         },
     }
-    if not wanted:
+    named = {**wanted, **{f"registry {name}": way for name, way in grant.registries.items()}}
+    if not named:
         return {}
     found = secrets.fetch(aws, wanted, caller=caller)
     log.mask(*found.values())
     for name, reference in grant.secrets.items():
         references.fit_for_variable(name, references.parse(reference), found[name])
-    record.secrets(wanted)
-    log.note(f"secrets: {', '.join(wanted)}")
+    record.secrets(named)
+    log.note(f"secrets: {', '.join(named)}")
     return found

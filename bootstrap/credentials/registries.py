@@ -1,4 +1,4 @@
-"""Container registries: which one an image is in, and how one logs in there."""
+"""Logins at container registries: how they are stored, and how tools want to read them."""
 
 import base64
 import json
@@ -7,17 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.images import HUB
 from bootstrap.secret import Secret
 
 ECR, ROLE = "ecr", "role"  # instead of a reference: a token that ECR gives to the host's, the job's
 DOCKER = "docker"  # instead of a reference: whatever root's own `docker login` left
-HUB = "docker.io"
-
-# Anchored at both ends: a name that only looks like AWS's must not be sent a token of ours.
-_ECR = re.compile(
-    r"[0-9]{12}\.dkr(?:\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
-    r"|-ecr(?:-fips)?\.([a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,26 +20,6 @@ class Login:
 
     username: str
     password: Secret
-
-
-def registry_of(image: str) -> str:
-    """Return the host, and port, of the registry that holds the image, as Docker reads it."""
-    first, slash, _ = image.partition("/")
-    is_host = slash and ("." in first or ":" in first or first == "localhost")
-    return first if is_host else HUB
-
-
-def repository_of(image: str) -> str:
-    """Return the image's name without tag and digest."""
-    name = image.partition("@")[0]
-    head, slash, last = name.rpartition("/")
-    return head + slash + last.partition(":")[0]
-
-
-def ecr_region(registry: str) -> str | None:
-    """Return the region of an ECR registry, None if it is none."""
-    found = _ECR.fullmatch(registry)
-    return (found[1] or found[2]) if found else None
 
 
 def login(registry: str, stored: Secret) -> Login:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bootstrap.policy.guardrails import all_secrets
+from bootstrap.policy.images import ecr_arn
 from bootstrap.policy.model import Policy, Rule
 
 ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
@@ -69,6 +70,7 @@ def iam(
             *_sessions(hops, host_role),
             *([{"Sid": "AirlockPolicies", **store}] if store else []),
             *_secrets(listed, partition=host_role.split(":")[1]),
+            *_pulls(listed, partition=host_role.split(":")[1]),
         ),
         trust={
             role: _trust([hop for hop in hops if hop.role == role], organization) for role in roles
@@ -111,6 +113,21 @@ def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document
         resources = [_arn(service, name, partition) for name in names]
         if resources:
             yield {"Sid": sid, "Effect": "Allow", "Action": [action], "Resource": resources}
+
+
+def _pulls(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
+    """Return what pulling the rules' images from ECR needs."""
+    images = {rule.allow.image for policy in policies for rule in policy.rules} - {None}
+    found = {ecr_arn(image, partition) for image in images if image}
+    if repositories := sorted(arn for arn in found if arn):
+        login = ["ecr:GetAuthorizationToken"]
+        yield {"Sid": "AirlockRegistries", "Effect": "Allow", "Action": login, "Resource": ["*"]}
+        yield {
+            "Sid": "AirlockImages",
+            "Effect": "Allow",
+            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            "Resource": repositories,
+        }
 
 
 def _arn(service: str, name: str, partition: str) -> str:

@@ -8,9 +8,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.credentials.registries import Login, repository_of
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
+from bootstrap.policy.images import repository_of
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker import APIClient
+
+    from bootstrap.credentials.registries import Login
 
 TIMEOUT = 60  # seconds for any one call to the engine
 

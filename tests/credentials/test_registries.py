@@ -11,13 +11,11 @@ from bootstrap.credentials.registries import (
     Login,
     docker_config,
     ecr_login,
-    ecr_region,
     login,
-    registry_of,
-    repository_of,
     shown,
 )
 from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.images import ecr_arn, ecr_region, registry_of, repository_of
 from bootstrap.sandbox.pulling import Pulling
 from bootstrap.secret import Secret
 
@@ -58,6 +56,12 @@ def test_where_an_image_is(image: str, registry: str, repository: str) -> None:
 )
 def test_only_ecr_is_sent_its_token(registry: str, region: str | None) -> None:
     assert ecr_region(registry) == region
+
+
+def test_the_arn_of_a_repository() -> None:
+    arn = "arn:aws:ecr:eu-west-1:111122223333:repository/ci/job"
+    assert ecr_arn(f"{ECR}/ci/job:1@sha256:ab", "aws") == arn
+    assert ecr_arn("registry.example.com/ci/job", "aws") is None
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ CLIENTS = {
         agent=r"aws-sdk-js/3\.1168\.0 ",  # what release 3.1169.0 calls itself
     ),
     "Go v2": Client(command=f"{HOME}/go/whoami", agent=r"aws-sdk-go-v2/1\.47\.8 "),
+    "Terraform": Client(command=f"{HOME}/terraform/whoami", agent="terraform-provider-aws"),
     "Java v2": Client(
         command=f"java -cp '{HOME}/java/lib:{HOME}/java/lib/*' Whoami",
         agent=r"aws-sdk-java/2\.40\.2 ",

@@ -197,6 +197,18 @@ def test_trust_asks_for_what_the_rules_send() -> None:
     assert "sts:SourceIdentity" not in condition["StringLike"]
 
 
+def test_the_host_may_pull_the_images_that_are_in_ecr() -> None:
+    ecr = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/ci/job@sha256:ab"
+    rules = (
+        f"  - {{name: a, allow: {{image: '{ecr}'}}}}\n  - {{name: b, allow: {{image: 'x:1'}}}}\n"
+    )
+    statements = {s["Sid"]: s for s in iam([policy(rules)], host_role=HOST).host["Statement"]}
+    assert statements["AirlockImages"]["Resource"] == [
+        "arn:aws:ecr:eu-west-1:111122223333:repository/ci/job"
+    ]
+    assert statements["AirlockRegistries"]["Action"] == ["ecr:GetAuthorizationToken"]
+
+
 HUB = "arn:aws:iam::444455556666:role/hub"
 
 

@@ -24,6 +24,7 @@ def install(target: Path) -> None:
     _javascript(target / "javascript")
     _java(target / "java")
     _go(target / "go")
+    _go(target / "terraform")
 
 
 def _python(home: Path) -> None:
