@@ -9,7 +9,6 @@ from typing import assert_never
 
 from bootstrap.agent_api import AgentApi
 from bootstrap.credentials import obtain
-from bootstrap.credentials.refusals import AUDIENCE
 from bootstrap.credentials.sts import Sts
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.host.config import Host
@@ -18,6 +17,7 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.policy.decide import COMMIT_ON_BRANCH, asks_for_commit, decide
+from bootstrap.policy.iam import AUDIENCE
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record

@@ -8,8 +8,7 @@ from bootstrap.aws_failures import STALE, code, has_no_credentials, is_transient
 from bootstrap.credentials.model import SessionRequest
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
-
-ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
+from bootstrap.policy.iam import ACTIONS, AUDIENCE, ISSUER, trusting_buildkite
 
 _CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
 _NOT_AUTHORIZED = re.compile(r"User: (?P<caller>\S+) is not authorized to perform: (?P<action>\S+)")
@@ -33,7 +32,6 @@ _WHY = {
     "RegionDisabledException": "Enable STS for aws.region of airlock.toml in the role's account.",
     "SignatureDoesNotMatch": "The host's secret key is wrong, or its clock is: `chronyc tracking`.",
 }
-_ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 
 
 def is_chaining_limit(failed: BaseException) -> bool:
@@ -87,10 +85,10 @@ def _without_credentials(request: SessionRequest, aws: Aws) -> CannotStart:
 def _forbidden(said: str, request: SessionRequest) -> CannotStart:
     """Both sides have to allow all three actions; STS says at most which one was missing."""
     found = _NOT_AUTHORIZED.search(said)
-    missing = found["action"] if found and found["action"] in _ACTIONS else "one of the actions"
+    missing = found["action"] if found and found["action"] in ACTIONS else "one of the actions"
     host = _role_of(found["caller"] if found else "")
-    called = {"Effect": "Allow", "Action": _ACTIONS, "Resource": request.role}
-    trusted = {"Effect": "Allow", "Principal": {"AWS": host}, "Action": _ACTIONS}
+    called = {"Effect": "Allow", "Action": ACTIONS, "Resource": request.role}
+    trusted = {"Effect": "Allow", "Principal": {"AWS": host}, "Action": ACTIONS}
     return CannotStart(
         said,
         hint=f"Allow {missing} on both sides: in the host role's policy and in the trust policy "
@@ -104,20 +102,10 @@ def _forbidden(said: str, request: SessionRequest) -> CannotStart:
 
 def _token_refused(said: str, request: SessionRequest) -> CannotStart:
     """The account has to know the issuer, and the role has to trust it for this subject."""
-    _, partition, _, _, account, _ = request.role.split(":", 5)
-    provider = f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"
-    trusted = {
-        "Effect": "Allow",
-        "Principal": {"Federated": provider},
-        "Action": "sts:AssumeRoleWithWebIdentity",
-        "Condition": {
-            "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
-            "StringLike": {f"{ISSUER}:sub": request.subject},
-        },
-    }
+    trusted = trusting_buildkite(request.role, [request.subject or ""])
     return CannotStart(
         said,
-        hint=f"Account {account} needs the identity provider {ISSUER} with the audience "
+        hint=f"The role's account needs the identity provider {ISSUER} with the audience "
         f"{AUDIENCE}, and the role this statement in its trust policy:",
         details=(_json(trusted),),
     )

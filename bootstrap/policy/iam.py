@@ -4,12 +4,10 @@ Airlock tags every session and names its job as source identity (credentials.pla
 insist on its pipelines and branches even if somebody else gets hold of the hosts' role.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 from bootstrap.policy.guardrails import all_secrets
 from bootstrap.policy.images import ecr_arn
@@ -17,7 +15,7 @@ from bootstrap.policy.model import Policy, Rule
 
 ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
-ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"
+ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
 PIPELINE, BRANCH = "aws:RequestTag/buildkite:pipeline", "aws:RequestTag/buildkite:branch"
 
 _READING = {
@@ -30,10 +28,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Iam:
-    """Everything that the policies of a store need. `trust` is by role ARN."""
+    """Everything that the policies of a store need. `hops` and `trust` are by role ARN."""
 
     host_role: str
     host: Document
+    hops: Mapping[str, Document]  # what roles need that others are assumed with (session.via)
     trust: Mapping[str, Document]
     scp: Document
 
@@ -72,6 +71,10 @@ def iam(
             *_secrets(listed, partition=host_role.split(":")[1]),
             *_pulls(listed, partition=host_role.split(":")[1]),
         ),
+        hops={
+            caller: _document(*_sessions(hops, caller))
+            for caller in sorted({hop.by for hop in hops if hop.by} - {host_role})
+        },
         trust={
             role: _trust([hop for hop in hops if hop.role == role], organization) for role in roles
         },
@@ -139,13 +142,14 @@ def _arn(service: str, name: str, partition: str) -> str:
 
 
 def _trust(hops: list[_Hop], organization: str | None) -> Document:
-    callers = dict.fromkeys(hop.by for hop in hops)
+    by_caller = {caller: [hop for hop in hops if hop.by == caller] for caller in
+                 dict.fromkeys(hop.by for hop in hops)}  # fmt: skip
     return _document(
         *(
-            _trusting(by, [hop for hop in hops if hop.by == by])
-            if by
-            else _trusting_buildkite([hop for hop in hops if not hop.by], organization)
-            for by in callers
+            _trusting(caller, made)
+            if caller
+            else trusting_buildkite(made[0].role, _subjects(made, organization))
+            for caller, made in by_caller.items()
         )
     )
 
@@ -171,15 +175,21 @@ def _trusting(caller: str, hops: list[_Hop]) -> Document:
     }
 
 
-def _trusting_buildkite(hops: list[_Hop], organization: str | None) -> Document:
-    """Trust Buildkite's tokens. `sub` names the branch before anything that a job can choose."""
-    _, partition, _, _, account, _ = hops[0].role.split(":", 5)
+def _subjects(hops: list[_Hop], organization: str | None) -> list[str]:
+    """Name the branch before anything that a job can choose."""
     named = organization or "NAME-IT-WITH---organization"
-    subjects = {
-        f"organization:{named}:pipeline:{hop.pipeline}:{ref}"
-        for hop in hops
-        for ref in _refs(hop.rule)
-    }
+    return sorted(
+        {
+            f"organization:{named}:pipeline:{hop.pipeline}:{ref}"
+            for hop in hops
+            for ref in _refs(hop.rule)
+        }
+    )
+
+
+def trusting_buildkite(role: str, subjects: list[str]) -> Document:
+    """Return the statement by which a role trusts Buildkite's tokens of these subjects."""
+    _, partition, _, _, account, _ = role.split(":", 5)
     return {
         "Sid": "AirlockWebIdentity",
         "Effect": "Allow",
@@ -187,7 +197,7 @@ def _trusting_buildkite(hops: list[_Hop], organization: str | None) -> Document:
         "Action": [WEB_IDENTITY],
         "Condition": {
             "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
-            "StringLike": {f"{ISSUER}:sub": sorted(subjects)},
+            "StringLike": {f"{ISSUER}:sub": subjects},
         },
     }
 
@@ -232,106 +242,3 @@ def _scp(callers: list[str], roles: list[str]) -> Document:
 
 def _document(*statements: Mapping[str, Any]) -> Document:
     return {"Version": "2012-10-17", "Statement": [dict(statement) for statement in statements]}
-
-
-def as_json(made: Iam) -> Document:
-    """Return all documents by what they are for."""
-    return {"host-role": made.host, "trust": dict(made.trust), "scp": made.scp}
-
-
-def as_cloudformation(made: Iam) -> Document:
-    """Return a template: the hosts' policy, and the roles with their trust and no permission yet.
-
-    For one account; roles of other accounts belong into a stack there.
-    """
-    resources: Document = {
-        "AirlockHostPolicy": {
-            "Type": "AWS::IAM::Policy",
-            "Properties": {
-                "PolicyName": "airlock",
-                "Roles": [_parts(made.host_role)[1]],
-                "PolicyDocument": made.host,
-            },
-        }
-    }
-    for role, trust in made.trust.items():
-        path, name = _parts(role)
-        resources[_logical(role)] = {
-            "Type": "AWS::IAM::Role",
-            "Properties": {"RoleName": name, "Path": path, "AssumeRolePolicyDocument": trust},
-        }
-    return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
-
-
-def as_terraform(made: Iam) -> Document:
-    """Return the same in Terraform's JSON syntax, for a file named *.tf.json."""
-    roles = {
-        _logical(role): {
-            "name": _parts(role)[1],
-            "path": _parts(role)[0],
-            "assume_role_policy": json.dumps(trust),
-        }
-        for role, trust in made.trust.items()
-    }
-    host = {"name": "airlock", "role": _parts(made.host_role)[1], "policy": json.dumps(made.host)}
-    return {"resource": {"aws_iam_role_policy": {"airlock": host}, "aws_iam_role": roles}}
-
-
-def _parts(role: str) -> tuple[str, str]:
-    """Return path and name of a role's ARN."""
-    path, _, name = role.partition(":role/")[2].rpartition("/")
-    return f"/{path}/" if path else "/", name
-
-
-def _logical(role: str) -> str:
-    """Return a name that templates allow; the account keeps roles of one name apart."""
-    words = re.findall(r"[A-Za-z0-9]+", role.partition(":role/")[2])
-    return "".join(word.capitalize() for word in words) + role.split(":")[4]
-
-
-def drift(made: Iam, dump: Mapping[str, Any]) -> tuple[str, ...]:
-    """Compare with what `aws iam get-account-authorization-details` says; nothing: no drift."""
-    real = {role["Arn"]: role for role in dump.get("RoleDetailList", [])}
-    found: list[str] = []
-    for role, wanted in made.trust.items():
-        if role not in real:
-            found.append(f"{role}: is not in the dump")
-            continue
-        found += [f"{role}: {what}" for what in _trust_drift(wanted, real[role])]
-    return tuple(found)
-
-
-def _trust_drift(wanted: Document, role: Mapping[str, Any]) -> Iterable[str]:
-    trusted = role.get("AssumeRolePolicyDocument", {})
-    if isinstance(trusted, str):
-        trusted = json.loads(unquote(trusted))
-    statements = _listed(trusted.get("Statement", []))
-    allowing = [statement for statement in statements if statement.get("Effect") == "Allow"]
-    ours = {principal: s for s in wanted["Statement"] for principal in _principals(s)}
-    for principal, statement in ours.items():
-        yield from _principal_drift(principal, statement, allowing)
-    others = sorted({p for s in allowing for p in _principals(s)} - set(ours))
-    if others:
-        yield f"also trusts {', '.join(others)}"
-
-
-def _principal_drift(principal: str, ours: Document, allowing: list[Any]) -> Iterable[str]:
-    granted = [s for s in allowing if principal in _principals(s)]
-    missing = set(ours["Action"]) - {a for s in granted for a in _listed(s.get("Action", []))}
-    if missing:
-        yield f"does not trust {principal} for {', '.join(sorted(missing))}"
-    for statement in granted:
-        if statement.get("Condition") != ours["Condition"]:
-            said = json.dumps(statement.get("Condition", {}), sort_keys=True)
-            yield f"trusts it under {said}, not {json.dumps(ours['Condition'], sort_keys=True)}"
-
-
-def _principals(statement: Mapping[str, Any]) -> list[str]:
-    principal = statement.get("Principal", {})
-    if isinstance(principal, str):
-        return [principal]
-    return [str(name) for names in principal.values() for name in _listed(names)]
-
-
-def _listed(value: Any) -> list[Any]:  # noqa: ANN401 - IAM allows one or a list everywhere
-    return value if isinstance(value, list) else [value]

@@ -308,7 +308,7 @@ def test_a_token_that_the_role_does_not_trust(sts: StrictSts, tmp_path: Path) ->
         "arn:aws:iam::111122223333:oidc-provider/agent.buildkite.com"
     )
     assert statement["Condition"]["StringLike"] == {
-        "agent.buildkite.com:sub": "organization:acme:pipeline:storefront:*"
+        "agent.buildkite.com:sub": ["organization:acme:pipeline:storefront:*"]
     }
 
 

@@ -14,15 +14,9 @@ from bootstrap.policy import cases
 from bootstrap.policy.catalogue import accesses, granted, who_can
 from bootstrap.policy.decide import decide
 from bootstrap.policy.difference import Kind, difference
-from bootstrap.policy.iam import (
-    BRANCH,
-    PIPELINE,
-    as_cloudformation,
-    as_json,
-    as_terraform,
-    drift,
-    iam,
-)
+from bootstrap.policy.iam import BRANCH, PIPELINE, iam
+from bootstrap.policy.iam_drift import drift
+from bootstrap.policy.iam_forms import as_cloudformation, as_json, as_terraform
 from bootstrap.policy.model import Admitted
 from tests.policy.given import job, policy
 
@@ -216,6 +210,13 @@ def test_a_second_hop_trusts_the_first_and_only_the_first_trusts_the_host() -> N
     when = f"branch: main}}, allow: {{session: {{via: '{HUB}', external-id: partner-7}}, role:"
     made = iam([policy(f"  - {{name: a, when: {{{when} '{ROLE}'}}}}\n")], host_role=HOST)
     assert made.host["Statement"][0]["Resource"] == [HUB]
+    (call,) = made.hops[HUB]["Statement"]
+    assert call["Resource"] == [ROLE]
+    assert as_json(made)["hop-roles"] == made.hops
+    stack = as_cloudformation(made)["Resources"]["Hub444455556666"]["Properties"]
+    assert stack["Policies"][0]["PolicyDocument"] == made.hops[HUB]
+    terraform = as_terraform(made)["resource"]["aws_iam_role_policy"]["Hub444455556666"]
+    assert json.loads(terraform["policy"]) == made.hops[HUB]
     (hub,), (role,) = made.trust[HUB]["Statement"], made.trust[ROLE]["Statement"]
     assert (hub["Principal"], role["Principal"]) == ({"AWS": HOST}, {"AWS": HUB})
     assert "sts:ExternalId" in role["Condition"]["StringEquals"]

@@ -10,12 +10,14 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.policy import iam as rules
+from bootstrap.policy import iam_forms as forms
+from bootstrap.policy.iam_drift import drift as drift_from
 from bootstrap.policy.stores.ssm import statement
 
 _FORMS = {
-    "json": rules.as_json,
-    "cloudformation": rules.as_cloudformation,
-    "terraform": rules.as_terraform,
+    "json": forms.as_json,
+    "cloudformation": forms.as_cloudformation,
+    "terraform": forms.as_terraform,
 }
 
 
@@ -42,7 +44,7 @@ def iam(
     if drift is None:
         say(json.dumps(_FORMS[form](made), indent=2))
         return 0
-    found = rules.drift(made, _dump(drift))
+    found = drift_from(made, _dump(drift))
     for line in found:
         say(line)
     say(f"{len(found)} differences in {len(made.trust)} roles")
