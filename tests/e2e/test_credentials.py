@@ -1,10 +1,8 @@
 """Real AWS clients in the room, with nothing but what Airlock gave them."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.lab.lab import ROLE, Fleet, Lab, fleet
+from tests.lab.lab import ROLE, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -43,19 +41,6 @@ def test_what_sts_is_asked_names_pipeline_build_and_job(fleet: Fleet) -> None:
     assert (asked.role, asked.source_identity, asked.duration) == (ROLE, job.id, 3600)
     assert asked.tags["buildkite:pipeline"] == "storefront"
     assert asked.tags["buildkite:rule"] == "deploy"
-
-
-def test_a_job_longer_than_its_session_keeps_working(lab: Lab, tmp_path: Path) -> None:
-    """Sessions of 4 s; the job asks STS who it is for four sessions' length."""
-    with fleet(lab, tmp_path / "fleet", lifetime=4) as made:
-        made.policy(DEPLOY)
-        ask = CLI.format(url=made.sts.url)
-        command = f"end=$((SECONDS + 14)); while [ $SECONDS -lt $end ]; do {ask}; sleep 0.2; done"
-        with made.agent():
-            job = made.control.enqueue(made.env(command))
-            assert made.control.finished(job, 120) == ("0", "", ""), job.log.decode()
-        assert len(made.sts.asked) >= 4
-        assert len({line for line in job.log.split() if b"assumed-role" in line}) == 1
 
 
 def test_the_jobs_own_aws_variables_do_not_replace_its_grant(fleet: Fleet) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 
 import jwt
 import pytest
@@ -12,7 +11,7 @@ from tests.fakes.secretsmanager import SecretsManager
 from tests.fakes.ssm import StrictSsm
 from tests.fakes.sts import Trust
 from tests.lab import world
-from tests.lab.lab import ROLE, Fleet, Lab, fleet
+from tests.lab.lab import ROLE, Fleet, Lab
 
 pytestmark = pytest.mark.lab
 
@@ -120,19 +119,6 @@ def test_secrets_are_read_with_the_role_that_the_rule_says(
     issued = {key for key, session in stores.sts.issued.items() if "-deploy/" in session.arn}
     assert ssm.access_keys() == (issued if reader == "role" else {ACCESS_KEY_ID})
     assert manager.access_keys() == ssm.access_keys()
-
-
-def test_a_profile_is_renewed_while_the_job_runs(lab: Lab, tmp_path: Path) -> None:
-    """Sessions of 4 s, for 14 s; each call is a new client that reads the profile anew."""
-    with fleet(lab, tmp_path / "fleet", lifetime=4) as made:
-        made.sts.roles[AUDIT] = Trust()
-        made.policy(f"  - {{name: a, allow: {{roles: {{audit: '{AUDIT}'}}}}}}\n")
-        ask = CLI.format(url=made.sts.url, profile="--profile audit")
-        command = f"end=$((SECONDS + 14)); while [ $SECONDS -lt $end ]; do {ask}; sleep 0.2; done"
-        with made.agent():
-            job = made.control.enqueue(made.env(f"set -e\n{command}"))
-            assert made.control.finished(job, 120) == ("0", "", ""), job.log.decode()
-        assert len(made.sts.asked) >= 4
 
 
 def test_secrets_arrive_redacted_and_nowhere_else(stores: Fleet) -> None:

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_UNBUILT = {".md", ".pyc"}
 PACKAGES = ("awscli", "nodejs", "openjdk-17-jre-headless", "python3-boto3", "ruby-aws-sdk-core")
 
 
 def digest() -> bytes:
     """Return what changes when the clients do."""
-    sources = sorted(path for path in HERE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    sources = sorted(
+        path for path in HERE.rglob("*") if path.is_file() and path.suffix not in _UNBUILT
+    )
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
 
 
@@ -52,7 +55,9 @@ def _go(home: Path) -> None:
 def _program(name: str) -> str:
     found = shutil.which(name) or shutil.which(name, path="/usr/local/go/bin")
     if not found:
-        raise RuntimeError(f"the lab's AWS clients need {name}: tests/lab/setup, or Go 1.24")
+        raise RuntimeError(
+            f"the lab's AWS clients need {name}: see tests/lab/setup, or install Go 1.26"
+        )
     return found
 
 
