@@ -58,7 +58,7 @@ def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> Airlock
             hint="It needs [default] with aws_access_key_id and aws_secret_access_key.",
         )
     if is_transient(failed):
-        where = aws.sts_endpoint or f"https://sts.{aws.region}.amazonaws.com"
+        where = aws.sts_endpoint or f"STS of {aws.region}"
         return CannotStart(said, hint=f"It was tried several times. Does {where} answer this host?")
     return CannotStart(said, hint=_WHY.get(kind, "AWS's documentation of AssumeRole knows more."))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
+from bootstrap.aws import connect
 from bootstrap.credentials.sts import Sts
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
@@ -243,6 +244,22 @@ def test_no_secret_is_in_what_a_failure_says(sts: StrictSts, tmp_path: Path) -> 
     found = failure(host(tmp_path, sts.url), role=NO_TAGS)
     text = " ".join((found.problem, found.hint, *found.details))
     assert "host-secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint"),
+    [
+        ("us-east-1", "https://sts.us-east-1.amazonaws.com"),
+        ("eu-central-1", "https://sts.eu-central-1.amazonaws.com"),
+        ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_every_partition_is_asked_in_its_own_region(
+    tmp_path: Path, region: str, endpoint: str
+) -> None:
+    aws = host(tmp_path, None).model_copy(update={"region": region})
+    assert connect("sts", aws).meta.endpoint_url == endpoint
 
 
 def test_the_second_hop_is_made_with_the_session_of_the_first(
