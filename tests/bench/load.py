@@ -36,10 +36,10 @@ def asked(due: float) -> float:
     return (time.monotonic() - due) * 1000
 
 
-def slow() -> None:
+def slow(until: float) -> None:
     """Hold as many connections as are to be had, and say a byte on each now and then."""
     held: list[socket.socket] = []
-    while True:
+    while time.monotonic() < until:
         try:
             held.append(socket.create_connection(ADDRESS, timeout=1))
             held = held[-300:]
@@ -49,21 +49,21 @@ def slow() -> None:
             held = held[1:]
 
 
-def endless() -> None:
+def endless(until: float) -> None:
     """Send a header without an end."""
-    while True:
+    while time.monotonic() < until:
         try:
             with socket.create_connection(ADDRESS, timeout=5) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\nX: ")
-                while True:
+                while time.monotonic() < until:
                     connection.sendall(b"a" * 65536)
         except OSError:
             continue
 
 
-def nonsense() -> None:
+def nonsense(until: float) -> None:
     """Say everything that is no request, and hang up without listening."""
-    while True:
+    while time.monotonic() < until:
         for said in NONSENSE:
             try:
                 with socket.create_connection(ADDRESS, timeout=5) as connection:
@@ -74,15 +74,15 @@ def nonsense() -> None:
 
 def main(seconds: float, rate: float, how: str) -> None:
     enemies = (slow, endless, nonsense) if how == "hostile" else ()
-    processes = [multiprocessing.Process(target=enemy, daemon=True) for enemy in enemies]
+    began = time.monotonic() + 1
+    processes = [multiprocessing.Process(target=e, args=(began + seconds,)) for e in enemies]
     for process in processes:
         process.start()
     with ThreadPoolExecutor(32) as pool:
-        began = time.monotonic() + 1
         due = [began + number / rate for number in range(int(seconds * rate))]
         took = sorted(pool.map(asked, due))
     for process in processes:
-        process.kill()
+        process.join()
     at = {f"p{p}": took[int(len(took) * p / 100)] for p in (50, 99)}
     print("measured", json.dumps({"requests": len(took), **at, "max": took[-1]}), flush=True)
 

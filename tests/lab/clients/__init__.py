@@ -17,7 +17,8 @@ def digest() -> bytes:
     sources = sorted(
         path for path in HERE.rglob("*") if path.is_file() and path.suffix not in _UNBUILT
     )
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+    content = [path.read_bytes() for path in sources]
+    return hashlib.sha256(b"".join((*content, str(bool(find_go())).encode()))).digest()
 
 
 def install(target: Path) -> None:
@@ -38,27 +39,25 @@ def _python(home: Path) -> None:
 
 
 def _javascript(home: Path) -> None:
-    _run(home, _program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    _run(home, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 
 
 def _java(home: Path) -> None:
-    maven = (_program("mvn"), "--quiet", "--batch-mode", "--no-transfer-progress")
+    maven = ("mvn", "--quiet", "--batch-mode", "--no-transfer-progress")
     _run(home, *maven, "dependency:copy-dependencies", "-DincludeScope=runtime",
          "-DoutputDirectory=lib")  # fmt: skip
-    _run(home, _program("javac"), "-cp", "lib/*", "-d", "lib", "Whoami.java")
+    _run(home, "javac", "-cp", "lib/*", "-d", "lib", "Whoami.java")
 
 
 def _go(home: Path) -> None:
-    _run(home, _program("go"), "build", "-trimpath", "-ldflags=-s -w", "-o", "whoami")
+    """Debian 12 has no Go that is new enough: the lab does without where there is none."""
+    if go := find_go():
+        _run(home, go, "build", "-trimpath", "-ldflags=-s -w", "-o", "whoami")
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/local/go/bin")
-    if not found:
-        raise RuntimeError(
-            f"the lab's AWS clients need {name}: see tests/lab/setup, or install Go 1.26"
-        )
-    return found
+def find_go() -> str | None:
+    """Return the go command of this machine, if there is one."""
+    return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
 
 
 def _run(home: Path, *command: str) -> None:
