@@ -1,5 +1,6 @@
 """Looking for the bytes of secrets, everywhere: in a room with root's eyes, and on its host."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -28,10 +29,20 @@ def in_room(room: Attacker, secrets: Mapping[str, str]) -> Found:
     return _grepped(enter, secrets)
 
 
-def in_directories(paths: Iterable[Path], secrets: Mapping[str, str]) -> Found:
-    """Search directories of the host."""
-    grep = ["grep", "-r", "-s", "-o", "-a", "-F", "-f", "-", "--devices=skip", "--"]
-    return _grepped([*grep, *map(str, paths)], secrets)
+def in_directories(
+    paths: Iterable[Path], secrets: Mapping[str, str], *, since: Path | None = None
+) -> Found:
+    """Search directories of the host; with `since`, only files that changed after that one did."""
+    newer = ["-newer", str(since)] if since else []
+    find = ["find", *map(str, paths), "-type", "f", *newer, "-print0"]
+    files = subprocess.run(find, capture_output=True, check=False).stdout.rstrip(b"\0").split(b"\0")
+    grep = ["grep", "-s", "-H", "-o", "-a", "-F", "-f", "-", "--", "/dev/null"]
+    found: Found = {}
+    for start in range(0, len(files), 1000):
+        some = map(os.fsdecode, files[start : start + 1000])
+        for name, places in _grepped([*grep, *some], secrets).items():
+            found.setdefault(name, set()).update(places)
+    return found
 
 
 def in_processes(secrets: Mapping[str, str], *, outside_of: Attacker) -> Found:

@@ -54,6 +54,7 @@ class Raid:
     victim: Attacker
     stranger: Attacker
     secrets: dict[str, str]
+    began: Path  # a file from before the first secret
 
     @property
     def ours(self) -> dict[str, str]:
@@ -78,6 +79,7 @@ def private_key(directory: Path) -> str:
 @pytest.fixture(scope="module")
 def raid(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Raid]:
     base = tmp_path_factory.mktemp("raid")
+    (began := base / "began").touch()
     values, key = stored(), private_key(base)
     with fleet(lab, base / "fleet") as made, StrictSsm(world.listen(world.WORLD, 0)) as ssm:
         for name in ("variable", "file", "git", "of another pipeline"):
@@ -91,7 +93,7 @@ def raid(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Raid]:
         made.policy("  - {name: nothing, allow: {}}\n", pipeline="web")
         with attacker(made) as victim, attacker(made, BUILDKITE_PIPELINE_SLUG="web") as stranger:
             secrets = every_secret(made, victim, values, key)
-            yield Raid(fleet=made, victim=victim, stranger=stranger, secrets=secrets)
+            yield Raid(fleet=made, victim=victim, stranger=stranger, secrets=secrets, began=began)
 
 
 def every_secret(made: Fleet, victim: Attacker, values: dict[str, str], key: str) -> dict[str, str]:
@@ -137,7 +139,8 @@ def test_the_searches_find_what_is_there(raid: Raid, tmp_path: Path) -> None:
     assert search.in_room(raid.stranger, key) == {"ssh key": {"/tmp/.planted"}}
     raid.stranger.tries("rm /tmp/.planted")
     (tmp_path / "planted").write_text(key["ssh key"])
-    assert search.in_directories([tmp_path], key) == {"ssh key": {str(tmp_path / "planted")}}
+    found = search.in_directories([tmp_path], key, since=raid.began)
+    assert found == {"ssh key": {str(tmp_path / "planted")}}
     (tmp_path / "planted").unlink()
     planted = subprocess.Popen(["sleep", "60"], env={"PLANTED": key["ssh key"]})
     try:
@@ -153,11 +156,15 @@ def test_no_command_line_and_no_environment_of_the_host_holds_any(raid: Raid) ->
 
 
 def test_no_disk_of_the_host_holds_any(raid: Raid) -> None:
-    """Temporary directories, everything of Airlock's on disk, the records, the engine's files."""
+    """Temporary directories, everything of Airlock's on disk, the records, the engine's files.
+
+    The secrets are younger than most of what is there.
+    """
     docker = ["docker", "-H", raid.fleet.lab.docker]
     engine = Path(run(*docker, "info", "-f", "{{.DockerRootDir}}").strip())
     places = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), raid.fleet.base]
-    assert search.in_directories([*places, engine / "containers"], raid.ours) == {}
+    found = search.in_directories([*places, engine / "containers"], raid.ours, since=raid.began)
+    assert found == {}
 
 
 def test_nothing_that_the_engine_or_airlock_says_holds_any(raid: Raid) -> None:
