@@ -20,15 +20,17 @@ from bootstrap.credentials.answer import MAX_HEAD, answer, refusal, take_head
 from bootstrap.credentials.renewal import Sessions
 
 MAX_CONNECTIONS = 128
+BACKLOG = 256  # connections that wait: more would wait longer, and a lost one costs its client 1 s
 IDLE = 5.0  # seconds from one whole request to the end of the next
 FAREWELL = 1.0  # seconds in which a client may read the last answer before the socket closes
-CHUNK = 4096
+MAX_IGNORED = 1 << 18  # bytes of it that are read and thrown away meanwhile
+CHUNK = 16384
 
 
 class _Connection:
     """One client: what it has said, what it has yet to be told, and until when it may stay."""
 
-    __slots__ = ("deaf", "last", "said", "socket", "unsent", "until")
+    __slots__ = ("deaf", "ignored", "last", "said", "socket", "unsent", "until")
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -36,6 +38,7 @@ class _Connection:
         self.unsent = b""
         self.last = False  # nothing follows what is unsent
         self.deaf = False  # all is sent; what still comes is thrown away
+        self.ignored = 0  # bytes of that
         self.until = time.monotonic() + IDLE
 
 
@@ -46,7 +49,7 @@ class Endpoint:
         self.path = f"/v1/{secrets.token_urlsafe(32)}"
         self._sessions = sessions
         self._peer: str | None = None
-        self._listener = socket.create_server((address, 0), backlog=128)
+        self._listener = socket.create_server((address, 0), backlog=BACKLOG)
         self._listener.settimeout(0)
         self._bell, self._ringer = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -80,7 +83,7 @@ class Endpoint:
             while not self._closing.is_set():
                 for key, _ in self._selector.select(self._patience()):
                     if key.fileobj is self._listener:
-                        self._accept()
+                        self._accept_waiting()
                     elif isinstance(key.data, _Connection):
                         self._advance(key.data)
                 self._drop_overdue()
@@ -96,20 +99,26 @@ class Endpoint:
         first = min((connection.until for connection in self._connections), default=None)
         return None if first is None else max(0.0, first - time.monotonic())
 
-    def _accept(self) -> None:
-        try:
-            connected, (peer, _) = self._listener.accept()
-        except OSError:
-            return  # it went away again, or this host has no descriptor left for it
+    def _accept_waiting(self) -> None:
+        """Let in some who wait. Each may take the place of one who has to be answered first."""
+        for _ in range(MAX_CONNECTIONS // 8):
+            try:
+                connected, (peer, _) = self._listener.accept()
+            except OSError:
+                return  # nobody waits, or this host has no descriptor left
+            self._let_in(connected, peer)
+
+    def _let_in(self, connected: socket.socket, peer: str) -> None:
         if self._peer is None or peer != self._peer:
             connected.close()
             return
         if len(self._connections) >= MAX_CONNECTIONS:
-            self._drop(min(self._connections, key=lambda other: other.until))
+            self._drop(min(self._connections, key=lambda other: (not other.deaf, other.until)))
         connected.settimeout(0)
         connection = _Connection(connected)
         self._connections.add(connection)
         self._selector.register(connected, selectors.EVENT_READ, connection)
+        self._advance(connection)  # whoever waited has asked already, and need not wait again
 
     def _advance(self, connection: _Connection) -> None:
         """Do what can be done for this client without waiting for it."""
@@ -124,11 +133,13 @@ class Endpoint:
             self._drop(connection)
 
     def _hear(self, connection: _Connection) -> bool:
-        """Take in what the client says; False once it has hung up."""
+        """Take in what the client says; False once it has hung up, or will not stop talking."""
         heard = connection.socket.recv(CHUNK)
-        if not connection.deaf:
+        if connection.deaf:
+            connection.ignored += len(heard)
+        else:
             connection.said += heard
-        return bool(heard)
+        return bool(heard) and connection.ignored <= MAX_IGNORED
 
     def _speak(self, connection: _Connection) -> None:
         """Answer all that was asked, as fast as the client listens."""
