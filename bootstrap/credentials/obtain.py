@@ -14,7 +14,7 @@ from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
+from bootstrap.policy.model import BY_ROLE, Admitted, CredentialDelivery, Grant
 from bootstrap.record import Record
 from bootstrap.secret import Secret
 
@@ -59,12 +59,12 @@ def granted(
         }
         if not sessions:
             log.note("no AWS role: the room has no credentials")
-        own = _current(sessions[DEFAULT], grant) if grant.role else Caller.HOST
+        own = unexpired(sessions[DEFAULT], grant) if grant.role else Caller.HOST
         reader = own if grant.secrets_with_role else Caller.HOST
         found = _secrets(grant, aws, reader, log, record)
         accounts = {
             registry: logins.ecr(aws, registry, own)
-            if way == registries.ROLE
+            if way == BY_ROLE
             else registries.login(registry, found[f"registry {registry}"])
             for registry, way in grant.registries.items()
         }
@@ -129,11 +129,13 @@ def _announcement(name: str, request: SessionRequest, first: Session, *, renews:
     return text
 
 
-def _current(sessions: Sessions, grant: Grant) -> Session:
+def unexpired(sessions: Sessions, grant: Grant) -> Session:
+    """Return the session of the grant's role. Raises CannotStart if it has expired already."""
     session = sessions.current()
     if session is None:
         raise CannotStart(
-            f"the session of {grant.role} expired at once", hint="Is this host's clock right?"
+            f"the session of {grant.role} expired before the room was ready",
+            hint="Is this host's clock right?",
         )
     return session
 
@@ -147,11 +149,7 @@ def _secrets(
         **{f"file {name}": reference for name, reference in grant.secret_files.items()},
         **{f"token {url}": reference for url, reference in grant.git_tokens.items()},
         **{f"key {reference}": reference for reference in grant.ssh_keys},
-        **{
-            f"registry {name}": way
-            for name, way in grant.registries.items()
-            if way != registries.ROLE
-        },
+        **{f"registry {name}": way for name, way in grant.registries.items() if way != BY_ROLE},
     }
     named = {**wanted, **{f"registry {name}": way for name, way in grant.registries.items()}}
     if not named:

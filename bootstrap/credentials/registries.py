@@ -10,7 +10,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.images import HUB
 from bootstrap.secret import Secret
 
-ECR, ROLE = "ecr", "role"  # instead of a reference: a token that ECR gives to the host's, the job's
+ECR = "ecr"  # instead of a reference: a token that ECR gives to the host's role
 DOCKER = "docker"  # instead of a reference: whatever root's own `docker login` left
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
-from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
+from bootstrap.policy.model import BY_ROLE, Condition, Guardrails, Policy, Rule
 from bootstrap.text import printable
 
 
@@ -59,7 +59,7 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
     roles = (*((allow.role,) if allow.role else ()), *allow.roles.values())
     secrets = (
         *allow.secrets.values(), *allow.secret_files.values(), *allow.git_tokens.values(),
-        *(way for way in allow.registries.values() if way != "role"),
+        *(way for way in allow.registries.values() if way != BY_ROLE),
     )  # fmt: skip
     return (
         *(("role", role) for role in dict.fromkeys(roles)),

@@ -54,10 +54,12 @@ def _allow(grant: Grant) -> dict[str, Any]:
         "roles": dict(grant.roles),
         "session": _session(grant),
         "delivery": None if grant.delivery is CredentialDelivery.ENDPOINT else "env",
+        "secrets-with": "role" if grant.secrets_with_role else None,
         "secrets": dict(grant.secrets),
         "secret-files": dict(grant.secret_files),
         "ssh-keys": list(grant.ssh_keys),
         "git-tokens": dict(grant.git_tokens),
+        "registries": dict(grant.registries),
         "known-hosts": list(grant.known_hosts),
         "image": grant.image,
         "limits": _limits(grant.limits),
@@ -76,6 +78,8 @@ def _session(grant: Grant) -> dict[str, Any]:
         "source-identity": None if grant.source_identity else "none",
         "policy": grant.session_policy,
         "policy-arns": list(grant.policy_arns),
+        "via": grant.via,
+        "identity": "buildkite" if grant.web_identity else None,
     }
     return {key: value for key, value in session.items() if value}
 

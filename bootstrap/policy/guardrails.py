@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from bootstrap.job.model import Job, Known, KnownSet, PullRequest
 from bootstrap.job.plugins import canonical
 from bootstrap.policy.glob import any_matches
-from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
+from bootstrap.policy.model import BY_ROLE, Excess, ForkAccess, Grant, Guardrails
 from bootstrap.text import printable
 
 Check = Callable[[Grant, Guardrails], Iterator[Excess]]
@@ -62,7 +62,7 @@ def all_secrets(grant: Grant) -> tuple[str, ...]:
         *grant.secret_files.values(),
         *grant.git_tokens.values(),
         *grant.ssh_keys,
-        *(way for way in grant.registries.values() if way != "role"),
+        *(way for way in grant.registries.values() if way != BY_ROLE),
     )
 
 

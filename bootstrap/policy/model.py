@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+BY_ROLE = "role"  # a registry's login, where it is no reference: what ECR gives to the job's role
+
 
 class Workspace(StrEnum):
     """Whether the checkout of an earlier job under the same rule is seen again."""

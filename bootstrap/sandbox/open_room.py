@@ -11,10 +11,10 @@ from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.answer import process_document
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.credentials.model import Session
-from bootstrap.credentials.obtain import Granted
+from bootstrap.credentials.obtain import Granted, unexpired
 from bootstrap.credentials.registries import docker_config
 from bootstrap.credentials.renewal import Sessions
-from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
@@ -97,19 +97,13 @@ def sealed(
         _deliver(room, granted, host.aws.region)
         pump = Pump(stream, out, lambda: engine.attach(client, running.id))
         held.callback(pump.close)
+        grace, marker = room_grace(job.grace), job.timeout_marker
         supervision = Supervision(
-            client,
-            running,
-            walls=walls,
-            grace=room_grace(job.grace),
-            room=room,
-            timeout_marker=job.timeout_marker,
+            client, running, walls=walls, grace=grace, room=room, timeout_marker=marker
         )
         held.callback(supervision.close)
         pump.start()
-        log.note(f"room {spec.name}: image {image[:19]}, {len(probes)} probes of its network stood")
-        log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.laps.items()))
-        _report_dropped(log, chain)
+        _report(log, f"{spec.name}: image {image[:19]}", len(probes), record, chain)
         record.room(
             image=image,
             address=running.address,
@@ -212,12 +206,7 @@ def _aws(
         return {**plain, **aws_environment.by_endpoint(listener.path, job.env)}
     if granted.default is None:
         return plain
-    session = granted.default.current()
-    if session is None:
-        raise CannotStart(
-            f"the session of {admitted.grant.role} expired before the room was ready",
-            hint="Is this host's clock right?",
-        )
+    session = unexpired(granted.default, admitted.grant)
     return {**plain, **aws_environment.by_variables(session)}
 
 
@@ -267,6 +256,8 @@ def _put_session(room: workspace.Room, profile: str, session: Session) -> None:
     room.put(PROFILES / f"{profile}.json", process_document(session))
 
 
-def _report_dropped(log: JobLog, names: tuple[str, ...]) -> None:
+def _report(log: JobLog, room: str, probes: int, record: Record, names: tuple[str, ...]) -> None:
+    log.note(f"room {room}, {probes} probes of its network stood")
+    log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.laps.items()))
     if names:
         log.note(f"left out of the job's environment, its AWS chain: {', '.join(names)}")

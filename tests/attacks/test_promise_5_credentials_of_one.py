@@ -5,8 +5,11 @@ import subprocess
 
 import pytest
 
+from bootstrap.credentials.endpoint import serving
+from bootstrap.credentials.renewal import Sessions
 from bootstrap.sandbox.firewall import _map_listing
 from tests.attacks.room import Attacker, attacker, run
+from tests.credentials.given import session
 from tests.lab.lab import ROLE, Fleet
 from tests.lab.leftovers import leftovers
 
@@ -44,6 +47,24 @@ def test_another_job_gets_nothing_even_with_the_path(fleet: Fleet) -> None:
         run("nft", "add", "element", "inet", "airlock", "credentials", element)
         assert thief.tries(FETCH.format(path=path)).stdout == "000"
         run("nft", "delete", "element", "inet", "airlock", "credentials", element)
+
+
+def test_without_both_locks_the_path_is_enough(fleet: Fleet) -> None:
+    """A listener that takes the thief for its room, and a firewall that leads him there."""
+    fleet.policy(POLICY)
+    served = Sessions(session())
+    with (
+        attacker(fleet, BUILDKITE_BRANCH="feature") as thief,
+        serving("169.254.170.2", served, peer=thief.address) as endpoint,
+    ):
+        fetch = FETCH.format(path=endpoint.path)
+        assert thief.tries(fetch).stdout == "000", "the firewall's lock still holds"
+        element = f"{{ {thief.address} : 169.254.170.2 . {endpoint.port} }}"
+        run("nft", "add", "element", "inet", "airlock", "credentials", element)
+        try:
+            assert thief.tries(fetch).stdout == "200"
+        finally:
+            run("nft", "delete", "element", "inet", "airlock", "credentials", element)
 
 
 def test_two_jobs_of_one_role_have_paths_and_sessions_of_their_own(fleet: Fleet) -> None:

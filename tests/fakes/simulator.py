@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class _Fault:
     times: int
 
 
-class Simulator:
+class Simulator(ABC):
     """Subclasses say what to answer; this serves, records and injects faults."""
 
     def __init__(self, listener: socket.socket) -> None:
@@ -65,8 +66,9 @@ class Simulator:
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
+    @abstractmethod
     def answer(self, call: Call) -> Reply:
-        raise NotImplementedError
+        """Say what the real one would."""
 
     def fail(self, pattern: str, reply: Reply, times: int = 1) -> None:
         """Answer the next `times` calls whose "METHOD path" matches with `reply` instead."""

@@ -55,6 +55,7 @@ GRANTS = st.builds(
     source_identity=st.booleans(),
     session_policy=st.none() | st.just('{"Statement": []}'),
     policy_arns=st.lists(st.just("arn:aws:iam::aws:policy/x"), max_size=1).map(tuple),
+    via=st.none() | ROLES,
     delivery=st.sampled_from(CredentialDelivery),
     secrets=st.dictionaries(NAMES, REFERENCES, max_size=2),
     secret_files=st.dictionaries(

@@ -1,12 +1,14 @@
 """A document is read whole or refused whole, with every mistake and its line."""
 
+from dataclasses import fields
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.policy.document import MAX_DEPTH, MAX_TEXT, load
-from bootstrap.policy.model import CredentialDelivery, Workspace
+from bootstrap.policy.model import CredentialDelivery, Grant, Workspace
 from bootstrap.policy.parse import parse
 from tests.policy.given import HEAD, policy
 
@@ -28,7 +30,17 @@ EVERYTHING = f"""  - name: deploy
         source-identity: none
         policy: '{{"Version": "2012-10-17", "Statement": []}}'
         policy-arns: ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
+        via: arn:aws:iam::444455556666:role/hub
+        identity: buildkite
+      roles: {{audit: "{ROLE}-audit"}}
       delivery: env
+      secrets-with: role
+      secrets: {{A: "ssm:/ci/a"}}
+      secret-files: {{b: "ssm:/ci/b"}}
+      ssh-keys: "ssm:/ci/key"
+      git-tokens: {{"https://github.com/acme/": "ssm:/ci/git"}}
+      known-hosts: "git.example.com ssh-ed25519 AAAA"
+      registries: {{registry.example.com: role, docker.io: "ssm:/ci/hub"}}
       image: registry.example.com:5000/ci/node@sha256:{"0" * 64}
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
       workspace: fresh
@@ -54,6 +66,11 @@ def test_everything_a_rule_can_say() -> None:
         ("pull-request", None): (("any",), 10),
     }
     grant = rule.allow
+    unsaid = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
+    assert unsaid == [], "this document, and test_dump by it, is to say everything"
+    assert grant.via == "arn:aws:iam::444455556666:role/hub"
+    assert grant.web_identity is grant.secrets_with_role is True
+    assert grant.registries == {"registry.example.com": "role", "docker.io": "ssm:/ci/hub"}
     assert grant.role == ROLE
     assert grant.duration.total_seconds() == 2700
     assert grant.tags == {"team": "storefront"}
