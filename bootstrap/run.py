@@ -16,7 +16,7 @@ from bootstrap.job import identity
 from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
-from bootstrap.policy.decide import COMMIT_ON_BRANCH, asks_for_commit, decide
+from bootstrap.policy.decide import COMMIT_ON_BRANCH, agent_tags, asks_for_commit, decide
 from bootstrap.policy.iam import AUDIENCE
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant
 from bootstrap.policy.stores import choose
@@ -103,7 +103,6 @@ def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
 def admit(job: Job, host: Host, record: Record, log: JobLog) -> Admitted:
     """Decide, write the decision down, and only then act on it. Raises Refused."""
     record.job(job)
-    job = identity.confirmed(job, host)
     decision = decided(job, host, log)
     observed = isinstance(decision, Denied) and host.policy.observes(job.pipeline)
     record.decided(decision, enforced=not observed)
@@ -126,7 +125,9 @@ def decided(job: Job, host: Host, log: JobLog) -> Decision:
     except WrongConfiguration as mistakes:
         if not host.policy.observes(job.pipeline):
             raise
+        identity.confirmed(job, host)
         return Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=())
+    job = identity.confirmed(job, host, agent_tags(policy) if policy else ())
     if asks_for_commit(job, policy):
         fact = ancestry.commit_on_branch(job, host, log)
         job = replace(job, facts={**job.facts, COMMIT_ON_BRANCH: fact})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bootstrap.errors import Refused, WrongConfiguration
-from bootstrap.job.facts import facts
+from bootstrap.job.facts import facts, forged_tags
 from bootstrap.job.grace import grace
 from bootstrap.job.model import Job
 from bootstrap.secret import Secret
@@ -75,6 +75,7 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
     token = agent.pop(_TOKEN, "")
     _require(env, token)
     _check_parts(env)
+    _check_tags(env)
     _check_job_id(env["BUILDKITE_JOB_ID"], agent)
     marker = agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
     return Job(
@@ -122,6 +123,15 @@ def _check_parts(env: Mapping[str, str]) -> None:
                 f"{name} is {printable(value, limit=80)!r}, which cannot name a directory",
                 hint="Expected a name without '/', '..' and control characters, 255 at most.",
             )
+
+
+def _check_tags(env: Mapping[str, str]) -> None:
+    if forged := forged_tags(env):
+        raise Refused(
+            f"the job sets {printable(', '.join(forged))} beside the agent's own tag",
+            hint="Only Buildkite sets BUILDKITE_AGENT_META_DATA_*, in capitals. Take it out of the "
+            "pipeline, the step or the build that sets it.",
+        )
 
 
 def _check_job_id(job_id: str, agent: Mapping[str, str]) -> None:

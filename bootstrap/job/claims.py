@@ -1,10 +1,11 @@
 """What Buildkite signs about a job, against what the job's environment says (contract 6.4)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from bootstrap.errors import Refused
+from bootstrap.job.facts import AGENT_TAG, tag_fact
 from bootstrap.job.model import Absent, Fact, Job, Known, Provenance
 from bootstrap.text import printable
 
@@ -26,11 +27,20 @@ REQUIRED = frozenset({"organization_slug", "pipeline_slug", "build_branch", "bui
                       "job_id"})  # fmt: skip
 
 
-def confirmed(job: Job, claims: Mapping[str, Any]) -> Job:
-    """Return the job with signed facts where there are claims.
+_TAG = "agent_tag:"
 
-    Raises Refused if a claim that every job has is missing, or if the environment says anything
-    else than a claim: one of the two was tampered with.
+
+def asked(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the claims that have to be asked for, those of these agent tags among them."""
+    return (*OPTIONAL, *(f"{_TAG}{tag}" for tag in tags))
+
+
+def confirmed(job: Job, claims: Mapping[str, Any], tags: Iterable[str] = ()) -> Job:
+    """Return the job with signed facts where there are claims, and for these agent tags.
+
+    A tag that the token does not name is absent, whatever the environment says. Raises Refused if
+    a claim that every job has is missing, or if the environment says anything else than a claim:
+    one of the two was tampered with.
     """
     missing = sorted(name for name in REQUIRED if not claims.get(name))
     if missing:
@@ -46,7 +56,17 @@ def confirmed(job: Job, claims: Mapping[str, Any]) -> Job:
         _agree(variable, job.env.get(variable, ""), said)
         if fact:
             facts[fact] = _fact(said, claim)
+    for tag in tags:
+        facts[tag_fact(tag)] = _tag(tag, claims, job.env)
     return replace(job, facts=facts)
+
+
+def _tag(tag: str, claims: Mapping[str, Any], env: Mapping[str, str]) -> Fact:
+    claim, variable = f"{_TAG}{tag}", f"{AGENT_TAG}{tag.upper().replace('-', '_')}"
+    said = "" if claims.get(claim) is None else str(claims[claim])
+    if variable in env:  # how Buildkite spells unusual tags there is not documented
+        _agree(variable, env[variable], said)
+    return _fact(said, claim)
 
 
 def _agree(variable: str, env: str, signed: str) -> None:

@@ -3,6 +3,7 @@
 A fact that is absent or unvouched never satisfies a rule, not even a negated one.
 """
 
+import re
 from collections.abc import Mapping
 
 from bootstrap.job import plugins
@@ -23,20 +24,23 @@ PLAIN = {
     "command": "BUILDKITE_COMMAND",
 }
 
-_AGENT_TAG = "BUILDKITE_AGENT_META_DATA_"
+AGENT_TAG = "BUILDKITE_AGENT_META_DATA_"
+_AGENTS_OWN = re.compile(rf"{AGENT_TAG}[A-Z0-9_]+")
 
 # Buildkite knows who these are: they were logged in, or held an API token. A webhook's creator is
 # whoever the head commit says, by an e-mail that nobody verified; a schedule has none.
 _VOUCHED_SOURCES = frozenset({"ui", "api"})
+# Builds whose creator variables Buildkite sends. In others, a step may set them unhindered.
+_SOURCES_WITH_CREATORS = _VOUCHED_SOURCES | {"webhook"}
 
 
 def facts(env: Mapping[str, str]) -> dict[str, Fact]:
     """Grade everything a policy may ask about, from Buildkite's job environment."""
     plain = {key: _plain(env, name) for key, name in PLAIN.items()}
     tags = {
-        f"agent-tag:{name.removeprefix(_AGENT_TAG).lower().replace('_', '-')}": _plain(env, name)
+        tag_fact(name.removeprefix(AGENT_TAG)): _plain(env, name)
         for name in env
-        if name.startswith(_AGENT_TAG)
+        if _AGENTS_OWN.fullmatch(name)
     }
     return {
         **plain,
@@ -46,9 +50,24 @@ def facts(env: Mapping[str, str]) -> dict[str, Fact]:
         "creator": _person(env, "BUILDKITE_BUILD_CREATOR"),
         "creator-email": _person(env, "BUILDKITE_BUILD_CREATOR_EMAIL"),
         "creator-team": _vouched_teams(env),
-        "author-team": _teams(env, "BUILDKITE_BUILD_CREATOR_TEAMS"),
-        "unblocker-team": _teams(env, "BUILDKITE_UNBLOCKER_TEAMS"),
+        "author-team": _author_teams(env),
+        "unblocker-team": _unblocker_teams(env),
     }
+
+
+def tag_fact(tag: str) -> str:
+    """Return the key of an agent tag's fact, whichever way the tag's name is spelled."""
+    return f"agent-tag:{tag.lower().replace('_', '-')}"
+
+
+def forged_tags(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names that differ from an agent's own tag in nothing but their case.
+
+    Buildkite spells the tags of an agent in capitals, so another spelling beside it is a step's.
+    """
+    tags = [name for name in env if name.startswith(AGENT_TAG)]
+    own = {name for name in tags if _AGENTS_OWN.fullmatch(name)}
+    return tuple(sorted(name for name in tags if name not in own and name.upper() in own))
 
 
 def _plain(env: Mapping[str, str], name: str) -> Fact:
@@ -92,8 +111,29 @@ def _person(env: Mapping[str, str], name: str) -> Fact:
 def _vouched_teams(env: Mapping[str, str]) -> Fact:
     fact = _teams(env, "BUILDKITE_BUILD_CREATOR_TEAMS")
     if isinstance(fact, KnownSet) and (why := _unvouched(env)):
-        return Unvouched(value=":".join(sorted(fact.values)), why=why)
+        return Unvouched(value=_listed(fact), why=why)
     return fact
+
+
+def _author_teams(env: Mapping[str, str]) -> Fact:
+    fact, source = _teams(env, "BUILDKITE_BUILD_CREATOR_TEAMS"), env.get("BUILDKITE_SOURCE", "")
+    if isinstance(fact, KnownSet) and source not in _SOURCES_WITH_CREATORS:
+        why = f"Buildkite names no creator of a build whose source is {source!r}"
+        return Unvouched(value=_listed(fact), why=why)
+    return fact
+
+
+def _unblocker_teams(env: Mapping[str, str]) -> Fact:
+    """Buildkite sends them after an unblock only; in every other build a step may set them."""
+    fact = _teams(env, "BUILDKITE_UNBLOCKER_TEAMS")
+    if isinstance(fact, KnownSet):
+        why = "a step may set BUILDKITE_UNBLOCKER_TEAMS, and nothing shows that it did not"
+        return Unvouched(value=_listed(fact), why=why)
+    return fact
+
+
+def _listed(teams: KnownSet) -> str:
+    return ":".join(sorted(teams.values))
 
 
 def _teams(env: Mapping[str, str], name: str) -> Fact:

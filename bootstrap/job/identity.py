@@ -17,16 +17,18 @@ LEEWAY = 60  # seconds between this host's clock and Buildkite's
 KEYS_ARE_FRESH = 3600.0  # seconds; a key that is not among them is looked for at once
 
 
-def confirmed(job: Job, host: Host) -> Job:
+def confirmed(job: Job, host: Host, tags: tuple[str, ...] = ()) -> Job:
     """Return the job with facts that Buildkite signed, if airlock.toml asks for that.
+
+    `tags` are the agent's tags that the pipeline's policy asks about.
 
     Raises Refused if the token is not this job's or says anything else than the environment,
     CannotStart if there is no token or no key to check it with.
     """
     if host.policy.identity != "signed":
         return job
-    token = AgentApi(job.id, job.agent, job.token).oidc_token(AUDIENCE, claims.OPTIONAL)
-    return claims.confirmed(job, verified(token, host))
+    token = AgentApi(job.id, job.agent, job.token).oidc_token(AUDIENCE, claims.asked(tags))
+    return claims.confirmed(job, verified(token, host), tags)
 
 
 def verified(token: Secret, host: Host) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from bootstrap.job.model import Job
 from bootstrap.policy import schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
-from bootstrap.policy.model import Admitted, Decision, Denied, Guardrails, Policy
+from bootstrap.policy.model import NO_TAG, Admitted, Decision, Denied, Guardrails, Policy
 from bootstrap.policy.parse import validated, wrong
 
 JOB_ID = "00000000-0000-4000-8000-000000000000"
 
 # What a case says -> Buildkite's variable.
 _VARIABLES = {
-    **{fact: variable for fact, variable in PLAIN.items() if fact != "pipeline"},
+    **{fact: variable for fact, variable in PLAIN.items() if fact not in {"pipeline", "tag"}},
     "creator": "BUILDKITE_BUILD_CREATOR",
     "creator-email": "BUILDKITE_BUILD_CREATOR_EMAIL",
     "creator-team": "BUILDKITE_BUILD_CREATOR_TEAMS",
@@ -34,7 +34,7 @@ def _only_refused(value: object) -> object:
 
 
 def _known(given: dict[str, Any]) -> dict[str, Any]:
-    known = {*_VARIABLES, "plugin", "pull-request", "agent-tag", "env"}
+    known = {*_VARIABLES, "tag", "plugin", "pull-request", "agent-tag", "env"}
     unknown = sorted(set(given) - known)
     if unknown:
         raise ValueError(f"unknown fact {unknown[0]!r}; known are {', '.join(sorted(known))}")
@@ -189,6 +189,7 @@ def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Job:
         "BUILDKITE_COMMIT": "0" * 40,
         "BUILDKITE_SOURCE": "ui",
         **_pull_request(given.get("pull-request", "no"), repository),
+        **_tag_build(given.get("tag", NO_TAG)),
         **{_VARIABLES[key]: _joined(value) for key, value in given.items() if key in _VARIABLES},
         **_tags(given.get("agent-tag", {})),
         **given.get("env", {}),
@@ -204,6 +205,11 @@ def _pull_request(kind: Literal["no", "same-repository", "fork"], here: str) -> 
         return {"BUILDKITE_PULL_REQUEST": "false"}
     origin = here if kind == "same-repository" else "https://example.com/fork/of-it.git"
     return {"BUILDKITE_PULL_REQUEST": "1", "BUILDKITE_PULL_REQUEST_REPO": origin}
+
+
+def _tag_build(tag: str) -> dict[str, str]:
+    """Return what Buildkite sends for a tag: its name is the branch's too."""
+    return {} if tag == NO_TAG else {"BUILDKITE_TAG": tag, "BUILDKITE_BRANCH": tag}
 
 
 def _tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from bootstrap.policy.model import (
 from bootstrap.text import printable
 
 COMMIT_ON_BRANCH = "commit-on-branch"
+MIRROR = "BUILDKITE_GIT_REMOTE_MIRROR_URL"  # agents from 3.136 on fetch the commit from it
 
 
 def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None) -> Decision:
@@ -36,6 +37,12 @@ def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None
     if guardrails is None or isinstance(decision, Denied):
         return decision
     return _within(guardrails, job, policy, decision)
+
+
+def agent_tags(policy: Policy) -> tuple[str, ...]:
+    """Return the agent's tags that any rule asks about."""
+    asked = (c.name for rule in policy.rules for c in rule.when if c.subject == "agent-tag")
+    return tuple(sorted({name for name in asked if name}))
 
 
 def asks_for_commit(job: Job, policy: Policy | None) -> bool:
@@ -91,6 +98,15 @@ def _mismatch(job: Job, policy: Policy) -> Denied | None:
             f"repository: expected {' or '.join(policy.repositories)}, "
             f"got {printable(job.repository)}",
             hint=f"If the pipeline has moved, change `repository` in {policy.origin}.",
+        )
+    mirror = job.env.get(MIRROR, "")
+    if mirror and not any(same(allowed, mirror) for allowed in policy.repositories):
+        return _denied(
+            policy,
+            f"{MIRROR}: expected {' or '.join(policy.repositories)}, or nothing, "
+            f"got {printable(mirror)}",
+            hint="The agent would fetch the commit from there. Take it out, or add it to "
+            f"`repository` in {policy.origin}.",
         )
     return None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from bootstrap.job.facts import facts
 from bootstrap.job.model import Fact, Known
+from bootstrap.policy.model import NO_TAG
 
 Env = Mapping[str, str]
 MANY = 8  # values of one fact from which a list says less than `*`
@@ -64,6 +65,8 @@ def _rule(kind: str, jobs: list[Env]) -> dict[str, Any]:
         when["branch"] = _values(jobs, "branch")
     if kind == "tags":
         when["tag"] = _values(jobs, "tag")
+    elif any(isinstance(_fact(env, "tag"), Known) for env in jobs):
+        when["tag"] = [NO_TAG, "*"]
     if kind in {"the default branch", "tags"}:
         when |= {key: _values(jobs, key) for key in ("source", "queue") if _always(jobs, key)}
     if _WHEN[kind] != "no":
@@ -79,7 +82,7 @@ def _values(jobs: list[Env], key: str) -> list[str]:
     """Return what was seen, the most frequent first; `*` if that is too much to be a rule."""
     seen = Counter(fact.value for env in jobs if isinstance(fact := _fact(env, key), Known))
     plain = [value for value, _ in seen.most_common()]
-    safe = all("*" not in value and not value.startswith("!") for value in plain)
+    safe = all("*" not in v and not v.startswith("!") and v != NO_TAG for v in plain)
     return plain if safe and len(plain) <= MANY else ["*"]
 
 

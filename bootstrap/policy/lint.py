@@ -10,7 +10,7 @@ from bootstrap.policy.catalogue import Catalogue, granted, pull_requests_of
 from bootstrap.policy.glob import any_matches, matches
 from bootstrap.policy.guardrails import exceeds, is_empty
 from bootstrap.policy.match import PULL_REQUESTS
-from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
+from bootstrap.policy.model import NO_TAG, Condition, Guardrails, Policy, Rule
 
 # Buildkite's sources, and those of them whose creators it vouches for (job.facts).
 SOURCES = ("ui", "api", "webhook", "schedule", "trigger_job")
@@ -121,7 +121,17 @@ def implies(narrow: Condition, wide: Condition) -> bool:
         return _pull_requests(narrow) <= _pull_requests(wide)
     if narrow.subject in {"plugin", "repository", "commit-on-branch"}:
         return False
+    if narrow.subject == "tag":
+        return _tags_imply(narrow.patterns, wide.patterns)
     return _patterns_imply(narrow.patterns, wide.patterns)
+
+
+def _tags_imply(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
+    """`none` admits builds without a tag, and no pattern of tags admits those."""
+    if NO_TAG in narrow and NO_TAG not in wide:
+        return False
+    tags, admitted = (tuple(p for p in listed if p != NO_TAG) for listed in (narrow, wide))
+    return not tags or (bool(admitted) and _patterns_imply(tags, admitted))
 
 
 def _patterns_imply(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
@@ -180,6 +190,30 @@ def _unvouched_creator(policy: Policy, rule: Rule) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _unvouched_unblocker(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    for condition in rule.when:
+        if condition.subject == "unblocker-team":
+            yield _error(
+                "unblocker-never-holds", policy, condition.line,
+                f"rule {rule.name!r} can never hold: nothing shows who unblocked a build, because "
+                "a step may set BUILDKITE_UNBLOCKER_TEAMS itself",
+                "Restrict who may unblock in the pipeline's block step, and leave this out.",
+            )  # fmt: skip
+
+
+def _tag_beside_branch(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """Buildkite gives the build of a tag the tag's name as its branch."""
+    found = {condition.subject: condition for condition in rule.when}
+    tag, branch = found.get("tag"), found.get("branch")
+    if tag and branch and NO_TAG not in tag.patterns and "*" not in branch.patterns:
+        yield _warning(
+            "tag-beside-branch", policy, branch.line,
+            f"rule {rule.name!r} wants a tag and a branch, but the branch of a tag's build is the "
+            "tag's own name",
+            "Leave `branch` out; `commit-on-branch` does not apply to tags either.",
+        )  # fmt: skip
+
+
 def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:
     """A repository that cannot be asked just now would let everything pass."""
     for condition in rule.when:
@@ -193,7 +227,7 @@ def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
     where = [c for c in rule.when if c.subject in {"branch", "tag", "commit"}]
-    if any("*" not in condition.patterns for condition in where):
+    if any("*" not in c.patterns for c in where if c.patterns != (NO_TAG,)):
         return
     for kind, name in granted(rule):
         if kind == "role" and _PRODUCTION.search(name.rsplit("/", 1)[-1]):
@@ -228,6 +262,8 @@ def _loose_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
 _CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _open_to_pull_requests,
     _unvouched_creator,
+    _unvouched_unblocker,
+    _tag_beside_branch,
     _unknown_commit,
     _broad_production,
     _loose_image,

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
+from bootstrap.job.facts import tag_fact
 from bootstrap.job.model import Absent, Fact, Job, Known, KnownSet, PullRequest, Unvouched
 from bootstrap.job.plugins import canonical
 from bootstrap.job.redaction import is_secret
 from bootstrap.job.repository import same
 from bootstrap.policy.glob import any_matches
-from bootstrap.policy.model import Condition, Reason
+from bootstrap.policy.model import NO_TAG, Condition, Reason
 from bootstrap.text import printable
 
 # What the host finds out about a commit and the branch its build claims (sandbox.ancestry).
@@ -45,8 +46,10 @@ def _subject(condition: Condition) -> str:
 def _check(condition: Condition, job: Job) -> tuple[bool, str]:
     if condition.subject == "env":
         return _variable(condition, job)
-    key = f"agent-tag:{condition.name}" if condition.name else condition.subject
+    key = tag_fact(condition.name) if condition.name else condition.subject
     fact = job.facts.get(key, Absent(why=f"the job has no {key}"))
+    if condition.subject == "tag" and isinstance(fact, Absent) and NO_TAG in condition.patterns:
+        return True, NO_TAG
     return _fact(fact, lambda values: _holds(condition, values))
 
 
@@ -75,6 +78,8 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
         case "plugin":  # an allow-list: every plugin of the job has to be on it
             patterns = [_canonical(pattern) for pattern in condition.patterns]
             return all(any_matches(patterns, (plugin,)) for plugin in values)
+        case "tag":  # a tag may itself be called "none"
+            return any_matches([p for p in condition.patterns if p != NO_TAG], values)
         case "repository":
             return any(same(listed, url) for listed in condition.patterns for url in values)
         case _:

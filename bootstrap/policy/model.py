@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+NO_TAG = "none"  # a pattern of `tag`: the build is not a tag's
 BY_ROLE = "role"  # a registry's login, where it is no reference: what ECR gives to the job's role
 
 

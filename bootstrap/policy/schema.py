@@ -16,7 +16,7 @@ from pydantic import (
 
 from bootstrap.job.envfile import NAME
 from bootstrap.job.repository import parse as parse_repository
-from bootstrap.policy.model import CredentialDelivery, ForkAccess, Workspace
+from bootstrap.policy.model import NO_TAG, CredentialDelivery, ForkAccess, Workspace
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
@@ -128,12 +128,15 @@ class Node(BaseModel):
 
 
 class When(Node):
-    """Conditions, all of which must hold. Each is a string or a list of which one must match."""
+    """Conditions, all of which must hold. Each is a string or a list of which one must match.
+
+    Without `tag` a rule is not for tag builds: Buildkite gives those the tag's name as branch.
+    """
 
     organization: Patterns | None = None
     repository: Patterns | None = None
     branch: Patterns | None = None
-    tag: Patterns | None = None
+    tag: Patterns = [NO_TAG]
     commit: Patterns | None = None
     source: Patterns | None = None
     step: Patterns | None = None
@@ -213,7 +216,7 @@ class Allow(Node):
 
 
 class RuleNode(Node):
-    """One rule. Without `when` it holds for every build that is no pull request."""
+    """One rule. Without `when` it holds for every build of a branch that is no pull request."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     when: When = When()

@@ -66,6 +66,11 @@ JOBS: list[tuple[str, str, Env]] = [
     ("tag named like a branch", "{branch: main}",
      {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "main"}),
     ("branch named like a tag", "{tag: 'v*'}", {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": ""}),
+    ("tag named like the branch", "{branch: main}", {"BUILDKITE_TAG": "main"}),
+    ("tag below the branch glob", "{branch: 'release/*'}",
+     {"BUILDKITE_BRANCH": "release/1", "BUILDKITE_TAG": "release/1"}),
+    ("tag where only forks are spoken of", "{pull-request: any}", {"BUILDKITE_TAG": "v1"}),
+    ("tag named none", "{tag: none}", {"BUILDKITE_TAG": "none"}),
     ("no tag", "{tag: '*'}", {}),
     ("no tag, negated", "{tag: '!v*'}", {}),
     # Pull requests.
@@ -103,7 +108,22 @@ JOBS: list[tuple[str, str, Env]] = [
     ("variable that says absent", "{env: {MODE: live}}", {"MODE": "absent"}),
     ("step named like a glob", "{step: deploy-prod}", {"BUILDKITE_STEP_KEY": "deploy-*"}),
     ("no step key", "{step: '*'}", {"BUILDKITE_STEP_KEY": ""}),
-    ("queue of the agent's own choice", "{agent-tag: {size: large}}", {"SIZE": "large"}),
+    ("agent tag without its prefix", "{agent-tag: {size: large}}", {"SIZE": "large"}),
+    ("agent tag in small letters", "{agent-tag: {size: large}}",
+     {"BUILDKITE_AGENT_META_DATA_size": "large"}),
+    ("agent tag in small letters beside the agent's own", "{agent-tag: {size: large}}",
+     {"BUILDKITE_AGENT_META_DATA_SIZE": "small", "BUILDKITE_AGENT_META_DATA_size": "large"}),
+    ("agent tag with one small letter", "{agent-tag: {instance-type: big}}",
+     {"BUILDKITE_AGENT_META_DATA_INSTANCE_TYPe": "big"}),
+    ("queue in small letters", "{queue: prod}",
+     {"BUILDKITE_AGENT_META_DATA_queue": "prod"}),
+    ("author's team of a schedule", "{author-team: platform}", {"BUILDKITE_SOURCE": "schedule"}),
+    ("author's team of a triggered build", "{author-team: platform}",
+     {"BUILDKITE_SOURCE": "trigger_job"}),
+    # Where the agent fetches from.
+    ("a mirror of somebody else's", "{}",
+     {"BUILDKITE_GIT_REMOTE_MIRROR_URL": "https://github.com/mallory/storefront.git"}),
+    ("a mirror that is a helper", "{}", {"BUILDKITE_GIT_REMOTE_MIRROR_URL": "ext::sh -c id"}),
     # Repositories: HEAD's own is checked for every rule.
     ("another repository", "{}", {"BUILDKITE_REPO": "git@github.com:mallory/storefront.git"}),
     ("a local repository", "{}", {"BUILDKITE_REPO": "/var/lib/storefront.git"}),
@@ -126,12 +146,42 @@ HONEST: dict[str, Env] = {
     "{env: {MODE: live}}": {"MODE": "live"},
     "{step: deploy-prod}": {"BUILDKITE_STEP_KEY": "deploy-prod"},
     "{agent-tag: {size: large}}": {"BUILDKITE_AGENT_META_DATA_SIZE": "large"},
+    "{agent-tag: {instance-type: big}}": {"BUILDKITE_AGENT_META_DATA_INSTANCE_TYPE": "big"},
+    "{queue: prod}": {"BUILDKITE_AGENT_META_DATA_QUEUE": "prod"},
+    "{pull-request: any}": FORK,
 }
 
 
+def test_nobody_has_unblocked_a_build_for_sure() -> None:
+    """A step may set BUILDKITE_UNBLOCKER_TEAMS: nobody is admitted by it, whoever did."""
+    for env in ({}, {"BUILDKITE_UNBLOCKER_TEAMS": "platform"}):
+        assert not isinstance(decision("{unblocker-team: platform}", env), Admitted)
+
+
+@pytest.mark.parametrize("mirror", ["", "https://github.com/acme/storefront.git"])
+def test_a_mirror_among_the_policys_repositories_is_fine(mirror: str) -> None:
+    assert isinstance(decision("{}", {"BUILDKITE_GIT_REMOTE_MIRROR_URL": mirror}), Admitted)
+
+
+@pytest.mark.parametrize(("when", "admitted"), [
+    ("{tag: none}", {"", "branch"}), ("{tag: '*'}", {"v1", "x"}), ("{tag: 'v*'}", {"v1"}),
+    ("{tag: [none, 'v*']}", {"", "branch", "v1"}), ("{tag: '!v*'}", {"x"}),
+    ("{tag: [none, '!v*']}", {"", "branch", "x"}), ("{}", {"", "branch"}),
+])  # fmt: skip
+def test_which_builds_a_rule_about_tags_admits(when: str, admitted: set[str]) -> None:
+    tags = {"": {"BUILDKITE_TAG": ""}, "branch": {}, "v1": {"BUILDKITE_TAG": "v1"},
+            "x": {"BUILDKITE_TAG": "x"}}  # fmt: skip
+    found = {name for name, env in tags.items() if isinstance(decision(when, env), Admitted)}
+    assert found == admitted
+
+
 def decision(when: str, env: Env) -> Any:
+    """Decide about the job; what cannot even be assembled is refused too."""
     policy = parse(f"{HEAD}  - {{name: only, when: {when}, allow: {{role: '{ROLE}'}}}}\n", "p")
-    return decide(assemble(job_env(**env), process_env()), policy)
+    try:
+        return decide(assemble(job_env(**env), process_env()), policy)
+    except Refused as refusal:
+        return refusal
 
 
 @pytest.mark.parametrize(("attack", "when", "env"), JOBS, ids=[row[0] for row in JOBS])

@@ -116,7 +116,9 @@ def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> No
     assert "NO   branch           expected main, got feature" in done.stdout
     assert "refused: no rule of" in done.stdout
     told = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
-    assert [r["holds"] for r in told["reasons"]] == [False, True]
+    assert [(r["subject"], r["holds"]) for r in told["reasons"]] == [
+        ("branch", False), ("tag", True), ("pull-request", True),
+    ]  # fmt: skip
 
 
 def test_explain_of_an_admitted_job(folder: Path, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_diff_says_who_gains_what(folder: Path, tmp_path: Path) -> None:
     done = policy("diff", folder, new)
     assert done.returncode == 1
     assert f"~ storefront changes role {ROLE}" in done.stdout
-    assert "    + branch main or dev, pull-request no" in done.stdout
+    assert "    + branch main or dev, tag none, pull-request no" in done.stdout
     assert policy("diff", folder, folder).returncode == 0
 
 

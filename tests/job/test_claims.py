@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.errors import Refused
 from bootstrap.job.assemble import assemble
-from bootstrap.job.claims import confirmed
+from bootstrap.job.claims import asked, confirmed
 from bootstrap.job.model import Absent, Known, Provenance
 from tests.job.given import JOB_ID, job_env, process_env
 
@@ -58,6 +58,24 @@ def test_an_environment_that_lies_is_refused(variable: str, value: str) -> None:
 def test_a_queue_that_lies_is_refused() -> None:
     with pytest.raises(Refused, match="BUILDKITE_AGENT_META_DATA_QUEUE"):
         claimed({**CLAIMS, "queue_key": "default"})
+
+
+def test_an_agents_tag_is_what_buildkite_signs() -> None:
+    env = {"BUILDKITE_AGENT_META_DATA_ENV": "prod"}
+    job = assemble(job_env(**env), process_env())
+    signed = confirmed(job, {**CLAIMS, "agent_tag:env": "prod"}, ("env",))
+    assert signed.facts["agent-tag:env"] == Known(value="prod", provenance=Provenance.SIGNED)
+    for claims in (CLAIMS, {**CLAIMS, "agent_tag:env": None}, {**CLAIMS, "agent_tag:env": "dev"}):
+        with pytest.raises(Refused, match="BUILDKITE_AGENT_META_DATA_ENV is 'prod'"):
+            confirmed(job, claims, ("env",))
+
+
+def test_a_tag_that_the_agent_does_not_have_is_absent() -> None:
+    job = assemble(job_env(), process_env())
+    assert isinstance(confirmed(job, CLAIMS, ("env",)).facts["agent-tag:env"], Absent)
+    assert asked(("env", "instance-type")) == (
+        "queue_key", "agent_tag:env", "agent_tag:instance-type",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("claim", ["organization_slug", "pipeline_slug", "build_branch", "job_id"])

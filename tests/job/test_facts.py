@@ -2,7 +2,7 @@
 
 import pytest
 
-from bootstrap.job.facts import facts
+from bootstrap.job.facts import facts, forged_tags
 from bootstrap.job.model import Absent, Known, KnownSet, Unvouched
 from tests.job.given import job_env, without
 
@@ -19,7 +19,20 @@ def test_nobody_vouches_for_the_creator_of(source: str) -> None:
     assert isinstance(found["creator"], Unvouched)
     assert isinstance(found["creator-email"], Unvouched)
     assert isinstance(found["creator-team"], Unvouched)
-    assert isinstance(found["author-team"], KnownSet)
+
+
+@pytest.mark.parametrize(("source", "kind"), [
+    ("webhook", KnownSet), ("ui", KnownSet), ("api", KnownSet),
+    ("schedule", Unvouched), ("trigger_job", Unvouched), ("", Unvouched),
+])  # fmt: skip
+def test_author_teams_count_only_where_buildkite_names_an_author(source: str, kind: type) -> None:
+    assert isinstance(facts(job_env(BUILDKITE_SOURCE=source))["author-team"], kind)
+
+
+def test_nothing_vouches_for_who_unblocked() -> None:
+    found = facts(job_env(BUILDKITE_UNBLOCKER_TEAMS="platform"))["unblocker-team"]
+    assert isinstance(found, Unvouched)
+    assert isinstance(facts(job_env())["unblocker-team"], Absent)
 
 
 @pytest.mark.parametrize("source", ["ui", "api"])
@@ -60,3 +73,15 @@ def test_agent_tags_are_facts() -> None:
     tag = found["agent-tag:instance-type"]
     assert isinstance(tag, Known)
     assert tag.value == "m7i.large"
+
+
+@pytest.mark.parametrize("name", ["instance_type", "Instance_Type", "INSTANCE_TYPe", "x"])
+def test_a_tag_in_another_case_is_no_tag_of_the_agent(name: str) -> None:
+    found = facts(job_env(**{f"BUILDKITE_AGENT_META_DATA_{name}": "forged"}))
+    assert "agent-tag:instance-type" not in found
+    assert "agent-tag:x" not in found
+
+
+def test_a_spelling_beside_the_agents_own_is_forged() -> None:
+    env = job_env(BUILDKITE_AGENT_META_DATA_queue="x", BUILDKITE_AGENT_META_DATA_other="y")
+    assert forged_tags(env) == ("BUILDKITE_AGENT_META_DATA_queue",)

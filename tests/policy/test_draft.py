@@ -59,7 +59,7 @@ ENVIRONMENTS = st.fixed_dictionaries(
     {
         "BUILDKITE_BRANCH": st.sampled_from(["main", "dev", "*", "!x", "release/1", "Ünï"]),
         "BUILDKITE_SOURCE": st.sampled_from(["ui", "webhook", "schedule"]),
-        "BUILDKITE_TAG": st.sampled_from(["", "v1", "*"]),
+        "BUILDKITE_TAG": st.sampled_from(["", "v1", "*", "none"]),
         "BUILDKITE_AGENT_META_DATA_QUEUE": st.sampled_from(["default", "deploy", ""]),
     }
 )

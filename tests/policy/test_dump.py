@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bootstrap.policy.dump import dump
 from bootstrap.policy.model import (
+    NO_TAG,
     Condition,
     CredentialDelivery,
     Grant,
@@ -31,6 +32,7 @@ REFERENCES = st.from_regex(r"ssm:/[a-z]{1,8}", fullmatch=True)
 
 def conditions(pull_request: str, plain: dict[str, tuple[str, ...]],
                env: dict[str, tuple[str, ...]]) -> tuple[Condition, ...]:  # fmt: skip
+    plain = {"tag": (NO_TAG,), **plain}
     return (
         *(Condition(subject=key, patterns=value, line=0) for key, value in plain.items()),
         Condition(subject="pull-request", patterns=(pull_request,), line=0),

@@ -34,6 +34,10 @@ def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
          "creator-never-holds"),
         ("  - {name: a, when: {creator: x, source: ['!ui', '!api']}, allow: {}}\n",
          "creator-never-holds"),
+        ("  - {name: a, when: {unblocker-team: x}, allow: {}}\n", "unblocker-never-holds"),
+        ("  - {name: a, when: {branch: main, tag: 'v*'}, allow: {}}\n", "tag-beside-branch"),
+        ("  - {name: a, when: {tag: [none, '*']}, allow: {}}\n"
+         "  - {name: b, when: {tag: 'v*'}, allow: {}}\n", "unreachable"),
         (f"  - {{name: a, when: {{branch: main, commit-on-branch: verified-or-unknown}}, "
          f"allow: {{role: '{ROLE}'}}}}\n", "unknown-commit-reaches-grant"),
         (f"  - {{name: a, allow: {{role: '{DEPLOY}'}}}}\n", "any-branch-reaches-production"),
@@ -66,6 +70,8 @@ def test_what_goes_beyond_the_guardrails() -> None:
     [
         f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{DEPLOY}'}}}}\n",
         f"  - {{name: a, when: {{tag: 'v1.0'}}, allow: {{role: '{DEPLOY}'}}}}\n",
+        "  - {name: a, allow: {}}\n  - {name: b, when: {tag: '*'}, allow: {}}\n",
+        "  - {name: a, when: {tag: '*'}, allow: {}}\n  - {name: b, allow: {}}\n",
         "  - {name: a, when: {pull-request: any}, allow: {workspace: fresh}}\n",
         "  - {name: a, when: {creator-team: x, source: [webhook, ui]}, allow: {}}\n",
         "  - {name: a, when: {author-team: x, source: webhook}, allow: {}}\n",
@@ -99,23 +105,27 @@ def test_documents_that_are_wrong_as_such() -> None:
 BRANCH = st.text("ab/*", min_size=1, max_size=4)
 BRANCHES = st.lists(BRANCH | BRANCH.map("!".__add__), min_size=1, max_size=3)
 KINDS = st.sampled_from(["no", "same-repository", "any"])
+TAGS = st.sampled_from(["none", "'*'", "a", "[none, 'a*']", "'!a'", "[none, '!a']"])
 
 
 @given(
-    first=BRANCHES, second=BRANCHES, kinds=st.tuples(KINDS, KINDS),
+    first=BRANCHES, second=BRANCHES, kinds=st.tuples(KINDS, KINDS), tags=st.tuples(TAGS, TAGS),
     branch=st.text("ab/", min_size=1, max_size=5), pull_request=st.sampled_from(["false", "7"]),
+    tag=st.sampled_from(["", "a", "ab", "none"]),
 )  # fmt: skip
 def test_a_rule_that_is_called_unreachable_is_never_reached(
-    first: list[str], second: list[str], kinds: tuple[str, str], branch: str, pull_request: str
-) -> None:
+    *, first: list[str], second: list[str], kinds: tuple[str, str], tags: tuple[str, str],
+    branch: str, pull_request: str, tag: str,
+) -> None:  # fmt: skip
     quoted = [", ".join(f"'{pattern}'" for pattern in patterns) for patterns in (first, second)]
     both = policy(
         "".join(
             f"  - {{name: r{n}, allow: {{}}, "
-            f"when: {{branch: [{patterns}], pull-request: {kind}}}}}\n"
-            for n, (patterns, kind) in enumerate(zip(quoted, kinds, strict=True))
+            f"when: {{branch: [{patterns}], pull-request: {kind}, tag: {tagged}}}}}\n"
+            for n, (patterns, kind, tagged) in enumerate(zip(quoted, kinds, tags, strict=True))
         )
     )
-    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST=pull_request), both)
+    env = {"BUILDKITE_BRANCH": branch, "BUILDKITE_PULL_REQUEST": pull_request, "BUILDKITE_TAG": tag}
+    decision = decide(job(**env), both)
     if shadows(*both.rules) and isinstance(decision, Admitted):
         assert decision.rule == "r0"

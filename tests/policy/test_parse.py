@@ -63,6 +63,7 @@ def test_everything_a_rule_can_say() -> None:
         ("env", "MODE"): (("live",), 8),
         ("env", "DEBUG"): (("absent",), 8),
         ("agent-tag", "size"): (("large",), 9),
+        ("tag", None): (("none",), 5),
         ("pull-request", None): (("any",), 10),
     }
     grant = rule.allow
@@ -85,9 +86,11 @@ def test_everything_a_rule_can_say() -> None:
     assert (limits.memory, limits.cpus, limits.pids) == (512 << 20, 0.5, 64)
 
 
-def test_without_a_word_a_rule_means_no_pull_request() -> None:
-    (condition,) = policy("  - {name: all, allow: {}}\n").rules[0].when
-    assert (condition.subject, condition.patterns) == ("pull-request", ("no",))
+def test_without_a_word_a_rule_means_neither_a_tag_nor_a_pull_request() -> None:
+    when = policy("  - {name: all, allow: {}}\n").rules[0].when
+    assert [(c.subject, c.patterns) for c in when] == [
+        ("tag", ("none",)), ("pull-request", ("no",)),
+    ]  # fmt: skip
 
 
 def test_nothing_becomes_a_boolean_a_number_or_a_date() -> None:

@@ -36,7 +36,7 @@ def test_who_can_names_pipeline_rule_and_conditions() -> None:
     (access,) = who_can([MAIN], ROLE)
     assert (access.pipeline, access.rule, access.kind) == ("storefront", "deploy", "role")
     assert access.to == (
-        "branch main or release/*", "creator-team platform", "pull-request no",
+        "branch main or release/*", "tag none", "creator-team platform", "pull-request no",
     )  # fmt: skip
     assert who_can([MAIN], "*:role/ci/*") == (access,)
     assert who_can([MAIN], OTHER) == ()
@@ -115,7 +115,7 @@ cases:
     given: {branch: main, pull-request: fork, creator-team: platform}
     expect: {refused: "wants pull-request no and got fork"}
   - name: everything a build can be
-    given: {source: webhook, step: x, queue: y, tag: v1, command: make, plugin: ["docker#v5"],
+    given: {source: webhook, step: x, queue: y, tag: none, command: make, plugin: ["docker#v5"],
             agent-tag: {size: large}, env: {MODE: live}, creator: Ada, commit: abc}
     expect: refused
 """
