@@ -45,7 +45,7 @@ def run(
     Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
     agent cancels it before. Either way nothing of it is left on this host.
     """
-    job = read(process_env)
+    job = read(process_env, writable=(host.paths.state,))
     log.group("Airlock")
     with cancellation.interrupting():
         admitted = admit(job, host, record, log)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap import __version__
-from tests.job.given import JOB_ID, job_env, process_env
+from tests.job.given import JOB_ID, agent_files, job_env, process_env
 from tests.policy.given import HEAD
 
 AIRLOCK = Path(sys.executable).with_name("airlock")
@@ -47,9 +47,7 @@ def configured(tmp_path: Path, **settings: str) -> Path:
 
 def as_agent(tmp_path: Path, **env: str) -> dict[str, str]:
     """Return the environment in which an agent starts us."""
-    file = tmp_path / f"job-env-json-{JOB_ID}1"
-    file.write_text(json.dumps(job_env(**env)))
-    return process_env(BUILDKITE_ENV_JSON_FILE=str(file))
+    return process_env(**agent_files(tmp_path, job_env(**env)))
 
 
 @pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("admit",), ("gc",), ("policy",)])
@@ -88,7 +86,8 @@ def test_started_by_hand_it_says_who_should_start_it(tmp_path: Path) -> None:
 
 
 def test_no_environment_file(tmp_path: Path) -> None:
-    env = process_env(BUILDKITE_ENV_JSON_FILE=str(tmp_path / "absent"))
+    env = as_agent(tmp_path)
+    Path(env["BUILDKITE_ENV_JSON_FILE"]).unlink()
     done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
     assert done.returncode == 125
     assert "cannot be read" in done.stdout
@@ -97,10 +96,11 @@ def test_no_environment_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, "{", "[" * 100_000])
 def test_the_hook_refuses_what_it_cannot_look_into(tmp_path: Path, content: str | None) -> None:
     """It could bring loader variables: only what was read may be left to the script."""
-    file = tmp_path / "job-env"
+    env = as_agent(tmp_path)
+    file = Path(env["BUILDKITE_ENV_JSON_FILE"])
+    file.unlink()
     if content is not None:
         file.write_text(content)
-    env = process_env(BUILDKITE_ENV_JSON_FILE=str(file))
     done = airlock("admit", "--config", str(configured(tmp_path)), env=env)
     assert done.returncode == 125
     assert "environment file" in done.stdout

@@ -34,7 +34,7 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     host = config.load(config_path)
     job: Job | None = None
     try:
-        job = read({**_ELSEWHERE, **process_env})
+        job = read({**_ELSEWHERE, **process_env}, writable=(host.paths.state,))
         refuse_loader_variables(job, host)
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         admitted = decide(job, host, record, log)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.job.agent_files import check_names
 from bootstrap.job.facts import facts, forged_tags
 from bootstrap.job.grace import grace
 from bootstrap.job.model import Job
@@ -43,6 +44,12 @@ SOMETIMES = _named(
     PLUGINS_ALWAYS_CLONE_FRESH PTY SECRETS_CONFIG SKIP_CHECKOUT
     """
 )
+# With checkout-override-mode=none the agent leaves these to the job too.
+_FLAGS = _named(
+    """
+    GIT_CHECKOUT_FLAGS GIT_CLEAN_FLAGS GIT_CLONE_FLAGS GIT_COMMIT_VERIFICATION GIT_FETCH_FLAGS
+    """
+)
 _HEADERS = "BUILDKITE_REQUEST_HEADER_"  # how the control plane routes the agent's requests
 
 # The bootstrap ends with 1 unless all of these are there (contract section 5.3).
@@ -71,12 +78,16 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
 
     Raises Refused for what no job may bring, WrongConfiguration for what the agent should have.
     """
-    agent = {name: value for name, value in process_env.items() if _from_agent(name)}
+    agent = {
+        name: value
+        for name, value in process_env.items()
+        if _from_agent(name) and not _is_the_jobs(name, env, process_env)
+    }
     token = agent.pop(_TOKEN, "")
     _require(env, token)
     _check_parts(env)
     _check_tags(env)
-    _check_job_id(env["BUILDKITE_JOB_ID"], agent)
+    check_names(env["BUILDKITE_JOB_ID"], agent)
     marker = agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
     return Job(
         id=env["BUILDKITE_JOB_ID"],
@@ -86,7 +97,11 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
         build_number=env.get("BUILDKITE_BUILD_NUMBER", ""),
         agent_name=env["BUILDKITE_AGENT_NAME"],
         repository=env["BUILDKITE_REPO"],
-        env={name: value for name, value in env.items() if name not in AGENT_NAMES},
+        env={
+            name: value
+            for name, value in env.items()
+            if name not in AGENT_NAMES or _is_the_jobs(name, env, process_env)
+        },
         agent=agent,
         token=Secret(token),
         facts=facts(env),
@@ -98,6 +113,12 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
 
 def _from_agent(name: str) -> bool:
     return name in AGENT_NAMES or name in SOMETIMES or name.startswith(_HEADERS)
+
+
+def _is_the_jobs(name: str, env: Mapping[str, str], process_env: Mapping[str, str]) -> bool:
+    """Say whether the agent let the job's own value stand, as it does in some configurations."""
+    yields = name in SOMETIMES or name in _FLAGS
+    return yields and name in env and env[name] == process_env.get(name)
 
 
 def _require(env: Mapping[str, str], token: str) -> None:
@@ -132,23 +153,6 @@ def _check_tags(env: Mapping[str, str]) -> None:
             hint="Only Buildkite sets BUILDKITE_AGENT_META_DATA_*, in capitals. Take it out of the "
             "pipeline, the step or the build that sets it.",
         )
-
-
-def _check_job_id(job_id: str, agent: Mapping[str, str]) -> None:
-    """The agent names its files after the job it was given, whatever the environment says."""
-    marker = Path(agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE", "")).name
-    named = {  # file name -> does it name this job; random digits follow the id of the env files
-        marker: marker in {"", f"job-timeout-{job_id}"},
-        (env_file := Path(agent.get("BUILDKITE_ENV_FILE", "")).name): not env_file
-        or env_file.startswith(f"job-env-{job_id}"),
-    }
-    for file, matches in named.items():
-        if not matches:
-            raise Refused(
-                f"BUILDKITE_JOB_ID is {printable(job_id)!r}, but the agent's file for this job is "
-                f"{printable(file)!r}",
-                hint="Something sets BUILDKITE_JOB_ID; no pipeline, step or build may.",
-            )
 
 
 def _build_path(agent: Mapping[str, str]) -> Path:

@@ -1,12 +1,16 @@
 """The only reader of what the agent left on disk for this job."""
 
-from collections.abc import Callable, Mapping
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.errors import CannotStart, Refused, WrongConfiguration
+from bootstrap.job.agent_files import check_paths
 from bootstrap.job.assemble import assemble
 from bootstrap.job.envfile import MAX_FILE, parse_json, parse_shell
 from bootstrap.job.model import Job
+from bootstrap.text import printable
 
 _FILES: dict[str, Callable[[bytes], dict[str, str]]] = {
     "BUILDKITE_ENV_JSON_FILE": parse_json,  # agent >= 3.82
@@ -14,33 +18,81 @@ _FILES: dict[str, Callable[[bytes], dict[str, str]]] = {
 }
 
 
-def read(process_env: Mapping[str, str]) -> Job:
+def read(process_env: Mapping[str, str], *, writable: Iterable[Path] = ()) -> Job:
     """Return the job that the agent started this process for.
 
-    Raises Refused, WrongConfiguration or CannotStart as `assemble` and the parsers do, and if no
-    environment file can be read.
+    `writable` are the directories into which jobs of this host may write: what lies below them is
+    nobody's word. Raises Refused if the files are not what the agent made for this job,
+    WrongConfiguration or CannotStart as `assemble` and the parsers do, and if none can be read.
     """
-    for name, parse in _FILES.items():
-        if path := process_env.get(name):
-            return assemble(parse(_bytes(Path(path))), process_env)
-    raise WrongConfiguration(
-        f"neither {' nor '.join(_FILES)} is set",
-        hint="`airlock bootstrap` is started by buildkite-agent, as its bootstrap-script.",
-    )
+    check_paths(process_env)
+    trees = (*writable, *(Path(p) for p in map(process_env.get, _JOB_WRITES) if p))
+    found = {
+        name: parse(_bytes(Path(path), trees))
+        for name, parse in _FILES.items()
+        if (path := process_env.get(name))
+    }
+    if not found:
+        raise WrongConfiguration(
+            f"neither {' nor '.join(_FILES)} is set",
+            hint="`airlock bootstrap` is started by buildkite-agent, as its bootstrap-script.",
+        )
+    env, *others = found.values()
+    for other in others:
+        _agree(env, other)
+    return assemble(env, process_env)
 
 
-def _bytes(path: Path) -> bytes:
+_JOB_WRITES = ("BUILDKITE_BUILD_PATH", "BUILDKITE_PLUGINS_PATH", "BUILDKITE_GIT_MIRRORS_PATH")
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> None:
+    differing = sorted(n for n in one.keys() | other.keys() if one.get(n) != other.get(n))
+    if differing:
+        raise Refused(
+            f"{' and '.join(_FILES)} disagree about {printable(', '.join(differing), limit=200)}",
+            hint="The agent writes the same job into both. Does a hook on this host append to one? "
+            "Set such variables in the pipeline, or in a hook inside the sandbox.",
+        )
+
+
+def _bytes(path: Path, trees: Iterable[Path]) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
+        data = _read(path, trees)
     except (OSError, ValueError) as unreadable:
         raise CannotStart(
-            f"the job's environment file {path} cannot be read: {unreadable}",
+            f"the job's environment file {printable(str(path))} cannot be read: {unreadable}",
             hint="The agent writes it for its own user: Airlock has to run as that user or root.",
         ) from unreadable
     if len(data) > MAX_FILE:
         raise CannotStart(
-            f"the job's environment file {path} has over {MAX_FILE} bytes",
+            f"the job's environment file {printable(str(path))} has over {MAX_FILE} bytes",
             hint="Move large values of the build's environment into meta-data or artifacts.",
         )
     return data
+
+
+def _read(path: Path, trees: Iterable[Path]) -> bytes:
+    """Read what no job can have put there: an own file of the agent's user, and no link to one."""
+    directory = path.parent.resolve(strict=True)
+    if any(directory.is_relative_to(tree.resolve()) for tree in trees):
+        raise _planted(path, "lies where jobs may write")
+    # NONBLOCK: a named pipe must not hold us up before it is found out.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(directory / path.name, flags)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            raise _planted(path, "is not a regular file")
+        if status.st_uid not in {0, os.geteuid()} or mode & 0o022:
+            raise _planted(path, f"belongs to uid {status.st_uid} with mode {mode:04o}")
+        return file.read(MAX_FILE + 1)
+
+
+def _planted(path: Path, what: str) -> Refused:
+    return Refused(
+        f"the job's environment file {printable(str(path))} {what}",
+        hint="Expected a file that the agent made for its own user alone, outside of all build "
+        "directories. Set job-context-dir, or the agent's TMPDIR, to a directory of the agent's.",
+    )

@@ -61,6 +61,7 @@ def _allow(grant: Grant) -> dict[str, Any]:
         "git-tokens": dict(grant.git_tokens),
         "registries": dict(grant.registries),
         "known-hosts": list(grant.known_hosts),
+        "env": list(grant.env),
         "image": grant.image,
         "limits": _limits(grant.limits),
         "workspace": None if grant.workspace is Workspace.REUSE else "fresh",

@@ -11,6 +11,7 @@ from bootstrap.policy.glob import any_matches, matches
 from bootstrap.policy.guardrails import exceeds, is_empty
 from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import NO_TAG, Condition, Guardrails, Policy, Rule
+from bootstrap.policy.steering import left_out
 
 # Buildkite's sources, and those of them whose creators it vouches for (job.facts).
 SOURCES = ("ui", "api", "webhook", "schedule", "trigger_job")
@@ -238,6 +239,28 @@ def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+_BINDING = ("command", "plugin", "commit", "commit-on-branch")
+
+
+def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """What a rule says of a command or a commit binds only without variables that change it."""
+    binding = [c.subject for c in rule.when if c.subject in _BINDING]
+    if rule.allow.env and binding and not is_empty(rule.allow):
+        yield _warning(
+            "variables-change-what-runs", policy, rule.line,
+            f"rule {rule.name!r} names a {binding[0]}, and lets whoever starts a build set "
+            f"{' and '.join(rule.allow.env)}, which change what that runs",
+            "List in allow.env only what the job cannot do without, or set it in the image.",
+        )  # fmt: skip
+    dropped = left_out([c.name for c in rule.when if c.subject == "env" and c.name], rule.allow)
+    for name, reason in dropped.items():
+        yield _warning(
+            "condition-on-left-out-variable", policy, rule.line,
+            f"rule {rule.name!r} asks for {name}, but its job does not get it: {reason}",
+            "Add it to allow.env, if the job needs it.",
+        )  # fmt: skip
+
+
 def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
     image = rule.allow.image
     if image and "@sha256:" not in image:
@@ -266,6 +289,7 @@ _CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _tag_beside_branch,
     _unknown_commit,
     _broad_production,
+    _steering,
     _loose_image,
     _loose_plugins,
 )

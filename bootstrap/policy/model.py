@@ -74,6 +74,7 @@ class Grant:
     git_tokens: Mapping[str, str] = field(default_factory=dict)  # https URL -> "ssm:/path"
     registries: Mapping[str, str] = field(default_factory=dict)  # host -> "role" or "ssm:/path"
     known_hosts: tuple[str, ...] = ()  # lines beside those of the big hosts
+    env: tuple[str, ...] = ()  # globs over names of steering variables that the job may bring
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = Workspace.REUSE

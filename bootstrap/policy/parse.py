@@ -157,6 +157,7 @@ def _grant(node: schema.Allow) -> Grant:
         git_tokens=node.git_tokens,
         registries=node.registries,
         known_hosts=tuple(node.known_hosts),
+        env=tuple(node.env),
         image=node.image,
         limits=_limits(node.limits),
         workspace=node.workspace,

@@ -30,6 +30,7 @@ _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
 _FILE = re.compile(r"(?!\.)[\w.-]{1,64}", re.ASCII)
+_VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}", re.ASCII)
 _SPAN = re.compile(r"(\d{1,5})(s|m|h)")
 _SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -114,6 +115,7 @@ RegistryLogin = Literal["role"] | Reference
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
 Variable = Annotated[str, _full(NAME, "a variable's name")]
+VariableGlob = Annotated[str, _full(_VARIABLES, "a variable's name, or a glob over names")]
 Repository = Annotated[str, AfterValidator(_repository)]
 Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=str)]
 Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
@@ -204,6 +206,7 @@ class Allow(Node):
     git_tokens: dict[GitUrl, Reference] = {}
     registries: dict[Registry, RegistryLogin] = {}
     known_hosts: Annotated[list[KnownHost], _LIST] = []
+    env: Annotated[list[VariableGlob], _LIST, Field(max_length=200)] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
     workspace: Workspace = Workspace.REUSE

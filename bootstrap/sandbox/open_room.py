@@ -1,6 +1,6 @@
 """From a job with its session to a sealed room that waits for the word: every step in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
+from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, firewall, git_tokens, workspace
 from bootstrap.sandbox.environment import (
@@ -79,6 +80,8 @@ def sealed(
         record.lap("firewall")
         listener = held.enter_context(_listening(granted.default, admitted))
         kept, chain = aws_environment.strip(job.env)
+        steering = left_out(kept, admitted.grant)
+        kept = {name: value for name, value in kept.items() if name not in steering}
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
         tools = {
             **_git(room, granted, kept),
@@ -104,13 +107,14 @@ def sealed(
         held.callback(supervision.close)
         pump.start()
         _report(log, f"{spec.name}: image {image[:19]}", len(probes), record, chain)
+        report_steering(log, steering)
         record.room(
             image=image,
             address=running.address,
             container=spec.name,
             proof={probe.target: probe.outcome for probe in probes},
             firewall_reloaded=walls.reloaded,
-            dropped=[*chain, *variables.dropped],
+            dropped=sorted({*chain, *variables.dropped}),
         )
         yield SealedRoom(supervision=supervision, pump=pump)
 
@@ -261,3 +265,12 @@ def _report(log: JobLog, room: str, probes: int, record: Record, names: tuple[st
     log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.laps.items()))
     if names:
         log.note(f"left out of the job's environment, its AWS chain: {', '.join(names)}")
+
+
+def report_steering(log: JobLog, steering: Mapping[str, str]) -> None:
+    """Name what the job's rule does not let through, each with what it could have changed."""
+    if steering:
+        log.note(
+            f"left out of the job's environment: {', '.join(steering)}. The rule grants something, "
+            "and these change what a job runs; allow.env of the rule can list those it may bring"
+        )

@@ -1,5 +1,8 @@
 """What an agent hands over, for tests that need no agent."""
 
+import json
+from pathlib import Path
+
 JOB_ID = "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 TOKEN = "bkaj_the-jobs-own-token"
 
@@ -51,3 +54,18 @@ def process_env(**overrides: str) -> dict[str, str]:
         "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "-1",
     }
     return {**standard, **overrides}
+
+
+def agent_files(directory: Path, env: dict[str, str]) -> dict[str, str]:
+    """Write the job's files as an agent does, and return the variables that name them."""
+    job_id = env["BUILDKITE_JOB_ID"]
+    as_json, as_shell = (directory / f"job-env-{kind}{job_id}7" for kind in ("json-", ""))
+    as_json.write_text(json.dumps(env))
+    as_shell.write_text("".join(f"{name}={json.dumps(value)}\n" for name, value in env.items()))
+    for file in (as_json, as_shell):
+        file.chmod(0o600)
+    return {
+        "BUILDKITE_ENV_JSON_FILE": str(as_json),
+        "BUILDKITE_ENV_FILE": str(as_shell),
+        "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(directory / f"job-timeout-{job_id}"),
+    }

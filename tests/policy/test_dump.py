@@ -65,6 +65,7 @@ GRANTS = st.builds(
     ),
     git_tokens=st.dictionaries(st.just("https://github.com/acme/"), REFERENCES, max_size=1),
     ssh_keys=st.lists(REFERENCES, max_size=2).map(tuple),
+    env=st.lists(st.sampled_from(["NODE_OPTIONS", "GIT_*", "*"]), max_size=2).map(tuple),
     image=st.none() | st.from_regex(r"[a-z]{1,5}/[a-z]{1,5}:[0-9]", fullmatch=True),
     limits=st.builds(
         Limits,

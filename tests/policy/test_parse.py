@@ -41,6 +41,7 @@ EVERYTHING = f"""  - name: deploy
       git-tokens: {{"https://github.com/acme/": "ssm:/ci/git"}}
       known-hosts: "git.example.com ssh-ed25519 AAAA"
       registries: {{registry.example.com: role, docker.io: "ssm:/ci/hub"}}
+      env: [NODE_OPTIONS, "GIT_*"]
       image: registry.example.com:5000/ci/node@sha256:{"0" * 64}
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
       workspace: fresh
@@ -171,6 +172,7 @@ def test_two_rules_of_one_name() -> None:
         (HEAD + "  - {name: a, allow: {limits: {memory: 0GiB}}}\n", "expected a size"),
         (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "greater than or equal to 64"),
         (HEAD + "  - {name: a, allow: {image: '--privileged'}}\n", "expected an image"),
+        (HEAD + "  - {name: a, allow: {env: '!PATH'}}\n", "expected a variable's name, or a glob"),
         (HEAD + "  - {name: a, allow: {secret-files: {../x: 'ssm:/x'}}}\n", "a file's name"),
         (HEAD + "  - {name: a, allow: {git-tokens: {'http://x/y/': 'ssm:/x'}}}\n", "https://host"),
         (

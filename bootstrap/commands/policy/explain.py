@@ -12,6 +12,7 @@ from bootstrap.job.model import Job
 from bootstrap.policy.decide import decide
 from bootstrap.policy.match import verdict
 from bootstrap.policy.model import Admitted, Decision, Policy, Reason
+from bootstrap.policy.steering import left_out
 
 # What the agent would add; a policy asks about none of it.
 _AGENT = {"BUILDKITE_AGENT_ACCESS_TOKEN": "none", "BUILDKITE_BUILD_PATH": "/builds"}
@@ -27,11 +28,18 @@ def explain(
     policy = policies.get(job.pipeline)
     decision = decide(job, policy, read.guardrails)
     reasons = _all(job, policy, decision)
+    dropped = left_out(job.env, decision.grant) if isinstance(decision, Admitted) else {}
     if as_json:
-        document = {**asdict(decision), "reasons": [asdict(reason) for reason in reasons]}
+        document = {
+            **asdict(decision),
+            "reasons": [asdict(reason) for reason in reasons],
+            "left-out": dropped,
+        }
         say(json.dumps(document, indent=2, default=str))
     else:
         _print(decision, reasons, say)
+        for name, reason in dropped.items():
+            say(f"{name} is left out of the job's environment: {reason}")
     return 0 if isinstance(decision, Admitted) else 77
 
 

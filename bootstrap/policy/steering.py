@@ -1,0 +1,126 @@
+"""Variables that make a job run, fetch or trust something else than its rule's conditions name.
+
+A rule may name one command, one plugin or a verified commit. Whoever starts a build, or edits a
+step, sets variables beside those, and each of these changes what the same command does. So a job
+whose rule grants anything does not get them, unless the rule lists them in `allow.env`.
+
+The table cannot know the variables of every program that a job may run: a condition on a command
+binds as far as these names go.
+"""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from bootstrap.policy.glob import matches
+from bootstrap.policy.guardrails import is_empty
+from bootstrap.policy.model import Grant
+
+_TABLE: Mapping[str, str] = {
+    "the dynamic loader and the C library load code or data from there": """
+        LD_* GLIBC_TUNABLES GCONV_PATH LOCPATH NLSPATH HOSTALIASES LOCALDOMAIN RES_OPTIONS
+    """,
+    "shells run what it holds or names, or find other programs": """
+        BASH_ENV ENV ZDOTDIR PATH CDPATH FPATH GLOBIGNORE PS4 PROMPT_COMMAND BASH_XTRACEFD
+    """,
+    "git runs, reads or trusts what it names": """
+        GIT_* SSH_ASKPASS SSH_ASKPASS_REQUIRE SSH_AUTH_SOCK
+    """,
+    "programs read their settings from there": """
+        XDG_* EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE LESS
+    """,
+    "it decides whom TLS trusts, or where connections lead": """
+        OPENSSL_* SSL_CERT_* SSLKEYLOGFILE CURL_CA_BUNDLE CURL_HOME CURL_SSL_BACKEND
+        REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY FTP_PROXY NO_PROXY
+        http_proxy https_proxy all_proxy ftp_proxy no_proxy
+    """,
+    "AWS clients call, trust or run what it names": """
+        AWS_ENDPOINT_URL* AWS_CA_BUNDLE AWS_DATA_PATH AWS_PAGER AWS_CLI_*
+    """,
+    "Python and its installers run, load or fetch what it names": """
+        PYTHON* PIP_* PIPX_* UV_* POETRY_* PIPENV_* PDM_* CONDA_* VIRTUALENV_* TWINE_* PYTEST_*
+        COVERAGE_PROCESS_START
+    """,
+    "Node and its package managers run, load or fetch what it names": """
+        NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED NODE_REPL_*
+        NPM_CONFIG_* npm_* YARN_* PNPM_* COREPACK_* BUN_* DENO_* ELECTRON_RUN_AS_NODE
+    """,
+    "Perl loads and runs what it names": "PERL5* PERLLIB PERL_* PERLBREW_*",
+    "Ruby and its package managers load, run or fetch what it names": """
+        RUBYOPT RUBYLIB RUBYPATH RUBYSHELL GEM_* BUNDLE_* BUNDLER_*
+    """,
+    "Java and its build tools run or load what it holds": """
+        JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS JDK_JAVAC_OPTIONS JAVA_OPTS JAVA_HOME
+        CLASSPATH MAVEN_* M2_HOME GRADLE_* ORG_GRADLE_* SBT_* ANT_* KOTLIN_* SCALA_*
+    """,
+    "Go runs or fetches what it names": """
+        GOFLAGS GOENV GOROOT GOPATH GOPROXY GONOPROXY GOPRIVATE GOSUMDB GONOSUMDB GONOSUMCHECK
+        GOINSECURE GOVCS GOAUTH GOTOOLCHAIN GOWORK GOMODCACHE GOTOOLDIR GOBIN CGO_*
+    """,
+    "make and compilers run or load what it names": """
+        MAKEFLAGS GNUMAKEFLAGS MAKEFILES MFLAGS MAKESHELL SHELL CC CXX CPP LD AR AS RANLIB NM
+        CFLAGS CXXFLAGS CPPFLAGS LDFLAGS COMPILER_PATH GCC_* CPATH *_INCLUDE_PATH LIBRARY_PATH
+        CMAKE_* CTEST_* NINJA_* PKG_CONFIG* CCACHE_* SCCACHE_*
+    """,
+    "Rust runs, loads or fetches what it names": """
+        RUSTC RUSTC_* RUSTDOC RUSTFLAGS RUSTDOCFLAGS RUSTUP_* CARGO_* CARGO
+    """,
+    "the language's runtime loads or runs what it names": """
+        PHPRC PHP_INI_SCAN_DIR COMPOSER_* LUA_* R_PROFILE* R_ENVIRON* R_LIBS* JULIA_* TCLLIBPATH
+        DOTNET_* CORECLR_* COR_* COMPlus_* NUGET_* MSBUILD* ERL_* ELIXIR_* MIX_* HEX_*
+    """,
+    "the tool runs, fetches or trusts what it names": """
+        DOCKER_* BUILDX_* BUILDKIT_* COMPOSE_* CONTAINER_HOST CONTAINERS_* REGISTRY_AUTH_FILE
+        TF_CLI_* TF_PLUGIN_* TF_REATTACH_PROVIDERS TF_DATA_DIR TERRAFORM_* TERRAGRUNT_* TG_*
+        ANSIBLE_* KUBECONFIG KUBE_EDITOR HELM_* PULUMI_* CDK_DOCKER SAM_CLI_*
+    """,
+    "the agent's bootstrap obeys it": """
+        BUILDKITE_AGENT_NO_JOB_API BUILDKITE_BOOTSTRAP_PHASES BUILDKITE_BUILD_CHECKOUT_PATH
+        BUILDKITE_COMMIT_RESOLVED BUILDKITE_DOCKER* BUILDKITE_KUBERNETES_EXEC
+        BUILDKITE_NO_LOCAL_HOOKS BUILDKITE_OVERRIDE_SELF BUILDKITE_REFSPEC BUILDKITE_SKIP_CHECKOUT
+        BUILDKITE_GIT_CHECKOUT_FLAGS BUILDKITE_GIT_CLEAN_FLAGS BUILDKITE_GIT_CLONE_FLAGS
+        BUILDKITE_GIT_FETCH_FLAGS BUILDKITE_GIT_COMMIT_VERIFICATION BUILDKITE_GIT_SPARSE_CHECKOUT_*
+        BUILDKITE_GIT_SUBMODULES BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS
+        BUILDKITE_GIT_LFS_ENABLED BUILDKITE_GIT_SSH_KEY BUILDKITE_USE_*_GIT_CREDENTIALS
+        BUILDKITE_PLUGIN_* BUILDKITE_HOOK_* BUILDKITE_SCRIPT_PATH
+    """,
+    "artifacts are fetched with it, or from there": """
+        BUILDKITE_S3_* BUILDKITE_GS_* BUILDKITE_AZURE_BLOB_* BUILDKITE_ARTIFACTORY_*
+    """,
+}
+
+# What the patterns above name and what changes nothing of the kind.
+_INERT = """
+    GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE GIT_BRANCH GIT_COMMIT GIT_COMMITTER_NAME
+    GIT_COMMITTER_EMAIL GIT_COMMITTER_DATE GIT_DESCRIBE GIT_HASH GIT_LFS_SKIP_SMUDGE GIT_REF
+    GIT_REVISION GIT_SHA GIT_TAG GIT_TERMINAL_PROMPT GIT_VERSION
+    PYTHONDONTWRITEBYTECODE PYTHONFAULTHANDLER PYTHONHASHSEED PYTHONIOENCODING PYTHONUNBUFFERED
+    PYTHONUTF8 PYTHON_VERSION MIX_ENV
+    CARGO_TERM_COLOR CARGO_INCREMENTAL DOTNET_CLI_TELEMETRY_OPTOUT DOTNET_NOLOGO
+    PIP_DISABLE_PIP_VERSION_CHECK PIP_NO_CACHE_DIR PIP_NO_INPUT PIP_PROGRESS_BAR PIP_QUIET
+    DOCKER_BUILDKIT BUILDKIT_PROGRESS COMPOSE_PROJECT_NAME
+    BUILDKITE_PLUGIN_VALIDATION
+"""
+_UNCHANGING = frozenset(_INERT.split())
+
+_PATTERNS = tuple(
+    (pattern, reason) for reason, listed in _TABLE.items() for pattern in listed.split()
+)
+
+
+def steers(name: str) -> str | None:
+    """Return what the variable can change about a job, or None if it is not in the table."""
+    if name in _UNCHANGING:
+        return None
+    return next((reason for pattern, reason in _PATTERNS if fnmatchcase(name, pattern)), None)
+
+
+def left_out(env: Iterable[str], grant: Grant) -> dict[str, str]:
+    """Return the variables that a job with this grant does not get, with the reason for each."""
+    if is_empty(grant):
+        return {}
+    found = {name: steers(name) for name in env}
+    return {
+        name: reason
+        for name, reason in sorted(found.items())
+        if reason and not any(matches(pattern, name) for pattern in grant.env)
+    }

@@ -1,0 +1,64 @@
+"""A rule may name one command. What a step sets beside it must not make that another one.
+
+Every attack also runs under a rule that lets the variable through, where it has to succeed.
+"""
+
+import pytest
+
+from tests.lab.lab import ROLE, Fleet
+
+pytestmark = pytest.mark.lab
+
+COMMAND = "git --version; python3 -c 'pass'; echo honest"
+EXECUTED = "$(echo STOLEN >&2)"
+
+
+def rules(allow: str) -> str:
+    return (
+        f'  - name: only\n    when: {{command: "{COMMAND}"}}\n'
+        f"    allow: {{role: '{ROLE}'{allow}}}\n"
+    )
+
+
+def ran(fleet: Fleet, env: dict[str, str]) -> tuple[str, str]:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env(COMMAND, **env))
+        return fleet.control.finished(job, 60)[0], job.log.decode()
+
+
+def test_a_step_sets_what_runs_beside_the_command(fleet: Fleet) -> None:
+    """All at once, under the rule and under one that lets them pass; the honest job runs too."""
+    everything = {
+        "BASH_ENV": EXECUTED,
+        "GIT_TRACE": "2",
+        "PYTHONVERBOSE": "1",
+        "NODE_OPTIONS": "--import data:text/javascript,1",
+    }
+    fleet.policy(rules(""))
+    status, honest = ran(fleet, {"MODE": "live"})
+    assert status == "0", honest
+    assert "\nhonest" in honest
+    status, log = ran(fleet, everything)
+    assert status == "0", log
+    assert "\nhonest" in log
+    assert "STOLEN" not in log
+    assert "trace: built-in" not in log
+    assert "import _frozen_importlib" not in log
+    for name in everything:
+        assert name in log, "what is left out is named"
+    fleet.policy(rules(", env: ['*']"))
+    status, log = ran(fleet, everything)
+    assert "STOLEN" in log
+    assert "trace: built-in" in log
+    assert "import _frozen_importlib" in log
+
+
+def test_a_step_skips_the_command_altogether(fleet: Fleet) -> None:
+    """A deploy that is recorded as passed, and did not run."""
+    phases = {"BUILDKITE_BOOTSTRAP_PHASES": "checkout"}
+    fleet.policy(rules(""))
+    status, log = ran(fleet, phases)
+    assert (status, "\nhonest" in log) == ("0", True), log
+    fleet.policy(rules(", env: BUILDKITE_BOOTSTRAP_PHASES"))
+    status, log = ran(fleet, phases)
+    assert (status, "\nhonest" in log) == ("0", False), log
