@@ -103,6 +103,7 @@ def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
 def admit(job: Job, host: Host, record: Record, log: JobLog) -> Admitted:
     """Decide, write the decision down, and only then act on it. Raises Refused."""
     record.job(job)
+    check_token(job, host, log)
     decision = decided(job, host, log)
     observed = isinstance(decision, Denied) and host.policy.observes(job.pipeline)
     record.decided(decision, enforced=not observed)
@@ -116,6 +117,20 @@ def admit(job: Job, host: Host, record: Record, log: JobLog) -> Admitted:
             raise Refused(decision.problem, hint=decision.hint, details=_failures(decision))
         case _:
             assert_never(decision)
+
+
+def check_token(job: Job, host: Host, log: JobLog) -> None:
+    """Keep the agent's own token out of the sandbox. Raises WrongConfiguration."""
+    if job.own_token:
+        return
+    problem = "the access token that the agent hands over is not this job's alone (bkaj_…)"
+    if host.policy.agent_tokens == "job":
+        raise WrongConfiguration(
+            problem,
+            hint="Whoever holds the agent's own token can take its other jobs. Have Buildkite "
+            'issue job tokens, or set policy.agent-tokens = "any" in airlock.toml.',
+        )
+    log.alert(f"{problem}: this job could take other jobs of the agent")
 
 
 def decided(job: Job, host: Host, log: JobLog) -> Decision:

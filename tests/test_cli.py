@@ -134,6 +134,22 @@ def test_a_refusal_is_written_down_and_explained(tmp_path: Path) -> None:
     assert (tmp_path / "state/records" / f"{JOB_ID}.json").exists()
 
 
+@pytest.mark.parametrize("command", ["bootstrap", "admit"])
+def test_the_agents_own_token_does_not_enter_a_sandbox(tmp_path: Path, command: str) -> None:
+    env = {**as_agent(tmp_path), "BUILDKITE_AGENT_ACCESS_TOKEN": "bkat_of-the-whole-agent"}
+    config = configured(tmp_path)
+    done = airlock(command, "--config", str(config), env=env)
+    assert done.returncode == 78
+    assert "is not this job's alone" in done.stdout
+    assert 'policy.agent-tokens = "any"' in done.stdout
+    text = config.read_text().replace("[policy]", '[policy]\nagent-tokens = "any"')
+    config.write_text(text)
+    done = airlock(command, "--config", str(config), env=env)
+    assert done.returncode == (125 if command == "bootstrap" else 0)
+    assert "this job could take other jobs of the agent" in done.stdout
+    assert "bkat_of" not in done.stdout + config.with_name("records.jsonl").read_text()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="airlock bootstrap needs root")
 def test_no_docker(tmp_path: Path) -> None:
     done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=as_agent(tmp_path))

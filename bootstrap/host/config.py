@@ -84,6 +84,7 @@ class Policy(_Section):
     enforce: tuple[str, ...] = ()
     observe_role: Annotated[str, Field(pattern=_ROLE)] | None = None
     loader_variables: Literal["refuse", "allow"] = "refuse"
+    agent_tokens: Literal["job", "any"] = "job"
     cache: Seconds = 30.0
     serve_stale: Seconds = 0.0
 

@@ -12,6 +12,7 @@ from bootstrap.secret import Secret
 from bootstrap.text import printable
 
 _TOKEN = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
+JOB_TOKEN = "bkaj_"  # noqa: S105 - how tokens of one job begin (contract section 7)
 
 
 def _named(listed: str) -> frozenset[str]:
@@ -104,6 +105,7 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
         },
         agent=agent,
         token=Secret(token),
+        own_token=token.startswith(JOB_TOKEN),
         facts=facts(env),
         grace=grace(agent),
         build_path=_build_path(agent),

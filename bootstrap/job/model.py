@@ -79,7 +79,8 @@ class Grace:
 class Job:
     """One job: `env` is Buildkite's job environment, `agent` the values the agent vouches for.
 
-    `token` is the job's own agent access token. It is in neither mapping.
+    `token` is the access token that the agent hands over; it is in neither mapping. `own_token`
+    says whether it is this job's alone: where Buildkite issues none, agents hand over their own.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Job:
     env: Mapping[str, str]
     agent: Mapping[str, str]
     token: Secret
+    own_token: bool
     facts: Mapping[str, Fact]
     grace: Grace
     build_path: Path

@@ -3,6 +3,8 @@
 Every attack also runs under a rule that lets the variable through, where it has to succeed.
 """
 
+import json
+
 import pytest
 
 from tests.lab.lab import ROLE, Fleet
@@ -62,3 +64,28 @@ def test_a_step_skips_the_command_altogether(fleet: Fleet) -> None:
     fleet.policy(rules(", env: BUILDKITE_BOOTSTRAP_PHASES"))
     status, log = ran(fleet, phases)
     assert (status, "\nhonest" in log) == ("0", False), log
+
+
+def test_a_variable_whose_name_takes_the_place_of_the_agents_file(fleet: Fleet) -> None:
+    """The agent sets its variables after the job's, but not after names that hold an =."""
+    planted = fleet.base / "planted="
+    planted.mkdir()
+    honest = fleet.env("echo honest")
+    evil = {**honest, "BUILDKITE_COMMAND": "echo STOLEN"}
+    for prefix in ("job-env-json-", "job-env-"):
+        file = planted / f"{prefix}{honest['BUILDKITE_JOB_ID']}1"
+        file.write_text(json.dumps(evil))
+        file.chmod(0o600)
+    job_id = honest["BUILDKITE_JOB_ID"]
+    bent = {
+        f"BUILDKITE_ENV_JSON_FILE={fleet.base}/planted": f"/job-env-json-{job_id}1",
+        f"BUILDKITE_ENV_FILE={fleet.base}/planted": f"/job-env-{job_id}1",
+        f"BUILDKITE_AGENT_JOB_TIMEOUT_FILE={fleet.base}/planted": f"/job-timeout-{job_id}",
+    }
+    with fleet.agent():
+        job = fleet.control.enqueue({**honest, **bent})
+        assert fleet.control.finished(job, 60) == ("77", "", ""), job.log.decode()
+        assert b"STOLEN" not in job.log
+        assert b"honest" not in job.log
+        after = fleet.control.enqueue(fleet.env("echo honest"))
+        assert fleet.control.finished(after, 60)[0] == "0", after.log.decode()

@@ -100,7 +100,7 @@ def _airlock(made: Fleet, _stub: Path) -> list[str]:
     given = {
         "PATH": "/usr/bin:/bin",
         "BUILDKITE_ENV_JSON_FILE": str(file),
-        "BUILDKITE_AGENT_ACCESS_TOKEN": "token",
+        "BUILDKITE_AGENT_ACCESS_TOKEN": "bkaj_token",
         "BUILDKITE_BUILD_PATH": str(made.base / "builds"),
         "BUILDKITE_PLUGINS_PATH": str(made.base / "plugins"),
     }

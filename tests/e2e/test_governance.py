@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +156,21 @@ def test_signed_identity_refuses_an_environment_that_lies(
             assert made.control.finished(job) == ("77", "", ""), job.log.decode()
         assert b"signed token says" in job.log
         assert made.sts.asked == []
+
+
+def test_signed_identity_says_which_tags_an_agent_has(lab: Lab, tmp_path: Path) -> None:
+    """A step sets the variable of a tag that the agent does not have: Buildkite sends none over it."""
+    rules = f"  - {{name: prod, when: {{agent-tag: {{env: prod}}}}, allow: {{role: '{ROLE}'}}}}\n"
+    with observing(lab, tmp_path, SIGNED) as made:
+        made.policy(rules)
+        env = made.env("echo I ran", BUILDKITE_AGENT_META_DATA_ENV="prod")
+        with made.agent():
+            forged = made.control.enqueue(JobOrder(env=env))
+            assert made.control.finished(forged) == ("77", "", ""), forged.log.decode()
+            honest = JobOrder(env={**env, "BUILDKITE_JOB_ID": str(uuid.uuid4())}, claims={"agent_tag:env": "prod"})
+            job = made.control.enqueue(honest)
+            assert made.control.finished(job) == ("0", "", ""), job.log.decode()
+        assert b"BUILDKITE_AGENT_META_DATA_ENV is 'prod', but Buildkite's signed token" in forged.log
 
 
 def test_without_keys_no_job(lab: Lab, tmp_path: Path) -> None:
