@@ -167,10 +167,14 @@ def test_signed_identity_says_which_tags_an_agent_has(lab: Lab, tmp_path: Path) 
         with made.agent():
             forged = made.control.enqueue(JobOrder(env=env))
             assert made.control.finished(forged) == ("77", "", ""), forged.log.decode()
-            honest = JobOrder(env={**env, "BUILDKITE_JOB_ID": str(uuid.uuid4())}, claims={"agent_tag:env": "prod"})
+            honest = JobOrder(
+                env={**env, "BUILDKITE_JOB_ID": str(uuid.uuid4())}, claims={"agent_tag:env": "prod"}
+            )
             job = made.control.enqueue(honest)
             assert made.control.finished(job) == ("0", "", ""), job.log.decode()
-        assert b"BUILDKITE_AGENT_META_DATA_ENV is 'prod', but Buildkite's signed token" in forged.log
+        assert (
+            b"BUILDKITE_AGENT_META_DATA_ENV is 'prod', but Buildkite's signed token" in forged.log
+        )
 
 
 def test_without_keys_no_job(lab: Lab, tmp_path: Path) -> None:
