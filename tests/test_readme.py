@@ -10,8 +10,13 @@ import pytest
 from bootstrap.cli_verbs import VERBS
 from bootstrap.errors import AirlockError
 from bootstrap.host import config
+from bootstrap.job.assemble import assemble
+from bootstrap.job.claims import confirmed
+from bootstrap.job.model import Provenance, Unvouched
 from bootstrap.policy import cases
 from bootstrap.policy.parse import parse, parse_guardrails
+from bootstrap.policy.schema import When
+from tests.job.given import JOB_ID, job_env, process_env
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -64,6 +69,40 @@ def test_every_anchor_is_a_heading() -> None:
     }
     anchors = set(re.findall(r"\]\(#([^)]+)\)", README))
     assert anchors | {kind.docs for kind in AirlockError.__subclasses__()} <= headings
+
+
+WORTH = {
+    condition: (default, signed)
+    for condition, default, signed in re.findall(
+        r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \|", README, re.MULTILINE
+    )
+}
+# How a job looks that has everything; what is absent from it could not show who says it.
+EVERYTHING = {
+    "BUILDKITE_TAG": "v1", "BUILDKITE_AGENT_META_DATA_SIZE": "large", "BUILDKITE_PLUGINS": "[]",
+    "BUILDKITE_UNBLOCKER_TEAMS": "platform",
+}  # fmt: skip
+CLAIMS = {
+    "organization_slug": "acme", "pipeline_slug": "storefront", "build_branch": "main",
+    "build_tag": "v1", "build_commit": job_env()["BUILDKITE_COMMIT"], "build_source": "ui",
+    "step_key": "deploy", "queue_key": "deploy", "build_number": 42, "job_id": JOB_ID,
+    "agent_tag:size": "large",
+}  # fmt: skip
+
+
+def test_what_a_condition_is_worth() -> None:
+    """Every condition has its row, and is signed, or never holds, exactly where the row says so."""
+    conditions = {field.replace("_", "-") for field in When.model_fields}
+    assert conditions <= WORTH.keys()
+    plain = assemble(job_env(**EVERYTHING), process_env())
+    signed = confirmed(plain, CLAIMS, ("size",))
+    for condition in conditions - {"env", "commit-on-branch"}:
+        fact = "agent-tag:size" if condition == "agent-tag" else condition
+        default, with_signature = WORTH[condition]
+        assert ("never holds" in default) == isinstance(plain.facts[fact], Unvouched), condition
+        held = getattr(signed.facts[fact], "provenance", None)
+        assert (with_signature == "signed") == (held is Provenance.SIGNED), condition
+        assert default in {"vouched", "the job's word", "never holds"}
 
 
 def test_every_make_target_it_names_exists() -> None:

@@ -159,7 +159,7 @@ def test_signed_identity_refuses_an_environment_that_lies(
 
 
 def test_signed_identity_says_which_tags_an_agent_has(lab: Lab, tmp_path: Path) -> None:
-    """A step sets the variable of a tag that the agent does not have: Buildkite sends none over it."""
+    """A step sets the variable of a tag that its agent lacks: Buildkite sends none over it."""
     rules = f"  - {{name: prod, when: {{agent-tag: {{env: prod}}}}, allow: {{role: '{ROLE}'}}}}\n"
     with observing(lab, tmp_path, SIGNED) as made:
         made.policy(rules)
