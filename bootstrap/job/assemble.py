@@ -36,6 +36,16 @@ AGENT_NAMES = _named(
     """
 )
 
+# Those that every supported agent sets, whatever its version. Any other may be the job's: it counts
+# as the agent's only where it differs from what the job's file says.
+EVERY_VERSION = _named(
+    """
+    AGENT_ACCESS_TOKEN AGENT_ENDPOINT AGENT_PID BIN_PATH BUILD_PATH COMMAND_EVAL CONFIG_PATH
+    ENV_FILE ENV_JSON_FILE HOOKS_PATH LOCAL_HOOKS_ENABLED PLUGINS_ENABLED PLUGINS_PATH
+    REDACTED_VARS SHELL SSH_KEYSCAN
+    """
+)
+
 # The agent writes these only in some configurations; else the job's value is what it would obey
 # (contract section 1.4). They reach the room as they are, and decide nothing outside of it.
 SOMETIMES = _named(
@@ -82,7 +92,7 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
     agent = {
         name: value
         for name, value in process_env.items()
-        if _from_agent(name) and not _is_the_jobs(name, env, process_env)
+        if _from_agent(name) and not _is_the_jobs(name, value, env)
     }
     token = agent.pop(_TOKEN, "")
     _require(env, token)
@@ -101,7 +111,7 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
         env={
             name: value
             for name, value in env.items()
-            if name not in AGENT_NAMES or _is_the_jobs(name, env, process_env)
+            if name not in AGENT_NAMES or (name in _FLAGS and process_env.get(name) == value)
         },
         agent=agent,
         token=Secret(token),
@@ -117,10 +127,9 @@ def _from_agent(name: str) -> bool:
     return name in AGENT_NAMES or name in SOMETIMES or name.startswith(_HEADERS)
 
 
-def _is_the_jobs(name: str, env: Mapping[str, str], process_env: Mapping[str, str]) -> bool:
-    """Say whether the agent let the job's own value stand, as it does in some configurations."""
-    yields = name in SOMETIMES or name in _FLAGS
-    return yields and name in env and env[name] == process_env.get(name)
+def _is_the_jobs(name: str, value: str, env: Mapping[str, str]) -> bool:
+    """Say whether the agent may have let the job's own value stand."""
+    return name not in EVERY_VERSION and env.get(name) == value
 
 
 def _require(env: Mapping[str, str], token: str) -> None:

@@ -34,6 +34,7 @@ def job(
         env={"BUILDKITE_BRANCH": branch},
         agent={},
         token=Secret("bkaj_token"),
+        own_token=True,
         facts={},
         grace=Grace(until_kill=9, cleanup=1, dialect=4),
         build_path=Path("/builds/agent-1/acme/storefront"),
