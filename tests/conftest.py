@@ -1,6 +1,8 @@
 """Fixtures for tests that need the lab; those that do not never touch it."""
 
+import ast
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,3 +28,20 @@ def lab() -> Iterator[labs.Lab]:
 def fleet(lab: labs.Lab, tmp_path: Path) -> Iterator[labs.Fleet]:
     with labs.fleet(lab, tmp_path / "fleet") as made:
         yield made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which attacks were made, file by file, and how many held."""
+    counted: dict[str, Counter[str]] = {}
+    for outcome in ("passed", "failed", "skipped", "error"):
+        for report in terminalreporter.getreports(outcome):
+            if report.nodeid.startswith("tests/attacks/"):
+                counted.setdefault(report.nodeid.split("::")[0], Counter())[outcome] += 1
+    if counted:
+        terminalreporter.section("attacks")
+    for file, outcomes in sorted(counted.items()):
+        text = (terminalreporter.config.rootpath / file).read_text()
+        said = ast.get_docstring(ast.parse(text)) or ""
+        how = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+        terminalreporter.line(f"{Path(file).stem.removeprefix('test_'):44} {how}")
+        terminalreporter.line(f"    {said.splitlines()[0] if said else ''}")
