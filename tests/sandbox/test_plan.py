@@ -33,7 +33,7 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
         workspace=Path("/var/lib/airlock/workspaces/w"),
         agent_binary=Path("/usr/bin/buildkite-agent"),
     )
-    return engine_body(spec)
+    return engine_body(spec, "{profile}")
 
 
 def test_the_room_is_locked_down() -> None:
@@ -43,7 +43,7 @@ def test_the_room_is_locked_down() -> None:
     assert made["Tty"] is False
     assert host["CapDrop"] == ["ALL"]
     assert "CapAdd" not in host
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true", "seccomp={profile}"]
     assert host["Privileged"] is False
     assert host["ReadonlyRootfs"] is True
     assert host["NetworkMode"] == "airlock"
