@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -16,7 +15,7 @@ from bootstrap.job import identity
 from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
-from bootstrap.policy.decide import COMMIT_ON_BRANCH, asks_for_commit, decide
+from bootstrap.policy.decide import asks_for_commit, decide, with_commit
 from bootstrap.policy.iam import AUDIENCE
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant
 from bootstrap.policy.stores import choose
@@ -127,9 +126,8 @@ def decided(job: Job, host: Host, log: JobLog) -> Decision:
         if not host.policy.observes(job.pipeline):
             raise
         return Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=())
-    if asks_for_commit(job, policy):
-        fact = ancestry.commit_on_branch(job, host, log)
-        job = replace(job, facts={**job.facts, COMMIT_ON_BRANCH: fact})
+    if asks_for_commit(job, policy, guardrails):
+        job = with_commit(job, ancestry.commit_on_branch(job, host, log))
     return decide(job, policy, guardrails)
 
 
