@@ -16,7 +16,7 @@ from bootstrap.policy.model import (
     Reason,
     Rule,
 )
-from bootstrap.text import printable
+from bootstrap.text import printable, without_credentials
 
 COMMIT_ON_BRANCH = "commit-on-branch"
 
@@ -96,7 +96,7 @@ def _mismatch(job: Job, policy: Policy) -> Denied | None:
     if not any(same(allowed, job.repository) for allowed in policy.repositories):
         return _denied(
             policy,
-            f"repository: expected {' or '.join(policy.repositories)}, "
+            f"repository: expected {without_credentials(' or '.join(policy.repositories))}, "
             f"got {printable(job.repository)}",
             hint=f"If the pipeline has moved, change `repository` in {policy.origin}.",
         )

@@ -129,7 +129,7 @@ def _prepare(
     space = held.enter_context(
         workspace.workspace(
             host.paths.state,
-            workspace_key(job, admitted.rule),
+            workspace_key(job, admitted.rule, admitted.apart),
             kind=admitted.grant.workspace,
             token=lease.token,
             uid=uid,

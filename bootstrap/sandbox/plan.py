@@ -23,9 +23,12 @@ HOME = Path("/home/airlock")
 _TAKEN = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sbin", "/sys", "/usr")
 
 
-def workspace_key(job: Job, rule: str) -> str:
-    """Name the directory that only jobs of the same agent, pipeline and rule ever share."""
-    parties = (job.agent_name, job.organization, job.pipeline, rule)
+def workspace_key(job: Job, rule: str, apart: tuple[str, ...] = ()) -> str:
+    """Name the directory that only jobs of the same agent, pipeline and rule ever share.
+
+    `apart` is what else they have to have in common (policy.model.Admitted).
+    """
+    parties = (job.agent_name, job.organization, job.pipeline, rule, *apart)
     digest = hashlib.sha256("\0".join(parties).encode("utf-8", "surrogateescape")).hexdigest()
     readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in job.pipeline)
     return f"{readable[:40]}-{digest[:16]}"

@@ -49,15 +49,15 @@ def test_another_pipeline_has_another_cache(tmp_path: Path, other: str) -> None:
 
 
 def test_what_is_idle_goes_and_what_is_used_stays(tmp_path: Path) -> None:
-    old = used(tmp_path, "old", ago=31 * DAY)
     new = used(tmp_path, "new", ago=29 * DAY)
+    old = used(tmp_path, "old", ago=31 * DAY)
     assert history.collect(tmp_path, NOW) == (old,)
     assert [path.name for path in (tmp_path / "ancestry").iterdir()] == [new]
 
 
 def test_beyond_the_budget_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "TOTAL", 3 << 20)
     names = [used(tmp_path, f"p{age}", ago=age * DAY, size=1 << 20) for age in range(4)]
+    monkeypatch.setattr(history, "TOTAL", 3 << 20)
     assert set(history.collect(tmp_path, NOW)) == set(names[2:])
 
 

@@ -108,6 +108,8 @@ def test_a_workspace_is_shared_by_one_agent_pipeline_and_rule() -> None:
     ]
     keys = {workspace_key(of, rule) for of, rule in parties}
     assert len(keys) == len(parties)
+    apart = {workspace_key(job(), "deploy", apart) for apart in ((), ("a", "b"), ("ab", ""))}
+    assert len(apart) == 3
     assert workspace_key(job(), "deploy") == workspace_key(job(), "deploy")
 
 
