@@ -117,7 +117,7 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
         case str():
             return without_credentials(value)
         case Mapping():
-            return {name: _masked(member) for name, member in value.items()}
+            return {_masked(name): _masked(member) for name, member in value.items()}
         case list() | tuple():
             return [_masked(member) for member in value]
         case _:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bootstrap import process
+from bootstrap.errors import CannotStart
 from bootstrap.job.model import Job
 from bootstrap.job.repository import parse
 from bootstrap.sandbox.workspace import remove_tree
@@ -50,7 +51,8 @@ def collect(state: Path, now: float) -> tuple[str, ...]:
     gone: list[str] = []
     total = 0
     for path in sorted(_caches(state), key=_last_use, reverse=True):
-        total += _size(path)
+        with suppress(CannotStart):  # its files come and go while it is in use
+            total += _size(path)
         if (total > TOTAL or now - _last_use(path) > IDLE) and _removed(path):
             gone.append(path.name)
     return tuple(gone)

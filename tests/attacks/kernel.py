@@ -32,7 +32,7 @@ def family(number: int, kind: int) -> str:
     try:
         socket.socket(number, kind).close()
     except OSError as refused:
-        return errno.errorcode[refused.errno]
+        return errno.errorcode.get(refused.errno or 0, "?")
     return "done"
 
 
@@ -44,7 +44,7 @@ def here(x86: int, arm: int) -> int:
 def perf() -> str:
     """Count the time of this process in user space, by the kernel's own clock."""
     attributes = struct.pack("=IIQQQQQ", 1, 112, 1, 0, 0, 0, 1 << 0 | 1 << 5 | 1 << 6)
-    BUFFER[: len(attributes)] = attributes
+    ctypes.memmove(BUFFER, attributes, len(attributes))
     return call(here(298, 241), HERE, 0, -1, -1, 0)
 
 

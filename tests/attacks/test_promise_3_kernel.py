@@ -40,7 +40,7 @@ OWN_REASONS = {
     "request_key": {"ENOKEY", "ENODEV", "EINVAL"},
     "userfaultfd": {"ENOSYS"},
     "bpf": {"EPERM", "EINVAL"},  # kernel.unprivileged_bpf_disabled, or the empty attributes
-    "perf_event_open": {"EACCES", "ENOENT", "EOPNOTSUPP"},  # kernel.perf_event_paranoid, no counter
+    "perf_event_open": {"EACCES", "ENOENT", "ENOTSUP"},  # kernel.perf_event_paranoid, no counter
     "unshare a user namespace": {"EPERM", "ENOSPC"},  # where the distribution forbids them
     "setns": {"EPERM"},  # CAP_SYS_ADMIN
     "clone3": {"EINVAL", "EFAULT"},  # the empty arguments
