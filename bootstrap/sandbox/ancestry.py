@@ -126,20 +126,21 @@ def _spec(host: Host, token: str, directory: Path, cache: Path, image: str) -> S
 
 def _until_end(client: "APIClient", container: Opened, gate: int) -> tuple[int | None, str]:
     """Open the start gate and wait. Raises CannotStart if the ruleset changes meanwhile."""
-    guard = container.guard
     out = os.memfd_create("git", os.MFD_CLOEXEC)
     pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
     pump.start()
     try:
         os.write(gate, b"go\n")
         ended = _ended(container, time.monotonic() + LIMIT)
-        pump.finish(DRAIN)
-        code = engine.outcome(client, container.running.id)[0] if ended else None
-        return code, os.pread(out, 4096, 0).decode(errors="replace").strip()
     finally:
-        guard.kill()
+        container.guard.kill()
+        quiet = pump.finish(DRAIN)
         pump.close()
+    output = os.pread(out, 4096, 0).decode(errors="replace").strip()
+    if quiet:  # else the pump may still write: to this file, and to none that takes its number
         os.close(out)
+    code = engine.outcome(client, container.running.id)[0] if ended else None
+    return code, output
 
 
 def _ended(container: Opened, deadline: float) -> bool:

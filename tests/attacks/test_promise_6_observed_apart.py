@@ -15,6 +15,9 @@ FORK = {
     "BUILDKITE_BRANCH": "mallory:main",
 }
 
+# Neither "false" nor a number. Only of GitHub would the agent fetch a pull request's head.
+UNKNOWN = {"BUILDKITE_PULL_REQUEST": "", "BUILDKITE_PIPELINE_PROVIDER": "git"}
+
 
 @pytest.fixture
 def observed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
@@ -40,7 +43,7 @@ def test_a_fork_leaves_nothing_to_a_branch_and_finds_nothing(observed: Fleet) ->
 
 @pytest.mark.parametrize(
     "other",
-    [{"BUILDKITE_BRANCH": "feature"}, {"BUILDKITE_TAG": "main"}, {"BUILDKITE_PULL_REQUEST": ""}],
+    [{"BUILDKITE_BRANCH": "feature"}, {"BUILDKITE_TAG": "main"}, UNKNOWN],
     ids=["another-branch", "a-tag-of-that-name", "what-cannot-be-told"],
 )
 def test_branches_and_tags_are_apart(observed: Fleet, other: dict[str, str]) -> None:
@@ -61,7 +64,7 @@ def test_no_pull_request_gets_the_role_that_is_for_observing(observed: Fleet) ->
     )
     assert seen(runs(observed, command, **FORK)) == []
     assert seen(runs(observed, command, **own_request(observed))) == []
-    assert seen(runs(observed, command, BUILDKITE_PULL_REQUEST="")) == []
+    assert seen(runs(observed, command, **UNKNOWN)) == []
     assert observed.sts.asked == []
     assert seen(runs(observed, command)) == ["seen: credentials"]
     assert [asked.role for asked in observed.sts.asked] == [ROLE]
