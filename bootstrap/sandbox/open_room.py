@@ -77,29 +77,34 @@ def sealed(
         }
         record.lap("directories")
         listening = partial(_listening, granted.default, admitted)
-        box = held.enter_context(
+        container = held.enter_context(
             opened(client, spec, host, lease, listening=listening, lap=record.lap)
         )
-        ours = {**_aws(job, host, granted, box.listener, admitted), **tools}
+        ours = {**_aws(job, host, granted, container.listener, admitted), **tools}
         variables = room_environment(
             job, job_env=kept, granted=ours, secrets=granted.variables, home=str(HOME)
         )
         room.hand_over(variables.variables)
         _deliver(room, granted, host.aws.region)
-        pump = Pump(box.stream, out, lambda: engine.attach(client, box.running.id))
+        pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
         grace, marker = room_grace(job.grace), job.timeout_marker
         supervision = Supervision(
-            client, box.running, guard=box.guard, grace=grace, room=room, timeout_marker=marker
+            client,
+            container.running,
+            guard=container.guard,
+            grace=grace,
+            room=room,
+            timeout_marker=marker,
         )
         pump.start()
-        _report(log, f"{spec.name}: image {image[:19]}", len(box.probes), record, chain)
+        _report(log, f"{spec.name}: image {image[:19]}", len(container.probes), record, chain)
         record.room(
             image=image,
-            address=box.running.address,
+            address=container.running.address,
             container=spec.name,
-            proof={probe.target: probe.outcome for probe in box.probes},
-            firewall_reloaded=box.ruleset_reloaded,
+            proof={probe.target: probe.outcome for probe in container.probes},
+            firewall_reloaded=container.ruleset_reloaded,
             dropped=[*chain, *variables.dropped],
         )
         yield SealedRoom(supervision=supervision, pump=pump)
