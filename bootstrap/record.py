@@ -20,6 +20,7 @@ from bootstrap.job.redaction import without_secrets
 from bootstrap.policy.model import Admitted, Decision, Denied
 from bootstrap.sandbox.exitstatus import ExitStatus
 from bootstrap.sandbox.model import Ended
+from bootstrap.text import without_credentials
 
 
 class Record:
@@ -42,7 +43,7 @@ class Record:
         who = {"organization": job.organization, "pipeline": job.pipeline, "job": job.id}
         self._logger = self._logger.bind(**who, build=job.build_number, agent=job.agent_name)
         self._said |= {**who, "build": job.build_number, "agent": job.agent_name}
-        self._said["env"] = without_secrets(job.env, job.agent)
+        self._said["env"] = _masked(without_secrets(job.env, job.agent))
 
     def decided(self, decision: Decision, *, enforced: bool = True) -> None:
         """The policy's verdict with every reason, for yes and for no, and whether it counted."""
@@ -102,11 +103,25 @@ class Record:
         fresh.replace(path)
 
     def _event(self, name: str, **facts: Any) -> None:  # noqa: ANN401
-        self._said[name] = facts
+        kept = _masked(facts)
+        self._said[name] = kept
         try:
-            self._logger.info(name, **facts)
+            self._logger.info(name, **kept)
         except OSError as full:
             raise _unwritable(full) from full
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Return `value` without credentials in any URL of it, however deep."""
+    match value:
+        case str():
+            return without_credentials(value)
+        case Mapping():
+            return {_masked(name): _masked(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_masked(member) for member in value]
+        case _:
+            return value
 
 
 def _policy(decision: Decision) -> dict[str, str | None]:

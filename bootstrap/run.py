@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -13,12 +12,12 @@ from bootstrap.credentials.sts import Sts
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.host.config import Host
 from bootstrap.job import identity
-from bootstrap.job.model import Job
+from bootstrap.job.model import Job, Known, PullRequest
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
-from bootstrap.policy.decide import COMMIT_ON_BRANCH, agent_tags, asks_for_commit, decide
+from bootstrap.policy.decide import agent_tags, asks_for_commit, decide, with_commit
 from bootstrap.policy.iam import AUDIENCE
-from bootstrap.policy.model import Admitted, Decision, Denied, Grant
+from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record
 from bootstrap.sandbox import ancestry, lease, open_room
@@ -112,7 +111,7 @@ def admit(job: Job, host: Host, record: Record, log: JobLog) -> Admitted:
         case Admitted():
             return decision
         case Denied() if observed:
-            return observed_grant(decision, host)
+            return observed_grant(job, decision, host)
         case Denied():
             raise Refused(decision.problem, hint=decision.hint, details=_failures(decision))
         case _:
@@ -143,20 +142,30 @@ def decided(job: Job, host: Host, log: JobLog) -> Decision:
         identity.confirmed(job, host)
         return Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=())
     job = identity.confirmed(job, host, agent_tags(policy) if policy else ())
-    if asks_for_commit(job, policy):
-        fact = ancestry.commit_on_branch(job, host, log)
-        job = replace(job, facts={**job.facts, COMMIT_ON_BRANCH: fact})
+    if asks_for_commit(job, policy, guardrails):
+        job = with_commit(job, ancestry.commit_on_branch(job, host, log))
     return decide(job, policy, guardrails)
 
 
-def observed_grant(denied: Denied, host: Host) -> Admitted:
-    """What a job gets that is refused in name only: what the operator chose, nothing by default."""
+def observed_grant(job: Job, denied: Denied, host: Host) -> Admitted:
+    """What a job gets that is refused in name only: what the operator chose, nothing by default.
+
+    No rule says here whom to trust, so nobody is trusted with what another left behind: branches
+    and tags have workspaces of their own. A pull request, which anybody may have opened, gets no
+    role and a workspace that is thrown away; so does what cannot be told apart from one.
+    """
+    request = job.facts.get("pull-request")
+    ours = isinstance(request, Known) and request.value == PullRequest.NO
     return Admitted(
         rule=OBSERVED,
-        grant=Grant(role=host.policy.observe_role),
+        grant=Grant(
+            role=host.policy.observe_role if ours else None,
+            workspace=Workspace.REUSE if ours else Workspace.FRESH,
+        ),
         policy_origin=f"airlock.toml, only observed: {denied.problem}",
         policy_digest=denied.policy_digest or "",
         reasons=denied.reasons,
+        apart=tuple(job.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "TAG")),
     )
 
 

@@ -1,13 +1,42 @@
-"""Job-controlled text, made safe to print."""
+"""Text from outside, made safe to print and to keep: nearly all of it is the job's."""
 
+import re
 import unicodedata
 
 # Cc: control (newline, escape), Cf: format (bidi overrides, zero width), Cs: lone surrogates,
 # Zl/Zp: line and paragraph separators.
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
+MASK = "***"
+# RFC 3986: userinfo ends at the last @ before the path; `\/` is how some JSON spells a slash.
+_USERINFO = re.compile(r"((?:\\?/){2})([^\s/?#\\]+)@")
+# `user:password@host:path` and `user:password@host/path`, but not an image's `name:tag@sha256:…`.
+_PASSWORD = re.compile(r"(?<![\w.+/@:-])([\w.+-]+):[^\s/@:]+@(?=[\w.-]+[:/])(?!sha\d+:)")
+_SSH = ("ssh:", "ssh+git:")  # whose user is a name, and no credential
+
 
 def printable(text: str, *, limit: int = 200) -> str:
-    """Return `text` on one line of at most `limit` characters that no terminal acts upon."""
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join("�" if unicodedata.category(char) in _HIDDEN else char for char in shown)
+    """Return `text` on one line of at most `limit` characters that no terminal acts upon.
+
+    Credentials in URLs are masked, before anything is cut off.
+    """
+    if not text.isprintable():
+        text = "".join("�" if unicodedata.category(char) in _HIDDEN else char for char in text)
+    shown = without_credentials(text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def without_credentials(text: str) -> str:
+    """Mask what URLs in `text` say before their host, but for the plain user of an ssh URL."""
+    if "@" not in text:
+        return text
+    return _PASSWORD.sub(rf"\1:{MASK}@", _USERINFO.sub(_userinfo, text))
+
+
+def _userinfo(found: re.Match[str]) -> str:
+    slashes, userinfo = found.groups()
+    user, colon, _ = userinfo.partition(":")
+    scheme = found.string[max(0, found.start() - 10) : found.start()].lower()
+    if scheme.endswith(_SSH):
+        return f"{slashes}{user}{colon}{MASK if colon else ''}@"
+    return f"{slashes}{MASK}@"

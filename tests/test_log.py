@@ -79,6 +79,39 @@ def test_printable_text_is_one_line_of_bounded_length(text: str, limit: int) -> 
     assert printable(shown, limit=limit) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ci:s3cret@git.example.com/a/b.git", "https://***@git.example.com/a/b.git"),
+        ("https://s3cret@git.example.com/a/b.git", "https://***@git.example.com/a/b.git"),
+        ("https://s3cret:@git.example.com/", "https://***@git.example.com/"),
+        ("HTTP://ci:s3@cret@git.example.com:8080/", "HTTP://***@git.example.com:8080/"),
+        ("//ci:s3cret@git.example.com/a", "//***@git.example.com/a"),
+        ("ssh://git@git.example.com/a", "ssh://git@git.example.com/a"),
+        ("ssh://git:s3cret@git.example.com/a", "ssh://git:***@git.example.com/a"),
+        ("git@git.example.com:a/b.git", "git@git.example.com:a/b.git"),
+        ("ci:s3cret@git.example.com:a/b.git", "ci:***@git.example.com:a/b.git"),
+        ('[{"https:\\/\\/ci:s3cret@h\\/p#v1": null}]', '[{"https:\\/\\/***@h\\/p#v1": null}]'),
+        ("fatal: unable to access 'https://ci:s3cret@h/a/': 403",
+         "fatal: unable to access 'https://***@h/a/': 403"),
+        ("https://h/docker@v5, node:18@sha256:00ff", "https://h/docker@v5, node:18@sha256:00ff"),
+        ("by ada@example.com, 12:30", "by ada@example.com, 12:30"),
+    ],
+)  # fmt: skip
+def test_credentials_in_urls_are_masked_and_nothing_else_is(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+_PART = st.text("abcXYZ019._~!$&'()*+,;=%-:@", min_size=1)
+
+
+@given(_PART, st.text(max_size=20), st.integers(1, 60))
+def test_no_userinfo_of_a_url_is_ever_shown(part: str, around: str, limit: int) -> None:
+    """Not even a part of it, wherever the text is cut off."""
+    shown = printable(f"{around} https://TOKEN{part}@git.example.com/x", limit=limit)
+    assert "TOKEN" not in shown
+
+
 def test_a_secret_masks_itself_in_every_way_of_printing() -> None:
     secret = Secret("hunter2")
     shown = [

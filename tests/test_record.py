@@ -2,13 +2,17 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bootstrap.commands.admit import markdown
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.job.redaction import without_secrets
+from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
+from bootstrap.policy.model import Denied
 from bootstrap.record import Record
 from bootstrap.sandbox.exitstatus import ExitWith
 from bootstrap.sandbox.model import Exited
@@ -49,6 +53,54 @@ def test_only_root_reads_what_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "records.jsonl").stat().st_mode & 0o777 == 0o600
     assert json.loads(kept.read_text())["env"]["PLAIN"] == "plain"
     assert "npm-secret" not in kept.read_text()
+
+
+URL = "https://ci:s3cret@git.example.com/acme/storefront.git"
+URLS = {
+    "BUILDKITE_REPO": URL,
+    "BUILDKITE_PULL_REQUEST_REPO": URL,
+    "BUILDKITE_GIT_REMOTE_MIRROR_URL": URL,
+    "BUILDKITE_PLUGINS": json.dumps([{f"{URL}#v1": {"from": URL}}]),
+    "SUBMODULE": f"git submodule add {URL}",
+}
+
+
+def _kept(directory: Path) -> str:
+    """Say whatever this job makes Airlock say, to the log, the annotation and the records."""
+    lines: list[bytes] = []
+    directory.mkdir()
+    record, log = Record(directory / "records.jsonl", "now"), JobLog(lines.append)
+    made = job(**URLS)
+    record.job(made)
+    conditions = "{repository: 'https://github.com/x/y', plugin: y, env: {SUBMODULE: z}}"
+    for rules in (RULES, f"  - {{name: r, when: {conditions}, allow: {{}}}}\n"):
+        for repository in ("https://github.com/acme/else", URL):
+            decision = decide(made, replace(policy(rules), repositories=(repository,)))
+            record.decided(decision)
+            if isinstance(decision, Denied):
+                details = tuple(f"{r.subject}: got {r.got}" for r in decision.reasons)
+                refused = Refused(decision.problem, hint=decision.hint, details=details)
+                record.failed(refused)
+                log.failure(refused)
+                log.note(decision.problem)
+                lines.append(markdown(refused).encode())
+    record.keep(directory / "kept")
+    files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
+    return b"".join(files + lines).decode()
+
+
+def test_no_credentials_of_a_url_are_kept_printed_or_annotated(tmp_path: Path) -> None:
+    found = _kept(tmp_path / "masked")
+    assert "git.example.com/acme/storefront.git" in found, "the URLs are there"
+    assert "s3cret" not in found
+
+
+def test_without_the_mask_they_are_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("text", "record", "policy.decide"):
+        monkeypatch.setattr(f"bootstrap.{module}.without_credentials", lambda text: text)
+    assert _kept(tmp_path / "unmasked").count("s3cret") > 20
 
 
 def test_a_process_without_a_job_keeps_nothing(tmp_path: Path) -> None:

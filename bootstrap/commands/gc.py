@@ -1,15 +1,17 @@
 """`airlock gc`: give back what dead jobs left on this host."""
 
+import time
 from pathlib import Path
 
 from bootstrap.host import config
 from bootstrap.log import Write
+from bootstrap.sandbox import history
 from bootstrap.sandbox.lease import sweep
 from bootstrap.sandbox.workspace import prepare_host
 
 
 def gc(*, config_path: Path, write: Write) -> int:
-    """Clear every lease whose holder is dead, and every container without a lease."""
+    """Clear every lease whose holder is dead, every container without a lease, and old caches."""
     host = config.load(config_path)
     prepare_host(host.paths.runtime, host.paths.state)
     (host.paths.runtime / "swept").unlink(missing_ok=True)
@@ -17,4 +19,6 @@ def gc(*, config_path: Path, write: Write) -> int:
     for name in cleared:
         write(f"cleared {name}\n".encode())
     write(f"{len(cleared)} dead job(s) cleared\n".encode())
+    histories = history.collect(host.paths.state, time.time())
+    write(f"{len(histories)} history cache(s) removed\n".encode())
     return 0

@@ -51,7 +51,9 @@ def parse_shell(data: bytes) -> dict[str, str]:
 def _assignment(line: bytes) -> tuple[str, str]:
     name, _, quoted = line.partition(b"=")
     if len(quoted) < 2 or not (quoted.startswith(b'"') and quoted.endswith(b'"')):
-        raise _broken(f'{printable(repr(line[:60]))} is not NAME="value"; is the file cut short?')
+        raise _broken(
+            f'the line of {printable(repr(name[:60]))} is not NAME="value"; is the file cut short?'
+        )
     try:
         return name.decode("utf-8"), _ESCAPE.sub(_unescape, quoted[1:-1]).decode("utf-8")
     except UnicodeDecodeError as invalid:

@@ -1,9 +1,11 @@
 """The decision: which rule admits this job, if any, and why (DESIGN section 5)."""
 
-from bootstrap.job.model import Job
+from dataclasses import replace
+
+from bootstrap.job.model import Job, Known, Provenance
 from bootstrap.job.repository import same
 from bootstrap.policy.guardrails import exceeds_for
-from bootstrap.policy.match import verdict
+from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
     Admitted,
     Decision,
@@ -14,7 +16,7 @@ from bootstrap.policy.model import (
     Reason,
     Rule,
 )
-from bootstrap.text import printable
+from bootstrap.text import printable, without_credentials
 
 COMMIT_ON_BRANCH = "commit-on-branch"
 MIRROR = "BUILDKITE_GIT_REMOTE_MIRROR_URL"  # agents from 3.136 on fetch the commit from it
@@ -45,18 +47,24 @@ def agent_tags(policy: Policy) -> tuple[str, ...]:
     return tuple(sorted({name for name in asked if name}))
 
 
-def asks_for_commit(job: Job, policy: Policy | None) -> bool:
+def asks_for_commit(job: Job, policy: Policy | None, guardrails: Guardrails | None) -> bool:
     """Say whether the decision depends on the commit being on its branch: only then it is asked.
 
-    It does if a rule with that condition holds otherwise.
+    It does if the possible answers do not all come to the same, with everything else as it is: a
+    job that is refused whatever the answer starts nothing.
     """
-    if policy is None or _mismatch(job, policy):
-        return False
-    for rule in policy.rules:
-        others = [c for c in rule.when if c.subject != COMMIT_ON_BRANCH]
-        if len(others) < len(rule.when) and all(verdict("", c, job).holds for c in others):
-            return True
-    return False
+    decisions = (
+        decide(
+            with_commit(job, Known(value=answer, provenance=Provenance.HOST)), policy, guardrails
+        )
+        for answer in (VERIFIED, ELSEWHERE, UNKNOWN)
+    )
+    return len({d.rule if isinstance(d, Admitted) else None for d in decisions}) > 1
+
+
+def with_commit(job: Job, answer: Known) -> Job:
+    """Return the job with what the host found out about its commit."""
+    return replace(job, facts={**job.facts, COMMIT_ON_BRANCH: answer})
 
 
 def _within(guardrails: Guardrails, job: Job, policy: Policy, admitted: Admitted) -> Decision:
@@ -95,7 +103,7 @@ def _mismatch(job: Job, policy: Policy) -> Denied | None:
     if not any(same(allowed, job.repository) for allowed in policy.repositories):
         return _denied(
             policy,
-            f"repository: expected {' or '.join(policy.repositories)}, "
+            f"repository: expected {without_credentials(' or '.join(policy.repositories))}, "
             f"got {printable(job.repository)}",
             hint=f"If the pipeline has moved, change `repository` in {policy.origin}.",
         )

@@ -7,6 +7,7 @@ from typing import Any
 from bootstrap.job.facts import facts
 from bootstrap.job.model import Fact, Known
 from bootstrap.policy.model import NO_TAG
+from bootstrap.text import MASK
 
 Env = Mapping[str, str]
 MANY = 8  # values of one fact from which a list says less than `*`
@@ -21,8 +22,13 @@ def drafts(observed: Iterable[Env]) -> dict[str, dict[str, Any]]:
     by_pipeline: dict[str, list[Env]] = {}
     for env in observed:
         if slug := env.get("BUILDKITE_PIPELINE_SLUG"):
-            by_pipeline.setdefault(slug, []).append(env)
+            by_pipeline.setdefault(slug, []).append(_without_masks(env))
     return {slug: _draft(slug, jobs) for slug, jobs in sorted(by_pipeline.items())}
+
+
+def _without_masks(env: Env) -> Env:
+    """A record masks credentials in URLs; the policy names the repository without any."""
+    return {name: (value or "").replace(f"{MASK}@", "") for name, value in env.items()}
 
 
 def _draft(slug: str, jobs: list[Env]) -> dict[str, Any]:

@@ -148,13 +148,17 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admitted:
-    """The first rule that matched, and every verdict up to it."""
+    """The first rule that matched, and every verdict up to it.
+
+    `apart` keeps jobs of one rule out of each other's workspace where their trust differs.
+    """
 
     rule: str
     grant: Grant
     policy_origin: str
     policy_digest: str
     reasons: tuple[Reason, ...]
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

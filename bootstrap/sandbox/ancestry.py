@@ -1,97 +1,106 @@
 """Whether a commit is on the branch that its build claims: asked of the repository itself.
 
 A branch's name says what a build claims; anybody who can start a build can claim one. So the host
-fetches the branch, without blobs and into a cache of the pipeline's own, in a sealed room that
-holds nothing of the job and no credentials, and looks for the commit in its history.
+fetches the branch, without blobs and into a cache of the pipeline's own, in a container that holds
+nothing of the job and no credentials, and looks for the commit in its history. That container is
+opened as the job's own is: the same flags, the same proof, the same watch.
 """
 
-import hashlib
 import os
 import re
 import secrets
+import selectors
+import time
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
-from bootstrap.host.lock import locked
 from bootstrap.job.model import Job, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
-from bootstrap.sandbox import engine, environment, firewall, lease
+from bootstrap.sandbox import engine, environment, history, lease
+from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
+from bootstrap.sandbox.pump import Pump
+from bootstrap.sandbox.supervise import BREACH
 from bootstrap.sandbox.workspace import door, prepare_host, token_for, write
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-PATIENCE = 45  # seconds for the fetch
+PATIENCE = 45  # seconds for the fetch, and again for packing what was fetched
+LIMIT = 2 * PATIENCE + 15.0  # seconds after which the container is killed
+LARGEST_FILE = 2 << 30  # bytes
+DRAIN = 5.0  # seconds for the rest of what git says
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
 
 
 def commit_on_branch(job: Job, host: Host, log: JobLog) -> Known:
-    """Return "verified", "elsewhere" or "unknown". Raises CannotStart if no room can be had."""
+    """Return "verified", "elsewhere" or "unknown".
+
+    Raises CannotStart if no container can be had, or if it cannot be shown to be sealed.
+    """
     branch, commit = (job.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
     if not _COMMIT.fullmatch(commit):
         log.note(f"commit-on-branch: {commit or 'no commit'} is no commit's full name")
         return _known(UNKNOWN)
-    words = {
+    values = {
         "REPOSITORY": job.repository,
         "BRANCH": branch,
         "COMMIT": commit,
         "SECONDS_LEFT": str(PATIENCE),
+        "LARGEST_FILE": str(LARGEST_FILE // 512),  # POSIX: `ulimit -f` counts in 512 bytes
     }
-    code = _asked(job, host, words, log)
+    code, output = _asked(job, host, values, log)
     if code not in _ANSWERS:
-        log.note(f"commit-on-branch: {branch} of {job.repository} could not be fetched ({code})")
-    return _known(_ANSWERS.get(code, UNKNOWN))
+        log.note(
+            f"commit-on-branch: {branch} of {job.repository} could not be fetched ({code}): "
+            f"{output or 'git said nothing'}"
+        )
+    return _known(UNKNOWN if code is None else _ANSWERS.get(code, UNKNOWN))
 
 
 def _known(value: str) -> Known:
     return Known(value=value, provenance=Provenance.HOST)
 
 
-def _asked(job: Job, host: Host, words: dict[str, str], log: JobLog) -> int:
+def _asked(job: Job, host: Host, values: dict[str, str], log: JobLog) -> tuple[int | None, str]:
+    """Return the script's exit status, None if it had to be killed, and what git printed."""
     prepare_host(host.paths.runtime, host.paths.state)
     token = token_for(job.id, secrets.token_hex(4))
-    cache = _cache(host.paths.state, job, host.sandbox.uid)
     with (
         lease.reaper(host, token),
         lease.hold(host, token, alert=log.alert) as ours,
-        locked(cache.with_suffix(".lock")),
+        history.held(host.paths.state, job, host.sandbox.uid) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
-        room = _furnish(ours.directory / "ancestry", words, host.sandbox.uid)
+        directory = _furnish(ours.directory / "ancestry", values, host.sandbox.uid)
         image = provided(client, None, host, log)
-        with door(room, host.sandbox.uid) as held:
-            return _run(client, host, _spec(host, token, room, cache, image), held)
+        spec = _spec(host, token, directory, cache, image)
+        with (
+            door(directory, host.sandbox.uid) as gate,
+            opened(client, spec, host, ours) as container,
+        ):
+            return _until_end(client, container, gate)
 
 
-def _cache(state: Path, job: Job, uid: int) -> Path:
-    """One per pipeline and repository: nobody else's history is ever mixed in."""
-    parties = repr((job.organization, job.pipeline, job.repository))
-    path = state / "ancestry" / hashlib.sha256(parties.encode()).hexdigest()[:32]
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.mkdir(mode=0o700, exist_ok=True)
-    os.chown(path, uid, uid)
-    return path
-
-
-def _furnish(path: Path, words: dict[str, str], uid: int) -> Path:
+def _furnish(path: Path, values: dict[str, str], uid: int) -> Path:
     path.mkdir(mode=0o755)
     script = resources.files("bootstrap.sandbox").joinpath("ancestry.sh").read_bytes()
     write(path / "entry", script, 0o555)
     write(path / "passwd", environment.passwd(uid, str(HOME)), 0o444)
     write(path / "group", environment.group(uid), 0o444)
-    write(path / "env", environment.exports(words), 0o400, uid)
+    write(path / "env", environment.exports(values), 0o400, uid)
     return path
 
 
-def _spec(host: Host, token: str, room: Path, cache: Path, image: str) -> SandboxSpec:
-    """Describe the same sealed room that jobs get, with less in it."""
+def _spec(host: Host, token: str, directory: Path, cache: Path, image: str) -> SandboxSpec:
+    """Describe the same container that jobs get, with less in it."""
     sandbox = host.sandbox
     return SandboxSpec(
         name=f"airlock-{token}",
@@ -99,9 +108,9 @@ def _spec(host: Host, token: str, room: Path, cache: Path, image: str) -> Sandbo
         user=sandbox.uid,
         labels={LABEL: token},
         mounts=(
-            Mount(source=room, target=Path(environment.ROOM)),
-            Mount(source=room / "passwd", target=Path("/etc/passwd")),
-            Mount(source=room / "group", target=Path("/etc/group")),
+            Mount(source=directory, target=Path(environment.ROOM)),
+            Mount(source=directory / "passwd", target=Path("/etc/passwd")),
+            Mount(source=directory / "group", target=Path("/etc/group")),
             Mount(source=cache, target=Path("/cache"), writable=True),
         ),
         home=HOME,
@@ -115,11 +124,38 @@ def _spec(host: Host, token: str, room: Path, cache: Path, image: str) -> Sandbo
     )
 
 
-def _run(client: "APIClient", host: Host, spec: SandboxSpec, held: int) -> int:
-    engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
-    firewall.stand(host.paths.runtime)
-    container = engine.create(client, spec)
-    running = engine.start(client, container, spec.name)
-    firewall.isolate(firewall.bridge_port(running.pid))
-    os.write(held, b"go\n")
-    return engine.outcome(client, container)[0]
+def _until_end(client: "APIClient", container: Opened, gate: int) -> tuple[int | None, str]:
+    """Open the start gate and wait. Raises CannotStart if the ruleset changes meanwhile."""
+    out = os.memfd_create("git", os.MFD_CLOEXEC)
+    pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
+    pump.start()
+    try:
+        os.write(gate, b"go\n")
+        ended = _ended(container, time.monotonic() + LIMIT)
+    finally:
+        container.guard.kill()
+        quiet = pump.finish(DRAIN)
+        pump.close()
+    output = os.pread(out, 4096, 0).decode(errors="replace").strip()
+    if quiet:  # else the pump may still write: to this file, and to none that takes its number
+        os.close(out)
+    code = engine.outcome(client, container.running.id)[0] if ended else None
+    return code, output
+
+
+def _ended(container: Opened, deadline: float) -> bool:
+    """Wait for the end; False if it had to be killed at `deadline` (time.monotonic)."""
+    guard = container.guard
+    with selectors.DefaultSelector() as events:
+        events.register(guard.process, selectors.EVENT_READ)
+        events.register(guard.changes, selectors.EVENT_READ)
+        while ready := events.select(max(0.0, deadline - time.monotonic())):
+            if any(key.fd == guard.process for key, _ in ready):
+                return True
+            if guard.breached():
+                raise CannotStart(
+                    f"the check of the commit was stopped: {BREACH}",
+                    hint="Find what changes nftables on this host (`nft monitor`), then retry.",
+                )
+    guard.kill()
+    return False

@@ -1,15 +1,28 @@
 #!/bin/sh
 # Is COMMIT on BRANCH of REPOSITORY? Exit status 0: yes, 1: no, anything else: cannot tell.
-# Runs in a room of its own that holds nothing of the job but these three words.
+# Runs in a container of its own that holds nothing of the job but these three values.
+exec 2>&1
 read -r word </airlock/go
 [ "$word" = go ] || exit 125
 . /airlock/env
 export HOME=/tmp GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
+# By the environment, since git keeps a URL that is an argument in the cache, with any token in it.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.claimed.url GIT_CONFIG_VALUE_0="$REPOSITORY"
+ulimit -f "$LARGEST_FILE"
 cd /cache || exit 3
 [ -d objects ] || git init --quiet --bare . || exit 3
+# What a check left that was killed: nobody else uses this cache now.
+find . -name '*.lock' -o -name 'tmp_*' -o -name gc.pid | xargs rm -f
 git check-ref-format "refs/heads/$BRANCH" || exit 4
+# One ref, whatever the branch is called: it is what the next fetch need not send again.
+git for-each-ref --format='delete %(refname)' | grep -v -x 'delete refs/airlock/claimed' |
+  git update-ref --stdin || exit 3
 timeout "$SECONDS_LEFT" git -c protocol.allow=never -c protocol.https.allow=always \
   -c protocol.http.allow=always -c protocol.ssh.allow=always -c protocol.git.allow=always \
+  -c gc.auto=0 -c fetch.unpackLimit=1 \
   fetch --quiet --no-tags --filter=blob:none --end-of-options \
-  "$REPOSITORY" "+refs/heads/$BRANCH:refs/airlock/$BRANCH" 2>&1 || exit 5
-git rev-list "refs/airlock/$BRANCH" | grep --quiet --line-regexp --fixed-strings "$COMMIT"
+  claimed "+refs/heads/$BRANCH:refs/airlock/claimed" || exit 5
+git rev-list refs/airlock/claimed | grep --quiet --line-regexp --fixed-strings "$COMMIT"
+answer=$?
+timeout "$SECONDS_LEFT" git -c gc.autoDetach=false -c gc.pruneExpire=now gc --auto --quiet
+exit $answer

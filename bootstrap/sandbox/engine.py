@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.policy.images import repository_of
+from bootstrap.sandbox.confinement import profile
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
@@ -172,8 +173,9 @@ def _pull(
 
 def create(client: "APIClient", spec: SandboxSpec) -> str:
     """Create the container, not started, and return its id."""
+    body = engine_body(spec, profile())
     with explained("create the container"):
-        return str(client.create_container_from_config(engine_body(spec), spec.name)["Id"])
+        return str(client.create_container_from_config(body, spec.name)["Id"])
 
 
 def attach(client: "APIClient", container_id: str) -> socket.socket:

@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.answer import process_document
@@ -22,6 +21,7 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, firewall, git_tokens, workspace
+from bootstrap.sandbox.container import opened
 from bootstrap.sandbox.environment import (
     PROFILES,
     REGISTRIES,
@@ -32,18 +32,12 @@ from bootstrap.sandbox.environment import (
 )
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
-from bootstrap.sandbox.model import Running, SandboxSpec
+from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
-from bootstrap.sandbox.proof import prove
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.ssh_agent import known_hosts, ssh_agent
 from bootstrap.sandbox.ssh_agent import variables as variables_of_ssh
 from bootstrap.sandbox.supervise import Supervision
-
-if TYPE_CHECKING:
-    import socket
-
-    from docker import APIClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,10 +69,6 @@ def sealed(
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
         record.lap("engine")
-        engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
-        walls = firewall.stand(host.paths.runtime)
-        record.lap("firewall")
-        listener = held.enter_context(_listening(granted.default, admitted))
         kept, chain = aws_environment.strip(job.env)
         steering = left_out(kept, admitted.grant)
         kept = {name: value for name, value in kept.items() if name not in steering}
@@ -88,32 +78,37 @@ def sealed(
             **_ssh(held, room, admitted, granted, host),
             **_registries(room, granted),
         }
-        running, stream = _start(held, client, spec, record)
-        _connect(lease, running, listener)
-        probes = prove(running, listener.path if listener else None)
-        record.lap("proof")
-        ours = {**_aws(job, host, granted, listener, admitted), **tools}
+        record.lap("directories")
+        listening = partial(_listening, granted.default, admitted)
+        container = held.enter_context(
+            opened(client, spec, host, lease, listening=listening, lap=record.lap)
+        )
+        ours = {**_aws(job, host, granted, container.listener, admitted), **tools}
         variables = room_environment(
             job, job_env=kept, granted=ours, secrets=granted.variables, home=str(HOME)
         )
         room.hand_over(variables.variables)
         _deliver(room, granted, host.aws.region)
-        pump = Pump(stream, out, lambda: engine.attach(client, running.id))
+        pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
         grace, marker = room_grace(job.grace), job.timeout_marker
         supervision = Supervision(
-            client, running, walls=walls, grace=grace, room=room, timeout_marker=marker
+            client,
+            container.running,
+            guard=container.guard,
+            grace=grace,
+            room=room,
+            timeout_marker=marker,
         )
-        held.callback(supervision.close)
         pump.start()
-        _report(log, f"{spec.name}: image {image[:19]}", len(probes), record, chain)
+        _report(log, f"{spec.name}: image {image[:19]}", len(container.probes), record, chain)
         report_steering(log, steering)
         record.room(
             image=image,
-            address=running.address,
+            address=container.running.address,
             container=spec.name,
-            proof={probe.target: probe.outcome for probe in probes},
-            firewall_reloaded=walls.reloaded,
+            proof={probe.target: probe.outcome for probe in container.probes},
+            firewall_reloaded=container.ruleset_reloaded,
             dropped=sorted({*chain, *variables.dropped}),
         )
         yield SealedRoom(supervision=supervision, pump=pump)
@@ -143,7 +138,7 @@ def _prepare(
     space = held.enter_context(
         workspace.workspace(
             host.paths.state,
-            workspace_key(job, admitted.rule),
+            workspace_key(job, admitted.rule, admitted.apart),
             kind=admitted.grant.workspace,
             token=lease.token,
             uid=uid,
@@ -173,26 +168,6 @@ def _agent_binary(job: Job, host: Host) -> Path:
             hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
         )
     return path
-
-
-def _start(
-    held: ExitStack, client: "APIClient", spec: SandboxSpec, record: Record
-) -> tuple[Running, "socket.socket"]:
-    container = engine.create(client, spec)
-    record.lap("create")
-    stream = engine.attach(client, container)
-    held.callback(stream.close)
-    running = engine.start(client, container, spec.name)
-    record.lap("start")
-    return running, stream
-
-
-def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
-    """Cut the room off from its neighbours, and let it reach its own listener."""
-    firewall.isolate(firewall.bridge_port(running.pid))
-    if listener:
-        listener.allow(running.address)
-        firewall.admit_to_listener(lease.directory, running.address, listener.port)
 
 
 def _aws(

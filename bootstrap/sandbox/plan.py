@@ -23,9 +23,12 @@ HOME = Path("/home/airlock")
 _TAKEN = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sbin", "/sys", "/usr")
 
 
-def workspace_key(job: Job, rule: str) -> str:
-    """Name the directory that only jobs of the same agent, pipeline and rule ever share."""
-    parties = (job.agent_name, job.organization, job.pipeline, rule)
+def workspace_key(job: Job, rule: str, apart: tuple[str, ...] = ()) -> str:
+    """Name the directory that only jobs of the same agent, pipeline and rule ever share.
+
+    `apart` is what else they have to have in common (policy.model.Admitted).
+    """
+    parties = (job.agent_name, job.organization, job.pipeline, rule, *apart)
     digest = hashlib.sha256("\0".join(parties).encode("utf-8", "surrogateescape")).hexdigest()
     readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in job.pipeline)
     return f"{readable[:40]}-{digest[:16]}"
@@ -97,8 +100,11 @@ def _free(path: Path) -> Path:
     return path
 
 
-def engine_body(spec: SandboxSpec) -> dict[str, Any]:
-    """Write the specification as the Engine API's container-create body."""
+def engine_body(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
+    """Write the specification as the Engine API's container-create body.
+
+    `seccomp` is the profile's text: by its name an engine would take one of its own.
+    """
     return {
         "Image": spec.image,
         "Entrypoint": ["/bin/sh", str(ROOM / "entry")],
@@ -116,15 +122,16 @@ def engine_body(spec: SandboxSpec) -> dict[str, Any]:
         "Volumes": {},
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
-        "HostConfig": _host_config(spec),
+        "HostConfig": _host_config(spec, seccomp),
     }
 
 
-def _host_config(spec: SandboxSpec) -> dict[str, Any]:
+def _host_config(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
     return {
         # Promise 3: no capability, so no raw socket, route, address or firewall rule.
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
+        # And only the system calls that builds need (seccomp.json has the reasons).
+        "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp}"],
         "Privileged": False,
         "Devices": [],
         # Promise 3, 5: namespaces of its own, and the one network that has walls.
@@ -159,7 +166,9 @@ def _limits(spec: SandboxSpec) -> dict[str, Any]:
         "ShmSize": 1 << 30,
         "Ulimits": [
             {"Name": "nofile", "Soft": spec.open_files, "Hard": spec.open_files},
-            {"Name": "core", "Soft": 0, "Hard": 0},
+            # 0 would not stop a core_pattern that is a pipe: its handler runs on the host as root.
+            # The kernel takes 1 for "no dump at all" (core(5), fs/coredump.c).
+            {"Name": "core", "Soft": 1, "Hard": 1},
         ],
     }
 

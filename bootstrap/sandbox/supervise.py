@@ -2,17 +2,15 @@
 
 import os
 import selectors
-import signal
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox import engine, firewall, watch
-from bootstrap.sandbox.firewall import Walls
+from bootstrap.sandbox import engine
 from bootstrap.sandbox.model import (
     Breached,
     Cancelled,
@@ -24,12 +22,14 @@ from bootstrap.sandbox.model import (
 )
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation, translated
+from bootstrap.sandbox.watch import Guard
 from bootstrap.sandbox.workspace import Room
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 DRAIN = 10.0  # seconds for the last output after the room has ended
+BREACH = "table inet airlock was changed or removed while the job ran"
 
 
 @dataclass(slots=True)
@@ -51,35 +51,28 @@ class Supervision:
         client: "APIClient",
         running: Running,
         *,
-        walls: Walls,
+        guard: Guard,
         grace: RoomGrace,
         room: Room,
         timeout_marker: Path | None,
     ) -> None:
         self._client = client
         self._running = running
-        self._walls = walls
+        self._guard = guard
         self._grace = grace
         self._room = room
         self._timeout_marker = timeout_marker
         self._end = _End()
-        self._process = watch.wait_for_exit(running.pid)
-        self._changes = watch.changes()
-
-    def close(self) -> None:
-        """Free what this holds."""
-        os.close(self._process)
-        self._changes.close()
 
     def until_end(self, pump: Pump, cancellation: Cancellation) -> Ended:
         """Let the job in, pass cancellation on, and return how it ended."""
         self._room.open()
         with ExitStack() as stack:
             events = stack.enter_context(selectors.DefaultSelector())
-            events.register(self._process, selectors.EVENT_READ, "ended")
+            events.register(self._guard.process, selectors.EVENT_READ, "ended")
             events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
             events.register(pump.broken, selectors.EVENT_READ, "unread")
-            events.register(self._changes, selectors.EVENT_READ, "rules changed")
+            events.register(self._guard.changes, selectors.EVENT_READ, "rules changed")
             while not self._step(events, cancellation):
                 pass
         pump.finish(DRAIN)
@@ -100,7 +93,7 @@ class Supervision:
                     if os.read(key.fd, 1):
                         self._cancel(Signals.SIGHUP)
                 case "rules changed":
-                    self._look_at_walls()
+                    self._look_at_ruleset()
         self._kill_if_overdue()
         return False
 
@@ -126,19 +119,11 @@ class Supervision:
     def _kill_if_overdue(self) -> None:
         if self._end.deadline and not self._end.overdue and not self._patience():
             self._end.overdue = True
-            self._kill()
+            self._guard.kill()
 
-    def _look_at_walls(self) -> None:
-        if self._end.breach or not watch.worth_a_look(self._changes):
-            return
-        if not firewall.standing(self._walls):
-            self._end.breach = "table inet airlock was changed or removed while the job ran"
-            self._kill()
-
-    def _kill(self) -> None:
-        """Kill the first process of the room's PID namespace; the kernel ends all the others."""
-        with suppress(ProcessLookupError):  # it was faster
-            signal.pidfd_send_signal(self._process, Signals.SIGKILL)
+    def _look_at_ruleset(self) -> None:
+        if not self._end.breach and self._guard.breached():
+            self._end.breach = BREACH
 
     def _ended(self) -> Ended:
         if self._end.breach:

@@ -1,8 +1,14 @@
-"""Notice when the ruleset changes while a job runs."""
+"""Notice when a container ends, and when the ruleset changes while it runs."""
 
 import os
+import signal
 import socket
 import struct
+from collections.abc import Callable
+from contextlib import suppress
+from signal import Signals
+
+from bootstrap.errors import CannotStart
 
 NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
@@ -49,5 +55,44 @@ def _kinds(message: bytes) -> list[int]:
 
 
 def wait_for_exit(pid: int) -> int:
-    """Return a descriptor that becomes readable when process `pid` ends, engine or no engine."""
-    return os.pidfd_open(pid)
+    """Return a descriptor that becomes readable when process `pid` ends, engine or no engine.
+
+    Raises CannotStart if it has ended already.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError as ended:
+        raise CannotStart(
+            "the container ended before it could be watched",
+            hint="Does the image hold /bin/sh? `docker run --rm IMAGE /bin/sh` tells.",
+        ) from ended
+
+
+class Guard:
+    """Watches over one container: its end, and its ruleset.
+
+    `listener` is the socket of `changes`, opened before the ruleset was read back, so that no
+    change falls between the two; it is closed with this. `unchanged` asks the kernel.
+    """
+
+    def __init__(self, pid: int, listener: socket.socket, unchanged: Callable[[], bool]) -> None:
+        self.process = wait_for_exit(pid)
+        self.changes = listener
+        self._unchanged = unchanged
+
+    def close(self) -> None:
+        """Free what this holds."""
+        os.close(self.process)
+        self.changes.close()
+
+    def breached(self) -> bool:
+        """Look at what has changed; kill the container if it was the ruleset, and say so."""
+        if not worth_a_look(self.changes) or self._unchanged():
+            return False
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """Kill the first process of the PID namespace; the kernel ends all the others."""
+        with suppress(ProcessLookupError):  # it was faster
+            signal.pidfd_send_signal(self.process, Signals.SIGKILL)

@@ -2,12 +2,15 @@
 
 import subprocess
 import textwrap
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.fakes.control_plane import Job
 from tests.lab import world
+from tests.lab.engine import eventually
 from tests.lab.lab import Fleet
 
 
@@ -32,18 +35,48 @@ class Attacker:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     def tries(self, script: str, seconds: int = 20) -> "subprocess.CompletedProcess[str]":
-        """Run a script as the job's user in the room's own namespaces."""
+        """Run a script as a process of the job itself: its seccomp, its cgroup, its user.
+
+        Scripts may run at the same time. Environment and directory are the job's own. Nothing of
+        the script or of its output stays in the container.
+        """
         world.assert_contained()
-        enter = ["nsenter", "--target", str(self.pid), "--all", "--"]
-        powerless = ["setpriv", "--reuid", "2000", "--regid", "2000", "--clear-groups"]
-        powerless += ["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", "--"]
-        return subprocess.run(
-            [*enter, *powerless, "timeout", str(seconds), "bash", "-c", textwrap.dedent(script)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/airlock"},
-        )
+        box = Path(f"/proc/{self.pid}/root{_BOX}")
+        number = uuid.uuid4().hex
+        files = {kind: box / f"{number}.{kind}" for kind in ("script", "out", "err", "status")}
+        files["script"].write_text(textwrap.dedent(script))
+        try:
+            with (box / "next").open("w") as queue:
+                queue.write(f"{number} {seconds}\n")
+            eventually(files["status"].exists, "the job's script ends", seconds + 10)
+            return subprocess.CompletedProcess(
+                args=script,
+                returncode=int(files["status"].read_text()),
+                stdout=files["out"].read_bytes().decode(errors="replace"),
+                stderr=files["err"].read_bytes().decode(errors="replace"),
+            )
+        finally:
+            for path in files.values():
+                path.unlink(missing_ok=True)
+
+
+# The command of the attacker's job: it runs every script whose name it reads. The scripts are
+# read before they run, so that a search of the container does not find what it searches for.
+_BOX = "/tmp/.attacker"
+_COMMAND = f"""mkdir -m 0700 {_BOX}
+mkfifo {_BOX}/next
+exec 7<>{_BOX}/next
+sleep 300 &
+one() {{
+  script=$(cat {_BOX}/$1.script)
+  rm {_BOX}/$1.script
+  status=0
+  timeout $2 bash -c "$script" </dev/null >{_BOX}/$1.out 2>{_BOX}/$1.err 7>&- || status=$?
+  echo $status >{_BOX}/$1.new
+  mv {_BOX}/$1.new {_BOX}/$1.status
+}}
+echo the room is mine
+while read -r -t 300 number seconds <&7; do one $number $seconds & done"""
 
 
 @contextmanager
@@ -51,7 +84,7 @@ def attacker(fleet: Fleet, **overrides: str) -> Iterator[Attacker]:
     """Run a job that waits, and hand its room to the test."""
     name = f"agent-{len(fleet.control.jobs) + 1}"
     with fleet.agent(name=name):
-        env = fleet.env("echo the room is mine; sleep 300", BUILDKITE_AGENT_NAME=name, **overrides)
+        env = fleet.env(_COMMAND, BUILDKITE_AGENT_NAME=name, **overrides)
         job = fleet.control.enqueue(env)
         fleet.control.wait(job, lambda j: b"\nthe room is mine" in j.log or j.finish)
         assert job.finish is None, job.log.decode()

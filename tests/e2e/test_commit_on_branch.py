@@ -50,9 +50,14 @@ def test_a_commit_has_to_be_where_its_build_says(fleet: Fleet) -> None:
         assert status == "77"
     assert len(fleet.sts.asked) == 1
     assert leftovers(fleet) == []
-    cache = next(path for path in (fleet.base / "state/ancestry").iterdir() if path.is_dir())
-    assert "blob" not in git(cache, "-c", "safe.directory=*", "cat-file", "--batch-all-objects",
-                             "--batch-check=%(objecttype)")  # fmt: skip
+    kinds = git(cache(fleet), "-c", "safe.directory=*", "cat-file", "--batch-all-objects",
+                "--batch-check=%(objecttype)")  # fmt: skip
+    assert "blob" not in kinds
+
+
+def cache(fleet: Fleet) -> Path:
+    (path,) = (fleet.base / "state/ancestry").iterdir()
+    return path
 
 
 def test_without_the_condition_the_same_build_gets_the_role(fleet: Fleet) -> None:

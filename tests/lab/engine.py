@@ -14,6 +14,8 @@ STATE = Path("/var/lib/airlock-lab")
 SYSTEM = Path("/var/run/docker.sock")
 OURS = Path("/run/airlock-lab/docker.sock")
 PIDFILE = OURS.with_name("dockerd.pid")
+# Runtimes of an engine that does not do what it is asked to (tests/lab/runtime).
+BROKEN = ("without-seccomp", "without-no-new-privileges", "without-empty-bounding-set")
 
 
 def eventually(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
@@ -66,9 +68,17 @@ def _start() -> subprocess.Popen[bytes]:
         "--exec-root", str(OURS.parent / "exec"),
         "--host", f"unix://{OURS}",
         "--pidfile", str(PIDFILE),
+        *(f"--add-runtime={name}={_broken(name)}" for name in BROKEN),
     ]  # fmt: skip
     with (STATE / "dockerd.log").open("wb") as log:
         return subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
+
+
+def _broken(name: str) -> Path:
+    path = OURS.with_name(name)
+    path.unlink(missing_ok=True)
+    path.symlink_to(Path(__file__).with_name("runtime"))
+    return path
 
 
 def _end_previous() -> None:

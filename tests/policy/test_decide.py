@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.policy.decide import decide
-from bootstrap.policy.model import Admitted, Denied
+from bootstrap.job.model import Known, Provenance
+from bootstrap.policy.decide import asks_for_commit, decide, with_commit
+from bootstrap.policy.model import Admitted, Denied, ForkAccess, Guardrails
 from bootstrap.text import printable
 from tests.policy.given import decided, job, policy
 
@@ -204,3 +205,60 @@ def test_reasons_are_fit_to_be_printed(branch: str) -> None:
     assert isinstance(decision, Denied)
     assert all(printable(reason.got) == reason.got for reason in decision.reasons)
     assert "\x1b" not in decision.problem
+
+
+VERIFIED = """  - name: deploy
+    when: {branch: main, commit-on-branch: verified, pull-request: any}
+    allow: {role: "arn:aws:iam::111122223333:role/deploy"}
+"""
+REST = "  - {name: rest, when: {branch: '*', pull-request: any}, allow: {}}\n"
+BEFORE = "  - {name: before, when: {branch: main}, allow: {}}\n"
+ACME = Guardrails(organization="acme", origin="guardrails.yaml", digest="")
+FORK = {"BUILDKITE_PULL_REQUEST": "7", "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/m/s.git"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "env", "guardrails", "asked"),
+    [
+        (VERIFIED, {}, None, True),
+        (VERIFIED + REST, {}, None, True),
+        (VERIFIED, {}, ACME, True),
+        (REST, {}, None, False),
+        (BEFORE + VERIFIED, {}, None, False),
+        (VERIFIED, {"BUILDKITE_BRANCH": "feature"}, None, False),
+        (VERIFIED, {"BUILDKITE_REPO": "git@github.com:mallory/storefront.git"}, None, False),
+        (VERIFIED, {}, replace(ACME, roles=("arn:aws:iam::*:role/ci/*",)), False),
+        (VERIFIED, FORK, ACME, False),
+        (VERIFIED, FORK, replace(ACME, forks=ForkAccess.ANYTHING), True),
+    ],
+    ids=["needed", "or-another-rule", "within-guardrails", "no-condition", "earlier-rule",
+         "another-branch", "another-repository", "role-beyond", "fork", "fork-that-may"],
+)  # fmt: skip
+def test_the_commit_is_asked_for_only_where_an_answer_admits_and_another_does_not(
+    rules: str,
+    env: dict[str, str],
+    guardrails: Guardrails | None,
+    asked: bool,  # noqa: FBT001
+) -> None:
+    assert asks_for_commit(job(**env), policy(rules), guardrails) is asked
+
+
+@given(
+    st.lists(st.sampled_from(["commit-on-branch: verified", "commit-on-branch: verified-or-unknown",
+                              "branch: main", "branch: other", "source: ui"]),
+             min_size=1, max_size=5),
+    st.sampled_from(["verified", "elsewhere", "unknown"]),
+)  # fmt: skip
+def test_where_it_is_not_asked_no_answer_would_have_changed_the_decision(
+    conditions: list[str], answer: str
+) -> None:
+    rules = "".join(
+        f"  - {{name: r{number}, when: {{{condition}}}, allow: {{}}}}\n"
+        for number, condition in enumerate(conditions)
+    )
+    made, of = policy(rules), job()
+    told = decide(with_commit(of, Known(value=answer, provenance=Provenance.HOST)), made)
+    unasked = decide(of, made)
+    if not asks_for_commit(of, made, None):
+        assert type(told) is type(unasked)
+        assert not isinstance(told, Admitted) or told.rule == getattr(unasked, "rule", None)

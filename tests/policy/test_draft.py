@@ -73,3 +73,10 @@ def test_every_observed_job_is_admitted_by_its_draft(
     policy = drafted(*observed)
     for env in observed:
         assert admitted(policy, env), env
+
+
+def test_a_masked_repository_becomes_one_without_credentials() -> None:
+    """Records say `https://***@…`; the policy admits the job with its token all the same."""
+    masked = job_env(**DEFAULT, BUILDKITE_REPO="https://***@github.com/acme/storefront.git")
+    policy = drafted(masked)
+    assert policy.repositories == ("https://github.com/acme/storefront.git",)

@@ -33,7 +33,7 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
         workspace=Path("/var/lib/airlock/workspaces/w"),
         agent_binary=Path("/usr/bin/buildkite-agent"),
     )
-    return engine_body(spec)
+    return engine_body(spec, "{profile}")
 
 
 def test_the_room_is_locked_down() -> None:
@@ -43,7 +43,7 @@ def test_the_room_is_locked_down() -> None:
     assert made["Tty"] is False
     assert host["CapDrop"] == ["ALL"]
     assert "CapAdd" not in host
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true", "seccomp={profile}"]
     assert host["Privileged"] is False
     assert host["ReadonlyRootfs"] is True
     assert host["NetworkMode"] == "airlock"
@@ -108,6 +108,8 @@ def test_a_workspace_is_shared_by_one_agent_pipeline_and_rule() -> None:
     ]
     keys = {workspace_key(of, rule) for of, rule in parties}
     assert len(keys) == len(parties)
+    apart = {workspace_key(job(), "deploy", apart) for apart in ((), ("a", "b"), ("ab", ""))}
+    assert len(apart) == 3
     assert workspace_key(job(), "deploy") == workspace_key(job(), "deploy")
 
 

@@ -1,0 +1,90 @@
+"""The seccomp profile of every container, and the kernel's word that a container is confined.
+
+What the engine was asked for is not what the kernel enforces: an engine may be built without
+seccomp, or a runtime may ignore the profile. So the state of the processes that wait in the
+container is read from /proc of this host, before the job's code runs.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+
+from bootstrap.errors import CannotStart
+from bootstrap.sandbox.proof import Probe
+
+PATIENCE = 10.0  # seconds for the entry script to appear beside the container's first process
+_NONE = "0" * 16
+# proc(5), /proc/pid/status. None of these can be undone by the process itself or its children.
+EXPECTED: Mapping[str, str] = {
+    "NoNewPrivs": "1",
+    "Seccomp": "2",  # a filter
+    "CapInh": _NONE,
+    "CapPrm": _NONE,
+    "CapEff": _NONE,
+    "CapBnd": _NONE,
+    "CapAmb": _NONE,
+}
+
+
+def profile() -> str:
+    """Return the seccomp profile as the Engine API takes it: the text, on one line."""
+    text = resources.files("bootstrap.sandbox").joinpath("seccomp.json").read_text()
+    return json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def confined(pid: int, runtime: str) -> tuple[Probe, ...]:
+    """Check every process of the container whose first is `pid`. Raises CannotStart.
+
+    The entry script is among them: it waits at the start gate.
+    """
+    members = _with_entry(pid, runtime)
+    wrong = [f"process {member}: {why}" for member in members for why in _wrong(member)]
+    if wrong:
+        raise _unconfined("; ".join(wrong[:4]), runtime)
+    outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
+    return (Probe(target="processes", outcome=f"{outcome}, no capability", stood=True),)
+
+
+def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
+    """Wait for the entry script: before it is there, the filter may not be either."""
+    deadline = time.monotonic() + PATIENCE
+    while len(members := tuple(_members(pid))) < 2:
+        if time.monotonic() > deadline:
+            raise _unconfined("its entry script is not among the processes of this host", runtime)
+        time.sleep(0.005)
+    return members
+
+
+def _members(pid: int) -> Iterator[int]:
+    """All processes of the PID namespace of `pid`, by their numbers on this host."""
+    with suppress(OSError):  # it has ended: nobody is there
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (path / "ns/pid").readlink() == namespace:
+                    yield int(path.name)
+
+
+def _wrong(pid: int) -> list[str]:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError as gone:
+        return [f"it cannot be read: {gone.strerror}"]
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return [
+        f"{name}: expected {expected}, got {status.get(name, 'nothing')}"
+        for name, expected in EXPECTED.items()
+        if status.get(name) != expected
+    ]
+
+
+def _unconfined(why: str, runtime: str) -> CannotStart:
+    return CannotStart(
+        f"the container is not confined: {why}",
+        hint="Nothing of the job has run. `docker info` has to list seccomp among its security "
+        f"options, and sandbox.runtime ({runtime!r}) has to run the job's processes on this "
+        "host's kernel, as runc and crun do: of any other, such as runsc, this cannot be shown.",
+    )

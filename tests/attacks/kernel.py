@@ -1,0 +1,105 @@
+"""What an attacker asks of the kernel, run inside a container: prints one JSON object.
+
+Each answer is "done", or the name of the error. It is a program of its own for the image's python3:
+nothing of the tests is imported.
+"""
+
+import ctypes
+import errno
+import json
+import mmap
+import os
+import platform
+import resource
+import socket
+import struct
+import sys
+from collections.abc import Callable
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+ARM = platform.machine() == "aarch64"
+BUFFER = ctypes.create_string_buffer(256)
+HERE = ctypes.addressof(BUFFER)
+
+
+def call(number: int, *arguments: int) -> str:
+    ctypes.set_errno(0)
+    result = LIBC.syscall(*(ctypes.c_long(value) for value in (number, *arguments)))
+    return "done" if result >= 0 else errno.errorcode.get(ctypes.get_errno(), "?")
+
+
+def family(number: int, kind: int) -> str:
+    try:
+        socket.socket(number, kind).close()
+    except OSError as refused:
+        return errno.errorcode.get(refused.errno or 0, "?")
+    return "done"
+
+
+def here(x86: int, arm: int) -> int:
+    """Return this machine's number; those from 424 on are the same everywhere."""
+    return arm if ARM else x86
+
+
+def perf() -> str:
+    """Count the time of this process in user space, by the kernel's own clock."""
+    attributes = struct.pack("=IIQQQQQ", 1, 112, 1, 0, 0, 0, 1 << 0 | 1 << 5 | 1 << 6)
+    ctypes.memmove(BUFFER, attributes, len(attributes))
+    return call(here(298, 241), HERE, 0, -1, -1, 0)
+
+
+def socketcall() -> str:
+    """Make a socket by way of the 32-bit entry, whose arguments are in memory (int 0x80)."""
+    if platform.machine() != "x86_64":
+        return "no such entry"
+    code = bytes.fromhex("53b866000000bb0100000089f9cd805bc3")
+    low = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40, 7)  # MAP_32BIT
+    low.write(code.ljust(64, b"\0") + struct.pack("=III", socket.AF_INET, socket.SOCK_DGRAM, 0))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(low))
+    result = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint)(start)(start + 64)
+    return "done" if result >= 0 else errno.errorcode.get(-result, "?")
+
+
+def unshare() -> str:
+    """In a child: it would change what comes after."""
+    if (child := os.fork()) == 0:
+        answer = call(here(272, 97), 0x10000000)  # CLONE_NEWUSER
+        os._exit(0 if answer == "done" else getattr(errno, answer))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return errno.errorcode[status] if status else "done"
+
+
+ASKED: dict[str, Callable[[], str]] = {
+    "AF_ALG": lambda: family(38, socket.SOCK_SEQPACKET),
+    "AF_ALG with high bits": lambda: call(here(41, 198), 1 << 32 | 38, socket.SOCK_SEQPACKET, 0),
+    "AF_VSOCK": lambda: family(40, socket.SOCK_STREAM),
+    "AF_TIPC pair": lambda: call(here(53, 199), 30, socket.SOCK_STREAM, 0, HERE),
+    "any family by socketcall": socketcall,
+    "io_uring": lambda: call(425, 4, HERE),
+    "keyctl": lambda: call(here(250, 219), 0, -3, 1),  # one's own session keyring
+    "add_key": lambda: call(here(248, 217), HERE, HERE, HERE, 1, -3),
+    "request_key": lambda: call(here(249, 218), HERE, HERE, 0, -3),
+    "userfaultfd": lambda: call(here(323, 282), 1),  # UFFD_USER_MODE_ONLY
+    "bpf": lambda: call(here(321, 280), 0, HERE, 64),
+    "perf_event_open": perf,
+    "unshare a user namespace": unshare,
+    "setns": lambda: call(here(308, 268), os.open("/proc/self/ns/uts", os.O_RDONLY), 0),
+    "clone3": lambda: call(435, 0, 0),
+    "mount": lambda: call(here(165, 40), HERE, HERE, HERE, 0, 0),
+    "fsopen": lambda: call(430, HERE, 0),
+    "personality": lambda: call(here(135, 92), 0x40000),  # ADDR_NO_RANDOMIZE
+    "open_by_handle_at": lambda: call(here(304, 265), -100, HERE, 0),
+    "name_to_handle_at, which is harmless": lambda: call(here(303, 264), -100, 0, 0, 0, 0),
+}
+
+
+def limits() -> list[int]:
+    """Try to change RLIMIT_CORE, and another one."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+    return [resource.getrlimit(resource.RLIMIT_CORE)[0],
+            resource.getrlimit(resource.RLIMIT_NOFILE)[0]]  # fmt: skip
+
+
+wanted = sys.argv[1:] or list(ASKED)
+print(json.dumps({**{name: ASKED[name]() for name in wanted}, "limits": limits()}))

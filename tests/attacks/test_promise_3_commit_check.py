@@ -1,0 +1,110 @@
+"""Promises 1, 3 and 6 for the container that looks for a commit before there is a decision."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_commit_on_branch import cache, ends, rules
+from tests.fakes.git import git
+from tests.lab import world
+from tests.lab.engine import eventually
+from tests.lab.lab import FIREWALL, ROLE, Fleet
+from tests.lab.leftovers import leftovers
+
+pytestmark = pytest.mark.lab
+
+
+def refs(fleet: Fleet) -> list[str]:
+    listed = git(cache(fleet), "-c", "safe.directory=*", "for-each-ref", "--format=%(refname)")
+    return listed.split()
+
+
+def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
+    """`a`, then `a/b` in its place, then a forced push; and what a killed check left behind."""
+    fleet.policy(
+        f"  - name: verified\n    when: {{branch: '*', commit-on-branch: verified}}\n"
+        f"    allow: {{role: '{ROLE}'}}\n"
+    )
+    work, bare = fleet.base / "git/storefront.work", str(fleet.base / "git/storefront.git")
+    first = git(work, "rev-parse", "HEAD").strip()
+    with fleet.agent():
+        git(work, "push", "-q", bare, "HEAD:refs/heads/a")
+        assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "0"
+        git(work, "push", "-q", bare, ":refs/heads/a", "HEAD:refs/heads/a/b")
+        assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "77", "it is deleted"
+        for name in ("objects/pack/tmp_pack_x", "refs/airlock/claimed.lock", "config.lock"):
+            (cache(fleet) / name).touch()
+        assert ends(fleet, first, BUILDKITE_BRANCH="a/b")[0] == "0"
+        git(work, "commit", "-q", "--amend", "--allow-empty", "-m", "rewritten")
+        git(work, "push", "-q", "--force", bare, "HEAD:refs/heads/a/b")
+        status, log = ends(fleet, first, BUILDKITE_BRANCH="a/b")
+        assert status == "77", log.decode()
+        assert b"got elsewhere" in log
+    assert refs(fleet) == ["refs/airlock/claimed"]
+    assert not (cache(fleet) / "objects/pack/tmp_pack_x").exists()
+
+
+def test_nothing_is_asked_where_a_guardrail_refuses_anyway(fleet: Fleet) -> None:
+    """What the rule grants is beyond the guardrails; within them, the same job is asked about."""
+    fleet.policy(rules("verified"))
+    rails = fleet.base / "policies/guardrails.yaml"
+    setting = f'[policy]\nguardrails = "file:{rails}"'
+    fleet.config.write_text(fleet.config.read_text().replace("[policy]", setting))
+    rails.write_text("guardrails: acme\naccounts: []\n")
+    with fleet.agent():
+        assert ends(fleet, fleet.commit)[0] == "77"
+        assert fleet.git.calls == []
+        assert not (fleet.base / "state/ancestry").exists()
+        rails.write_text("guardrails: acme\naccounts: ['111122223333']\n")
+        status, log = ends(fleet, fleet.commit)
+        assert status == "0", log.decode()
+    assert fleet.git.calls != []
+
+
+@contextmanager
+def silent(fleet: Fleet) -> Iterator[str]:
+    """A repository whose server takes connections and never answers."""
+    with world.listen(world.WORLD, 0) as listener:
+        url = f"http://{world.WORLD}:{listener.getsockname()[1]}/storefront.git"
+        fleet.policy(rules("verified"), repository=url)
+        yield url
+
+
+def test_the_check_is_stopped_when_the_ruleset_falls(fleet: Fleet) -> None:
+    with silent(fleet) as url, fleet.agent():
+        job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_REPO=url))
+        eventually(lambda: checking(fleet), "the check is fetching")
+        subprocess.run(FIREWALL, check=True)
+        assert fleet.control.finished(job, 20) == ("-1", "", "process_run_error"), job.log.decode()
+    assert b"the check of the commit was stopped: table inet airlock was changed" in job.log
+    assert leftovers(fleet) == []
+
+
+def checking(fleet: Fleet) -> bool:
+    """Say whether git, in a container of this lab, waits for the silent server."""
+    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    return any(line.startswith(b"/usr/lib/git-core/git-remote-http\0") for line in lines)
+
+
+def test_the_check_does_not_begin_where_its_container_is_not_sealed(fleet: Fleet) -> None:
+    """A rule of somebody else that answers before ours: the proof notices, nothing is fetched."""
+    fleet.policy(rules("verified"))
+    with fleet.agent():
+        assert ends(fleet, fleet.commit)[0] == "0"
+        asked = len(fleet.git.calls)
+        pierce = (
+            "add table ip intruder; "
+            "add chain ip intruder c1 { type filter hook prerouting priority -400; }; "
+            "add rule ip intruder c1 ip daddr 169.254.169.254 ip daddr set 10.77.0.2"
+        )
+        subprocess.run(["nft", pierce], check=True)
+        try:
+            status, log = ends(fleet, fleet.commit)
+        finally:
+            subprocess.run(["nft", "delete", "table", "ip", "intruder"], check=True)
+    assert status == "-1", log.decode()
+    assert b"the room is not sealed" in log
+    assert len(fleet.git.calls) == asked

@@ -1,0 +1,196 @@
+"""Promise 3, by way of the kernel: of its system calls a job has those that builds need.
+
+Each is asked for by the job's own process, and once more in a container without a profile: there
+it has to reach the kernel, which may do it, or have reasons of its own not to.
+"""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.room import Attacker, attacker
+from tests.lab import engine, world
+from tests.lab.engine import eventually
+from tests.lab.lab import Fleet, Lab, fleet
+
+pytestmark = pytest.mark.lab
+
+PROBE = (Path(__file__).parent / "kernel.py").read_text()
+REFUSED = (
+    "AF_ALG", "AF_ALG with high bits", "AF_VSOCK", "AF_TIPC pair", "any family by socketcall",
+    "io_uring", "keyctl", "add_key", "request_key", "userfaultfd", "bpf", "perf_event_open",
+    "unshare a user namespace", "setns", "clone3", "mount", "fsopen", "personality",
+    "open_by_handle_at",
+)  # fmt: skip
+# What the C library goes on from, as from a kernel that has no such call.
+ERRORS = {"clone3": "ENOSYS", "any family by socketcall": "ENOSYS"}
+# What this must be without a profile, where the kernel has it: its own words, and not a filter's.
+OWN_REASONS = {
+    "AF_ALG": {"EAFNOSUPPORT"},  # the kernel has no such family
+    "AF_ALG with high bits": {"EAFNOSUPPORT"},
+    "AF_VSOCK": {"EAFNOSUPPORT"},
+    "AF_TIPC pair": {"EAFNOSUPPORT"},
+    "any family by socketcall": {"no such entry"},
+    "io_uring": {"EPERM", "ENOSYS"},  # kernel.io_uring_disabled
+    "add_key": {"ENODEV", "EINVAL"},  # there is no such type of key: it looked
+    "request_key": {"ENOKEY", "ENODEV", "EINVAL"},
+    "userfaultfd": {"ENOSYS"},
+    "bpf": {"EPERM", "EINVAL"},  # kernel.unprivileged_bpf_disabled, or the empty attributes
+    "perf_event_open": {"EACCES", "ENOENT", "ENOTSUP"},  # kernel.perf_event_paranoid, no counter
+    "unshare a user namespace": {"EPERM", "ENOSPC"},  # where the distribution forbids them
+    "setns": {"EPERM"},  # CAP_SYS_ADMIN
+    "clone3": {"EINVAL", "EFAULT"},  # the empty arguments
+    "mount": {"EPERM", "ENOENT"},
+    "fsopen": {"EPERM"},
+    "open_by_handle_at": {"EPERM", "EFAULT", "EINVAL"},
+}
+
+
+@pytest.fixture(scope="module")
+def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(lab, tmp_path_factory.mktemp("attacks") / "fleet") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def room(shared: Fleet) -> Iterator[Attacker]:
+    with attacker(shared) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def asked(room: Attacker) -> dict[str, str]:
+    done = room.tries(f"python3 - <<'PROBE'\n{PROBE}PROBE\n")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def unconfined(shared: Fleet) -> dict[str, str]:
+    """The same, in a container that has all but the profile."""
+    return dict(json.loads(bare(shared, "--security-opt", "seccomp=unconfined", script=PROBE)))
+
+
+def bare(made: Fleet, *options: str, script: str) -> str:
+    """Run Python in a container of the engine's, as the job's user and without capabilities."""
+    command = [
+        "docker", "-H", made.lab.docker, "run", "--rm", "-i", "--network", "none",
+        "--user", "2000:2000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+        *options, made.lab.image, "python3", "-",
+    ]  # fmt: skip
+    return subprocess.run(command, input=script, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_kernel_is_not_asked(
+    asked: dict[str, str], unconfined: dict[str, str], name: str
+) -> None:
+    without = unconfined[name]
+    if without != "done":  # here this kernel has reasons of its own: the filter was not needed
+        assert without in OWN_REASONS.get(name, set()), without
+    if name == "any family by socketcall" and platform.machine() != "x86_64":
+        return
+    assert asked[name] == ERRORS.get(name, "EPERM")
+
+
+def test_some_of_these_attacks_do_succeed_without_the_profile(unconfined: dict[str, str]) -> None:
+    done = {name for name in REFUSED if unconfined[name] == "done"}
+    assert {"personality", "any family by socketcall"} <= done
+    assert len(done) >= 5, done
+
+
+def test_what_builds_need_still_works(room: Attacker) -> None:
+    """Debuggers and leak sanitizers trace, threads start, new C libraries find new calls."""
+    script = """
+    python3 - <<'PY'
+    import ctypes, os, socket, subprocess, sys, threading, multiprocessing, resource, asyncio
+    libc = ctypes.CDLL(None, use_errno=True)
+    pid = os.fork()
+    if pid == 0:
+        assert libc.ptrace(0, 0, 0, 0) == 0
+        os.kill(os.getpid(), 19)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSTOPPED(status), "traced"
+    os.kill(pid, 9); os.waitpid(pid, 0)
+    for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK):
+        socket.socket(family, socket.SOCK_DGRAM).close()
+    socket.socketpair()[0].close()
+    os.close(os.memfd_create("m")); os.close(os.pidfd_open(os.getpid()))
+    thread = threading.Thread(target=print, args=("thread",)); thread.start(); thread.join()
+    with multiprocessing.Pool(2) as pool: assert pool.map(abs, [-1]) == [1]
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (1, 1)
+    print("done")
+    PY
+    """
+    lines = "\n".join(line[4:] for line in script.splitlines())
+    done = room.tries(lines)
+    assert done.stdout.splitlines() == ["thread", "done"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("runtime", "missing"),
+    [
+        ("without-seccomp", "Seccomp: expected 2, got 0"),
+        ("without-no-new-privileges", "NoNewPrivs: expected 1, got 0"),
+        ("without-empty-bounding-set", "CapBnd: expected 0000000000000000, got"),
+    ],
+)
+def test_an_engine_that_leaves_it_out_starts_no_job(
+    lab: Lab, tmp_path: Path, runtime: str, missing: str
+) -> None:
+    """The runtime ignores what it is asked for: the proof sees it, and nothing runs."""
+    if not lab.docker.endswith(str(engine.OURS)):
+        return  # the machine's own engine knows none of the lab's broken runtimes
+    with fleet(lab, tmp_path / "fleet", settings=f'runtime = "{runtime}"') as made, made.agent():
+        job = made.control.enqueue(made.env("echo I ran"))
+        assert made.control.finished(job) == ("-1", "", "process_run_error"), job.log.decode()
+    assert b"the container is not confined" in job.log
+    assert missing.encode() in job.log
+    assert b"\nI ran" not in job.log
+
+
+@pytest.fixture
+def crashes(tmp_path: Path) -> Iterator[Path]:
+    """Have the kernel hand every crash to a program of the host, as apport and systemd do."""
+    handler, seen = tmp_path / "handler", tmp_path / "seen"
+    handler.write_text(f'#!/bin/sh\ncat >/dev/null\necho "$1 as uid $(id -u)" >>{seen}\n')
+    handler.chmod(0o755)
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    before = pattern.read_text()
+    try:
+        pattern.write_text(f"|{handler} %h\n")
+        yield seen
+    finally:
+        pattern.write_text(before)
+
+
+CRASH = "{limit}; sh -c 'kill -SEGV $$'; echo crashed"
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["true", "ulimit -c 0", "ulimit -S -c 0", "prlimit --core=0 --pid $$", "ulimit -c unlimited"],
+)
+def test_a_crash_starts_no_program_of_the_host(room: Attacker, crashes: Path, limit: str) -> None:
+    """A core_pattern that is a pipe minds no limit but 1; a job would make that 0."""
+    assert "crashed" in room.tries(CRASH.format(limit=limit)).stdout
+    # A crash that is seen: whatever came before it would have been seen too.
+    subprocess.run(
+        ["prlimit", "--core=0", "sh", "-c", "kill -SEGV $$"], check=False, capture_output=True
+    )
+    eventually(crashes.exists, "the handler is told of the host's own crash")
+    assert "airlock" not in crashes.read_text()
+
+
+def test_with_a_limit_of_nothing_it_does(shared: Fleet, crashes: Path) -> None:
+    """What every job had: the handler runs as root, on the host, at the job's word."""
+    world.assert_contained()
+    crash = "import os; os.fork() or os.kill(os.getpid(), 11); os.wait()"
+    bare(shared, "--ulimit", "core=0", "--hostname", "airlock", script=crash)
+    eventually(crashes.exists, "the handler is told of the crash")
+    assert crashes.read_text() == "airlock as uid 0\n"

@@ -1,0 +1,120 @@
+"""Promise 4: credentials inside a repository's URL reach neither log, annotation nor record."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_governance import hook
+from tests.fakes.control_plane import Job
+from tests.lab.lab import ROLE, Fleet
+
+pytestmark = pytest.mark.lab
+
+TOKEN = f"ghs_{uuid.uuid4().hex}"
+
+
+def with_token(fleet: Fleet) -> str:
+    return fleet.repository.replace("http://", f"http://x-access-token:{TOKEN}@")
+
+
+def urls(url: str) -> dict[str, str]:
+    """Every variable in which Buildkite, a step or a plugin puts a repository's URL."""
+    return {
+        "BUILDKITE_REPO": url,
+        "BUILDKITE_PULL_REQUEST_REPO": url,
+        "BUILDKITE_GIT_REMOTE_MIRROR_URL": url,
+        "SUBMODULE_ACME": url,
+        "BUILDKITE_PLUGINS": json.dumps([{f"{url}#v1.0.0": {"mirror": url}}]),
+    }
+
+
+RULES = """  - name: of others
+    when:
+      repository: https://github.com/acme/else
+      plugin: docker#v5
+      env: {SUBMODULE_ACME: none}
+      pull-request: any
+    allow: {}
+"""
+
+
+@contextmanager
+def finished(fleet: Fleet, **env: str) -> Iterator[Job]:
+    with fleet.agent():
+        job = fleet.control.enqueue(fleet.env("echo I ran", **env))
+        fleet.control.finished(job, 60)
+        yield job
+
+
+def kept(fleet: Fleet, job: Job) -> dict[str, str]:
+    """What Airlock has printed, annotated and written; the agent's own lines are not its."""
+    own, _, _ = job.log.decode(errors="replace").partition("~~~ Preparing working directory")
+    agents = [path for path in fleet.base.rglob("agent.log") if path.is_file()]
+    state = [path for path in (fleet.base / "state").rglob("*") if path.is_file()]
+    checkout = fleet.base / "state/workspaces"
+    return {
+        "log": own,
+        "annotations": json.dumps(job.annotations),
+        "records": fleet.records.read_text(),
+        "hook": "".join(path.read_text(errors="replace") for path in agents),
+        **{
+            str(path): path.read_bytes().decode(errors="replace")
+            for path in state
+            if not path.is_relative_to(checkout)
+        },
+    }
+
+
+def found(fleet: Fleet, job: Job) -> set[str]:
+    return {place for place, text in kept(fleet, job).items() if TOKEN in text}
+
+
+@pytest.mark.parametrize("way", ["hook", "script"])
+@pytest.mark.parametrize("why", ["repository", "rules"])
+def test_a_refusal_shows_whose_repository_it_is_and_no_token(
+    fleet: Fleet, way: str, why: str
+) -> None:
+    url = with_token(fleet)
+    elsewhere = "https://github.com/acme/else" if why == "repository" else url
+    fleet.policy(RULES, repository=elsewhere)
+    if way == "hook":
+        hook(fleet)
+    with finished(fleet, **urls(url)) as job:
+        assert b"I ran" not in job.log
+    host = fleet.repository.removeprefix("http://")
+    places = kept(fleet, job)
+    assert f"***@{host}" in places["records"]
+    assert f"***@{host}" in (places["hook"] if way == "hook" else places["log"])
+    assert found(fleet, job) == set()
+
+
+def test_a_job_with_a_token_in_its_url_runs_and_nothing_is_kept_of_it(fleet: Fleet) -> None:
+    """Its commit is looked for with that token too: the cache of the history has none of it."""
+    url = with_token(fleet)
+    when = "{branch: main, commit-on-branch: verified}"
+    rules = f"  - {{name: main, when: {when}, allow: {{role: '{ROLE}'}}}}\n"
+    fleet.policy(rules, repository=url)
+    env = urls(url) | {"BUILDKITE_PULL_REQUEST_REPO": "", "BUILDKITE_PLUGINS": ""}
+    del env["BUILDKITE_GIT_REMOTE_MIRROR_URL"]
+    with finished(fleet, **env) as job:
+        assert b"\nI ran" in job.log, job.log.decode()
+    asked = [call for call in fleet.git.calls if call.headers.get("git-protocol")]
+    assert asked, "the commit was looked for"
+    assert any("ancestry" in place for place in kept(fleet, job)), "and the search is wide enough"
+    assert found(fleet, job) == set()
+    (record,) = Path(fleet.base / "state/records").iterdir()
+    assert "***@" in record.read_text()
+
+
+def test_what_git_says_of_a_url_is_masked_too(fleet: Fleet) -> None:
+    url = with_token(fleet).replace("storefront.git", "absent.git")
+    when = "{branch: main, commit-on-branch: verified}"
+    fleet.policy(f"  - {{name: main, when: {when}, allow: {{}}}}\n", repository=url)
+    with finished(fleet, BUILDKITE_REPO=url) as job:
+        assert b"could not be fetched (5): " in job.log, job.log.decode()
+        assert b"not found" in job.log
+    assert found(fleet, job) == set()

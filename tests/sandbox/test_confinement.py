@@ -1,0 +1,88 @@
+"""The seccomp profile as a document, and what the kernel says of processes without it."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import CannotStart
+from bootstrap.sandbox import confinement
+from bootstrap.sandbox.confinement import confined, profile
+
+PROFILE = json.loads(profile())
+
+# Docker's default leaves these to containers with capabilities, or to none at all
+# (docs.docker.com/engine/security/seccomp), except the last line.
+PRIVILEGED = """
+    acct add_key bpf chroot clone3 delete_module fanotify_init finit_module fsconfig fsmount fsopen
+    fspick get_kernel_syms get_mempolicy init_module io_uring_enter io_uring_register io_uring_setup
+    ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind mount mount_setattr
+    move_mount move_pages nfsservctl open_by_handle_at open_tree perf_event_open pidfd_getfd
+    pivot_root process_madvise query_module quotactl reboot request_key set_mempolicy setns
+    settimeofday stime swapoff swapon _sysctl sysfs syslog umount umount2 unshare uselib userfaultfd
+    ustat vhangup vm86 vm86old
+    socketcall
+"""
+NEVER = frozenset(PRIVILEGED.split())
+
+
+def rules(*, conditional: bool) -> Iterator[dict[str, Any]]:
+    return (rule for rule in PROFILE["syscalls"] if bool(rule.get("args")) is conditional)
+
+
+def names(*, conditional: bool) -> list[str]:
+    allowed = (r for r in rules(conditional=conditional) if r["action"] == "SCMP_ACT_ALLOW")
+    return [name for rule in allowed for name in rule["names"]]
+
+
+def test_what_is_not_listed_is_refused_on_both_architectures() -> None:
+    assert PROFILE["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert [entry["architecture"] for entry in PROFILE["archMap"]] == [
+        "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64",
+    ]  # fmt: skip
+    assert "\n" not in profile()
+    assert "SCMP_ARCH_X32" not in profile()
+
+
+def test_nothing_that_needs_privileges_is_allowed() -> None:
+    assert not NEVER & set(names(conditional=False) + names(conditional=True))
+
+
+def test_no_condition_is_void_because_the_call_is_allowed_without_it() -> None:
+    """In libseccomp the rule without arguments wins, whichever comes first."""
+    listed = names(conditional=False)
+    assert len(set(listed)) == len(listed)
+    assert not set(listed) & set(names(conditional=True))
+
+
+def test_namespaces_are_beyond_every_clone() -> None:
+    """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (clone(2))."""
+    (rule,) = (rule for rule in rules(conditional=True) if "clone" in rule["names"])
+    (argument,) = rule["args"]
+    flags = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
+    assert argument["value"] == sum(flags)
+    assert (argument["valueTwo"], argument["op"]) == (0, "SCMP_CMP_MASKED_EQ")
+
+
+def test_a_process_without_a_filter_is_told_apart() -> None:
+    with subprocess.Popen(["sleep", "60"]) as bare:
+        try:
+            with pytest.raises(CannotStart, match="Seccomp: expected 2, got 0") as refused:
+                confined(bare.pid, "runc")
+            assert "NoNewPrivs: expected 1, got 0" in refused.value.problem
+        finally:
+            bare.kill()
+
+
+def test_where_the_entry_is_no_process_of_this_host_nothing_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with a runtime that has a kernel of its own."""
+    monkeypatch.setattr(confinement, "PATIENCE", 0.01)
+    ended = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    with pytest.raises(CannotStart, match="entry script is not among") as refused:
+        confined(ended, "runsc")
+    assert "runsc" in refused.value.hint

@@ -1,0 +1,91 @@
+"""The caches of repositories' histories: found again, bounded, collected, and never in use."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bootstrap.job.assemble import assemble
+from bootstrap.job.model import Job
+from bootstrap.sandbox import history
+from tests.job.given import job_env, process_env
+from tests.lab.engine import eventually
+
+DAY = 86400.0
+NOW = time.time()
+UID = os.geteuid()
+
+
+def job(**env: str) -> Job:
+    return assemble(job_env(**env), process_env())
+
+
+def used(state: Path, pipeline: str, *, ago: float, size: int = 10) -> str:
+    with history.held(state, job(BUILDKITE_PIPELINE_SLUG=pipeline), UID) as path:
+        (path / "pack").write_bytes(b"x" * size)
+    os.utime(path, (NOW - ago, NOW - ago))
+    return path.name
+
+
+def test_a_token_or_another_spelling_in_the_url_finds_the_same_cache(tmp_path: Path) -> None:
+    spellings = ("https://github.com/acme/storefront.git", "git@github.com:acme/storefront",
+                 "https://ci:s3cret@github.com/acme/storefront")  # fmt: skip
+    found = set()
+    for spelling in spellings:
+        with history.held(tmp_path, job(BUILDKITE_REPO=spelling), UID) as path:
+            found.add(path)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("other", ["BUILDKITE_PIPELINE_SLUG", "BUILDKITE_ORGANIZATION_SLUG"])
+def test_another_pipeline_has_another_cache(tmp_path: Path, other: str) -> None:
+    with (
+        history.held(tmp_path, job(), UID) as one,
+        history.held(tmp_path, job(**{other: "else"}), UID) as two,
+    ):
+        assert one != two
+
+
+def test_what_is_idle_goes_and_what_is_used_stays(tmp_path: Path) -> None:
+    new = used(tmp_path, "new", ago=29 * DAY)
+    old = used(tmp_path, "old", ago=31 * DAY)
+    assert history.collect(tmp_path, NOW) == (old,)
+    assert [path.name for path in (tmp_path / "ancestry").iterdir()] == [new]
+
+
+def test_beyond_the_budget_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [used(tmp_path, f"p{age}", ago=age * DAY, size=1 << 20) for age in range(4)]
+    monkeypatch.setattr(history, "TOTAL", 3 << 20)
+    assert set(history.collect(tmp_path, NOW)) == set(names[2:])
+
+
+def test_a_cache_that_has_grown_too_large_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(tmp_path, "p", ago=0, size=2 << 20)
+    monkeypatch.setattr(history, "LARGEST", 1 << 20)
+    with history.held(tmp_path, job(BUILDKITE_PIPELINE_SLUG="p"), UID) as path:
+        assert list(path.iterdir()) == []
+
+
+def test_a_cache_in_use_is_not_collected_and_not_shared(tmp_path: Path) -> None:
+    used(tmp_path, "p", ago=31 * DAY)
+    of = job(BUILDKITE_PIPELINE_SLUG="p")
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with history.held(tmp_path, of, UID):
+            entered.set()
+            leave.wait(30)
+
+    with history.held(tmp_path, of, UID) as path:
+        os.utime(path, (NOW - 31 * DAY, NOW - 31 * DAY))
+        assert history.collect(tmp_path, NOW) == ()
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        assert not entered.wait(0.2)
+    eventually(entered.is_set, "the other has it")
+    leave.set()
+    waiting.join()
