@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bootstrap.job import plugins
 from bootstrap.job.model import Absent, Fact, Known, KnownSet, Provenance, PullRequest, Unvouched
-from bootstrap.job.repository import same
+from bootstrap.job.repository import same_name
 
 # Single values that Buildkite sends under one name.
 PLAIN = {
@@ -66,7 +66,7 @@ def _pull_request(env: Mapping[str, str]) -> Fact:
     if not number:
         return Absent(why="BUILDKITE_PULL_REQUEST is empty or not set")
     origin, repository = env.get("BUILDKITE_PULL_REQUEST_REPO", ""), env.get("BUILDKITE_REPO", "")
-    if number.isascii() and number.isdigit() and origin and same(origin, repository):
+    if number.isascii() and number.isdigit() and same_name(origin, repository):
         return _kind(PullRequest.SAME_REPOSITORY)
     return _kind(PullRequest.FORK)
 
@@ -74,7 +74,7 @@ def _pull_request(env: Mapping[str, str]) -> Fact:
 def _plugins(env: Mapping[str, str]) -> Fact:
     used = plugins.parse(env.get("BUILDKITE_PLUGINS", ""))
     if used is None:
-        return Absent(why="BUILDKITE_PLUGINS is not the list that Buildkite sends")
+        return Absent(why="BUILDKITE_PLUGINS is not a list of plugins that have one meaning")
     return KnownSet(values=used, provenance=Provenance.JOB)
 
 

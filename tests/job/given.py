@@ -1,5 +1,7 @@
 """What an agent hands over, for tests that need no agent."""
 
+import json
+
 JOB_ID = "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 TOKEN = "bkaj_the-jobs-own-token"
 
@@ -51,3 +53,14 @@ def process_env(**overrides: str) -> dict[str, str]:
         "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "-1",
     }
     return {**standard, **overrides}
+
+
+def plugins(*short: str) -> dict[str, str]:
+    """Return what Buildkite sends for plugins that a pipeline names in short."""
+    return {"BUILDKITE_PLUGINS": json.dumps([{_written_out(name): None} for name in short])}
+
+
+def _written_out(short: str) -> str:
+    name, mark, version = short.partition("#")
+    owner = "" if "/" in name else "buildkite-plugins/"
+    return f"github.com/{owner}{name}-buildkite-plugin{mark}{version}"
