@@ -72,9 +72,10 @@ def _pull_request(env: Mapping[str, str]) -> Fact:
 
 
 def _plugins(env: Mapping[str, str]) -> Fact:
-    used = plugins.parse(env.get("BUILDKITE_PLUGINS", ""))
+    text = env.get("BUILDKITE_PLUGINS", "")
+    used = plugins.parse(text)
     if used is None:
-        return Absent(why="BUILDKITE_PLUGINS is not a list of plugins that have one meaning")
+        return Absent(why=plugins.why_unknown(text))
     return KnownSet(values=used, provenance=Provenance.JOB)
 
 

@@ -3,7 +3,7 @@
 The agent (agent/plugin/plugin.go) reads a source as a URL: it drops the query, decodes what is
 percent-encoded, and clones what is left of host and path, with `#` before what it checks out. A
 source that means something else to it than to whoever reads an allow-list has no name. Both are
-asked in tests/attacks/test_what_was_admitted_is_fetched.py.
+asked in tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 
 `docker#v5` is a name for people: Buildkite writes it out when a pipeline is uploaded, and the agent
 does not know it. `acme/x#v1` in a job makes the agent clone `https://acme/x`.
@@ -12,7 +12,7 @@ does not know it. `acme/x#v1` in a job makes the agent clone `https://acme/x`.
 import json
 import re
 
-from bootstrap.job.repository import FORGES
+from bootstrap.job.repository import FORGES, is_host
 
 _SHORT = re.compile(r"(?!\.)[^#/:]+(?:/[^#/:]+)?(?:#.*)?", re.DOTALL)
 
@@ -42,17 +42,33 @@ def parse(text: str) -> frozenset[str] | None:
 
     Empty means no plugins. The configuration of a plugin is not looked at.
     """
+    sources = _sources(text)
+    if sources is None:
+        return None
+    names = [canonical(source) for source in sources]
+    known = [name for name in names if name]
+    return frozenset(known) if len(known) == len(names) else None
+
+
+def why_unknown(text: str) -> str:
+    """Return what keeps `parse` from telling the plugins."""
+    for source in _sources(text) or ():
+        if canonical(source) is None:
+            return (
+                f"BUILDKITE_PLUGINS has {source!r}, which may be another plugin to the agent than "
+                "to a reader; expected host/owner/name#version or ./path"
+            )
+    return "BUILDKITE_PLUGINS is not the list that Buildkite sends"
+
+
+def _sources(text: str) -> list[str] | None:
     if not text:
-        return frozenset()
+        return []
     try:
         listed = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(listed, list):
-        return None
-    names = [canonical(_source(entry)) for entry in listed]
-    known = [name for name in names if name]
-    return frozenset(known) if len(known) == len(names) else None
+    return list(map(_source, listed)) if isinstance(listed, list) else None
 
 
 def _source(entry: object) -> str:
@@ -130,6 +146,8 @@ def _elsewhere(found: re.Match[str], segments: list[str]) -> str | None:
     if not found["scheme"] and (found["port"] or len(segments) == 1):
         return None
     if len(named) > 1 or (found["user"] and found["scheme"] != "ssh"):
+        return None
+    if not is_host(found["host"]) or found["host"].endswith(".git"):
         return None
     user = f"{found['user']}@" if found["user"] else ""
     authority = f"{user}{found['host']}{found['port'] or ''}"

@@ -2,8 +2,8 @@
 
 What git contacts decides, not what a URL parser makes of the text: git reads `a:b@host:x` as host
 `a`, `x::y` as a helper program and `HTTPS://` as no scheme that it knows. Only spellings that git,
-ssh and libcurl read alike have a meaning here; tests/attacks/test_what_was_admitted_is_fetched.py
-asks the real git.
+ssh and libcurl read alike have a meaning here. The real git is asked in
+tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 """
 
 import re
@@ -18,10 +18,12 @@ _ORDINARY = frozenset({("https", None), ("ssh", None), ("ssh", "git")})
 
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 _USER = r"[A-Za-z0-9._][A-Za-z0-9._-]*"  # git passes it on to ssh, which must not see an option
-_USERINFO = r"[A-Za-z0-9._~+%-]+(?::[A-Za-z0-9._~+%-]*)?"
+_USERINFO = r"[A-Za-z0-9._~+-]+(?::[A-Za-z0-9._~+-]*)?"
 _SEGMENT = r"[A-Za-z0-9._~+,=][A-Za-z0-9._~+,=-]*"
-_ENCODED = r"[A-Za-z0-9._~+,=%-]+"  # libcurl sends this as it is; for ssh git would decode it
+# libcurl sends this as it is, where ssh would get it decoded. No control characters, `.`, `/`, `\`.
+_ENCODED = r"(?:[A-Za-z0-9._~+,=-]|%(?!2[EeFf]|5[Cc]|7[Ff])[2-9A-Fa-f][0-9A-Fa-f])+"
 
+_IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
 _SCP = re.compile(rf"(?:(?P<user>{_USER})@)?{_HOST}:(?P<path>/?{_SEGMENT}(?:/{_SEGMENT})*/?)")
 _SSH = re.compile(
     rf"(?P<transport>ssh)://(?:(?P<user>{_USER})@)?{_HOST}(?::(?P<port>[1-9][0-9]{{0,4}}))?"
@@ -60,7 +62,7 @@ def parse(url: str) -> Repository | None:
     two `@`, empty, `.` and `..` segments, white space, control characters and non-ASCII letters.
     """
     found = next(filter(None, (form.fullmatch(url) for form in (_SSH, _HTTP, _GIT, _SCP))), None)
-    if found is None or not _is_plain(found["path"]):
+    if found is None or not is_host(found["host"]) or not _is_plain(found["path"]):
         return None
     groups = found.groupdict()
     transport = groups.get("transport") or "ssh"
@@ -93,15 +95,22 @@ def same_name(one: str, other: str) -> bool:
     return same(one, other) or (left is not None and left == _name(other))
 
 
+def is_host(text: str) -> bool:
+    """Say whether `text` is one host to all: to libcurl, but not to ssh, `127.1` is 127.0.0.1."""
+    last = text.rpartition(".")[2]
+    is_number = last.isdigit() or last[:2].lower() == "0x"
+    return not is_number or _IPV4.fullmatch(text) is not None
+
+
 def _is_plain(path: str) -> bool:
     """Dots lead elsewhere, and git takes `~` in second place for a home directory."""
     return not {".", ".."} & set(path.split("/")) and "~" not in path.removeprefix("/")[1:]
 
 
 def _as_sent(transport: str, path: str) -> str:
-    if transport == "ssh":
-        return path.removeprefix("/") if path.startswith("/~") else path
-    return path.removesuffix("/") if transport != "git" else path
+    if transport in {"https", "http"}:
+        return path.removesuffix("/")
+    return path.removeprefix("/") if path.startswith("/~") else path
 
 
 def _on_forge(plain: Repository) -> Repository | None:

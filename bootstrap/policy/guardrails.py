@@ -6,7 +6,7 @@ with less than its policy says.
 
 from collections.abc import Callable, Iterator
 
-from bootstrap.job.model import Job, Known, KnownSet, PullRequest
+from bootstrap.job.model import Absent, Job, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import BY_ROLE, Excess, ForkAccess, Grant, Guardrails
 from bootstrap.policy.plugins import admits
@@ -103,7 +103,8 @@ def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
         return
     fact = job.facts.get("plugin")
     if not isinstance(fact, KnownSet):
-        yield _excess("plugins", "plugins that cannot be told", guardrails.plugins)
+        why = f": {fact.why}" if isinstance(fact, Absent) else ""
+        yield _excess("plugins", f"plugins that cannot be told{why}", guardrails.plugins)
         return
     for plugin in sorted(fact.values):
         if not admits(guardrails.plugins, plugin):

@@ -1,6 +1,6 @@
 """Every spelling of a plugin is one plugin; what cannot be told is nothing.
 
-What the agent makes of such spellings: tests/attacks/test_what_was_admitted_is_fetched.py.
+What the agent makes of such spellings: tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 """
 
 import json
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.job.plugins import canonical, canonical_pattern, full_source, parse
+from bootstrap.job.plugins import canonical, canonical_pattern, full_source, parse, why_unknown
 
 DOCKER = "github.com/buildkite-plugins/docker-buildkite-plugin#v5.12.0"
 
@@ -96,6 +96,8 @@ def test_what_else_has_a_name(spelling: str, name: str) -> None:
         ".",
         "..",
         "github.com/acme/x/sub.git#v1",
+        "https://host.git/acme/x#v1",  # the agent: the repository https://host.git
+        "https://127.1/acme/x#v1",
         "git.example.com/x.git/sub.git#v1",
         "gitlab.com/acme/x.git/sub#v1",
     ],
@@ -177,6 +179,11 @@ def test_no_plugins() -> None:
 )
 def test_what_cannot_be_told(text: str) -> None:
     assert parse(text) is None
+
+
+def test_a_refusal_names_the_plugin() -> None:
+    assert "'acme/x#v1'" in why_unknown(json.dumps([DOCKER, {"acme/x#v1": {}}]))
+    assert why_unknown("{") == "BUILDKITE_PLUGINS is not the list that Buildkite sends"
 
 
 SOURCES = st.text() | st.from_regex(

@@ -1,6 +1,6 @@
 """When two spellings reach the same repository, and when they only look alike.
 
-What git itself contacts for such spellings: tests/attacks/test_what_was_admitted_is_fetched.py.
+What git contacts: tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 """
 
 import pytest
@@ -145,6 +145,13 @@ def test_what_git_contacts() -> None:
         "--upload-pack=x",
         "ext::sh -c id",
         "file:///srv/a.git",
+        "https://git.example.com/a%0ab.git",
+        "https://git.example.com/a%2Fb.git",
+        "https://git.example.com/a%zz.git",
+        "https://127.1/a.git",  # 127.0.0.1 to libcurl, and to ssh whatever a resolver says
+        "https://0x7f000001/a.git",
+        "https://2130706433/a.git",
+        "https://010.77.0.2/a.git",
         "ssh://git@[::1]/a.git",
         "git@[git.example.com:22]:a.git",
         "git@git.example.com:x~y",

@@ -23,7 +23,8 @@ from tests.lab.agent import binary
 
 _RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >"$RECORD"\n'
 _SSH = _RECORDER + "exit 1\n"
-_GIT_PROXY = _RECORDER + 'dd bs=4096 count=1 2>/dev/null >>"$RECORD"\n'
+# Not the last command, or the shell would become it, and git see an end before it has written.
+_GIT_PROXY = _RECORDER + 'dd bs=4096 count=1 2>/dev/null >>"$RECORD"\nexit 1\n'
 _ASKPASS = "#!/bin/sh\necho nobody\n"
 _CLONE = """#!/bin/sh
 printf "%s\\0" "$@" "" >>"$RECORD"
@@ -92,7 +93,7 @@ class Recorder:
 
 def _recorded(words: list[str]) -> Contact:
     """Read what the place of ssh got (options, host, command), or that of `core.gitProxy`."""
-    if words[2].endswith("\n") or "git-upload-pack /" in words[2]:
+    if re.match(r"[0-9a-f]{4}git-upload-pack ", words[2]):
         return Contact(
             transport="git", user=None, host=words[0], port=words[1],
             path=words[2].partition("git-upload-pack ")[2],
@@ -140,25 +141,33 @@ class _Asked(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         said = self.headers.get("Authorization", "").removeprefix("Basic ")
+        if said:
+            user = base64.b64decode(said).decode().removesuffix(":nobody").removesuffix(":")
+            asked = self._contact(None if user == "nobody" else user)
+            self.server.requests[self.headers["X-Question"]] = asked
         self.send_response(404 if said else 401)
         self.send_header("WWW-Authenticate", 'Basic realm="git"')
         self.send_header("Content-Length", "0")
         self.end_headers()
-        if not said:
-            return
+
+    def _contact(self, user: str | None) -> Contact:
         url = f"https://{self.tunnel}{self.path}" if self.tunnel else self.path
         transport, _, rest = url.partition("://")
         authority, slash, path = rest.partition("/")
         host, _, port = authority.rpartition(":")
         has_port = bool(host) and port.isdigit()
-        user = base64.b64decode(said).decode().removesuffix(":nobody").removesuffix(":")
-        self.server.requests[self.headers["X-Question"]] = Contact(
+        return Contact(
             transport=transport,
-            user=None if user == "nobody" else user,
+            user=user,
             host=host if has_port else authority,
             port=port if has_port else None,
             path=slash + path.partition("/info/refs?")[0],
         )
+
+    def finish(self) -> None:
+        """Close what was wrapped for the tunnel, too."""
+        super().finish()
+        self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
         """Say nothing."""
@@ -222,6 +231,7 @@ def _agent_clone(place: Path, source: str) -> Clone | None:
         "BUILDKITE_AGENT_ACCESS_TOKEN": "none",
         "BUILDKITE_AGENT_ENDPOINT": "http://127.0.0.1:9",
         "BUILDKITE_AGENT_DEBUG": "true",
+        "BUILDKITE_AGENT_NO_JOB_API": "true",
         "BUILDKITE_SSH_KEYSCAN": "false",
         "BUILDKITE_PLUGINS": json.dumps([source]),
     }
@@ -229,11 +239,13 @@ def _agent_clone(place: Path, source: str) -> Clone | None:
         [str(binary()), "bootstrap", "--phases", "plugin"],
         env=env, cwd=place, capture_output=True, check=False, timeout=60,
     )  # fmt: skip
+    said = (done.stdout + done.stderr).decode()
+    assert "~~~ Preparing plugins" in said, said
     if not record.exists():
         return None
     clone, *checkout = record.read_bytes().decode().removesuffix("\0\0").split("\0\0")
-    directory = re.search(r'PluginDir: ("[^"\n]*")', done.stderr.decode() + done.stdout.decode())
-    assert directory, done
+    directory = re.search(r'PluginDir: ("[^"\n]*")', said)
+    assert directory, said
     return Clone(
         url=clone.split("\0")[-2],
         ref=checkout[0].split("\0")[-1] if checkout else None,
