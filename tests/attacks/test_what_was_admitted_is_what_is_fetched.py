@@ -6,6 +6,7 @@ have to be one to them. What read spellings before is asked the same, and is cau
 """
 
 import json
+import os
 import re
 import shutil
 from collections import defaultdict
@@ -26,6 +27,7 @@ from tests.attacks.spellings import (
     repository_before,
 )
 from tests.fakes.git import git, publish
+from tests.lab.agent import binary
 from tests.lab.contacts import Clone, Contact, Recorder, agent_clones, recorder
 
 pytestmark = pytest.mark.skipif(
@@ -131,8 +133,19 @@ def name(source: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def clones(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Clone | None]:
-    return agent_clones(tmp_path_factory.mktemp("clones") / "agent", SOURCES)
+def agent() -> Path:
+    """Return the real agent, which the lab builds as root; it needs nothing else of the lab."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root")
+    try:
+        return binary()
+    except RuntimeError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def clones(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Clone | None]:
+    return agent_clones(agent, tmp_path_factory.mktemp("clones") / "agent", SOURCES)
 
 
 @pytest.fixture(scope="module")
@@ -222,10 +235,10 @@ LISTS: list[tuple[str, str, str, str]] = [
 @pytest.mark.lab
 @pytest.mark.parametrize("row", LISTS, ids=[row[2].replace("/", "|") for row in LISTS])
 def test_a_list_admits_no_more_than_its_author_means(
-    row: tuple[str, str, str, str], asked: Recorder, tmp_path: Path
+    row: tuple[str, str, str, str], agent: Path, asked: Recorder, tmp_path: Path
 ) -> None:
     pattern, means, attack, honest = row
-    clones = agent_clones(tmp_path / "agent", [attack, honest])
+    clones = agent_clones(agent, tmp_path / "agent", [attack, honest])
     contacts = asked.ask(clone.url for clone in clones.values() if clone)
 
     def is_meant(source: str) -> bool:

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.fakes.git import self_signed
-from tests.lab.agent import binary
 
 _RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >"$RECORD"\n'
 _SSH = _RECORDER + "exit 1\n"
@@ -198,7 +198,7 @@ class Clone:
     directory: str
 
 
-def agent_clones(base: Path, sources: Iterable[str]) -> dict[str, Clone | None]:
+def agent_clones(agent: Path, base: Path, sources: Iterable[str]) -> dict[str, Clone | None]:
     """Have the real agent resolve each source in a job of its own; a git of ours records.
 
     None where the agent clones nothing.
@@ -208,10 +208,12 @@ def agent_clones(base: Path, sources: Iterable[str]) -> dict[str, Clone | None]:
     _script(base / "bin/git", _CLONE)
     with ThreadPoolExecutor(4) as pool:
         places = [base / str(number) for number in range(len(wanted))]
-        return dict(zip(wanted, pool.map(_agent_clone, places, wanted), strict=True))
+        return dict(
+            zip(wanted, pool.map(partial(_agent_clone, agent), places, wanted), strict=True)
+        )
 
 
-def _agent_clone(place: Path, source: str) -> Clone | None:
+def _agent_clone(agent: Path, place: Path, source: str) -> Clone | None:
     record = place / "record"
     place.mkdir()
     env = {
@@ -236,7 +238,7 @@ def _agent_clone(place: Path, source: str) -> Clone | None:
         "BUILDKITE_PLUGINS": json.dumps([source]),
     }
     done = subprocess.run(
-        [str(binary()), "bootstrap", "--phases", "plugin"],
+        [str(agent), "bootstrap", "--phases", "plugin"],
         env=env, cwd=place, capture_output=True, check=False, timeout=60,
     )  # fmt: skip
     said = (done.stdout + done.stderr).decode()
