@@ -22,7 +22,7 @@ PURE = {
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
     "policy/catalogue.py", "policy/lint.py", "policy/difference.py", "policy/cases.py",
     "policy/iam.py", "policy/iam_forms.py", "policy/iam_drift.py",
-    "policy/report.py", "policy/draft.py", "policy/dump.py",
+    "policy/report.py", "policy/draft.py", "policy/dump.py", "policy/plugins.py",
     "credentials/references.py", "credentials/model.py", "credentials/plan.py",
     "credentials/environment.py", "credentials/registries.py", "sandbox/pulling.py",
     "credentials/answer.py", "credentials/refusals.py",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from bootstrap.job import plugins
 from bootstrap.job.model import Absent, Fact, Known, KnownSet, Provenance, PullRequest, Unvouched
-from bootstrap.job.repository import same
+from bootstrap.job.repository import same_name
 
 # Single values that Buildkite sends under one name.
 PLAIN = {
@@ -85,15 +85,16 @@ def _pull_request(env: Mapping[str, str]) -> Fact:
     if not number:
         return Absent(why="BUILDKITE_PULL_REQUEST is empty or not set")
     origin, repository = env.get("BUILDKITE_PULL_REQUEST_REPO", ""), env.get("BUILDKITE_REPO", "")
-    if number.isascii() and number.isdigit() and origin and same(origin, repository):
+    if number.isascii() and number.isdigit() and same_name(origin, repository):
         return _kind(PullRequest.SAME_REPOSITORY)
     return _kind(PullRequest.FORK)
 
 
 def _plugins(env: Mapping[str, str]) -> Fact:
-    used = plugins.parse(env.get("BUILDKITE_PLUGINS", ""))
+    text = env.get("BUILDKITE_PLUGINS", "")
+    used = plugins.parse(text)
     if used is None:
-        return Absent(why="BUILDKITE_PLUGINS is not the list that Buildkite sends")
+        return Absent(why=plugins.why_unknown(text))
     return KnownSet(values=used, provenance=Provenance.JOB)
 
 

@@ -11,6 +11,7 @@ from bootstrap.errors import AirlockError
 from bootstrap.job.assemble import assemble
 from bootstrap.job.facts import PLAIN
 from bootstrap.job.model import Job
+from bootstrap.job.plugins import full_source
 from bootstrap.policy import schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
@@ -195,7 +196,7 @@ def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Job:
         **given.get("env", {}),
     }
     if "plugin" in given:
-        env["BUILDKITE_PLUGINS"] = json.dumps(_listed(given["plugin"]))
+        env["BUILDKITE_PLUGINS"] = json.dumps(list(map(_uploaded, _listed(given["plugin"]))))
     agent = {"BUILDKITE_AGENT_ACCESS_TOKEN": "none", "BUILDKITE_BUILD_PATH": "/builds"}
     return assemble(env, agent)
 
@@ -221,6 +222,13 @@ def _tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def _uploaded(entry: object) -> object:
+    """Write short names out, as Buildkite does before a job sees them."""
+    if isinstance(entry, dict):
+        return {full_source(str(source)): entry[source] for source in entry}
+    return full_source(entry) if isinstance(entry, str) else entry
 
 
 def _joined(value: object) -> str:

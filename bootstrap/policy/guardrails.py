@@ -6,10 +6,10 @@ with less than its policy says.
 
 from collections.abc import Callable, Iterator
 
-from bootstrap.job.model import Job, Known, KnownSet, PullRequest
-from bootstrap.job.plugins import canonical
+from bootstrap.job.model import Absent, Job, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import BY_ROLE, Excess, ForkAccess, Grant, Guardrails
+from bootstrap.policy.plugins import admits
 from bootstrap.text import printable
 
 Check = Callable[[Grant, Guardrails], Iterator[Excess]]
@@ -103,11 +103,11 @@ def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
         return
     fact = job.facts.get("plugin")
     if not isinstance(fact, KnownSet):
-        yield _excess("plugins", "plugins that cannot be told", guardrails.plugins)
+        why = f": {fact.why}" if isinstance(fact, Absent) else ""
+        yield _excess("plugins", f"plugins that cannot be told{why}", guardrails.plugins)
         return
-    allowed = [canonical(pattern) for pattern in guardrails.plugins]
     for plugin in sorted(fact.values):
-        if not any_matches(allowed, (plugin,)):
+        if not admits(guardrails.plugins, plugin):
             yield _excess("plugins", plugin, guardrails.plugins)
 
 

@@ -5,11 +5,11 @@ from typing import assert_never
 
 from bootstrap.job.facts import tag_fact
 from bootstrap.job.model import Absent, Fact, Job, Known, KnownSet, PullRequest, Unvouched
-from bootstrap.job.plugins import canonical
 from bootstrap.job.redaction import is_secret
 from bootstrap.job.repository import same
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import NO_TAG, Condition, Reason
+from bootstrap.policy.plugins import admits
 from bootstrap.text import printable
 
 # What the host finds out about a commit and the branch its build claims (sandbox.ancestry).
@@ -76,21 +76,13 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
             known = frozenset[str]().union(*(_COMMITS[p] for p in condition.patterns))
             return bool(values) and known.issuperset(values)
         case "plugin":  # an allow-list: every plugin of the job has to be on it
-            patterns = [_canonical(pattern) for pattern in condition.patterns]
-            return all(any_matches(patterns, (plugin,)) for plugin in values)
+            return all(admits(condition.patterns, plugin) for plugin in values)
         case "tag":  # a tag may itself be called "none"
             return any_matches([p for p in condition.patterns if p != NO_TAG], values)
         case "repository":
             return any(same(listed, url) for listed in condition.patterns for url in values)
         case _:
             return any_matches(condition.patterns, values)
-
-
-def _canonical(pattern: str) -> str:
-    """In doubt a plugin is off the list: without a version, `!` means every version."""
-    if not pattern.startswith("!"):
-        return canonical(pattern)
-    return f"!{canonical(pattern[1:])}{'' if '#' in pattern else '*'}"
 
 
 def _variable(condition: Condition, job: Job) -> tuple[bool, str]:

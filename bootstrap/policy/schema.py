@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from bootstrap.job.envfile import NAME
+from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.policy.model import NO_TAG, CredentialDelivery, ForkAccess, Workspace
 
@@ -69,7 +70,20 @@ def _size(value: object) -> int:
 
 def _repository(value: str) -> str:
     if parse_repository(value) is None:
-        raise ValueError("expected a git URL, as in git@github.com:acme/storefront.git")
+        raise ValueError(
+            "expected a git URL, as in git@github.com:acme/storefront.git: ssh, https, http or "
+            "git, to a host by its name or IPv4 address"
+        )
+    return value
+
+
+def _plugin(value: str) -> str:
+    if canonical_pattern(value.removeprefix("!")) is None:
+        raise ValueError(
+            'expected a plugin such as "docker#v5.*", "acme/*#v*", "!mallory/*" or '
+            '"git.example.com/team/plugin#v1": host in small letters, no "..", "//", "?", "%" or '
+            '"**", and a version that is a branch, tag or commit'
+        )
     return value
 
 
@@ -103,6 +117,7 @@ SessionPolicy = Annotated[str, AfterValidator(_session_policy)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Patterns = Annotated[list[Text], _LIST, Field(min_length=1, max_length=200)]
 Globs = Annotated[list[Text], _LIST, Field(max_length=500)]
+Plugin = Annotated[Text, AfterValidator(_plugin)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
 Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
@@ -144,7 +159,7 @@ class When(Node):
     step: Patterns | None = None
     queue: Patterns | None = None
     command: Patterns | None = None
-    plugin: Patterns | None = None
+    plugin: Annotated[list[Plugin], _LIST, Field(min_length=1, max_length=200)] | None = None
     creator: Patterns | None = None
     creator_email: Patterns | None = None
     creator_team: Patterns | None = None
@@ -242,7 +257,7 @@ class GuardrailsNode(Node):
     roles: Globs | None = None
     images: Globs | None = None
     secrets: Globs | None = None
-    plugins: Globs | None = None
+    plugins: Annotated[list[Plugin], _LIST, Field(max_length=500)] | None = None
     session: Span | None = None
     limits: LimitsNode = LimitsNode()
     forks: ForkAccess = ForkAccess.NOTHING

@@ -15,7 +15,7 @@ from pathlib import Path
 from bootstrap import process
 from bootstrap.errors import CannotStart
 from bootstrap.job.model import Job
-from bootstrap.job.repository import parse
+from bootstrap.job.repository import name_of
 from bootstrap.sandbox.workspace import remove_tree
 
 LARGEST = 4 << 30  # bytes of one cache, before a fetch: a larger one begins anew
@@ -60,7 +60,7 @@ def collect(state: Path, now: float) -> tuple[str, ...]:
 
 def _key(job: Job) -> str:
     """Nobody else's history is ever mixed in, and no spelling makes another cache."""
-    parties = repr((job.organization, job.pipeline, parse(job.repository) or job.repository))
+    parties = repr((job.organization, job.pipeline, name_of(job.repository) or job.repository))
     return hashlib.sha256(parties.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

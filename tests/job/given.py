@@ -69,3 +69,14 @@ def agent_files(directory: Path, env: dict[str, str]) -> dict[str, str]:
         "BUILDKITE_ENV_FILE": str(as_shell),
         "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(directory / f"job-timeout-{job_id}"),
     }
+
+
+def plugins(*short: str) -> dict[str, str]:
+    """Return what Buildkite sends for plugins that a pipeline names in short."""
+    return {"BUILDKITE_PLUGINS": json.dumps([{_written_out(name): None} for name in short])}
+
+
+def _written_out(short: str) -> str:
+    name, mark, version = short.partition("#")
+    owner = "" if "/" in name else "buildkite-plugins/"
+    return f"github.com/{owner}{name}-buildkite-plugin{mark}{version}"

@@ -10,6 +10,7 @@ from bootstrap.job.model import Known, Provenance
 from bootstrap.policy.decide import asks_for_commit, decide, with_commit
 from bootstrap.policy.model import Admitted, Denied, ForkAccess, Guardrails
 from bootstrap.text import printable
+from tests.job.given import plugins
 from tests.policy.given import decided, job, policy
 
 TWO = """  - name: deploy
@@ -84,12 +85,12 @@ def test_a_refusal_names_the_nearest_rule_and_what_failed() -> None:
         ("{source: ui}", {"BUILDKITE_SOURCE": "webhook"}),
         ("{step: 'deploy-*'}", {"BUILDKITE_STEP_KEY": ""}),
         ("{unblocker-team: platform}", {}),
-        ("{plugin: 'docker#v5.*'}", {"BUILDKITE_PLUGINS": '["docker"]'}),
-        ("{plugin: 'docker#v5.*'}", {"BUILDKITE_PLUGINS": '["docker#v6.0.0"]'}),
-        ("{plugin: 'docker#v5.*'}", {"BUILDKITE_PLUGINS": '["docker#v5.1.0", "evil#v1"]'}),
-        ("{plugin: 'docker#v5.*'}", {"BUILDKITE_PLUGINS": '["evil/docker#v5.1.0"]'}),
-        ("{plugin: '*#v*'}", {"BUILDKITE_PLUGINS": '["docker#main"]'}),
-        ("{plugin: ['*#v*', '!acme/*']}", {"BUILDKITE_PLUGINS": '["acme/x#v1"]'}),
+        ("{plugin: 'docker#v5.*'}", plugins("docker")),
+        ("{plugin: 'docker#v5.*'}", plugins("docker#v6.0.0")),
+        ("{plugin: 'docker#v5.*'}", plugins("docker#v5.1.0", "evil#v1")),
+        ("{plugin: 'docker#v5.*'}", plugins("evil/docker#v5.1.0")),
+        ("{plugin: '*#v*'}", plugins("docker#main")),
+        ("{plugin: ['*#v*', '!acme/*']}", plugins("acme/x#v1")),
         ("{plugin: '*'}", {"BUILDKITE_PLUGINS": "not a list"}),
         ("{commit-on-branch: verified}", {}),
         ("{env: {MODE: live}}", {}),
@@ -130,10 +131,10 @@ def test_what_a_rule_does_not_admit(when: str, env: dict[str, str]) -> None:
         ("{command: 'make *'}", {}),
         ("{plugin: 'docker#v5.*'}", {}),
         ("{plugin: 'docker#v5.*'}", {"BUILDKITE_PLUGINS": "[]"}),
-        ("{plugin: 'docker#v5.*'}", {"BUILDKITE_PLUGINS": '["docker#v5.1.0"]'}),
+        ("{plugin: 'docker#v5.*'}", plugins("docker#v5.1.0")),
         (
             "{plugin: ['docker#v5.*', 'acme/*#v*']}",
-            {"BUILDKITE_PLUGINS": '[{"docker#v5.1.0": {"image": "x"}}, "acme/secrets#v2"]'},
+            plugins("docker#v5.1.0", "acme/secrets#v2"),
         ),
         ("{pull-request: any}", {"BUILDKITE_PULL_REQUEST": "7"}),
         (

@@ -40,11 +40,20 @@ def conditions(pull_request: str, plain: dict[str, tuple[str, ...]],
     )
 
 
+PLUGINS = st.lists(
+    st.from_regex(r"!?[a-z*]{1,6}(/[a-z*]{1,6})?(#v?[0-9*]{1,3})?", fullmatch=True).filter(
+        lambda pattern: "**" not in pattern
+    ),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
 WHEN = st.builds(
     conditions,
     st.sampled_from(["no", "same-repository", "any"]),
-    st.dictionaries(st.sampled_from(["branch", "tag", "queue", "creator-team", "plugin"]), PATTERNS,
-                    max_size=3),
+    st.dictionaries(st.sampled_from(["branch", "tag", "queue", "creator-team"]), PATTERNS,
+                    max_size=3)
+    | st.fixed_dictionaries({"plugin": PLUGINS}),
     st.dictionaries(NAMES, PATTERNS, max_size=2),
 )  # fmt: skip
 GRANTS = st.builds(

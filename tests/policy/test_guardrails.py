@@ -10,6 +10,7 @@ from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails
 from bootstrap.policy.parse import parse_guardrails
+from tests.job.given import plugins
 from tests.policy.given import job, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
@@ -47,9 +48,12 @@ def decided(rails: str, allow: str, **env: str) -> Decision:
         ("limits: {memory: 8GiB}", "{limits: {memory: 9GiB}}", {}, "limits.memory"),
         ("limits: {cpus: 4}", "{limits: {cpus: 4.5}}", {}, "limits.cpus"),
         ("limits: {pids: 100}", "{limits: {pids: 101}}", {}, "limits.pids"),
-        ("plugins: '*#v*'", "{}", {"BUILDKITE_PLUGINS": '["docker"]'}, "plugins"),
-        ("plugins: 'docker#v5.*'", "{}", {"BUILDKITE_PLUGINS": '["evil#v5.0.0"]'}, "plugins"),
+        ("plugins: '*#v*'", "{}", plugins("docker"), "plugins"),
+        ("plugins: 'docker#v5.*'", "{}", plugins("evil#v5.0.0"), "plugins"),
         ("plugins: '*'", "{}", {"BUILDKITE_PLUGINS": "{"}, "plugins"),
+        ("plugins: ['*', '!mallory/*']", "{}", plugins("mallory/x#v1"), "plugins"),
+        ("plugins: '!mallory/*'", "{}", plugins("mallory/x#v1"), "plugins"),
+        ("plugins: '!evil'", "{}", plugins("docker#v5.1.0", "evil"), "plugins"),
         ("", f"{{role: '{ROLE}'}}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
         ("forks: nothing", "{secrets: {A: 'ssm:/a'}}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
         ("forks: refuse", "{}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
@@ -77,7 +81,9 @@ def test_what_they_refuse(rails: str, allow: str, env: dict[str, str], named: st
         ("", "{}", {"BUILDKITE_PULL_REQUEST": "7"}),
         ("forks: anything", f"{{role: '{ROLE}'}}", {"BUILDKITE_PULL_REQUEST": "7"}),
         ("forks: refuse", f"{{role: '{ROLE}'}}", {}),
-        ("plugins: 'docker#v5.*'", "{}", {"BUILDKITE_PLUGINS": '["docker#v5.1.0"]'}),
+        ("plugins: 'docker#v5.*'", "{}", plugins("docker#v5.1.0")),
+        ("plugins: ['*', '!mallory/*']", "{}", plugins("docker#v5.1.0", "acme/x#v1")),
+        ("plugins: '!mallory/*'", "{}", plugins("docker#v5.1.0")),
     ],
 )
 def test_what_they_let_pass(rails: str, allow: str, env: dict[str, str]) -> None:

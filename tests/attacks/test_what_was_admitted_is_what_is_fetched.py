@@ -1,0 +1,280 @@
+"""Repositories and plugins: what a policy admits is what git and the agent fetch.
+
+The real git and the real agent are asked what they make of generated spellings: tests.lab.contacts
+records whom they contact, and nothing leaves the machine. Two spellings that are one to Airlock
+have to be one to them. What read spellings before is asked the same, and is caught.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from bootstrap.job import plugins
+from bootstrap.job.repository import Repository, parse, same
+from bootstrap.policy.plugins import admits
+from tests.attacks.spellings import (
+    PLUGINS,
+    REPOSITORIES,
+    admitted_before,
+    generated,
+    plugin_before,
+    repository_before,
+)
+from tests.fakes.git import git, publish
+from tests.lab.agent import binary
+from tests.lab.contacts import Clone, Contact, Recorder, agent_clones, recorder
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("git") and shutil.which("openssl")), reason="git and openssl are not here"
+)
+
+Contacts = Mapping[str, Contact | None]
+Reached = tuple[str | None, ...] | None
+PORTS = {"ssh": "22", "https": "443", "http": "80", "git": "9418"}
+
+
+def reached(contact: Contact | None) -> Reached:
+    """Return which repository that is. On three hosts, by their documentation, much is one."""
+    if contact is None:
+        return None
+    host = contact.host.lower()
+    port = None if contact.port == PORTS[contact.transport] else contact.port
+    ordinary = (contact.transport, contact.user) in {
+        ("https", None),
+        ("ssh", None),
+        ("ssh", "git"),
+    }
+    if ordinary and host in {"github.com", "gitlab.com", "bitbucket.org"} and not port:
+        path = contact.path.strip("/").removesuffix(".git").lower()
+        if "%" not in path:
+            return host, path
+    return contact.transport, contact.user, host, port, contact.path
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    with recorder(tmp_path_factory.mktemp("asked") / "git") as made:
+        yield made
+
+
+URLS = [
+    *generated(REPOSITORIES, 700, seed=8),
+    "evil.example:x@github.com:acme/storefront.git",
+    "ext::sh -c id@github.com:acme/storefront.git",
+    "mallory@git.example.com:acme/storefront.git",
+]
+
+
+@pytest.fixture(scope="module")
+def contacts(asked: Recorder) -> Contacts:
+    return asked.ask(URLS)
+
+
+def test_two_urls_of_one_repository_make_git_contact_one(contacts: Contacts) -> None:
+    together: dict[Repository, set[Reached]] = defaultdict(set)
+    for url in URLS:
+        if meaning := parse(url):
+            together[meaning].add(reached(contacts[url]))
+    assert {m: found for m, found in together.items() if len(found) != 1 or None in found} == {}
+    known = [url for url in URLS if parse(url)]
+    alike = [url for url in known if any(same(url, honest) for honest in REPOSITORIES)]
+    assert len(URLS) >= 500
+    assert len(known) >= 150
+    assert len(set(alike) - set(REPOSITORIES)) >= 30, "the spellings prove nothing"
+
+
+def test_git_contacts_whom_a_url_means(contacts: Contacts) -> None:
+    for url in URLS:
+        meaning, contact = parse(url), contacts[url]
+        if meaning is None:
+            continue
+        assert contact, url
+        assert meaning.host == contact.host.lower(), url
+        if meaning.transport != "forge":
+            assert (meaning.transport, meaning.user) == (contact.transport, contact.user), url
+            assert (meaning.port or PORTS[meaning.transport]) == (
+                contact.port or PORTS[meaning.transport]
+            ), url
+            assert meaning.path == contact.path, url
+
+
+def test_no_honest_spelling_is_without_meaning() -> None:
+    assert all(same(url, url) for url in REPOSITORIES)
+
+
+def test_what_compared_urls_before_is_caught(contacts: Contacts) -> None:
+    caught = {
+        url
+        for url in URLS
+        for honest in REPOSITORIES
+        if repository_before(url) == repository_before(honest) is not None
+        if reached(contacts[url]) != reached(contacts[honest])
+    }
+    assert len(caught) >= 20
+    assert set(URLS[-3:]) <= caught
+
+
+SOURCES = [
+    *generated(PLUGINS, 500, seed=8),
+    "gitlab.com/acme/../evil/repo#v1",
+    "github.com/acme/storefront?-buildkite-plugin#v9",
+]
+
+
+def name(source: str) -> str | None:
+    names = plugins.parse(json.dumps([source]))
+    return next(iter(names)) if names else None
+
+
+@pytest.fixture(scope="module")
+def agent() -> Path:
+    """Return the real agent, which the lab builds as root; it needs nothing else of the lab."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root")
+    try:
+        return binary()
+    except RuntimeError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def clones(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Clone | None]:
+    return agent_clones(agent, tmp_path_factory.mktemp("clones") / "agent", SOURCES)
+
+
+@pytest.fixture(scope="module")
+def cloned(asked: Recorder, clones: Mapping[str, Clone | None]) -> Contacts:
+    return asked.ask(clone.url for clone in clones.values() if clone)
+
+
+@pytest.mark.lab
+def test_two_sources_of_one_name_make_the_agent_clone_one(
+    clones: Mapping[str, Clone | None], cloned: Contacts
+) -> None:
+    together: dict[str, set[object]] = defaultdict(set)
+    for source in SOURCES:
+        if called := name(source):
+            together[called].add(resolved(clones[source], cloned))
+    assert {called: found for called, found in together.items() if len(found) != 1} == {}
+    assert len(SOURCES) >= 500
+    assert len(together) >= 80
+    assert sum(name(source) is not None for source in SOURCES) - len(together) >= 10
+
+
+def resolved(clone: Clone | None, cloned: Contacts) -> object:
+    return clone and (reached(cloned[clone.url]), clone.ref, clone.directory)
+
+
+@pytest.mark.lab
+def test_the_agent_clones_what_a_name_says(
+    clones: Mapping[str, Clone | None], cloned: Contacts
+) -> None:
+    for source in SOURCES:
+        called = name(source)
+        if called is None:
+            continue
+        clone = clones[source]
+        assert (clone is None) == called.startswith("./"), source
+        if clone is not None:
+            assert says(called, clone, cloned[clone.url]), (source, called, clone)
+
+
+def says(called: str, clone: Clone, contact: Contact | None) -> bool:
+    """Compare a name with what the agent cloned, as somebody would who reads the name."""
+    location, _, version = called.partition("#")
+    inside = "" if clone.directory == "." else f"/{clone.directory}"
+    if "://" in location:
+        where = clone.url + inside
+    else:
+        assert contact, clone
+        where = "/".join(part for part in reached(contact) or () if part) + inside
+    return where == location and (clone.ref or "") == version
+
+
+@pytest.mark.lab
+def test_what_named_plugins_before_is_caught(
+    clones: Mapping[str, Clone | None], cloned: Contacts
+) -> None:
+    together: dict[str, set[object]] = defaultdict(set)
+    for source in SOURCES:
+        together[plugin_before(source)].add(resolved(clones[source], cloned))
+    assert sum(len(found - {None}) > 1 for found in together.values()) >= 5
+
+
+# (what a list says, what the author means by it, a source that means something else)
+HOST = r"git\.example\.com"
+LISTS: list[tuple[str, str, str, str]] = [
+    ("gitlab.com/acme/*#v*", r"https://gitlab\.com/acme/[^/]+",
+     "gitlab.com/acme/../evil/repo#v1", "gitlab.com/acme/deploy#v1"),
+    ("acme/*#v*", r"https://github\.com/acme/[^/]+-buildkite-plugin",
+     "github.com/acme/storefront?-buildkite-plugin#v9",
+     "github.com/acme/deploy-buildkite-plugin#v1"),
+    ("acme/*#v*", r"https://github\.com/acme/[^/]+-buildkite-plugin",
+     "acme/deploy#v1", "github.com/acme/deploy-buildkite-plugin#v1"),
+    ("github.com/acme/*#v*", r"https://github\.com/acme/[^/]+",
+     "http://github.com/acme/deploy#v1", "github.com/acme/deploy#v1"),
+    ("git.example.com/plugins/deploy/*#v*", rf"https://{HOST}/plugins/deploy/[^/]+",
+     "git.example.com/plugins/deploy/../evil#v1", "git.example.com/plugins/deploy/x#v1"),
+    ("git.example.com/acme/*#v*", rf"https://{HOST}/acme/[^/]+",
+     "git.example.com/acme/..%2F..%2Fmallory%2Fx#v1", "git.example.com/acme/x#v1"),
+    ("git.example.com/acme/*#v*", rf"https://{HOST}/acme/[^/]+",
+     "git.example.com/acme//../../mallory/x#v1", "git.example.com/acme/x#v1"),
+    ("git.example.com/acme/*#v*", rf"https://{HOST}/acme/[^/]+",
+     "ssh://mallory@git.example.com/acme/x#v1", "git.example.com/acme/x#v1"),
+    ("git.example.com/acme/*#v*", rf"https://{HOST}/acme/[^/]+",
+     "git.example.com/acme/x/../../mallory/x#v1", "https://git.example.com/acme/x#v1"),
+]  # fmt: skip
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("row", LISTS, ids=[row[2].replace("/", "|") for row in LISTS])
+def test_a_list_admits_no_more_than_its_author_means(
+    row: tuple[str, str, str, str], agent: Path, asked: Recorder, tmp_path: Path
+) -> None:
+    pattern, means, attack, honest = row
+    clones = agent_clones(agent, tmp_path / "agent", [attack, honest])
+    contacts = asked.ask(clone.url for clone in clones.values() if clone)
+
+    def is_meant(source: str) -> bool:
+        clone = clones[source]
+        contact = contacts[clone.url] if clone else None
+        if contact is None:
+            return False
+        user = f"{contact.user}@" if contact.user else ""
+        url = f"{contact.transport}://{user}{contact.host}{contact.path.removesuffix('.git')}"
+        return re.fullmatch(means, url) is not None
+
+    assert admitted_before([pattern], attack)
+    assert not is_meant(attack), "the row proves nothing"
+    assert not admitted(pattern, attack)
+    assert admitted(pattern, honest)
+    assert is_meant(honest)
+
+
+def admitted(pattern: str, source: str) -> bool:
+    names = plugins.parse(json.dumps([source]))
+    return names is not None and all(admits([pattern], called) for called in names)
+
+
+def test_a_version_is_not_the_commit_that_it_ends_in(tmp_path: Path) -> None:
+    """Git takes `v5.1.0-1-gCOMMIT` for that commit, whichever branch of the plugin it is on."""
+    publish(tmp_path, "plugin", {"hooks/command": "#!/bin/sh\n"})
+    work = tmp_path / "plugin.work"
+    git(work, "tag", "v5.1.0")
+    git(work, "commit", "-q", "--allow-empty", "-m", "of nobody who may tag")
+    evil = git(work, "rev-parse", "HEAD").strip()
+    git(work, "push", "-q", "--tags", str(tmp_path / "plugin.git"), "v5.1.0", "HEAD:refs/heads/x")
+    git(tmp_path, "clone", "-q", str(tmp_path / "plugin.git"), "clone")
+    version = f"v5.1.0-1-g{evil[:12]}"
+    git(tmp_path / "clone", "checkout", "-q", "-f", version)
+    assert git(tmp_path / "clone", "rev-parse", "HEAD").strip() == evil
+    source = "github.com/buildkite-plugins/docker-buildkite-plugin"
+    assert admitted_before(["docker#v5.*"], f"{source}#{version}")
+    assert not admitted("docker#v5.*", f"{source}#{version}")
+    assert admitted("docker#v5.*", f"{source}#v5.1.0")
