@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ from bootstrap.sandbox.model import Running
 from tests.attacks.room import Attacker, Unprotected, attacker, run
 from tests.fakes.control_plane import Job
 from tests.lab import world
-from tests.lab.lab import ROLE, Fleet
+from tests.lab.engine import eventually
+from tests.lab.lab import FIREWALL, ROLE, Fleet
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
@@ -38,6 +39,13 @@ path=$(tr '\\0' '\\n' < /proc/$(pgrep -f 'sleep 300' | head -1)/environ |
 curl -s -m 3 -o /dev/null -w '%{http_code}' "http://169.254.170.2$path"
 """
 CONNECT = "timeout 2 bash -c 'exec 3<>/dev/tcp/169.254.170.2/80' && echo reached"
+
+ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 8099))
+while True: s.sendto(b"pong", s.recvfrom(100)[1])
+"""
 
 # Sends from a fixed port, and prints what comes back within a second.
 UDP = """
@@ -205,6 +213,50 @@ def test_the_address_of_a_container_that_lives_cannot_be_claimed(fleet: Fleet) -
             firewall.claim(Path("/run/airlock/jobs/thief"), thief, port + 1)
         assert firewall.listeners()[room.address] == port
         assert room.tries(FETCH).stdout == "200"
+
+
+def test_a_connection_that_is_tracked_already_opens_no_way_in(fleet: Fleet) -> None:
+    """Somebody's rule led to the container before ours was there; the kernel remembers."""
+    with attacker(fleet):
+        pass  # the bridge is there
+    docker = ["docker", "-H", fleet.lab.docker]
+    container = run(
+        *docker, "run", "-d", "--network", "airlock", "--cap-drop", "ALL",
+        "--publish", f"{world.HOST}:8099:8099/udp", fleet.lab.image, "python3", "-c", ECHO,
+    ).strip()  # fmt: skip
+    try:
+        with asker() as asks:
+            run(*FIREWALL)
+            eventually(lambda: asks() == b"pong", "without the ruleset it is a way in")
+            firewall.stand(Path("/run/airlock"))
+            assert asks() == b""
+            run(*FIREWALL)
+            assert asks() == b"pong", "the same connection, still tracked"
+    finally:
+        firewall.stand(Path("/run/airlock"))
+        run(*docker, "rm", "-f", container)
+
+
+@contextmanager
+def asker() -> Iterator[Callable[[], bytes]]:
+    """Somebody in the world who asks the host's published port, always from the same port."""
+
+    def bound() -> socket.socket:
+        ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ours.bind((world.WORLD, 0))
+        ours.settimeout(0.5)
+        return ours
+
+    with world.inside_world(bound) as ours:
+
+        def asks() -> bytes:
+            ours.sendto(b"ping", (world.HOST, 8099))
+            try:
+                return ours.recv(100)
+            except OSError:
+                return b""
+
+        yield asks
 
 
 def add_element(address: str, port: int) -> None:
