@@ -52,6 +52,15 @@ def _span(value: object) -> float:
     return int(found[1]) * _SECONDS[found[2]]
 
 
+def _subnet(value: IPv4Network) -> IPv4Network:
+    special = value.is_loopback or value.is_link_local or value.is_multicast or value.is_reserved
+    if special or not 16 <= value.prefixlen <= 28:
+        raise ValueError(
+            "expected a network of private addresses from /16 to /28, which is 13 jobs at once"
+        )
+    return value
+
+
 Size = Annotated[int, BeforeValidator(_size)]
 Seconds = Annotated[float, BeforeValidator(_span)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -119,7 +128,7 @@ class Sandbox(_Section):
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: Size = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
-    subnet: IPv4Network = IPv4Network("172.31.240.0/20")
+    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
 
 
 class Paths(_Section):

@@ -1,0 +1,216 @@
+"""What one job can use up of the network that all jobs and the host share, and cannot.
+
+Every attack also runs in a container on an ordinary bridge, where it has to succeed. It sends to
+the lab's own world and to its own bridge only.
+"""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import CannotStart
+from bootstrap.sandbox import conntrack
+from bootstrap.sandbox.model import Running
+from bootstrap.sandbox.proof import prove
+from tests.attacks.room import Attacker, Unprotected, attacker, run, unprotected
+from tests.lab import world
+from tests.lab.engine import eventually
+from tests.lab.lab import Fleet, Lab, fleet
+
+pytestmark = pytest.mark.lab
+
+COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+MAXIMUM = COUNT.with_name("nf_conntrack_max")
+LIMIT = 4096  # of airlock.nft
+
+# One loop: a flow to every port of the world, from each of a few sockets.
+UDP_FLOOD = """
+python3 - <<'PY'
+import socket
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({sockets})]
+for port in range(2000, 4000):
+    for each in sockets:
+        try: each.sendto(b"x", ("{address}", port))
+        except OSError: pass
+PY
+"""
+
+# Opens and ends connections one after the other; prints how many of them came about.
+TCP_LOOP = """
+python3 - <<'PY'
+import socket
+made = 0
+for _ in range({number}):
+    try:
+        with socket.create_connection(("10.77.0.2", {port}), timeout=2): made += 1
+    except OSError: pass
+print(made)
+PY
+"""
+
+# Several hundred neighbours, by the subnet's route and past all routes; prints how many are known.
+SCAN = """
+python3 - <<'PY'
+import ipaddress, socket
+plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+bound.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+for address in list(ipaddress.ip_network("{subnet}").hosts())[100:900]:
+    for each, flags in ((plain, 0), (bound, socket.MSG_DONTROUTE)):
+        try: each.sendto(b"x", flags, (str(address), 9))
+        except OSError: pass
+print(len(open("/proc/net/arp").readlines()) - 1)
+PY
+"""
+HONEST = "timeout 1 bash -c 'exec 3<>/dev/tcp/10.77.0.2/{port}' && echo connected"
+
+
+@pytest.fixture(scope="module")
+def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(lab, tmp_path_factory.mktemp("exhaustion") / "fleet") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def room(shared: Fleet) -> Iterator[Attacker]:
+    with attacker(shared) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def neighbour(shared: Fleet, room: Attacker) -> Iterator[Attacker]:
+    """An honest job beside it."""
+    with attacker(shared) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def naked(shared: Fleet, room: Attacker) -> Iterator[Unprotected]:
+    with unprotected(shared) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """A port in the world that accepts whoever comes, and hangs up."""
+    listener = world.inside_world(lambda: socket.create_server((world.WORLD, 0), backlog=1024))
+
+    def serve() -> None:
+        try:
+            while True:
+                listener.accept()[0].close()
+        except OSError:  # the listener is closed
+            return
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield int(listener.getsockname()[1])
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    listener.close()
+
+
+@contextmanager
+def tracking_no_more_than(further: int) -> Iterator[int]:
+    """Make the kernel's table small, so that a test can fill it; yields its size."""
+    before = MAXIMUM.read_text()
+    size = tracked() + further
+    MAXIMUM.write_text(str(size))
+    try:
+        yield size
+    finally:
+        MAXIMUM.write_text(before)
+
+
+def test_one_job_cannot_fill_connection_tracking(
+    room: Attacker, neighbour: Attacker, naked: Unprotected, server: int
+) -> None:
+    flood, honest = UDP_FLOOD.format(sockets=5, address=world.WORLD), HONEST.format(port=server)
+    with tracking_no_more_than(LIMIT + 1000) as size:
+        room.tries(flood)
+        assert LIMIT * 0.9 < tracked() < size - 500
+        for _ in range(10):
+            assert neighbour.tries(honest).stdout == "connected\n"
+        assert conntrack.forget(room.address) < LIMIT + 100  # a few that have ended
+        naked.tries(flood)
+        assert tracked() > size * 0.99
+        eventually(lambda: neighbour.tries(honest).stdout == "", "the neighbour is cut off")
+    conntrack.forget(address_of(naked))
+
+
+def test_connections_that_have_ended_do_not_fill_it_either(
+    room: Attacker, neighbour: Attacker, naked: Unprotected, server: int
+) -> None:
+    """They are not in the first limit, so there is a second one, of how fast they come."""
+    loop, honest = TCP_LOOP.format(number=6000, port=server), HONEST.format(port=server)
+    assert int(naked.tries(loop).stdout) == 6000
+    before = tracked()
+    assert int(room.tries(loop).stdout) < 6000
+    assert tracked() < before + 6000
+    assert neighbour.tries(honest).stdout == "connected\n"
+    eventually(lambda: room.tries(honest).stdout == "connected\n", "the loop's job may go on")
+
+
+def test_inside_the_container_hardly_anything_is_tracked(
+    room: Attacker, naked: Unprotected
+) -> None:
+    """Its own loopback: kernel memory of each container, which no limit of the job counts."""
+    flood = UDP_FLOOD.format(sockets=5, address="127.0.0.1")
+    naked.tries(flood)
+    room.tries(flood)
+    assert tracked_inside(room.pid) < 100
+    assert room.tries(f"getent hosts {name_of(room)}").stdout.startswith(room.address)
+    resolver = flood.replace('("127.0.0.1", port)', '("127.0.0.11", port)')
+    room.tries(resolver)
+    assert tracked_inside(room.pid) < 8192 + 100
+
+
+def test_one_job_cannot_fill_the_table_of_neighbours(
+    room: Attacker, neighbour: Attacker, naked: Unprotected, server: int
+) -> None:
+    theirs = IPv4Network(f"{address_of(naked)}/20", strict=False)
+    assert int(naked.tries(SCAN.format(subnet=theirs)).stdout) > 500
+    assert int(room.tries(SCAN.format(subnet="172.31.240.0/20")).stdout) == 1
+    assert neighbours_of(room.pid) == {"172.31.240.1"}
+    assert neighbour.tries(HONEST.format(port=server)).stdout == "connected\n"
+
+
+def test_a_container_that_could_look_for_neighbours_does_not_start(fleet: Fleet) -> None:
+    """The proof sends to one, past all routes. Here it runs again, with the protection removed."""
+    with attacker(fleet) as room:
+        running = Running(
+            id=room.container, name="", pid=room.pid, address=room.address, gateway="172.31.240.1"
+        )
+        (sent,) = [probe for probe in prove(running, None) if probe.target.startswith("neighbour ")]
+        assert sent.outcome == "EPERM"
+        run("nsenter", "--target", str(room.pid), "--net", "nft", "delete table inet airlock")
+        with pytest.raises(CannotStart, match=r"not sealed: neighbour 172\.31\.240\.\d+: sent"):
+            prove(running, None)
+
+
+def tracked() -> int:
+    return int(COUNT.read_text())
+
+
+def tracked_inside(pid: int) -> int:
+    return int(run("nsenter", "--target", str(pid), "--net", "cat", str(COUNT)))
+
+
+def neighbours_of(pid: int) -> set[str]:
+    shown = run("nsenter", "--target", str(pid), "--net", "ip", "-4", "neigh", "show", "nud", "all")
+    return {line.split()[0] for line in shown.splitlines() if " dev eth0 " in line}
+
+
+def address_of(container: Unprotected) -> str:
+    what = "{{.NetworkSettings.Networks.nowalls.IPAddress}}"
+    return run(*container.docker, "inspect", "-f", what, container.container).strip()
+
+
+def name_of(room: Attacker) -> str:
+    docker = ["docker", "-H", room.fleet.lab.docker]
+    return run(*docker, "inspect", "-f", "{{.Name}}", room.container).strip("/\n")
