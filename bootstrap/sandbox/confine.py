@@ -157,7 +157,7 @@ def become(
 
 
 def die_with(alive: int) -> None:
-    """Be killed when the parent, whose pidfd this is, dies. After any change of uid: that undoes it."""
+    """Be killed when the parent, whose pidfd this is, dies. A change of uid undoes it."""
     checked(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     if select.select([alive], [], [], 0)[0]:
         raise ProcessLookupError("the parent has ended already")
@@ -224,7 +224,7 @@ def answers() -> bool:
 def mount(
     source: str | None, target: Path, flags: int, *, kind: str | None = None, options: str = ""
 ) -> None:
-    """Mount, by mount(2)."""
+    """Mount something, or change how it is mounted."""
     what = (source and source.encode(), os.fsencode(target), kind and kind.encode())
     checked(LIBC.mount(*what, ctypes.c_ulong(flags), options.encode()), f"mount at {target}")
 
