@@ -57,25 +57,31 @@ class _Connection:
     """One client, its message under way, and its connection to the agent once it has one."""
 
     __slots__ = (
-        "agent", "asked", "client", "last", "message", "signing", "since", "step", "until",
-        "watched",
+        "agent", "asked", "client", "last", "message", "patience", "signing", "since",
+        "step", "until", "watched",
     )  # fmt: skip
 
-    def __init__(self, client: socket.socket) -> None:
+    def __init__(self, client: socket.socket, patience: float) -> None:
         self.client = client
+        self.patience = patience
         self.agent: socket.socket | None = None
         self.message = bytearray()
         self.asked = False  # it has sent a whole message
         self.signing = False  # it has asked for a signature
         self.last = False  # it gets one answer more and is hung up on
         self.watched: socket.socket | None = None
-        self.proceed(_Step.REQUEST, IDLE)
+        self.rest()
 
-    def proceed(self, step: _Step, patience: float = PATIENCE) -> None:
-        """Go on to the next step, which may take so many seconds."""
+    def rest(self) -> None:
+        """Wait for a message that need not come soon."""
+        self.proceed(_Step.REQUEST)
+        self.until = self.since + IDLE
+
+    def proceed(self, step: _Step) -> None:
+        """Go on to the next step, which has its time."""
         self.step = step
         self.since = time.monotonic()
-        self.until = self.since + patience
+        self.until = self.since + self.patience
 
     def counterpart(self) -> socket.socket:
         """Return the side that this step waits for."""
@@ -86,14 +92,15 @@ class _Connection:
 class AgentFilter:
     """Listens at `path` for processes of `uid`, in front of the agent that listens at `agent`.
 
-    Nobody is served before `start`.
+    Nobody is served before `start`. `patience` is in seconds, for each step of a message.
     """
 
-    def __init__(self, path: Path, agent: Path, *, uid: int) -> None:
+    def __init__(self, path: Path, agent: Path, *, uid: int, patience: float = PATIENCE) -> None:
         self._signatures: Counter[bool] = Counter()  # by whether there was one
         self._refused: Counter[str] = Counter()
         self._agent = agent
         self._uid = uid
+        self._patience = patience
         self._listener = _listen(path, uid)
         self._bell, self._ringer = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -121,7 +128,7 @@ class AgentFilter:
     def _serve(self) -> None:
         try:
             while not self._closing.is_set():
-                for key, _ in self._selector.select(self._patience()):
+                for key, _ in self._selector.select(self._until_overdue()):
                     if key.fileobj is self._listener:
                         self._accept_waiting()
                     elif isinstance(key.data, _Connection) and key.data in self._connections:
@@ -134,7 +141,7 @@ class AgentFilter:
             self._listener.close()
             self._bell.close()
 
-    def _patience(self) -> float | None:
+    def _until_overdue(self) -> float | None:
         first = min((connection.until for connection in self._connections), default=None)
         return None if first is None else max(0.0, first - time.monotonic())
 
@@ -156,7 +163,7 @@ class AgentFilter:
             # Whoever has asked nothing yet goes first, then whoever did so longest ago.
             self._drop(min(self._connections, key=lambda other: (other.asked, other.since)))
         client.settimeout(0)
-        connection = _Connection(client)
+        connection = _Connection(client, self._patience)
         self._connections.add(connection)
         self._advance(connection)  # whoever waited has asked already, and need not wait again
 
@@ -199,7 +206,7 @@ class AgentFilter:
             case _Step.RETURN if _sent(connection):
                 if connection.last:
                     raise ConnectionAbortedError
-                connection.proceed(_Step.REQUEST, IDLE)
+                connection.rest()
                 return True
         return False
 
@@ -273,11 +280,15 @@ def _uid_of(client: socket.socket) -> int:
 def _listen(path: Path, uid: int) -> socket.socket:
     """Listen where only `uid` connects. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX)
-    with _short(path) as name:
-        listener.bind(name)
-        os.chown(name, uid, uid)
-        Path(name).chmod(0o600)
-    listener.listen(BACKLOG)
+    try:
+        with _short(path) as name:
+            listener.bind(name)
+            os.chown(name, uid, uid)
+            Path(name).chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     listener.settimeout(0)
     return listener
 
