@@ -113,13 +113,13 @@ def enter_empty_root(directory: Path) -> None:
 
 
 def leave_nothing_to_see() -> None:
-    """Take everything out of the root: what runs keeps what it has loaded."""
+    """Empty the root: what runs keeps what it has loaded."""
     for name in (*SEEN, "socket", "dev/null"):
         path = Path("/", name)
-        if path.is_symlink():
-            path.unlink()
-        elif path.exists():
+        if not path.is_symlink() and path.exists():
             checked(LIBC.umount2(os.fsencode(path), MNT_DETACH), f"umount of {path}")
+    for path in (Path("/dev/null"), *Path("/").iterdir()):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     mount(None, Path("/"), MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
