@@ -10,7 +10,7 @@ import tomllib
 from difflib import get_close_matches
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
 from pydantic.alias_generators import to_snake
 
@@ -113,8 +112,7 @@ class Sandbox(_Section):
     runtime: Annotated[str, Field(min_length=1)] = "runc"
     agent_binary: AbsolutePath | None = None
     hooks: bool = False
-    uid: Annotated[int, Field(ge=1000, le=60000)] = 2000
-    ssh_agent_uid: Annotated[int, Field(ge=1, le=60000)] = 1999
+    uid: Annotated[int, Field(ge=1001, le=60000)] = 2000
     ssh_destinations: Literal["trusted", "any"] = "trusted"
     memory: Size = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
@@ -123,12 +121,10 @@ class Sandbox(_Section):
     open_files: Annotated[int, Field(ge=1024)] = 65536
     subnet: IPv4Network = IPv4Network("172.31.240.0/20")
 
-    @model_validator(mode="after")
-    def _agent_is_no_job(self) -> Self:
-        """A job of the agent's uid could signal it, and could connect to it past the filter."""
-        if self.ssh_agent_uid == self.uid:
-            raise ValueError("ssh-agent-uid is a job's uid; expected one that nothing else has")
-        return self
+    @property
+    def helper_uid(self) -> int:
+        """The uid beside the range, for programs of ours that serve jobs: no job ever has it."""
+        return self.uid - 1
 
 
 class Paths(_Section):

@@ -82,7 +82,16 @@ def sealed(
         spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
         tools = {
             **_git(room, granted, kept),
-            **_ssh(held, room, admitted, granted, host, log=log, record=record),
+            **_ssh(
+                held,
+                room,
+                admitted,
+                granted,
+                host,
+                uid=host.sandbox.uid,
+                log=log,
+                record=record,
+            ),
             **_registries(room, granted),
         }
         running, stream = _start(held, client, spec, record)
@@ -225,6 +234,7 @@ def _ssh(
     granted: Granted,
     host: Host,
     *,
+    uid: int,
     log: JobLog,
     record: Record,
 ) -> dict[str, str]:
@@ -240,8 +250,8 @@ def _ssh(
         room.path / "ssh",
         room.path.parent / "ssh-agent",
         granted.ssh_keys,
-        uid=host.sandbox.uid,
-        agent_uid=host.sandbox.ssh_agent_uid,
+        uid=uid,
+        agent_uid=host.sandbox.helper_uid,
         known=known if bound else None,
         used=partial(report_use, log=log, record=record),
     )

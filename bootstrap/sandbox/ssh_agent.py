@@ -31,7 +31,8 @@ SSH = ROOM / "ssh"
 HOSTS = "hosts"  # the file, beside the agent's socket, of host keys that keys are bound to
 TRUSTED = "trusted"  # the one name of all hosts in it
 
-_NO_DESTINATIONS = "option -- h"  # what an ssh-add before 8.9 says of -h: "unknown option -- h"
+# What an ssh-add before 8.9 says of -h: "unknown option -- h" (openbsd-compat/getopt_long.c).
+_NO_DESTINATIONS = "option -- h"
 
 
 def variables() -> dict[str, str]:
@@ -121,9 +122,10 @@ def _confined(place: Path, uid: int) -> Iterator[None]:
 def _add(reference: str, key: Secret, socket: Path, uid: int, *, bound: bool) -> None:
     """Give the agent one key, bound to the trusted hosts if `bound`."""
     powerless = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
-    argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", *powerless, "--"]
+    no_core = ("prlimit", "--core=1:1", "--")  # as in confine.py
+    argv = [*no_core, "setpriv", f"--reuid={uid}", f"--regid={uid}", *powerless, "--"]
     argv += ["env", "SSH_AUTH_SOCK=agent", "ssh-add", "-q"]
-    argv += ["-H", HOSTS, "-h", TRUSTED] if bound else []
+    argv += ["-h", TRUSTED, "-H", HOSTS] if bound else []
     try:
         # From within the directory: the agent's user may not walk the way to it.
         process.run([*argv, "-"], stdin=key.reveal().rstrip("\n") + "\n", cwd=socket)
