@@ -1,6 +1,7 @@
 """The job's ssh agent: it lists and signs, for trusted hosts, and is no way out of the sandbox."""
 
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.host.config import load
-from bootstrap.sandbox.agent_seccomp import X86_64, program
+from bootstrap.sandbox.agent_seccomp import MACHINES, program
 from tests.fakes.control_plane import Job
 from tests.fakes.git import publish
 from tests.fakes.ssm import StrictSsm
@@ -274,7 +275,12 @@ def confined_agent(directory: Path, *flags: str) -> Iterator[tuple[int, Path]]:
     argv = [sys.executable, "-I", "-S", str(CONFINE), str(os.getpid()), str(AGENT_UID)]
     argv += [str(directory), "/usr/bin/ssh-agent", "-D", *flags, "-a", "/socket/agent"]
     done = subprocess.run(
-        argv, input=program(X86_64).hex(), capture_output=True, text=True, check=True, env={}
+        argv,
+        input=program(MACHINES[platform.machine()]).hex(),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
     )
     pid = int(done.stdout)
     try:
@@ -309,6 +315,7 @@ def test_before_it_a_library_of_the_job_s_choice_ran_on_the_host(lab: Lab, tmp_p
         assert changed(agent, *AS_JOB)["add-identity"] == str(SUCCESS)
         assert namespaces(pid) == namespaces("self")
         assert status_of(pid)["Uid"].split()[0] == "2000", "as the job's own processes"
+        assert os.getpgid(pid) == os.getpgid(0), "a cancellation's signal reached it too"
         (helper, *_) = children(pid)
         assert "ssh-pkcs11-helper" in Path(f"/proc/{helper}/cmdline").read_text()
         assert namespaces(helper) == namespaces("self")

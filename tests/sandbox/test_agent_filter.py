@@ -192,6 +192,16 @@ def test_more_clients_than_there_is_room_for_take_the_place_of_silent_ones(
         assert len(gone) >= len(silent) + 1 - MAX_CONNECTIONS
 
 
+def test_without_the_filter_the_agent_holds_every_one(guarded: Guarded) -> None:
+    with ExitStack() as held:
+        silent = [held.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(200)]
+        for client in silent:
+            client.connect(str(guarded.plain))
+        assert ssh_add(guarded.plain, "-l").returncode == 0
+        gone, _, _ = select.select(silent, [], [], 0)
+        assert gone == []
+
+
 @pytest.mark.lab
 def test_nobody_else_is_let_in(tmp_path: Path) -> None:
     """Not even root, who may open every socket: the kernel says who connects."""

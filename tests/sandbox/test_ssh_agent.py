@@ -1,13 +1,19 @@
 """The hosts that keys are bound to, as OpenSSH's own programs read them."""
 
 import os
+import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bootstrap import process
 from bootstrap.errors import WrongConfiguration
+from bootstrap.sandbox import confine
+from bootstrap.sandbox.agent_filter import Usage
+from bootstrap.sandbox.agent_seccomp import MACHINES
+from bootstrap.sandbox.agent_seccomp import program as seccomp_program
 from bootstrap.sandbox.ssh_agent import TRUSTED, destinations, known_hosts, ssh_agent
 from bootstrap.secret import Secret
 
@@ -19,6 +25,7 @@ PINS = (
     f"?.example.net,10.0.0.1 {KEY.format(30)}",
 )
 SHIPPED = 3
+CONFINE = Path(confine.__file__)
 
 
 def found(path: Path, name: str) -> set[str]:
@@ -29,8 +36,8 @@ def found(path: Path, name: str) -> set[str]:
     return {line.split()[2] for line in done.stdout.splitlines() if line and line[0] != "#"}
 
 
-def keygen(path: Path) -> str:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+def keygen(path: Path, kind: str = "ed25519") -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
     return path.read_text()
 
 
@@ -55,6 +62,45 @@ def test_hashed_names_count_too(tmp_path: Path) -> None:
 def test_comments_and_markers_are_no_hosts() -> None:
     lines = f"# a comment\n@revoked * {KEY.format(1)}\n@cert-authority * {KEY.format(2)}\n\n"
     assert destinations(lines.encode()) == b""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_every_kind_of_key_signs_where_nothing_can_be_opened_any_more(
+    tmp_path: Path, kind: str
+) -> None:
+    keys = {"ssm:/key": Secret(keygen(tmp_path / "key", kind))}
+    used: list[Usage] = []
+    (tmp_path / "room").mkdir()
+    with ssh_agent(
+        tmp_path / "room", tmp_path / "own", keys,
+        uid=os.getuid(), agent_uid=1999, known=None, used=used.append,
+    ):  # fmt: skip
+        env = {"SSH_AUTH_SOCK": str(tmp_path / "room/agent"), "PATH": "/usr/bin"}
+        sign = ["ssh-add", "-T", str(tmp_path / "key.pub")]
+        assert subprocess.run(sign, env=env, check=False).returncode == 0
+    assert used == [Usage(signed=1, not_signed=0, refused={})]
+
+
+@pytest.mark.lab
+def test_a_program_that_cannot_be_confined_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    """confine.py alone, with programs that are no agent."""
+    for path in (tmp_path / "root", tmp_path / "socket"):
+        path.mkdir()
+    start = [sys.executable, "-I", "-S", str(CONFINE), str(os.getpid()), "1999", str(tmp_path)]
+    lines = seccomp_program(MACHINES[platform.machine()]).hex()
+    reasons = {
+        ("/usr/bin/absent",): "No such file",
+        ("/usr/bin/ssh-agent", "-D", "-a", "/absent/agent"): "cannot bind",
+        ("/usr/bin/false",): "ended at once",
+    }
+    for argv, reason in reasons.items():
+        done = subprocess.run(
+            [*start, *argv], input=lines, capture_output=True, text=True, check=False, timeout=20
+        )
+        os.wait()  # it is our child, as it would be Airlock's
+        assert (done.returncode, done.stdout) == (1, "")
+        assert reason in done.stderr
 
 
 # What ssh-add before 8.9 does with -h, by its own text (openbsd-compat/getopt_long.c).
