@@ -122,13 +122,19 @@ class Sandbox(_Section):
     runtime: Annotated[str, Field(min_length=1)] = "runc"
     agent_binary: AbsolutePath | None = None
     hooks: bool = False
-    uid: Annotated[int, Field(ge=1000, le=60000)] = 2000
+    uid: Annotated[int, Field(ge=1001, le=60000)] = 2000
+    ssh_destinations: Literal["trusted", "any"] = "trusted"
     memory: Size = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: Size = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
     subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
+
+    @property
+    def helper_uid(self) -> int:
+        """The uid beside the range, for programs of ours that serve jobs: no job ever has it."""
+        return self.uid - 1
 
 
 class Paths(_Section):
