@@ -10,6 +10,7 @@ import re
 import shlex
 import ssl
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,11 +56,10 @@ class Recorder:
         """Clone from every URL as the agent does; None where git contacted nobody."""
         wanted = sorted(set(urls))
         with ThreadPoolExecutor(4) as pool:
-            return dict(zip(wanted, pool.map(self._one, range(len(wanted)), wanted), strict=True))
+            return dict(zip(wanted, pool.map(self._one, wanted), strict=True))
 
-    def _one(self, number: int, url: str) -> Contact | None:
-        place = self._base / f"{len(self._proxy.requests)}-{number}-{threading.get_ident()}"
-        place.mkdir()
+    def _one(self, url: str) -> Contact | None:
+        place = Path(tempfile.mkdtemp(dir=self._base))
         record = place.with_suffix(".record")
         options = {
             "http.proxy": self._proxy.url,
