@@ -67,9 +67,21 @@ class Agent:
     process: subprocess.Popen[bytes]
 
     def bootstrap_pid(self) -> int:
-        """Return the process that the agent started for its job, once there is one."""
-        eventually(lambda: _children(self.pid), "the agent starts its bootstrap-script")
-        return _children(self.pid)[0]
+        """Return the process of Airlock that the agent started for its job, once there is one."""
+        eventually(lambda: _wrappers(self.pid), "the agent starts its bootstrap-script")
+        return _wrappers(self.pid)[0]
+
+
+def _wrappers(pid: int) -> list[int]:
+    """The agent has other children, for moments: only one of them runs our module."""
+    return [child for child in _children(pid) if b"\0-m\0bootstrap\0" in _command(child)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _children(pid: int) -> list[int]:

@@ -115,9 +115,7 @@ exec /usr/bin/ssh-add "$@"
 
 
 def test_the_text_of_an_unknown_option_is_openssh_s() -> None:
-    done = subprocess.run(
-        ["ssh-agent", "ssh-add", "-Z"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["ssh-agent", "-Z"], capture_output=True, text=True, check=False)
     assert "option -- Z" in done.stderr
 
 
