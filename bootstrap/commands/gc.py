@@ -1,15 +1,19 @@
 """`airlock gc`: give back what dead jobs left on this host."""
 
+import time
 from pathlib import Path
 
-from bootstrap.host import config
+from bootstrap.host import config, storage, trash
 from bootstrap.log import Write
 from bootstrap.sandbox.lease import sweep
 from bootstrap.sandbox.workspace import prepare_host
 
 
 def gc(*, config_path: Path, write: Write) -> int:
-    """Clear every lease whose holder is dead, and every container without a lease."""
+    """Clear every lease whose holder is dead, every container without one, and what is too much.
+
+    When it returns, nothing that was given up is left on the disk.
+    """
     host = config.load(config_path)
     prepare_host(host.paths.runtime, host.paths.state)
     (host.paths.runtime / "swept").unlink(missing_ok=True)
@@ -17,4 +21,7 @@ def gc(*, config_path: Path, write: Write) -> int:
     for name in cleared:
         write(f"cleared {name}\n".encode())
     write(f"{len(cleared)} dead job(s) cleared\n".encode())
+    given_up = storage.collect(host, time.time(), records=True)
+    trash.empty_now(host.paths.state)
+    write(f"{given_up} workspace(s) and record(s) beyond the budget removed\n".encode())
     return 0

@@ -9,12 +9,14 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootstrap.host import storage
 from bootstrap.host.config import Host
-from bootstrap.host.lock import locked
+from bootstrap.host.trees import claimed
 from bootstrap.job.model import Job, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
@@ -22,12 +24,13 @@ from bootstrap.sandbox import engine, environment, firewall, lease
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
-from bootstrap.sandbox.workspace import door, prepare_host, token_for, write
+from bootstrap.sandbox.workspace import door, furnish, prepare_host, token_for, write
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 PATIENCE = 45  # seconds for the fetch
+HISTORY = "history"  # the part of a cache that the room sees
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
 
@@ -57,27 +60,26 @@ def _known(value: str) -> Known:
 def _asked(job: Job, host: Host, words: dict[str, str], log: JobLog) -> int:
     prepare_host(host.paths.runtime, host.paths.state)
     token = token_for(job.id, secrets.token_hex(4))
-    cache = _cache(host.paths.state, job, host.sandbox.uid)
+    storage.collect(host, time.time())
+    storage.require(host, note=log.note)
+    cache = _cache(host.paths.state, job)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, alert=log.alert) as ours,
-        locked(cache.with_suffix(".lock")),
+        lease.hold(host, token, tree=cache, agent=job.agent_name, alert=log.alert) as ours,
+        claimed(cache, wait=True),
         engine.connected(host.sandbox.docker) as client,
     ):
-        room = _furnish(ours.directory / "ancestry", words, host.sandbox.uid)
+        furnish(host.paths.state, cache, (HISTORY,), uid=ours.uid, note=log.note)
+        room = _furnish(ours.directory / "ancestry", words, ours.uid)
         image = provided(client, None, host, log)
-        with door(room, host.sandbox.uid) as held:
-            return _run(client, host, _spec(host, token, room, cache, image), held)
+        with door(room, ours.uid) as held:
+            return _run(client, host, _spec(host, ours, room, cache / HISTORY, image), held)
 
 
-def _cache(state: Path, job: Job, uid: int) -> Path:
+def _cache(state: Path, job: Job) -> Path:
     """One per pipeline and repository: nobody else's history is ever mixed in."""
     parties = repr((job.organization, job.pipeline, job.repository))
-    path = state / "ancestry" / hashlib.sha256(parties.encode()).hexdigest()[:32]
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.mkdir(mode=0o700, exist_ok=True)
-    os.chown(path, uid, uid)
-    return path
+    return state / "ancestry" / hashlib.sha256(parties.encode()).hexdigest()[:32]
 
 
 def _furnish(path: Path, words: dict[str, str], uid: int) -> Path:
@@ -90,14 +92,14 @@ def _furnish(path: Path, words: dict[str, str], uid: int) -> Path:
     return path
 
 
-def _spec(host: Host, token: str, room: Path, cache: Path, image: str) -> SandboxSpec:
+def _spec(host: Host, ours: lease.Lease, room: Path, cache: Path, image: str) -> SandboxSpec:
     """Describe the same sealed room that jobs get, with less in it."""
     sandbox = host.sandbox
     return SandboxSpec(
-        name=f"airlock-{token}",
+        name=f"airlock-{ours.token}",
         image=image,
-        user=sandbox.uid,
-        labels={LABEL: token},
+        user=ours.uid,
+        labels={LABEL: ours.token},
         mounts=(
             Mount(source=room, target=Path(environment.ROOM)),
             Mount(source=room / "passwd", target=Path("/etc/passwd")),

@@ -1,6 +1,6 @@
 """From a job with its session to a sealed room that waits for the word: every step in order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, firewall, git_tokens, workspace
+from bootstrap.sandbox import engine, eviction, firewall, git_tokens, workspace
 from bootstrap.sandbox.environment import (
     PROFILES,
     REGISTRIES,
@@ -53,6 +53,12 @@ class SealedRoom:
     pump: Pump
 
 
+def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
+    """Where the job's workspace is, or will be."""
+    key, kind = workspace_key(job, admitted.rule), admitted.grant.workspace
+    return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
+
+
 @contextmanager
 def sealed(
     job: Job,
@@ -79,10 +85,12 @@ def sealed(
         record.lap("firewall")
         listener = held.enter_context(_listening(granted.default, admitted))
         kept, chain = aws_environment.strip(job.env)
-        spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
+        spec, room = _prepare(
+            held, job, admitted, host, lease, kept=kept, image=image, note=log.note
+        )
         tools = {
             **_git(room, granted, kept),
-            **_ssh(held, room, admitted, granted, host),
+            **_ssh(held, room, admitted, granted, lease.uid),
             **_registries(room, granted),
         }
         running, stream = _start(held, client, spec, record)
@@ -98,8 +106,16 @@ def sealed(
         pump = Pump(stream, out, lambda: engine.attach(client, running.id))
         held.callback(pump.close)
         grace, marker = room_grace(job.grace), job.timeout_marker
+        tree = tree_of(job, admitted, host, lease.token)
+        disk = held.enter_context(eviction.watched(host, lease, tree))
         supervision = Supervision(
-            client, running, walls=walls, grace=grace, room=room, timeout_marker=marker
+            client,
+            running,
+            walls=walls,
+            grace=grace,
+            room=room,
+            timeout_marker=marker,
+            disk=disk,
         )
         held.callback(supervision.close)
         pump.start()
@@ -133,24 +149,26 @@ def _prepare(
     *,
     kept: dict[str, str],
     image: str,
+    note: Callable[[str], object],
 ) -> tuple[SandboxSpec, workspace.Room]:
     """Furnish both directories and describe the room."""
-    uid = host.sandbox.uid
     space = held.enter_context(
         workspace.workspace(
             host.paths.state,
             workspace_key(job, admitted.rule),
             kind=admitted.grant.workspace,
             token=lease.token,
-            uid=uid,
+            uid=lease.uid,
+            note=note,
         )
     )
-    room = held.enter_context(workspace.room(lease.directory, kept, uid=uid, home=str(HOME)))
+    room = held.enter_context(workspace.room(lease.directory, kept, uid=lease.uid, home=str(HOME)))
     spec = plan(
         job,
         admitted.grant,
         host.sandbox,
         token=lease.token,
+        uid=lease.uid,
         image=image,
         room=room.path,
         workspace=space,
@@ -219,13 +237,12 @@ def _git(room: workspace.Room, granted: Granted, kept: dict[str, str]) -> dict[s
 
 
 def _ssh(
-    held: ExitStack, room: workspace.Room, admitted: Admitted, granted: Granted, host: Host
+    held: ExitStack, room: workspace.Room, admitted: Admitted, granted: Granted, uid: int
 ) -> dict[str, str]:
     """Start the agent with the rule's keys, if it has any, and return what leads there."""
     if not granted.ssh_keys:
         return {}
     room.put(ROOM / "known_hosts", known_hosts(admitted.grant.known_hosts))
-    uid = host.sandbox.uid
     held.enter_context(ssh_agent(room.path / "ssh", granted.ssh_keys, uid=uid))
     return variables_of_ssh()
 

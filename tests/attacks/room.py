@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.fakes.control_plane import Job
 from tests.lab import world
-from tests.lab.lab import Fleet
+from tests.lab.lab import FIRST_USER, Fleet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +27,10 @@ class Attacker:
     def address(self) -> str:
         return self._inspect("{{.NetworkSettings.Networks.airlock.IPAddress}}")
 
+    @property
+    def uid(self) -> str:
+        return self._inspect("{{.Config.User}}").partition(":")[0]
+
     def _inspect(self, what: str) -> str:
         command = ["docker", "-H", self.fleet.lab.docker, "inspect", "-f", what, self.container]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -35,7 +39,7 @@ class Attacker:
         """Run a script as the job's user in the room's own namespaces."""
         world.assert_contained()
         enter = ["nsenter", "--target", str(self.pid), "--all", "--"]
-        powerless = ["setpriv", "--reuid", "2000", "--regid", "2000", "--clear-groups"]
+        powerless = ["setpriv", "--reuid", self.uid, "--regid", self.uid, "--clear-groups"]
         powerless += ["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", "--"]
         return subprocess.run(
             [*enter, *powerless, "timeout", str(seconds), "bash", "-c", textwrap.dedent(script)],
@@ -80,7 +84,7 @@ def unprotected(fleet: Fleet) -> Iterator["Unprotected"]:
     run(*docker, "network", "create", "-o", "com.docker.network.bridge.name=nowalls0", "nowalls")
     try:
         started = run(
-            *docker, "run", "-d", "--rm", "--network", "nowalls", "--user", "2000:2000",
+            *docker, "run", "-d", "--rm", "--network", "nowalls", "--user", FIRST_USER,
             "--cap-drop", "ALL", fleet.lab.image, "sleep", "120",
         )  # fmt: skip
         yield Unprotected(docker=docker, container=started.strip())
