@@ -51,14 +51,23 @@ def collect(host: Host, now: float, *, records: bool = False) -> int:
     """
     state, budget = host.paths.state, host.storage
     oldest = now - budget.workspace_age
-    given_up = 0
-    for name in _KEPT:
-        beyond = _beyond(_by_use(state / name), keep=budget.workspaces, oldest=oldest)
-        given_up += sum(discard_unused(state, path) for path in beyond)
+    given_up = sum(
+        _collect_trees(state, state / name, keep=budget.workspaces, oldest=oldest) for name in _KEPT
+    )
     given_up += sum(trash.discard(state, path) for path in _orphans(host))
     trash.empty_later(state)
     if records or _is_due(host.paths.runtime / "records-collected", now):
         given_up += _collect_records(state / "records", host, now)
+    return given_up
+
+
+def _collect_trees(state: Path, directory: Path, *, keep: int, oldest: float) -> int:
+    """Give up the oldest beyond `keep`, and all that are older than `oldest`, but those in use."""
+    trees = _by_use(directory)
+    given_up = 0
+    for path in trees:
+        if len(trees) - given_up > keep or _used(path) < oldest:
+            given_up += discard_unused(state, path)
     return given_up
 
 
@@ -71,7 +80,9 @@ def _is_due(stamp: Path, now: float) -> bool:
 
 def _collect_records(directory: Path, host: Host, now: float) -> int:
     keep, oldest = host.storage.records, now - host.storage.record_age
-    beyond = _beyond(_by_use(directory), keep=keep, oldest=oldest)
+    records = _by_use(directory)
+    over = max(0, len(records) - keep)
+    beyond = records[:over] + [path for path in records[over:] if _used(path) < oldest]
     for path in beyond:
         path.unlink(missing_ok=True)
     return len(beyond)
@@ -122,11 +133,6 @@ def _used(path: Path) -> float:
         return path.stat(follow_symlinks=False).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _beyond(by_use: list[Path], *, keep: int, oldest: float) -> list[Path]:
-    over = max(0, len(by_use) - keep)
-    return by_use[:over] + [path for path in by_use[over:] if _used(path) < oldest]
 
 
 def _orphans(host: Host) -> list[Path]:

@@ -25,7 +25,7 @@ from bootstrap.host.storage import space
 from bootstrap.host.trees import discard_unused
 from bootstrap.sandbox.lease import Lease
 
-PERIOD = 2.0  # seconds between two looks at the filesystem
+PERIOD = 0.5  # seconds between two looks at the filesystem
 SETTLE = 15.0  # seconds in which the space of a stopped job may come back
 _MEASURING = 10  # seconds for one job's tree; what was counted until then counts
 _SCANNING = 3.0  # seconds for the deleted files that one job's processes hold open

@@ -5,7 +5,11 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from bootstrap.sandbox import eviction
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to see open files")
 
 BIG, SMALL = b"x" * (3 << 20), b"x" * (1 << 20)
 NOBODYS = 4_000_000
