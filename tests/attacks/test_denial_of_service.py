@@ -144,35 +144,58 @@ def test_invented_agent_names_do_not_pile_up_workspaces(
         assert len(list(kept.iterdir())) == (bound + 1 if bound == 3 else 7)
 
 
-def test_a_dead_jobs_huge_tree_does_not_keep_the_next_job_from_starting(fleet: Fleet) -> None:
+FILES = 20_000
+FILL = f"""python3 -c '
+import os
+os.mkdir("tree")
+for n in range({FILES}): os.mknod(f"tree/{{n}}")'
+echo filled; sleep 60"""
+
+
+@pytest.mark.parametrize("renamed", [True, False], ids=["renamed", "deleted-on-the-spot"])
+def test_a_dead_jobs_huge_tree_does_not_keep_the_next_job_from_starting(
+    fleet: Fleet, *, renamed: bool
+) -> None:
     """However long its deletion takes: here nobody may begin with it before the next job is over.
 
-    What the lock shows is that the next job does without; that it does not delete files itself,
-    that they are all there still, renamed.
+    Without the protection, where nothing can be renamed out of a mount, the next job has deleted
+    every one of the files by itself before its first line.
     """
     fleet.policy("  - {name: all, allow: {workspace: fresh}}\n")
-    state, files = fleet.base / "state", 20_000
-    fill = (
-        "python3 -c 'import os\n"
-        'os.mkdir("tree")\n'
-        f'for n in range({files}): os.mknod(f"tree/{{n}}")\'\n'
-        "echo filled; sleep 60"
-    )
-    with agents(fleet, "agent-1") as running:
-        job = starts(fleet, "agent-1", fill, until="filled")
-        with (state / "trash.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # as the process has that deletes another such tree
+    fresh, trash = fleet.base / "state/fresh", fleet.base / "state/trash"
+    fresh.mkdir(parents=True)
+    trash.parent.chmod(0o700)
+    if not renamed:
+        run("mount", "--bind", str(fresh), str(fresh))
+    try:
+        with agents(fleet, "agent-1") as running, nobody_empties(trash):
+            job = starts(fleet, "agent-1", FILL, until="filled")
+            (tree,) = fresh.glob("*/builds/*/*/*/tree")
             wrapper = running["agent-1"].bootstrap_pid()
             for pid in (reaper_of(wrapper), wrapper):
                 os.kill(pid, signal.SIGKILL)
             assert fleet.control.finished(job)[1] == "SIGKILL"
-            following = starts(fleet, "agent-1", "echo next")
-            assert fleet.control.finished(following, 60) == DONE, following.log.decode()
-            trees = list((state / "trash").glob("*/builds/*/*/*/tree"))
-            assert [len(list(tree.iterdir())) for tree in trees] == [files]
+            assert len(list(tree.iterdir())) == FILES
+            following = starts(fleet, "agent-1", "echo next; sleep 60", until="next")
+            trees = list(trash.glob("*/builds/*/*/*/tree"))
+            assert [len(list(tree.iterdir())) for tree in trees] == ([FILES] if renamed else [])
+            assert not tree.exists()
+            fleet.control.cancel(following)
+            fleet.control.finished(following)
             assert leftovers(fleet) == []
+    finally:
+        if not renamed:
+            run("umount", str(fresh))
     subprocess.run([*AIRLOCK, "gc", "--config", fleet.config], check=True, capture_output=True)
-    assert list((state / "trash").iterdir()) == []
+    assert list(trash.glob("*")) == []
+
+
+@contextmanager
+def nobody_empties(trash: Path) -> Iterator[None]:
+    """As while another such tree is being deleted: that process has the lock."""
+    with trash.with_name("trash.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 # A disk of 96 MiB as paths.state, so that the machine's own is never filled.
