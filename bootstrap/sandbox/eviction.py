@@ -87,9 +87,10 @@ def choose(runtime: Path, state: Path, lack: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _just_chosen(os.fstat(descriptor)):
             return
+        device = state.stat().st_dev
         jobs = [job for path in runtime.glob("jobs/*") if (job := _read(path)) is not None]
         if jobs:
-            written, largest = max(((job.written(), job) for job in jobs), key=itemgetter(0))
+            written, largest = max(((job.written(device), job) for job in jobs), key=itemgetter(0))
             _mark(
                 largest.directory,
                 f"the disk of {state} is nearly full ({lack}), and of all "
@@ -119,9 +120,9 @@ class _Job:
     workspace: Path
     since: float
 
-    def written(self) -> int:
+    def written(self, device: int) -> int:
         """Bytes of the files that changed since the job began, deleted ones that are open too."""
-        return _in_tree(self.workspace, self.since) + _deleted(self.uid, self.workspace)
+        return _in_tree(self.workspace, self.since) + _deleted(self.uid, device)
 
 
 def _read(directory: Path) -> _Job | None:
@@ -156,9 +157,8 @@ def _in_tree(workspace: Path, since: float) -> int:
     return int(process.run(arguments, timeout=_MEASURING + 5) or 0)
 
 
-def _deleted(uid: int, workspace: Path) -> int:
-    """Files without a name that processes of `uid` hold open on the workspace's filesystem."""
-    device = workspace.stat().st_dev
+def _deleted(uid: int, device: int) -> int:
+    """Bytes of files without a name on `device` that processes of `uid` have open or mapped."""
     deadline = time.monotonic() + _SCANNING
     sizes: dict[int, int] = {}
     for path in _open_files(uid):
@@ -178,3 +178,4 @@ def _open_files(uid: int) -> Iterator[Path]:
             status = (process_directory / "status").read_text()
             if f"\nUid:\t{uid}\t" in status:
                 yield from (process_directory / "fd").iterdir()
+                yield from (process_directory / "map_files").iterdir()

@@ -20,7 +20,7 @@ from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, eviction, firewall, git_tokens, workspace
+from bootstrap.sandbox import engine, eviction, firewall, git_tokens, terminals, workspace
 from bootstrap.sandbox.environment import (
     PROFILES,
     REGISTRIES,
@@ -94,6 +94,7 @@ def sealed(
             **_registries(room, granted),
         }
         running, stream = _start(held, client, spec, record)
+        terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
         probes = prove(running, listener.path if listener else None)
         record.lap("proof")

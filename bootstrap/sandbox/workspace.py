@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from bootstrap import process
 from bootstrap.errors import CannotStart
 from bootstrap.host.lock import locked
-from bootstrap.host.trash import discard
+from bootstrap.host.trash import discard, empty_later
 from bootstrap.host.trees import claimed
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
@@ -96,6 +96,7 @@ def furnish(
             discard(state, tree)
             tree.mkdir(mode=0o755)
             os.chown(tree, uid, uid, follow_symlinks=False)
+        empty_later(state)
 
 
 def _belongs(tree: Path, uid: int) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.host.config import Sandbox
+from bootstrap.sandbox.terminals import SHARE
 from tests.attacks.room import run
 from tests.fakes.control_plane import Job, JobOrder
 from tests.lab.agent import Agent
@@ -79,6 +80,50 @@ def test_without_uids_of_their_own_the_neighbour_has_none_left(lab: Lab) -> None
         assert run(*docker, lab.image, "sh", "-c", WATCH) == "inotify: is exhausted\n"
     finally:
         run("docker", "-H", lab.docker, "rm", "-f", "exhausts")
+
+
+# Open terminals until there are no more, say how many there were, and keep them.
+TERMINALS = """python3 -u -c '
+import os, resource, time
+held = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+try:
+    while len(held) < 4000: held.append(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
+except OSError as end: print(end.strerror)
+print("open terminals:", len(held))
+time.sleep(120)'"""
+TERMINAL = """python3 -c '
+import os
+try: print("terminal:", os.openpty() and "works")
+except OSError as failed: print("terminal:", failed.strerror)'"""
+
+
+def test_a_job_cannot_use_up_the_machines_terminals(fleet: Fleet) -> None:
+    """The neighbour's command itself runs on one."""
+    with agents(fleet, "attacker", "neighbour"):
+        attack = starts(fleet, "attacker", TERMINALS, until="open terminals")
+        honest = starts(fleet, "neighbour", TERMINAL)
+        assert fleet.control.finished(honest, 60) == DONE, honest.log.decode()
+        fleet.control.cancel(attack)
+        fleet.control.finished(attack)
+    assert b"\nterminal: works" in honest.log
+    assert f"open terminals: {SHARE - 1}".encode() in attack.log  # one is its own command's
+
+
+def test_without_a_share_of_its_own_the_neighbour_has_no_terminal(lab: Lab) -> None:
+    """As the machine has it by default; no agent of the lab runs meanwhile."""
+    limit = Path("/proc/sys/kernel/pty/max")
+    before = limit.read_text()
+    limit.write_text("4096")
+    docker = ["docker", "-H", lab.docker, "run", "--rm", "--network", "none", "--user", FIRST_USER]
+    run(*docker, "--detach", "--name", "exhausts", lab.image, "sh", "-c", TERMINALS)
+    logs = ("docker", "-H", lab.docker, "logs", "exhausts")
+    try:
+        eventually(lambda: "open terminals" in run(*logs), "there are no terminals left")
+        assert "works" not in run(*docker, lab.image, "sh", "-c", TERMINAL)
+    finally:
+        run("docker", "-H", lab.docker, "rm", "-f", "exhausts")
+        limit.write_text(before)
 
 
 def test_a_job_that_gets_another_uid_works_in_the_same_checkout(fleet: Fleet) -> None:

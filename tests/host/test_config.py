@@ -69,6 +69,14 @@ def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
         (LEAST + 'docker = "tcp://0.0.0.0:2375"\n', "1 mistake"),
         (LEAST + "cpus = 0\n", "1 mistake"),
         (LEAST + 'pull = "sometimes"\n', "1 mistake"),
+        (LEAST + "uid = 999\n", "1 mistake"),
+        (LEAST + "uid = 1000\n", "1 mistake"),  # the one before the first is the helpers'
+        (LEAST + "slots = 0\n", "1 mistake"),
+        (LEAST + "uid = 65500\nslots = 35\n", "1 mistake"),  # 65534 is nobody
+        (LEAST + "uid = 2147483640\nslots = 9\n", "1 mistake"),
+        (LEAST + '[storage]\nfloor = "6GiB"\n', "1 mistake"),
+        (LEAST + "[storage]\nworkspaces = 0\n", "1 mistake"),
+        (LEAST + '[storage]\nrecord-age = "1w"\n', "1 mistake"),
         (LEAST + '[policy]\nstore = "s3:/x"\n', "1 mistake"),
         (LEAST + '[aws]\ncredentials = "AKIA"\n', "1 mistake"),
     ],
@@ -79,6 +87,12 @@ def test_files_that_are_refused(tmp_path: Path, text: str | bytes, says: str) ->
 
 def test_no_file(tmp_path: Path) -> None:
     assert "No such file" in mistake(tmp_path / "absent.toml").problem
+
+
+@pytest.mark.parametrize("further", ["uid = 65500\nslots = 34\n", "uid = 2147483640\nslots = 8\n"])
+def test_the_last_uids_that_there_are(tmp_path: Path, further: str) -> None:
+    uids = load(written(tmp_path, LEAST + further)).sandbox.uids
+    assert uids[-1] in {65533, 2**31 - 1}
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
