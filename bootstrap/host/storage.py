@@ -93,12 +93,13 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
     state, least = host.paths.state, (host.storage.min_free, host.storage.min_free_inodes)
     unused = _unused(state)
     deadline = time.monotonic() + PATIENCE
+    if lack := space(state).lacks(*least):
+        note(f"the disk of {state} is nearly full ({lack}): removing what no job uses")
     while lack := space(state).lacks(*least):
         if trash.is_empty(state) and not any(discard_unused(state, path) for path in unused):
             raise _full(state, lack, "nothing is left that Airlock could remove")
         if time.monotonic() > deadline:
             raise _full(state, lack, f"removing what is not in use takes over {PATIENCE:.0f} s")
-        note(f"the disk of {state} is nearly full ({lack}): removing what no job uses")
         _wait_for_trash(state, deadline)
 
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import itemgetter
@@ -87,20 +88,26 @@ def choose(runtime: Path, state: Path, lack: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _just_chosen(os.fstat(descriptor)):
             return
-        device = state.stat().st_dev
         jobs = [job for path in runtime.glob("jobs/*") if (job := _read(path)) is not None]
         if jobs:
-            written, largest = max(((job.written(device), job) for job in jobs), key=itemgetter(0))
+            written, largest = _largest(jobs, state.stat().st_dev)
             _mark(
                 largest.directory,
-                f"the disk of {state} is nearly full ({lack}), and of all "
-                f"running jobs this one had written most: {written >> 20} MiB",
+                f"the disk of {state} is nearly full ({lack}), and of all running jobs this one "
+                f"had written most: {written >> 20} MiB",
             )
             os.pwrite(descriptor, largest.directory.name.encode(), 0)
     except BlockingIOError:
         return
     finally:
         os.close(descriptor)
+
+
+def _largest(jobs: "list[_Job]", device: int) -> "tuple[int, _Job]":
+    """Measure them all at the same time: one that takes long must not hide the others."""
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        sizes = pool.map(lambda job: job.written(device), jobs)
+        return max(zip(sizes, jobs, strict=True), key=itemgetter(0))
 
 
 def _just_chosen(last: os.stat_result) -> bool:

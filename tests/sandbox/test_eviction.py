@@ -74,4 +74,5 @@ def test_one_at_a_time_and_the_next_if_that_did_not_help(tmp_path: Path) -> None
 
 def test_a_job_that_has_not_begun_is_not_chosen(tmp_path: Path) -> None:
     (tmp_path / "runtime/jobs/opening").mkdir(parents=True)
+    (tmp_path / "state").mkdir()
     assert chosen(tmp_path) == []
