@@ -100,19 +100,17 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
             raise _full(state, lack, "nothing is left that Airlock could remove")
         if time.monotonic() > deadline:
             raise _full(state, lack, f"removing what is not in use takes over {PATIENCE:.0f} s")
-        _wait_for_trash(state, deadline)
+        trash.empty_later(state)
+        while not trash.is_empty(state) and space(state).lacks(*least):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
 
 
 def _unused(state: Path) -> Iterator[Path]:
     """Yield kept trees, the least recently used first."""
     kept = [path for name in _KEPT for path in _by_use(state / name)]
     yield from sorted(kept, key=_used)
-
-
-def _wait_for_trash(state: Path, deadline: float) -> None:
-    trash.empty_later(state)
-    while not trash.is_empty(state) and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _full(state: Path, lack: str, why: str) -> CannotStart:
