@@ -113,7 +113,7 @@ class Sandbox(_Section):
     runtime: Annotated[str, Field(min_length=1)] = "runc"
     agent_binary: AbsolutePath | None = None
     hooks: bool = False
-    uid: Annotated[int, Field(ge=1001)] = 61000
+    first_uid: Annotated[int, Field(ge=1001)] = 61000
     slots: Annotated[int, Field(ge=1, le=1000)] = 64
     memory: Size = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
@@ -125,20 +125,20 @@ class Sandbox(_Section):
     @property
     def uids(self) -> range:
         """Every uid, and gid of the same number, that a job may run as: one for each slot."""
-        return range(self.uid, self.uid + self.slots)
+        return range(self.first_uid, self.first_uid + self.slots)
 
     @property
     def helper_uid(self) -> int:
         """The uid beside the range, for programs of ours that serve jobs: no job ever has it."""
-        return self.uid - 1
+        return self.first_uid - 1
 
     @model_validator(mode="after")
     def _uids_are_free(self) -> Self:
         """Nobody's (65534), the 16-bit "no uid" (65535), and what a signed 32-bit uid cannot be."""
         if self.uids[-1] >= 1 << 31 or {65534, 65535} & set(self.uids):
             raise ValueError(
-                f"uid and slots give jobs the uids {self.uids[0]} to {self.uids[-1]}; expected a "
-                "range without 65534 and 65535 that ends below 2147483648"
+                f"first-uid and slots give jobs the uids {self.uids[0]} to {self.uids[-1]}; expected "
+                "a range without 65534 and 65535 that ends below 2147483648"
             )
         return self
 

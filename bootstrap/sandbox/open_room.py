@@ -153,16 +153,8 @@ def _prepare(
     note: Callable[[str], object],
 ) -> tuple[SandboxSpec, workspace.Room]:
     """Furnish both directories and describe the room."""
-    space = held.enter_context(
-        workspace.workspace(
-            host.paths.state,
-            workspace_key(job, admitted.rule),
-            kind=admitted.grant.workspace,
-            token=lease.token,
-            uid=lease.uid,
-            note=note,
-        )
-    )
+    state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
+    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
     room = held.enter_context(workspace.room(lease.directory, kept, uid=lease.uid, home=str(HOME)))
     spec = plan(
         job,
@@ -172,7 +164,7 @@ def _prepare(
         uid=lease.uid,
         image=image,
         room=room.path,
-        workspace=space,
+        workspace=tree,
         agent_binary=_agent_binary(job, host),
     )
     return spec, room

@@ -108,7 +108,7 @@ def _taken_by(name: str, number: int) -> WrongConfiguration:
     """A job that shares a number with an account could read whatever that account may read."""
     return WrongConfiguration(
         f"{name} of this host has the number {number}, which is one of those that jobs run as",
-        hint="Set sandbox.uid in airlock.toml to the first of as many numbers as sandbox.slots "
-        "says that no user or group has (`getent passwd`, `getent group`); the one before it is "
-        "Airlock's too.",
+        hint="Set sandbox.first-uid in airlock.toml to the first of as many numbers as "
+        "sandbox.slots says that no user or group has (`getent passwd`, `getent group`); the one "
+        "before it is Airlock's too.",
     )

@@ -36,7 +36,10 @@ def _in_memory(path: Path) -> bool:
 
 
 def workspace_path(state: Path, key: str, *, kind: Workspace, token: str) -> Path:
-    """Where a job's workspace is, or will be: that of `key`, or a throw-away one."""
+    """Where a job's workspace is, or will be.
+
+    `reuse` is the one of `key`; `fresh` an empty one, which is given up with the job's lease.
+    """
     return fresh_path(state, token) if kind is Workspace.FRESH else state / "workspaces" / key
 
 
@@ -47,20 +50,12 @@ def fresh_path(state: Path, token: str) -> Path:
 
 @contextmanager
 def workspace(
-    state: Path,
-    key: str,
-    *,
-    kind: Workspace,
-    token: str,
-    uid: int,
-    note: Callable[[str], object],
-) -> Iterator[Path]:
-    """Yield a directory with `builds` and `plugins` that belong to the job's user.
+    state: Path, path: Path, *, uid: int, note: Callable[[str], object]
+) -> Iterator[None]:
+    """Hold the directory at `path`, with `builds` and `plugins` that belong to the job's user.
 
-    `reuse` gives the one of `key`, locked for as long as this is open; `fresh` gives an empty one
-    that is given up with the job's lease. Raises CannotStart if another job has it.
+    It is locked for as long as this is open. Raises CannotStart if another job has it.
     """
-    path = workspace_path(state, key, kind=kind, token=token)
     with claimed(path) as ours:
         if not ours:
             raise CannotStart(
@@ -69,7 +64,7 @@ def workspace(
                 "buildkite-agent.cfg), or let the rule use a fresh workspace.",
             )
         furnish(state, path, ("builds", "plugins"), uid=uid, note=note)
-        yield path
+        yield
 
 
 def furnish(

@@ -27,7 +27,7 @@ ROUTING = (
 )
 ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
 # The first user of jobs on hosts that say nothing else, such as the lab's, as Docker writes it.
-FIRST_USER = "{0}:{0}".format(Sandbox(image="any").uid)
+FIRST_USER = "{0}:{0}".format(Sandbox(image="any").first_uid)
 # What has to be free on a machine where the lab runs.
 STORAGE = 'min-free = "1GiB"\nmin-free-inodes = 1000\nfloor = "64MiB"\nfloor-inodes = 100\n'
 # As agent-config/buildkite-agent.cfg starts it: deaf to PYTHON*.

@@ -49,7 +49,7 @@ def test_a_dead_jobs_uid_is_not_given_away_before_its_lease_is_cleared(tmp_path:
         pass
     lease.rmdir()
     with slot(here, "next", tree=tmp_path / "none", agent="x") as uid:
-        assert uid == here.sandbox.uid
+        assert uid == here.sandbox.first_uid
 
 
 @root
@@ -73,7 +73,7 @@ def test_the_uid_of_an_account_is_nobodys_slot(tmp_path: Path) -> None:
     if taken < 1001:
         taken = 0
     here = host(tmp_path).model_copy(
-        update={"sandbox": Sandbox.model_construct(image="any", uid=taken, slots=1)}
+        update={"sandbox": Sandbox.model_construct(image="any", first_uid=taken, slots=1)}
     )
     with (
         pytest.raises(WrongConfiguration, match=f"has the number {taken}"),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import CannotStart
-from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import workspace as workspaces
 from bootstrap.sandbox.workspace import workspace
 
@@ -19,7 +18,8 @@ TREES = {"builds", "plugins"}
 def opened(state: Path, uid: int, notes: list[str] | None = None) -> Path:
     """Open the workspace once and return where it was."""
     note = notes.append if notes is not None else pytest.fail
-    with workspace(state, "key", kind=Workspace.REUSE, token="t", uid=uid, note=note) as path:
+    path = state / "workspaces/key"
+    with workspace(state, path, uid=uid, note=note):
         return path
 
 
@@ -87,7 +87,7 @@ def test_a_tree_that_takes_too_long_is_thrown_away(
 
 def test_it_has_one_user_at_a_time(tmp_path: Path) -> None:
     with (
-        workspace(tmp_path, "key", kind=Workspace.REUSE, token="a", uid=61001, note=pytest.fail),
+        workspace(tmp_path, tmp_path / "workspaces/key", uid=61001, note=pytest.fail),
         pytest.raises(CannotStart, match="is in use by another job"),
     ):
         opened(tmp_path, 61002)
