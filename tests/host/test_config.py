@@ -89,10 +89,9 @@ def test_no_file(tmp_path: Path) -> None:
     assert "No such file" in mistake(tmp_path / "absent.toml").problem
 
 
-@pytest.mark.parametrize(
-    "further", ["first-uid = 65500\nslots = 34\n", "first-uid = 2147483640\nslots = 8\n"]
-)
-def test_the_last_uids_that_there_are(tmp_path: Path, further: str) -> None:
+@pytest.mark.parametrize(("first", "slots"), [(65500, 34), (2147483640, 8)])
+def test_the_last_uids_that_there_are(tmp_path: Path, first: int, slots: int) -> None:
+    further = f"first-uid = {first}\nslots = {slots}\n"
     uids = load(written(tmp_path, LEAST + further)).sandbox.uids
     assert uids[-1] in {65533, 2**31 - 1}
 
