@@ -137,7 +137,7 @@ class Sandbox(_Section):
         """Nobody's (65534), the 16-bit "no uid" (65535), and what a signed 32-bit uid cannot be."""
         if self.uids[-1] >= 1 << 31 or {65534, 65535} & set(self.uids):
             raise ValueError(
-                f"first-uid and slots give jobs the uids {self.uids[0]} to {self.uids[-1]}; expected "
+                f"first-uid and slots give jobs uids {self.uids[0]} to {self.uids[-1]}; expected "
                 "a range without 65534 and 65535 that ends below 2147483648"
             )
         return self
