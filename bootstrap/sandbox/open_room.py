@@ -1,6 +1,6 @@
 """From a job with its session to a sealed room that waits for the word: every step in order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, firewall, git_tokens, workspace
+from bootstrap.sandbox import engine, eviction, firewall, git_tokens, workspace
 from bootstrap.sandbox.container import opened
 from bootstrap.sandbox.environment import (
     PROFILES,
@@ -47,6 +47,12 @@ class SealedRoom:
     pump: Pump
 
 
+def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
+    """Where the job's workspace is, or will be."""
+    key, kind = workspace_key(job, admitted.rule, admitted.apart), admitted.grant.workspace
+    return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
+
+
 @contextmanager
 def sealed(
     job: Job,
@@ -69,10 +75,12 @@ def sealed(
         image = provided(client, admitted.grant.image, host, log)
         record.lap("engine")
         kept, chain = aws_environment.strip(job.env)
-        spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
+        spec, room = _prepare(
+            held, job, admitted, host, lease, kept=kept, image=image, note=log.note
+        )
         tools = {
             **_git(room, granted, kept),
-            **_ssh(held, room, admitted, granted, host),
+            **_ssh(held, room, admitted, granted, lease.uid),
             **_registries(room, granted),
         }
         record.lap("directories")
@@ -89,6 +97,8 @@ def sealed(
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
         grace, marker = room_grace(job.grace), job.timeout_marker
+        tree = tree_of(job, admitted, host, lease.token)
+        disk = held.enter_context(eviction.watched(host, lease, tree))
         supervision = Supervision(
             client,
             container.running,
@@ -96,6 +106,7 @@ def sealed(
             grace=grace,
             room=room,
             timeout_marker=marker,
+            disk=disk,
         )
         pump.start()
         _report(log, f"{spec.name}: image {image[:19]}", len(container.probes), record, chain)
@@ -128,27 +139,21 @@ def _prepare(
     *,
     kept: dict[str, str],
     image: str,
+    note: Callable[[str], object],
 ) -> tuple[SandboxSpec, workspace.Room]:
     """Furnish both directories and describe the room."""
-    uid = host.sandbox.uid
-    space = held.enter_context(
-        workspace.workspace(
-            host.paths.state,
-            workspace_key(job, admitted.rule, admitted.apart),
-            kind=admitted.grant.workspace,
-            token=lease.token,
-            uid=uid,
-        )
-    )
-    room = held.enter_context(workspace.room(lease.directory, kept, uid=uid, home=str(HOME)))
+    state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
+    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
+    room = held.enter_context(workspace.room(lease.directory, kept, uid=lease.uid, home=str(HOME)))
     spec = plan(
         job,
         admitted.grant,
         host.sandbox,
         token=lease.token,
+        uid=lease.uid,
         image=image,
         room=room.path,
-        workspace=space,
+        workspace=tree,
         agent_binary=_agent_binary(job, host),
     )
     return spec, room
@@ -194,13 +199,12 @@ def _git(room: workspace.Room, granted: Granted, kept: dict[str, str]) -> dict[s
 
 
 def _ssh(
-    held: ExitStack, room: workspace.Room, admitted: Admitted, granted: Granted, host: Host
+    held: ExitStack, room: workspace.Room, admitted: Admitted, granted: Granted, uid: int
 ) -> dict[str, str]:
     """Start the agent with the rule's keys, if it has any, and return what leads there."""
     if not granted.ssh_keys:
         return {}
     room.put(ROOM / "known_hosts", known_hosts(admitted.grant.known_hosts))
-    uid = host.sandbox.uid
     held.enter_context(ssh_agent(room.path / "ssh", granted.ssh_keys, uid=uid))
     return variables_of_ssh()
 
