@@ -87,6 +87,7 @@ def opened(
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
     firewall.isolate(firewall.bridge_port(running.pid))
+    firewall.enclose(running.pid, running.gateway)
     if listener:
         listener.allow(running.address)
-        firewall.admit_to_listener(lease.directory, running.address, listener.port)
+    firewall.claim(lease.directory, running, listener.port if listener else None)

@@ -9,14 +9,18 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import resources
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
 from bootstrap.host.lock import locked
+from bootstrap.sandbox import claims, conntrack
+from bootstrap.sandbox.claims import Claim
+from bootstrap.sandbox.model import Running
 
 BRIDGE = "airlock0"
 ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever shipped accepts
@@ -81,26 +85,88 @@ def refusals(container_ip: str) -> int:
     return 0
 
 
-def admit_to_listener(job_directory: Path, container_ip: str, listener_port: int) -> None:
-    """Let one container reach one listener, until `forget`.
+def claim(directory: Path, running: Running, port: int | None) -> None:
+    """Make the container's address its own: nothing of whoever had it before is left of it.
 
-    The element is written down first, so that it can be found again if we are killed.
+    With a port it reaches the listener there until `withdraw`, without one none. Call before the
+    start gate opens. `directory` is the job's own. Raises CannotStart, also if a container that
+    lives has the address.
     """
-    element = (container_ip, listener_port)
-    nascent = job_directory / ".element"
-    nascent.write_text(json.dumps(element))
-    nascent.rename(job_directory / "element")  # readers see all of it or nothing
-    process.run(["nft", "add", "element", *TABLE, "credentials", _element(*element)])
+    try:
+        ours = claims.of(directory, running, port)
+    except FileNotFoundError as ended:
+        raise CannotStart(
+            "the container ended before it was connected to the network",
+            hint="Does the image hold /bin/sh? `docker run --rm IMAGE /bin/sh` tells.",
+        ) from ended
+    with _locked(directory):
+        if others := _others(directory, ours.address):
+            raise CannotStart(
+                f"the address {ours.address} is in use by the container of job {others[0].token}",
+                hint="Two engines on one bridge? `ip link show master airlock0` lists its ports.",
+            )
+        claims.write(directory, ours)  # first, so that it is found if we are killed
+        stale = listeners().get(ours.address)
+        commands = [] if stale is None else [_command("delete", ours.address, stale)]
+        commands += [] if port is None else [_command("add", ours.address, port)]
+        if commands:
+            process.run(["nft", "-f", "-"], stdin="".join(commands))
+    conntrack.forget(ours.address)
 
 
-def forget(job_directory: Path) -> None:
-    """Remove the element that `job_directory` names. Nothing to remove is fine."""
-    path = job_directory / "element"
-    with suppress(FileNotFoundError):
-        ip, port = json.loads(path.read_text())
-        if f"{ip} : " in _map_listing():
-            process.run(["nft", "delete", "element", *TABLE, "credentials", _element(ip, port)])
-        path.unlink()
+def withdraw(directory: Path) -> None:
+    """Let the job's container no longer reach its listener. To be called before it is removed."""
+    with _locked(directory):
+        ours = claims.read(directory)
+        if ours and not _others(directory, ours.address):
+            _withdraw(ours)
+
+
+def release(directory: Path) -> None:
+    """Give up the address of a container that is gone, and all that the kernel knows of it.
+
+    What somebody else has by now is left alone. Raises CannotStart, also if the container lives.
+    """
+    with _locked(directory):
+        ours = claims.read(directory)
+        if ours is None:
+            return
+        if claims.is_alive(ours):
+            raise CannotStart(
+                f"the container of job {ours.token} still runs, so its address is not given up",
+                hint=f"`docker rm -f airlock-{ours.token}` removes it.",
+            )
+        if not _others(directory, ours.address):
+            _withdraw(ours)
+            conntrack.forget(ours.address)
+        claims.remove(directory)
+
+
+def _locked(directory: Path) -> AbstractContextManager[None]:
+    return locked(directory.parents[1] / "firewall.lock")
+
+
+def _others(directory: Path, address: str) -> tuple[Claim, ...]:
+    """Other containers that live and have this address: there is none, or it is theirs by now."""
+    return tuple(
+        other
+        for other in claims.living(directory.parent)
+        if other.address == address and other.token != directory.name
+    )
+
+
+def _withdraw(ours: Claim) -> None:
+    if ours.port is not None and listeners().get(ours.address) == ours.port:
+        process.run(["nft", "-f", "-"], stdin=_command("delete", ours.address, ours.port))
+
+
+def enclose(container_pid: int, gateway: str) -> None:
+    """Load inside.nft into the container's network namespace: nothing goes but by the gateway."""
+    rules = resources.files("bootstrap.sandbox").joinpath("inside.nft").read_text()
+    process.run(
+        ["nsenter", "--target", str(container_pid), "--net", "nft", "-f", "-"],
+        stdin=f"define gateway = {IPv4Address(gateway)}\n{rules}",
+    )
 
 
 def isolate(port: str) -> None:
@@ -132,8 +198,21 @@ def _listing() -> str:
         raise
 
 
-def _map_listing() -> str:
-    return process.run(["nft", "list", "map", *TABLE, "credentials"]) if _listing() else ""
+def listeners() -> dict[str, int]:
+    """The map `credentials`: the port of the listener by the container's address."""
+    try:
+        shown = json.loads(process.run(["nft", "-j", "list", "map", *TABLE, "credentials"]))
+    except CannotStart as absent:
+        if "No such file or directory" in absent.problem:
+            return {}
+        raise
+    maps = (item["map"] for item in shown["nftables"] if "map" in item)
+    pairs = (pair for one in maps for pair in one.get("elem", []))
+    # A key with a comment, which is not ours, is an object.
+    return {
+        key if isinstance(key, str) else key["elem"]["val"]: int(value["concat"][1])
+        for key, value in pairs
+    }
 
 
 def _expected(runtime: Path) -> str:
@@ -154,17 +233,18 @@ def _expected(runtime: Path) -> str:
 
 
 def _elements(runtime: Path) -> str:
-    """The map elements of all jobs that are running, as an nft command."""
-    lines = []
-    for path in sorted(runtime.glob("jobs/*/element")):
-        with suppress(FileNotFoundError):
-            ip, port = json.loads(path.read_text())
-            lines.append(f"add element inet airlock credentials {_element(ip, port)}\n")
+    """The map elements of all containers that live, as nft commands."""
+    lines = [
+        _command("add", claim.address, claim.port)
+        for claim in claims.living(runtime / "jobs")
+        if claim.port is not None
+    ]
     return "\n" + "".join(lines)
 
 
-def _element(ip: str, port: int) -> str:
-    return f"{{ {ip} : {ENDPOINT_ADDRESS} . {port} }}"
+def _command(verb: str, address: str, port: int) -> str:
+    element = f"{{ {address} : {ENDPOINT_ADDRESS} . {port} }}"
+    return f"{verb} element inet airlock credentials {element}\n"
 
 
 def _policy_routing() -> None:

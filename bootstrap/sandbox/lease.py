@@ -69,8 +69,10 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
     """Give back all that `token` names, the directory last. Returns what could not be."""
     directory = host.paths.runtime / "jobs" / token
     steps: tuple[Callable[[], object], ...] = (
+        # Before the engine can give the address to somebody else.
+        lambda: firewall.withdraw(directory),
         lambda: _remove_container(host, token),
-        lambda: firewall.forget(directory),
+        lambda: firewall.release(directory),
         lambda: _give_up_workspace(host.paths.state, token),
     )
     problems = []

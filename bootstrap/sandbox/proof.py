@@ -1,7 +1,8 @@
 """The proof: from the container's own network namespace, try what must not work.
 
 It runs on the host in a thread that has entered the namespace, so it neither trusts the image nor
-waits for it. It sends to the metadata addresses, to the host and to the credential listener only.
+waits for it. It sends to the metadata addresses, to the host and to the credential listener, and
+tries to send to one address of the bridge without the gateway.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 from bootstrap.errors import CannotStart
@@ -47,11 +49,12 @@ class Probe:
 def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     """Try everything and return the verdicts, all good. Raises CannotStart if one is not."""
     before = firewall.refusals(running.address)
-    walls, listener = inside(
-        running.pid, lambda: (_walls(running.gateway), _listener(listener_path))
+    walls, listener, neighbour = inside(
+        running.pid,
+        lambda: (_walls(running.gateway), _listener(listener_path), _neighbour(running)),
     )
     counted = firewall.refusals(running.address) - before
-    probes = (*walls, *_no_ipv6(running.pid), listener)
+    probes = (*walls, *_no_ipv6(running.pid), listener, neighbour)
     wanted = len(walls) + (1 if listener_path is None else 0)
     count = Probe(
         target="counted by table inet airlock",
@@ -116,6 +119,23 @@ def _walls(gateway: str) -> tuple[Probe, ...]:
         _refused("tcp", gateway, 22),
         _refused("udp", gateway, 53),
     )
+
+
+def _neighbour(running: Running) -> Probe:
+    """Nobody on the bridge is asked for, not even past the routes: inside.nft refuses at once.
+
+    EPERM is its verdict on what was to be sent; without it the kernel would look for a neighbour.
+    """
+    first = IPv4Address(running.gateway) + 1
+    other = str(first if str(first) != running.address else first + 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        try:
+            probe.sendto(b"airlock", socket.MSG_DONTROUTE, (other, 53))
+            outcome = "sent"
+        except OSError as answer:
+            outcome = errno.errorcode.get(answer.errno or 0, SILENCE)
+    return Probe(target=f"neighbour {other}", outcome=outcome, stood=outcome == "EPERM")
 
 
 def _no_ipv6(pid: int) -> tuple[Probe, ...]:

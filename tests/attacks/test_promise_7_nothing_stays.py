@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 POLICY = f"  - name: all\n    allow: {{role: '{ROLE}', workspace: fresh}}\n"
 
 # A line of our own output, or a moment, at which the wrapper is killed.
-MOMENTS = ["lease", "create", "start", "element", "running"]
+MOMENTS = ["lease", "create", "start", "address", "running"]
 
 
 def reached(fleet: Fleet, moment: str) -> bool:
@@ -29,8 +29,8 @@ def reached(fleet: Fleet, moment: str) -> bool:
             return any((lease / "room").exists() for lease in leases)
         case "start":
             return "container" in " ".join(_containers(fleet, "created", "running"))
-        case "element":
-            return any((lease / "element").exists() for lease in leases)
+        case "address":
+            return any((lease / "address").exists() for lease in leases)
         case _:
             return bool(_containers(fleet, "running"))
 

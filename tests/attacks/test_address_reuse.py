@@ -1,0 +1,212 @@
+"""Promises 3 and 5, over time: what a finished job leaves at its address does not reach the next.
+
+The engine gives an address away as soon as the container at it has ended. Here it has ended, and
+who ran it is stopped: the moment in which nothing has been cleared lasts as long as the test.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from bootstrap.errors import CannotStart
+from bootstrap.sandbox import firewall
+from bootstrap.sandbox.model import Running
+from tests.attacks.room import Attacker, Unprotected, attacker, run
+from tests.fakes.control_plane import Job
+from tests.lab import world
+from tests.lab.lab import ROLE, Fleet
+from tests.lab.leftovers import leftovers
+
+pytestmark = pytest.mark.lab
+
+POLICY = (
+    f"  - name: deploy\n    when: {{branch: main}}\n    allow: {{role: '{ROLE}'}}\n"
+    "  - name: others\n    when: {branch: '*'}\n    allow: {}\n"
+)
+FETCH = """
+path=$(tr '\\0' '\\n' < /proc/$(pgrep -f 'sleep 300' | head -1)/environ |
+  sed -n 's/^AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=//p')
+curl -s -m 3 -o /dev/null -w '%{http_code}' "http://169.254.170.2$path"
+"""
+CONNECT = "timeout 2 bash -c 'exec 3<>/dev/tcp/169.254.170.2/80' && echo reached"
+
+# Sends from a fixed port, and prints what comes back within a second.
+UDP = """
+python3 - <<'PY'
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", {source}))
+s.settimeout(1)
+if {send}: s.sendto(b"hello", ("10.77.0.2", {port}))
+try: print(s.recv(100).decode())
+except TimeoutError: print("nothing")
+PY
+"""
+
+
+class Outside:
+    """Somebody in the world who never stops answering whoever has sent him a datagram."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self.port = ours.getsockname()[1]
+        self._socket = ours
+        self._peers: set[tuple[str, int]] = set()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._talk)
+
+    def _talk(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._peers.add(self._socket.recvfrom(100)[1])
+            except TimeoutError:
+                for peer in self._peers:
+                    self._socket.sendto(b"for the first job", peer)
+
+    def __enter__(self) -> Self:
+        self._socket.settimeout(0.02)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._socket.close()
+
+
+def outside() -> Outside:
+    def bound() -> socket.socket:
+        ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ours.bind((world.WORLD, 0))
+        return ours
+
+    return Outside(world.inside_world(bound))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A job whose container has ended and whose wrapper, stopped, has not noticed."""
+
+    fleet: Fleet
+    job: Job
+    wrapper: int
+    address: str
+
+    def wake(self) -> None:
+        """Let the wrapper clear up, late, and wait until it has. Again is fine."""
+        os.kill(self.wrapper, signal.SIGCONT)
+        self.fleet.control.finished(self.job)
+
+
+@contextmanager
+def ended(fleet: Fleet, command: str = "true") -> Iterator[Ended]:
+    docker = ["docker", "-H", fleet.lab.docker]
+    with fleet.agent(name="first") as agent:
+        command = f"{command}\necho running\nsleep 300"
+        job = fleet.control.enqueue(fleet.env(command, BUILDKITE_AGENT_NAME="first"))
+        fleet.control.wait(job, lambda j: b"\nrunning" in j.log or j.finish)
+        assert job.finish is None, job.log.decode()
+        container = run(*docker, "ps", "-q", "--filter", f"label=airlock.job-id={job.id}").strip()
+        room = Attacker(fleet=fleet, job=job, container=container)
+        first = Ended(fleet=fleet, job=job, wrapper=agent.bootstrap_pid(), address=room.address)
+        os.kill(first.wrapper, signal.SIGSTOP)
+        try:
+            run(*docker, "rm", "-f", container)
+            yield first
+        finally:
+            if job.finish is None:
+                first.wake()
+
+
+@contextmanager
+def unclaimed(fleet: Fleet) -> Iterator[Unprotected]:
+    """The next container at the address, had Airlock not claimed it: behind the same ruleset."""
+    docker = ["docker", "-H", fleet.lab.docker]
+    container = run(
+        *docker, "run", "-d", "--network", "airlock", "--user", "2000:2000", "--cap-drop", "ALL",
+        fleet.lab.image, "sleep", "60",
+    ).strip()  # fmt: skip
+    try:
+        yield Unprotected(docker=docker, container=container)
+    finally:
+        run(*docker, "rm", "-f", container)
+
+
+def test_what_comes_for_a_finished_job_does_not_reach_the_next_at_its_address(
+    fleet: Fleet,
+) -> None:
+    with outside() as peer:
+        send = UDP.format(source=5555, send=True, port=peer.port)
+        listen = UDP.format(source=5555, send=False, port=0)
+        with ended(fleet, send) as first:
+            with unclaimed(fleet) as bare:
+                assert bare.tries(listen).stdout == "for the first job\n", "without a claim"
+            with attacker(fleet) as heir:
+                assert heir.address == first.address
+                assert heir.tries(listen).stdout == "nothing\n"
+                own = UDP.format(source=5556, send=True, port=peer.port)
+                assert heir.tries(own).stdout == "for the first job\n", "its own flows work"
+    assert leftovers(fleet) == []
+
+
+def test_the_listener_of_a_finished_job_neither_blocks_the_next_nor_misleads_it(
+    fleet: Fleet,
+) -> None:
+    fleet.policy(POLICY)
+    with ended(fleet) as first:
+        stale = firewall.listeners()[first.address]
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            add_element(first.address, stale + 1)
+        assert "File exists" in refused.value.stderr, "it blocks whoever only adds"
+        with unclaimed(fleet) as bare:
+            assert bare.tries(CONNECT).stdout == "reached\n", "it misleads without a claim"
+        with attacker(fleet, BUILDKITE_BRANCH="feature") as poor:
+            assert poor.address == first.address
+            assert poor.tries(CONNECT).stdout == ""
+            assert first.address not in firewall.listeners()
+        add_element(first.address, stale)
+        with attacker(fleet) as heir:
+            assert heir.address == first.address
+            assert firewall.listeners()[heir.address] != stale
+            assert heir.tries(FETCH).stdout == "200"
+    assert leftovers(fleet) == []
+
+
+def test_a_finished_job_takes_nothing_from_the_next_at_its_address(fleet: Fleet) -> None:
+    """It clears up late, when the address has been somebody else's for a while."""
+    fleet.policy(POLICY)
+    with outside() as peer, ended(fleet) as first, attacker(fleet) as heir:
+        assert heir.address == first.address
+        port = firewall.listeners()[heir.address]
+        flow = UDP.format(source=5555, send=True, port=peer.port)
+        assert heir.tries(flow).stdout == "for the first job\n"
+        first.wake()
+        assert firewall.listeners()[heir.address] == port
+        assert heir.tries(FETCH).stdout == "200"
+        still = UDP.format(source=5555, send=False, port=0)
+        assert heir.tries(still).stdout == "for the first job\n", "its connections stand"
+    assert leftovers(fleet) == []
+
+
+def test_the_address_of_a_container_that_lives_cannot_be_claimed(fleet: Fleet) -> None:
+    fleet.policy(POLICY)
+    with attacker(fleet) as room:
+        port = firewall.listeners()[room.address]
+        thief = Running(id="", name="", pid=os.getpid(), address=room.address, gateway="")
+        with pytest.raises(CannotStart, match="in use by the container of job"):
+            firewall.claim(Path("/run/airlock/jobs/thief"), thief, port + 1)
+        assert firewall.listeners()[room.address] == port
+        assert room.tries(FETCH).stdout == "200"
+
+
+def add_element(address: str, port: int) -> None:
+    element = f"{{ {address} : 169.254.170.2 . {port} }}"
+    run("nft", "add", "element", "inet", "airlock", "credentials", element)
