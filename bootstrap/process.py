@@ -1,14 +1,10 @@
 """The one way to run a program and wait for it."""
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
-
-READY = 10.0  # seconds
 
 # What every program of ours sees. Built, never inherited: the job controls our own environment.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -58,31 +54,6 @@ def detach(argv: Sequence[str]) -> None:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as failed:
         raise _failed(own_session, str(failed)) from failed
-
-
-@contextmanager
-def running(argv: Sequence[str], *, ready: Callable[[], bool], cwd: Path) -> Iterator[None]:
-    """Hold a program that works in the background, from when it is ready until this closes.
-
-    Raises CannotStart if it ends or is not ready within ten seconds.
-    """
-    try:
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env=ENVIRONMENT, cwd=cwd,
-        )  # fmt: skip
-    except FileNotFoundError as missing:
-        raise _failed(argv, f"{missing.filename} is not installed") from missing
-    try:
-        deadline = time.monotonic() + READY
-        while not ready():
-            if child.poll() is not None or time.monotonic() > deadline:
-                raise _failed(argv, f"it ended or was not ready after {READY:.0f} s")
-            time.sleep(0.005)
-        yield
-    finally:
-        child.kill()
-        child.wait()
 
 
 def _failed(argv: Sequence[str], what: str) -> CannotStart:

@@ -74,6 +74,10 @@ class Record:
         """Secrets were fetched: their names and where they are, never their values."""
         self._event("secrets", secrets=dict(wanted))
 
+    def ssh_agent(self, usage: Mapping[str, object]) -> None:
+        """What the job asked of its ssh agent, by message, and how much of it was refused."""
+        self._event("ssh_agent", **usage)
+
     def room(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
         """The room stands: image id, address, proof, timings."""
         self._event("room", laps=self.laps, **facts)

@@ -27,6 +27,7 @@ PURE = {
     "credentials/environment.py", "credentials/registries.py", "sandbox/pulling.py",
     "credentials/answer.py", "credentials/refusals.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py", "sandbox/git_tokens.py",
+    "sandbox/agent_protocol.py", "sandbox/agent_seccomp.py",
 }  # fmt: skip
 WORLD = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",

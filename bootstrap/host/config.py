@@ -115,6 +115,7 @@ class Sandbox(_Section):
     hooks: bool = False
     first_uid: Annotated[int, Field(ge=1001)] = 61000
     slots: Annotated[int, Field(ge=1, le=1000)] = 64
+    ssh_destinations: Literal["trusted", "any"] = "trusted"
     memory: Size = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
     pids: Annotated[int, Field(ge=64)] = 4096

@@ -34,7 +34,7 @@ from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.pump import Pump
-from bootstrap.sandbox.ssh_agent import known_hosts, ssh_agent
+from bootstrap.sandbox.ssh_agent import known_hosts, report_use, ssh_agent
 from bootstrap.sandbox.ssh_agent import variables as variables_of_ssh
 from bootstrap.sandbox.supervise import Supervision
 
@@ -80,7 +80,16 @@ def sealed(
         )
         tools = {
             **_git(room, granted, kept),
-            **_ssh(held, room, admitted, granted, lease.uid),
+            **_ssh(
+                held,
+                room,
+                admitted,
+                granted,
+                host,
+                uid=lease.uid,
+                log=log,
+                record=record,
+            ),
             **_registries(room, granted),
         }
         record.lap("directories")
@@ -199,13 +208,34 @@ def _git(room: workspace.Room, granted: Granted, kept: dict[str, str]) -> dict[s
 
 
 def _ssh(
-    held: ExitStack, room: workspace.Room, admitted: Admitted, granted: Granted, uid: int
+    held: ExitStack,
+    room: workspace.Room,
+    admitted: Admitted,
+    granted: Granted,
+    host: Host,
+    *,
+    uid: int,
+    log: JobLog,
+    record: Record,
 ) -> dict[str, str]:
     """Start the agent with the rule's keys, if it has any, and return what leads there."""
     if not granted.ssh_keys:
         return {}
-    room.put(ROOM / "known_hosts", known_hosts(admitted.grant.known_hosts))
-    held.enter_context(ssh_agent(room.path / "ssh", granted.ssh_keys, uid=uid))
+    known = known_hosts(admitted.grant.known_hosts)
+    room.put(ROOM / "known_hosts", known)
+    bound = host.sandbox.ssh_destinations == "trusted"
+    if not bound:
+        log.note('ssh keys work towards every host: sandbox.ssh-destinations is "any"')
+    agent = ssh_agent(
+        room.path / "ssh",
+        room.path.parent / "ssh-agent",
+        granted.ssh_keys,
+        uid=uid,
+        agent_uid=host.sandbox.helper_uid,
+        known=known if bound else None,
+        used=partial(report_use, log=log, record=record),
+    )
+    held.enter_context(agent)
     return variables_of_ssh()
 
 

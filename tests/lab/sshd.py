@@ -21,22 +21,30 @@ class GitOverSsh:
     private_key: str
     public_key: str
     known_host: str
+    port: int
 
     def url(self, bare: Path) -> str:
-        return f"ssh://root@{world.WORLD}:{PORT}{bare}"
+        return f"ssh://root@{world.WORLD}:{self.port}{bare}"
 
 
 @contextmanager
-def git_over_ssh(base: Path) -> Iterator[GitOverSsh]:
-    """Serve this machine's repositories over ssh until this closes."""
+def git_over_ssh(
+    base: Path, *, port: int = PORT, takes: GitOverSsh | None = None
+) -> Iterator[GitOverSsh]:
+    """Serve this machine's repositories over ssh until this closes.
+
+    With `takes` it is another host that lets in the key which that server takes.
+    """
     base.mkdir(parents=True)
     for name in ("host", "deploy"):
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(base / name)]
         subprocess.run(keygen, check=True)
     shutil.copy(base / "deploy.pub", base / "authorized")
+    if takes:
+        (base / "authorized").write_text(takes.public_key + "\n")
     Path("/run/sshd").mkdir(exist_ok=True)
     (base / "config").write_text(
-        f"Port {PORT}\nListenAddress {world.WORLD}\nHostKey {base}/host\nPidFile none\n"
+        f"Port {port}\nListenAddress {world.WORLD}\nHostKey {base}/host\nPidFile none\n"
         f"AuthorizedKeysFile {base}/authorized\nStrictModes no\nUsePAM no\n"
         "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
     )
@@ -50,7 +58,8 @@ def git_over_ssh(base: Path) -> Iterator[GitOverSsh]:
                 base=base,
                 private_key=(base / "deploy").read_text(),
                 public_key=(base / "deploy.pub").read_text().strip(),
-                known_host=f"[{world.WORLD}]:{PORT} {kind} {key}",
+                known_host=f"[{world.WORLD}]:{port} {kind} {key}",
+                port=port,
             )
         finally:
             process.terminate()
