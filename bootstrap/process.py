@@ -39,6 +39,23 @@ def run(
     return done.stdout
 
 
+def detach(argv: Sequence[str]) -> None:
+    """Start a program that outlives us: in a session of its own, with none of our descriptors.
+
+    Signals mean to it what they mean by default, whatever this process ignores. Raises CannotStart
+    if it cannot be started; how it ends nobody hears.
+    """
+    nothing = subprocess.DEVNULL
+    own_session = ["env", "--default-signal", "setsid", "--fork", *argv]
+    try:
+        subprocess.run(
+            own_session, stdin=nothing, stdout=nothing, stderr=nothing,
+            env=ENVIRONMENT, cwd="/", timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as failed:
+        raise _failed(own_session, str(failed)) from failed
+
+
 def _failed(argv: Sequence[str], what: str) -> CannotStart:
     return CannotStart(
         f"`{' '.join(argv)[:200]}` failed: {what}",

@@ -1,6 +1,7 @@
 """The way of a job through the airlock, in order. Nothing else knows this order."""
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from bootstrap.agent_api import AgentApi
 from bootstrap.credentials import obtain
 from bootstrap.credentials.sts import Sts
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
+from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job import identity
 from bootstrap.job.model import Job, Known, PullRequest
@@ -20,9 +22,9 @@ from bootstrap.policy.iam import AUDIENCE
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record
-from bootstrap.sandbox import ancestry, lease, open_room
+from bootstrap.sandbox import ancestry, eviction, lease, open_room
 from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
-from bootstrap.sandbox.model import Ended
+from bootstrap.sandbox.model import Ended, Evicted
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
 from bootstrap.secret import Secret
@@ -54,7 +56,12 @@ def run(
     with lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
             lease.sweep(host)
-            ours = held.enter_context(lease.hold(host, token, alert=log.alert))
+            storage.collect(host, time.time())
+            storage.require(host, note=log.note)
+            tree = open_room.tree_of(job, admitted, host, token)
+            ours = held.enter_context(
+                lease.hold(host, token, tree=tree, agent=job.agent_name, alert=log.alert)
+            )
             assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
             granted = held.enter_context(
                 obtain.granted(job, admitted, host.aws, assume, log=log, record=record)
@@ -67,6 +74,8 @@ def run(
         ended = room.supervision.until_end(room.pump, cancellation)
         with no_longer_its_business(log):
             held.close()
+            if isinstance(ended, Evicted):
+                eviction.take_back(host, tree)
     for problem in room.pump.problems:
         log.alert(problem)
     explain(ended, log)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from bootstrap.host import config
+from bootstrap.host import config, storage, trash
 from bootstrap.log import Write
 from bootstrap.sandbox import history
 from bootstrap.sandbox.lease import sweep
@@ -11,7 +11,10 @@ from bootstrap.sandbox.workspace import prepare_host
 
 
 def gc(*, config_path: Path, write: Write) -> int:
-    """Clear every lease whose holder is dead, every container without a lease, and old caches."""
+    """Clear every lease whose holder is dead, every container without one, and what is too much.
+
+    When it returns, nothing that was given up is left on the disk.
+    """
     host = config.load(config_path)
     prepare_host(host.paths.runtime, host.paths.state)
     (host.paths.runtime / "swept").unlink(missing_ok=True)
@@ -21,4 +24,7 @@ def gc(*, config_path: Path, write: Write) -> int:
     write(f"{len(cleared)} dead job(s) cleared\n".encode())
     histories = history.collect(host.paths.state, time.time())
     write(f"{len(histories)} history cache(s) removed\n".encode())
+    given_up = storage.collect(host, time.time(), records=True)
+    trash.empty_now(host.paths.state)
+    write(f"{given_up} workspace(s) and record(s) beyond the budget removed\n".encode())
     return 0

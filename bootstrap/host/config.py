@@ -10,7 +10,7 @@ import tomllib
 from difflib import get_close_matches
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 from pydantic.alias_generators import to_snake
 
@@ -27,8 +28,8 @@ from bootstrap.errors import WrongConfiguration
 DEFAULT_PATH = Path("/etc/airlock/airlock.toml")
 
 _SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB)")
-_SPAN = re.compile(r"(\d{1,5})(s|m|h)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SPAN = re.compile(r"(\d{1,5})(s|m|h|d)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _FACTOR = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -48,7 +49,7 @@ def _absolute(path: Path) -> Path:
 def _span(value: object) -> float:
     found = _SPAN.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise ValueError('expected a time such as "30s" or "15m"')
+        raise ValueError('expected a time such as "30s", "15m" or "14d"')
     return int(found[1]) * _SECONDS[found[2]]
 
 
@@ -122,7 +123,8 @@ class Sandbox(_Section):
     runtime: Annotated[str, Field(min_length=1)] = "runc"
     agent_binary: AbsolutePath | None = None
     hooks: bool = False
-    uid: Annotated[int, Field(ge=1001, le=60000)] = 2000
+    first_uid: Annotated[int, Field(ge=1001)] = 61000
+    slots: Annotated[int, Field(ge=1, le=1000)] = 64
     ssh_destinations: Literal["trusted", "any"] = "trusted"
     memory: Size = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
@@ -132,9 +134,24 @@ class Sandbox(_Section):
     subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
 
     @property
+    def uids(self) -> range:
+        """Every uid, and gid of the same number, that a job may run as: one for each slot."""
+        return range(self.first_uid, self.first_uid + self.slots)
+
+    @property
     def helper_uid(self) -> int:
         """The uid beside the range, for programs of ours that serve jobs: no job ever has it."""
-        return self.uid - 1
+        return self.first_uid - 1
+
+    @model_validator(mode="after")
+    def _uids_are_free(self) -> Self:
+        """Nobody's (65534), the 16-bit "no uid" (65535), and what a signed 32-bit uid cannot be."""
+        if self.uids[-1] >= 1 << 31 or {65534, 65535} & set(self.uids):
+            raise ValueError(
+                f"first-uid and slots give jobs uids {self.uids[0]} to {self.uids[-1]}; expected "
+                "a range without 65534 and 65535 that ends below 2147483648"
+            )
+        return self
 
 
 class Paths(_Section):
@@ -145,6 +162,27 @@ class Paths(_Section):
     records: AbsolutePath = Path("/var/log/airlock/records.jsonl")
 
 
+class Storage(_Section):
+    """What may be kept below `paths.state`, and how much of its filesystem has to stay free."""
+
+    min_free: Size = 5 << 30
+    min_free_inodes: Annotated[int, Field(ge=0)] = 250_000
+    floor: Size = 1 << 30
+    floor_inodes: Annotated[int, Field(ge=0)] = 25_000
+    workspaces: Annotated[int, Field(ge=1)] = 50
+    workspace_age: Seconds = 14 * 86400.0
+    records: Annotated[int, Field(ge=1)] = 10_000
+    record_age: Seconds = 90 * 86400.0
+
+    @model_validator(mode="after")
+    def _floors_are_below(self) -> Self:
+        if self.floor > self.min_free or self.floor_inodes > self.min_free_inodes:
+            raise ValueError(
+                "floor is above min-free: every job would be stopped as soon as it had started"
+            )
+        return self
+
+
 class Host(_Section):
     """The whole of airlock.toml."""
 
@@ -153,6 +191,7 @@ class Host(_Section):
     sandbox: Sandbox
     registries: dict[Registry, RegistryLogin] = {}
     paths: Paths = Paths()
+    storage: Storage = Storage()
 
 
 def load(path: Path) -> Host:
@@ -194,7 +233,7 @@ def _explain(error: dict[str, Any]) -> str:
 
 
 def _known_keys() -> list[str]:
-    sections = (Host, Policy, Aws, Sandbox, Paths)
+    sections = (Host, Policy, Aws, Sandbox, Paths, Storage)
     return [name for section in sections for name in section.model_fields]
 
 

@@ -8,7 +8,7 @@ from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.text import printable
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MAX_FILE = 8 << 20  # bytes
+MAX_FILE = 2 << 20  # bytes: Linux starts no process with a larger environment
 MAX_STRING = 131_071  # bytes of NAME=VALUE, the kernel's MAX_ARG_STRLEN without its NUL
 
 _SIMPLE = {

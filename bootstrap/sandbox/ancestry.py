@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
+from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job, Known, Provenance
 from bootstrap.log import JobLog
@@ -73,17 +74,20 @@ def _asked(job: Job, host: Host, values: dict[str, str], log: JobLog) -> tuple[i
     """Return the script's exit status, None if it had to be killed, and what git printed."""
     prepare_host(host.paths.runtime, host.paths.state)
     token = token_for(job.id, secrets.token_hex(4))
+    storage.collect(host, time.time())
+    storage.require(host, note=log.note)
+    kept = history.path_of(host.paths.state, job)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, alert=log.alert) as ours,
-        history.held(host.paths.state, job, host.sandbox.uid) as cache,
+        lease.hold(host, token, tree=kept, agent=job.agent_name, alert=log.alert) as ours,
+        history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
-        directory = _furnish(ours.directory / "ancestry", values, host.sandbox.uid)
+        directory = _furnish(ours.directory / "ancestry", values, ours.uid)
         image = provided(client, None, host, log)
-        spec = _spec(host, token, directory, cache, image)
+        spec = _spec(host, ours, directory, cache, image)
         with (
-            door(directory, host.sandbox.uid) as gate,
+            door(directory, ours.uid) as gate,
             opened(client, spec, host, ours) as container,
         ):
             return _until_end(client, container, gate)
@@ -99,14 +103,14 @@ def _furnish(path: Path, values: dict[str, str], uid: int) -> Path:
     return path
 
 
-def _spec(host: Host, token: str, directory: Path, cache: Path, image: str) -> SandboxSpec:
+def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: str) -> SandboxSpec:
     """Describe the same container that jobs get, with less in it."""
     sandbox = host.sandbox
     return SandboxSpec(
-        name=f"airlock-{token}",
+        name=f"airlock-{ours.token}",
         image=image,
-        user=sandbox.uid,
-        labels={LABEL: token},
+        user=ours.uid,
+        labels={LABEL: ours.token},
         mounts=(
             Mount(source=directory, target=Path(environment.ROOM)),
             Mount(source=directory / "passwd", target=Path("/etc/passwd")),

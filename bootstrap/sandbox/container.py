@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import confinement, engine, firewall, watch
+from bootstrap.sandbox import confinement, engine, firewall, terminals, watch
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.proof import Probe, prove
@@ -67,6 +67,7 @@ def opened(
         lap("start")
         guard = Guard(running.pid, changes, lambda: firewall.standing(ruleset))
         held.callback(guard.close)
+        terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
         probes = (
             *confinement.confined(running.pid, host.sandbox.runtime),

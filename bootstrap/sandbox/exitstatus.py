@@ -6,7 +6,7 @@ from typing import assert_never
 
 from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
-from bootstrap.sandbox.model import Breached, Cancelled, Ended, Exited, Overdue
+from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ def resolve(ended: Ended) -> ExitStatus:
             return ExitWith(code=code, whose="job")
         case Overdue():
             return DieBy(signal=Signals.SIGKILL, whose="airlock")
-        case Breached():
+        case Breached() | Evicted():
             return ExitWith(code=CannotStart.exit_code, whose="airlock")
         case _:
             assert_never(ended)
@@ -57,6 +57,14 @@ def explain(ended: Ended, log: JobLog) -> None:
                 CannotStart(
                     f"the job was stopped: {why}",
                     hint="Find what changes nftables on this host (`nft monitor`), then retry.",
+                )
+            )
+        case Evicted(why=why):
+            log.failure(
+                CannotStart(
+                    f"the job was stopped: {why}",
+                    hint="Have the job write less, or enlarge the disk; storage.floor in "
+                    "airlock.toml says what has to stay free. Its workspace was thrown away.",
                 )
             )
         case Exited() | Cancelled():

@@ -4,42 +4,41 @@ One directory for each pipeline and repository, however its URL is spelled. It b
 container that fetches; here it is only locked, measured and removed.
 """
 
-import fcntl
 import hashlib
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
+from bootstrap.host.trash import discard, empty_later
+from bootstrap.host.trees import claimed, discard_unused
 from bootstrap.job.model import Job
 from bootstrap.job.repository import name_of
-from bootstrap.sandbox.workspace import remove_tree
+from bootstrap.sandbox.workspace import furnish
 
 LARGEST = 4 << 30  # bytes of one cache, before a fetch: a larger one begins anew
 TOTAL = 16 << 30  # bytes of all together, after `collect`
 IDLE = 30 * 86400.0  # seconds since its last use after which a cache goes
-_DIRECTORY = "ancestry"
+_DIRECTORY, _PART = "ancestry", "history"
+
+
+def path_of(state: Path, job: Job) -> Path:
+    """Where the cache of the job's pipeline and repository is, or will be."""
+    return state / _DIRECTORY / _key(job)
 
 
 @contextmanager
-def held(state: Path, job: Job, uid: int) -> Iterator[Path]:
-    """Yield the cache of the job's pipeline and repository; waits for whoever else has it."""
-    path = state / _DIRECTORY / _key(job)
+def held(state: Path, path: Path, *, uid: int, note: Callable[[str], object]) -> Iterator[Path]:
+    """Yield the part of the cache at `path` that belongs to `uid`; waits for whoever has it."""
     if not path.exists():
         collect(state, time.time())
-    descriptor = _locked(path)
-    try:
-        if _size(path) > LARGEST:
-            for child in path.iterdir():
-                remove_tree(child)
-        os.chown(path, uid, uid)
-        os.utime(path)
-        yield path
-    finally:
-        os.close(descriptor)
+    with claimed(path, wait=True):
+        if _size(path) > LARGEST and discard(state, path / _PART):
+            empty_later(state)
+        furnish(state, path, (_PART,), uid=uid, note=note)
+        yield path / _PART
 
 
 def collect(state: Path, now: float) -> tuple[str, ...]:
@@ -53,8 +52,9 @@ def collect(state: Path, now: float) -> tuple[str, ...]:
     for path in sorted(_caches(state), key=_last_use, reverse=True):
         with suppress(CannotStart):  # its files come and go while it is in use
             total += _size(path)
-        if (total > TOTAL or now - _last_use(path) > IDLE) and _removed(path):
+        if (total > TOTAL or now - _last_use(path) > IDLE) and discard_unused(state, path):
             gone.append(path.name)
+    empty_later(state)
     return tuple(gone)
 
 
@@ -80,34 +80,3 @@ def _size(path: Path) -> int:
     """Bytes on disk; by du, since what a git server sends may be nested deeper than Python goes."""
     shown = process.run(["du", "--summarize", "--block-size=1", "--", str(path)], timeout=60)
     return int(shown.split()[0])
-
-
-def _locked(path: Path) -> int:
-    """Lock the directory, made if need be. One that was removed meanwhile does not count."""
-    while True:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _removed(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_tree(path)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.errors import AirlockError
+from bootstrap.host import trash
 from bootstrap.host.config import Host
 from bootstrap.sandbox import engine, firewall
-from bootstrap.sandbox.workspace import fresh_path, remove_tree
+from bootstrap.sandbox.slots import slot
+from bootstrap.sandbox.workspace import fresh_path
 
 REAPER_PATIENCE = 3.0  # seconds in which a container that was being created may still appear
 _SWEPT = "swept"  # its absence means: not since this machine started
@@ -25,16 +27,21 @@ _SWEPT = "swept"  # its absence means: not since this machine started
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """One job's name on this host and the directory that stands for it."""
+    """One job's name on this host, the directory that stands for it, and the uid it runs as."""
 
     token: str
     directory: Path
+    uid: int
 
 
 @contextmanager
-def hold(host: Host, token: str, *, alert: Callable[[str], object]) -> Iterator[Lease]:
+def hold(
+    host: Host, token: str, *, tree: Path, agent: str, alert: Callable[[str], object]
+) -> Iterator[Lease]:
     """Hold a lease until this closes; then everything under its name is given back.
 
+    `tree` is what the job will work in; its owner's uid is preferred, see `slots.slot`. Raises
+    CannotStart if no uid is free, WrongConfiguration if an account has one of them.
     What cannot be given back is told to `alert` and left to the reaper and the next job: it must
     change neither a result nor the reason of a failure.
     """
@@ -44,7 +51,8 @@ def hold(host: Host, token: str, *, alert: Callable[[str], object]) -> Iterator[
     descriptor = _lock(nascent)
     try:
         nascent.rename(jobs / token)
-        yield Lease(token=token, directory=jobs / token)
+        with slot(host, token, tree=tree, agent=agent) as uid:
+            yield Lease(token=token, directory=jobs / token, uid=uid)
     finally:
         for problem in clear(host, token):
             alert(f"not yet cleared, it will be tried again: {problem.problem}")
@@ -65,7 +73,7 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
         lambda: firewall.withdraw(directory),
         lambda: _remove_container(host, token),
         lambda: firewall.release(directory),
-        lambda: remove_tree(fresh_path(host.paths.state, token)),
+        lambda: _give_up_workspace(host.paths.state, token),
     )
     problems = []
     for step in steps:
@@ -74,8 +82,14 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
         except AirlockError as problem:
             problems.append(problem)
     if not problems:
-        remove_tree(directory)
+        trash.remove_tree(directory)
     return tuple(problems)
+
+
+def _give_up_workspace(state: Path, token: str) -> None:
+    """However large it is, whoever clears the lease does not wait: the next job may be that."""
+    if trash.discard(state, fresh_path(state, token)):
+        trash.empty_later(state)
 
 
 def _remove_container(host: Host, token: str) -> bool:

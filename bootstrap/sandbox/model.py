@@ -89,4 +89,11 @@ class Breached:
     why: str
 
 
-Ended = Exited | Cancelled | Overdue | Breached
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evicted:
+    """We killed the room because it had all but filled the disk that all jobs write to."""
+
+    why: str
+
+
+Ended = Exited | Cancelled | Overdue | Breached | Evicted

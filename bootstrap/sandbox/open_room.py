@@ -1,6 +1,6 @@
 """From a job with its session to a sealed room that waits for the word: every step in order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,8 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, firewall, git_tokens, workspace
-from bootstrap.sandbox.container import opened
+from bootstrap.sandbox import engine, eviction, firewall, git_tokens, workspace
+from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.environment import (
     PROFILES,
     REGISTRIES,
@@ -48,6 +48,12 @@ class SealedRoom:
     pump: Pump
 
 
+def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
+    """Where the job's workspace is, or will be."""
+    key, kind = workspace_key(job, admitted.rule, admitted.apart), admitted.grant.workspace
+    return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
+
+
 @contextmanager
 def sealed(
     job: Job,
@@ -69,22 +75,14 @@ def sealed(
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
         record.lap("engine")
-        kept, chain = aws_environment.strip(job.env)
-        steering = left_out(kept, admitted.grant)
-        kept = {name: value for name, value in kept.items() if name not in steering}
-        spec, room = _prepare(held, job, admitted, host, lease, kept=kept, image=image)
+        passed = _passed(job, admitted)
+        kept = passed.variables
+        spec, room = _prepare(
+            held, job, admitted, host, lease, kept=kept, image=image, note=log.note
+        )
         tools = {
             **_git(room, granted, kept),
-            **_ssh(
-                held,
-                room,
-                admitted,
-                granted,
-                host,
-                uid=host.sandbox.uid,
-                log=log,
-                record=record,
-            ),
+            **_ssh(held, room, admitted, granted, host, uid=lease.uid, log=log, record=record),
             **_registries(room, granted),
         }
         record.lap("directories")
@@ -100,27 +98,45 @@ def sealed(
         _deliver(room, granted, host.aws.region)
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
-        grace, marker = room_grace(job.grace), job.timeout_marker
+        tree = tree_of(job, admitted, host, lease.token)
         supervision = Supervision(
             client,
             container.running,
             guard=container.guard,
-            grace=grace,
+            grace=room_grace(job.grace),
             room=room,
-            timeout_marker=marker,
+            timeout_marker=job.timeout_marker,
+            disk=held.enter_context(eviction.watched(host, lease, tree)),
         )
         pump.start()
-        _report(log, f"{spec.name}: image {image[:19]}", len(container.probes), record, chain)
-        report_steering(log, steering)
-        record.room(
-            image=image,
-            address=container.running.address,
-            container=spec.name,
-            proof={probe.target: probe.outcome for probe in container.probes},
-            firewall_reloaded=container.ruleset_reloaded,
-            dropped=sorted({*chain, *variables.dropped}),
+        _report(
+            log,
+            record,
+            spec=spec,
+            container=container,
+            passed=passed,
+            dropped=variables.dropped,
         )
         yield SealedRoom(supervision=supervision, pump=pump)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Passed:
+    """The job's variables that it gets, and the names of those that it does not."""
+
+    variables: dict[str, str]
+    chain: tuple[str, ...]  # of AWS clients
+    steering: tuple[str, ...]  # of what a job runs
+
+
+def _passed(job: Job, admitted: Admitted) -> _Passed:
+    kept, chain = aws_environment.strip(job.env)
+    steering = left_out(kept, admitted.grant)
+    return _Passed(
+        variables={name: value for name, value in kept.items() if name not in steering},
+        chain=chain,
+        steering=tuple(steering),
+    )
 
 
 @contextmanager
@@ -141,27 +157,21 @@ def _prepare(
     *,
     kept: dict[str, str],
     image: str,
+    note: Callable[[str], object],
 ) -> tuple[SandboxSpec, workspace.Room]:
     """Furnish both directories and describe the room."""
-    uid = host.sandbox.uid
-    space = held.enter_context(
-        workspace.workspace(
-            host.paths.state,
-            workspace_key(job, admitted.rule, admitted.apart),
-            kind=admitted.grant.workspace,
-            token=lease.token,
-            uid=uid,
-        )
-    )
-    room = held.enter_context(workspace.room(lease.directory, kept, uid=uid, home=str(HOME)))
+    state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
+    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
+    room = held.enter_context(workspace.room(lease.directory, kept, uid=lease.uid, home=str(HOME)))
     spec = plan(
         job,
         admitted.grant,
         host.sandbox,
         token=lease.token,
+        uid=lease.uid,
         image=image,
         room=room.path,
-        workspace=space,
+        workspace=tree,
         agent_binary=_agent_binary(job, host),
     )
     return spec, room
@@ -264,17 +274,33 @@ def _put_session(room: workspace.Room, profile: str, session: Session) -> None:
     room.put(PROFILES / f"{profile}.json", process_document(session))
 
 
-def _report(log: JobLog, room: str, probes: int, record: Record, names: tuple[str, ...]) -> None:
-    log.note(f"room {room}, {probes} probes of its network stood")
+def _report(
+    log: JobLog,
+    record: Record,
+    *,
+    spec: SandboxSpec,
+    container: Opened,
+    passed: _Passed,
+    dropped: tuple[str, ...],
+) -> None:
+    log.note(
+        f"{spec.name}: image {spec.image[:19]}, {len(container.probes)} checks of its isolation "
+        "passed"
+    )
     log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.laps.items()))
-    if names:
-        log.note(f"left out of the job's environment, its AWS chain: {', '.join(names)}")
-
-
-def report_steering(log: JobLog, steering: Mapping[str, str]) -> None:
-    """Name what the job's rule does not let through, each with what it could have changed."""
-    if steering:
+    if passed.chain:
+        log.note(f"left out of the job's environment, its AWS chain: {', '.join(passed.chain)}")
+    if passed.steering:
         log.note(
-            f"left out of the job's environment: {', '.join(steering)}. The rule grants something, "
-            "and these change what a job runs; allow.env of the rule can list those it may bring"
+            f"left out of the job's environment: {', '.join(passed.steering)}. The rule grants "
+            "something, and these change what a job runs; allow.env of the rule can list those it "
+            "may bring"
         )
+    record.room(
+        image=spec.image,
+        address=container.running.address,
+        container=spec.name,
+        proof={probe.target: probe.outcome for probe in container.probes},
+        firewall_reloaded=container.ruleset_reloaded,
+        dropped=sorted({*passed.chain, *dropped}),
+    )

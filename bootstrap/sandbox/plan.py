@@ -40,6 +40,7 @@ def plan(
     defaults: Sandbox,
     *,
     token: str,
+    uid: int,
     image: str,
     room: Path,
     workspace: Path,
@@ -50,7 +51,7 @@ def plan(
     return SandboxSpec(
         name=f"airlock-{token}",
         image=image,
-        user=defaults.uid,
+        user=uid,
         labels={LABEL: token, "airlock.job-id": job.id, "airlock.pipeline": job.pipeline},
         mounts=(
             Mount(source=room, target=Path(ROOM)),

@@ -10,11 +10,12 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox import engine
+from bootstrap.sandbox import engine, eviction
 from bootstrap.sandbox.model import (
     Breached,
     Cancelled,
     Ended,
+    Evicted,
     Exited,
     Overdue,
     RoomGrace,
@@ -41,6 +42,7 @@ class _End:
     deadline: float | None = None  # time.monotonic() at which we kill
     overdue: bool = False
     breach: str | None = None
+    evicted: str | None = None
 
 
 class Supervision:
@@ -55,6 +57,7 @@ class Supervision:
         grace: RoomGrace,
         room: Room,
         timeout_marker: Path | None,
+        disk: eviction.Watch,
     ) -> None:
         self._client = client
         self._running = running
@@ -62,6 +65,7 @@ class Supervision:
         self._grace = grace
         self._room = room
         self._timeout_marker = timeout_marker
+        self._disk = disk
         self._end = _End()
 
     def until_end(self, pump: Pump, cancellation: Cancellation) -> Ended:
@@ -73,6 +77,7 @@ class Supervision:
             events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
             events.register(pump.broken, selectors.EVENT_READ, "unread")
             events.register(self._guard.changes, selectors.EVENT_READ, "rules changed")
+            events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
             while not self._step(events, cancellation):
                 pass
         pump.finish(DRAIN)
@@ -94,6 +99,11 @@ class Supervision:
                         self._cancel(Signals.SIGHUP)
                 case "rules changed":
                     self._look_at_ruleset()
+                case "disk full":
+                    events.unregister(key.fileobj)
+                    if self._disk.why:
+                        self._end.evicted = self._disk.why
+                        self._guard.kill()
         self._kill_if_overdue()
         return False
 
@@ -104,7 +114,7 @@ class Supervision:
 
     def _cancel(self, by: Signals) -> None:
         """Forward exactly one signal: a second would make the bootstrap skip its hooks."""
-        if self._end.by is not None or self._end.breach:
+        if self._end.by is not None or self._end.breach or self._end.evicted:
             return
         self._end.by = by
         self._end.forwarded = translated(by)
@@ -128,6 +138,8 @@ class Supervision:
     def _ended(self) -> Ended:
         if self._end.breach:
             return Breached(why=self._end.breach)
+        if self._end.evicted:
+            return Evicted(why=self._end.evicted)
         if self._end.by and self._end.overdue:
             return Overdue(by=self._end.by, after=self._grace.kill_after)
         code, out_of_memory = engine.outcome(self._client, self._running.id)

@@ -1,9 +1,8 @@
 """Directories of the job on this host: its checkout, and the room's own read-only one."""
 
-import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -11,8 +10,12 @@ from pathlib import Path, PurePosixPath
 from bootstrap import process
 from bootstrap.errors import CannotStart
 from bootstrap.host.lock import locked
+from bootstrap.host.trash import discard, empty_later
+from bootstrap.host.trees import claimed
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
+
+CHANGE_HANDS = 60.0  # seconds for a workspace to become another uid's
 
 
 def prepare_host(runtime: Path, state: Path) -> None:
@@ -21,7 +24,8 @@ def prepare_host(runtime: Path, state: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(state / "host.lock"):
         if not _in_memory(runtime):
-            options = "size=256m,mode=0700,nosuid,nodev"
+            # Job directories are what grows here: at most 12 MiB each (envfile.MAX_FILE, quoted).
+            options = "size=1g,mode=0700,nosuid,nodev"
             process.run(["mount", "-t", "tmpfs", "-o", options, "airlock", str(runtime)])
     (runtime / "jobs").mkdir(mode=0o700, exist_ok=True)
 
@@ -31,22 +35,12 @@ def _in_memory(path: Path) -> bool:
     return kind.strip() in {"tmpfs", "ramfs"}
 
 
-@contextmanager
-def workspace(state: Path, key: str, *, kind: Workspace, token: str, uid: int) -> Iterator[Path]:
-    """Yield a directory with `builds` and `plugins` that belong to the job's user.
+def workspace_path(state: Path, key: str, *, kind: Workspace, token: str) -> Path:
+    """Where a job's workspace is, or will be.
 
-    `reuse` gives the one of `key`, locked for as long as this is open; `fresh` gives an empty one
-    that is removed with the job's lease. Raises CannotStart if another job has it.
+    `reuse` is the one of `key`; `fresh` an empty one, which is given up with the job's lease.
     """
-    if kind is Workspace.FRESH:
-        path = fresh_path(state, token)
-        _furnish(path, uid)
-        yield path
-        return
-    path = state / "workspaces" / key
-    _furnish(path, uid)
-    with _alone(path):
-        yield path
+    return fresh_path(state, token) if kind is Workspace.FRESH else state / "workspaces" / key
 
 
 def fresh_path(state: Path, token: str) -> Path:
@@ -54,41 +48,57 @@ def fresh_path(state: Path, token: str) -> Path:
     return state / "fresh" / token
 
 
-def remove_tree(path: Path) -> None:
-    """Remove `path` and all below it. Raises CannotStart.
-
-    By rm, because a job may have nested directories deeper than Python's own can follow.
-    """
-    process.run(["rm", "-rf", "--one-file-system", "--", str(path)], timeout=300)
-
-
-def _furnish(path: Path, uid: int) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("builds", "plugins"):
-        directory = path / name
-        directory.mkdir(mode=0o755, exist_ok=True)
-        os.chown(directory, uid, uid, follow_symlinks=False)
-
-
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock_now(descriptor, path)
+def workspace(
+    state: Path, path: Path, *, uid: int, note: Callable[[str], object]
+) -> Iterator[None]:
+    """Hold the directory at `path`, with `builds` and `plugins` that belong to the job's user.
+
+    It is locked for as long as this is open. Raises CannotStart if another job has it.
+    """
+    with claimed(path) as ours:
+        if not ours:
+            raise CannotStart(
+                f"the workspace {path} is in use by another job",
+                hint="Two agents of the same name? Give each its own (`name` in "
+                "buildkite-agent.cfg), or let the rule use a fresh workspace.",
+            )
+        furnish(state, path, ("builds", "plugins"), uid=uid, note=note)
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _lock_now(descriptor: int, path: Path) -> None:
+def furnish(
+    state: Path, path: Path, names: Sequence[str], *, uid: int, note: Callable[[str], object]
+) -> None:
+    """Make each of `names` below `path` a tree of `uid`'s. Raises CannotStart.
+
+    Trees of another uid's change hands, or are given up if that takes too long: a job chooses how
+    many files there are. Nothing is followed, and nothing of the host's can be among them: hard
+    links do not cross mounts, and a job has no others to write to.
+    """
+    trees = [path / name for name in names]
+    if all(_belongs(tree, uid) for tree in trees):
+        return
+    for tree in trees:
+        tree.mkdir(mode=0o755, exist_ok=True)
+        os.chown(tree, 0, 0, follow_symlinks=False)  # nobody's, until all below it has changed
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as busy:
-        raise CannotStart(
-            f"the workspace {path} is in use by another job",
-            hint="Two agents of the same name? Give each its own (`name` in buildkite-agent.cfg), "
-            "or let the rule use a fresh workspace.",
-        ) from busy
+        process.run(["chown", "-R", "-h", "-P", f"{uid}:{uid}", "--", *map(str, trees)],
+                    timeout=CHANGE_HANDS)  # fmt: skip
+    except CannotStart as slow:
+        note(f"{path} is thrown away: it cannot become uid {uid}'s ({slow.problem[-100:]})")
+        for tree in trees:
+            discard(state, tree)
+            tree.mkdir(mode=0o755)
+            os.chown(tree, uid, uid, follow_symlinks=False)
+        empty_later(state)
+
+
+def _belongs(tree: Path, uid: int) -> bool:
+    try:
+        return tree.stat(follow_symlinks=False).st_uid == uid
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.fakes.control_plane import Job
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import Fleet
+from tests.lab.lab import FIRST_USER, Fleet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +29,10 @@ class Attacker:
     @property
     def address(self) -> str:
         return self._inspect("{{.NetworkSettings.Networks.airlock.IPAddress}}")
+
+    @property
+    def uid(self) -> str:
+        return self._inspect("{{.Config.User}}").partition(":")[0]
 
     def _inspect(self, what: str) -> str:
         command = ["docker", "-H", self.fleet.lab.docker, "inspect", "-f", what, self.container]
@@ -113,7 +117,7 @@ def unprotected(fleet: Fleet) -> Iterator["Unprotected"]:
     run(*docker, "network", "create", "-o", "com.docker.network.bridge.name=nowalls0", "nowalls")
     try:
         started = run(
-            *docker, "run", "-d", "--rm", "--network", "nowalls", "--user", "2000:2000",
+            *docker, "run", "-d", "--rm", "--network", "nowalls", "--user", FIRST_USER,
             "--cap-drop", "ALL", fleet.lab.image, "sleep", "120",
         )  # fmt: skip
         yield Unprotected(docker=docker, container=started.strip())

@@ -112,7 +112,7 @@ def test_the_jobs_variables_steer_nothing(fleet: Fleet, trap: Trap, kind: str) -
         fleet.control.finished(job, 60)
     assert trap.sprung == []
     assert [asked.role for asked in fleet.sts.asked] == [ROLE]
-    assert b"probes of its network stood" in job.log, job.log.decode()
+    assert b"checks of its isolation passed" in job.log, job.log.decode()
 
 
 def ordinary(*argv: str, env: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.endpoint import endpoint
-from tests.lab.lab import AIRLOCK, ROLE, Fleet, fleet, lab
+from tests.lab.lab import AIRLOCK, FIRST_USER, ROLE, Fleet, fleet, lab
 from tests.policy import corpus
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
@@ -117,7 +117,7 @@ def _docker_run(made: Fleet, stub: Path) -> list[str]:
     (room / "env").write_text("".join(f"export V{i}='value'\n" for i in range(60)))
     return [
         "docker", "-H", made.lab.docker, "run", "--rm", "--init", "--network", "airlock",
-        "--user", "2000:2000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
+        "--user", FIRST_USER, "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
         "--read-only", "--tmpfs", "/tmp:rw,exec", "--tmpfs", "/home/airlock:rw,exec",
         "--tmpfs", "/run/buildkite:rw,exec", "--cgroupns", "private", "--ipc", "private",
         "--memory", "2g", "--pids-limit", "4096", "--log-driver", "none",

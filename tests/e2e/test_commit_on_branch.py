@@ -56,7 +56,7 @@ def test_a_commit_has_to_be_where_its_build_says(fleet: Fleet) -> None:
 
 
 def cache(fleet: Fleet) -> Path:
-    (path,) = (fleet.base / "state/ancestry").iterdir()
+    (path,) = (fleet.base / "state/ancestry").glob("*/history")
     return path
 
 

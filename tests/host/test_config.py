@@ -48,7 +48,7 @@ def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
     found = mistake(
         written(
             tmp_path,
-            '[sandbx]\n[sandbox]\nimage = ""\nmemroy = "1GiB"\ntmp = "8GB"\nuid = 0\n'
+            '[sandbx]\n[sandbox]\nimage = ""\nmemroy = "1GiB"\ntmp = "8GB"\nfirst-uid = 0\n'
             '[aws]\nregion = "Frankfurt"\n[paths]\nstate = "relative"\n',
         )
     )
@@ -73,6 +73,14 @@ def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
         (LEAST + 'subnet = "10.0.0.0/8"\n', "1 mistake"),
         (LEAST + 'subnet = "169.254.0.0/20"\n', "1 mistake"),
         (LEAST + 'subnet = "127.8.0.0/20"\n', "1 mistake"),
+        (LEAST + "first-uid = 999\n", "1 mistake"),
+        (LEAST + "first-uid = 1000\n", "1 mistake"),  # the one before the first is the helpers'
+        (LEAST + "slots = 0\n", "1 mistake"),
+        (LEAST + "first-uid = 65500\nslots = 35\n", "1 mistake"),  # 65534 is nobody
+        (LEAST + "first-uid = 2147483640\nslots = 9\n", "1 mistake"),
+        (LEAST + '[storage]\nfloor = "6GiB"\n', "1 mistake"),
+        (LEAST + "[storage]\nworkspaces = 0\n", "1 mistake"),
+        (LEAST + '[storage]\nrecord-age = "1w"\n', "1 mistake"),
         (LEAST + '[policy]\nstore = "s3:/x"\n', "1 mistake"),
         (LEAST + '[aws]\ncredentials = "AKIA"\n', "1 mistake"),
     ],
@@ -83,6 +91,13 @@ def test_files_that_are_refused(tmp_path: Path, text: str | bytes, says: str) ->
 
 def test_no_file(tmp_path: Path) -> None:
     assert "No such file" in mistake(tmp_path / "absent.toml").problem
+
+
+@pytest.mark.parametrize(("first", "slots"), [(65500, 34), (2147483640, 8)])
+def test_the_last_uids_that_there_are(tmp_path: Path, first: int, slots: int) -> None:
+    further = f"first-uid = {first}\nslots = {slots}\n"
+    uids = load(written(tmp_path, LEAST + further)).sandbox.uids
+    assert uids[-1] in {65533, 2**31 - 1}
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
@@ -100,7 +115,7 @@ def test_a_file_of_somebody_else(tmp_path: Path) -> None:
     st.dictionaries(
         st.sampled_from(["policy", "aws", "sandbox", "paths", "x"]),
         st.dictionaries(
-            st.sampled_from(["image", "memory", "region", "state", "uid", "cpus", "y"]),
+            st.sampled_from(["image", "memory", "region", "state", "first-uid", "cpus", "y"]),
             st.text() | st.integers() | st.floats() | st.booleans() | st.lists(st.text()),
         )
         | st.text()

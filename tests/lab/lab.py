@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bootstrap.host.config import Sandbox
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.git import GitServer, publish
 from tests.fakes.metadata import Metadata
@@ -25,6 +26,10 @@ ROUTING = (
     ("ip", "-6", "rule", "del", "pref", "1690"),
 )
 ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
+# The first user of jobs on hosts that say nothing else, such as the lab's, as Docker writes it.
+FIRST_USER = "{0}:{0}".format(Sandbox(image="any").first_uid)
+# What has to be free on a machine where the lab runs.
+STORAGE = 'min-free = "1GiB"\nmin-free-inodes = 1000\nfloor = "64MiB"\nfloor-inodes = 100\n'
 # As agent-config/buildkite-agent.cfg starts it: deaf to PYTHON*.
 AIRLOCK = (sys.executable, "-I", "-m", "bootstrap")
 
@@ -163,9 +168,15 @@ REPOSITORY: Mapping[str, str] = {
 
 @contextmanager
 def fleet(
-    lab: Lab, base: Path, *, settings: str = "", policy: str = "", lifetime: float | None = None
+    lab: Lab,
+    base: Path,
+    *,
+    settings: str = "",
+    policy: str = "",
+    storage: str = STORAGE,
+    lifetime: float | None = None,
 ) -> Iterator[Fleet]:
-    """Put a fleet into the lab; `settings` and `policy` are further lines of airlock.toml.
+    """Put a fleet into the lab; the others are further lines of airlock.toml.
 
     `CONTROL` in them is the control plane's URL.
     """
@@ -178,7 +189,7 @@ def fleet(
         sts = held.enter_context(StrictSts(world.listen(world.WORLD, 0), roles, lifetime=lifetime))
         git = held.enter_context(GitServer(world.listen(world.WORLD, 0), base / "git"))
         config = base / "airlock.toml"
-        text = _configuration(lab, base, sts.url, settings, policy)
+        text = _configuration(lab, base, sts.url, (settings, policy, storage))
         config.write_text(text.replace("CONTROL", control.url))
         made = Fleet(
             lab=lab, base=base, control=control, sts=sts, git=git, config=config, commit=commit
@@ -187,7 +198,8 @@ def fleet(
         yield made
 
 
-def _configuration(lab: Lab, base: Path, sts: str, settings: str, policy: str) -> str:
+def _configuration(lab: Lab, base: Path, sts: str, further: tuple[str, str, str]) -> str:
+    settings, policy, storage = further
     return f"""
 [policy]
 store = "file:{base}/policies"
@@ -206,4 +218,6 @@ open-files = 4096
 [paths]
 state = "{base}/state"
 records = "{base}/records.jsonl"
+[storage]
+{storage}
 """

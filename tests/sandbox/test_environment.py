@@ -99,9 +99,9 @@ def test_secrets_are_there_and_redacted_by_name() -> None:
 
 def test_the_user_has_a_name_in_any_image(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_bytes(passwd(2000, "/home/a"))
-    (tmp_path / "etc/group").write_bytes(group(2000))
+    (tmp_path / "etc/passwd").write_bytes(passwd(61000, "/home/a"))
+    (tmp_path / "etc/group").write_bytes(group(61000))
     fields = [line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()]
     assert all(len(field) == 7 for field in fields)
-    assert ["airlock", "x", "2000", "2000", "Airlock job", "/home/a", "/bin/sh"] in fields
-    assert b"airlock:x:2000:" in (tmp_path / "etc/group").read_bytes()
+    assert ["airlock", "x", "61000", "61000", "Airlock job", "/home/a", "/bin/sh"] in fields
+    assert b"airlock:x:61000:" in (tmp_path / "etc/group").read_bytes()

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,15 @@ def job(**env: str) -> Job:
     return assemble(job_env(**env), process_env())
 
 
+def holding(state: Path, of: Job) -> AbstractContextManager[Path]:
+    return history.held(state, history.path_of(state, of), uid=UID, note=pytest.fail)
+
+
 def used(state: Path, pipeline: str, *, ago: float, size: int = 10) -> str:
-    with history.held(state, job(BUILDKITE_PIPELINE_SLUG=pipeline), UID) as path:
+    with holding(state, job(BUILDKITE_PIPELINE_SLUG=pipeline)) as path:
         (path / "pack").write_bytes(b"x" * size)
-    os.utime(path, (NOW - ago, NOW - ago))
-    return path.name
+    os.utime(path.parent, (NOW - ago, NOW - ago))
+    return path.parent.name
 
 
 def test_a_token_or_another_spelling_in_the_url_finds_the_same_cache(tmp_path: Path) -> None:
@@ -34,7 +39,7 @@ def test_a_token_or_another_spelling_in_the_url_finds_the_same_cache(tmp_path: P
                  "https://ci:s3cret@github.com/acme/storefront")  # fmt: skip
     found = set()
     for spelling in spellings:
-        with history.held(tmp_path, job(BUILDKITE_REPO=spelling), UID) as path:
+        with holding(tmp_path, job(BUILDKITE_REPO=spelling)) as path:
             found.add(path)
     assert len(found) == 1
 
@@ -42,8 +47,8 @@ def test_a_token_or_another_spelling_in_the_url_finds_the_same_cache(tmp_path: P
 @pytest.mark.parametrize("other", ["BUILDKITE_PIPELINE_SLUG", "BUILDKITE_ORGANIZATION_SLUG"])
 def test_another_pipeline_has_another_cache(tmp_path: Path, other: str) -> None:
     with (
-        history.held(tmp_path, job(), UID) as one,
-        history.held(tmp_path, job(**{other: "else"}), UID) as two,
+        holding(tmp_path, job()) as one,
+        holding(tmp_path, job(**{other: "else"})) as two,
     ):
         assert one != two
 
@@ -66,7 +71,7 @@ def test_a_cache_that_has_grown_too_large_begins_anew(
 ) -> None:
     used(tmp_path, "p", ago=0, size=2 << 20)
     monkeypatch.setattr(history, "LARGEST", 1 << 20)
-    with history.held(tmp_path, job(BUILDKITE_PIPELINE_SLUG="p"), UID) as path:
+    with holding(tmp_path, job(BUILDKITE_PIPELINE_SLUG="p")) as path:
         assert list(path.iterdir()) == []
 
 
@@ -76,12 +81,12 @@ def test_a_cache_in_use_is_not_collected_and_not_shared(tmp_path: Path) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with history.held(tmp_path, of, UID):
+        with holding(tmp_path, of):
             entered.set()
             leave.wait(30)
 
-    with history.held(tmp_path, of, UID) as path:
-        os.utime(path, (NOW - 31 * DAY, NOW - 31 * DAY))
+    with holding(tmp_path, of) as path:
+        os.utime(path.parent, (NOW - 31 * DAY, NOW - 31 * DAY))
         assert history.collect(tmp_path, NOW) == ()
         waiting = threading.Thread(target=other)
         waiting.start()

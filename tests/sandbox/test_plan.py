@@ -28,6 +28,7 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
         grant or Grant(),
         DEFAULTS.model_copy(update=settings),
         token="t-1",
+        uid=61007,
         image="sha256:abc",
         room=Path("/run/airlock/jobs/t-1/room"),
         workspace=Path("/var/lib/airlock/workspaces/w"),
@@ -39,7 +40,7 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
 def test_the_room_is_locked_down() -> None:
     made = body()
     host = made["HostConfig"]
-    assert made["User"] == "2000:2000"
+    assert made["User"] == "61007:61007"
     assert made["Tty"] is False
     assert host["CapDrop"] == ["ALL"]
     assert "CapAdd" not in host

@@ -1,0 +1,188 @@
+"""Which job is stopped when the disk that all of them write to is nearly full.
+
+Every running job watches the filesystem of the workspaces. Below `storage.floor` one of them, at a
+time and for all, measures what each job has written since it began, and marks the one that wrote
+most; that one's own watch stops it. Whoever hid what it wrote is found later: as long as the disk
+stays full, the next one is stopped.
+"""
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+from bootstrap import process
+from bootstrap.errors import CannotStart
+from bootstrap.host import trash
+from bootstrap.host.config import Host
+from bootstrap.host.storage import space
+from bootstrap.host.trees import discard_unused
+from bootstrap.sandbox.lease import Lease
+
+PERIOD = 0.5  # seconds between two looks at the filesystem
+SETTLE = 15.0  # seconds in which the space of a stopped job may come back
+_MEASURING = 10  # seconds for one job's tree; what was counted until then counts
+_SCANNING = 3.0  # seconds for the deleted files that one job's processes hold open
+_WRITES, _EVICTED = "writes.json", "evicted"
+
+
+class Watch:
+    """`descriptor` becomes readable once this job has to be stopped; then `why` says so."""
+
+    def __init__(self, host: Host, lease: Lease) -> None:
+        self.descriptor, self._writer = os.pipe2(os.O_CLOEXEC)
+        self.why = ""
+        self._host = host
+        self._mark = lease.directory / _EVICTED
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the watch. Its thread may be measuring still; it does no harm then."""
+        self._stopping.set()
+        os.close(self.descriptor)
+
+    def _run(self) -> None:
+        try:
+            while not self._mark.exists() and not self._stopping.wait(PERIOD):
+                with suppress(OSError, CannotStart):  # whatever it is: the next look is soon
+                    self._look()
+            if not self._stopping.is_set():
+                self.why = self._mark.read_text()
+        finally:
+            os.close(self._writer)
+
+    def _look(self) -> None:
+        least = self._host.storage
+        found = space(self._host.paths.state)
+        if lack := found.lacks(least.floor, least.floor_inodes):
+            choose(self._host.paths.runtime, self._host.paths.state, lack)
+
+
+@contextmanager
+def watched(host: Host, lease: Lease, workspace: Path) -> Iterator[Watch]:
+    """Watch the disk for a job that writes to `workspace` from now on."""
+    facts = {"uid": lease.uid, "workspace": str(workspace), "since": time.time()}
+    nascent = lease.directory / f".{_WRITES}"
+    nascent.write_text(json.dumps(facts))
+    nascent.rename(lease.directory / _WRITES)
+    watch = Watch(host, lease)
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+def choose(runtime: Path, state: Path, lack: str) -> None:
+    """Mark the job that wrote most, unless somebody is at it or has just been. May take a while."""
+    descriptor = os.open(runtime / "eviction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _just_chosen(os.fstat(descriptor)):
+            return
+        jobs = [job for path in runtime.glob("jobs/*") if (job := _read(path)) is not None]
+        if jobs:
+            written, largest = _largest(jobs, state.stat().st_dev)
+            _mark(
+                largest.directory,
+                f"the disk of {state} is nearly full ({lack}), and of all running jobs this one "
+                f"had written most: {written >> 20} MiB",
+            )
+            os.pwrite(descriptor, largest.directory.name.encode(), 0)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _largest(jobs: "list[_Job]", device: int) -> "tuple[int, _Job]":
+    """Measure them all at the same time: one that takes long must not hide the others."""
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        sizes = pool.map(lambda job: job.written(device), jobs)
+        return max(zip(sizes, jobs, strict=True), key=itemgetter(0))
+
+
+def _just_chosen(last: os.stat_result) -> bool:
+    return last.st_size > 0 and 0 <= time.time() - last.st_mtime < SETTLE
+
+
+def take_back(host: Host, workspace: Path) -> None:
+    """Give up what the stopped job wrote, unless another job already works in it."""
+    if discard_unused(host.paths.state, workspace):
+        trash.empty_later(host.paths.state)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    directory: Path
+    uid: int
+    workspace: Path
+    since: float
+
+    def written(self, device: int) -> int:
+        """Bytes of the files that changed since the job began, deleted ones that are open too."""
+        return _in_tree(self.workspace, self.since) + _deleted(self.uid, device)
+
+
+def _read(directory: Path) -> _Job | None:
+    """A job whose work began and that is not marked yet."""
+    try:
+        facts = json.loads((directory / _WRITES).read_text())
+    except FileNotFoundError:
+        return None
+    if (directory / _EVICTED).exists():
+        return None
+    return _Job(
+        directory=directory,
+        uid=facts["uid"],
+        workspace=Path(facts["workspace"]),
+        since=facts["since"],
+    )
+
+
+def _mark(directory: Path, why: str) -> None:
+    nascent = directory / f".{_EVICTED}"
+    nascent.write_text(why)
+    nascent.rename(directory / _EVICTED)
+
+
+def _in_tree(workspace: Path, since: float) -> int:
+    """The time of an inode's last change is the kernel's: a job cannot set it back."""
+    script = (
+        'timeout "$1" find "$2" -xdev -newerct "@$3" -printf "%b\\n" 2>/dev/null'
+        " | awk '{ blocks += $1 } END { printf \"%d\", blocks * 512 }'"
+    )
+    arguments = ["sh", "-c", script, "sh", str(_MEASURING), str(workspace), f"{since:.3f}"]
+    return int(process.run(arguments, timeout=_MEASURING + 5) or 0)
+
+
+def _deleted(uid: int, device: int) -> int:
+    """Bytes of files without a name on `device` that processes of `uid` have open or mapped."""
+    deadline = time.monotonic() + _SCANNING
+    sizes: dict[int, int] = {}
+    for path in _open_files(uid):
+        with suppress(OSError):
+            found = path.stat()
+            if found.st_nlink == 0 and found.st_dev == device:
+                sizes[found.st_ino] = found.st_blocks * 512
+        if time.monotonic() > deadline:
+            break
+    return sum(sizes.values())
+
+
+def _open_files(uid: int) -> Iterator[Path]:
+    for process_directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # Not the directory's owner: a process can have that be root.
+            status = (process_directory / "status").read_text()
+            if f"\nUid:\t{uid}\t" in status:
+                yield from (process_directory / "fd").iterdir()
+                yield from (process_directory / "map_files").iterdir()

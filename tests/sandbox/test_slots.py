@@ -1,0 +1,109 @@
+"""No two jobs have one uid, none has an account's, and a dead job keeps its own until cleared."""
+
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.host.config import Host, Paths, Sandbox
+from bootstrap.sandbox.slots import in_order, owner, slot
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+
+
+def host(runtime: Path, **sandbox: int) -> Host:
+    (runtime / "jobs").mkdir(exist_ok=True)
+    return Host(sandbox=Sandbox(image="job:1", **sandbox), paths=Paths(runtime=runtime))
+
+
+def test_jobs_at_the_same_time_have_different_uids(tmp_path: Path) -> None:
+    here, tree = host(tmp_path, slots=3), tmp_path / "none"
+    with (
+        slot(here, "a", tree=tree, agent="x") as one,
+        slot(here, "b", tree=tree, agent="x") as two,
+        slot(here, "c", tree=tree, agent="x") as three,
+    ):
+        assert {one, two, three} == set(here.sandbox.uids)
+        with (
+            pytest.raises(CannotStart, match="all 3 slots of this host are taken"),
+            slot(here, "d", tree=tree, agent="x"),
+        ):
+            pass
+    with slot(here, "e", tree=tree, agent="x") as again:
+        assert again == one
+
+
+def test_a_dead_jobs_uid_is_not_given_away_before_its_lease_is_cleared(tmp_path: Path) -> None:
+    """Its container may be running still: the lock alone would say that the slot is free."""
+    here = host(tmp_path, slots=1)
+    lease = tmp_path / "jobs/dead"
+    lease.mkdir()
+    with slot(here, "dead", tree=tmp_path / "none", agent="x"):
+        pass
+    with pytest.raises(CannotStart), slot(here, "next", tree=tmp_path / "none", agent="x"):
+        pass
+    lease.rmdir()
+    with slot(here, "next", tree=tmp_path / "none", agent="x") as uid:
+        assert uid == here.sandbox.first_uid
+
+
+@root
+def test_the_owner_of_the_workspace_comes_first(tmp_path: Path) -> None:
+    here = host(tmp_path, slots=64)
+    tree = tmp_path / "workspace"
+    for name in ("builds", "plugins"):
+        (tree / name).mkdir(parents=True)
+        os.chown(tree / name, 61042, 61042)
+    assert owner(tree) == 61042
+    with slot(here, "a", tree=tree, agent="x") as uid:
+        assert uid == 61042
+        with slot(here, "b", tree=tree, agent="x") as other:
+            assert other != 61042
+    os.chown(tree / "plugins", 0, 0)
+    assert owner(tree) is None
+
+
+def test_the_uid_of_an_account_is_nobodys_slot(tmp_path: Path) -> None:
+    taken = max(account.pw_uid for account in pwd.getpwall() if account.pw_uid < 60000)
+    if taken < 1001:
+        taken = 0
+    here = host(tmp_path).model_copy(
+        update={"sandbox": Sandbox.model_construct(image="any", first_uid=taken, slots=1)}
+    )
+    with (
+        pytest.raises(WrongConfiguration, match=f"has the number {taken}"),
+        slot(here, "a", tree=tmp_path, agent="x"),
+    ):
+        pass
+
+
+def test_an_account_that_is_not_listed_is_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a directory service: it answers for a uid but enumerates nobody."""
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ada"))
+    with (
+        pytest.raises(WrongConfiguration, match="the user ada"),
+        slot(host(tmp_path), "a", tree=tmp_path, agent="x"),
+    ):
+        pass
+
+
+@given(
+    slots=st.integers(1, 100),
+    preferred=st.none() | st.integers(60950, 61150),
+    agent=st.text(max_size=20),
+)
+def test_every_uid_comes_once_and_the_preferred_one_first(
+    slots: int, preferred: int | None, agent: str
+) -> None:
+    uids = range(61000, 61000 + slots)
+    order = list(in_order(uids, preferred=preferred, agent=agent))
+    assert sorted(order) == list(uids)
+    if preferred in uids:
+        assert order[0] == preferred
