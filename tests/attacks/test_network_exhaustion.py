@@ -17,10 +17,10 @@ from bootstrap.errors import CannotStart
 from bootstrap.sandbox import conntrack
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.proof import prove
-from tests.attacks.room import Attacker, Unprotected, attacker, run, unprotected
+from tests.attacks.room import Attacker, Unprotected, attacker, run
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import Fleet, Lab, fleet
+from tests.lab.lab import Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -75,27 +75,9 @@ HONEST = "timeout 1 bash -c 'exec 3<>/dev/tcp/10.77.0.2/{port}' && echo connecte
 
 
 @pytest.fixture(scope="module")
-def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(lab, tmp_path_factory.mktemp("exhaustion") / "fleet") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def room(shared: Fleet) -> Iterator[Attacker]:
-    with attacker(shared) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def neighbour(shared: Fleet, room: Attacker) -> Iterator[Attacker]:
     """An honest job beside it."""
     with attacker(shared) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def naked(shared: Fleet, room: Attacker) -> Iterator[Unprotected]:
-    with unprotected(shared) as made:
         yield made
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.room import Attacker, attacker
+from tests.attacks.room import Attacker
 from tests.lab import engine, world
 from tests.lab.engine import eventually
 from tests.lab.lab import Fleet, Lab, fleet
@@ -48,18 +48,6 @@ OWN_REASONS = {
     "fsopen": {"EPERM"},
     "open_by_handle_at": {"EPERM", "EFAULT", "EINVAL"},
 }
-
-
-@pytest.fixture(scope="module")
-def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(lab, tmp_path_factory.mktemp("attacks") / "fleet") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def room(shared: Fleet) -> Iterator[Attacker]:
-    with attacker(shared) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,17 @@ Every attack also runs in a container on an ordinary bridge, where it has to suc
 
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bootstrap.host.config import Sandbox
 from bootstrap.sandbox.firewall import refusals
-from tests.attacks.room import Attacker, Unprotected, attacker, run, unprotected
+from tests.attacks.room import Attacker, Unprotected, attacker, run
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROUTING, Fleet, Lab, fleet
+from tests.lab.lab import FIREWALL, ROUTING, Fleet, Lab
 
 pytestmark = pytest.mark.lab
 
@@ -36,24 +35,6 @@ SPELLINGS = {
     "with-port": "http://169.254.169.254:80",
     "name": "--resolve instance-data:80:169.254.169.254 http://instance-data",
 }
-
-
-@pytest.fixture(scope="module")
-def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(lab, tmp_path_factory.mktemp("attacks") / "fleet") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def room(shared: Fleet) -> Iterator[Attacker]:
-    with attacker(shared) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def naked(shared: Fleet, room: Attacker) -> Iterator[Unprotected]:
-    with unprotected(shared) as made:
-        yield made
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
