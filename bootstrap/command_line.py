@@ -26,7 +26,7 @@ def run(process_env: dict[str, str]) -> int:
         sys.stdout.flush()
         return status  # noqa: TRY300 - flushing is a part of what can fail
     except AirlockError as error:
-        print(f"airlock: {error.problem}\n{error.hint}", *error.details, sep="\n", file=sys.stderr)
+        print(f"airlock: {error.problem}", *error.details, error.hint, sep="\n", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

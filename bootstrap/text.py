@@ -9,7 +9,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 MASK = "***"
 # RFC 3986: userinfo ends at the last @ before the path; `\/` is how some JSON spells a slash.
-_USERINFO = re.compile(r"((?:\\?/){2})([^\s/?#\\]+)@")
+_USERINFO = re.compile(r"((?:\\?/){2})((?:[^\s/?#\\]|\\(?!/))+)@")
 # `user:password@host:path` and `user:password@host/path`, but not an image's `name:tag@sha256:…`.
 _PASSWORD = re.compile(r"(?<![\w.+/@:-])([\w.+-]+):[^\s/@:]+@(?=[\w.-]+[:/])(?!sha\d+:)")
 _SSH = ("ssh:", "ssh+git:")  # whose user is a name, and no credential

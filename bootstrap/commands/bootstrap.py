@@ -44,6 +44,7 @@ def _run(
     out: int,
 ) -> ExitStatus:
     host = config.load(config_path)
+    config.require_root()
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     try:
         return run(process_env, host, log=log, record=record, cancellation=noted, out=out)

@@ -16,15 +16,18 @@ def gc(*, config_path: Path, write: Write) -> int:
     When it returns, nothing that was given up is left on the disk.
     """
     host = config.load(config_path)
+    config.require_root()
     prepare_host(host.paths.runtime, host.paths.state)
-    (host.paths.runtime / "swept").unlink(missing_ok=True)
-    cleared = sweep(host)
-    for name in cleared:
-        write(f"cleared {name}\n".encode())
-    write(f"{len(cleared)} dead job(s) cleared\n".encode())
-    histories = history.collect(host.paths.state, time.time())
-    write(f"{len(histories)} history cache(s) removed\n".encode())
-    given_up = storage.collect(host, time.time(), records=True)
-    trash.empty_now(host.paths.state)
-    write(f"{given_up} workspace(s) and record(s) beyond the budget removed\n".encode())
+    try:
+        (host.paths.runtime / "swept").unlink(missing_ok=True)
+        cleared = sweep(host)
+        for name in cleared:
+            write(f"cleared {name}\n".encode())
+        write(f"{len(cleared)} dead job(s) cleared\n".encode())
+    finally:  # the disk's space does not wait for an engine that is away
+        histories = history.collect(host.paths.state, time.time())
+        write(f"{len(histories)} history cache(s) removed\n".encode())
+        given_up = storage.collect(host, time.time(), records=True)
+        trash.empty_now(host.paths.state)
+        write(f"{given_up} workspace(s) and record(s) beyond the budget removed\n".encode())
     return 0

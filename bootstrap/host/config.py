@@ -30,14 +30,21 @@ DEFAULT_PATH = Path("/etc/airlock/airlock.toml")
 _SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB)")
 _SPAN = re.compile(r"(\d{1,5})(s|m|h|d)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LEAST_MEMORY = 6 << 20  # bytes
 _FACTOR = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def _size(value: object) -> int:
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    if not found or int(found[1]) == 0:  # to Docker, 0 is no limit
         raise ValueError('expected a size such as "512MiB" or "8GiB"')
     return int(found[1]) * _FACTOR[found[2]]
+
+
+def _memory(size: int) -> int:
+    if size < _LEAST_MEMORY:
+        raise ValueError('expected "6MiB" or more, which is the least that Docker takes')
+    return size
 
 
 def _absolute(path: Path) -> Path:
@@ -126,7 +133,7 @@ class Sandbox(_Section):
     first_uid: Annotated[int, Field(ge=1001)] = 61000
     slots: Annotated[int, Field(ge=1, le=1000)] = 64
     ssh_destinations: Literal["trusted", "any"] = "trusted"
-    memory: Size = 8 << 30
+    memory: Annotated[Size, AfterValidator(_memory)] = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: Size = 2 << 30
@@ -207,6 +214,16 @@ def load(path: Path) -> Host:
     return parse(document, path)
 
 
+def require_root() -> None:
+    """Raise WrongConfiguration unless this process may do what a job needs of the host."""
+    if os.geteuid() != 0:
+        raise WrongConfiguration(
+            f"Airlock runs as uid {os.geteuid()}, expected root",
+            hint="Have the agent's service run as root: `systemctl edit buildkite-agent`, with "
+            "[Service] and User=root. Jobs do not run as root: each has a uid of its own.",
+        )
+
+
 def parse(document: dict[str, Any], path: Path) -> Host:
     """Check a document that is already TOML. Raises WrongConfiguration."""
     try:
@@ -225,11 +242,22 @@ def _only_root_writes(path: Path, status: os.stat_result) -> None:
 
 def _explain(error: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
+    if where in _GONE:
+        return f"{where}: {_GONE[where]}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg']}; got {str(error['input'])[:80]!r}"
+        said = str(error["msg"]).removeprefix("Value error, ")
+        got = "" if isinstance(error["input"], dict) else f"; got {str(error['input'])[:80]!r}"
+        return f"{where}: {said}{got}"
     close = get_close_matches(to_snake(str(error["loc"][-1])), _known_keys(), n=1)
     meant = f'; did you mean "{close[0].replace("_", "-")}"?' if close else ""
     return f"{where}: unknown key{meant}"
+
+
+_GONE = {
+    "sandbox.uid": "is gone: each running job has a uid of its own, see first-uid and slots there",
+}
 
 
 def _known_keys() -> list[str]:

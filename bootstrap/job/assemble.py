@@ -12,6 +12,7 @@ from bootstrap.secret import Secret
 from bootstrap.text import printable
 
 _TOKEN = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
+OVERRIDE_MODE = "BUILDKITE_CHECKOUT_OVERRIDE_MODE"
 JOB_TOKEN = "bkaj_"  # noqa: S105 - how tokens of one job begin (contract section 7)
 
 
@@ -55,7 +56,7 @@ SOMETIMES = _named(
     PLUGINS_ALWAYS_CLONE_FRESH PTY SECRETS_CONFIG SKIP_CHECKOUT
     """
 )
-# With checkout-override-mode=none the agent leaves these to the job too.
+# The agent leaves these to the job too where its own checkout-override-mode is "none".
 _FLAGS = _named(
     """
     GIT_CHECKOUT_FLAGS GIT_CLEAN_FLAGS GIT_CLONE_FLAGS GIT_COMMIT_VERIFICATION GIT_FETCH_FLAGS
@@ -92,12 +93,13 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
     agent = {
         name: value
         for name, value in process_env.items()
-        if _from_agent(name) and not _is_the_jobs(name, value, env)
+        if _from_agent(name) and not _may_be_the_jobs(name, value, env, process_env)
     }
     token = agent.pop(_TOKEN, "")
     _require(env, token)
     _check_parts(env)
     _check_tags(env)
+    _check_override(env, process_env)
     check_names(env["BUILDKITE_JOB_ID"], agent)
     marker = agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
     return Job(
@@ -111,7 +113,9 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
         env={
             name: value
             for name, value in env.items()
-            if name not in AGENT_NAMES or (name in _FLAGS and process_env.get(name) == value)
+            # What may be the agent's own word must not vanish: the bootstrap would do without it.
+            if name not in AGENT_NAMES
+            or (process_env.get(name) == value and _may_be_the_jobs(name, value, env, process_env))
         },
         agent=agent,
         token=Secret(token),
@@ -127,9 +131,23 @@ def _from_agent(name: str) -> bool:
     return name in AGENT_NAMES or name in SOMETIMES or name.startswith(_HEADERS)
 
 
-def _is_the_jobs(name: str, value: str, env: Mapping[str, str]) -> bool:
+def _may_be_the_jobs(
+    name: str, value: str, env: Mapping[str, str], process_env: Mapping[str, str]
+) -> bool:
     """Say whether the agent may have let the job's own value stand."""
+    if name in _FLAGS:
+        return process_env.get(OVERRIDE_MODE) == "none" and env.get(name) == value
     return name not in EVERY_VERSION and env.get(name) == value
+
+
+def _check_override(env: Mapping[str, str], process_env: Mapping[str, str]) -> None:
+    """Refuse a job that says itself what the agent leaves to it."""
+    if env.get(OVERRIDE_MODE) and env[OVERRIDE_MODE] == process_env.get(OVERRIDE_MODE):
+        raise Refused(
+            f"the job sets {OVERRIDE_MODE}",
+            hint="Set checkout-override-mode in buildkite-agent.cfg, if at all; take it out of the "
+            "pipeline, the step or the build.",
+        )
 
 
 def _require(env: Mapping[str, str], token: str) -> None:

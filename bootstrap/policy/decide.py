@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bootstrap.job.model import Job, Known, Provenance
-from bootstrap.job.repository import same
+from bootstrap.job.repository import same, same_name
 from bootstrap.policy.guardrails import exceeds_for
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
@@ -105,7 +105,8 @@ def _mismatch(job: Job, policy: Policy) -> Denied | None:
             policy,
             f"repository: expected {without_credentials(' or '.join(policy.repositories))}, "
             f"got {printable(job.repository)}",
-            hint=f"If the pipeline has moved, change `repository` in {policy.origin}.",
+            hint=_other_spelling(job, policy)
+            or f"If the pipeline has moved, change `repository` in {policy.origin}.",
         )
     mirror = job.env.get(MIRROR, "")
     if mirror and not any(same(allowed, mirror) for allowed in policy.repositories):
@@ -117,6 +118,16 @@ def _mismatch(job: Job, policy: Policy) -> Denied | None:
             f"`repository` in {policy.origin}.",
         )
     return None
+
+
+def _other_spelling(job: Job, policy: Policy) -> str:
+    """Forges other than the big three may serve different things by https and by ssh."""
+    if not any(same_name(allowed, job.repository) for allowed in policy.repositories):
+        return ""
+    return (
+        "This is another spelling of the same name. If both lead to one repository, list both "
+        f"under `repository` in {policy.origin}."
+    )
 
 
 def _first_match(job: Job, policy: Policy) -> Decision:

@@ -239,6 +239,18 @@ def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _unbound_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """Plugins' hooks run beside the command, with all that the rule grants."""
+    subjects = {condition.subject for condition in rule.when}
+    if "command" in subjects and "plugin" not in subjects and not is_empty(rule.allow):
+        yield _error(
+            "plugins-beside-the-command", policy, rule.line,
+            f"rule {rule.name!r} names a command, and lets the step bring any plugin, which runs "
+            f"with {_names(rule)} too",
+            'Add `plugin` with those it may bring, or `plugin: "!*"` for none.',
+        )  # fmt: skip
+
+
 _BINDING = ("command", "plugin", "commit", "commit-on-branch")
 
 
@@ -252,12 +264,34 @@ def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"{' and '.join(rule.allow.env)}, which change what that runs",
             "List in allow.env only what the job cannot do without, or set it in the image.",
         )  # fmt: skip
-    dropped = left_out([c.name for c in rule.when if c.subject == "env" and c.name], rule.allow)
+    asked = {c.name: "" for c in rule.when if c.subject == "env" and c.name}
+    dropped = left_out(asked, rule.allow)
     for name, reason in dropped.items():
         yield _warning(
             "condition-on-left-out-variable", policy, rule.line,
             f"rule {rule.name!r} asks for {name}, but its job does not get it: {reason}",
             "Add it to allow.env, if the job needs it.",
+        )  # fmt: skip
+
+
+# What Buildkite's backend, or this host, says in every job: no step and no build can set it.
+_VOUCHED_CONDITIONS = frozenset(
+    {"branch", "commit", "source", "queue", "creator", "creator-email", "creator-team",
+     "commit-on-branch"}
+)  # fmt: skip
+_FORGEABLE = frozenset({"tag", "step", "author-team", "agent-tag", "env"})
+
+
+def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    asked = [c for c in rule.when if c.subject in _FORGEABLE and c.patterns != (NO_TAG,)]
+    vouched = any(c.subject in _VOUCHED_CONDITIONS and "*" not in c.patterns for c in rule.when)
+    if asked and not vouched and not is_empty(rule.allow):
+        yield _warning(
+            "only-the-jobs-word", policy, asked[0].line,
+            f"rule {rule.name!r} gives {_names(rule)} to whoever writes a step: it can set "
+            f"{asked[0].subject} itself",
+            "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
+            'policy.identity = "signed" on the hosts; README.md says what each condition is worth.',
         )  # fmt: skip
 
 
@@ -273,7 +307,7 @@ def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 def _loose_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
     for condition in rule.when:
-        loose = [p for p in condition.patterns if "#" not in p and not p.startswith("!")]
+        loose = [p for p in condition.patterns if "#" not in p and not p.startswith(("!", "*"))]
         if condition.subject == "plugin" and loose:
             yield _warning(
                 "plugin-without-version", policy, condition.line,
@@ -290,6 +324,8 @@ _CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _unknown_commit,
     _broad_production,
     _steering,
+    _only_the_jobs_word,
+    _unbound_plugins,
     _loose_image,
     _loose_plugins,
 )

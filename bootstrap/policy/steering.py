@@ -8,7 +8,9 @@ The table cannot know the variables of every program that a job may run: a condi
 binds as far as these names go.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from bootstrap.policy.glob import matches
@@ -20,33 +22,34 @@ _TABLE: Mapping[str, str] = {
         LD_* GLIBC_TUNABLES GCONV_PATH LOCPATH NLSPATH HOSTALIASES LOCALDOMAIN RES_OPTIONS
     """,
     "shells run what it holds or names, or find other programs": """
-        BASH_ENV ENV ZDOTDIR PATH CDPATH FPATH GLOBIGNORE PS4 PROMPT_COMMAND BASH_XTRACEFD
+        BASH_ENV ENV ZDOTDIR PATH CDPATH FPATH GLOBIGNORE PS4 PROMPT_COMMAND BASH_XTRACEFD FUNCNEST
     """,
     "git runs, reads or trusts what it names": """
-        GIT_* SSH_ASKPASS SSH_ASKPASS_REQUIRE SSH_AUTH_SOCK
+        GIT_* SSH_* SVN_SSH CVS_RSH RSYNC_* HGRCPATH GNUPGHOME
     """,
     "programs read their settings from there": """
-        XDG_* EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE LESS
+        XDG_* EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE LESS TAR_OPTIONS WGETRC
+        PSQLRC AWKPATH AWKLIBPATH GIO_*
     """,
     "it decides whom TLS trusts, or where connections lead": """
         OPENSSL_* SSL_CERT_* SSLKEYLOGFILE CURL_CA_BUNDLE CURL_HOME CURL_SSL_BACKEND
-        REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY FTP_PROXY NO_PROXY
-        http_proxy https_proxy all_proxy ftp_proxy no_proxy
+        REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY FTP_PROXY NO_PROXY OTEL_*
     """,
     "AWS clients call, trust or run what it names": """
-        AWS_ENDPOINT_URL* AWS_CA_BUNDLE AWS_DATA_PATH AWS_PAGER AWS_CLI_*
+        AWS_ENDPOINT_URL* AWS_CA_BUNDLE AWS_DATA_PATH AWS_PAGER AWS_CLI_* AWS_BEARER_TOKEN_*
     """,
     "Python and its installers run, load or fetch what it names": """
         PYTHON* PIP_* PIPX_* UV_* POETRY_* PIPENV_* PDM_* CONDA_* VIRTUALENV_* TWINE_* PYTEST_*
-        COVERAGE_PROCESS_START
+        COVERAGE_PROCESS_START MPLBACKEND
     """,
     "Node and its package managers run, load or fetch what it names": """
         NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED NODE_REPL_*
-        NPM_CONFIG_* npm_* YARN_* PNPM_* COREPACK_* BUN_* DENO_* ELECTRON_RUN_AS_NODE
+        NODE_COMPILE_CACHE NPM_* YARN_* PNPM_* COREPACK_* BUN_* DENO_* ELECTRON_RUN_AS_NODE
+        NVM_* TURBO_*
     """,
-    "Perl loads and runs what it names": "PERL5* PERLLIB PERL_* PERLBREW_*",
+    "Perl loads and runs what it names": "PERL5* PERLLIB PERL_* PERLBREW_* HARNESS_*",
     "Ruby and its package managers load, run or fetch what it names": """
-        RUBYOPT RUBYLIB RUBYPATH RUBYSHELL GEM_* BUNDLE_* BUNDLER_*
+        RUBYOPT RUBYLIB RUBYPATH RUBYSHELL RUBYGEMS_* GEM_* GEMRC BUNDLE_* BUNDLER_* SPEC_OPTS
     """,
     "Java and its build tools run or load what it holds": """
         JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS JDK_JAVAC_OPTIONS JAVA_OPTS JAVA_HOME
@@ -58,6 +61,7 @@ _TABLE: Mapping[str, str] = {
     """,
     "make and compilers run or load what it names": """
         MAKEFLAGS GNUMAKEFLAGS MAKEFILES MFLAGS MAKESHELL SHELL CC CXX CPP LD AR AS RANLIB NM
+        FC YACC LEX RM LDLIBS LOADLIBES CONFIG_SHELL CONFIG_SITE
         CFLAGS CXXFLAGS CPPFLAGS LDFLAGS COMPILER_PATH GCC_* CPATH *_INCLUDE_PATH LIBRARY_PATH
         CMAKE_* CTEST_* NINJA_* PKG_CONFIG* CCACHE_* SCCACHE_*
     """,
@@ -71,7 +75,8 @@ _TABLE: Mapping[str, str] = {
     "the tool runs, fetches or trusts what it names": """
         DOCKER_* BUILDX_* BUILDKIT_* COMPOSE_* CONTAINER_HOST CONTAINERS_* REGISTRY_AUTH_FILE
         TF_CLI_* TF_PLUGIN_* TF_REATTACH_PROVIDERS TF_DATA_DIR TERRAFORM_* TERRAGRUNT_* TG_*
-        ANSIBLE_* KUBECONFIG KUBE_EDITOR HELM_* PULUMI_* CDK_DOCKER SAM_CLI_*
+        ANSIBLE_* KUBECONFIG KUBE_EDITOR HELM_* PULUMI_* CDK_DOCKER SAM_CLI_* CLOUDSDK_*
+        BAZEL* NIX_* ASDF_* MISE_*
     """,
     "the agent's bootstrap obeys it": """
         BUILDKITE_AGENT_NO_JOB_API BUILDKITE_BOOTSTRAP_PHASES BUILDKITE_BUILD_CHECKOUT_PATH
@@ -79,12 +84,13 @@ _TABLE: Mapping[str, str] = {
         BUILDKITE_NO_LOCAL_HOOKS BUILDKITE_OVERRIDE_SELF BUILDKITE_REFSPEC BUILDKITE_SKIP_CHECKOUT
         BUILDKITE_GIT_CHECKOUT_FLAGS BUILDKITE_GIT_CLEAN_FLAGS BUILDKITE_GIT_CLONE_FLAGS
         BUILDKITE_GIT_FETCH_FLAGS BUILDKITE_GIT_COMMIT_VERIFICATION BUILDKITE_GIT_SPARSE_CHECKOUT_*
-        BUILDKITE_GIT_SUBMODULES BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS
+        BUILDKITE_GIT_SKIP_FETCH_EXISTING_COMMITS BUILDKITE_TRACING_* BUILDKITE_TRACE_*
         BUILDKITE_GIT_LFS_ENABLED BUILDKITE_GIT_SSH_KEY BUILDKITE_USE_*_GIT_CREDENTIALS
         BUILDKITE_PLUGIN_* BUILDKITE_HOOK_* BUILDKITE_SCRIPT_PATH
     """,
-    "artifacts are fetched with it, or from there": """
-        BUILDKITE_S3_* BUILDKITE_GS_* BUILDKITE_AZURE_BLOB_* BUILDKITE_ARTIFACTORY_*
+    "artifacts are fetched with it or from there, or sent there": """
+        BUILDKITE_S3_* BUILDKITE_GS_* BUILDKITE_GCS_* BUILDKITE_AZURE_BLOB_* BUILDKITE_ARTIFACTORY_*
+        BUILDKITE_ARTIFACT_UPLOAD_DESTINATION
     """,
 }
 
@@ -102,6 +108,9 @@ _INERT = """
 """
 _UNCHANGING = frozenset(_INERT.split())
 
+# Programs read these whatever their case.
+_ANY_CASE = ("*_PROXY", "NPM_*")
+
 _PATTERNS = tuple(
     (pattern, reason) for reason, listed in _TABLE.items() for pattern in listed.split()
 )
@@ -111,16 +120,46 @@ def steers(name: str) -> str | None:
     """Return what the variable can change about a job, or None if it is not in the table."""
     if name in _UNCHANGING:
         return None
+    if any(fnmatchcase(name.upper(), pattern) for pattern in _ANY_CASE):
+        name = name.upper()
     return next((reason for pattern, reason in _PATTERNS if fnmatchcase(name, pattern)), None)
 
 
-def left_out(env: Iterable[str], grant: Grant) -> dict[str, str]:
+# Globs of which it cannot be told where they lead: `{.,x}./` and `.\\./` are `../` to the agent.
+_BEYOND = re.compile(r"\.\.|\\|^\s*[/~]|\.\{|\{[^}]*\.|\}\.*\.[^/]*/|\[[^\]]*\.|\$")
+
+
+def _by_value(name: str, value: str, grant: Grant) -> str | None:
+    """Return what this value changes, of variables that most jobs use for something else."""
+    match name:
+        case "BUILDKITE_ARTIFACT_PATHS" if any(map(_BEYOND.search, value.split(";"))):
+            return "files outside of the checkout, such as the rule's secrets, would be uploaded"
+        case "BUILDKITE_SECRETS_CONFIG" if not _sets_nothing_else(value, grant):
+            return "it sets variables that change what the job runs"
+        case _:
+            return None
+
+
+def _sets_nothing_else(config: str, grant: Grant) -> bool:
+    """Say whether Buildkite's own secrets arrive in variables that a step may set too."""
+    try:
+        names = [str(entry["environment_variable"]) for entry in json.loads(config)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return not config.strip()
+    return not any(steers(name) for name in names if not _listed(name, grant))
+
+
+def _listed(name: str, grant: Grant) -> bool:
+    return any(matches(pattern, name) for pattern in grant.env)
+
+
+def left_out(env: Mapping[str, str], grant: Grant) -> dict[str, str]:
     """Return the variables that a job with this grant does not get, with the reason for each."""
     if is_empty(grant):
         return {}
-    found = {name: steers(name) for name in env}
+    found = {name: steers(name) or _by_value(name, value, grant) for name, value in env.items()}
     return {
         name: reason
         for name, reason in sorted(found.items())
-        if reason and not any(matches(pattern, name) for pattern in grant.env)
+        if reason and not _listed(name, grant)
     }

@@ -33,8 +33,8 @@ from bootstrap.sandbox.workspace import door, prepare_host, token_for, write
 if TYPE_CHECKING:
     from docker import APIClient
 
-PATIENCE = 45  # seconds for the fetch, and again for packing what was fetched
-LIMIT = 2 * PATIENCE + 15.0  # seconds after which the container is killed
+PATIENCE = 45  # seconds for the branch's name, again for the fetch, and again for packing
+LIMIT = 3 * PATIENCE + 15.0  # seconds after which the container is killed
 LARGEST_FILE = 2 << 30  # bytes
 DRAIN = 5.0  # seconds for the rest of what git says
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

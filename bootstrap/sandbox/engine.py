@@ -75,7 +75,7 @@ def ensure_network(client: "APIClient", subnet: IPv4Network, runtime: Path) -> N
         if not _network(client):
             with locked(runtime / "network.lock"):
                 _create_network(client, subnet)
-        _check_network(_network(client))
+        _check_network(_network(client), subnet)
 
 
 def _network(client: "APIClient") -> list[dict[str, Any]]:
@@ -110,12 +110,20 @@ def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
             raise
 
 
-def _check_network(found: list[dict[str, Any]]) -> None:
+def _check_network(found: list[dict[str, Any]], subnet: IPv4Network) -> None:
     options = found[0]["Options"] if len(found) == 1 else {}
     if options.get("com.docker.network.bridge.name") != BRIDGE or found[0]["EnableIPv6"]:
         raise CannotStart(
             f"the Docker network {NETWORK} is not the bridge {BRIDGE} without IPv6",
             hint=f"Remove it (`docker network rm {NETWORK}`); Airlock creates it as it must be.",
+        )
+    has = [pool.get("Subnet") for pool in found[0]["IPAM"]["Config"] or ()]
+    if has != [str(subnet)]:
+        raise CannotStart(
+            f"the Docker network {NETWORK} has {' and '.join(map(str, has))}, "
+            f"sandbox.subnet in airlock.toml is {subnet}",
+            hint=f"Once no job runs, remove it (`docker network rm {NETWORK}`); the next job "
+            "creates it anew.",
         )
 
 
@@ -200,11 +208,23 @@ def start(client: "APIClient", container_id: str, name: str) -> Running:
     network = state["NetworkSettings"]["Networks"][NETWORK]
     pid, address, gateway = state["State"]["Pid"], network["IPAddress"], network["Gateway"]
     if not pid or not address or not gateway:
-        raise CannotStart(
-            f"the container ended at once (exit status {state['State']['ExitCode']})",
-            hint="Does the image hold /bin/sh and cat? `docker run --rm IMAGE /bin/sh` tells.",
-        )
+        raise _ended_at_once(client, state["State"]["ExitCode"])
     return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
+
+
+def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
+    with explained("describe itself"):
+        options = client.info().get("SecurityOptions") or ()
+    if any(option.startswith("name=userns") for option in options):
+        return WrongConfiguration(
+            "the container ended at once, and Docker on this host maps users (userns-remap)",
+            hint="Airlock does not work with it yet: set EnableDockerUserNamespaceRemap=false in "
+            "the stack, or take userns-remap out of /etc/docker/daemon.json.",
+        )
+    return CannotStart(
+        f"the container ended at once (exit status {code})",
+        hint="Does the image hold /bin/sh and cat? `docker run --rm IMAGE /bin/sh` tells.",
+    )
 
 
 def outcome(client: "APIClient", container_id: str) -> tuple[int, bool]:

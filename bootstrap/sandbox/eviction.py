@@ -184,5 +184,6 @@ def _open_files(uid: int) -> Iterator[Path]:
             # Not the directory's owner: a process can have that be root.
             status = (process_directory / "status").read_text()
             if f"\nUid:\t{uid}\t" in status:
-                yield from (process_directory / "fd").iterdir()
+                # Every thread may have descriptors of its own, and outlive the first one.
+                yield from process_directory.glob("task/*/fd/*")
                 yield from (process_directory / "map_files").iterdir()

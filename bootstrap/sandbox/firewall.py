@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap import process
-from bootstrap.errors import CannotStart
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox import claims, conntrack
 from bootstrap.sandbox.claims import Claim
@@ -222,14 +222,27 @@ def _expected(runtime: Path) -> str:
     digest = hashlib.sha256(f"{version}\n{ruleset()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():
-        listing = process.run(
-            ["unshare", "--net", "sh", "-c", "nft -f - && nft -s -t list table inet airlock"],
-            stdin=ruleset(),
-        )
+        listing = _as_loaded()
         fresh = cache.with_suffix(f".{os.getpid()}")
         fresh.write_text(listing)
         fresh.replace(cache)
     return cache.read_text()
+
+
+def _as_loaded() -> str:
+    """Load the ruleset into an empty network namespace, and return what the kernel made of it."""
+    load = ["unshare", "--net", "sh", "-c", "nft -f - && nft -s -t list table inet airlock"]
+    try:
+        return process.run(load, stdin=ruleset())
+    except CannotStart as refused:
+        _, found, said = refused.problem.partition("Error: ")
+        raise WrongConfiguration(
+            "this host's nft or kernel does not take Airlock's ruleset: "
+            f"{said.splitlines()[0] if found else refused.problem}",
+            hint="Expected nftables 1.0.6 or newer, root, and a kernel with "
+            "CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f agent-config/airlock.nft` shows "
+            "all that is wrong.",
+        ) from refused
 
 
 def _elements(runtime: Path) -> str:

@@ -47,6 +47,29 @@ def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
     assert not (cache(fleet) / "objects/pack/tmp_pack_x").exists()
 
 
+def test_what_is_only_called_like_a_branch_is_none(fleet: Fleet) -> None:
+    """Git takes a tag, or a branch, named refs/heads/release/9 for a branch that is not there."""
+    fleet.policy(
+        f"  - name: verified\n    when: {{branch: 'release/*', commit-on-branch: verified}}\n"
+        f"    allow: {{role: '{ROLE}'}}\n"
+    )
+    work, bare = fleet.base / "git/storefront.work", str(fleet.base / "git/storefront.git")
+    git(work, "push", "-q", bare, "HEAD:refs/heads/release/7")
+    git(work, "commit", "-q", "--allow-empty", "-m", "evil")
+    evil = git(work, "rev-parse", "HEAD").strip()
+    git(work, "push", "-q", bare, "HEAD:refs/tags/refs/heads/release/9")
+    git(work, "push", "-q", bare, "HEAD:refs/heads/refs/heads/release/8")
+    for branch in ("release/8", "release/9"):
+        git(work, "fetch", "-q", bare, f"+refs/heads/{branch}:refs/taken")
+        assert git(work, "rev-parse", "refs/taken").strip() == evil, "git does take it"
+    with fleet.agent():
+        assert ends(fleet, fleet.commit, BUILDKITE_BRANCH="release/7")[0] == "0"
+        for branch in ("release/8", "release/9"):
+            status, log = ends(fleet, evil, BUILDKITE_BRANCH=branch)
+            assert status == "77", log.decode()
+            assert f"the repository has no branch {branch}".encode() in log
+
+
 def test_nothing_is_asked_where_a_guardrail_refuses_anyway(fleet: Fleet) -> None:
     """What the rule grants is beyond the guardrails; within them, the same job is asked about."""
     fleet.policy(rules("verified"))

@@ -56,7 +56,7 @@ def ends(fleet: Fleet, url: str, commit: str, command: str, **env: str) -> tuple
 def policy(fleet: Fleet, url: str, below: str) -> None:
     fleet.policy(
         f"  - {{name: main, when: {{branch: main}}, "
-        f"allow: {{git-tokens: {{'{url}/{below}': 'ssm:/ci/git'}}}}}}\n"
+        f"allow: {{git-tokens: {{'{url}/{below}': 'ssm:/ci/git'}}, env: GIT_SSL_NO_VERIFY}}}}\n"
         "  - {name: others, when: {branch: '*'}, allow: {}}\n",
         repository=f"{url}/acme/private.git",
     )

@@ -3,7 +3,8 @@
 import pytest
 
 from bootstrap.errors import Refused, WrongConfiguration
-from bootstrap.job.assemble import AGENT_NAMES, assemble
+from bootstrap.job.assemble import AGENT_NAMES, EVERY_VERSION, OVERRIDE_MODE, assemble
+from bootstrap.sandbox.environment import room_environment
 from tests.job.given import JOB_ID, TOKEN, job_env, process_env, without
 
 
@@ -69,3 +70,39 @@ def test_an_agent_without_a_token_is_no_agent() -> None:
 def test_the_build_path_has_to_be_absolute(path: str) -> None:
     with pytest.raises(WrongConfiguration, match="expected an absolute path"):
         assemble(job_env(), process_env(BUILDKITE_BUILD_PATH=path))
+
+
+# How long the agent waits depends on its generation: a job that repeats it shortens its own end.
+_DEADLINES = {
+    "BUILDKITE_CANCEL_CLEANUP_TIMEOUT", "BUILDKITE_CANCEL_GRACE_PERIOD",
+    "BUILDKITE_CANCEL_SIGNAL_TIMEOUT", "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(AGENT_NAMES - EVERY_VERSION - _DEADLINES - {OVERRIDE_MODE}))
+def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
+    """Whoever said it, the bootstrap inside gets what the agent's own would have got."""
+    marker = {"BUILDKITE_AGENT_JOB_TIMEOUT_FILE": f"/tmp/job-timeout-{JOB_ID}"}
+    agent = process_env(**{name: marker.get(name, "strict")})
+    repeated = job_env(**{name: agent[name]})
+    rooms = [
+        room_environment(job, job_env=job.env, granted={}, secrets={}, home="/home/a").variables
+        for job in (assemble(job_env(), agent), assemble(repeated, agent))
+    ]
+    assert rooms[0] == rooms[1]
+
+
+@pytest.mark.parametrize("mode", ["none", "strict", "from-job"])
+def test_a_job_does_not_say_what_the_agent_leaves_to_it(mode: str) -> None:
+    with pytest.raises(Refused, match=f"the job sets {OVERRIDE_MODE}"):
+        assemble(job_env(**{OVERRIDE_MODE: mode}), process_env(**{OVERRIDE_MODE: mode}))
+
+
+def test_flags_that_the_agent_leaves_to_the_job_are_the_jobs() -> None:
+    flags = {"BUILDKITE_GIT_FETCH_FLAGS": "--upload-pack=x"}
+    left = assemble(job_env(**flags), process_env(**flags, **{OVERRIDE_MODE: "none"}))
+    assert flags.items() <= left.env.items()
+    assert not flags.keys() & left.agent.keys()
+    own = assemble(job_env(**flags), process_env(**flags))
+    assert not flags.keys() & own.env.keys()
+    assert flags.items() <= own.agent.items()

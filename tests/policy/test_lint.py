@@ -45,6 +45,12 @@ def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
          "any-branch-reaches-production"),
         (f"  - {{name: a, when: {{branch: main, command: make}}, allow: {{role: '{ROLE}', "
          "env: 'GIT_*'}}\n", "variables-change-what-runs"),
+        (f"  - {{name: a, when: {{branch: main, command: make}}, allow: {{role: '{ROLE}'}}}}\n",
+         "plugins-beside-the-command"),
+        (f"  - {{name: a, when: {{tag: 'v*'}}, allow: {{role: '{ROLE}'}}}}\n",
+         "only-the-jobs-word"),
+        (f"  - {{name: a, when: {{branch: '*', step: x}}, allow: {{role: '{ROLE}'}}}}\n",
+         "only-the-jobs-word"),
         (f"  - {{name: a, when: {{branch: main, env: {{PATH: x}}}}, allow: {{role: '{ROLE}'}}}}\n",
          "condition-on-left-out-variable"),
         ("  - {name: a, allow: {image: 'node:22'}}\n", "image-without-digest"),
@@ -73,7 +79,10 @@ def test_what_goes_beyond_the_guardrails() -> None:
     "rules",
     [
         f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{DEPLOY}'}}}}\n",
-        f"  - {{name: a, when: {{tag: 'v1.0'}}, allow: {{role: '{DEPLOY}'}}}}\n",
+        f"  - {{name: a, when: {{tag: 'v1.0', source: ui}}, allow: {{role: '{DEPLOY}'}}}}\n",
+        f"  - {{name: a, when: {{branch: main, command: make, plugin: '!*'}}, "
+        f"allow: {{role: '{ROLE}'}}}}\n",
+        "  - {name: a, when: {plugin: '*', tag: 'v*', command: make}, allow: {}}\n",
         "  - {name: a, allow: {}}\n  - {name: b, when: {tag: '*'}, allow: {}}\n",
         "  - {name: a, when: {tag: '*'}, allow: {}}\n  - {name: b, allow: {}}\n",
         "  - {name: a, when: {pull-request: any}, allow: {workspace: fresh}}\n",

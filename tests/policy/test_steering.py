@@ -19,6 +19,8 @@ CHANGING = (
     "npm_config_registry NPM_CONFIG_REGISTRY PERL5OPT PERL5LIB RUBYOPT JAVA_TOOL_OPTIONS "
     "_JAVA_OPTIONS MAVEN_OPTS GOFLAGS GOPROXY MAKEFLAGS CC RUSTC_WRAPPER CARGO_HOME "
     "DOCKER_HOST AWS_ENDPOINT_URL AWS_ENDPOINT_URL_STS AWS_CA_BUNDLE https_proxy HTTPS_PROXY "
+    "Https_Proxy Npm_config_script_shell TAR_OPTIONS RM LDLIBS WGETRC OTEL_EXPORTER_OTLP_ENDPOINT "
+    "BUILDKITE_ARTIFACT_UPLOAD_DESTINATION BUILDKITE_GCS_ACCESS_HOST AWS_BEARER_TOKEN_BEDROCK "
     "SSL_CERT_FILE TF_CLI_ARGS_apply XDG_CONFIG_HOME BUILDKITE_BOOTSTRAP_PHASES "
     "BUILDKITE_REFSPEC BUILDKITE_SKIP_CHECKOUT BUILDKITE_GIT_FETCH_FLAGS BUILDKITE_OVERRIDE_SELF "
     "BUILDKITE_PLUGIN_DOCKER_IMAGE"
@@ -42,21 +44,50 @@ def test_it_does_not(name: str) -> None:
 
 
 def test_a_job_without_grants_may_bring_anything() -> None:
-    assert left_out(STEERING, Grant()) == {}
+    assert left_out(dict.fromkeys(STEERING, ""), Grant()) == {}
 
 
 def test_a_job_with_grants_brings_what_its_rule_lists() -> None:
-    assert set(left_out([*STEERING, *INERT], Grant(role=ROLE))) == set(STEERING)
-    assert left_out(STEERING, Grant(role=ROLE, env=("*",))) == {}
+    all_of_them = dict.fromkeys([*STEERING, *INERT], "")
+    assert set(left_out(all_of_them, Grant(role=ROLE))) == set(STEERING)
+    assert left_out(all_of_them, Grant(role=ROLE, env=("*",))) == {}
     listed = Grant(ssh_keys=("ssm:/x",), env=("NODE_OPTIONS", "GIT_*"))
-    assert set(left_out(["NODE_OPTIONS", "GIT_DIR", "PATH"], listed)) == {"PATH"}
+    some = dict.fromkeys(["NODE_OPTIONS", "GIT_DIR", "PATH"], "")
+    assert set(left_out(some, listed)) == {"PATH"}
+
+
+@pytest.mark.parametrize(("paths", "lets"), [
+    ("dist/*.zip;coverage/{unit,e2e}.xml", True), ("log/**/*.txt", True), ("a.b/c.d", True),
+    ("", True), ("test[0-9].xml", True), ("/airlock/env", False), ("x;/airlock/secrets/*", False),
+    ("../../airlock/env", False), (" /airlock/env", False), ("a/../../x", False),
+    ("~/x", False), (".{.,x}/x", False), ("{.,x}./x", False), ("{..,x}/x", False),
+    (r".\\./x", False), ("[.][.]/x", False), ("x/{.,a/b}{.,c}/x", False), (".{,x}./x", False),
+    ("{,.}{,.}/x", False), ("$HOME/x", False),
+])  # fmt: skip
+def test_artifacts_come_from_the_checkout_alone(paths: str, lets: bool) -> None:  # noqa: FBT001
+    found = left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant(role=ROLE))
+    assert (found == {}) is lets
+    assert left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant()) == {}
+
+
+@pytest.mark.parametrize(("config", "lets"), [
+    ("", True), ('[{"key": "a", "environment_variable": "API_TOKEN"}]', True),
+    ('[{"key": "a", "environment_variable": "BASH_ENV"}]', False), ("{", False), ("[1]", False),
+    ('[{"key": "a"}]', False), ('[{"key": "a", "environment_variable": "GIT_SSH_COMMAND"}]', False),
+])  # fmt: skip
+def test_buildkites_own_secrets_set_no_more_than_a_step_may(
+    config: str,
+    lets: bool,  # noqa: FBT001
+) -> None:
+    found = left_out({"BUILDKITE_SECRETS_CONFIG": config}, Grant(role=ROLE))
+    assert (found == {}) is lets
 
 
 # What the bootstrap reads and a step may set, each with the reason why it may.
 REVIEWED = """
     BUILDKITE_AGENT_LOG_LEVEL BUILDKITE_AGENT_PROFILE       how much it logs
     BUILDKITE_AGENT_META_DATA_QUEUE BUILDKITE_AGENT_NAME    the agent's own, sent by Buildkite
-    BUILDKITE_ARTIFACT_PATHS BUILDKITE_ARTIFACT_UPLOAD_DESTINATION    what the job gives away
+    BUILDKITE_ARTIFACT_PATHS                                only of the checkout, see below
     BUILDKITE_BRANCH BUILDKITE_COMMAND BUILDKITE_COMMIT BUILDKITE_PLUGINS BUILDKITE_TAG  conditions
     BUILDKITE_REPO BUILDKITE_PULL_REQUEST BUILDKITE_JOB_ID          conditions, and checked
     BUILDKITE_ORGANIZATION_SLUG BUILDKITE_PIPELINE_SLUG             conditions, and checked
@@ -65,10 +96,8 @@ REVIEWED = """
     BUILDKITE_CLEAN_CHECKOUT BUILDKITE_PLUGINS_ALWAYS_CLONE_FRESH   less is kept
     BUILDKITE_PIPELINE_PROVIDER                             sent by Buildkite with every job
     BUILDKITE_PULL_REQUEST_HEAD_COMMIT BUILDKITE_PULL_REQUEST_USING_MERGE_REFSPEC   pull requests
-    BUILDKITE_SECRETS_CONFIG                                names of Buildkite's own secrets
-    BUILDKITE_TRACE_CONTEXT_ENCODING BUILDKITE_TRACING_BACKEND    tracing
-    BUILDKITE_TRACING_PROPAGATE_TRACEPARENT BUILDKITE_TRACING_SERVICE_NAME    tracing
-    BUILDKITE_TRACING_TRACEPARENT BUILDKITE_TRACING_TRACESTATE    tracing
+    BUILDKITE_SECRETS_CONFIG                                by the variables that it sets
+    BUILDKITE_GIT_SUBMODULES                                part of the commit, or not
 """
 
 
