@@ -1,4 +1,7 @@
-"""Buildkite's agent API as far as a host needs it, with a job's own token (contract 6.4)."""
+"""Buildkite's agent API as far as a host needs it, with a job's own token.
+
+What there is: docs/agent-contract.md#signed-tokens
+"""
 
 import json
 import urllib.request

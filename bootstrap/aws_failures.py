@@ -1,4 +1,4 @@
-"""Kinds of failed AWS calls (reference B2).
+"""Kinds of failed AWS calls (docs/aws.md#failed-calls).
 
 They are told apart by botocore's class names and the services' codes, so that nothing here needs
 botocore itself.

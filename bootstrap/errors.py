@@ -7,7 +7,7 @@
     └── InternalError        70  a bug of ours
 
 The job's own status is never an exception: it is a value (`job.exitstatus`). Status 125 becomes
-`-1/process_run_error` in agents >= 3.121.1 (agent contract section 4.1).
+`-1/process_run_error` in agents >= 3.121.1 (docs/agent-contract.md#exit-status).
 """
 
 from typing import ClassVar

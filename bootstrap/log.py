@@ -1,4 +1,4 @@
-"""Airlock's few lines in the job's log, in the agent's own style (agent contract section 8).
+"""Airlock's few lines in the job's log, in the agent's style (docs/agent-contract.md#log-output).
 
 Nothing that we print is redacted by the agent, so secrets are masked here, at the sink.
 """

@@ -19,7 +19,8 @@ from bootstrap.text import printable
 CONTEXT = "airlock"
 # What the dynamic loader of the next program obeys before that program's first line.
 LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
-# The agent does not tell its hook where it builds (contract section 3), and no policy asks.
+# The agent does not tell its hook where it builds (docs/agent-contract.md#the-pre-bootstrap-hook),
+# and no policy asks.
 _ELSEWHERE = {"BUILDKITE_BUILD_PATH": "/builds"}
 
 

@@ -1,1 +1,1 @@
-"""Sessions of a job's own: planned, obtained, served and renewed (DESIGN section 6)."""
+"""Sessions of a job's own: planned, obtained, served and renewed (docs/design.md#credentials)."""

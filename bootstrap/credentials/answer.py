@@ -1,4 +1,7 @@
-"""What the job's listener says to each request: bytes to bytes, without a socket (reference A2)."""
+"""What the job's listener says to each request: bytes to bytes, without a socket.
+
+What SDKs accept: docs/aws.md#what-the-endpoint-answers
+"""
 
 import hmac
 import json
@@ -75,7 +78,7 @@ def body(session: Session) -> dict[str, str]:
 
 
 def process_document(session: Session) -> bytes:
-    """Return what a credential_process prints: every SDK reads it, and when it ends (A4)."""
+    """Return what a credential_process prints (docs/aws.md#tools-without-an-endpoint)."""
     return json.dumps(
         {
             "Version": 1,

@@ -1,4 +1,6 @@
-"""The per-job HTTP listener from which the job's SDKs fetch their session (reference A5).
+"""The per-job HTTP listener from which the job's SDKs fetch their session.
+
+Why this address and form: docs/aws.md#choice-of-endpoint
 
 Three things have to be right before a session is shown: the firewall lets only this job's room
 come here, the peer's address is the room's, and the path is the job's unguessable one.

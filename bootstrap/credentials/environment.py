@@ -8,8 +8,9 @@ from bootstrap.credentials.model import Session
 ADDRESS = "169.254.170.2"
 
 # Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
-# that brings one would silently use something else than its grant (reference A1). AMAZON_* is
-# Ruby's (aws-sdk-core credential_provider_chain.rb).
+# that brings one would silently use something else than its grant
+# (docs/aws.md#how-sdks-find-the-endpoint). AMAZON_* is Ruby's (aws-sdk-core
+# credential_provider_chain.rb).
 AWS_CHAIN = (
     "AMAZON_ACCESS_KEY_ID",
     "AMAZON_SECRET_ACCESS_KEY",
@@ -68,7 +69,8 @@ def config_file(profiles: Iterable[str], *, directory: str, region: str) -> byte
     """Write an AWS configuration file whose profiles read what the host keeps fresh.
 
     `credential_process` is the one form that boto3, Go, Java, JavaScript, Ruby and Terraform all
-    know and that needs neither a token nor a second listener (reference A4).
+    know and that needs neither a token nor a second listener
+    (docs/aws.md#tools-without-an-endpoint).
     """
     sections = (
         f"[profile {name}]\ncredential_process = cat {directory}/{name}.json\nregion = {region}\n"

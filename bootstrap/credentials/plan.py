@@ -1,4 +1,4 @@
-"""From a job and its grant to the one AssumeRole call it is due (reference B1)."""
+"""From a job and its grant to the one AssumeRole call it is due (docs/aws.md#limits-of-sts)."""
 
 import hashlib
 import re
@@ -58,7 +58,7 @@ def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> Sessi
 def _hop(request: SessionRequest, role: str) -> SessionRequest:
     """Ask for the role between: for as short as STS knows, and with nothing that it would hand on.
 
-    A tag that is transitive may not be sent again (reference B1).
+    A tag that is transitive may not be sent again (docs/aws.md#limits-of-sts).
     """
     return replace(
         request,

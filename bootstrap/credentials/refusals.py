@@ -1,4 +1,7 @@
-"""What STS, or the way to it, said instead of a session, and what to do about it (reference B2)."""
+"""What STS, or the way to it, said instead of a session, and what to do about it.
+
+The kinds of failures: docs/aws.md#failed-calls
+"""
 
 import json
 import re

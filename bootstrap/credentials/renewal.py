@@ -25,8 +25,8 @@ def next_renewal(session: Session, issued: datetime) -> datetime:
     """Say when to renew: at half of the lifetime, but a second after `issued` at the earliest.
 
     With an hour, which is all that a chained role gets, 30 minutes always remain: SDKs re-ask on
-    every call once less than 15 do (reference A3). The second keeps a host whose clock is far
-    ahead from asking without a pause.
+    every call once less than 15 do (docs/aws.md#when-sdks-come-back). The second keeps a host
+    whose clock is far ahead from asking without a pause.
     """
     return issued + max((session.expires - issued) / 2, SHORTEST_WAIT)
 

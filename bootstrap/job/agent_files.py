@@ -1,4 +1,7 @@
-"""How the agent names the files that it makes for a job, and what cannot be one (contract 1.4)."""
+"""How the agent names the files that it makes for a job, and what cannot be one.
+
+Source: docs/agent-contract.md#the-environment-files
+"""
 
 import re
 from collections.abc import Mapping

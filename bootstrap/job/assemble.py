@@ -13,15 +13,16 @@ from bootstrap.text import printable
 
 _TOKEN = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
 OVERRIDE_MODE = "BUILDKITE_CHECKOUT_OVERRIDE_MODE"
-JOB_TOKEN = "bkaj_"  # noqa: S105 - how tokens of one job begin (contract section 7)
+# How tokens of one job begin (docs/agent-contract.md#the-agent-api).
+JOB_TOKEN = "bkaj_"  # noqa: S105 - no token, only its first characters
 
 
 def _named(listed: str) -> frozenset[str]:
     return frozenset(f"BUILDKITE_{name}" for name in listed.split())
 
 
-# The names that the agent always overwrites (contract section 1.4). For these the process
-# environment counts; for every other name only the job's file does.
+# The names that the agent always overwrites (docs/agent-contract.md#who-sets-which-variable).
+# For these the process environment counts; for every other name only the job's file does.
 AGENT_NAMES = _named(
     """
     ADDITIONAL_HOOKS_PATHS AGENT_ACCESS_TOKEN AGENT_DEBUG AGENT_DEBUG_HTTP
@@ -48,7 +49,8 @@ EVERY_VERSION = _named(
 )
 
 # The agent writes these only in some configurations; else the job's value is what it would obey
-# (contract section 1.4). They reach the room as they are, and decide nothing outside of it.
+# (docs/agent-contract.md#who-sets-which-variable). They reach the room as they are, and decide
+# nothing outside of it.
 SOMETIMES = _named(
     """
     AGENT_PROFILE ARTIFACT_UPLOAD_CONCURRENCY CANCEL_SIGNAL GIT_CHECKOUT_TIMEOUT
@@ -64,7 +66,8 @@ _FLAGS = _named(
 )
 _HEADERS = "BUILDKITE_REQUEST_HEADER_"  # how the control plane routes the agent's requests
 
-# The bootstrap ends with 1 unless all of these are there (contract section 5.3).
+# The bootstrap ends with 1 unless all of these are there
+# (docs/agent-contract.md#required-values).
 _REQUIRED = (
     "BUILDKITE_JOB_ID",
     "BUILDKITE_REPO",

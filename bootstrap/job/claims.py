@@ -1,4 +1,7 @@
-"""What Buildkite signs about a job, against what the job's environment says (contract 6.4)."""
+"""What Buildkite signs about a job, against what the job's environment says.
+
+Which claims there are: docs/agent-contract.md#signed-tokens
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

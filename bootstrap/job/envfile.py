@@ -1,4 +1,7 @@
-"""The two files in which the agent hands over the job's environment (agent contract section 2)."""
+"""The two files in which the agent hands over the job's environment.
+
+Their form: docs/agent-contract.md#the-environment-files
+"""
 
 import json
 import re
@@ -97,7 +100,8 @@ def _checked(env: dict[str, object]) -> dict[str, str]:
 
 def _problem(name: str, value: str) -> str | None:
     if not NAME.fullmatch(name):
-        # "X=Y" as a name becomes an assignment of X, over the agent's own (contract section 1.4).
+        # "X=Y" as a name becomes an assignment of X, over the agent's own
+        # (docs/agent-contract.md#who-sets-which-variable).
         return "is no variable name: expected letters, digits and _, not starting with a digit"
     if "\0" in value:
         return "holds a NUL byte, which no process environment can carry"

@@ -1,4 +1,4 @@
-"""What is known about a job, and how well (DESIGN section 5).
+"""What is known about a job, and how well (docs/design.md#claims).
 
 A fact that is absent or unvouched never satisfies a rule, not even a negated one.
 """

@@ -1,4 +1,7 @@
-"""How long the agent waits before it kills, from either of its two dialects (contract 4.4)."""
+"""How long the agent waits before it kills, from either of its two dialects.
+
+Both of them: docs/agent-contract.md#cancellation
+"""
 
 import re
 from collections.abc import Mapping

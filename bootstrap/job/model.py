@@ -9,7 +9,7 @@ from bootstrap.secret import Secret
 
 
 class Provenance(StrEnum):
-    """Who vouches for a value (agent contract section 1.4)."""
+    """Who vouches for a value (docs/agent-contract.md#who-sets-which-variable)."""
 
     AGENT = "agent"  # the agent always overwrites it, so nobody else can have written it
     JOB = "job"  # Buildkite's backend, or whoever may edit the pipeline, step or build
@@ -67,7 +67,8 @@ class Grace:
     """How the agent ends a job, in seconds, and in which of its two dialects it said so.
 
     `until_kill` is the time from the cancel signal to the agent's SIGKILL of the script
-    (contract section 4.4); `cleanup` is what the agent keeps for itself after that.
+    (docs/agent-contract.md#cancellation); `cleanup` is what the agent keeps for itself
+    after that.
     """
 
     until_kill: float

@@ -1,4 +1,7 @@
-"""Which variables are secret by their name, as the agent itself decides (contract section 6.2)."""
+"""Which variables are secret by their name, as the agent itself decides.
+
+Source: docs/agent-contract.md#redaction
+"""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""The decision: which rule admits this job, if any, and why (DESIGN section 5)."""
+"""The decision: which rule admits this job, if any, and why (docs/design.md#the-decision)."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
 """A pipeline's policy and the decision that follows from it.
 
-The grammar is DESIGN section 5. Everything here is plain data: `parse` makes it, `match` and
-`decide` read it.
+The grammar is in docs/design.md#policy. Everything here is plain data: `parse` makes it,
+`match` and `decide` read it.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Workspace(StrEnum):
 
 
 class CredentialDelivery(StrEnum):
-    """How the default role's session reaches the job (DESIGN section 6)."""
+    """How the default role's session reaches the job (docs/design.md#credentials)."""
 
     ENDPOINT = "endpoint"
     ENV = "env"

@@ -1,4 +1,4 @@
-"""The grammar of a policy document (DESIGN section 5), as pydantic models over plain strings."""
+"""The grammar of a policy document (docs/design.md#policy): pydantic models over plain strings."""
 
 import json
 import re
@@ -88,7 +88,7 @@ def _plugin(value: str) -> str:
 
 
 def _session_policy(value: str) -> str:
-    """Check what STS would refuse at every job (reference B1)."""
+    """Check what STS would refuse at every job (docs/aws.md#limits-of-sts)."""
     try:
         document = json.loads(value)
     except ValueError:

@@ -20,7 +20,8 @@ TIMEOUT_MARKER = "job-timed-out"
 # job gives them is replaced in every shell it starts.
 SHELL_OWN = frozenset({"UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO"})
 
-# Agent values that name something which stays outside (contract sections 5.1 and 9).
+# Agent values that name something which stays outside
+# (docs/agent-contract.md#paths, docs/agent-contract.md#variables-with-secrets).
 OUTSIDE = frozenset(
     {
         "BUILDKITE_CONFIG_PATH",  # holds the registration token
@@ -138,12 +139,15 @@ def _grace(outer: Grace) -> dict[str, str]:
 
 
 def as_json(env: Mapping[str, str]) -> bytes:
-    """Write BUILDKITE_ENV_JSON_FILE for the room (contract section 2)."""
+    """Write BUILDKITE_ENV_JSON_FILE for the room (docs/agent-contract.md#the-environment-files)."""
     return json.dumps(env, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
 
 
 def go_quoted(env: Mapping[str, str]) -> bytes:
-    """Write BUILDKITE_ENV_FILE for the room: NAME=<Go %q> per line (contract section 2)."""
+    """Write BUILDKITE_ENV_FILE for the room: NAME=<Go %q> per line.
+
+    Source: docs/agent-contract.md#the-environment-files
+    """
     lines = (f"{name}={_go_quote(value)}\n" for name, value in env.items())
     return "".join(lines).encode("utf-8", "surrogateescape")
 

@@ -1,4 +1,4 @@
-"""From how a room ended to the status that the agent sees (agent contract section 4)."""
+"""From how a room ended to the status that the agent sees (docs/agent-contract.md#exit-status)."""
 
 from dataclasses import dataclass
 from signal import Signals

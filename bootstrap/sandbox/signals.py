@@ -1,4 +1,7 @@
-"""Cancellation as the agent does it: one signal to the process group (contract section 4.4)."""
+"""Cancellation as the agent does it: one signal to the process group.
+
+Its steps and deadlines: docs/agent-contract.md#cancellation
+"""
 
 import os
 import signal

@@ -162,7 +162,7 @@ class Room:
         os.write(self._door, b"go\n")
 
     def mark_timed_out(self) -> None:
-        """Make the agent's timeout marker visible inside (contract section 4.4)."""
+        """Make the agent's timeout marker visible inside (docs/agent-contract.md#cancellation)."""
         write(self.path / "marks" / environment.TIMEOUT_MARKER, b"true", 0o444)
 
 

@@ -1,4 +1,7 @@
-"""A strict STS: it enforces the limits that moto does not (reference B1), and forgets on demand."""
+"""A strict STS: it enforces the limits that moto does not, and forgets on demand.
+
+The limits: docs/aws.md#limits-of-sts
+"""
 
 import re
 import secrets

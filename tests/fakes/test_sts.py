@@ -1,4 +1,7 @@
-"""The strict STS is held to what is known of the real one (reference B1), by real botocore."""
+"""The strict STS is held to what is known of the real one, by real botocore.
+
+What is known: docs/aws.md#limits-of-sts
+"""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Policies in SSM Parameter Store: the only caller of its API (reference B1)."""
+"""Policies in SSM Parameter Store: the only caller of its API (docs/aws.md#limits-of-ssm)."""
 
 import json
 import time

@@ -1,4 +1,7 @@
-"""Buildkite's agent API as far as an agent and its jobs use it (agent contract section 7)."""
+"""Buildkite's agent API as far as an agent and its jobs use it.
+
+The calls: docs/agent-contract.md#the-agent-api
+"""
 
 from tests.fakes.control_plane.environment import job_env
 from tests.fakes.control_plane.job import Artifact, Job, JobOrder, JobResult, Timings
