@@ -87,6 +87,7 @@ def test_printable_text_is_one_line_of_bounded_length(text: str, limit: int) -> 
         ("https://s3cret:@git.example.com/", "https://***@git.example.com/"),
         ("HTTP://ci:s3@cret@git.example.com:8080/", "HTTP://***@git.example.com:8080/"),
         ("//ci:s3cret@git.example.com/a", "//***@git.example.com/a"),
+        (r"https://ci:s3\cret@git.example.com/a", "https://***@git.example.com/a"),
         ("ssh://git@git.example.com/a", "ssh://git@git.example.com/a"),
         ("ssh://git:s3cret@git.example.com/a", "ssh://git:***@git.example.com/a"),
         ("git@git.example.com:a/b.git", "git@git.example.com:a/b.git"),

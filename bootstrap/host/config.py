@@ -36,9 +36,15 @@ _FACTOR = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 def _size(value: object) -> int:
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found or int(found[1]) == 0:  # to Docker, 0 is no limit
+    if not found:
         raise ValueError('expected a size such as "512MiB" or "8GiB"')
     return int(found[1]) * _FACTOR[found[2]]
+
+
+def _some(size: int) -> int:
+    if size == 0:  # to Docker and to a tmpfs, that is no limit
+        raise ValueError("expected more than nothing")
+    return size
 
 
 def _memory(size: int) -> int:
@@ -136,7 +142,7 @@ class Sandbox(_Section):
     memory: Annotated[Size, AfterValidator(_memory)] = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
     pids: Annotated[int, Field(ge=64)] = 4096
-    tmp: Size = 2 << 30
+    tmp: Annotated[Size, AfterValidator(_some)] = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
     subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
 

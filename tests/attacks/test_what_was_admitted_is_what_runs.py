@@ -89,3 +89,21 @@ def test_a_variable_whose_name_takes_the_place_of_the_agents_file(fleet: Fleet) 
         assert b"honest" not in job.log
         after = fleet.control.enqueue(fleet.env("echo honest"))
         assert fleet.control.finished(after, 60)[0] == "0", after.log.decode()
+
+
+def test_a_step_uploads_what_its_rule_grants(fleet: Fleet) -> None:
+    """No command has to change for that: `artifact_paths` is an attribute of every step."""
+    outside = {"BUILDKITE_ARTIFACT_PATHS": "README.md;../../../../../../../../airlock/env"}
+    honest = {"BUILDKITE_ARTIFACT_PATHS": "README.md"}
+
+    def uploaded(env: dict[str, str]) -> list[str]:
+        with fleet.agent():
+            job = fleet.control.enqueue(fleet.env(COMMAND, **env))
+            assert fleet.control.finished(job, 60)[0] == "0", job.log.decode()
+        return sorted(str(artifact["path"]).rsplit("/", 1)[-1] for artifact in job.artifacts)
+
+    fleet.policy(rules(""))
+    assert uploaded(honest) == ["README.md"]
+    assert uploaded(outside) == []
+    fleet.policy(rules(", env: BUILDKITE_ARTIFACT_PATHS"))
+    assert "env" in uploaded(outside)

@@ -76,6 +76,9 @@ def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
         (LEAST + "first-uid = 999\n", "1 mistake"),
         (LEAST + "first-uid = 1000\n", "1 mistake"),  # the one before the first is the helpers'
         (LEAST + "slots = 0\n", "1 mistake"),
+        (LEAST + 'memory = "0GiB"\n', "1 mistake"),  # to Docker, that is no limit
+        (LEAST + 'memory = "1MiB"\n', "1 mistake"),
+        (LEAST + 'tmp = "0MiB"\n', "1 mistake"),
         (LEAST + "first-uid = 65500\nslots = 35\n", "1 mistake"),  # 65534 is nobody
         (LEAST + "first-uid = 2147483640\nslots = 9\n", "1 mistake"),
         (LEAST + '[storage]\nfloor = "6GiB"\n', "1 mistake"),
@@ -127,3 +130,16 @@ def test_no_document_is_a_traceback(document: dict[str, object]) -> None:
         assert parse(document, EXAMPLE).sandbox.image
     except WrongConfiguration as error:
         assert error.details
+
+
+def test_a_key_that_is_gone_says_what_came_after_it() -> None:
+    with pytest.raises(WrongConfiguration) as wrong:
+        parse({"sandbox": {"image": "x", "uid": 2000}}, Path("airlock.toml"))
+    (detail,) = wrong.value.details
+    assert "each running job has a uid of its own, see first-uid and slots" in detail
+
+
+def test_a_section_that_lacks_something_is_not_shown_whole() -> None:
+    with pytest.raises(WrongConfiguration) as wrong:
+        parse({"sandbox": {"uids": 1}}, Path("airlock.toml"))
+    assert "sandbox.image is missing" in wrong.value.details
