@@ -125,14 +125,30 @@ def steers(name: str) -> str | None:
     return next((reason for pattern, reason in _PATTERNS if fnmatchcase(name, pattern)), None)
 
 
-# Globs of which it cannot be told where they lead: `{.,x}./` and `.\\./` are `../` to the agent.
-_BEYOND = re.compile(r"\.\.|\\|^\s*[/~]|\.\{|\{[^}]*\.|\}\.*\.[^/]*/|\[[^\]]*\.|\$")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_MANY = 1000  # spellings of one glob
+# Escaped or classed, a dot is a dot too; a tilde is a home directory, a dollar a variable.
+_DOUBTFUL = re.compile(r"^\s*[/~]|[\\${}]|\[[^\]]*\.")
+
+
+def stays_inside(glob: str) -> bool:
+    """Say whether a glob of artifacts certainly matches files below the checkout alone.
+
+    `{.,x}./` is `../` to the agent, so braces are written out first.
+    """
+    spellings = [glob]
+    while found := next(filter(None, map(_BRACES.search, spellings)), None):
+        whole, choices = found[0], found[1].split(",")
+        spellings = [s.replace(whole, choice, 1) for s in spellings for choice in choices]
+        if len(spellings) > _MANY:
+            return False
+    return not any(_DOUBTFUL.search(s) or ".." in s.split("/") for s in spellings)
 
 
 def _by_value(name: str, value: str, grant: Grant) -> str | None:
     """Return what this value changes, of variables that most jobs use for something else."""
     match name:
-        case "BUILDKITE_ARTIFACT_PATHS" if any(map(_BEYOND.search, value.split(";"))):
+        case "BUILDKITE_ARTIFACT_PATHS" if not all(map(stays_inside, value.split(";"))):
             return "files outside of the checkout, such as the rule's secrets, would be uploaded"
         case "BUILDKITE_SECRETS_CONFIG" if not _sets_nothing_else(value, grant):
             return "it sets variables that change what the job runs"

@@ -15,7 +15,7 @@ def order(job: Job, base: str) -> dict[str, Any]:
         "state": "accepted",
         "env": job.env,
         "step": {"command": job.env.get("BUILDKITE_COMMAND", ""), **job.order.step},
-        "token": job.token,
+        "token": job.token if job.order.own_token else "",
         "endpoint": base,
         "chunks_max_size_bytes": job.order.chunk_bytes,
         "chunks_interval_seconds": 1,

@@ -19,6 +19,7 @@ class JobOrder:
     claims: Mapping[str, Any] = field(default_factory=dict)  # what OIDC says, whatever `env` says
     chunk_bytes: int = 100_000  # 0 makes the agent drop the job between start and finish
     log_bytes: int = 1 << 30
+    own_token: bool = True  # else the agent uses its own for the job, and hands that over
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -283,6 +283,8 @@ class ControlPlane(Simulator):
         if agent.offered != job.id or job.state != "scheduled":
             return self._again(agent, job, verb)
         agent.offered, job.agent_id, job.state = "", agent.id, "accepted"
+        if not job.order.own_token:
+            job.token = agent.token
         job.note("accepted")
         return said(calls.order(job, self.url))
 
