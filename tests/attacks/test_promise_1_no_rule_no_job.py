@@ -109,9 +109,12 @@ def test_the_same_job_runs_where_a_rule_admits_it(fleet: Fleet) -> None:
 
 
 def _created_since(fleet: Fleet, begin: float) -> int:
-    """Count containers that were created, not those that remain. The engine keeps 256 events."""
+    """Count containers that were created, not those that remain. The engine keeps 256 events.
+
+    The moment now is written out: a duration such as 0s ends with the last whole second.
+    """
     done = subprocess.run(
-        ["docker", "-H", fleet.lab.docker, "events", "--since", f"{begin:.6f}", "--until", "0s",
+        ["docker", "-H", fleet.lab.docker, "events", "--since", f"{begin:.6f}", "--until", f"{time.time():.6f}",
          "--filter", "event=create", "--filter", "type=container"],
         capture_output=True,
         text=True,
