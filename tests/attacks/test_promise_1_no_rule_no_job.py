@@ -114,8 +114,8 @@ def _created_since(fleet: Fleet, begin: float) -> int:
     The moment now is written out: a duration such as 0s ends with the last whole second.
     """
     done = subprocess.run(
-        ["docker", "-H", fleet.lab.docker, "events", "--since", f"{begin:.6f}", "--until", f"{time.time():.6f}",
-         "--filter", "event=create", "--filter", "type=container"],
+        ["docker", "-H", fleet.lab.docker, "events",
+         "--since", f"{begin:.6f}", "--until", f"{time.time():.6f}", "--filter", "event=create", "--filter", "type=container"],
         capture_output=True,
         text=True,
         check=True,
