@@ -115,7 +115,8 @@ def _created_since(fleet: Fleet, begin: float) -> int:
     """
     done = subprocess.run(
         ["docker", "-H", fleet.lab.docker, "events",
-         "--since", f"{begin:.6f}", "--until", f"{time.time():.6f}", "--filter", "event=create", "--filter", "type=container"],
+         "--since", f"{begin:.6f}", "--until", f"{time.time():.6f}",
+         "--filter", "event=create", "--filter", "type=container"],
         capture_output=True,
         text=True,
         check=True,
