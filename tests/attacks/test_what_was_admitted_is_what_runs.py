@@ -93,7 +93,7 @@ def test_a_variable_whose_name_takes_the_place_of_the_agents_file(fleet: Fleet) 
 
 def test_a_step_uploads_what_its_rule_grants(fleet: Fleet) -> None:
     """No command has to change for that: `artifact_paths` is an attribute of every step."""
-    outside = {"BUILDKITE_ARTIFACT_PATHS": "README.md;../../../../../../../../airlock/env"}
+    outside = {"BUILDKITE_ARTIFACT_PATHS": "README.md;/airlock/env"}
     honest = {"BUILDKITE_ARTIFACT_PATHS": "README.md"}
 
     def uploaded(env: dict[str, str]) -> list[str]:

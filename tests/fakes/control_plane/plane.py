@@ -295,7 +295,9 @@ class ControlPlane(Simulator):
         return problem(423 if verb == "acquire" else 422, "this job is not for you")
 
     def _job_call(self, call: Call, path: list[str]) -> Reply:
-        caller = next((job for job in self.jobs.values() if job.token == _token(call)), None)
+        # An agent's own token is that of several jobs: the one that is asked about, if any.
+        callers = [job for job in self.jobs.values() if job.token == _token(call)]
+        caller = max(callers, key=lambda job: job.id in path, default=None)
         if caller is None:
             return problem(401, "wrong job token")
         match path:
