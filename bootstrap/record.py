@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bootstrap import __version__
-from bootstrap.credentials.model import SessionRequest
+from bootstrap.aws.model import SessionRequest
+from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.job.model import Job
-from bootstrap.job.redaction import without_secrets
 from bootstrap.policy.model import Admitted, Decision, Denied
 from bootstrap.sandbox.exitstatus import ExitStatus
 from bootstrap.sandbox.model import Ended
@@ -28,14 +28,14 @@ class Record:
 
     def __init__(self, path: Path, started: str) -> None:
         self._last = time.monotonic()
-        self.laps: dict[str, float] = {}
+        self.timings: dict[str, float] = {}
         self._logger = _logger(path)
         self._said: dict[str, Any] = {"version": __version__, "started": started}
 
-    def lap(self, step: str) -> None:
+    def timed(self, step: str) -> None:
         """Note the seconds since the last lap as what `step` took."""
         now = time.monotonic()
-        self.laps[step] = round(now - self._last, 4)
+        self.timings[step] = round(now - self._last, 4)
         self._last = now
 
     def job(self, job: Job) -> None:
@@ -78,9 +78,9 @@ class Record:
         """What the job asked of its ssh agent, by message, and how much of it was refused."""
         self._event("ssh_agent", **usage)
 
-    def room(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
+    def sandbox(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
         """The room stands: image id, address, proof, timings."""
-        self._event("room", laps=self.laps, **facts)
+        self._event("room", timings=self.timings, **facts)
 
     def ended(self, *, status: ExitStatus, ended: Ended) -> None:
         """How it ended, what the agent sees, and whose status that is."""

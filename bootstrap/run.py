@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import assert_never
 
-from bootstrap.agent_api import AgentApi
+from bootstrap.aws.sts import Sts
+from bootstrap.buildkite import identity
+from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.credentials import obtain
-from bootstrap.credentials.sts import Sts
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.host import storage
 from bootstrap.host.config import Host
-from bootstrap.job import identity
 from bootstrap.job.model import Job, Known, PullRequest
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
@@ -22,7 +22,7 @@ from bootstrap.policy.iam import AUDIENCE
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record
-from bootstrap.sandbox import ancestry, eviction, lease, open_room
+from bootstrap.sandbox import ancestry, eviction, job_sandbox, lease
 from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
 from bootstrap.sandbox.model import Ended, Evicted
 from bootstrap.sandbox.signals import Cancellation
@@ -58,7 +58,7 @@ def run(
             lease.sweep(host)
             storage.collect(host, time.time())
             storage.require(host, note=log.note)
-            tree = open_room.tree_of(job, admitted, host, token)
+            tree = job_sandbox.tree_of(job, admitted, host, token)
             ours = held.enter_context(
                 lease.hold(host, token, tree=tree, agent=job.agent_name, alert=log.alert)
             )
@@ -67,7 +67,7 @@ def run(
                 obtain.granted(job, admitted, host.aws, assume, log=log, record=record)
             )
             room = held.enter_context(
-                open_room.sealed(
+                job_sandbox.sealed(
                     job, admitted, granted, host, ours, log=log, record=record, out=out
                 )
             )
@@ -115,7 +115,7 @@ def admit(job: Job, host: Host, record: Record, log: JobLog) -> Admitted:
     decision = decided(job, host, log)
     observed = isinstance(decision, Denied) and host.policy.observes(job.pipeline)
     record.decided(decision, enforced=not observed)
-    record.lap("policy")
+    record.timed("policy")
     match decision:
         case Admitted():
             return decision

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.commands.admit import markdown
 from bootstrap.errors import CannotStart, Refused
-from bootstrap.job.redaction import without_secrets
 from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
@@ -115,7 +115,7 @@ def test_lines_of_many_jobs_never_mix(tmp_path: Path) -> None:
         record = Record(path, "now")
         record.job(job())
         for _ in range(20):
-            record.room(number=number, padding=str(number) * 30_000)
+            record.sandbox(number=number, padding=str(number) * 30_000)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(8)))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from bootstrap.agent_api import AgentApi
+from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host import config
 from bootstrap.host.config import Host

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from bootstrap.credentials.model import Session
+from bootstrap.aws.model import Session
 
 MAX_HEAD = 8192  # bytes of request line and headers; SDKs send a few hundred
 

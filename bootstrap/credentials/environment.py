@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from bootstrap.credentials.model import Session
+from bootstrap.aws.model import Session
 
 ADDRESS = "169.254.170.2"
 

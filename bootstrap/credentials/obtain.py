@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bootstrap.aws import Caller
-from bootstrap.credentials import logins, references, registries, secrets
-from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.aws import ecr, secrets
+from bootstrap.aws.client import Caller
+from bootstrap.aws.model import Session, SessionRequest
+from bootstrap.credentials import references, registries
 from bootstrap.credentials.plan import DEFAULT, plans
 from bootstrap.credentials.registries import Login
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
@@ -50,7 +51,7 @@ def granted(
     """
     grant = admitted.grant
     requests = plans(job, grant, rule=admitted.rule, region=aws.region)
-    record.lap("lease")
+    record.timed("lease")
     with ExitStack() as held:
         issue = _issuer(assume, log, record)
         sessions = {
@@ -63,13 +64,13 @@ def granted(
         reader = own if grant.secrets_with_role else Caller.HOST
         found = _secrets(grant, aws, reader, log, record)
         accounts = {
-            registry: logins.ecr(aws, registry, own)
+            registry: ecr.ecr(aws, registry, own)
             if way == BY_ROLE
             else registries.login(registry, found[f"registry {registry}"])
             for registry, way in grant.registries.items()
         }
         log.mask(*(form for login in accounts.values() for form in registries.shown(login)))
-        record.lap("session")
+        record.timed("session")
         yield Granted(
             default=sessions.pop(DEFAULT, None),
             profiles=sessions,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from bootstrap.credentials.model import SessionRequest
+from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import WrongConfiguration
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant

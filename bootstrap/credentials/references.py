@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass
 
+from bootstrap.buildkite.env_files import MAX_STRING
 from bootstrap.errors import WrongConfiguration
-from bootstrap.job.envfile import MAX_STRING
 from bootstrap.secret import Secret
 
 

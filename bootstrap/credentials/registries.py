@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.images import HUB
+from bootstrap.images import HUB
 from bootstrap.secret import Secret
 
 ECR = "ecr"  # instead of a reference: a token that ECR gives to the host's role

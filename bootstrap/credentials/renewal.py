@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.errors import AirlockError
 
 SHORTEST_WAIT = timedelta(seconds=1)

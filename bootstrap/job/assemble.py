@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from bootstrap.buildkite.agent_files import check_names
+from bootstrap.buildkite.grace import grace
 from bootstrap.errors import Refused, WrongConfiguration
-from bootstrap.job.agent_files import check_names
 from bootstrap.job.facts import facts, forged_tags
-from bootstrap.job.grace import grace
 from bootstrap.job.model import Job
 from bootstrap.secret import Secret
 from bootstrap.text import printable

@@ -5,10 +5,10 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from bootstrap.buildkite.agent_files import check_paths
+from bootstrap.buildkite.env_files import MAX_FILE, parse_json, parse_shell
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
-from bootstrap.job.agent_files import check_paths
 from bootstrap.job.assemble import assemble
-from bootstrap.job.envfile import MAX_FILE, parse_json, parse_shell
 from bootstrap.job.model import Job
 from bootstrap.text import printable
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.images import ecr_arn
 from bootstrap.policy.guardrails import all_secrets
-from bootstrap.policy.images import ecr_arn
 from bootstrap.policy.model import Policy, Rule
 
 ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")

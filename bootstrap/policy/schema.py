@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from bootstrap.job.envfile import NAME
+from bootstrap.buildkite.env_files import NAME
 from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.policy.model import NO_TAG, CredentialDelivery, ForkAccess, Workspace

@@ -28,7 +28,7 @@ from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.supervise import BREACH
-from bootstrap.sandbox.workspace import door, prepare_host, token_for, write
+from bootstrap.sandbox.workspace import prepare_host, start_gate, token_for, write
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -83,17 +83,17 @@ def _asked(job: Job, host: Host, values: dict[str, str], log: JobLog) -> tuple[i
         history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
-        directory = _furnish(ours.directory / "ancestry", values, ours.uid)
+        directory = _create_directory(ours.directory / "ancestry", values, ours.uid)
         image = provided(client, None, host, log)
         spec = _spec(host, ours, directory, cache, image)
         with (
-            door(directory, ours.uid) as gate,
+            start_gate(directory, ours.uid) as gate,
             opened(client, spec, host, ours) as container,
         ):
             return _until_end(client, container, gate)
 
 
-def _furnish(path: Path, values: dict[str, str], uid: int) -> Path:
+def _create_directory(path: Path, values: dict[str, str], uid: int) -> Path:
     path.mkdir(mode=0o755)
     script = resources.files("bootstrap.sandbox").joinpath("ancestry.sh").read_bytes()
     write(path / "entry", script, 0o555)
@@ -112,7 +112,7 @@ def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: st
         user=ours.uid,
         labels={LABEL: ours.token},
         mounts=(
-            Mount(source=directory, target=Path(environment.ROOM)),
+            Mount(source=directory, target=Path(environment.AIRLOCK)),
             Mount(source=directory / "passwd", target=Path("/etc/passwd")),
             Mount(source=directory / "group", target=Path("/etc/group")),
             Mount(source=cache, target=Path("/cache"), writable=True),

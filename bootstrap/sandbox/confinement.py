@@ -45,7 +45,7 @@ def confined(pid: int, runtime: str) -> tuple[Probe, ...]:
     if wrong:
         raise _unconfined("; ".join(wrong[:4]), runtime)
     outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
-    return (Probe(target="processes", outcome=f"{outcome}, no capability", stood=True),)
+    return (Probe(target="processes", outcome=f"{outcome}, no capability", passed=True),)
 
 
 def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:

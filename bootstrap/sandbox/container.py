@@ -46,26 +46,26 @@ def opened(
     lease: Lease,
     *,
     listening: Listening = nullcontext,
-    lap: Callable[[str], object] = lambda _: None,
+    timed: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Opened]:
     """Create and start a container, and prove that it is sealed. Raises CannotStart.
 
-    `listening` opens the container's own credential listener, if it has one; `lap` is told each
+    `listening` opens the container's own credential listener, if it has one; `timed` is told each
     step as it ends. The container itself is removed by `lease`, not when this closes.
     """
     with ExitStack() as held:
         changes = held.enter_context(watch.changes())
         engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
-        ruleset = firewall.stand(host.paths.runtime)
+        ruleset = firewall.ensure_loaded(host.paths.runtime)
         listener = held.enter_context(listening())
-        lap("firewall")
+        timed("firewall")
         container = engine.create(client, spec)
-        lap("create")
+        timed("create")
         stream = engine.attach(client, container)
         held.callback(stream.close)
         running = engine.start(client, container, spec.name)
-        lap("start")
-        guard = Guard(running.pid, changes, lambda: firewall.standing(ruleset))
+        timed("start")
+        guard = Guard(running.pid, changes, lambda: firewall.is_unchanged(ruleset))
         held.callback(guard.close)
         terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
@@ -73,7 +73,7 @@ def opened(
             *confinement.confined(running.pid, host.sandbox.runtime),
             *prove(running, listener.path if listener else None),
         )
-        lap("proof")
+        timed("proof")
         yield Opened(
             running=running,
             stream=stream,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
-from bootstrap.policy.images import repository_of
+from bootstrap.images import repository_of
 from bootstrap.sandbox.confinement import profile
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
@@ -264,7 +264,7 @@ def remove(client: "APIClient", name: str) -> bool:
             time.sleep(0.05)
 
 
-def rooms(client: "APIClient") -> tuple[str, ...]:
+def containers(client: "APIClient") -> tuple[str, ...]:
     """Return the tokens of all rooms on this host, running or not."""
     with explained("list containers"):
         found = client.containers(all=True, filters={"label": LABEL})

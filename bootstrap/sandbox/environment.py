@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from bootstrap.job import redaction
+from bootstrap.buildkite import redaction
 from bootstrap.job.model import Grace, Job
-from bootstrap.sandbox.model import RoomGrace
+from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
-ROOM = PurePosixPath("/airlock")  # our read-only directory inside the container
+AIRLOCK = PurePosixPath("/airlock")  # our read-only directory inside the container
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
-PROFILES, REGISTRIES, SECRETS = ROOM / "profiles", ROOM / "registries", ROOM / "secrets"
+PROFILES, REGISTRIES, SECRETS = AIRLOCK / "profiles", AIRLOCK / "registries", AIRLOCK / "secrets"
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
 
@@ -40,31 +40,31 @@ INNER_MARGIN = 3.0  # seconds for the inner hooks and artifacts after the comman
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RoomEnvironment:
+class SandboxEnvironment:
     """The environment, and the names of job variables that were left out of it."""
 
     variables: Mapping[str, str]
     dropped: tuple[str, ...]
 
 
-def room_grace(grace: Grace) -> RoomGrace:
+def sandbox_grace(grace: Grace) -> SandboxGrace:
     """Move the agent's deadline forward twice: for us, and once more for the bootstrap inside.
 
     However short the agent's grace, each party keeps a share of it.
     """
     kill_after = max(grace.until_kill - KILL_MARGIN, grace.until_kill * 2 / 3)
     inner = max(grace.until_kill - INNER_MARGIN, grace.until_kill / 3)
-    return RoomGrace(inner=inner, kill_after=kill_after)
+    return SandboxGrace(inner=inner, kill_after=kill_after)
 
 
-def room_environment(
+def sandbox_environment(
     job: Job,
     *,
     job_env: Mapping[str, str],
     granted: Mapping[str, str],
     secrets: Mapping[str, Secret],
     home: str,
-) -> RoomEnvironment:
+) -> SandboxEnvironment:
     """Compose the room's environment; later layers win. `job_env` is already free of AWS chains.
 
     What is in none of them, such as PATH, stays as the image has it.
@@ -83,7 +83,7 @@ def room_environment(
         "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
     }
     dropped = tuple(sorted(set(job.env) - set(variables)))
-    return RoomEnvironment(variables=variables, dropped=dropped)
+    return SandboxEnvironment(variables=variables, dropped=dropped)
 
 
 def _redacted(job: Job, secrets: Mapping[str, Secret]) -> dict[str, str]:
@@ -114,17 +114,17 @@ def _ours(home: str) -> dict[str, str]:
         "TMPDIR": "/tmp",  # noqa: S108 - the container's own tmpfs
         "BUILDKITE_BIN_PATH": str(BIN),
         "BUILDKITE_SOCKETS_PATH": str(SCRATCH / "sockets"),
-        "BUILDKITE_HOOKS_PATH": str(ROOM / "agent-hooks"),
+        "BUILDKITE_HOOKS_PATH": str(AIRLOCK / "agent-hooks"),
         "BUILDKITE_ENV_FILE": str(SCRATCH / "job-env"),
         "BUILDKITE_ENV_JSON_FILE": str(SCRATCH / "job-env.json"),
         "AIRLOCK_SECRETS": str(SECRETS),
-        "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(ROOM / "marks" / TIMEOUT_MARKER),
+        "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(AIRLOCK / "marks" / TIMEOUT_MARKER),
     }
 
 
 def _grace(outer: Grace) -> dict[str, str]:
     """Tell the bootstrap inside its shorter deadline, in the dialect of its generation."""
-    inner = int(room_grace(outer).inner)
+    inner = int(sandbox_grace(outer).inner)
     match outer.dialect:
         case 4:
             return {

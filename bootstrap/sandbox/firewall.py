@@ -1,7 +1,7 @@
 """The kernel's side of the walls: the only caller of nft and ip.
 
 `stand` makes sure that exactly `agent-config/airlock.nft` is in force, plus a second layer that
-does not depend on netfilter; `standing` says whether it still is. What is expected is not
+does not depend on netfilter; `is_unchanged` says whether it still is. What is expected is not
 remembered but asked of the kernel itself, in an empty network namespace.
 """
 
@@ -30,7 +30,7 @@ PREFERENCE = "1690"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Walls:
+class Ruleset:
     """The ruleset in force, as the kernel prints it without counters and map elements."""
 
     expected: str
@@ -46,7 +46,7 @@ def ruleset() -> str:
     return checkout.read_text()
 
 
-def stand(runtime: Path) -> Walls:
+def ensure_loaded(runtime: Path) -> Ruleset:
     """Put both layers in force if they are not, and return what is now.
 
     Elements of running jobs survive a reload, which happens in one transaction. Raises CannotStart.
@@ -64,13 +64,13 @@ def stand(runtime: Path) -> Walls:
             hint="Something else rewrites that table: compare `nft list table inet airlock` "
             "with agent-config/airlock.nft.",
         )
-    return Walls(expected=expected, reloaded=reloaded)
+    return Ruleset(expected=expected, reloaded=reloaded)
 
 
-def standing(walls: Walls) -> bool:
-    """Say whether the ruleset still is what `stand` left. Unreadable counts as gone."""
+def is_unchanged(ruleset: Ruleset) -> bool:
+    """Say whether the ruleset still is what `ensure_loaded` left. Unreadable counts as gone."""
     try:
-        return _listing() == walls.expected
+        return _listing() == ruleset.expected
     except CannotStart:
         return False
 

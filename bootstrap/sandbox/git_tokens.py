@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.sandbox.environment import ROOM
+from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.secret import Secret
 
-HELPER, TOKENS = ROOM / "git-credential", ROOM / "git-credentials"
+HELPER, TOKENS = AIRLOCK / "git-credential", AIRLOCK / "git-credentials"
 USER = "x-access-token"  # what GitHub, GitLab and Bitbucket take for a token without a name
 
 

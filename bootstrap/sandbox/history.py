@@ -16,7 +16,7 @@ from bootstrap.host.trash import discard, empty_later
 from bootstrap.host.trees import claimed, discard_unused
 from bootstrap.job.model import Job
 from bootstrap.job.repository import name_of
-from bootstrap.sandbox.workspace import furnish
+from bootstrap.sandbox.workspace import prepare_trees
 
 LARGEST = 4 << 30  # bytes of one cache, before a fetch: a larger one begins anew
 TOTAL = 16 << 30  # bytes of all together, after `collect`
@@ -37,7 +37,7 @@ def held(state: Path, path: Path, *, uid: int, note: Callable[[str], object]) ->
     with claimed(path, wait=True):
         if _size(path) > LARGEST and discard(state, path / _PART):
             empty_later(state)
-        furnish(state, path, (_PART,), uid=uid, note=note)
+        prepare_trees(state, path, (_PART,), uid=uid, note=note)
         yield path / _PART
 
 

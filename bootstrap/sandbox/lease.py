@@ -102,16 +102,16 @@ def sweep(host: Host) -> tuple[str, ...]:
     jobs = host.paths.runtime / "jobs"
     dead = [path.name for path in jobs.iterdir() if _abandoned(path)]
     if not (host.paths.runtime / _SWEPT).exists():
-        dead += [token for token in _rooms(host) if not (jobs / token).exists()]
+        dead += [token for token in _containers(host) if not (jobs / token).exists()]
         (host.paths.runtime / _SWEPT).touch()
     for name in dead:
         clear(host, name)
     return tuple(dead)
 
 
-def _rooms(host: Host) -> tuple[str, ...]:
+def _containers(host: Host) -> tuple[str, ...]:
     with engine.connected(host.sandbox.docker) as client:
-        return engine.rooms(client)
+        return engine.containers(client)
 
 
 def _abandoned(directory: Path) -> bool:

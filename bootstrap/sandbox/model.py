@@ -35,7 +35,7 @@ class SandboxSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RoomGrace:
+class SandboxGrace:
     """The agent's deadlines moved forward, so that everyone ends before the next one out.
 
     Seconds after the cancel signal: `inner` when the bootstrap inside kills its command,

@@ -12,7 +12,7 @@ from bootstrap.errors import Refused
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant
-from bootstrap.sandbox.environment import BIN, ROOM, SCRATCH
+from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
 from bootstrap.sandbox.model import Mount, SandboxSpec
 
 NETWORK = "airlock"
@@ -54,7 +54,7 @@ def plan(
         user=uid,
         labels={LABEL: token, "airlock.job-id": job.id, "airlock.pipeline": job.pipeline},
         mounts=(
-            Mount(source=room, target=Path(ROOM)),
+            Mount(source=room, target=Path(AIRLOCK)),
             Mount(source=agent_binary, target=Path(BIN / "buildkite-agent")),
             Mount(source=room / "passwd", target=Path("/etc/passwd")),
             Mount(source=room / "group", target=Path("/etc/group")),
@@ -86,12 +86,12 @@ def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:
     hooks = job.agent.get("BUILDKITE_HOOKS_PATH")
     if not defaults.hooks or not hooks:
         return ()
-    return (Mount(source=Path(hooks), target=Path(ROOM / "agent-hooks")),)
+    return (Mount(source=Path(hooks), target=Path(AIRLOCK / "agent-hooks")),)
 
 
 def _free(path: Path) -> Path:
     pure = PurePosixPath(path)
-    inside = [t for t in (*_TAKEN, str(ROOM), str(BIN), str(HOME)) if pure.is_relative_to(t)]
+    inside = [t for t in (*_TAKEN, str(AIRLOCK), str(BIN), str(HOME)) if pure.is_relative_to(t)]
     if inside or len(pure.parts) < 2 or ".." in pure.parts or not pure.is_absolute():
         raise Refused(
             f"the agent's path {str(path)[:200]!r} cannot be mounted in the room",
@@ -108,7 +108,7 @@ def engine_body(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
     """
     return {
         "Image": spec.image,
-        "Entrypoint": ["/bin/sh", str(ROOM / "entry")],
+        "Entrypoint": ["/bin/sh", str(AIRLOCK / "entry")],
         "Cmd": [],
         "WorkingDir": str(spec.workdir),
         "Hostname": "airlock",

@@ -43,7 +43,7 @@ class Probe:
 
     target: str
     outcome: str
-    stood: bool
+    passed: bool
 
 
 def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
@@ -59,13 +59,13 @@ def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     count = Probe(
         target="counted by table inet airlock",
         outcome=f"{counted} of {wanted}",
-        stood=counted >= wanted,
+        passed=counted >= wanted,
     )
     return _all_stood((*probes, count))
 
 
 def _all_stood(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
-    broken = [probe for probe in probes if not probe.stood]
+    broken = [probe for probe in probes if not probe.passed]
     if broken:
         raise CannotStart(
             "the room is not sealed: " + "; ".join(f"{p.target}: {p.outcome}" for p in broken),
@@ -135,14 +135,14 @@ def _neighbour(running: Running) -> Probe:
             outcome = "sent"
         except OSError as answer:
             outcome = errno.errorcode.get(answer.errno or 0, SILENCE)
-    return Probe(target=f"neighbour {other}", outcome=outcome, stood=outcome == "EPERM")
+    return Probe(target=f"neighbour {other}", outcome=outcome, passed=outcome == "EPERM")
 
 
 def _no_ipv6(pid: int) -> tuple[Probe, ...]:
     """The bridge has no IPv6, so the container's own kernel has nowhere to send to."""
     tried = inside(pid, lambda: [_try(p, METADATA_V6, 80) for p in ("tcp", "udp")])
     return tuple(
-        Probe(target=f"{protocol}://[{METADATA_V6}]:80", outcome=outcome, stood=outcome in NO_IPV6)
+        Probe(target=f"{protocol}://[{METADATA_V6}]:80", outcome=outcome, passed=outcome in NO_IPV6)
         for protocol, outcome in zip(("tcp", "udp"), tried, strict=True)
     )
 
@@ -150,7 +150,7 @@ def _no_ipv6(pid: int) -> tuple[Probe, ...]:
 def _refused(protocol: str, address: str, port: int) -> Probe:
     outcome = _try(protocol, address, port)
     target = f"{protocol}://{address}:{port}"
-    return Probe(target=target, outcome=outcome, stood=outcome in REFUSED[protocol])
+    return Probe(target=target, outcome=outcome, passed=outcome in REFUSED[protocol])
 
 
 def _try(protocol: str, address: str, port: int) -> str:
@@ -181,7 +181,7 @@ def _listener(path: str | None) -> Probe:
         connection.request("HEAD", path)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as silent:
-        return Probe(target=target, outcome=f"no answer: {silent}", stood=False)
+        return Probe(target=target, outcome=f"no answer: {silent}", passed=False)
     finally:
         connection.close()
-    return Probe(target=target, outcome=f"HTTP {status}", stood=status == 200)
+    return Probe(target=target, outcome=f"HTTP {status}", passed=status == 200)

@@ -23,11 +23,11 @@ from bootstrap.record import Record
 from bootstrap.sandbox.agent_filter import AgentFilter, Usage
 from bootstrap.sandbox.agent_seccomp import MACHINES
 from bootstrap.sandbox.agent_seccomp import program as seccomp_program
-from bootstrap.sandbox.environment import ROOM
+from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.sandbox.workspace import write
 from bootstrap.secret import Secret
 
-SSH = ROOM / "ssh"
+SSH = AIRLOCK / "ssh"
 HOSTS = "hosts"  # the file, beside the agent's socket, of host keys that keys are bound to
 TRUSTED = "trusted"  # the one name of all hosts in it
 
@@ -38,7 +38,7 @@ _NO_DESTINATIONS = "option -- h"
 def variables() -> dict[str, str]:
     """Return what leads ssh and git in the room to the agent, and to hosts that are known."""
     options = (
-        f"-o UserKnownHostsFile={ROOM}/known_hosts -o GlobalKnownHostsFile=/dev/null "
+        f"-o UserKnownHostsFile={AIRLOCK}/known_hosts -o GlobalKnownHostsFile=/dev/null "
         "-o StrictHostKeyChecking=yes"
     )
     return {"SSH_AUTH_SOCK": str(SSH / "agent"), "GIT_SSH_COMMAND": f"ssh {options}"}

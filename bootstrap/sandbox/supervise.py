@@ -18,13 +18,13 @@ from bootstrap.sandbox.model import (
     Evicted,
     Exited,
     Overdue,
-    RoomGrace,
     Running,
+    SandboxGrace,
 )
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation, translated
 from bootstrap.sandbox.watch import Guard
-from bootstrap.sandbox.workspace import Room
+from bootstrap.sandbox.workspace import SandboxDirectory
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -54,8 +54,8 @@ class Supervision:
         running: Running,
         *,
         guard: Guard,
-        grace: RoomGrace,
-        room: Room,
+        grace: SandboxGrace,
+        room: SandboxDirectory,
         timeout_marker: Path | None,
         disk: eviction.Watch,
     ) -> None:
@@ -63,14 +63,14 @@ class Supervision:
         self._running = running
         self._guard = guard
         self._grace = grace
-        self._room = room
+        self._directory = room
         self._timeout_marker = timeout_marker
         self._disk = disk
         self._end = _End()
 
     def until_end(self, pump: Pump, cancellation: Cancellation) -> Ended:
         """Let the job in, pass cancellation on, and return how it ended."""
-        self._room.open()
+        self._directory.open()
         with ExitStack() as stack:
             events = stack.enter_context(selectors.DefaultSelector())
             events.register(self._guard.process, selectors.EVENT_READ, "ended")
@@ -120,7 +120,7 @@ class Supervision:
         self._end.forwarded = translated(by)
         self._end.deadline = time.monotonic() + self._grace.kill_after
         if self._timeout_marker and self._timeout_marker.exists():
-            self._room.mark_timed_out()
+            self._directory.mark_timed_out()
         try:
             engine.send(self._client, self._running.id, self._end.forwarded)
         except CannotStart:  # the engine is away: the deadline still ends the room

@@ -63,11 +63,11 @@ def workspace(
                 hint="Two agents of the same name? Give each its own (`name` in "
                 "buildkite-agent.cfg), or let the rule use a fresh workspace.",
             )
-        furnish(state, path, ("builds", "plugins"), uid=uid, note=note)
+        prepare_trees(state, path, ("builds", "plugins"), uid=uid, note=note)
         yield
 
 
-def furnish(
+def prepare_trees(
     state: Path, path: Path, names: Sequence[str], *, uid: int, note: Callable[[str], object]
 ) -> None:
     """Make each of `names` below `path` a tree of `uid`'s. Raises CannotStart.
@@ -102,7 +102,9 @@ def _belongs(tree: Path, uid: int) -> bool:
 
 
 @contextmanager
-def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -> Iterator["Room"]:
+def sandbox_directory(
+    job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str
+) -> Iterator["SandboxDirectory"]:
     """Furnish the room's read-only directory and hold its door until this closes."""
     path = job_directory / "room"
     path.mkdir(mode=0o755)
@@ -121,12 +123,12 @@ def room(job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str) -
     write(path / "group", environment.group(uid), 0o444)
     write(path / "job-env", environment.go_quoted(kept), 0o400, uid)
     write(path / "job-env.json", environment.as_json(kept), 0o400, uid)
-    with door(path, uid) as held:
-        yield Room(path, held, uid)
+    with start_gate(path, uid) as held:
+        yield SandboxDirectory(path, held, uid)
 
 
 @contextmanager
-def door(path: Path, uid: int) -> Iterator[int]:
+def start_gate(path: Path, uid: int) -> Iterator[int]:
     """Hold the pipe at which an entry waits for "go": our death is its end-of-file."""
     os.mkfifo(path / "go", 0o400)
     os.chown(path / "go", uid, uid)
@@ -138,28 +140,28 @@ def door(path: Path, uid: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-class Room:
+class SandboxDirectory:
     """The directory that the container sees as /airlock."""
 
-    def __init__(self, path: Path, door: int, uid: int) -> None:
+    def __init__(self, path: Path, start_gate: int, uid: int) -> None:
         self.path = path
-        self._door = door
+        self._start_gate = start_gate
         self._uid = uid
 
-    def hand_over(self, variables: Mapping[str, str]) -> None:
+    def write_environment(self, variables: Mapping[str, str]) -> None:
         """Write the environment where only the job's user reads it."""
         write(self.path / "env", environment.exports(variables), 0o400, self._uid)
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:
         """Write a file that only the job's user reads, whole: it may be reading the one before."""
-        path = self.path / inside.relative_to(environment.ROOM)
+        path = self.path / inside.relative_to(environment.AIRLOCK)
         nascent = path.with_name(f".{path.name}.new")
         write(nascent, content, 0o400, self._uid)
         nascent.rename(path)
 
     def open(self) -> None:
         """Let the entry go on to the job."""
-        os.write(self._door, b"go\n")
+        os.write(self._start_gate, b"go\n")
 
     def mark_timed_out(self) -> None:
         """Make the agent's timeout marker visible inside (docs/agent-contract.md#cancellation)."""

@@ -228,12 +228,12 @@ def test_a_connection_that_is_tracked_already_opens_no_way_in(fleet: Fleet) -> N
         with asker() as asks:
             run(*FIREWALL)
             eventually(lambda: asks() == b"pong", "without the ruleset it is a way in")
-            firewall.stand(Path("/run/airlock"))
+            firewall.ensure_loaded(Path("/run/airlock"))
             assert asks() == b""
             run(*FIREWALL)
             assert asks() == b"pong", "the same connection, still tracked"
     finally:
-        firewall.stand(Path("/run/airlock"))
+        firewall.ensure_loaded(Path("/run/airlock"))
         run(*docker, "rm", "-f", container)
 
 

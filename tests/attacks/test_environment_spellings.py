@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.buildkite.env_files import NAME, parse_json
 from bootstrap.errors import AirlockError, Refused
 from bootstrap.job.assemble import AGENT_NAMES, EVERY_VERSION, SOMETIMES
-from bootstrap.job.envfile import NAME, parse_json
 from bootstrap.job.read import read
 from tests.fakes.control_plane import ControlPlane
 from tests.job.given import job_env

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bootstrap.buildkite.env_files import parse_json
 from bootstrap.errors import AirlockError, Refused, WrongConfiguration
 from bootstrap.job.assemble import assemble
-from bootstrap.job.envfile import parse_json
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import MAX_TEXT
 from bootstrap.policy.model import Admitted

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Grace, Job
 from bootstrap.secret import Secret

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bootstrap.credentials.model import SessionRequest
+from bootstrap.aws.model import SessionRequest
 from bootstrap.credentials.plan import DEFAULT, plans, session_name, tag_value
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.model import Grant

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from bootstrap.aws import Caller
-from bootstrap.credentials.logins import ecr
+from bootstrap.aws.client import Caller
+from bootstrap.aws.ecr import ecr
 from bootstrap.credentials.registries import (
     Login,
     docker_config,
@@ -20,7 +20,7 @@ from bootstrap.credentials.registries import (
 )
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Aws
-from bootstrap.policy.images import ecr_arn, ecr_region, registry_of, repository_of
+from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
 from bootstrap.sandbox.pulling import Pulling
 from bootstrap.secret import Secret
 from tests.credentials.given import write_credentials

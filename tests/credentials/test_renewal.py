@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.credentials.renewal import Renewal, Sessions, next_renewal, pause
 from bootstrap.errors import CannotStart
 from tests.credentials.given import eventually, request, session

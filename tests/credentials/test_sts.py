@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
-from bootstrap.aws import connect
-from bootstrap.credentials.sts import Sts
+from bootstrap.aws.client import connect
+from bootstrap.aws.sts import Sts
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
 from bootstrap.secret import Secret

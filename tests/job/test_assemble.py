@@ -4,7 +4,7 @@ import pytest
 
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import AGENT_NAMES, EVERY_VERSION, OVERRIDE_MODE, assemble
-from bootstrap.sandbox.environment import room_environment
+from bootstrap.sandbox.environment import sandbox_environment
 from tests.job.given import JOB_ID, TOKEN, job_env, process_env, without
 
 
@@ -86,7 +86,7 @@ def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
     agent = process_env(**{name: marker.get(name, "strict")})
     repeated = job_env(**{name: agent[name]})
     rooms = [
-        room_environment(job, job_env=job.env, granted={}, secrets={}, home="/home/a").variables
+        sandbox_environment(job, job_env=job.env, granted={}, secrets={}, home="/home/a").variables
         for job in (assemble(job_env(), agent), assemble(repeated, agent))
     ]
     assert rooms[0] == rooms[1]

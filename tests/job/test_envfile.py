@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootstrap.buildkite.env_files import MAX_STRING, parse_json, parse_shell
 from bootstrap.errors import AirlockError, CannotStart, Refused
-from bootstrap.job.envfile import MAX_STRING, parse_json, parse_shell
 from bootstrap.sandbox.environment import as_json, go_quoted
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootstrap.buildkite.grace import grace
 from bootstrap.errors import AirlockError, WrongConfiguration
-from bootstrap.job.grace import grace
 from bootstrap.job.model import Grace
-from bootstrap.sandbox.environment import room_grace
+from bootstrap.sandbox.environment import sandbox_grace
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_no_text_is_a_traceback(text: str) -> None:
 
 @given(st.floats(0, 100_000), st.floats(0, 100))
 def test_everyone_ends_before_the_next_one_out(until_kill: float, cleanup: float) -> None:
-    ours = room_grace(Grace(until_kill=until_kill, cleanup=cleanup, dialect=4))
+    ours = sandbox_grace(Grace(until_kill=until_kill, cleanup=cleanup, dialect=4))
     assert 0 <= ours.inner <= ours.kill_after <= until_kill

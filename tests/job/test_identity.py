@@ -11,10 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from bootstrap.agent_api import AgentApi
+from bootstrap.buildkite.agent_api import AgentApi
+from bootstrap.buildkite.identity import verified
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.config import Host, parse
-from bootstrap.job.identity import verified
 from bootstrap.secret import Secret
 from tests.fakes.simulator import Call, Reply, Simulator, loopback, problem, said
 
@@ -105,7 +105,7 @@ def test_a_new_key_is_found_at_once(issuer: Issuer, tmp_path: Path) -> None:
 
 
 def test_no_keys_no_job(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bootstrap.agent_api.PATIENCE", 0)
+    monkeypatch.setattr("bootstrap.buildkite.agent_api.PATIENCE", 0)
     issuer.fail("*", problem(500, "away"), times=100)
     with pytest.raises(CannotStart, match="did not answer"):
         verified(token(issuer), host(tmp_path, issuer))

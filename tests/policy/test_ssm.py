@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from bootstrap.aws import connect
+from bootstrap.aws.client import connect
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host, parse

@@ -14,11 +14,11 @@ from bootstrap.job.model import Job
 from bootstrap.sandbox.environment import (
     OUTSIDE,
     SHELL_OWN,
-    RoomEnvironment,
+    SandboxEnvironment,
     exports,
     group,
     passwd,
-    room_environment,
+    sandbox_environment,
 )
 from bootstrap.secret import Secret
 from tests.job.given import TOKEN, job_env, process_env
@@ -31,9 +31,11 @@ def job(agent: Mapping[str, str] | None = None, **env: Any) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
-def room(of: Job, secrets: Mapping[str, Secret] | None = None) -> RoomEnvironment:
+def room(of: Job, secrets: Mapping[str, Secret] | None = None) -> SandboxEnvironment:
     aws = {"AWS_REGION": "us-east-1"}
-    return room_environment(of, job_env=of.env, granted=aws, secrets=secrets or {}, home="/home/a")
+    return sandbox_environment(
+        of, job_env=of.env, granted=aws, secrets=secrets or {}, home="/home/a"
+    )
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

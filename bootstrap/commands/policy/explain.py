@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from bootstrap.buildkite.env_files import parse_json, parse_shell
 from bootstrap.commands.policy.source import Say, catalogue
 from bootstrap.errors import WrongConfiguration
 from bootstrap.job.assemble import assemble
-from bootstrap.job.envfile import parse_json, parse_shell
 from bootstrap.job.model import Job
 from bootstrap.policy.decide import decide
 from bootstrap.policy.match import verdict

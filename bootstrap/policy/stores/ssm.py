@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from bootstrap.aws import connect
-from bootstrap.aws_failures import code, has_no_credentials, is_transient
+from bootstrap.aws.client import connect
+from bootstrap.aws.errors import code, has_no_credentials, is_transient
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host.config import Aws
 from bootstrap.policy.parameters import DOCUMENT, LEAVES, Parameter

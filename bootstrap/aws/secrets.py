@@ -6,9 +6,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from bootstrap.aws import Caller, connect
-from bootstrap.aws_failures import code, is_transient
-from bootstrap.credentials.model import Session
+from bootstrap.aws.client import Caller, connect
+from bootstrap.aws.errors import code, is_transient
+from bootstrap.aws.model import Session
 from bootstrap.credentials.references import Reference, member, parse, wrong
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host.config import Aws

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from bootstrap.agent_api import AgentApi, document
+from bootstrap.buildkite.agent_api import AgentApi, document
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
-from bootstrap.aws import METADATA, Caller, connect
-from bootstrap.aws_failures import has_no_credentials, is_stale, is_transient
-from bootstrap.credentials import refusals
-from bootstrap.credentials.model import Session, SessionRequest
+from bootstrap.aws import sts_errors
+from bootstrap.aws.client import METADATA, Caller, connect
+from bootstrap.aws.errors import has_no_credentials, is_stale, is_transient
+from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.errors import AirlockError
 from bootstrap.host.config import Aws
 from bootstrap.retry import persist
@@ -60,7 +60,7 @@ class Sts:
         except AirlockError:
             raise
         except Exception as failed:
-            raise refusals.explain(failed, request, self._aws) from failed
+            raise sts_errors.explain(failed, request, self._aws) from failed
 
     def _patient(self, request: SessionRequest, base: "Caller | Session") -> Session:
         return persist(
@@ -81,7 +81,7 @@ class Sts:
         try:
             return self._with_fresh_base(request, base)
         except Exception as refused:
-            if request.duration <= CHAINING_LIMIT or not refusals.is_chaining_limit(refused):
+            if request.duration <= CHAINING_LIMIT or not sts_errors.is_chaining_limit(refused):
                 raise
         return self._with_fresh_base(replace(request, duration=CHAINING_LIMIT), base)
 

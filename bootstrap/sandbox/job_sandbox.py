@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bootstrap.aws.model import Session
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.answer import process_document
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.credentials.model import Session
 from bootstrap.credentials.obtain import Granted, unexpired
 from bootstrap.credentials.registries import docker_config
 from bootstrap.credentials.renewal import Sessions
@@ -23,12 +23,12 @@ from bootstrap.record import Record
 from bootstrap.sandbox import engine, eviction, firewall, git_tokens, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.environment import (
+    AIRLOCK,
     PROFILES,
     REGISTRIES,
-    ROOM,
     SECRETS,
-    room_environment,
-    room_grace,
+    sandbox_environment,
+    sandbox_grace,
 )
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
@@ -41,7 +41,7 @@ from bootstrap.sandbox.supervise import Supervision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SealedRoom:
+class SealedSandbox:
     """A room that has been shown to be sealed; its entry waits for the word."""
 
     supervision: Supervision
@@ -65,7 +65,7 @@ def sealed(
     log: JobLog,
     record: Record,
     out: int,
-) -> Iterator[SealedRoom]:
+) -> Iterator[SealedSandbox]:
     """Open a room for `job` and prove its walls. Raises CannotStart, Refused, WrongConfiguration.
 
     Nothing of the job has run when this yields. When it closes, the job's credentials are no
@@ -74,7 +74,7 @@ def sealed(
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
-        record.lap("engine")
+        record.timed("engine")
         passed = _passed(job, admitted)
         kept = passed.variables
         spec, room = _prepare(
@@ -85,16 +85,16 @@ def sealed(
             **_ssh(held, room, admitted, granted, host, uid=lease.uid, log=log, record=record),
             **_registries(room, granted),
         }
-        record.lap("directories")
+        record.timed("directories")
         listening = partial(_listening, granted.default, admitted)
         container = held.enter_context(
-            opened(client, spec, host, lease, listening=listening, lap=record.lap)
+            opened(client, spec, host, lease, listening=listening, timed=record.timed)
         )
         ours = {**_aws(job, host, granted, container.listener, admitted), **tools}
-        variables = room_environment(
+        variables = sandbox_environment(
             job, job_env=kept, granted=ours, secrets=granted.variables, home=str(HOME)
         )
-        room.hand_over(variables.variables)
+        room.write_environment(variables.variables)
         _deliver(room, granted, host.aws.region)
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
@@ -103,7 +103,7 @@ def sealed(
             client,
             container.running,
             guard=container.guard,
-            grace=room_grace(job.grace),
+            grace=sandbox_grace(job.grace),
             room=room,
             timeout_marker=job.timeout_marker,
             disk=held.enter_context(eviction.watched(host, lease, tree)),
@@ -117,7 +117,7 @@ def sealed(
             passed=passed,
             dropped=variables.dropped,
         )
-        yield SealedRoom(supervision=supervision, pump=pump)
+        yield SealedSandbox(supervision=supervision, pump=pump)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,11 +158,13 @@ def _prepare(
     kept: dict[str, str],
     image: str,
     note: Callable[[str], object],
-) -> tuple[SandboxSpec, workspace.Room]:
+) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
     """Furnish both directories and describe the room."""
     state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
     held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
-    room = held.enter_context(workspace.room(lease.directory, kept, uid=lease.uid, home=str(HOME)))
+    room = held.enter_context(
+        workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
+    )
     spec = plan(
         job,
         admitted.grant,
@@ -208,7 +210,9 @@ def _aws(
     return {**plain, **aws_environment.by_variables(session)}
 
 
-def _git(room: workspace.Room, granted: Granted, kept: dict[str, str]) -> dict[str, str]:
+def _git(
+    room: workspace.SandboxDirectory, granted: Granted, kept: dict[str, str]
+) -> dict[str, str]:
     """Deliver the rule's tokens for git, if it has any, and return what leads to them."""
     if not granted.git_tokens:
         return {}
@@ -218,7 +222,7 @@ def _git(room: workspace.Room, granted: Granted, kept: dict[str, str]) -> dict[s
 
 def _ssh(
     held: ExitStack,
-    room: workspace.Room,
+    room: workspace.SandboxDirectory,
     admitted: Admitted,
     granted: Granted,
     host: Host,
@@ -231,7 +235,7 @@ def _ssh(
     if not granted.ssh_keys:
         return {}
     known = known_hosts(admitted.grant.known_hosts)
-    room.put(ROOM / "known_hosts", known)
+    room.put(AIRLOCK / "known_hosts", known)
     bound = host.sandbox.ssh_destinations == "trusted"
     if not bound:
         log.note('ssh keys work towards every host: sandbox.ssh-destinations is "any"')
@@ -248,7 +252,7 @@ def _ssh(
     return variables_of_ssh()
 
 
-def _registries(room: workspace.Room, granted: Granted) -> dict[str, str]:
+def _registries(room: workspace.SandboxDirectory, granted: Granted) -> dict[str, str]:
     """Log the job in at the rule's registries: skopeo and buildah read a variable of their own."""
     if not granted.registries:
         return {}
@@ -257,7 +261,7 @@ def _registries(room: workspace.Room, granted: Granted) -> dict[str, str]:
     return {"DOCKER_CONFIG": str(REGISTRIES), "REGISTRY_AUTH_FILE": str(path)}
 
 
-def _deliver(room: workspace.Room, granted: Granted, region: str) -> None:
+def _deliver(room: workspace.SandboxDirectory, granted: Granted, region: str) -> None:
     """Put profiles and secret files where only the job's user reads them, and keep them fresh."""
     if granted.profiles:
         config = aws_environment.config_file(
@@ -270,7 +274,7 @@ def _deliver(room: workspace.Room, granted: Granted, region: str) -> None:
         room.put(SECRETS / name, secret.reveal().encode())
 
 
-def _put_session(room: workspace.Room, profile: str, session: Session) -> None:
+def _put_session(room: workspace.SandboxDirectory, profile: str, session: Session) -> None:
     room.put(PROFILES / f"{profile}.json", process_document(session))
 
 
@@ -287,7 +291,7 @@ def _report(
         f"{spec.name}: image {spec.image[:19]}, {len(container.probes)} checks of its isolation "
         "passed"
     )
-    log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.laps.items()))
+    log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.timings.items()))
     if passed.chain:
         log.note(f"left out of the job's environment, its AWS chain: {', '.join(passed.chain)}")
     if passed.steering:
@@ -296,7 +300,7 @@ def _report(
             "something, and these change what a job runs; allow.env of the rule can list those it "
             "may bring"
         )
-    record.room(
+    record.sandbox(
         image=spec.image,
         address=container.running.address,
         container=spec.name,

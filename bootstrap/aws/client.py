@@ -8,7 +8,7 @@ from bootstrap.host.config import Aws
 from bootstrap.retry import ONE_CALL
 
 if TYPE_CHECKING:
-    from bootstrap.credentials.model import Session
+    from bootstrap.aws.model import Session
 
 METADATA = "http://169.254.169.254/"
 CONNECT_TIMEOUT = 2  # seconds

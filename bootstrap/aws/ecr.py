@@ -3,15 +3,16 @@
 import json
 from typing import Any
 
-from bootstrap.aws import Caller, connect
-from bootstrap.aws_failures import code, is_transient
-from bootstrap.credentials import registries, secrets
-from bootstrap.credentials.model import Session
+from bootstrap import images
+from bootstrap.aws import secrets
+from bootstrap.aws.client import Caller, connect
+from bootstrap.aws.errors import code, is_transient
+from bootstrap.aws.model import Session
+from bootstrap.credentials import registries
 from bootstrap.credentials.registries import Login
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws, Host
 from bootstrap.log import JobLog
-from bootstrap.policy import images
 from bootstrap.retry import persist
 
 PATIENCE = 30.0

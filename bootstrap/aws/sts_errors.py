@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any
 
-from bootstrap.aws_failures import STALE, code, has_no_credentials, is_transient, kinds
-from bootstrap.credentials.model import SessionRequest
+from bootstrap.aws.errors import STALE, code, has_no_credentials, is_transient, kinds
+from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
 from bootstrap.policy.iam import ACTIONS, AUDIENCE, ISSUER, trusting_buildkite

@@ -1,0 +1,1 @@
+"""AWS: the clients, how their failures are told apart, and one module per service."""

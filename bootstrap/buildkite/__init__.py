@@ -1,0 +1,1 @@
+"""Buildkite: the agent API, the files and variables of the agent, signed identity."""
