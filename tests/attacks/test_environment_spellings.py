@@ -79,7 +79,7 @@ def kept(base: Path, env: dict[str, str]) -> Kept:
                 environ=environ)  # fmt: skip
 
 
-def test_what_we_read_is_what_the_agent_means(tmp_path: Path) -> None:
+def test_ordinary_variable_names_are_read_with_agents_values(tmp_path: Path) -> None:
     names = [n for n in spellings(900, signs=string.ascii_letters + "_09") if NAME.fullmatch(n)]
     odd = {name: f"value of {name}" for name in names if name not in {*AGENT_NAMES, *job_env()}}
     assert len(odd) >= 500
@@ -94,7 +94,7 @@ def test_what_we_read_is_what_the_agent_means(tmp_path: Path) -> None:
     assert {**job_env(), **odd}.items() <= job.env.items()
 
 
-def test_what_counts_as_the_agents_no_job_can_set(tmp_path: Path) -> None:
+def test_agent_owned_names_set_by_job_are_not_attributed_to_agent(tmp_path: Path) -> None:
     """All names that we take from the agent, set by a job: not one arrives as the agent's."""
     forged = dict.fromkeys((*AGENT_NAMES, *SOMETIMES), FORGED)
     seen = kept(tmp_path, {**job_env(), **forged})
@@ -105,7 +105,7 @@ def test_what_counts_as_the_agents_no_job_can_set(tmp_path: Path) -> None:
     assert some, "this agent sets every name: the row proves nothing"
 
 
-def test_names_that_become_others_are_refused(tmp_path: Path) -> None:
+def test_malformed_variable_names_are_refused(tmp_path: Path) -> None:
     """The agent passes them on, some as its own variables. None of them gets as far as a job."""
     signs = "=-. \t\n%+:~()\u00e9\u0430"
     names = [n for n in spellings(900, signs=signs) if not NAME.fullmatch(n)]

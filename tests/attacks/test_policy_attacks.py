@@ -195,14 +195,14 @@ HONEST: dict[str, Env] = {
 }
 
 
-def test_nobody_has_unblocked_a_build_for_sure() -> None:
+def test_unblocker_team_condition_never_admits() -> None:
     """A step may set BUILDKITE_UNBLOCKER_TEAMS: nobody is admitted by it, whoever did."""
     for env in ({}, {"BUILDKITE_UNBLOCKER_TEAMS": "platform"}):
         assert not isinstance(decision("{unblocker-team: platform}", env), Admitted)
 
 
 @pytest.mark.parametrize("mirror", ["", "https://github.com/acme/storefront.git"])
-def test_a_mirror_among_the_policys_repositories_is_fine(mirror: str) -> None:
+def test_mirror_listed_in_policy_is_admitted(mirror: str) -> None:
     assert isinstance(decision("{}", {"BUILDKITE_GIT_REMOTE_MIRROR_URL": mirror}), Admitted)
 
 
@@ -211,7 +211,7 @@ def test_a_mirror_among_the_policys_repositories_is_fine(mirror: str) -> None:
     ("{tag: [none, 'v*']}", {"", "branch", "v1"}), ("{tag: '!v*'}", {"x"}),
     ("{tag: [none, '!v*']}", {"", "branch", "x"}), ("{}", {"", "branch"}),
 ])  # fmt: skip
-def test_which_builds_a_rule_about_tags_admits(when: str, admitted: set[str]) -> None:
+def test_tag_condition_admits_exactly_matching_builds(when: str, admitted: set[str]) -> None:
     tags = {"": {"BUILDKITE_TAG": ""}, "branch": {}, "v1": {"BUILDKITE_TAG": "v1"},
             "x": {"BUILDKITE_TAG": "x"}}  # fmt: skip
     found = {name for name, env in tags.items() if isinstance(decision(when, env), Admitted)}
@@ -228,7 +228,7 @@ def decision(when: str, env: Env) -> Any:
 
 
 @pytest.mark.parametrize(("attack", "when", "env"), JOBS, ids=[row[0] for row in JOBS])
-def test_it_is_refused_and_the_honest_job_is_not(attack: str, when: str, env: Env) -> None:
+def test_attack_job_is_refused_and_honest_job_is_admitted(attack: str, when: str, env: Env) -> None:
     assert not isinstance(decision(when, env), Admitted), attack
     assert isinstance(decision(when, HONEST.get(when, {})), Admitted), "the row proves nothing"
 
@@ -237,13 +237,13 @@ def test_it_is_refused_and_the_honest_job_is_not(attack: str, when: str, env: En
     "name",
     ["BUILDKITE_REPO=x", "A B", "", "1", "BASH_FUNC_a%%", "A\nB", "\u0410", "LD_PRELOAD=", "A=B=C"],
 )
-def test_names_that_would_become_others_are_not_a_job(name: str) -> None:
+def test_environment_with_malformed_name_is_refused(name: str) -> None:
     with pytest.raises(Refused):
         parse_json(('{"' + name.replace("\n", "\\n") + '": "x"}').encode())
 
 
 @pytest.mark.parametrize("slug", ["../storefront", "..", ".", "a/b", "a\\u0000", "x" * 300])
-def test_slugs_that_would_become_paths_are_not_a_job(slug: str) -> None:
+def test_malformed_pipeline_slug_is_refused(slug: str) -> None:
     with pytest.raises(AirlockError):
         assemble(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
 
@@ -267,10 +267,10 @@ def test_slugs_that_would_become_paths_are_not_a_job(slug: str) -> None:
         HEAD + "  - " + "[" * 500,
     ],
 )
-def test_documents_that_would_read_as_more_than_they_say(text: str) -> None:
+def test_ambiguous_policy_document_is_rejected(text: str) -> None:
     with pytest.raises(WrongConfiguration):
         parse(text, "p")
 
 
-def test_there_are_as_many_rows_as_were_promised() -> None:
+def test_attack_table_rows_are_complete_and_unique() -> None:
     assert len(JOBS) >= 60

@@ -22,7 +22,7 @@ def refs(fleet: Fleet) -> list[str]:
     return listed.split()
 
 
-def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
+def test_commit_check_follows_deleted_and_rewritten_branches(fleet: Fleet) -> None:
     """`a`, then `a/b` in its place, then a forced push; and what a killed check left behind."""
     fleet.policy(
         f"  - name: verified\n    when: {{branch: '*', commit-on-branch: verified}}\n"
@@ -47,7 +47,7 @@ def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
     assert not (cache(fleet) / "objects/pack/tmp_pack_x").exists()
 
 
-def test_what_is_only_called_like_a_branch_is_none(fleet: Fleet) -> None:
+def test_commit_check_ignores_refs_named_like_branches(fleet: Fleet) -> None:
     """Git takes a tag, or a branch, named refs/heads/release/9 for a branch that is not there."""
     fleet.policy(
         f"  - name: verified\n    when: {{branch: 'release/*', commit-on-branch: verified}}\n"
@@ -70,7 +70,7 @@ def test_what_is_only_called_like_a_branch_is_none(fleet: Fleet) -> None:
             assert f"the repository has no branch {branch}".encode() in log
 
 
-def test_nothing_is_asked_where_a_guardrail_refuses_anyway(fleet: Fleet) -> None:
+def test_commit_check_is_skipped_when_guardrails_refuse(fleet: Fleet) -> None:
     """What the rule grants is beyond the guardrails; within them, the same job is asked about."""
     fleet.policy(rules("verified"))
     rails = fleet.base / "policies/guardrails.yaml"
@@ -96,7 +96,7 @@ def silent(fleet: Fleet) -> Iterator[str]:
         yield url
 
 
-def test_the_check_is_stopped_when_the_ruleset_falls(fleet: Fleet) -> None:
+def test_commit_check_is_stopped_when_ruleset_is_removed(fleet: Fleet) -> None:
     with silent(fleet) as url, fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_REPO=url))
         eventually(lambda: checking(fleet), "the check is fetching")
@@ -112,7 +112,7 @@ def checking(fleet: Fleet) -> bool:
     return any(line.startswith(b"/usr/lib/git-core/git-remote-http\0") for line in lines)
 
 
-def test_the_check_does_not_begin_where_its_container_is_not_sealed(fleet: Fleet) -> None:
+def test_commit_check_without_isolation_fetches_nothing(fleet: Fleet) -> None:
     """A rule of somebody else that answers before ours: the proof notices, nothing is fetched."""
     fleet.policy(rules("verified"))
     with fleet.agent():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.room import Attacker
+from tests.attacks.attacker import Attacker
 from tests.lab import engine, world
 from tests.lab.engine import eventually
 from tests.lab.lab import Fleet, Lab, fleet
@@ -51,8 +51,8 @@ OWN_REASONS = {
 
 
 @pytest.fixture(scope="module")
-def asked(room: Attacker) -> dict[str, str]:
-    done = room.tries(f"python3 - <<'PROBE'\n{PROBE}PROBE\n")
+def asked(sandbox: Attacker) -> dict[str, str]:
+    done = sandbox.tries(f"python3 - <<'PROBE'\n{PROBE}PROBE\n")
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -74,7 +74,7 @@ def bare(made: Fleet, *options: str, script: str) -> str:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_kernel_is_not_asked(
+def test_seccomp_profile_denies_dangerous_call(
     asked: dict[str, str], unconfined: dict[str, str], name: str
 ) -> None:
     without = unconfined[name]
@@ -85,13 +85,13 @@ def test_the_kernel_is_not_asked(
     assert asked[name] == ERRORS.get(name, "EPERM")
 
 
-def test_some_of_these_attacks_do_succeed_without_the_profile(unconfined: dict[str, str]) -> None:
+def test_dangerous_calls_without_profile_partly_succeed(unconfined: dict[str, str]) -> None:
     done = {name for name in REFUSED if unconfined[name] == "done"}
     assert {"personality", "any family by socketcall"} <= done
     assert len(done) >= 5, done
 
 
-def test_what_builds_need_still_works(room: Attacker) -> None:
+def test_seccomp_profile_common_build_calls_succeed(sandbox: Attacker) -> None:
     """Debuggers and leak sanitizers trace, threads start, new C libraries find new calls."""
     script = """
     python3 - <<'PY'
@@ -116,7 +116,7 @@ def test_what_builds_need_still_works(room: Attacker) -> None:
     PY
     """
     lines = "\n".join(line[4:] for line in script.splitlines())
-    done = room.tries(lines)
+    done = sandbox.tries(lines)
     assert done.stdout.splitlines() == ["thread", "done"], done.stderr
 
 
@@ -128,7 +128,7 @@ def test_what_builds_need_still_works(room: Attacker) -> None:
         ("without-empty-bounding-set", "CapBnd: expected 0000000000000000, got"),
     ],
 )
-def test_an_engine_that_leaves_it_out_starts_no_job(
+def test_engine_that_omits_confinement_starts_no_job(
     lab: Lab, tmp_path: Path, runtime: str, missing: str
 ) -> None:
     """The runtime ignores what it is asked for: the proof sees it, and nothing runs."""
@@ -164,9 +164,11 @@ CRASH = "{limit}; sh -c 'kill -SEGV $$'; echo crashed"
     "limit",
     ["true", "ulimit -c 0", "ulimit -S -c 0", "prlimit --core=0 --pid $$", "ulimit -c unlimited"],
 )
-def test_a_crash_starts_no_program_of_the_host(room: Attacker, crashes: Path, limit: str) -> None:
+def test_job_crash_starts_no_core_handler_on_host(
+    sandbox: Attacker, crashes: Path, limit: str
+) -> None:
     """A core_pattern that is a pipe minds no limit but 1; a job would make that 0."""
-    assert "crashed" in room.tries(CRASH.format(limit=limit)).stdout
+    assert "crashed" in sandbox.tries(CRASH.format(limit=limit)).stdout
     # A crash that is seen: whatever came before it would have been seen too.
     subprocess.run(
         ["prlimit", "--core=0", "sh", "-c", "kill -SEGV $$"], check=False, capture_output=True
@@ -175,7 +177,9 @@ def test_a_crash_starts_no_program_of_the_host(room: Attacker, crashes: Path, li
     assert "airlock" not in crashes.read_text()
 
 
-def test_with_a_limit_of_nothing_it_does(shared: Fleet, crashes: Path) -> None:
+def test_crash_with_core_limit_zero_starts_core_handler_on_host(
+    shared: Fleet, crashes: Path
+) -> None:
     """What every job had: the handler runs as root, on the host, at the job's word."""
     world.assert_contained()
     crash = "import os; os.fork() or os.kill(os.getpid(), 11); os.wait()"

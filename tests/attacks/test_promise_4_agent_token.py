@@ -8,7 +8,7 @@ from tests.lab.lab import Fleet
 pytestmark = pytest.mark.lab
 
 
-def test_the_agents_own_token_does_not_enter_a_sandbox(fleet: Fleet) -> None:
+def test_agent_wide_token_is_refused_in_sandbox_unless_configured(fleet: Fleet) -> None:
     """With it a job takes the agent's next job: it asks for one, as the agent does."""
     steal = (
         'code=$(curl -s -o /dev/null -w "%{http_code}" -H "Authorization: Token '

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import search
-from tests.attacks.room import Attacker, attacker, run
+from tests.attacks.attacker import Attacker, attacker, run
 from tests.fakes.control_plane import REGISTRATION
 from tests.fakes.ssm import StrictSsm
 from tests.fakes.sts import Trust
@@ -117,12 +117,12 @@ def every_secret(made: Fleet, victim: Attacker, values: dict[str, str], key: str
     }
 
 
-def test_the_room_holds_what_its_rule_grants_where_it_says_and_nothing_else(raid: Raid) -> None:
-    assert search.in_room(raid.victim, raid.secrets) == GRANTED
+def test_sandbox_has_exactly_the_granted_secrets_in_place(raid: Raid) -> None:
+    assert search.in_sandbox(raid.victim, raid.secrets) == GRANTED
 
 
-def test_a_job_of_another_pipeline_holds_nothing_of_it(raid: Raid) -> None:
-    assert search.in_room(raid.stranger, raid.secrets) == {}
+def test_sandbox_of_other_pipeline_has_no_secret(raid: Raid) -> None:
+    assert search.in_sandbox(raid.stranger, raid.secrets) == {}
     look = raid.stranger.tries(
         "ls -A /airlock/ssh /airlock/profiles /airlock/registries /airlock/secrets; "
         "tr '\\0' '\\n' </proc/$(pgrep -f 'sleep 300' | head -1)/environ | "
@@ -132,11 +132,11 @@ def test_a_job_of_another_pipeline_holds_nothing_of_it(raid: Raid) -> None:
     assert listed == ["none"]
 
 
-def test_the_searches_find_what_is_there(raid: Raid, tmp_path: Path) -> None:
+def test_searches_find_planted_secret(raid: Raid, tmp_path: Path) -> None:
     """A key in a file of the room, in an environment there, in a file and an argv of the host."""
     key = {"ssh key": raid.secrets["ssh key"]}
     raid.stranger.tries(f"echo {key['ssh key']} >/tmp/.planted")
-    assert search.in_room(raid.stranger, key) == {"ssh key": {"/tmp/.planted"}}
+    assert search.in_sandbox(raid.stranger, key) == {"ssh key": {"/tmp/.planted"}}
     raid.stranger.tries("rm /tmp/.planted")
     (tmp_path / "planted").write_text(key["ssh key"])
     found = search.in_directories([tmp_path], key, since=raid.began)
@@ -151,11 +151,11 @@ def test_the_searches_find_what_is_there(raid: Raid, tmp_path: Path) -> None:
     assert found == {"ssh key": {f"/proc/{planted.pid}"}}
 
 
-def test_no_command_line_and_no_environment_of_the_host_holds_any(raid: Raid) -> None:
+def test_host_processes_have_no_secret(raid: Raid) -> None:
     assert search.in_processes(raid.ours, outside_of=raid.victim) == {}
 
 
-def test_no_disk_of_the_host_holds_any(raid: Raid) -> None:
+def test_host_disks_have_no_secret(raid: Raid) -> None:
     """Temporary directories, everything of Airlock's on disk, the records, the engine's files.
 
     The secrets are younger than most of what is there.
@@ -167,7 +167,7 @@ def test_no_disk_of_the_host_holds_any(raid: Raid) -> None:
     assert found == {}
 
 
-def test_nothing_that_the_engine_or_airlock_says_holds_any(raid: Raid) -> None:
+def test_engine_output_records_and_logs_have_no_secret(raid: Raid) -> None:
     docker = ["docker", "-H", raid.fleet.lab.docker]
     containers = run(*docker, "ps", "-aq").split()
     log = raid.victim.job.log.decode(errors="replace")
@@ -183,7 +183,7 @@ def test_nothing_that_the_engine_or_airlock_says_holds_any(raid: Raid) -> None:
     assert "ssm:/storefront/variable" in json.dumps(fetched), "the records are the right ones"
 
 
-def test_in_memory_only_root_reads_it(raid: Raid) -> None:
+def test_secrets_in_host_memory_are_readable_by_root_alone(raid: Raid) -> None:
     """What the room reads is on the host's tmpfs, below a directory of root's."""
     runtime = Path("/run/airlock")
     assert runtime.stat().st_uid == 0

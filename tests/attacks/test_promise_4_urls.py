@@ -75,9 +75,7 @@ def found(fleet: Fleet, job: Job) -> set[str]:
 
 @pytest.mark.parametrize("way", ["hook", "script"])
 @pytest.mark.parametrize("why", ["repository", "rules"])
-def test_a_refusal_shows_whose_repository_it_is_and_no_token(
-    fleet: Fleet, way: str, why: str
-) -> None:
+def test_refusal_masks_token_in_repository_url(fleet: Fleet, way: str, why: str) -> None:
     url = with_token(fleet)
     elsewhere = "https://github.com/acme/else" if why == "repository" else url
     fleet.policy(RULES, repository=elsewhere)
@@ -92,7 +90,7 @@ def test_a_refusal_shows_whose_repository_it_is_and_no_token(
     assert found(fleet, job) == set()
 
 
-def test_a_job_with_a_token_in_its_url_runs_and_nothing_is_kept_of_it(fleet: Fleet) -> None:
+def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet) -> None:
     """Its commit is looked for with that token too: the cache of the history has none of it."""
     url = with_token(fleet)
     when = "{branch: main, commit-on-branch: verified}"
@@ -110,7 +108,7 @@ def test_a_job_with_a_token_in_its_url_runs_and_nothing_is_kept_of_it(fleet: Fle
     assert "***@" in record.read_text()
 
 
-def test_what_git_says_of_a_url_is_masked_too(fleet: Fleet) -> None:
+def test_git_error_that_quotes_url_is_masked(fleet: Fleet) -> None:
     url = with_token(fleet).replace("storefront.git", "absent.git")
     when = "{branch: main, commit-on-branch: verified}"
     fleet.policy(f"  - {{name: main, when: {when}, allow: {{}}}}\n", repository=url)

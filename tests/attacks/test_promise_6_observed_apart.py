@@ -32,7 +32,7 @@ def own_request(made: Fleet) -> dict[str, str]:
     return {**FORK, "BUILDKITE_PULL_REQUEST_REPO": made.repository, "BUILDKITE_BRANCH": "feature"}
 
 
-def test_a_fork_leaves_nothing_to_a_branch_and_finds_nothing(observed: Fleet) -> None:
+def test_observed_fork_and_branch_have_separate_workspaces(observed: Fleet) -> None:
     runs(observed, LEAVE, **FORK)
     assert seen(runs(observed, LOOK)) == []
     runs(observed, LEAVE)
@@ -46,18 +46,20 @@ def test_a_fork_leaves_nothing_to_a_branch_and_finds_nothing(observed: Fleet) ->
     [{"BUILDKITE_BRANCH": "feature"}, {"BUILDKITE_TAG": "main"}, UNKNOWN],
     ids=["another-branch", "a-tag-of-that-name", "what-cannot-be-told"],
 )
-def test_branches_and_tags_are_apart(observed: Fleet, other: dict[str, str]) -> None:
+def test_observed_branches_and_tags_have_separate_workspaces(
+    observed: Fleet, other: dict[str, str]
+) -> None:
     runs(observed, LEAVE, **other)
     assert seen(runs(observed, LOOK)) == []
 
 
-def test_one_branch_does_find_its_own_checkout(observed: Fleet) -> None:
+def test_observed_branch_reuses_its_own_checkout(observed: Fleet) -> None:
     """Observing costs a branch nothing; and these looks do find what is there."""
     runs(observed, LEAVE)
     assert "seen: $BUILDKITE_BUILD_PATH/left" in seen(runs(observed, LOOK))
 
 
-def test_no_pull_request_gets_the_role_that_is_for_observing(observed: Fleet) -> None:
+def test_observed_pull_request_gets_no_observe_role(observed: Fleet) -> None:
     command = (
         "test -z \"$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI\" || echo 'seen: credentials'; "
         "echo done looking"

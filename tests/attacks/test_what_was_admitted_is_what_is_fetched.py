@@ -76,7 +76,7 @@ def contacts(asked: Recorder) -> Contacts:
     return asked.ask(URLS)
 
 
-def test_two_urls_of_one_repository_make_git_contact_one(contacts: Contacts) -> None:
+def test_equal_repositories_are_one_contact_for_git(contacts: Contacts) -> None:
     together: dict[Repository, set[Reached]] = defaultdict(set)
     for url in URLS:
         if meaning := parse(url):
@@ -89,7 +89,7 @@ def test_two_urls_of_one_repository_make_git_contact_one(contacts: Contacts) -> 
     assert len(set(alike) - set(REPOSITORIES)) >= 30, "the spellings prove nothing"
 
 
-def test_git_contacts_whom_a_url_means(contacts: Contacts) -> None:
+def test_parsed_repository_matches_contact_of_git(contacts: Contacts) -> None:
     for url in URLS:
         meaning, contact = parse(url), contacts[url]
         if meaning is None:
@@ -104,11 +104,11 @@ def test_git_contacts_whom_a_url_means(contacts: Contacts) -> None:
             assert meaning.path == contact.path, url
 
 
-def test_no_honest_spelling_is_without_meaning() -> None:
+def test_honest_repository_spellings_are_parsed() -> None:
     assert all(same(url, url) for url in REPOSITORIES)
 
 
-def test_what_compared_urls_before_is_caught(contacts: Contacts) -> None:
+def test_previous_repository_comparison_is_caught(contacts: Contacts) -> None:
     caught = {
         url
         for url in URLS
@@ -154,7 +154,7 @@ def cloned(asked: Recorder, clones: Mapping[str, Clone | None]) -> Contacts:
 
 
 @pytest.mark.lab
-def test_two_sources_of_one_name_make_the_agent_clone_one(
+def test_equal_plugin_names_are_one_clone_for_agent(
     clones: Mapping[str, Clone | None], cloned: Contacts
 ) -> None:
     together: dict[str, set[object]] = defaultdict(set)
@@ -172,7 +172,7 @@ def resolved(clone: Clone | None, cloned: Contacts) -> object:
 
 
 @pytest.mark.lab
-def test_the_agent_clones_what_a_name_says(
+def test_plugin_name_matches_clone_of_agent(
     clones: Mapping[str, Clone | None], cloned: Contacts
 ) -> None:
     for source in SOURCES:
@@ -198,7 +198,7 @@ def says(called: str, clone: Clone, contact: Contact | None) -> bool:
 
 
 @pytest.mark.lab
-def test_what_named_plugins_before_is_caught(
+def test_previous_plugin_naming_is_caught(
     clones: Mapping[str, Clone | None], cloned: Contacts
 ) -> None:
     together: dict[str, set[object]] = defaultdict(set)
@@ -234,7 +234,7 @@ LISTS: list[tuple[str, str, str, str]] = [
 
 @pytest.mark.lab
 @pytest.mark.parametrize("row", LISTS, ids=[row[2].replace("/", "|") for row in LISTS])
-def test_a_list_admits_no_more_than_its_author_means(
+def test_plugin_list_admits_no_more_than_author_means(
     row: tuple[str, str, str, str], agent: Path, asked: Recorder, tmp_path: Path
 ) -> None:
     pattern, means, attack, honest = row
@@ -262,7 +262,7 @@ def admitted(pattern: str, source: str) -> bool:
     return names is not None and all(admits([pattern], called) for called in names)
 
 
-def test_a_version_is_not_the_commit_that_it_ends_in(tmp_path: Path) -> None:
+def test_plugin_version_with_commit_suffix_is_not_admitted_as_version(tmp_path: Path) -> None:
     """Git takes `v5.1.0-1-gCOMMIT` for that commit, whichever branch of the plugin it is on."""
     publish(tmp_path, "plugin", {"hooks/command": "#!/bin/sh\n"})
     work = tmp_path / "plugin.work"

@@ -125,13 +125,13 @@ def outage(sts: StrictSts, *, seconds: float) -> int:
     return down.count("AssumeRole")
 
 
-def test_no_request_of_the_job_fails(ran: Ran) -> None:
+def test_clients_through_sts_outage_succeed(ran: Ran) -> None:
     assert ran.result == ("0", "", ""), ran.log
     assert ran.refused >= 4, "STS was not even asked while it was down"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_client_reads_role_and_profile_through_renewals(ran: Ran, name: str) -> None:
+def test_client_reads_role_and_profile_across_renewals(ran: Ran, name: str) -> None:
     client = CLIENTS[name]
     if client.needs_go and not find_go():
         pytest.skip("no Go: install Go 1.26")
@@ -140,6 +140,6 @@ def test_a_client_reads_role_and_profile_through_renewals(ran: Ran, name: str) -
     assert min(map(len, seen.values())) >= 3, f"sessions seen: {seen}"
 
 
-def test_an_outage_is_told_once_and_its_end_once(ran: Ran) -> None:
+def test_sts_outage_and_recovery_are_logged_once_per_role(ran: Ran) -> None:
     assert ran.log.count("credentials cannot be renewed") == 2, "one for each role"
     assert ran.log.count("credentials were renewed after all") == 2

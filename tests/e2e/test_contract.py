@@ -27,5 +27,5 @@ def here(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_the_sealed_room_keeps_the_contract(here: Site, case: Case) -> None:
+def test_job_in_sandbox_keeps_contract_and_leaves_nothing(here: Site, case: Case) -> None:
     case.verify(here.run(case))

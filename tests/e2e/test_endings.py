@@ -37,7 +37,7 @@ def test_a_timeout_is_told_to_the_hooks(fleet: Fleet) -> None:
     assert b"pre-exit hook ran: cancelled=true timed-out=true" in job.log
 
 
-def test_a_command_that_ignores_the_signal_is_gone_before_the_agents_kill(fleet: Fleet) -> None:
+def test_cancelled_command_ignoring_signal_is_killed_by_bootstrap(fleet: Fleet) -> None:
     """The bootstrap inside kills it at its own, shorter deadline and ends as cancelled."""
     with fleet.agent("--cancel-grace-period", "10"):
         stubborn = "trap '' TERM; echo sleeping; while true; do sleep 1; done"
@@ -50,7 +50,7 @@ def test_a_command_that_ignores_the_signal_is_gone_before_the_agents_kill(fleet:
     assert leftovers(fleet) == []
 
 
-def test_a_bootstrap_that_ignores_the_signal_is_killed_by_us(fleet: Fleet) -> None:
+def test_cancelled_bootstrap_ignoring_signal_is_killed_by_airlock(fleet: Fleet) -> None:
     """A hook that never ends: the room is killed before the agent would kill us."""
     hook = fleet.base / "git/storefront.work/.buildkite/hooks/pre-exit"
     hook.write_text("#!/bin/bash\ntrap '' TERM; echo hook hangs; sleep 60\n")
@@ -76,7 +76,7 @@ def test_kill_9_of_the_wrapper_leaves_nothing(fleet: Fleet) -> None:
         assert fleet.control.finished(job)[1] == "SIGKILL"
 
 
-def test_the_agents_death_ends_the_room(fleet: Fleet) -> None:
+def test_killed_agent_leaves_nothing(fleet: Fleet) -> None:
     with fleet.agent() as agent:
         job = fleet.control.enqueue(fleet.env(TRAP))
         fleet.control.wait(job, lambda j: b"\nsleeping" in j.log)
@@ -84,7 +84,7 @@ def test_the_agents_death_ends_the_room(fleet: Fleet) -> None:
         eventually(lambda: leftovers(fleet) == [], "everything is given back", 15)
 
 
-def test_cancel_before_the_room_is_ready_starts_nothing(fleet: Fleet, tmp_path: Path) -> None:
+def test_cancel_before_container_start_runs_nothing(fleet: Fleet, tmp_path: Path) -> None:
     with fleet.agent() as agent:
         job = fleet.control.enqueue(fleet.env("echo never"))
         os.kill(agent.bootstrap_pid(), signal.SIGTERM)

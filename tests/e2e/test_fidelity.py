@@ -30,7 +30,7 @@ ODD = {
 }
 
 
-def test_a_hundred_megabytes_of_every_byte_arrive_identical(fleet: Fleet) -> None:
+def test_log_of_100_megabytes_of_every_byte_is_identical(fleet: Fleet) -> None:
     """Without a PTY, which would turn every newline into two bytes, as it does without Airlock."""
     with fleet.agent("--no-pty"):
         job = fleet.control.enqueue(fleet.env(FLOOD, BUILDKITE_REDACTED_VARS=""))
@@ -41,7 +41,7 @@ def test_a_hundred_megabytes_of_every_byte_arrive_identical(fleet: Fleet) -> Non
     assert hashlib.sha256(flood).hexdigest() == job.meta_data["sum"]
 
 
-def test_odd_values_arrive_identical_and_nowhere_else(fleet: Fleet) -> None:
+def test_odd_variable_values_are_identical_in_job_and_invisible_on_host(fleet: Fleet) -> None:
     dump = "import os,json; json.dump({k:os.environ.get(k) for k in os.environ}, open('e','w'))"
     command = f'python3 -c "{dump}"; buildkite-agent artifact upload e; echo waiting; sleep 3'
     marked = {name: f"{value}marker-of-{name}" for name, value in ODD.items()}
@@ -82,7 +82,7 @@ def _argv(path: Path) -> str:
         return ""
 
 
-def test_the_records_hold_no_secret_value(fleet: Fleet) -> None:
+def test_records_of_job_have_no_secret_value(fleet: Fleet) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(
             fleet.env("true", NPM_TOKEN="npm-secret-value", PLAIN="plain-value")
@@ -121,7 +121,7 @@ def test_the_pty_of_the_agent_sees_a_log_in_order(fleet: Fleet) -> None:
     assert said == [f"{kind} {i}" for i in range(1, 201) for kind in ("out", "err")]
 
 
-def test_memory_that_runs_out_is_explained(fleet: Fleet) -> None:
+def test_job_out_of_memory_is_explained_in_log(fleet: Fleet) -> None:
     fleet.policy("  - {name: small, allow: {limits: {memory: 256MiB}}}\n")
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("exec python3 -c \"x = b'x' * (1 << 30)\""))

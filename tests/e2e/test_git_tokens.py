@@ -62,7 +62,7 @@ def policy(fleet: Fleet, url: str, below: str) -> None:
     )
 
 
-def test_a_private_repository_with_a_private_submodule(
+def test_private_repository_and_submodule_are_cloned_with_token(
     fleet: Fleet, private: PrivateGitServer
 ) -> None:
     commit = with_submodule(fleet, private.url)
@@ -75,7 +75,7 @@ def test_a_private_repository_with_a_private_submodule(
     assert private.password not in fleet.records.read_text()
 
 
-def test_the_token_is_for_the_rules_repositories_alone(
+def test_git_token_of_one_repository_does_not_fetch_submodule(
     fleet: Fleet, private: PrivateGitServer
 ) -> None:
     commit = with_submodule(fleet, private.url)
@@ -86,7 +86,7 @@ def test_the_token_is_for_the_rules_repositories_alone(
     assert b"\nI ran" not in log
 
 
-def test_another_rule_gets_no_token(fleet: Fleet, private: PrivateGitServer) -> None:
+def test_other_rule_gets_no_git_token(fleet: Fleet, private: PrivateGitServer) -> None:
     commit = with_submodule(fleet, private.url)
     policy(fleet, private.url, "acme/")
     status, log = ends(fleet, private.url, commit, "echo I ran", BUILDKITE_BRANCH="feature")

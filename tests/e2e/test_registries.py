@@ -99,7 +99,7 @@ def way(pull: Pull, how: str | None, policy: str = "always") -> Pull:
 
 
 @pytest.mark.parametrize("how", ["secretsmanager:ci/registry", "ecr"])
-def test_the_host_logs_in_as_it_was_told(pull: Pull, how: str) -> None:
+def test_host_pull_uses_configured_login(pull: Pull, how: str) -> None:
     pull = way(pull, how)
     assert pull().startswith("sha256:")
     assert f"pulling {pull.image}" in pull.log
@@ -114,19 +114,19 @@ def test_the_host_logs_in_as_it_was_told(pull: Pull, how: str) -> None:
      ("secretsmanager:ci/wrong", "could not provide|failed"),
      ("secretsmanager:ci/absent", "does not exist")],
 )  # fmt: skip
-def test_a_registry_that_says_no(pull: Pull, how: str | None, says: str) -> None:
+def test_host_pull_without_valid_login_fails(pull: Pull, how: str | None, says: str) -> None:
     with pytest.raises(AirlockError, match=says):
         way(pull, how)()
 
 
-def test_a_host_that_may_not_ask_ecr_is_told_the_statement(pull: Pull, ecr: Ecr) -> None:
+def test_host_pull_without_ecr_permission_prints_statement(pull: Pull, ecr: Ecr) -> None:
     ecr.forbidden = True
     with pytest.raises(CannotStart, match="ECR gave no login") as caught:
         way(pull, "ecr")()
     assert '"ecr:GetAuthorizationToken"' in caught.value.details[0]
 
 
-def test_pull_policies(pull: Pull, registry: Registry) -> None:
+def test_pull_policies_decide_when_registry_is_called(pull: Pull, registry: Registry) -> None:
     never, missing = way(pull, "ecr", "never"), way(pull, "ecr", "missing")
     with pytest.raises(WrongConfiguration, match="not on this host"):
         never()
@@ -140,7 +140,7 @@ def test_pull_policies(pull: Pull, registry: Registry) -> None:
     assert way(pull, "ecr")() != first
 
 
-def test_what_runs_is_what_was_pulled_whoever_moves_the_tag(pull: Pull, registry: Registry) -> None:
+def test_pulled_image_is_used_when_tag_moves_meanwhile(pull: Pull, registry: Registry) -> None:
     """Another job pulls the moved tag when ours is pulled and has not yet looked what it is."""
     one = registry.push("ci/job", "1", {"version": b"one"})
     other = Pull(pull.host, pull.image)
@@ -158,9 +158,7 @@ def test_what_runs_is_what_was_pulled_whoever_moves_the_tag(pull: Pull, registry
     assert ours == pull(one)
 
 
-def test_the_jobs_own_pulls_have_its_roles_login_and_the_rules_secret(
-    fleet: Fleet, ecr: Ecr
-) -> None:
+def test_pulls_of_job_use_login_of_role_and_granted_secret(fleet: Fleet, ecr: Ecr) -> None:
     with (
         Registry(world.listen(world.WORLD, 0), {}) as role_registry,
         Registry(world.listen(world.WORLD, 0), {"ci": "the registry password"}) as other,

@@ -36,5 +36,5 @@ def here(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("case", [*ENDINGS, *CANCELS], ids=lambda case: case.name.replace(" ", "-"))
-def test_the_sealed_room_keeps_the_contract_of_v4(here: Site, case: Case) -> None:
+def test_job_of_v4_agent_in_sandbox_keeps_contract(here: Site, case: Case) -> None:
     case.verify(here.run(case))

@@ -94,7 +94,9 @@ def tags(*pairs: tuple[str, str]) -> list[dict[str, str]]:
         ("arn:aws:iam::1:role/malformed", {}, "ValidationError"),
     ],
 )
-def test_every_limit_is_enforced_exactly(role: str, more: dict[str, Any], code: str | None) -> None:
+def test_request_at_limit_succeeds_and_beyond_it_is_rejected(
+    role: str, more: dict[str, Any], code: str | None
+) -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         try:
             client(sts).assume_role(**{"RoleArn": role, "RoleSessionName": "name", **more})
@@ -104,7 +106,7 @@ def test_every_limit_is_enforced_exactly(role: str, more: dict[str, Any], code: 
             assert code is None
 
 
-def test_a_chained_role_gets_an_hour_and_no_second_more() -> None:
+def test_chained_session_longer_than_one_hour_is_rejected() -> None:
     with StrictSts(roles=ROLES) as sts:
         host = client(sts, ACCESS_KEY_ID)
         ask(host, DurationSeconds=3600)
@@ -112,7 +114,7 @@ def test_a_chained_role_gets_an_hour_and_no_second_more() -> None:
             ask(host, DurationSeconds=3601)
 
 
-def test_a_session_is_who_it_says_until_it_expires() -> None:
+def test_session_identifies_its_role_until_it_expires() -> None:
     with StrictSts(roles=ROLES, callers=USER, lifetime=0.5) as sts:
         session = of_session(sts, ask(client(sts))["Credentials"])
         arn = "arn:aws:sts::111122223333:assumed-role/open/name"
@@ -131,14 +133,14 @@ def test_a_session_is_who_it_says_until_it_expires() -> None:
         ({"AccessKeyId": "ASIAUNKNOWN"}, "InvalidClientTokenId"),
     ],
 )
-def test_a_guessed_part_of_a_session_is_refused(wrong: dict[str, str], code: str) -> None:
+def test_session_with_guessed_part_is_refused(wrong: dict[str, str], code: str) -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         credentials = {**ask(client(sts))["Credentials"], **wrong}
         with pytest.raises(ClientError, match=code):
             of_session(sts, credentials).get_caller_identity()
 
 
-def test_a_transitive_tag_and_a_source_identity_stay_through_the_chain() -> None:
+def test_chained_session_cannot_change_transitive_tag_or_source_identity() -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         first = ask(
             client(sts), Tags=tags(("Team", "a")), TransitiveTagKeys=["Team"], SourceIdentity="me"
@@ -151,7 +153,7 @@ def test_a_transitive_tag_and_a_source_identity_stay_through_the_chain() -> None
         ask(chained, SourceIdentity="me")
 
 
-def test_web_identity_needs_a_role_that_trusts_it_and_no_signature() -> None:
+def test_web_identity_needs_trusting_role_and_no_signature() -> None:
     with StrictSts(roles=ROLES) as sts:
         asker = client(sts)
         how = {"RoleSessionName": "name", "WebIdentityToken": "e.y.J"}
@@ -161,7 +163,7 @@ def test_web_identity_needs_a_role_that_trusts_it_and_no_signature() -> None:
         assert [request.key for request in sts.requests] == [None, None]
 
 
-def test_faults_are_injected_as_often_as_asked_and_recorded() -> None:
+def test_injected_faults_are_returned_as_often_as_set_and_recorded() -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         sts.fail_with("Throttling", times=2)
         for _ in range(2):

@@ -22,5 +22,5 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_the_agents_own_bootstrap_keeps_the_contract(here: Site, case: Case) -> None:
+def test_job_of_native_bootstrap_keeps_contract(here: Site, case: Case) -> None:
     case.verify(here.run(case))

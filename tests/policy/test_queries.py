@@ -54,7 +54,7 @@ RULES = st.lists(
 
 
 @given(rules=RULES, branch=st.sampled_from(["main", "a", "ab", "b"]), fork=st.booleans())
-def test_nobody_gets_what_who_can_does_not_list(
+def test_role_of_admitted_job_is_listed_by_who_can(
     rules: list[tuple[str, str, str]],
     branch: str,
     fork: bool,  # noqa: FBT001
@@ -75,7 +75,7 @@ def test_nobody_gets_what_who_can_does_not_list(
         assert not fork or kinds == {"any"}
 
 
-def test_every_grant_is_an_access() -> None:
+def test_accesses_list_every_grant() -> None:
     assert {access.name for access in accesses([MAIN])} == {n for _, n in granted(MAIN.rules[0])}
 
 
@@ -93,14 +93,14 @@ def test_every_grant_is_an_access() -> None:
          [(Kind.LOSES, "role"), (Kind.GAINS, "role")]),
     ],
 )  # fmt: skip
-def test_difference_is_of_access_not_of_text(
+def test_difference_reports_changed_access_alone(
     old: str, new: str, expected: list[tuple[Kind, str]]
 ) -> None:
     changes = difference([policy(old)], [policy(new)])
     assert [(change.kind, change.what) for change in changes] == expected
 
 
-def test_a_new_pipeline_gains_everything_and_a_removed_one_loses_it() -> None:
+def test_difference_of_new_or_removed_pipeline_is_everything() -> None:
     assert {change.kind for change in difference([], [MAIN])} == {Kind.GAINS}
     assert {change.kind for change in difference([MAIN], [])} == {Kind.LOSES}
     assert difference([MAIN], [MAIN]) == ()
@@ -121,7 +121,7 @@ cases:
 """
 
 
-def test_cases_pass_and_fail_with_what_was_got() -> None:
+def test_cases_report_expected_and_actual_decision() -> None:
     document = cases.parse(CASES, "storefront.test.yaml")
     outcomes = cases.outcomes([document], {"storefront": MAIN}, None)
     assert [outcome.problem for outcome in outcomes] == ["", "", ""]
@@ -146,7 +146,7 @@ def test_cases_pass_and_fail_with_what_was_got() -> None:
         ("pipeline: a\ncases: [{name: x, expect: {rol: y}}]", 'did you mean "role"?'),
     ],
 )
-def test_cases_with_mistakes(text: str, says: str) -> None:
+def test_cases_document_with_mistake_is_rejected(text: str, says: str) -> None:
     with pytest.raises(WrongConfiguration) as caught:
         cases.parse(text, "a.test.yaml")
     assert says in "\n".join(caught.value.details)
@@ -160,7 +160,7 @@ SECRETS = policy(
 )
 
 
-def test_the_host_may_read_the_secrets_that_rules_name() -> None:
+def test_host_policy_allows_secrets_named_by_rules() -> None:
     statements = {s["Sid"]: s for s in iam([SECRETS], host_role=HOST).host["Statement"]}
     assert statements["AirlockParameters"]["Resource"] == [
         "arn:aws:ssm:*:*:parameter/ci/a", "arn:aws:ssm:*:*:parameter/ci/key",
@@ -168,7 +168,7 @@ def test_the_host_may_read_the_secrets_that_rules_name() -> None:
     assert statements["AirlockSecrets"]["Resource"] == ["arn:aws:secretsmanager:*:*:secret:ci/b-*"]
 
 
-def test_trust_names_the_pipelines_and_branches_that_reach_the_role() -> None:
+def test_trust_policy_names_pipelines_and_branches_of_role() -> None:
     made = iam([MAIN], host_role=HOST)
     (statement,) = made.trust[ROLE]["Statement"]
     assert statement["Principal"] == {"AWS": HOST}
@@ -178,12 +178,12 @@ def test_trust_names_the_pipelines_and_branches_that_reach_the_role() -> None:
 
 
 @pytest.mark.parametrize("when", ["queue: x", "branch: ['*', '!main']", "branch: 'a?'"])
-def test_trust_says_nothing_of_branches_where_iam_cannot_say_the_same(when: str) -> None:
+def test_trust_policy_omits_branches_that_iam_cannot_express(when: str) -> None:
     made = iam([policy(rule("deploy", when))], host_role=HOST)
     assert BRANCH not in str(made.trust)
 
 
-def test_trust_asks_for_what_the_rules_send() -> None:
+def test_trust_policy_requires_what_sessions_of_rules_send() -> None:
     when = "branch: main}, allow: {session: {external-id: partner-7, source-identity: none}, role:"
     made = iam([policy(f"  - {{name: a, when: {{{when} '{ROLE}'}}}}\n")], host_role=HOST)
     condition = made.trust[ROLE]["Statement"][0]["Condition"]
@@ -191,7 +191,7 @@ def test_trust_asks_for_what_the_rules_send() -> None:
     assert "sts:SourceIdentity" not in condition["StringLike"]
 
 
-def test_the_host_may_pull_the_images_that_are_in_ecr() -> None:
+def test_host_policy_allows_pull_of_ecr_images() -> None:
     ecr = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/ci/job@sha256:ab"
     rules = (
         f"  - {{name: a, allow: {{image: '{ecr}'}}}}\n  - {{name: b, allow: {{image: 'x:1'}}}}\n"
@@ -206,7 +206,7 @@ def test_the_host_may_pull_the_images_that_are_in_ecr() -> None:
 HUB = "arn:aws:iam::444455556666:role/hub"
 
 
-def test_a_second_hop_trusts_the_first_and_only_the_first_trusts_the_host() -> None:
+def test_trust_policy_of_second_hop_names_first_hop_alone() -> None:
     when = f"branch: main}}, allow: {{session: {{via: '{HUB}', external-id: partner-7}}, role:"
     made = iam([policy(f"  - {{name: a, when: {{{when} '{ROLE}'}}}}\n")], host_role=HOST)
     assert made.host["Statement"][0]["Resource"] == [HUB]
@@ -225,7 +225,7 @@ def test_a_second_hop_trusts_the_first_and_only_the_first_trusts_the_host() -> N
 
 
 @pytest.mark.parametrize("organization", ["acme", None])
-def test_web_identity_trusts_the_pipelines_tokens_and_no_other_organizations(
+def test_trust_policy_of_web_identity_names_pipeline_and_organization(
     organization: str | None,
 ) -> None:
     when = "branch: main}, allow: {session: {identity: buildkite}, role:"
@@ -242,13 +242,13 @@ def test_web_identity_trusts_the_pipelines_tokens_and_no_other_organizations(
     assert len(both.trust[ROLE]["Statement"]) == 2
 
 
-def test_secrets_that_the_jobs_role_reads_are_not_the_hosts() -> None:
+def test_host_policy_omits_secrets_read_by_job_role() -> None:
     own = f"{{role: '{ROLE}', secrets-with: role, secrets: {{A: 'ssm:/ci/a'}}}}"
     made = iam([policy(f"  - {{name: a, allow: {own}}}\n")], host_role=HOST)
     assert [s["Sid"] for s in made.host["Statement"]] == ["AirlockSessions"]
 
 
-def test_the_documents_please_a_policy_linter(tmp_path: Path) -> None:
+def test_host_policy_passes_policy_linter(tmp_path: Path) -> None:
     store = {"Effect": "Allow", "Action": ["ssm:GetParametersByPath", "ssm:GetParameters"],
              "Resource": ["arn:aws:ssm:us-east-1:111122223333:parameter/buildkite/*"]}  # fmt: skip
     path = tmp_path / "policy.json"
@@ -265,7 +265,7 @@ def test_the_documents_please_a_policy_linter(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_form_holds_the_same_documents() -> None:
+def test_iam_forms_hold_same_documents() -> None:
     made = iam([MAIN], host_role=HOST)
     trust = made.trust[ROLE]
     assert as_json(made)["trust"] == {ROLE: trust}
@@ -277,12 +277,12 @@ def test_every_form_holds_the_same_documents() -> None:
     assert json.loads(terraform["assume_role_policy"]) == trust
 
 
-def test_nothing_granted_is_nothing_allowed() -> None:
+def test_iam_documents_without_grants_allow_nothing() -> None:
     made = iam([policy("  - {name: a, allow: {}}\n")], host_role=HOST)
     assert made.host["Statement"] == made.scp["Statement"] == []
 
 
-def test_drift() -> None:
+def test_drift_reports_missing_role_and_wider_trust() -> None:
     made = iam([MAIN], host_role=HOST)
     trust = made.trust[ROLE]
     same = {"RoleDetailList": [{"Arn": ROLE, "AssumeRolePolicyDocument": trust}]}
