@@ -1,4 +1,4 @@
-"""A build may claim any branch; whether its commit is there, the repository itself says."""
+"""A build may claim any branch: its commit is looked up in the repository itself."""
 
 from pathlib import Path
 

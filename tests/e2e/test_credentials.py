@@ -1,4 +1,4 @@
-"""Real AWS clients in the room, with nothing but what Airlock gave them."""
+"""Real AWS clients in the sandbox, with nothing but what Airlock delivers."""
 
 import pytest
 

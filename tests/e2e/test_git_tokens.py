@@ -1,4 +1,4 @@
-"""Private repositories over https: the rule's token is found for them, and for nothing else."""
+"""Private repositories over https: git uses the rule's token for them, and for nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path

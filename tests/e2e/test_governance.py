@@ -138,7 +138,7 @@ def test_signed_identity_with_true_environment_is_admitted(lab: Lab, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("lie", "truth"),
+    ("claimed", "signed"),
     [
         ({"BUILDKITE_BRANCH": "main"}, {"build_branch": "feature"}),
         ({"BUILDKITE_PIPELINE_SLUG": "storefront"}, {"pipeline_slug": "mallory"}),
@@ -147,19 +147,21 @@ def test_signed_identity_with_true_environment_is_admitted(lab: Lab, tmp_path: P
     ids=["branch", "pipeline", "source"],
 )
 def test_signed_identity_with_false_environment_is_refused(
-    lab: Lab, tmp_path: Path, lie: dict[str, str], truth: dict[str, str]
+    lab: Lab, tmp_path: Path, claimed: dict[str, str], signed: dict[str, str]
 ) -> None:
     with observing(lab, tmp_path, SIGNED) as made:
         made.policy(MAIN)
         with made.agent():
-            job = made.control.enqueue(JobOrder(env=made.env("echo I ran", **lie), claims=truth))
+            job = made.control.enqueue(
+                JobOrder(env=made.env("echo I ran", **claimed), claims=signed)
+            )
             assert made.control.finished(job) == ("77", "", ""), job.log.decode()
         assert b"signed token says" in job.log
         assert made.sts.asked == []
 
 
 def test_signed_identity_overrules_agent_tags_of_environment(lab: Lab, tmp_path: Path) -> None:
-    """A step sets the variable of a tag that its agent lacks: Buildkite sends none over it."""
+    """A step sets the variable of a tag that its agent lacks, which Buildkite does not override."""
     rules = f"  - {{name: prod, when: {{agent-tag: {{env: prod}}}}, allow: {{role: '{ROLE}'}}}}\n"
     with observing(lab, tmp_path, SIGNED) as made:
         made.policy(rules)

@@ -1,4 +1,4 @@
-"""Further roles as profiles and secrets, in the room, by real clients."""
+"""Roles as profiles, and secrets, used in the sandbox by real clients."""
 
 from collections.abc import Iterator
 from hashlib import sha256

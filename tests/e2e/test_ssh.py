@@ -1,4 +1,4 @@
-"""Private repositories over ssh: the key is used in the room, and is not in it."""
+"""Private repositories over ssh: the sandbox uses the key and does not contain it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.lab.sshd import GitOverSsh, git_over_ssh
 
 pytestmark = pytest.mark.lab
 
-# Everything that a job can read, and everything that says what runs.
+# Every file that a job can read, and every environment and command line.
 SEARCH = """
     find / -xdev -type f -readable -size -16M 2>/dev/null | xargs -r grep -laF "$NEEDLE" || true
     find /airlock /tmp /home /run /dev/shm $BUILDKITE_BUILD_PATH $BUILDKITE_PLUGINS_PATH \

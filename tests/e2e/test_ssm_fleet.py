@@ -1,4 +1,4 @@
-"""A fleet that keeps its pipelines in SSM already switches to Airlock with no new document."""
+"""A fleet with its pipelines in SSM parameters switches to Airlock without a new document."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Two first jobs of a machine at once: no bridge, no table, no directory is there yet."""
+"""The first jobs of a host at once, before it has a bridge, a ruleset or a directory."""
 
 from contextlib import ExitStack
 

@@ -1,13 +1,14 @@
 """The contract as the real agent keeps it by itself, with its own bootstrap and no Airlock.
 
-What passes here is a fact about the agent and its protocol, so the simulator is right as well.
+What passes here is a fact about the agent and its protocol, and shows that the simulator is right.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.contract import CASES, REPOSITORY, Case, Site, site
+from tests.lab.contract import REPOSITORY, Case, Site, site
+from tests.lab.contract_cases import CASES
 from tests.lab.fleet import RealAgent, native
 
 
