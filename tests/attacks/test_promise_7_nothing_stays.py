@@ -11,13 +11,11 @@ from tests.attacks.attacker import run
 from tests.fakes.control_plane import Job
 from tests.lab.agent import reaper_of
 from tests.lab.engine import eventually
-from tests.lab.lab import AIRLOCK, ROLE, Fleet
+from tests.lab.lab import AIRLOCK, GATE, ROLE, Fleet, open_gate
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
 
-# The job goes on once the test has set this meta-data.
-GATE = "until buildkite-agent meta-data exists go; do sleep 0.1; done"
 POLICY = f"  - name: all\n    allow: {{role: '{ROLE}', workspace: fresh}}\n"
 
 # The steps at which the wrapper is killed.
@@ -109,6 +107,6 @@ def test_gc_leaves_running_job_alone(fleet: Fleet) -> None:
             [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
         )
         assert "0 dead job(s) cleared" in done.stdout
-        job.meta_data["go"] = "on"
+        open_gate(job)
         assert fleet.control.finished(job) == ("0", "", "")
     assert b"\nstill here" in job.log

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.attacker import run
-from tests.lab.lab import Fleet
+from tests.lab.lab import GATE, Fleet, open_gate
 
 pytestmark = pytest.mark.lab
 
@@ -47,14 +47,13 @@ def test_log_of_100_megabytes_of_every_byte_is_identical(fleet: Fleet) -> None:
 
 def test_odd_variable_values_are_identical_in_job_and_invisible_on_host(fleet: Fleet) -> None:
     dump = "import os,json; json.dump({k:os.environ.get(k) for k in os.environ}, open('e','w'))"
-    command = f'python3 -c "{dump}"; buildkite-agent artifact upload e; echo waiting; "
-    command += "until buildkite-agent meta-data exists go; do sleep 0.1; done"
+    command = f'python3 -c "{dump}"; buildkite-agent artifact upload e; echo waiting; {GATE}'
     marked = {name: f"{value}marker-of-{name}" for name, value in ODD.items()}
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env(command, **marked))
         fleet.control.wait(job, lambda j: b"\nwaiting" in j.log)
         visible = _visible_on_host(fleet)
-        job.meta_data["go"] = "on"
+        open_gate(job)
         assert fleet.control.finished(job) == ("0", "", "")
     (uploaded,) = job.uploads.values()
     arrived = json.loads(uploaded)
