@@ -14,7 +14,7 @@ from bootstrap.credentials.plan import DEFAULT, plans, session_name, tag_value
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.model import Grant
 from tests.credentials.given import JOB_ID, ROLE, job
-from tests.fakes.sts import Asked, validate
+from tests.fakes.sts_limits import Asked, validate
 
 # Lone surrogates too: a job's environment may hold any bytes.
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=400)

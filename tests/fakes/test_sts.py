@@ -1,10 +1,8 @@
-"""The strict STS is held to what is known of the real one, by real botocore.
-
-What is known: docs/aws.md#limits-of-sts
-"""
+"""The strict STS has the limits of the real one (docs/aws.md#limits-of-sts), shown by botocore."""
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import botocore.session
@@ -13,7 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.fakes.metadata import ACCESS_KEY_ID
-from tests.fakes.sts import CHAINED, StrictSts, Trust
+from tests.fakes.sts import StrictSts, Trust
+from tests.fakes.sts_limits import CHAINED
 
 OPEN = "arn:aws:iam::111122223333:role/open"
 PLAIN = "arn:aws:iam::111122223333:role/no-tags-no-identity"
@@ -119,7 +118,9 @@ def test_session_identifies_its_role_until_it_expires() -> None:
         session = of_session(sts, ask(client(sts))["Credentials"])
         arn = "arn:aws:sts::111122223333:assumed-role/open/name"
         assert session.get_caller_identity()["Arn"] == arn
-        time.sleep(0.6)  # lifetimes are in real time: there is nothing to wait on
+        (key,) = sts.issued
+        assert sts.issued[key].until - time.time() <= 0.5
+        sts.issued[key] = replace(sts.issued[key], until=time.time() - 1)
         with pytest.raises(ClientError, match="ExpiredToken") as refused:
             session.get_caller_identity()
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403

@@ -96,9 +96,9 @@ SURROUNDINGS = (
     Case(
         name="redaction",
         command="echo the token is $CONTRACT_TOKEN",
-        env={"CONTRACT_TOKEN": "not-for-anybody"},
+        env={"CONTRACT_TOKEN": "the-contracts-token"},
         shows=(b"the token is [REDACTED]",),
-        hides=(b"not-for-anybody",),
+        hides=(b"the-contracts-token",),
     ),
     Case(
         name="no checkout",
