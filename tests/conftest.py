@@ -31,7 +31,7 @@ def fleet(lab: labs.Lab, tmp_path: Path) -> Iterator[labs.Fleet]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of attacks: for each file its outcomes and the first line of its docstring."""
+    """Print the attacks that ran: each file's outcomes and the first line of its docstring."""
     counted: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.getreports(outcome):

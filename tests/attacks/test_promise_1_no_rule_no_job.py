@@ -97,7 +97,7 @@ def test_refused_job_starts_no_container_and_calls_no_sts(
 
 
 def test_admitted_job_starts_one_container_and_gets_one_session(fleet: Fleet) -> None:
-    """Without the refusal the attack succeeds: the container starts and STS is asked."""
+    """The attack without the refusal: a container starts and STS issues a session."""
     fleet.policy(DEPLOY)
     begin = time.time()
     with fleet.agent():
@@ -111,7 +111,7 @@ def test_admitted_job_starts_one_container_and_gets_one_session(fleet: Fleet) ->
 def _created_since(fleet: Fleet, begin: float) -> int:
     """Count containers that were created, not those that remain. The engine keeps 256 events.
 
-    The moment now is written out: a duration such as 0s ends with the last whole second.
+    The current time is passed as such: a duration such as 0s ends with the last whole second.
     """
     done = subprocess.run(
         ["docker", "-H", fleet.lab.docker, "events",

@@ -21,7 +21,7 @@ POLICY = f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n"
 
 
 class Mallory(Simulator):
-    """Waits for whoever can be lured here."""
+    """A server of the attacker that records every call."""
 
     def answer(self, _: Call) -> Reply:
         return Reply(status=404)
@@ -29,7 +29,7 @@ class Mallory(Simulator):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trap:
-    """A directory that a job's variables point to, and a server. `sprung` says who fell for it."""
+    """A directory and a server that a job's variables point to. `sprung` lists who used them."""
 
     path: Path
     mallory: Mallory
@@ -73,7 +73,7 @@ class Trap:
             },
             "home": {"HOME": path, "XDG_CONFIG_HOME": path, "TMPDIR": f"{path}/absent"},
             "libraries": {
-                "OPENSSL_CONF": f"{path}/pipe",  # whoever opens it hangs
+                "OPENSSL_CONF": f"{path}/pipe",  # a program that opens it hangs
                 "SSL_CERT_FILE": f"{path}/absent",
                 "REQUESTS_CA_BUNDLE": f"{path}/absent",
                 "GCONV_PATH": path,
@@ -105,7 +105,7 @@ def trap(tmp_path: Path) -> Iterator[Trap]:
     "kind", ["path", "python", "shell", "docker", "aws", "proxy", "home", "libraries"]
 )
 def test_job_variables_do_not_affect_host_programs(fleet: Fleet, trap: Trap, kind: str) -> None:
-    """The room was opened with the rule's own role; what the job does in it is its own affair."""
+    """Airlock reaches the start of the job with the rule's own role; the job itself may fail."""
     fleet.policy(POLICY)
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **trap.variables(kind)))
@@ -160,10 +160,9 @@ def test_loader_variables_with_agent_allow_list_are_refused(fleet: Fleet, trap: 
 
 
 def test_loader_variables_without_allow_list_act_on_host(fleet: Fleet, trap: Trap) -> None:
-    """The README's first limit. The day this fails, the launcher is here: mend the README."""
+    """The README's first limit: once a launcher prevents this, that limit has to go."""
     loader = {**LOADER, "LD_DEBUG_OUTPUT": f"{trap.path}/sprung"}
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **loader))
         fleet.control.finished(job, 60)
-    assert os.listdir(trap.path)  # noqa: PTH208
-    assert trap.sprung
+    assert trap.sprung, "LD_DEBUG_OUTPUT has written no file"

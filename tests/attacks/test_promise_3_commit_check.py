@@ -1,4 +1,4 @@
-"""Promises 1, 3 and 6 for the container that looks for a commit before there is a decision."""
+"""Promises 1, 3 and 6 for the container that looks up a commit before the decision."""
 
 import subprocess
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_commit_check_follows_deleted_and_rewritten_branches(fleet: Fleet) -> No
         git(work, "push", "-q", bare, "HEAD:refs/heads/a")
         assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "0"
         git(work, "push", "-q", bare, ":refs/heads/a", "HEAD:refs/heads/a/b")
-        assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "77", "it is deleted"
+        assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "77", "the branch is deleted"
         for name in ("objects/pack/tmp_pack_x", "refs/airlock/claimed.lock", "config.lock"):
             (cache(fleet) / name).touch()
         assert ends(fleet, first, BUILDKITE_BRANCH="a/b")[0] == "0"
@@ -61,7 +61,7 @@ def test_commit_check_ignores_refs_named_like_branches(fleet: Fleet) -> None:
     git(work, "push", "-q", bare, "HEAD:refs/heads/refs/heads/release/8")
     for branch in ("release/8", "release/9"):
         git(work, "fetch", "-q", bare, f"+refs/heads/{branch}:refs/taken")
-        assert git(work, "rev-parse", "refs/taken").strip() == evil, "git does take it"
+        assert git(work, "rev-parse", "refs/taken").strip() == evil, "git fetches the other ref"
     with fleet.agent():
         assert ends(fleet, fleet.commit, BUILDKITE_BRANCH="release/7")[0] == "0"
         for branch in ("release/8", "release/9"):
@@ -71,7 +71,7 @@ def test_commit_check_ignores_refs_named_like_branches(fleet: Fleet) -> None:
 
 
 def test_commit_check_is_skipped_when_guardrails_refuse(fleet: Fleet) -> None:
-    """What the rule grants is beyond the guardrails; within them, the same job is asked about."""
+    """The rule's grant exceeds the guardrails; within them, the same job's commit is looked up."""
     fleet.policy(rules("verified"))
     rails = fleet.base / "policies/guardrails.yaml"
     setting = f'[policy]\nguardrails = "file:{rails}"'
@@ -89,7 +89,7 @@ def test_commit_check_is_skipped_when_guardrails_refuse(fleet: Fleet) -> None:
 
 @contextmanager
 def silent(fleet: Fleet) -> Iterator[str]:
-    """A repository whose server takes connections and never answers."""
+    """A repository whose server accepts connections and never answers."""
     with world.listen(world.WORLD, 0) as listener:
         url = f"http://{world.WORLD}:{listener.getsockname()[1]}/storefront.git"
         fleet.policy(rules("verified"), repository=url)
@@ -107,23 +107,23 @@ def test_commit_check_is_stopped_when_ruleset_is_removed(fleet: Fleet) -> None:
 
 
 def checking(fleet: Fleet) -> bool:
-    """Say whether git, in a container of this lab, waits for the silent server."""
+    """Return whether git, in a container of this lab, waits for the silent server."""
     lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
     return any(line.startswith(b"/usr/lib/git-core/git-remote-http\0") for line in lines)
 
 
 def test_commit_check_without_isolation_fetches_nothing(fleet: Fleet) -> None:
-    """A rule of somebody else that answers before ours: the proof notices, nothing is fetched."""
+    """A foreign rule that applies before ours: the proof fails and nothing is fetched."""
     fleet.policy(rules("verified"))
     with fleet.agent():
         assert ends(fleet, fleet.commit)[0] == "0"
         asked = len(fleet.git.calls)
-        pierce = (
+        foreign = (
             "add table ip intruder; "
             "add chain ip intruder c1 { type filter hook prerouting priority -400; }; "
             "add rule ip intruder c1 ip daddr 169.254.169.254 ip daddr set 10.77.0.2"
         )
-        subprocess.run(["nft", pierce], check=True)
+        subprocess.run(["nft", foreign], check=True)
         try:
             status, log = ends(fleet, fleet.commit)
         finally:

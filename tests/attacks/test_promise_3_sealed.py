@@ -53,7 +53,7 @@ def test_metadata_service_in_any_spelling_is_unreachable(
 def test_metadata_service_by_proxy_variables_is_unreachable(
     sandbox: Attacker, unprotected: Unprotected
 ) -> None:
-    """A proxy of the job's own, in the room, is behind the same walls."""
+    """A proxy of the job's own would be in the sandbox too, behind the same ruleset."""
     script = "http_proxy=http://169.254.169.254:80 curl -s -m 3 -o /dev/null -w '%{http_code}' http://any/"
     assert unprotected.tries(script).stdout in {"401", "404"}
     assert sandbox.tries(script).stdout == "000"
@@ -62,7 +62,7 @@ def test_metadata_service_by_proxy_variables_is_unreachable(
 def test_metadata_service_by_redirect_is_unreachable(
     sandbox: Attacker, unprotected: Unprotected
 ) -> None:
-    """Somebody else's server sends the client on to the metadata address."""
+    """A server redirects the client to the metadata address."""
     redirector = """
     import http.server, threading
     class R(http.server.BaseHTTPRequestHandler):
@@ -95,20 +95,8 @@ def test_metadata_service_by_ipv6_is_unreachable(sandbox: Attacker) -> None:
     assert sandbox.tries(script).stdout == "000"
     before = len(sandbox.fleet.lab.metadata_v6.calls)
     world.assert_contained()
-    assert (
-        run(
-            "curl",
-            "-s",
-            "-m",
-            "3",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "http://[fd00:ec2::254]/",
-        )
-        == "401"
-    )
+    from_host = ("curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}")
+    assert run(*from_host, "http://[fd00:ec2::254]/") == "401"
     assert len(sandbox.fleet.lab.metadata_v6.calls) == before + 1
 
 
@@ -134,6 +122,8 @@ def test_host_services_are_unreachable(sandbox: Attacker, unprotected: Unprotect
 
 def test_container_has_no_docker_socket_device_or_capability(sandbox: Attacker) -> None:
     found = sandbox.tries("find / -xdev -name '*.sock' 2>/dev/null; ls /dev; mount")
+    assert "urandom" in found.stdout
+    assert " on / type " in found.stdout
     assert "docker.sock" not in found.stdout
     assert "kmsg" not in found.stdout
     status = Path(f"/proc/{sandbox.pid}/status").read_text()
@@ -171,7 +161,7 @@ def test_sandbox_of_another_job_is_unreachable(shared: Fleet, sandbox: Attacker)
 def test_metadata_service_is_unreachable_with_either_layer_removed(lab: Lab, shared: Fleet) -> None:
     """Without nftables the routing policy still refuses; without both, the credentials are stolen.
 
-    The room is entered by hand here: Airlock itself would stop it at once.
+    The container is started by hand here: Airlock would stop a job of its own at once.
     """
     steal = STEAL.format(base="http://169.254.169.254")
     docker = ["docker", "-H", lab.docker]
@@ -218,7 +208,7 @@ def test_running_job_is_stopped_when_ruleset_changes(
 
 
 def test_job_behind_bypassed_ruleset_does_not_start(fleet: Fleet) -> None:
-    """A rule of somebody else that answers before ours: the proof notices, nothing runs."""
+    """A foreign rule that applies before ours: the proof fails and nothing runs."""
     with fleet.agent():
         first = fleet.control.enqueue(fleet.env("true"))
         assert fleet.control.finished(first) == ("0", "", "")
@@ -238,7 +228,7 @@ def test_job_behind_bypassed_ruleset_does_not_start(fleet: Fleet) -> None:
 
 
 def _restore(saved: str, sabotage: tuple[str, ...]) -> None:
-    """Docker's own rules have to come back after a flush of everything."""
+    """Restore Docker's own rules after a flush of the whole ruleset."""
     if "ruleset" in sabotage:
         subprocess.run(["nft", "-f", "-"], input="flush ruleset\n" + saved, text=True, check=True)
 
