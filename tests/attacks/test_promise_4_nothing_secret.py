@@ -1,4 +1,4 @@
-"""Promise 4: the room holds no credential but the job's own, and nobody else sees that."""
+"""Promise 4: the sandbox has no credentials but the job's own, and these are not seen outside."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def sandbox(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Atta
 
 
 def secrets_of(sandbox: Attacker) -> dict[str, str]:
-    """What must not be found: the session (as the job itself would fetch it) and the tokens."""
+    """Return what must not be found: the session, as the job itself fetches it, and the tokens."""
     fetched = sandbox.tries(
         "curl -sf http://169.254.170.2$("
         "tr '\\0' '\\n' < /proc/$(pgrep -f 'sleep 300' | head -1)/environ |"
@@ -42,7 +42,7 @@ def secrets_of(sandbox: Attacker) -> dict[str, str]:
 
 
 def test_job_reads_its_own_session_and_variables(sandbox: Attacker) -> None:
-    """The search below looks for the right thing: the job's own user finds it."""
+    """The job's own user finds what the search below looks for."""
     assert secrets_of(sandbox)["secret access key"].startswith("jobsecret")
     own = sandbox.tries("cat /proc/$(pgrep -f 'sleep 300' | head -1)/environ")
     assert MARK in own.stdout
@@ -62,13 +62,15 @@ def test_inspect_argv_labels_events_and_records_have_no_secret(sandbox: Attacker
         "job log": sandbox.job.log.decode(errors="replace"),
         "engine's files": _engine_files(sandbox),
     }
+    for place in ("docker inspect", "records", "engine's files"):
+        assert sandbox.job.id in places[place], f"{place} is not of this job"
     for name, secret in secrets_of(sandbox).items():
         for place, content in places.items():
             assert secret not in content, f"the {name} is in {place}"
 
 
 def test_sandbox_has_no_agent_registration_token(sandbox: Attacker) -> None:
-    """The same search finds the token that the room does hold, so it can find this one."""
+    """The same search finds the job's own token, which the sandbox does have."""
     places = "/airlock /home /tmp /run /etc /opt/airlock"
     search = (
         f"grep -rls '{{token}}' {places}; cat /proc/*/environ | tr '\\0' '\\n' | grep '{{token}}'"
@@ -83,14 +85,15 @@ def test_sandbox_has_no_host_credentials(sandbox: Attacker) -> None:
 
 
 def test_sandbox_directory_is_readable_by_job_user_alone(sandbox: Attacker) -> None:
-    """On the host the lease is in memory and root's; in the room only the job's user reads it."""
-    (lease,) = Path("/run/airlock/jobs").glob(f"{sandbox.job.id}-*")
-    assert lease.stat().st_uid == 0
+    """The job directory is root's, in the host's memory; inside, only the job's user reads it."""
+    (directory,) = Path("/run/airlock/jobs").glob(f"{sandbox.job.id}-*")
+    assert directory.stat().st_uid == 0
     assert Path("/run/airlock").stat().st_mode & 0o077 == 0
-    assert (lease / "room/env").stat().st_mode & 0o777 == 0o400
-    kind = run("stat", "--file-system", "--format=%T", str(lease)).strip()
+    assert (directory / "room/env").stat().st_mode & 0o777 == 0o400
+    kind = run("stat", "--file-system", "--format=%T", str(directory)).strip()
     assert kind == "tmpfs"
-    assert sandbox.tries("echo x > /airlock/env; echo x > /airlock/marks/x").returncode != 0
+    assert sandbox.tries("echo x > /airlock/env").returncode != 0
+    assert sandbox.tries("echo x > /airlock/marks/x").returncode != 0
 
 
 def _engine_files(sandbox: Attacker) -> str:

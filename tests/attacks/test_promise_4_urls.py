@@ -51,7 +51,7 @@ def finished(fleet: Fleet, **env: str) -> Iterator[Job]:
 
 
 def kept(fleet: Fleet, job: Job) -> dict[str, str]:
-    """What Airlock has printed, annotated and written; the agent's own lines are not its."""
+    """Return what Airlock has printed, annotated and written, without the agent's own lines."""
     own, _, _ = job.log.decode(errors="replace").partition("~~~ Preparing working directory")
     agents = [path for path in fleet.base.rglob("agent.log") if path.is_file()]
     state = [path for path in (fleet.base / "state").rglob("*") if path.is_file()]
@@ -91,7 +91,7 @@ def test_refusal_masks_token_in_repository_url(fleet: Fleet, way: str, why: str)
 
 
 def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet) -> None:
-    """Its commit is looked for with that token too: the cache of the history has none of it."""
+    """The commit is looked up with that token too: the cached history does not contain it."""
     url = with_token(fleet)
     when = "{branch: main, commit-on-branch: verified}"
     rules = f"  - {{name: main, when: {when}, allow: {{role: '{ROLE}'}}}}\n"
@@ -101,8 +101,10 @@ def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet) -> None:
     with finished(fleet, **env) as job:
         assert b"\nI ran" in job.log, job.log.decode()
     asked = [call for call in fleet.git.calls if call.headers.get("git-protocol")]
-    assert asked, "the commit was looked for"
-    assert any("ancestry" in place for place in kept(fleet, job)), "and the search is wide enough"
+    assert asked, "the commit was not looked up"
+    assert any("ancestry" in place for place in kept(fleet, job)), (
+        "the cached history is not searched"
+    )
     assert found(fleet, job) == set()
     (record,) = Path(fleet.base / "state/records").iterdir()
     assert "***@" in record.read_text()

@@ -30,7 +30,7 @@ def path_of(sandbox: Attacker) -> str:
 
 
 def test_credentials_of_other_job_with_known_path_are_unreachable(fleet: Fleet) -> None:
-    """The neighbour knows everything: address, port and path."""
+    """The attacker knows everything: address, port and path."""
     fleet.policy(POLICY)
     with attacker(fleet) as victim, attacker(fleet, BUILDKITE_BRANCH="feature") as thief:
         path = path_of(victim)
@@ -40,8 +40,8 @@ def test_credentials_of_other_job_with_known_path_are_unreachable(fleet: Fleet) 
         direct = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://169.254.170.2:{port}{path}"
         assert thief.tries(direct).stdout == "000"
         assert victim.tries(direct).stdout == "000"
-        # Without the protection: the firewall leads the thief to the victim's listener, and still
-        # the listener knows its one peer.
+        # With the firewall's part of the protection removed: it leads the thief to the victim's
+        # listener, which still rejects every peer but its own.
         element = f"{{ {thief.address} : 169.254.170.2 . {port} }}"
         run("nft", "add", "element", "inet", "airlock", "credentials", element)
         assert thief.tries(FETCH.format(path=path)).stdout == "000"
@@ -49,7 +49,7 @@ def test_credentials_of_other_job_with_known_path_are_unreachable(fleet: Fleet) 
 
 
 def test_credentials_without_peer_check_and_firewall_are_served(fleet: Fleet) -> None:
-    """A listener that takes the thief for its room, and a firewall that leads him there."""
+    """A listener whose peer is the thief, and a firewall that leads there."""
     fleet.policy(POLICY)
     served = Sessions(session())
     with (
@@ -57,7 +57,7 @@ def test_credentials_without_peer_check_and_firewall_are_served(fleet: Fleet) ->
         serving("169.254.170.2", served, peer=thief.address) as endpoint,
     ):
         fetch = FETCH.format(path=endpoint.path)
-        assert thief.tries(fetch).stdout == "000", "the firewall's lock still holds"
+        assert thief.tries(fetch).stdout == "000", "the firewall alone suffices"
         element = f"{{ {thief.address} : 169.254.170.2 . {endpoint.port} }}"
         run("nft", "add", "element", "inet", "airlock", "credentials", element)
         try:
@@ -89,7 +89,7 @@ def test_credentials_after_job_end_are_not_served(fleet: Fleet) -> None:
         capture_output=True,
         check=False,
     )
-    assert after.returncode == 7, "nobody listens any more"
+    assert after.returncode == 7, "a listener is left"
 
 
 def test_credentials_requested_from_host_are_not_served(fleet: Fleet) -> None:

@@ -21,7 +21,7 @@ POLICY = """  - name: release
 SHARED = ("$BUILDKITE_BUILD_PATH/left", "$BUILDKITE_PLUGINS_PATH/left", "$PWD/left", ".git/left")
 LOST = ("$HOME/left", "/tmp/left", "/dev/shm/left", "/run/buildkite/left")
 
-# A checkout that is poisoned, a link out of it, files everywhere, and a process that stays.
+# A poisoned checkout, a link out of it, files everywhere, and a background process.
 LEAVE = "\n".join(
     [
         *(f"echo left > {path}" for path in (*SHARED, *LOST)),
@@ -84,7 +84,7 @@ def test_fresh_workspace_is_removed_after_job(fleet: Fleet) -> None:
 
 
 def test_workspace_within_one_rule_shares_checkout_only(fleet: Fleet) -> None:
-    """What `reuse` means; and the proof that these looks do find what is there."""
+    """The meaning of `reuse`; it also shows that LOOK finds what LEAVE has left."""
     fleet.policy(POLICY)
     runs(fleet, LEAVE, BUILDKITE_BRANCH="feature")
     found = seen(runs(fleet, LOOK, BUILDKITE_BRANCH="feature-2"))
@@ -95,7 +95,7 @@ def test_workspace_within_one_rule_shares_checkout_only(fleet: Fleet) -> None:
 
 
 def test_workspace_tree_deeper_than_any_path_is_removed(fleet: Fleet) -> None:
-    """And does not keep the next jobs of this host from starting."""
+    """It does not keep the next jobs of this host from starting either."""
     fleet.policy(POLICY)
     dig = (
         "python3 -c \"import os; [(os.mkdir('d'), os.chdir('d')) for _ in range(3000)]\"\n"

@@ -1,4 +1,4 @@
-"""Promise 6 where no rule says whom to trust: in observe mode, branches and forks are apart."""
+"""Promise 6 where no rule separates jobs: observe mode keeps branches and forks apart."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,13 @@ FORK = {
     "BUILDKITE_BRANCH": "mallory:main",
 }
 
-# Neither "false" nor a number. Only of GitHub would the agent fetch a pull request's head.
+# Neither "false" nor a number. The agent fetches a pull request's head from GitHub only.
 UNKNOWN = {"BUILDKITE_PULL_REQUEST": "", "BUILDKITE_PIPELINE_PROVIDER": "git"}
 
 
 @pytest.fixture
 def observed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet without a policy: every job is refused, and none of it counts."""
+    """A fleet without a policy: every job is refused, and no refusal is enforced."""
     settings = f'mode = "observe"\nobserve-role = "{ROLE}"'
     with fleet(lab, tmp_path_factory.mktemp("observed") / "fleet", policy=settings) as made:
         (made.base / "policies/storefront.yaml").unlink()
@@ -44,7 +44,7 @@ def test_observed_fork_and_branch_have_separate_workspaces(observed: Fleet) -> N
 @pytest.mark.parametrize(
     "other",
     [{"BUILDKITE_BRANCH": "feature"}, {"BUILDKITE_TAG": "main"}, UNKNOWN],
-    ids=["another-branch", "a-tag-of-that-name", "what-cannot-be-told"],
+    ids=["another-branch", "a-tag-of-that-name", "unknown"],
 )
 def test_observed_branches_and_tags_have_separate_workspaces(
     observed: Fleet, other: dict[str, str]
@@ -54,7 +54,7 @@ def test_observed_branches_and_tags_have_separate_workspaces(
 
 
 def test_observed_branch_reuses_its_own_checkout(observed: Fleet) -> None:
-    """Observing costs a branch nothing; and these looks do find what is there."""
+    """A branch keeps its checkout; it also shows that LOOK finds what LEAVE has left."""
     runs(observed, LEAVE)
     assert "seen: $BUILDKITE_BUILD_PATH/left" in seen(runs(observed, LOOK))
 

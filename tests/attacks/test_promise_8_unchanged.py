@@ -1,6 +1,6 @@
 """Promise 8: what the job prints and returns arrives unchanged, whatever it does to prevent that.
 
-The plain case of every status, cancellation and the log's bytes: tests/e2e.
+The plain case of every status, cancellation and the log's bytes: tests/lab/contract_cases.py.
 """
 
 import pytest
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.lab
 
 
 def test_job_text_in_airlocks_log_group_is_neutralised(fleet: Fleet) -> None:
-    """Job-controlled text in our own lines: no newline, escape or group header survives."""
+    """In Airlock's own lines no newline, escape or group header of the job's text survives."""
     branch = "main\n+++ :white_check_mark: approved\x1b[2J"
     fleet.policy("  - {name: main, when: {branch: main}, allow: {}}\n")
     with fleet.agent():
@@ -43,7 +43,7 @@ def test_job_that_kills_its_bootstrap_ends_with_status_137(fleet: Fleet) -> None
 
 
 def test_status_77_is_attributed_to_job_or_airlock(fleet: Fleet) -> None:
-    """77 of the job and 77 of ours look the same to a retry rule, not to a reader."""
+    """A retry rule cannot tell the job's 77 from Airlock's, but a reader can."""
     with fleet.agent():
         own = fleet.control.enqueue(fleet.env("exit 77"))
         assert fleet.control.finished(own) == ("77", "", "")

@@ -1,6 +1,6 @@
-"""A rule may name one command. What a step sets beside it must not make that another one.
+"""A rule may name one command. A step's other attributes must not make it run another one.
 
-Every attack also runs under a rule that lets the variable through, where it has to succeed.
+Every attack also runs under a rule that grants the variable, where it has to succeed.
 """
 
 import json
@@ -29,7 +29,7 @@ def ran(fleet: Fleet, env: dict[str, str]) -> tuple[str, str]:
 
 
 def test_code_running_variables_are_removed_unless_granted(fleet: Fleet) -> None:
-    """All at once, under the rule and under one that lets them pass; the honest job runs too."""
+    """All at once, under the rule and under one that grants them; the honest job runs too."""
     everything = {
         "BASH_ENV": EXECUTED,
         "GIT_TRACE": "2",
@@ -47,7 +47,7 @@ def test_code_running_variables_are_removed_unless_granted(fleet: Fleet) -> None
     assert "trace: built-in" not in log
     assert "import _frozen_importlib" not in log
     for name in everything:
-        assert name in log, "what is left out is named"
+        assert name in log, f"the log does not name {name}"
     fleet.policy(rules(", env: ['*']"))
     status, log = ran(fleet, everything)
     assert "STOLEN" in log
@@ -67,7 +67,7 @@ def test_phases_variable_cannot_skip_command_unless_granted(fleet: Fleet) -> Non
 
 
 def test_variable_that_replaces_agents_environment_file_is_refused(fleet: Fleet) -> None:
-    """The agent sets its variables after the job's, but not after names that hold an =."""
+    """The agent sets its variables after the job's, but not after names that contain =."""
     planted = fleet.base / "planted="
     planted.mkdir()
     honest = fleet.env("echo honest")
@@ -92,7 +92,7 @@ def test_variable_that_replaces_agents_environment_file_is_refused(fleet: Fleet)
 
 
 def test_artifact_paths_outside_checkout_are_removed_unless_granted(fleet: Fleet) -> None:
-    """No command has to change for that: `artifact_paths` is an attribute of every step."""
+    """It needs no other command: `artifact_paths` is an attribute of every step."""
     outside = {"BUILDKITE_ARTIFACT_PATHS": "README.md;/airlock/env"}
     honest = {"BUILDKITE_ARTIFACT_PATHS": "README.md"}
 
