@@ -140,5 +140,5 @@ def test_a_refusal_or_redirect_is_final(issuer: Issuer, status: int) -> None:
 @pytest.mark.parametrize("endpoint", ["", "file:///etc/passwd", "ftp://x", "not a url"])
 def test_an_endpoint_that_is_none(endpoint: str) -> None:
     api = AgentApi("j", {"BUILDKITE_AGENT_ENDPOINT": endpoint}, Secret("t"))
-    with pytest.raises(CannotStart):
+    with pytest.raises(CannotStart, match="Buildkite did not annotate the build"):
         api.annotate("x", context="c")

@@ -45,7 +45,10 @@ def test_a_dead_jobs_uid_is_not_given_away_before_its_lease_is_cleared(tmp_path:
     lease.mkdir()
     with slot(here, "dead", tree=tmp_path / "none", agent="x"):
         pass
-    with pytest.raises(CannotStart), slot(here, "next", tree=tmp_path / "none", agent="x"):
+    with (
+        pytest.raises(CannotStart, match="all 1 slots"),
+        slot(here, "next", tree=tmp_path / "none", agent="x"),
+    ):
         pass
     lease.rmdir()
     with slot(here, "next", tree=tmp_path / "none", agent="x") as uid:
