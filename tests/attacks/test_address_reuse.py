@@ -24,7 +24,7 @@ from tests.attacks.attacker import Attacker, Unprotected, attacker, container_of
 from tests.fakes.control_plane import Job
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROLE, Fleet
+from tests.lab.lab import DELETE_RULESET, ROLE, Fleet
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
@@ -227,11 +227,11 @@ def test_inbound_connection_tracked_before_ruleset_is_dropped(fleet: Fleet) -> N
     ).strip()  # fmt: skip
     try:
         with asker() as asks:
-            run(*FIREWALL)
+            run(*DELETE_RULESET)
             eventually(lambda: asks() == b"pong", "without the ruleset it is a way in")
             firewall.ensure_loaded(Path("/run/airlock"))
             assert asks() == b""
-            run(*FIREWALL)
+            run(*DELETE_RULESET)
             assert asks() == b"pong", "the same connection, still tracked"
     finally:
         firewall.ensure_loaded(Path("/run/airlock"))

@@ -11,7 +11,7 @@ from tests.e2e.test_commit_on_branch import cache, ends, rules
 from tests.fakes.git import git
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROLE, Fleet
+from tests.lab.lab import DELETE_RULESET, ROLE, Fleet
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
@@ -100,7 +100,7 @@ def test_commit_check_is_stopped_when_ruleset_is_removed(fleet: Fleet) -> None:
     with silent(fleet) as url, fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_REPO=url))
         eventually(lambda: checking(fleet), "the check is fetching")
-        subprocess.run(FIREWALL, check=True)
+        subprocess.run(DELETE_RULESET, check=True)
         assert fleet.control.finished(job, 20) == ("-1", "", "process_run_error"), job.log.decode()
     assert b"the check of the commit was stopped: table inet airlock was changed" in job.log
     assert leftovers(fleet) == []

@@ -15,7 +15,7 @@ from tests.attacks.attacker import Attacker, Unprotected, attacker, run
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROUTING, Fleet, Lab
+from tests.lab.lab import DELETE_ROUTING, DELETE_RULESET, Fleet, Lab
 
 pytestmark = pytest.mark.lab
 
@@ -173,9 +173,9 @@ def test_metadata_service_is_unreachable_with_either_layer_removed(lab: Lab, sha
     victim = Unprotected(docker=docker, container=bare)
     try:
         assert ACCESS_KEY_ID not in victim.tries(steal).stdout
-        run(*FIREWALL)
+        run(*DELETE_RULESET)
         assert ACCESS_KEY_ID not in victim.tries(steal).stdout
-        for rule in ROUTING:
+        for rule in DELETE_ROUTING:
             run(*rule)
         assert ACCESS_KEY_ID in victim.tries(steal).stdout
     finally:
@@ -185,7 +185,7 @@ def test_metadata_service_is_unreachable_with_either_layer_removed(lab: Lab, sha
 @pytest.mark.parametrize(
     "sabotage",
     [
-        FIREWALL,
+        DELETE_RULESET,
         ("nft", "flush", "ruleset"),
         ("nft", "flush", "chain", "inet", "airlock", "from_room"),
     ],

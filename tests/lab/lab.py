@@ -20,8 +20,8 @@ from tests.fakes.sts import StrictSts, Trust
 from tests.lab import agent, engine, world
 from tests.lab.image import lab_image
 
-FIREWALL = ("nft", "delete", "table", "inet", "airlock")
-ROUTING = (
+DELETE_RULESET = ("nft", "delete", "table", "inet", "airlock")
+DELETE_ROUTING = (
     ("ip", "-4", "rule", "del", "pref", "1690"),
     ("ip", "-6", "rule", "del", "pref", "1690"),
 )
@@ -79,8 +79,8 @@ def forget_host(docker: str) -> None:
     """Remove what Airlock sets up once per host: bridge, ruleset, routing, directory."""
     for command in (
         ("docker", "-H", docker, "network", "rm", "airlock"),
-        FIREWALL,
-        *ROUTING,
+        DELETE_RULESET,
+        *DELETE_ROUTING,
         ("umount", "/run/airlock"),
     ):
         subprocess.run(command, capture_output=True, check=False)
