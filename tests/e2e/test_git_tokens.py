@@ -81,8 +81,8 @@ def test_git_token_of_one_repository_does_not_fetch_submodule(
     commit = with_submodule(fleet, private.url)
     policy(fleet, private.url, "acme/private.git")
     status, log = ends(fleet, private.url, commit, "echo I ran")
-    assert status != "0"
-    assert b"library.git" in log
+    assert status == "1", log.decode()
+    assert f"could not read Username for '{private.url}/acme/library.git'".encode() in log
     assert b"\nI ran" not in log
 
 
@@ -90,5 +90,6 @@ def test_other_rule_gets_no_git_token(fleet: Fleet, private: PrivateGitServer) -
     commit = with_submodule(fleet, private.url)
     policy(fleet, private.url, "acme/")
     status, log = ends(fleet, private.url, commit, "echo I ran", BUILDKITE_BRANCH="feature")
-    assert status != "0"
+    assert status == "128", log.decode()
+    assert b"could not read Username for" in log
     assert b"\nI ran" not in log

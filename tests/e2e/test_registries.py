@@ -110,8 +110,8 @@ def test_host_pull_uses_configured_login(pull: Pull, how: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [(None, "pulling .* failed|could not provide"), ("docker", "could not provide|failed"),
-     ("secretsmanager:ci/wrong", "could not provide|failed"),
+    [(None, "could not provide .*no basic auth credentials"), ("docker", "could not provide .*no basic auth credentials"),
+     ("secretsmanager:ci/wrong", "could not provide .*unauthorized"),
      ("secretsmanager:ci/absent", "does not exist")],
 )  # fmt: skip
 def test_host_pull_without_valid_login_fails(pull: Pull, how: str | None, message: str) -> None:
