@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bootstrap.aws import ecr, secrets
+from bootstrap.aws import ecr
 from bootstrap.aws.client import Caller
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.credentials import references, registries
+from bootstrap.credentials import references, registries, secrets
 from bootstrap.credentials.plan import DEFAULT, plans
 from bootstrap.credentials.registries import Login
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
@@ -64,7 +64,7 @@ def granted(
         reader = own if grant.secrets_with_role else Caller.HOST
         found = _secrets(grant, aws, reader, log, record)
         accounts = {
-            registry: ecr.ecr(aws, registry, own)
+            registry: registries.ecr_login(ecr.authorization_token(aws, registry, own))
             if way == BY_ROLE
             else registries.login(registry, found[f"registry {registry}"])
             for registry, way in grant.registries.items()

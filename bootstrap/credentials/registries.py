@@ -45,9 +45,9 @@ def _members(text: str) -> tuple[str, str]:
         return "", ""
 
 
-def ecr_login(token: str) -> Login:
+def ecr_login(token: Secret) -> Login:
     """Read what ECR calls an authorization token."""
-    username, _, password = base64.b64decode(token).decode().partition(":")
+    username, _, password = base64.b64decode(token.reveal()).decode().partition(":")
     return Login(username=username, password=Secret(password))
 
 

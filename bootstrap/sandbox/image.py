@@ -1,9 +1,13 @@
-"""The image of a room, on this host."""
+"""The image of a sandbox, on this host."""
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bootstrap import images
 from bootstrap.aws import ecr
+from bootstrap.aws.client import Caller
+from bootstrap.credentials import registries, secrets
+from bootstrap.credentials.registries import Login
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.sandbox import engine
@@ -15,5 +19,24 @@ if TYPE_CHECKING:
 def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) -> str:
     """Return the id of the named image, or of the host's default. Raises as `engine.image_id`."""
     reference = named or host.sandbox.image
-    login = partial(ecr.for_image, reference, host, log)
+    login = partial(login_for, reference, host, log)
     return engine.image_id(client, reference, host.sandbox.pull, login=login, progress=log.note)
+
+
+def login_for(image: str, host: Host, log: JobLog) -> Login | None:
+    """Return how the host logs in for the image; None: as root's Docker configuration says.
+
+    Raises as `ecr.authorization_token`, `secrets.fetch` and `registries.login`.
+    """
+    registry = images.registry_of(image)
+    way = host.registries.get(registry)
+    if way is None and images.ecr_region(registry):
+        way = registries.ECR
+    if way is None or way == registries.DOCKER:
+        return None
+    if way == registries.ECR:
+        found = registries.ecr_login(ecr.authorization_token(host.aws, registry, Caller.HOST))
+    else:
+        found = registries.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
+    log.mask(*registries.shown(found))
+    return found
