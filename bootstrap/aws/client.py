@@ -20,7 +20,7 @@ class Caller(Enum):
     """Whose credentials sign a call, if it is not a session of the job's."""
 
     HOST = "those that airlock.toml names"
-    NOBODY = "none"
+    ANONYMOUS = "none"
 
 
 def role_of(caller: "Caller | Session") -> str:

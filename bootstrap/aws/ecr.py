@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from bootstrap import images
+from bootstrap import images, logins
 from bootstrap.aws.client import Caller, role_of
 from bootstrap.aws.errors import Kind, kind
 from bootstrap.aws.iam import LOGIN, allow, missing
 from bootstrap.aws.service import Service
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws
-from bootstrap.secret import Secret
 
 if TYPE_CHECKING:
     from bootstrap.aws.model import Session
@@ -17,11 +16,10 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
-def authorization_token(aws: Aws, registry: str, caller: "Caller | Session") -> Secret:
-    """Return the registry's authorization token: `user:password` in base64, valid for 12 hours.
+def login(aws: Aws, registry: str, caller: "Caller | Session") -> logins.Login:
+    """Return a login of 12 hours for the registry, made with the caller's rights there.
 
-    It has the caller's rights there. Raises CannotStart, with the statement to add if the
-    permission is missing.
+    Raises CannotStart, with the statement to add if the permission is missing.
     """
     region = images.ecr_region(registry) or aws.region
     there = aws.model_copy(update={"region": region})
@@ -35,4 +33,4 @@ def authorization_token(aws: Aws, registry: str, caller: "Caller | Session") -> 
             raise missing(problem, role=role_of(caller), statement=statement) from failed
         hint = f"Check that this host reaches ECR in {region}."
         raise CannotStart(problem, hint=hint) from failed
-    return Secret(answer["authorizationData"][0]["authorizationToken"])
+    return logins.ecr_login(answer["authorizationData"][0]["authorizationToken"])

@@ -1,6 +1,6 @@
 """Kinds of failed AWS calls (docs/aws.md#failed-calls).
 
-They are told apart by botocore's class names and the services' codes, so that nothing here needs
+They are recognised by botocore's class names and the services' codes, so that nothing here needs
 botocore itself.
 """
 

@@ -41,7 +41,7 @@ class Sts:
             Service, "sts", aws, patience=patience, metadata=metadata, clock=clock, sleep=sleep
         )
         self._as_host = self._service(caller=Caller.HOST)
-        self._as_nobody = self._service(caller=Caller.NOBODY)
+        self._unsigned = self._service(caller=Caller.ANONYMOUS)
 
     def assume(self, request: SessionRequest) -> Session:
         """Return a session of the requested role, of an hour if role chaining allows no more.
@@ -61,7 +61,7 @@ class Sts:
     def _calling(self, request: SessionRequest) -> Service:
         """Return STS as this request calls it: with a token, `via`'s session or the host's keys."""
         if request.subject:
-            return self._as_nobody
+            return self._unsigned
         return self._service(caller=self.assume(request.via)) if request.via else self._as_host
 
     def _within_chaining_limit(self, request: SessionRequest, client: Any) -> Session:  # noqa: ANN401

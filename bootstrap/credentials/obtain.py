@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from bootstrap import logins
 from bootstrap.aws import ecr
 from bootstrap.aws.client import Caller
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.credentials import references, registries, secrets
+from bootstrap.credentials import references, secrets
 from bootstrap.credentials.plan import DEFAULT, plans
-from bootstrap.credentials.registries import Login
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
+from bootstrap.logins import Login
 from bootstrap.policy.model import BY_ROLE, Admitted, CredentialDelivery, Grant
 from bootstrap.record import Record
 from bootstrap.secret import Secret
@@ -64,12 +65,12 @@ def granted(
         reader = own if grant.secrets_with_role else Caller.HOST
         found = _secrets(grant, aws, reader, log, record)
         accounts = {
-            registry: registries.ecr_login(ecr.authorization_token(aws, registry, own))
+            registry: ecr.login(aws, registry, own)
             if way == BY_ROLE
-            else registries.login(registry, found[f"registry {registry}"])
+            else logins.login(registry, found[f"registry {registry}"])
             for registry, way in grant.registries.items()
         }
-        log.mask(*(form for login in accounts.values() for form in registries.shown(login)))
+        log.mask(*(form for login in accounts.values() for form in logins.shown(login)))
         record.timed("session")
         yield Granted(
             default=sessions.pop(DEFAULT, None),

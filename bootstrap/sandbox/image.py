@@ -3,13 +3,13 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bootstrap import images
+from bootstrap import images, logins
 from bootstrap.aws import ecr
 from bootstrap.aws.client import Caller
-from bootstrap.credentials import registries, secrets
-from bootstrap.credentials.registries import Login
+from bootstrap.credentials import secrets
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
+from bootstrap.logins import Login
 from bootstrap.sandbox import engine
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) ->
 def login_for(image: str, host: Host, log: JobLog) -> Login | None:
     """Return how the host logs in for the image; None: as root's Docker configuration says.
 
-    Raises as `ecr.authorization_token`, `secrets.fetch` and `registries.login`.
+    Raises as `ecr.login`, `secrets.fetch` and `logins.login`.
     """
     registry = images.registry_of(image)
     way = host.registries.get(registry)
     if way is None and images.ecr_region(registry):
-        way = registries.ECR
-    if way is None or way == registries.DOCKER:
+        way = logins.ECR
+    if way is None or way == logins.DOCKER:
         return None
-    if way == registries.ECR:
-        found = registries.ecr_login(ecr.authorization_token(host.aws, registry, Caller.HOST))
+    if way == logins.ECR:
+        found = ecr.login(host.aws, registry, Caller.HOST)
     else:
-        found = registries.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
-    log.mask(*registries.shown(found))
+        found = logins.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
+    log.mask(*logins.shown(found))
     return found

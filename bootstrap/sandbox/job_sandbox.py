@@ -11,12 +11,12 @@ from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.answer import process_document
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.credentials.obtain import Granted, unexpired
-from bootstrap.credentials.registries import docker_config
 from bootstrap.credentials.renewal import Sessions
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
+from bootstrap.logins import docker_config
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record

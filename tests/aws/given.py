@@ -18,7 +18,7 @@ SHORT = "arn:aws:iam::111122223333:role/one-hour"
 
 
 class Clock:
-    """Time passes only while somebody sleeps."""
+    """Time passes only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0

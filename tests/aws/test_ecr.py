@@ -7,8 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from bootstrap.aws.client import Caller
-from bootstrap.aws.ecr import authorization_token
-from bootstrap.credentials.registries import ecr_login
+from bootstrap.aws.ecr import login
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws
 from tests.credentials.given import session, write_credentials
@@ -20,7 +19,7 @@ ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 @pytest.mark.parametrize("which", ["ours", "moto"])
-def test_authorization_token_is_a_login_of_the_registrys_region(which: str, tmp_path: Path) -> None:
+def test_login_is_of_the_registrys_region(which: str, tmp_path: Path) -> None:
     write_credentials(tmp_path / "credentials", ACCESS_KEY_ID)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -30,7 +29,7 @@ def test_authorization_token_is_a_login_of_the_registrys_region(which: str, tmp_
             aws = Aws.model_validate(
                 {"credentials": f"file:{tmp_path}/credentials", "ecr-endpoint": url[which]}
             )
-            found = ecr_login(authorization_token(aws, ECR, Caller.HOST))
+            found = login(aws, ECR, Caller.HOST)
             region = ours.calls and ours.calls[0].headers["authorization"].split("/")[2]
     finally:
         server.stop()
@@ -44,7 +43,7 @@ def test_forbidden_login_names_the_callers_role_and_the_statement() -> None:
         aws = Aws.model_validate({"ecr-endpoint": ours.url})
         caller = session()
         with pytest.raises(CannotStart, match="ECR issued no login") as caught:
-            authorization_token(aws, ECR, caller)
+            login(aws, ECR, caller)
     assert caught.value.hint == f"Add this statement to the policy of {caller.role}:"
     assert [json.loads(detail) for detail in caught.value.details] == [
         {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}

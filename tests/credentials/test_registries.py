@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.credentials.registries import (
+from bootstrap.errors import WrongConfiguration
+from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
+from bootstrap.logins import (
     Login,
     docker_config,
     ecr_login,
     login,
     shown,
 )
-from bootstrap.errors import WrongConfiguration
-from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
 from bootstrap.sandbox.pulling import Pulling
 from bootstrap.secret import Secret
 
@@ -86,7 +86,7 @@ def test_what_is_no_login_is_told_and_not_shown(stored: str) -> None:
 
 def test_the_file_that_every_tool_reads() -> None:
     token = base64.b64encode(b"AWS:p:w").decode()
-    logins = {ECR: ecr_login(Secret(token)), "docker.io": Login(username="u", password=Secret("w"))}
+    logins = {ECR: ecr_login(token), "docker.io": Login(username="u", password=Secret("w"))}
     assert json.loads(docker_config(logins)) == {
         "auths": {
             ECR: {"auth": token},

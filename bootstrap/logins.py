@@ -31,7 +31,7 @@ def login(registry: str, stored: Secret) -> Login:
         username, _, password = text.partition(":")
     if not (re.fullmatch(r"[^\s:]+", username) and re.fullmatch(r"[^\x00-\x1f]+", password)):
         raise WrongConfiguration(
-            f"the login of the registry {registry} is none",
+            f"the login for the registry {registry} is malformed",
             hint='Expected `user:password` or {"username": …, "password": …} where it is stored.',
         )
     return Login(username=username, password=Secret(password))
@@ -45,9 +45,9 @@ def _members(text: str) -> tuple[str, str]:
         return "", ""
 
 
-def ecr_login(token: Secret) -> Login:
+def ecr_login(token: str) -> Login:
     """Read what ECR calls an authorization token."""
-    username, _, password = base64.b64decode(token.reveal()).decode().partition(":")
+    username, _, password = base64.b64decode(token).decode().partition(":")
     return Login(username=username, password=Secret(password))
 
 
