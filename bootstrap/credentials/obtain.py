@@ -118,7 +118,7 @@ def _secrets(
     found = secrets.fetch(aws, {r: r for r in grant.references}, caller=caller)
     log.mask(*found.values())
     record.secrets(named)
-    log.note("secrets: " + ", ".join(f"{each['kind']} {each['name']}" for each in named))
+    log.note("secrets: " + ", ".join(f"{each['name']} ({each['kind']})" for each in named))
     return found
 
 

@@ -93,7 +93,7 @@ def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
     fact = job.facts.get("plugin")
     if not isinstance(fact, KnownSet):
         why = f": {fact.why}" if isinstance(fact, Absent) else ""
-        yield _excess("plugins", f"plugins that cannot be told{why}", guardrails.plugins)
+        yield _excess("plugins", f"plugins that cannot be determined{why}", guardrails.plugins)
         return
     for plugin in sorted(fact.values):
         if not admits(guardrails.plugins, plugin):

@@ -1,7 +1,7 @@
 """The IAM side of policies: what the hosts' role needs, and whom each granted role may trust.
 
 Airlock tags every session and names its job as source identity (credentials.plan), so a role can
-insist on its pipelines and branches even if somebody else gets hold of the hosts' role.
+insist on its pipelines and branches even if the hosts' role is stolen.
 """
 
 import re
@@ -218,7 +218,7 @@ def _branches(rule: Rule) -> tuple[str, ...]:
 
 
 def _scp(callers: list[str], roles: list[str]) -> Document:
-    """Nobody but these assumes a job's role, and they not without saying for which pipeline."""
+    """Let only these assume a job's role, and only with the tag of a pipeline."""
     if not roles:
         return _document()
     return _document(

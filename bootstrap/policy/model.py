@@ -116,7 +116,7 @@ class ForkAccess(StrEnum):
     """How far a pull request from a fork may get, whatever a rule says."""
 
     REFUSE = "refuse"
-    NOTHING = "nothing"  # a room, and no role, secret or key
+    NOTHING = "nothing"  # a sandbox, and no role, secret or key
     ANYTHING = "anything"
 
 

@@ -32,7 +32,7 @@ def parse(text: str, origin: str) -> Policy:
 
 
 def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:
-    """Make a Policy of a valid document; `line` says where its parts stand."""
+    """Make a Policy of a valid document; `line` returns the line of a part."""
     return Policy(
         pipeline=node.pipeline,
         repositories=tuple(node.repository),
