@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
 from bootstrap.credentials.answer import MAX_HEAD, answer, refusal, take_head
-from bootstrap.credentials.renewal import Sessions
+from bootstrap.grants.kind import Sessions
 
 MAX_CONNECTIONS = 128
 BACKLOG = 256  # connections that wait: more would wait longer, and a lost one costs its client 1 s
