@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import assert_never
 
+from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
 from bootstrap.buildkite import identity
 from bootstrap.buildkite.agent_api import AgentApi
@@ -19,7 +20,6 @@ from bootstrap.job.model import Job, Known, PullRequest
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.policy.decide import agent_tags, asks_for_commit, decide, with_commit
-from bootstrap.policy.iam import AUDIENCE
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import choose
 from bootstrap.record import Record

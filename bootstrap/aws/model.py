@@ -1,4 +1,4 @@
-"""Sessions: what is asked of STS, and what it gave."""
+"""Sessions: what STS is asked for, and what it issues."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from bootstrap.aws import ecr, secrets
+from bootstrap.aws import ecr
 from bootstrap.aws.client import Caller
 from bootstrap.aws.model import Session, SessionRequest
+from bootstrap.credentials import secrets
 from bootstrap.credentials.plan import plans
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.grants.kind import BY_ROLE, DEFAULT, Obtained, unexpired
@@ -50,7 +51,7 @@ def obtained(
             sessions=sessions,
             secrets=_secrets(grant, aws, reader, log, record),
             logins={
-                name: ecr.ecr(aws, name, own) for kind in grant.kinds for name in kind.needs().ecr
+                name: ecr.login(aws, name, own) for kind in grant.kinds for name in kind.needs().ecr
             },
         )
         for kind in grant.kinds:

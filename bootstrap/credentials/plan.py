@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from bootstrap.aws.iam import Tag
 from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import WrongConfiguration
 from bootstrap.job.model import Job
@@ -98,13 +99,13 @@ def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: s
 
 
 def _tags(job: Job, granted: Mapping[str, str], rule: str) -> dict[str, str]:
-    ours = {
-        "buildkite:organization": job.organization,
-        "buildkite:pipeline": job.pipeline,
-        "buildkite:branch": job.env.get("BUILDKITE_BRANCH", ""),
-        "buildkite:build": job.build_number,
-        "buildkite:job": job.id,
-        "buildkite:rule": rule,
+    ours: dict[str, str] = {
+        Tag.ORGANIZATION: job.organization,
+        Tag.PIPELINE: job.pipeline,
+        Tag.BRANCH: job.env.get("BUILDKITE_BRANCH", ""),
+        Tag.BUILD: job.build_number,
+        Tag.JOB: job.id,
+        Tag.RULE: rule,
     }
     _check_granted(granted, ours, rule)
     return {**{key: tag_value(value) for key, value in ours.items()}, **granted}

@@ -9,17 +9,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.aws.iam import (
+    ASSUME_ROLE,
+    EXTERNAL_ID,
+    LOGIN,
+    PULL,
+    READ_PARAMETERS,
+    READ_SECRET,
+    SESSION,
+    SOURCE_IDENTITY,
+    Tag,
+    allow,
+    trusting_buildkite,
+)
 from bootstrap.images import ecr_arn
 from bootstrap.policy.model import Policy, Rule
 
-ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
-WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
-ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
-PIPELINE, BRANCH = "aws:RequestTag/buildkite:pipeline", "aws:RequestTag/buildkite:branch"
+PIPELINE, BRANCH = Tag.PIPELINE.condition, Tag.BRANCH.condition
 
 _READING = {
-    "ssm": ("AirlockParameters", "ssm:GetParameters"),
-    "secretsmanager": ("AirlockSecrets", "secretsmanager:GetSecretValue"),
+    "ssm": ("AirlockParameters", READ_PARAMETERS),
+    "secretsmanager": ("AirlockSecrets", READ_SECRET),
 }
 
 Document = dict[str, Any]
@@ -97,12 +107,7 @@ def _sessions(hops: Iterable[_Hop], caller: str) -> Iterable[Document]:
     """Return what `caller` needs to make its hops."""
     roles = sorted({hop.role for hop in hops if hop.by == caller})
     if roles:
-        yield {
-            "Sid": "AirlockSessions",
-            "Effect": "Allow",
-            "Action": list(ACTIONS),
-            "Resource": roles,
-        }
+        yield {"Sid": "AirlockSessions", **allow(list(SESSION), roles)}
 
 
 def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
@@ -114,7 +119,7 @@ def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document
                         if r.startswith(f"{service}:")})  # fmt: skip
         resources = [_arn(service, name, partition) for name in names]
         if resources:
-            yield {"Sid": sid, "Effect": "Allow", "Action": [action], "Resource": resources}
+            yield {"Sid": sid, **allow([action], resources)}
 
 
 def _pulls(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
@@ -122,14 +127,8 @@ def _pulls(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
     images = {rule.allow.image for policy in policies for rule in policy.rules} - {None}
     found = {ecr_arn(image, partition) for image in images if image}
     if repositories := sorted(arn for arn in found if arn):
-        login = ["ecr:GetAuthorizationToken"]
-        yield {"Sid": "AirlockRegistries", "Effect": "Allow", "Action": login, "Resource": ["*"]}
-        yield {
-            "Sid": "AirlockImages",
-            "Effect": "Allow",
-            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            "Resource": repositories,
-        }
+        yield {"Sid": "AirlockRegistries", **allow([LOGIN], ["*"])}
+        yield {"Sid": "AirlockImages", **allow(list(PULL), repositories)}
 
 
 def _arn(service: str, name: str, partition: str) -> str:
@@ -159,9 +158,9 @@ def _trusting(caller: str, hops: list[_Hop]) -> Document:
     equal: dict[str, Any] = {PIPELINE: sorted({hop.pipeline for hop in hops})}
     like: dict[str, Any] = {}
     if external := {hop.rule.allow.external_id for hop in hops if hop.last} - {None}:
-        equal["sts:ExternalId"] = sorted(filter(None, external))
+        equal[EXTERNAL_ID] = sorted(filter(None, external))
     if all(rule.allow.source_identity for rule in rules):
-        like["sts:SourceIdentity"] = "*"
+        like[SOURCE_IDENTITY] = "*"
     branches = [_branches(rule) for rule in rules]
     if all(branches):
         like[BRANCH] = sorted({branch for named in branches for branch in named})
@@ -169,7 +168,7 @@ def _trusting(caller: str, hops: list[_Hop]) -> Document:
         "Sid": "AirlockSessions",
         "Effect": "Allow",
         "Principal": {"AWS": caller},
-        "Action": list(ACTIONS),
+        "Action": list(SESSION),
         "Condition": {"StringEquals": equal, **({"StringLike": like} if like else {})},
     }
 
@@ -184,21 +183,6 @@ def _subjects(hops: list[_Hop], organization: str | None) -> list[str]:
             for ref in _refs(hop.rule)
         }
     )
-
-
-def trusting_buildkite(role: str, subjects: list[str]) -> Document:
-    """Return the statement by which a role trusts Buildkite's tokens of these subjects."""
-    _, partition, _, _, account, _ = role.split(":", 5)
-    return {
-        "Sid": "AirlockWebIdentity",
-        "Effect": "Allow",
-        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"},
-        "Action": [WEB_IDENTITY],
-        "Condition": {
-            "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
-            "StringLike": {f"{ISSUER}:sub": subjects},
-        },
-    }
 
 
 def _refs(rule: Rule) -> tuple[str, ...]:
@@ -225,14 +209,14 @@ def _scp(callers: list[str], roles: list[str]) -> Document:
         {
             "Sid": "AirlockHostsOnly",
             "Effect": "Deny",
-            "Action": "sts:AssumeRole",
+            "Action": ASSUME_ROLE,
             "Resource": roles,
             "Condition": {"ArnNotEquals": {"aws:PrincipalArn": callers}},
         },
         {
             "Sid": "AirlockTagged",
             "Effect": "Deny",
-            "Action": "sts:AssumeRole",
+            "Action": ASSUME_ROLE,
             "Resource": roles,
             "Condition": {"Null": {PIPELINE: "true"}},
         },

@@ -148,7 +148,7 @@ def _interpreter() -> dict[str, float]:
         "interpreter": "pass",
         "imports before policy": "import bootstrap.commands.bootstrap",
         "docker": "import docker",
-        "botocore": "import botocore.session",
+        "boto3": "import boto3",
     }
     costs = {}
     for name, code in snippets.items():
@@ -173,7 +173,7 @@ def _print(
     print("  of which                                of `docker run`")
     for step, took in {**imports, **laps}.items():
         print(f"    {step:24s} {took * 1000:7.0f} ms   {took / a:.2f}")
-    print("\n  Imports of docker and botocore are part of the steps that need them first.")
+    print("\n  Imports of docker and boto3 are part of the steps that need them first.")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from bootstrap.aws.secrets import batches, fetch
 from bootstrap.credentials import references
+from bootstrap.credentials.secrets import batches, fetch
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.grants.secrets import check_fits
 from bootstrap.host.config import Aws

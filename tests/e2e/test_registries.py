@@ -121,7 +121,7 @@ def test_a_registry_that_says_no(pull: Pull, how: str | None, says: str) -> None
 
 def test_a_host_that_may_not_ask_ecr_is_told_the_statement(pull: Pull, ecr: Ecr) -> None:
     ecr.forbidden = True
-    with pytest.raises(CannotStart, match="ECR gave no login") as caught:
+    with pytest.raises(CannotStart, match="ECR issued no login") as caught:
         way(pull, "ecr")()
     assert '"ecr:GetAuthorizationToken"' in caught.value.details[0]
 
