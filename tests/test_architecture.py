@@ -58,7 +58,7 @@ ROOMS = {
     "sandbox": {"job", "buildkite", "aws", "policy", "host", "credentials", "sandbox"},
 }
 EVERYBODY = {
-    "errors", "secret", "text", "process", "log", "record", "retry", "images", "__init__",
+    "errors", "secret", "text", "process", "log", "record", "retry", "images", "server", "__init__",
 }  # fmt: skip
 
 
