@@ -1,7 +1,7 @@
 """One thread that serves every connection of a listener and waits for none of them.
 
 A slow client therefore takes nothing from another, and a server costs this host one thread and a
-bounded number of sockets. What is said on a connection is the business of whoever admits it.
+bounded number of sockets. What a connection sends and receives is up to the package that admits it.
 """
 
 import selectors
@@ -33,7 +33,7 @@ class Connection(Protocol):
         """Return the socket and the selector's events after which to advance again."""
 
     def close(self) -> None:
-        """Close whatever it holds."""
+        """Close its sockets."""
 
 
 class Server:
@@ -90,7 +90,7 @@ class Server:
         for key in ready:
             if key.fileobj is self._listener:
                 self._accept_waiting()
-            elif key.data in self._watched:  # else it made room for another just now
+            elif key.data in self._watched:  # else it was dropped just now, for another
                 self._advance(key.data)
         return True
 

@@ -1,6 +1,7 @@
 """The per-job HTTP listener from which the job's SDKs fetch their session.
 
-Why this address and form: docs/aws.md#choice-of-endpoint. Why no HTTP library: docs/design.md
+Why this address and form: docs/aws.md#choice-of-endpoint
+Why no HTTP library: docs/design.md#why-the-endpoint-uses-no-http-library
 
 Three things have to be right before a session is sent: the firewall lets only this job's container
 connect, the peer's address is the container's, and the path is the job's unguessable one.
