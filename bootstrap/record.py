@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -70,9 +70,9 @@ class Record:
             expires=expires,
         )
 
-    def secrets(self, wanted: Mapping[str, str]) -> None:
-        """Secrets were fetched: their names and where they are, never their values."""
-        self._event("secrets", secrets=dict(wanted))
+    def secrets(self, named: Sequence[Mapping[str, str]]) -> None:
+        """Secrets were fetched: the kind, name and reference of each, never their values."""
+        self._event("secrets", secrets=list(named))
 
     def ssh_agent(self, usage: Mapping[str, object]) -> None:
         """What the job asked of its ssh agent, by message, and how much of it was refused."""

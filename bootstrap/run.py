@@ -12,6 +12,7 @@ from bootstrap.buildkite import identity
 from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.credentials import obtain
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
+from bootstrap.grants.role import Role
 from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job, Known, PullRequest
@@ -63,12 +64,12 @@ def run(
                 lease.hold(host, token, tree=tree, agent=job.agent_name, alert=log.alert)
             )
             assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
-            granted = held.enter_context(
-                obtain.granted(job, admitted, host.aws, assume, log=log, record=record)
+            obtained = held.enter_context(
+                obtain.obtained(job, admitted, host.aws, assume, log=log, record=record)
             )
             room = held.enter_context(
                 job_sandbox.sealed(
-                    job, admitted, granted, host, ours, log=log, record=record, out=out
+                    job, admitted, obtained, host, ours, log=log, record=record, out=out
                 )
             )
         ended = room.supervision.until_end(room.pump, cancellation)
@@ -165,10 +166,11 @@ def observed_grant(job: Job, denied: Denied, host: Host) -> Admitted:
     """
     request = job.facts.get("pull-request")
     ours = isinstance(request, Known) and request.value == PullRequest.NO
+    role = host.policy.observe_role
     return Admitted(
         rule=OBSERVED,
         grant=Grant(
-            role=host.policy.observe_role if ours else None,
+            kinds=(Role(granted=role),) if ours and role else (),
             workspace=Workspace.REUSE if ours else Workspace.FRESH,
         ),
         policy_origin=f"airlock.toml, only observed: {denied.problem}",

@@ -3,16 +3,15 @@
 import json
 from typing import Any
 
-from bootstrap import images
+from bootstrap import images, logins
 from bootstrap.aws import secrets
 from bootstrap.aws.client import Caller, connect
 from bootstrap.aws.errors import code, is_transient
 from bootstrap.aws.model import Session
-from bootstrap.credentials import registries
-from bootstrap.credentials.registries import Login
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws, Host
 from bootstrap.log import JobLog
+from bootstrap.logins import Login
 from bootstrap.retry import persist
 
 PATIENCE = 30.0
@@ -39,7 +38,7 @@ def ecr(aws: Aws, registry: str, caller: Caller | Session) -> Login:
             else f"Does ECR answer this host in {region}?",
             details=(json.dumps(_STATEMENT),) if denied else (),
         ) from failed
-    return registries.ecr_login(answer["authorizationData"][0]["authorizationToken"])
+    return logins.ecr_login(answer["authorizationData"][0]["authorizationToken"])
 
 
 def for_image(image: str, host: Host, log: JobLog) -> Login | None:
@@ -50,12 +49,12 @@ def for_image(image: str, host: Host, log: JobLog) -> Login | None:
     registry = images.registry_of(image)
     way = host.registries.get(registry)
     if way is None and images.ecr_region(registry):
-        way = registries.ECR
-    if way is None or way == registries.DOCKER:
+        way = logins.ECR
+    if way is None or way == logins.DOCKER:
         return None
-    if way == registries.ECR:
+    if way == logins.ECR:
         found = ecr(host.aws, registry, Caller.HOST)
     else:
-        found = registries.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
-    log.mask(*registries.shown(found))
+        found = logins.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
+    log.mask(*logins.shown(found))
     return found

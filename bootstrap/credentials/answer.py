@@ -77,19 +77,6 @@ def body(session: Session) -> dict[str, str]:
     }
 
 
-def process_document(session: Session) -> bytes:
-    """Return what a credential_process prints (docs/aws.md#tools-without-an-endpoint)."""
-    return json.dumps(
-        {
-            "Version": 1,
-            "AccessKeyId": session.access_key_id,
-            "SecretAccessKey": session.secret_access_key.reveal(),
-            "SessionToken": session.session_token.reveal(),
-            "Expiration": f"{session.expires:%Y-%m-%dT%H:%M:%SZ}",
-        }
-    ).encode()
-
-
 def _error(code: str, message: str) -> dict[str, str]:
     """Return both spellings: Go and Rust read lower case, JavaScript reads upper case."""
     return {"code": code, "message": message, "Code": code, "Message": message}

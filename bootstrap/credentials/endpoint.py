@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 
 from bootstrap.credentials.answer import MAX_HEAD, Answer, answer, refusal, take_head
-from bootstrap.credentials.renewal import Sessions
+from bootstrap.grants.kind import Sessions
 from bootstrap.server import Server
 
 MAX_CONNECTIONS = 128

@@ -21,18 +21,14 @@ _PUNCTUATION = frozenset("_.:/=+-@")
 _DIGEST = 10  # hexadecimal digits
 
 
-DEFAULT = "default"  # the name of the session that is not a named profile's
-
-
 def plans(job: Job, grant: Grant, *, rule: str, region: str) -> dict[str, SessionRequest]:
-    """Return the session requests of the grant's roles, by AWS profile; the default one first.
+    """Return the session requests of the grant's roles, by AWS profile; DEFAULT is the job's own.
 
     Whatever the job says, a request keeps STS's limits. Raises WrongConfiguration if the
     policy's own words do not.
     """
-    default = {DEFAULT: grant.role} if grant.role else {}
-    roles = {**default, **grant.roles}
-    return {name: _request(job, grant, role, rule, region) for name, role in roles.items()}
+    roles = grant.roles.items()
+    return {name: _request(job, grant, role, rule, region) for name, role in roles}
 
 
 def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> SessionRequest:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from bootstrap.job.model import Absent, Job, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
-from bootstrap.policy.model import BY_ROLE, Excess, ForkAccess, Grant, Guardrails
+from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
 from bootstrap.policy.plugins import admits
 from bootstrap.text import printable
 
@@ -39,7 +39,7 @@ def _roles(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _granted_roles(grant: Grant) -> tuple[str, ...]:
-    return tuple(filter(None, (grant.role, *grant.roles.values(), grant.via)))
+    return tuple(filter(None, (*grant.roles.values(), grant.via)))
 
 
 def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
@@ -50,20 +50,9 @@ def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _secrets(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    for reference in all_secrets(grant):
+    for reference in grant.references:
         if guardrails.secrets is not None and not any_matches(guardrails.secrets, (reference,)):
             yield _excess("secrets", reference, guardrails.secrets)
-
-
-def all_secrets(grant: Grant) -> tuple[str, ...]:
-    """Return the reference of everything secret that the grant gives."""
-    return (
-        *grant.secrets.values(),
-        *grant.secret_files.values(),
-        *grant.git_tokens.values(),
-        *grant.ssh_keys,
-        *(way for way in grant.registries.values() if way != BY_ROLE),
-    )
 
 
 def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
@@ -94,8 +83,8 @@ def _forks(job: Job, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def is_empty(grant: Grant) -> bool:
-    """Say whether the grant gives a room and nothing else that is worth stealing."""
-    return not (grant.role or grant.roles or all_secrets(grant))
+    """Say whether the grant gives a sandbox and nothing else that is worth stealing."""
+    return not grant.kinds
 
 
 def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
@@ -104,7 +93,7 @@ def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
     fact = job.facts.get("plugin")
     if not isinstance(fact, KnownSet):
         why = f": {fact.why}" if isinstance(fact, Absent) else ""
-        yield _excess("plugins", f"plugins that cannot be told{why}", guardrails.plugins)
+        yield _excess("plugins", f"plugins that cannot be determined{why}", guardrails.plugins)
         return
     for plugin in sorted(fact.values):
         if not admits(guardrails.plugins, plugin):

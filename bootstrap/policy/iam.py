@@ -1,7 +1,7 @@
 """The IAM side of policies: what the hosts' role needs, and whom each granted role may trust.
 
 Airlock tags every session and names its job as source identity (credentials.plan), so a role can
-insist on its pipelines and branches even if somebody else gets hold of the hosts' role.
+insist on its pipelines and branches even if the hosts' role is stolen.
 """
 
 import re
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.images import ecr_arn
-from bootstrap.policy.guardrails import all_secrets
 from bootstrap.policy.model import Policy, Rule
 
 ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
@@ -86,7 +85,7 @@ def _hops(pipeline: str, rule: Rule, host_role: str) -> Iterable[_Hop]:
     """Return every AssumeRole that the rule leads to."""
     allow = rule.allow
     first = None if allow.web_identity else host_role
-    roles = tuple(dict.fromkeys(filter(None, (allow.role, *allow.roles.values()))))
+    roles = tuple(dict.fromkeys(allow.roles.values()))
     if roles and allow.via:
         yield _Hop(role=allow.via, by=first, pipeline=pipeline, rule=rule, last=False)
     for role in roles:
@@ -109,7 +108,7 @@ def _sessions(hops: Iterable[_Hop], caller: str) -> Iterable[Document]:
 def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
     """Return what reading the secrets of all rules needs, in whichever region the hosts are."""
     rules = [rule for p in policies for rule in p.rules if not rule.allow.secrets_with_role]
-    references = {reference for rule in rules for reference in all_secrets(rule.allow)}
+    references = {reference for rule in rules for reference in rule.allow.references}
     for service, (sid, action) in _READING.items():
         names = sorted({r.split(":", 1)[1].split("#")[0] for r in references
                         if r.startswith(f"{service}:")})  # fmt: skip
@@ -219,7 +218,7 @@ def _branches(rule: Rule) -> tuple[str, ...]:
 
 
 def _scp(callers: list[str], roles: list[str]) -> Document:
-    """Nobody but these assumes a job's role, and they not without saying for which pipeline."""
+    """Let only these assume a job's role, and only with the tag of a pipeline."""
     if not roles:
         return _document()
     return _document(

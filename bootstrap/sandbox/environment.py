@@ -1,18 +1,20 @@
 """What the job's processes see: the job's variables, the agent's with our paths, and ours."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bootstrap.buildkite import redaction
+from bootstrap.grants import secret_files
+from bootstrap.grants.kind import Variables
 from bootstrap.job.model import Grace, Job
 from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
 AIRLOCK = PurePosixPath("/airlock")  # our read-only directory inside the container
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
-PROFILES, REGISTRIES, SECRETS = AIRLOCK / "profiles", AIRLOCK / "registries", AIRLOCK / "secrets"
+SECRETS = AIRLOCK / secret_files.DIRECTORY
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
 
@@ -61,11 +63,10 @@ def sandbox_environment(
     job: Job,
     *,
     job_env: Mapping[str, str],
-    granted: Mapping[str, str],
-    secrets: Mapping[str, Secret],
+    granted: Variables,
     home: str,
 ) -> SandboxEnvironment:
-    """Compose the room's environment; later layers win. `job_env` is already free of AWS chains.
+    """Compose the sandbox's environment; later layers win. `job_env` is already free of AWS chains.
 
     What is in none of them, such as PATH, stays as the image has it.
     """
@@ -77,16 +78,19 @@ def sandbox_environment(
         **outer,
         **_ours(home),
         **_grace(job.grace),
-        **granted,
-        **{name: secret.reveal() for name, secret in secrets.items()},
-        **_redacted(job, secrets),
+        **{name: _revealed(value) for name, value in granted.items()},
+        **_redacted(job, [name for name, value in granted.items() if isinstance(value, Secret)]),
         "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
     }
     dropped = tuple(sorted(set(job.env) - set(variables)))
     return SandboxEnvironment(variables=variables, dropped=dropped)
 
 
-def _redacted(job: Job, secrets: Mapping[str, Secret]) -> dict[str, str]:
+def _revealed(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _redacted(job: Job, secrets: Sequence[str]) -> dict[str, str]:
     """Have the bootstrap inside redact the rule's secrets too, beside what it would anyway."""
     if not secrets:
         return {}

@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootstrap.aws.model import SessionRequest
-from bootstrap.credentials.plan import DEFAULT, plans, session_name, tag_value
+from bootstrap.credentials.plan import plans, session_name, tag_value
 from bootstrap.errors import WrongConfiguration
+from bootstrap.grants.kind import DEFAULT
+from bootstrap.grants.profiles import Profiles
+from bootstrap.grants.role import Role
 from bootstrap.policy.model import Grant
 from tests.credentials.given import JOB_ID, ROLE, job
 from tests.fakes.sts import Asked, validate
@@ -27,7 +30,7 @@ def planned(
     rule: str = "deploy",
     **of_job: str,
 ) -> SessionRequest:
-    grant = Grant(role=ROLE, tags=tags or {}, duration=duration)
+    grant = Grant(kinds=(Role(granted=ROLE),), tags=tags or {}, duration=duration)
     return plans(job(**of_job), grant, rule=rule, region="us-east-1")[DEFAULT]
 
 
@@ -46,7 +49,7 @@ def test_a_grant_without_a_role_plans_nothing() -> None:
 
 
 def test_every_profile_has_a_session_of_its_own_role() -> None:
-    grant = Grant(role=ROLE, roles={"audit": f"{ROLE}-2"})
+    grant = Grant(kinds=(Role(granted=ROLE), Profiles(granted={"audit": f"{ROLE}-2"})))
     planned = plans(job(), grant, rule="tests", region="us-east-1")
     assert {name: request.role for name, request in planned.items()} == {
         DEFAULT: ROLE, "audit": f"{ROLE}-2",
@@ -56,8 +59,9 @@ def test_every_profile_has_a_session_of_its_own_role() -> None:
 
 def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
     grant = Grant(
-        role=ROLE, via=f"{ROLE}-hub", tags={"team": "a"}, transitive_tags=("team",),
-        external_id="partner", session_policy='{"Statement": []}', policy_arns=("arn:x",),
+        kinds=(Role(granted=ROLE),), via=f"{ROLE}-hub", tags={"team": "a"},
+        transitive_tags=("team",), external_id="partner",
+        session_policy='{"Statement": []}', policy_arns=("arn:x",),
     )  # fmt: skip
     request = plans(job(), grant, rule="deploy", region="us-east-1")[DEFAULT]
     hop = request.via
@@ -76,7 +80,7 @@ def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
 
 def test_buildkites_token_stands_for_tags_and_source_identity() -> None:
     def asked(via: str | None) -> SessionRequest:
-        grant = Grant(role=ROLE, via=via, web_identity=True)
+        grant = Grant(kinds=(Role(granted=ROLE),), via=via, web_identity=True)
         return plans(job(), grant, rule="deploy", region="us-east-1")[DEFAULT]
 
     alone = asked(None)

@@ -11,16 +11,16 @@ from moto.server import ThreadedMotoServer
 
 from bootstrap.aws.client import Caller
 from bootstrap.aws.ecr import ecr
-from bootstrap.credentials.registries import (
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host.config import Aws
+from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
+from bootstrap.logins import (
     Login,
     docker_config,
     ecr_login,
     login,
     shown,
 )
-from bootstrap.errors import WrongConfiguration
-from bootstrap.host.config import Aws
-from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
 from bootstrap.sandbox.pulling import Pulling
 from bootstrap.secret import Secret
 from tests.credentials.given import write_credentials

@@ -192,4 +192,7 @@ def test_the_jobs_own_pulls_have_its_roles_login_and_the_rules_secret(
     assert fleet.sts.issued[key].arn.split("/")[1] == "storefront-deploy"
     assert "the registry password" not in fleet.records.read_text()
     (event,) = [event for event in fleet.events(job.id) if event["event"] == "secrets"]
-    assert set(event["secrets"].values()) == {"role", "secretsmanager:ci/registry"}
+    assert {each["reference"] for each in event["secrets"]} == {
+        "role",
+        "secretsmanager:ci/registry",
+    }

@@ -86,7 +86,7 @@ def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
     agent = process_env(**{name: marker.get(name, "strict")})
     repeated = job_env(**{name: agent[name]})
     rooms = [
-        sandbox_environment(job, job_env=job.env, granted={}, secrets={}, home="/home/a").variables
+        sandbox_environment(job, job_env=job.env, granted={}, home="/home/a").variables
         for job in (assemble(job_env(), agent), assemble(repeated, agent))
     ]
     assert rooms[0] == rooms[1]

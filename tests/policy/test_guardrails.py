@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.grants.role import Role
 from bootstrap.policy.decide import decide
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import exceeds
@@ -112,7 +113,9 @@ ROLES = st.builds(
 @given(role=ROLES, patterns=st.lists(st.text("arn:wsiolec/*!-", max_size=8), max_size=4))
 def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
     rails = Guardrails(organization="acme", roles=tuple(patterns), origin="g", digest="")
-    assert bool(exceeds(Grant(role=role), rails)) != any_matches(patterns, (role,))
+    assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails)) != any_matches(
+        patterns, (role,)
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.decide import decide
-from bootstrap.policy.lint import Finding, Severity, lint, shadows
+from bootstrap.policy.lint import Finding, Severity, lint
 from bootstrap.policy.model import Admitted
 from bootstrap.policy.parse import parse_guardrails
+from bootstrap.policy.shadow import shadows
 from tests.policy.given import job, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/reader"

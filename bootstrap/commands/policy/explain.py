@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bootstrap.buildkite.env_files import parse_json, parse_shell
 from bootstrap.commands.policy.source import Say, catalogue
@@ -11,7 +12,7 @@ from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.policy.decide import decide
 from bootstrap.policy.match import verdict
-from bootstrap.policy.model import Admitted, Decision, Policy, Reason
+from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
 from bootstrap.policy.steering import left_out
 
 # What the agent would add; a policy asks about none of it.
@@ -32,6 +33,7 @@ def explain(
     if as_json:
         document = {
             **asdict(decision),
+            **({"grant": _granted(decision.grant)} if isinstance(decision, Admitted) else {}),
             "reasons": [asdict(reason) for reason in reasons],
             "left-out": dropped,
         }
@@ -55,6 +57,12 @@ def _job(path: Path) -> Job:
         ) from unreadable
     parse = parse_json if data.lstrip().startswith(b"{") else parse_shell
     return assemble(parse(data), _AGENT)
+
+
+def _granted(grant: Grant) -> dict[str, Any]:
+    """Return settings and kinds by the names of their keys."""
+    named = {kind.key.replace("-", "_"): kind.granted for kind in grant.kinds}
+    return {**named, **{key: value for key, value in asdict(grant).items() if key != "kinds"}}
 
 
 def _all(job: Job, policy: Policy | None, decision: Decision) -> tuple[Reason, ...]:
