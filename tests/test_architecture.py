@@ -65,7 +65,7 @@ ROOMS = {
 }
 EVERYBODY = {
     "errors", "secret", "text", "process", "log", "record", "retry", "images", "forms", "logins",
-    "__init__",
+    "server", "__init__",
 }  # fmt: skip
 
 
