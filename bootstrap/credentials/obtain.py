@@ -50,7 +50,7 @@ def granted(
     Raises WrongConfiguration for what is not there, CannotStart for what cannot be had now.
     """
     grant = admitted.grant
-    requests = plans(job, grant, rule=admitted.rule, region=aws.region)
+    requests = plans(job.claims, grant, rule=admitted.rule)
     record.timed("lease")
     with ExitStack() as held:
         issue = _issuer(assume, log, record)
@@ -89,7 +89,14 @@ def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionReq
         session = assume(wanted)
         log.mask(session.secret_access_key, session.session_token)
         record.session(
-            wanted, assumed=session.assumed_role, expires=f"{session.expires:%Y-%m-%dT%H:%M:%SZ}"
+            role=wanted.role,
+            session_name=wanted.session_name,
+            source_identity=wanted.source_identity,
+            via=wanted.via.role if wanted.via else None,
+            subject=wanted.subject,
+            tags=wanted.tags,
+            assumed_role=session.assumed_role,
+            expires=f"{session.expires:%Y-%m-%dT%H:%M:%SZ}",
         )
         return session
 

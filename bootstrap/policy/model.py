@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from bootstrap.job.model import Provenance
+
 NO_TAG = "none"  # a pattern of `tag`: the build is not a tag's
 BY_ROLE = "role"  # a registry's login, where it is no reference: what ECR gives to the job's role
 
@@ -137,13 +139,18 @@ class Excess:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One condition's verdict: what the rule expected, what the job brought, and did it hold."""
+    """One condition's verdict: what the rule expected, what the job brought, and did it hold.
+
+    `provenance` is the party that vouches for what was got; None if it is absent, unvouched, or
+    nothing that the job brings (a guardrail).
+    """
 
     rule: str
     subject: str
     expected: str
     got: str
     holds: bool
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from bootstrap.errors import CannotStart
 from bootstrap.host import storage
 from bootstrap.host.config import Host
-from bootstrap.job.model import Job, Known, Provenance
+from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
 from bootstrap.sandbox import engine, environment, history, lease
@@ -41,26 +41,26 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
 
 
-def commit_on_branch(job: Job, host: Host, log: JobLog) -> Known:
+def commit_on_branch(claims: Claims, host: Host, log: JobLog) -> Known:
     """Return "verified", "elsewhere" or "unknown".
 
     Raises CannotStart if no container can be had, or if it cannot be shown to be sealed.
     """
-    branch, commit = (job.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
+    branch, commit = (claims.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
     if not _COMMIT.fullmatch(commit):
         log.note(f"commit-on-branch: {commit or 'no commit'} is no commit's full name")
         return _known(UNKNOWN)
     values = {
-        "REPOSITORY": job.repository,
+        "REPOSITORY": claims.repository,
         "BRANCH": branch,
         "COMMIT": commit,
         "SECONDS_LEFT": str(PATIENCE),
         "LARGEST_FILE": str(LARGEST_FILE // 512),  # POSIX: `ulimit -f` counts in 512 bytes
     }
-    code, output = _asked(job, host, values, log)
+    code, output = _asked(claims, host, values, log)
     if code not in _ANSWERS:
         log.note(
-            f"commit-on-branch: {branch} of {job.repository} could not be fetched ({code}): "
+            f"commit-on-branch: {branch} of {claims.repository} could not be fetched ({code}): "
             f"{output or 'git said nothing'}"
         )
     return _known(UNKNOWN if code is None else _ANSWERS.get(code, UNKNOWN))
@@ -70,16 +70,18 @@ def _known(value: str) -> Known:
     return Known(value=value, provenance=Provenance.HOST)
 
 
-def _asked(job: Job, host: Host, values: dict[str, str], log: JobLog) -> tuple[int | None, str]:
+def _asked(
+    claims: Claims, host: Host, values: dict[str, str], log: JobLog
+) -> tuple[int | None, str]:
     """Return the script's exit status, None if it had to be killed, and what git printed."""
     prepare_host(host.paths.runtime, host.paths.state)
-    token = token_for(job.id, secrets.token_hex(4))
+    token = token_for(claims.job_id, secrets.token_hex(4))
     storage.collect(host, time.time())
     storage.require(host, note=log.note)
-    kept = history.path_of(host.paths.state, job)
+    kept = history.path_of(host.paths.state, claims)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, tree=kept, agent=job.agent_name, alert=log.alert) as ours,
+        lease.hold(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
         history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bootstrap.buildkite import redaction
-from bootstrap.job.model import Grace, Job
+from bootstrap.buildkite.grace import Grace
+from bootstrap.job.model import Job
 from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
@@ -70,7 +71,7 @@ def sandbox_environment(
     What is in none of them, such as PATH, stays as the image has it.
     """
     kept = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
-    outer = {name: value for name, value in job.agent.items() if name not in OUTSIDE}
+    outer = {name: value for name, value in job.agent.values.items() if name not in OUTSIDE}
     variables = {
         "TERM": "xterm-256color",
         **kept,
@@ -80,9 +81,9 @@ def sandbox_environment(
         **granted,
         **{name: secret.reveal() for name, secret in secrets.items()},
         **_redacted(job, secrets),
-        "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
+        "BUILDKITE_AGENT_ACCESS_TOKEN": job.agent.token.reveal(),
     }
-    dropped = tuple(sorted(set(job.env) - set(variables)))
+    dropped = tuple(sorted(set(job.claims.env) - set(variables)))
     return SandboxEnvironment(variables=variables, dropped=dropped)
 
 
@@ -90,7 +91,7 @@ def _redacted(job: Job, secrets: Mapping[str, Secret]) -> dict[str, str]:
     """Have the bootstrap inside redact the rule's secrets too, beside what it would anyway."""
     if not secrets:
         return {}
-    patterns = job.agent.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
+    patterns = job.agent.values.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
     return {"BUILDKITE_REDACTED_VARS": ",".join((patterns, *sorted(secrets)))}
 
 

@@ -50,7 +50,7 @@ class SealedSandbox:
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
     """Where the job's workspace is, or will be."""
-    key, kind = workspace_key(job, admitted.rule, admitted.apart), admitted.grant.workspace
+    key, kind = workspace_key(job.claims, admitted.rule, admitted.apart), admitted.grant.workspace
     return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
 
 
@@ -130,7 +130,7 @@ class _Passed:
 
 
 def _passed(job: Job, admitted: Admitted) -> _Passed:
-    kept, chain = aws_environment.strip(job.env)
+    kept, chain = aws_environment.strip(job.claims.env)
     steering = left_out(kept, admitted.grant)
     return _Passed(
         variables={name: value for name, value in kept.items() if name not in steering},
@@ -181,7 +181,7 @@ def _prepare(
 
 def _agent_binary(job: Job, host: Host) -> Path:
     """The host's own agent, so that outside and inside are always of one version."""
-    directory = job.agent.get("BUILDKITE_BIN_PATH", "/usr/bin")
+    directory = job.agent.values.get("BUILDKITE_BIN_PATH", "/usr/bin")
     path = (host.sandbox.agent_binary or Path(directory) / "buildkite-agent").resolve()
     if not path.is_file():
         raise WrongConfiguration(
@@ -203,7 +203,7 @@ def _aws(
     if granted.profiles:
         plain |= aws_environment.by_profiles(str(PROFILES))
     if listener:
-        return {**plain, **aws_environment.by_endpoint(listener.path, job.env)}
+        return {**plain, **aws_environment.by_endpoint(listener.path, job.claims.env)}
     if granted.default is None:
         return plain
     session = unexpired(granted.default, admitted.grant)

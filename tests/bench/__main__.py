@@ -159,7 +159,7 @@ def _interpreter() -> dict[str, float]:
 
 def _laps(made: Fleet) -> dict[str, float]:
     events = [json.loads(line) for line in made.records.read_text().splitlines()]
-    laps = [event["laps"] for event in events if event["event"] == "room"][1:]
+    laps = [event["timings"] for event in events if event["event"] == "sandbox"][1:]
     return {step: statistics.median(lap[step] for lap in laps) for step in laps[0]}
 
 
