@@ -4,11 +4,13 @@
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import assert_never
 
 from bootstrap.buildkite import identity
 from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.redaction import without_secrets
+from bootstrap.credentials.repository_access import repository_access
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.host.config import Host
 from bootstrap.job.claims import asked, confirmed
@@ -45,7 +47,7 @@ def admit(
     """
     introduce(claims, agent, record)
     check_token(agent, host, log)
-    made = decide(claims, agent, host, log)
+    made = decide(claims, agent, host, record, log)
     write_down(made.decision, record, enforced=made.enforced)
     record.timed("policy")
     match made.decision:
@@ -85,8 +87,11 @@ def check_token(agent: Agent, host: Host, log: JobLog) -> None:
     log.alert(f"{problem}: this job could take other jobs of the agent")
 
 
-def decide(claims: Claims, agent: Agent, host: Host, log: JobLog) -> Admission:
+def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog) -> Admission:
     """Decide by the store's documents, about claims that are confirmed first.
+
+    The check of a commit may use the repository's credentials of the one rule that admits the job
+    if the check succeeds, and nothing if there is no such rule. They are recorded as they are read.
 
     A policy with mistakes refuses where it is only observed; else WrongConfiguration is raised.
     """
@@ -103,7 +108,12 @@ def decide(claims: Claims, agent: Agent, host: Host, log: JobLog) -> Admission:
         )
     claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
     if rules.asks_for_commit(claims, policy, guardrails):
-        claims = rules.with_commit(claims, ancestry.commit_on_branch(claims, host, log))
+        grant = rules.grant_if_verified(claims, policy, guardrails)
+        access = partial(
+            repository_access, grant, claims.repository, host.aws, log=log, record=record
+        )
+        found = ancestry.commit_on_branch(claims, host, access, log)
+        claims = rules.with_commit(claims, found)
     decision = rules.decide(claims, policy, guardrails)
     return Admission(
         claims=claims,

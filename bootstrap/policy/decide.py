@@ -11,6 +11,7 @@ from bootstrap.policy.model import (
     Decision,
     Denied,
     Excess,
+    Grant,
     Guardrails,
     Policy,
     Reason,
@@ -54,16 +55,31 @@ def asks_for_commit(claims: Claims, policy: Policy | None, guardrails: Guardrail
     job that is refused whatever the answer starts nothing.
     """
     decisions = (
-        decide(
-            with_commit(claims, Known(value=answer, provenance=Provenance.HOST)), policy, guardrails
-        )
-        for answer in (VERIFIED, ELSEWHERE, UNKNOWN)
+        _decided_if(answer, claims, policy, guardrails) for answer in (VERIFIED, ELSEWHERE, UNKNOWN)
     )
     return len({d.rule if isinstance(d, Admitted) else None for d in decisions}) > 1
 
 
+def grant_if_verified(
+    claims: Claims, policy: Policy | None, guardrails: Guardrails | None
+) -> Grant | None:
+    """Return what the job gets if its commit is on its branch; None if it is refused even then.
+
+    Nothing of any other rule may be used to find out whether it is.
+    """
+    decision = _decided_if(VERIFIED, claims, policy, guardrails)
+    return decision.grant if isinstance(decision, Admitted) else None
+
+
+def _decided_if(
+    answer: str, claims: Claims, policy: Policy | None, guardrails: Guardrails | None
+) -> Decision:
+    found = Known(value=answer, provenance=Provenance.HOST)
+    return decide(with_commit(claims, found), policy, guardrails)
+
+
 def with_commit(claims: Claims, answer: Known) -> Claims:
-    """Return the job with what the host found out about its commit."""
+    """Return the claims with what the host found out about the commit."""
     return replace(claims, facts={**claims.facts, COMMIT_ON_BRANCH: answer})
 
 

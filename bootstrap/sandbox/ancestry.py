@@ -2,8 +2,9 @@
 
 A branch's name says what a build claims; anybody who can start a build can claim one. So the host
 fetches the branch, without blobs and into a cache of the pipeline's own, in a container that holds
-nothing of the job and no credentials, and looks for the commit in its history. That container is
-opened as the job's own is: the same flags, the same proof, the same watch.
+nothing of the job, and looks for the commit in its history. Its only credentials are those for the
+repository itself, of the rule that the answer decides about. That container is opened as the job's
+own is: the same flags, the same proof, the same watch.
 """
 
 import os
@@ -11,17 +12,20 @@ import re
 import secrets
 import selectors
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootstrap.credentials.repository_access import RepositoryAccess
 from bootstrap.errors import CannotStart
 from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
-from bootstrap.sandbox import engine, environment, history, lease
+from bootstrap.sandbox import engine, environment, git_tokens, history, lease, ssh_agent
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.model import Mount, SandboxSpec
@@ -41,23 +45,30 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
 
 
-def commit_on_branch(claims: Claims, host: Host, log: JobLog) -> Known:
+def commit_on_branch(
+    claims: Claims, host: Host, access: Callable[[], RepositoryAccess], log: JobLog
+) -> Known:
     """Return "verified", "elsewhere" or "unknown".
 
-    Raises CannotStart if no container can be had, or if it cannot be shown to be sealed.
+    `access` fetches the credentials for the repository; it is called if there is something to ask.
+    Raises what that raises, and CannotStart if there is no container or no proof of its isolation.
     """
     branch, commit = (claims.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
     if not _COMMIT.fullmatch(commit):
         log.note(f"commit-on-branch: {commit or 'no commit'} is no commit's full name")
         return _known(UNKNOWN)
     values = {
-        "REPOSITORY": claims.repository,
+        # By the environment, since git keeps a URL that is an argument in the cache, with any token
+        # in it.
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "remote.claimed.url",
+        "GIT_CONFIG_VALUE_0": claims.repository,
         "BRANCH": branch,
         "COMMIT": commit,
         "SECONDS_LEFT": str(PATIENCE),
         "LARGEST_FILE": str(LARGEST_FILE // 512),  # POSIX: `ulimit -f` counts in 512 bytes
     }
-    code, output = _asked(claims, host, values, log)
+    code, output = _asked(claims, host, values, access, log)
     if code not in _ANSWERS:
         log.note(
             f"commit-on-branch: {branch} of {claims.repository} could not be fetched ({code}): "
@@ -71,7 +82,11 @@ def _known(value: str) -> Known:
 
 
 def _asked(
-    claims: Claims, host: Host, values: dict[str, str], log: JobLog
+    claims: Claims,
+    host: Host,
+    values: dict[str, str],
+    access: Callable[[], RepositoryAccess],
+    log: JobLog,
 ) -> tuple[int | None, str]:
     """Return the script's exit status, None if it had to be killed, and what git printed."""
     prepare_host(host.paths.runtime, host.paths.state)
@@ -85,24 +100,60 @@ def _asked(
         history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
-        directory = _create_directory(ours.directory / "ancestry", values, ours.uid)
+        directory = _create_directory(ours.directory / "ancestry", ours.uid)
         image = provided(client, None, host, log)
         spec = _spec(host, ours, directory, cache, image)
         with (
             start_gate(directory, ours.uid) as gate,
+            _delivered(access(), directory, host, ours) as credentials,
             opened(client, spec, host, ours) as container,
         ):
+            exports = environment.exports({**values, **credentials})
+            write(directory / "env", exports, 0o400, ours.uid)
             return _until_end(client, container, gate)
 
 
-def _create_directory(path: Path, values: dict[str, str], uid: int) -> Path:
+def _create_directory(path: Path, uid: int) -> Path:
     path.mkdir(mode=0o755)
-    script = resources.files("bootstrap.sandbox").joinpath("ancestry.sh").read_bytes()
-    write(path / "entry", script, 0o555)
+    write(path / "entry", _program("ancestry.sh"), 0o555)
     write(path / "passwd", environment.passwd(uid, str(HOME)), 0o444)
     write(path / "group", environment.group(uid), 0o444)
-    write(path / "env", environment.exports(values), 0o400, uid)
     return path
+
+
+def _program(name: str) -> bytes:
+    return resources.files("bootstrap.sandbox").joinpath(name).read_bytes()
+
+
+@contextmanager
+def _delivered(
+    access: RepositoryAccess, directory: Path, host: Host, ours: lease.Lease
+) -> Iterator[dict[str, str]]:
+    """Put the credentials into the directory as a job gets them; yield what leads git to them."""
+    variables = {}
+    if access.git_tokens:
+        lines = git_tokens.lines(access.git_tokens)
+        write(directory / git_tokens.HELPER.name, _program("git_credential.sh"), 0o555)
+        write(directory / git_tokens.TOKENS.name, lines, 0o400, ours.uid)
+        variables = git_tokens.variables({"GIT_CONFIG_COUNT": "1"})  # after the repository's URL
+    if not access.ssh_keys:
+        yield variables
+        return
+    known = ssh_agent.known_hosts(access.known_hosts)
+    write(directory / "known_hosts", known, 0o444)
+    socket = directory / ssh_agent.SSH.name
+    socket.mkdir(mode=0o700)
+    os.chown(socket, ours.uid, ours.uid)
+    with ssh_agent.ssh_agent(
+        socket,
+        ours.directory / "ssh-agent",
+        access.ssh_keys,
+        uid=ours.uid,
+        agent_uid=host.sandbox.helper_uid,
+        known=known if host.sandbox.ssh_destinations == "trusted" else None,
+        used=lambda _: None,  # by our own script: the audit trail's ssh_agent is about jobs
+    ):
+        yield {**variables, **ssh_agent.variables()}
 
 
 def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: str) -> SandboxSpec:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.job.model import Known, Provenance
-from bootstrap.policy.decide import asks_for_commit, decide, with_commit
+from bootstrap.policy.decide import asks_for_commit, decide, grant_if_verified, with_commit
 from bootstrap.policy.model import Admitted, Denied, ForkAccess, Guardrails
 from bootstrap.text import printable
 from tests.job.given import plugins
@@ -295,3 +295,19 @@ def test_what_the_host_has_checked_and_what_is_signed_says_so() -> None:
     found = {r.subject: r.provenance for r in decide(made, policy(rules)).reasons}
     assert found["branch"] is Provenance.SIGNED
     assert found["commit-on-branch"] is Provenance.HOST
+
+
+@pytest.mark.parametrize(
+    ("env", "granted"),
+    [({}, "checked"), ({"BUILDKITE_BRANCH": "dev"}, "others"), ({"BUILDKITE_TAG": "v1"}, None)],
+)
+def test_what_the_job_gets_if_its_commit_is_verified(
+    env: dict[str, str], granted: str | None
+) -> None:
+    rules = policy(
+        "  - name: checked\n    when: {branch: main, commit-on-branch: verified}\n"
+        "    allow: {git-tokens: {'https://github.com/acme/': 'ssm:/a'}}\n"
+        "  - {name: others, allow: {}}\n"
+    )
+    grants = {rule.name: rule.allow for rule in rules.rules}
+    assert grant_if_verified(claims(**env), rules, None) == grants.get(granted or "")
