@@ -11,7 +11,7 @@ from bootstrap.cli_verbs import VERBS
 from bootstrap.errors import AirlockError
 from bootstrap.grants.ssh_keys import SshKeys
 from bootstrap.host import config
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.job.claims import confirmed
 from bootstrap.job.model import Provenance, Unvouched
 from bootstrap.policy import cases
@@ -96,7 +96,7 @@ def test_what_a_condition_is_worth() -> None:
     """Every condition has its row, and is signed, or never holds, exactly where the row says so."""
     conditions = {field.replace("_", "-") for field in When.model_fields}
     assert conditions <= WORTH.keys()
-    plain = assemble(job_env(**EVERYTHING), process_env())
+    plain = claims_of(job_env(**EVERYTHING), process_env())
     signed = confirmed(plain, CLAIMS, ("size",))
     for condition in conditions - {"env", "commit-on-branch"}:
         fact = "agent-tag:size" if condition == "agent-tag" else condition

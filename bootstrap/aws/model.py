@@ -16,7 +16,6 @@ class SessionRequest:
     """
 
     role: str  # ARN
-    region: str
     session_name: str
     source_identity: str | None
     tags: Mapping[str, str]

@@ -11,7 +11,7 @@ from bootstrap.credentials.plan import plans
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.grants.kind import BY_ROLE, DEFAULT, Obtained, unexpired
 from bootstrap.host.config import Aws
-from bootstrap.job.model import Job
+from bootstrap.job.model import Claims
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
 from bootstrap.record import Record
@@ -22,7 +22,7 @@ NEARLY_FULL = 80  # percent; at 100 STS refuses, and a longer branch name may be
 
 @contextmanager
 def obtained(
-    job: Job,
+    claims: Claims,
     admitted: Admitted,
     aws: Aws,
     assume: Assume,
@@ -35,7 +35,7 @@ def obtained(
     Raises WrongConfiguration for what is absent or unfit, CannotStart for what cannot be had now.
     """
     grant = admitted.grant
-    requests = plans(job, grant, rule=admitted.rule, region=aws.region)
+    requests = plans(claims, grant, rule=admitted.rule)
     record.timed("lease")
     with ExitStack() as held:
         issue = _issuer(assume, log, record)
@@ -68,7 +68,14 @@ def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionReq
         session = assume(wanted)
         log.mask(session.secret_access_key, session.session_token)
         record.session(
-            wanted, assumed=session.assumed_role, expires=f"{session.expires:%Y-%m-%dT%H:%M:%SZ}"
+            role=wanted.role,
+            session_name=wanted.session_name,
+            source_identity=wanted.source_identity,
+            via=wanted.via.role if wanted.via else None,
+            subject=wanted.subject,
+            tags=wanted.tags,
+            assumed_role=session.assumed_role,
+            expires=f"{session.expires:%Y-%m-%dT%H:%M:%SZ}",
         )
         return session
 
@@ -113,17 +120,17 @@ def _secrets(
     grant: Grant, aws: Aws, caller: Caller | Session, log: JobLog, record: Record
 ) -> dict[str, Secret]:
     """Fetch everything secret at once, by reference."""
-    named = tuple(_named(grant))
-    if not named:
+    listed = tuple(named(grant))
+    if not listed:
         return {}
     found = secrets.fetch(aws, {r: r for r in grant.references}, caller=caller)
     log.mask(*found.values())
-    record.secrets(named)
-    log.note("secrets: " + ", ".join(f"{each['name']} ({each['kind']})" for each in named))
+    record.secrets(listed)
+    log.note("secrets: " + ", ".join(f"{each['name']} ({each['kind']})" for each in listed))
     return found
 
 
-def _named(grant: Grant) -> Iterator[dict[str, str]]:
+def named(grant: Grant) -> Iterator[dict[str, str]]:
     """Name everything secret that the grant gives, for the audit trail."""
     for kind in grant.kinds:
         needs = kind.needs()

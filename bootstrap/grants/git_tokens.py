@@ -32,6 +32,10 @@ class GitTokens(Kind[Mapping[str, str]]):
         """Return the tokens, by URL."""
         return Needs(references=self.granted)
 
+    def fetches(self, repository: str) -> bool:
+        """Tokens are for https alone."""
+        return repository.startswith("https://")
+
     def check(self, obtained: Obtained) -> None:
         """Raise WrongConfiguration for a malformed token."""
         lines(self._tokens(obtained))

@@ -108,6 +108,11 @@ class Kind(ABC, Generic[G]):
     def check(self, obtained: Obtained) -> None:
         """Raise WrongConfiguration for a secret that cannot be delivered: no container yet."""
 
+    def fetches(self, repository: str) -> bool:
+        """Say whether git may need this kind to fetch the repository of that URL."""
+        del repository
+        return False
+
     def derived(self, obtained: Obtained) -> tuple[Secret, ...]:
         """Return the forms, beside the stored one, in which a checked secret could be printed."""
         del obtained

@@ -19,6 +19,10 @@ class SshKeys(Kind[tuple[str, ...]]):
         """Return the keys, which have no names but their references."""
         return Needs(references={reference: reference for reference in self.granted})
 
+    def fetches(self, repository: str) -> bool:
+        """Keys are for whatever git reaches by ssh: those URLs have two forms."""
+        return not repository.startswith(("https://", "http://", "git://"))
+
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
         """Return the way to the agent, which holds the keys."""
         return sandbox.start_ssh_agent({key: obtained.secrets[key] for key in self.granted})

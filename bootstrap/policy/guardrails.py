@@ -6,7 +6,7 @@ with less than its policy says.
 
 from collections.abc import Callable, Iterator
 
-from bootstrap.job.model import Absent, Job, Known, KnownSet, PullRequest
+from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
 from bootstrap.policy.plugins import admits
@@ -20,12 +20,12 @@ def exceeds(grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     return tuple(excess for check in _CHECKS for excess in check(grant, guardrails))
 
 
-def exceeds_for(job: Job, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
+def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     """Return what this job would get beyond the guardrails: `exceeds`, and what depends on it."""
     return (
         *exceeds(grant, guardrails),
-        *_forks(job, grant, guardrails),
-        *_plugins(job, guardrails),
+        *_forks(claims, grant, guardrails),
+        *_plugins(claims, guardrails),
     )
 
 
@@ -71,9 +71,9 @@ def _limits(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 _CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)
 
 
-def _forks(job: Job, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
     """What cannot be told apart from a fork counts as one."""
-    fact = job.facts.get("pull-request")
+    fact = claims.facts.get("pull-request")
     if isinstance(fact, Known) and fact.value != PullRequest.FORK:
         return
     if guardrails.forks is ForkAccess.REFUSE:
@@ -87,10 +87,10 @@ def is_empty(grant: Grant) -> bool:
     return not grant.kinds
 
 
-def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
+def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
     if guardrails.plugins is None:
         return
-    fact = job.facts.get("plugin")
+    fact = claims.facts.get("plugin")
     if not isinstance(fact, KnownSet):
         why = f": {fact.why}" if isinstance(fact, Absent) else ""
         yield _excess("plugins", f"plugins that cannot be determined{why}", guardrails.plugins)

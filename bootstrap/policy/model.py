@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from bootstrap.grants.kind import DEFAULT, Kind
+from bootstrap.job.model import Provenance
 
 NO_TAG = "none"  # a pattern of `tag`: the build is not a tag's
 
@@ -148,13 +149,18 @@ class Excess:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One condition's verdict: what the rule expected, what the job brought, and did it hold."""
+    """One condition's verdict: what the rule expected, what the job brought, and did it hold.
+
+    `provenance` is the party that vouches for what was got; None if it is absent, unvouched, or
+    nothing that the job brings (a guardrail).
+    """
 
     rule: str
     subject: str
     expected: str
     got: str
     holds: bool
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

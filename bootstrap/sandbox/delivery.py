@@ -1,17 +1,16 @@
 """What a rule grants, delivered to the sandbox of one job while its start gate is closed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePosixPath
 
 from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Grant
-from bootstrap.record import Record
 from bootstrap.sandbox import ssh_agent
+from bootstrap.sandbox.agent_filter import Usage
 from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.secret import Secret
@@ -30,7 +29,7 @@ class SandboxDelivery:
     known_hosts: tuple[str, ...]  # lines of the rule's own
     uid: int  # the job's
     log: JobLog
-    record: Record
+    used: Callable[[Usage], object]  # is told what the ssh agent was asked for
     root: PurePosixPath = AIRLOCK
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:
@@ -51,7 +50,7 @@ class SandboxDelivery:
             uid=self.uid,
             agent_uid=self.settings.helper_uid,
             known=known if bound else None,
-            used=partial(ssh_agent.report_use, log=self.log, record=self.record),
+            used=self.used,
         )
         self.held.enter_context(agent)
         return ssh_agent.variables()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bootstrap.buildkite import redaction
+from bootstrap.buildkite.grace import Grace
 from bootstrap.grants import secret_files
 from bootstrap.grants.kind import Variables
-from bootstrap.job.model import Grace, Job
+from bootstrap.job.model import Job
 from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
@@ -71,30 +72,34 @@ def sandbox_environment(
     What is in none of them, such as PATH, stays as the image has it.
     """
     kept = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
-    outer = {name: value for name, value in job.agent.items() if name not in OUTSIDE}
+    outer = {name: value for name, value in job.agent.values.items() if name not in OUTSIDE}
     variables = {
         "TERM": "xterm-256color",
         **kept,
         **outer,
         **_ours(home),
         **_grace(job.grace),
-        **{name: _revealed(value) for name, value in granted.items()},
+        **revealed(granted),
         **_redacted(job, [name for name, value in granted.items() if isinstance(value, Secret)]),
-        "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
+        "BUILDKITE_AGENT_ACCESS_TOKEN": job.agent.token.reveal(),
     }
-    dropped = tuple(sorted(set(job.env) - set(variables)))
+    dropped = tuple(sorted(set(job.claims.env) - set(variables)))
     return SandboxEnvironment(variables=variables, dropped=dropped)
 
 
-def _revealed(value: str | Secret) -> str:
-    return value.reveal() if isinstance(value, Secret) else value
+def revealed(granted: Variables) -> dict[str, str]:
+    """Return a grant's variables as the container gets them."""
+    return {
+        name: value.reveal() if isinstance(value, Secret) else value
+        for name, value in granted.items()
+    }
 
 
 def _redacted(job: Job, secrets: Sequence[str]) -> dict[str, str]:
     """Have the bootstrap inside redact the rule's secrets too, beside what it would anyway."""
     if not secrets:
         return {}
-    patterns = job.agent.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
+    patterns = job.agent.values.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
     return {"BUILDKITE_REDACTED_VARS": ",".join((patterns, *sorted(secrets)))}
 
 

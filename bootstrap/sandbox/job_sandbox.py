@@ -37,6 +37,7 @@ from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.pump import Pump
+from bootstrap.sandbox.ssh_agent import report_use
 from bootstrap.sandbox.supervise import Supervision
 
 
@@ -50,7 +51,7 @@ class SealedSandbox:
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
     """Where the job's workspace is, or will be."""
-    key, kind = workspace_key(job, admitted.rule, admitted.apart), admitted.grant.workspace
+    key, kind = workspace_key(job.claims, admitted.rule, admitted.apart), admitted.grant.workspace
     return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
 
 
@@ -94,7 +95,7 @@ def sealed(
             known_hosts=admitted.grant.known_hosts,
             uid=lease.uid,
             log=log,
-            record=record,
+            used=partial(report_use, log=log, record=record),
         )
         dropped = _deliver(job, admitted, obtained, sandbox)
         record.timed("delivery")
@@ -126,7 +127,7 @@ class _Passed:
 
 
 def _passed(job: Job, admitted: Admitted) -> _Passed:
-    kept, chain = aws_environment.strip(job.env)
+    kept, chain = aws_environment.strip(job.claims.env)
     steering = left_out(kept, admitted.grant)
     return _Passed(
         variables={name: value for name, value in kept.items() if name not in steering},
@@ -177,7 +178,7 @@ def _prepare(
 
 def _agent_binary(job: Job, host: Host) -> Path:
     """The host's own agent, so that outside and inside are always of one version."""
-    directory = job.agent.get("BUILDKITE_BIN_PATH", "/usr/bin")
+    directory = job.agent.values.get("BUILDKITE_BIN_PATH", "/usr/bin")
     path = (host.sandbox.agent_binary or Path(directory) / "buildkite-agent").resolve()
     if not path.is_file():
         raise WrongConfiguration(

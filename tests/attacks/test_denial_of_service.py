@@ -293,7 +293,7 @@ def test_a_job_that_fills_the_disk_is_stopped_and_its_neighbour_is_not(
             assert made.control.finished(honest, 60) == DONE, honest.log.decode()
             following = starts(made, "attacker", "echo next")
             assert made.control.finished(following, 60) == DONE, following.log.decode()
-        ended = [event for event in made.events(attack.id) if event["event"] == "end"]
+        ended = [event for event in made.events(attack.id) if event["event"] == "ended"]
         assert [event["ended"]["kind"] for event in ended] == ["evicted"]
         assert leftovers(made) == []
 

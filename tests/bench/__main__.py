@@ -159,7 +159,7 @@ def _interpreter() -> dict[str, float]:
 
 def _timings(made: Fleet) -> dict[str, float]:
     events = [json.loads(line) for line in made.records.read_text().splitlines()]
-    jobs = [event["timings"] for event in events if "timings" in event][1:]
+    jobs = [event["timings"] for event in events if event["event"] == "sandbox"][1:]
     return {step: statistics.median(job[step] for job in jobs) for step in jobs[0]}
 
 

@@ -17,6 +17,7 @@ from bootstrap.credentials.obtain import obtained
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Aws, Sandbox
+from bootstrap.job.assemble import assemble
 from bootstrap.log import JobLog
 from bootstrap.policy.catalogue import Catalogue, who_can
 from bootstrap.policy.difference import Kind, difference
@@ -30,10 +31,11 @@ from bootstrap.record import Record
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment
 from bootstrap.sandbox.workspace import SandboxDirectory, sandbox_directory
-from tests.credentials.given import write_credentials
+from tests.credentials.given import claims, write_credentials
 from tests.fakes.simulator import loopback
 from tests.fakes.ssm import StrictSsm
-from tests.policy.given import job, policy
+from tests.job.given import job_env, process_env
+from tests.policy.given import policy
 
 REFERENCE = "ssm:/ci/licence"
 RULE = "  - {{name: licensed, when: {{branch: main}}, allow: {{{}}}}}\n"
@@ -71,13 +73,13 @@ def fetched(
     ssm.put("/ci/licence", SECRET, kind="SecureString")
     write_credentials(place / "credentials", "AKIAHOST")
     aws = Aws.model_validate({"credentials": f"file:{place}/credentials", "ssm-endpoint": ssm.url})
-    found = held.enter_context(obtained(job(), admitted, aws, no_role, log=log, record=record))
+    found = held.enter_context(obtained(claims(), admitted, aws, no_role, log=log, record=record))
     assert ssm.operations == ["GetParameters"]
     return found
 
 
 def delivered(
-    held: ExitStack, grant: Grant, found: Obtained, place: Path, *, log: JobLog, record: Record
+    held: ExitStack, grant: Grant, found: Obtained, place: Path, *, log: JobLog
 ) -> tuple[SandboxDirectory, Variables]:
     directory = held.enter_context(
         sandbox_directory(place, {}, uid=os.getuid(), home="/home/airlock")
@@ -92,7 +94,7 @@ def delivered(
         known_hosts=(),
         uid=os.getuid(),
         log=log,
-        record=record,
+        used=lambda _: None,
     )
     return directory, deliver(grant, found, sandbox)
 
@@ -105,11 +107,13 @@ def in_a_sandbox(grant: Grant, place: Path) -> None:
     )
     with ExitStack() as held:
         found = fetched(held, admitted, place, log, record)
-        directory, variables = delivered(held, grant, found, place, log=log, record=record)
+        directory, variables = delivered(held, grant, found, place, log=log)
         file = directory.path / "licences/build.key"
         assert file.read_text() == SECRET
         assert (file.stat().st_mode & 0o777, file.stat().st_uid) == (0o400, os.getuid())
-        made = sandbox_environment(job(), job_env={}, granted=variables, home="/home/airlock")
+        made = sandbox_environment(
+            assemble(job_env(), process_env()), job_env={}, granted=variables, home="/home/airlock"
+        )
     assert made.variables["LICENCE_FILE"] == "/airlock/licences/build.key"
     assert made.variables["LICENCE"] == SECRET
     assert made.variables["BUILDKITE_REDACTED_VARS"].split(",")[-1] == "LICENCE"

@@ -12,7 +12,7 @@ from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails
 from bootstrap.policy.parse import parse_guardrails
 from tests.job.given import plugins
-from tests.policy.given import job, policy
+from tests.policy.given import claims, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
 DIGEST = "@sha256:" + "0" * 64
@@ -24,7 +24,7 @@ def guardrails(text: str) -> Guardrails:
 
 def decided(rails: str, allow: str, **env: str) -> Decision:
     rule = f"  - {{name: only, when: {{pull-request: any}}, allow: {allow}}}\n"
-    return decide(job(**env), policy(rule), guardrails(rails))
+    return decide(claims(**env), policy(rule), guardrails(rails))
 
 
 @pytest.mark.parametrize(

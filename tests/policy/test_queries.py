@@ -18,7 +18,7 @@ from bootstrap.policy.iam import BRANCH, PIPELINE, iam
 from bootstrap.policy.iam_drift import drift
 from bootstrap.policy.iam_forms import as_cloudformation, as_json, as_terraform
 from bootstrap.policy.model import Admitted
-from tests.policy.given import job, policy
+from tests.policy.given import claims, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
 OTHER = "arn:aws:iam::444455556666:role/ci/read"
@@ -66,8 +66,8 @@ def test_nobody_gets_what_who_can_does_not_list(
             for n, (pattern, kind, role) in enumerate(rules)
         )
     )
-    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST="7" if fork else "false"),
-                      made)  # fmt: skip
+    request = "7" if fork else "false"
+    decision = decide(claims(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST=request), made)
     if isinstance(decision, Admitted) and decision.grant.role:
         listed = who_can([made], decision.grant.role)
         assert decision.rule in {access.rule for access in listed}

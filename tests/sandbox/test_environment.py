@@ -33,7 +33,7 @@ def job(agent: Mapping[str, str] | None = None, **env: Any) -> Job:
 
 def room(of: Job, secrets: Mapping[str, Secret] | None = None) -> SandboxEnvironment:
     granted: dict[str, str | Secret] = {"AWS_REGION": "us-east-1", **(secrets or {})}
-    return sandbox_environment(of, job_env=of.env, granted=granted, home="/home/a")
+    return sandbox_environment(of, job_env=of.claims.env, granted=granted, home="/home/a")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
