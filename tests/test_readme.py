@@ -9,8 +9,9 @@ import pytest
 
 from bootstrap.cli_verbs import VERBS
 from bootstrap.errors import AirlockError
+from bootstrap.grants.ssh_keys import SshKeys
 from bootstrap.host import config
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.job.claims import confirmed
 from bootstrap.job.model import Provenance, Unvouched
 from bootstrap.policy import cases
@@ -29,7 +30,8 @@ def blocks(language: str) -> list[str]:
 
 def test_its_documents_are_what_it_says() -> None:
     policy, guardrails, grants, tests = blocks("yaml")
-    assert parse(grants, "README.md").rules[0].allow.ssh_keys
+    kinds = parse(grants, "README.md").rules[0].allow.kinds
+    assert any(isinstance(kind, SshKeys) for kind in kinds)
     made = parse(policy, "README.md")
     rails = parse_guardrails(guardrails, "README.md")
     document = cases.parse(tests, "README.md")
@@ -94,7 +96,7 @@ def test_what_a_condition_is_worth() -> None:
     """Every condition has its row, and is signed, or never holds, exactly where the row says so."""
     conditions = {field.replace("_", "-") for field in When.model_fields}
     assert conditions <= WORTH.keys()
-    plain = assemble(job_env(**EVERYTHING), process_env())
+    plain = claims_of(job_env(**EVERYTHING), process_env())
     signed = confirmed(plain, CLAIMS, ("size",))
     for condition in conditions - {"env", "commit-on-branch"}:
         fact = "agent-tag:size" if condition == "agent-tag" else condition

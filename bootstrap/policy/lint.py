@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bootstrap.policy.catalogue import Catalogue, granted, pull_requests_of
-from bootstrap.policy.glob import any_matches, matches
+from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import exceeds, is_empty
-from bootstrap.policy.match import PULL_REQUESTS
-from bootstrap.policy.model import NO_TAG, Condition, Guardrails, Policy, Rule
+from bootstrap.policy.model import NO_TAG, Guardrails, Policy, Rule
+from bootstrap.policy.shadow import shadows
 from bootstrap.policy.steering import left_out
 
 # Buildkite's sources, and those of them whose creators it vouches for (job.facts).
@@ -78,7 +78,7 @@ def _misnamed(policy: Policy) -> Iterator[Finding]:
     if file.endswith(".yaml") and file != f"{policy.pipeline}.yaml":
         yield _error(
             "misnamed", policy, 1,
-            f"{file} is the policy of pipeline {policy.pipeline}, which nobody will look for there",
+            f"{file} is the policy of pipeline {policy.pipeline}, a file that is never read for it",
             f"Name it {policy.pipeline}.yaml.",
         )  # fmt: skip
 
@@ -101,58 +101,6 @@ def _policy(policy: Policy, guardrails: Guardrails | None) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def shadows(earlier: Rule, later: Rule) -> bool:
-    """Say whether every job that `later` admits is admitted by `earlier` already.
-
-    In doubt it is not. Each condition of `earlier` has to be implied by one of `later`.
-    """
-    return all(
-        any(implies(narrow, wide) for narrow in later.when) or _is_everything(wide)
-        for wide in earlier.when
-    )
-
-
-def implies(narrow: Condition, wide: Condition) -> bool:
-    """Say whether whatever satisfies `narrow` satisfies `wide`."""
-    if (narrow.subject, narrow.name) != (wide.subject, wide.name):
-        return False
-    if set(narrow.patterns) == set(wide.patterns):
-        return True
-    if narrow.subject == "pull-request":
-        return _pull_requests(narrow) <= _pull_requests(wide)
-    if narrow.subject in {"plugin", "repository", "commit-on-branch"}:
-        return False
-    if narrow.subject == "tag":
-        return _tags_imply(narrow.patterns, wide.patterns)
-    return _patterns_imply(narrow.patterns, wide.patterns)
-
-
-def _tags_imply(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
-    """`none` admits builds without a tag, and no pattern of tags admits those."""
-    if NO_TAG in narrow and NO_TAG not in wide:
-        return False
-    tags, admitted = (tuple(p for p in listed if p != NO_TAG) for listed in (narrow, wide))
-    return not tags or (bool(admitted) and _patterns_imply(tags, admitted))
-
-
-def _patterns_imply(narrow: tuple[str, ...], wide: tuple[str, ...]) -> bool:
-    """A glob that matches another's text admits all that the other does: only `*` matches `*`."""
-    refused = {pattern for pattern in wide if pattern.startswith("!")}
-    if not refused <= set(narrow) or "absent" in (*narrow, *wide):
-        return False
-    wanted = [pattern for pattern in wide if not pattern.startswith("!")] or ["*"]
-    named = [pattern for pattern in narrow if not pattern.startswith("!")] or ["*"]
-    return all(any(matches(pattern, text) for pattern in wanted) for text in named)
-
-
-def _pull_requests(condition: Condition) -> frozenset[str]:
-    return frozenset[str]().union(*(PULL_REQUESTS[pattern] for pattern in condition.patterns))
-
-
-def _is_everything(condition: Condition) -> bool:
-    return condition.subject == "pull-request" and "any" in condition.patterns
-
-
 def _shadowed(policy: Policy, rule: Rule, earlier: Rule) -> Finding:
     return _error(
         "unreachable", policy, rule.line,
@@ -168,13 +116,13 @@ def _open_to_pull_requests(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if kind == "any":
         yield _error(
             "fork-reaches-grant", policy, rule.line,
-            f"anybody who opens a pull request reaches {_names(rule)} through rule {rule.name!r}",
+            f"everyone who opens a pull request reaches {_names(rule)} through rule {rule.name!r}",
             "Say `pull-request: same-repository`, or grant nothing.",
         )  # fmt: skip
     else:
         yield _warning(
             "pull-request-reaches-grant", policy, rule.line,
-            f"whoever may push a branch reaches {_names(rule)} through rule {rule.name!r}",
+            f"everyone who may push a branch reaches {_names(rule)} through rule {rule.name!r}",
             "Grant here what a reviewer need not have seen; say --ignore if that is so.",
         )  # fmt: skip
 
@@ -260,7 +208,7 @@ def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if rule.allow.env and binding and not is_empty(rule.allow):
         yield _warning(
             "variables-change-what-runs", policy, rule.line,
-            f"rule {rule.name!r} names a {binding[0]}, and lets whoever starts a build set "
+            f"rule {rule.name!r} names a {binding[0]}, and lets everyone who starts a build set "
             f"{' and '.join(rule.allow.env)}, which change what that runs",
             "List in allow.env only what the job cannot do without, or set it in the image.",
         )  # fmt: skip
@@ -288,8 +236,8 @@ def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if asked and not vouched and not is_empty(rule.allow):
         yield _warning(
             "only-the-jobs-word", policy, asked[0].line,
-            f"rule {rule.name!r} gives {_names(rule)} to whoever writes a step: it can set "
-            f"{asked[0].subject} itself",
+            f"rule {rule.name!r} gives {_names(rule)} to everyone who writes a step: a step "
+            f"can set {asked[0].subject} itself",
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
             'policy.identity = "signed" on the hosts; README.md says what each condition is worth.',
         )  # fmt: skip
@@ -300,7 +248,7 @@ def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if image and "@sha256:" not in image:
         yield _warning(
             "image-without-digest", policy, rule.line,
-            f"whoever can push {image} decides what runs with rule {rule.name!r}",
+            f"everyone who can push {image} decides what runs with rule {rule.name!r}",
             "Name it by digest, as repository@sha256:….",
         )  # fmt: skip
 

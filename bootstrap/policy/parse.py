@@ -32,7 +32,7 @@ def parse(text: str, origin: str) -> Policy:
 
 
 def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:
-    """Make a Policy of a valid document; `line` says where its parts stand."""
+    """Make a Policy of a valid document; `line` returns the line of a part."""
     return Policy(
         pipeline=node.pipeline,
         repositories=tuple(node.repository),
@@ -138,8 +138,7 @@ def _conditions(
 
 def _grant(node: schema.Allow) -> Grant:
     return Grant(
-        role=node.role,
-        roles=node.roles,
+        kinds=node.kinds(),
         duration=node.session.duration,
         tags=node.session.tags,
         transitive_tags=tuple(node.session.transitive),
@@ -151,11 +150,6 @@ def _grant(node: schema.Allow) -> Grant:
         web_identity=node.session.identity == "buildkite",
         delivery=node.delivery,
         secrets_with_role=node.secrets_with == "role",
-        secrets=node.secrets,
-        secret_files=node.secret_files,
-        ssh_keys=tuple(node.ssh_keys),
-        git_tokens=node.git_tokens,
-        registries=node.registries,
         known_hosts=tuple(node.known_hosts),
         env=tuple(node.env),
         image=node.image,

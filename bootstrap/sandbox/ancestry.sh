@@ -1,13 +1,12 @@
 #!/bin/sh
-# Is COMMIT on BRANCH of REPOSITORY? Exit status 0: yes, 1: no, anything else: cannot tell.
-# Runs in a container of its own that holds nothing of the job but these three values.
+# Is COMMIT on BRANCH of the remote "claimed"? Exit status 0: yes, 1: no, anything else: cannot tell.
+# Runs in a container of its own that holds nothing of the job but these three values. What git needs
+# for the remote, its URL and perhaps credentials, comes by GIT_CONFIG_* and GIT_SSH_COMMAND.
 exec 2>&1
 read -r word </airlock/go
 [ "$word" = go ] || exit 125
 . /airlock/env
 export HOME=/tmp GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
-# By the environment, since git keeps a URL that is an argument in the cache, with any token in it.
-export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.claimed.url GIT_CONFIG_VALUE_0="$REPOSITORY"
 ulimit -f "$LARGEST_FILE"
 cd /cache || exit 3
 [ -d objects ] || git init --quiet --bare . || exit 3

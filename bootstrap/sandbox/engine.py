@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
-    from bootstrap.credentials.registries import Login
+    from bootstrap.logins import Login
 
 TIMEOUT = 60  # seconds for any one call to the engine
 

@@ -1,18 +1,21 @@
 """What the job's processes see: the job's variables, the agent's with our paths, and ours."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bootstrap.buildkite import redaction
-from bootstrap.job.model import Grace, Job
+from bootstrap.buildkite.grace import Grace
+from bootstrap.grants import secret_files
+from bootstrap.grants.kind import Variables
+from bootstrap.job.model import Job
 from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
 AIRLOCK = PurePosixPath("/airlock")  # our read-only directory inside the container
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
-PROFILES, REGISTRIES, SECRETS = AIRLOCK / "profiles", AIRLOCK / "registries", AIRLOCK / "secrets"
+SECRETS = AIRLOCK / secret_files.DIRECTORY
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
 
@@ -61,36 +64,42 @@ def sandbox_environment(
     job: Job,
     *,
     job_env: Mapping[str, str],
-    granted: Mapping[str, str],
-    secrets: Mapping[str, Secret],
+    granted: Variables,
     home: str,
 ) -> SandboxEnvironment:
-    """Compose the room's environment; later layers win. `job_env` is already free of AWS chains.
+    """Compose the sandbox's environment; later layers win. `job_env` is already free of AWS chains.
 
     What is in none of them, such as PATH, stays as the image has it.
     """
     kept = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
-    outer = {name: value for name, value in job.agent.items() if name not in OUTSIDE}
+    outer = {name: value for name, value in job.agent.values.items() if name not in OUTSIDE}
     variables = {
         "TERM": "xterm-256color",
         **kept,
         **outer,
         **_ours(home),
         **_grace(job.grace),
-        **granted,
-        **{name: secret.reveal() for name, secret in secrets.items()},
-        **_redacted(job, secrets),
-        "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
+        **revealed(granted),
+        **_redacted(job, [name for name, value in granted.items() if isinstance(value, Secret)]),
+        "BUILDKITE_AGENT_ACCESS_TOKEN": job.agent.token.reveal(),
     }
-    dropped = tuple(sorted(set(job.env) - set(variables)))
+    dropped = tuple(sorted(set(job.claims.env) - set(variables)))
     return SandboxEnvironment(variables=variables, dropped=dropped)
 
 
-def _redacted(job: Job, secrets: Mapping[str, Secret]) -> dict[str, str]:
+def revealed(granted: Variables) -> dict[str, str]:
+    """Return a grant's variables as the container gets them."""
+    return {
+        name: value.reveal() if isinstance(value, Secret) else value
+        for name, value in granted.items()
+    }
+
+
+def _redacted(job: Job, secrets: Sequence[str]) -> dict[str, str]:
     """Have the bootstrap inside redact the rule's secrets too, beside what it would anyway."""
     if not secrets:
         return {}
-    patterns = job.agent.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
+    patterns = job.agent.values.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
     return {"BUILDKITE_REDACTED_VARS": ",".join((patterns, *sorted(secrets)))}
 
 

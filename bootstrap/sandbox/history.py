@@ -14,7 +14,7 @@ from bootstrap import process
 from bootstrap.errors import CannotStart
 from bootstrap.host.trash import discard, empty_later
 from bootstrap.host.trees import claimed, discard_unused
-from bootstrap.job.model import Job
+from bootstrap.job.model import Claims
 from bootstrap.job.repository import name_of
 from bootstrap.sandbox.workspace import prepare_trees
 
@@ -24,9 +24,9 @@ IDLE = 30 * 86400.0  # seconds since its last use after which a cache goes
 _DIRECTORY, _PART = "ancestry", "history"
 
 
-def path_of(state: Path, job: Job) -> Path:
+def path_of(state: Path, claims: Claims) -> Path:
     """Where the cache of the job's pipeline and repository is, or will be."""
-    return state / _DIRECTORY / _key(job)
+    return state / _DIRECTORY / _key(claims)
 
 
 @contextmanager
@@ -58,9 +58,11 @@ def collect(state: Path, now: float) -> tuple[str, ...]:
     return tuple(gone)
 
 
-def _key(job: Job) -> str:
+def _key(claims: Claims) -> str:
     """Nobody else's history is ever mixed in, and no spelling makes another cache."""
-    parties = repr((job.organization, job.pipeline, name_of(job.repository) or job.repository))
+    parties = repr(
+        (claims.organization, claims.pipeline, name_of(claims.repository) or claims.repository)
+    )
     return hashlib.sha256(parties.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bootstrap.errors import Refused
 from bootstrap.host.config import Sandbox
-from bootstrap.job.model import Job
+from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
 from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
 from bootstrap.sandbox.model import Mount, SandboxSpec
@@ -23,14 +23,14 @@ HOME = Path("/home/airlock")
 _TAKEN = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sbin", "/sys", "/usr")
 
 
-def workspace_key(job: Job, rule: str, apart: tuple[str, ...] = ()) -> str:
+def workspace_key(claims: Claims, rule: str, apart: tuple[str, ...] = ()) -> str:
     """Name the directory that only jobs of the same agent, pipeline and rule ever share.
 
     `apart` is what else they have to have in common (policy.model.Admitted).
     """
-    parties = (job.agent_name, job.organization, job.pipeline, rule, *apart)
+    parties = (claims.agent_name, claims.organization, claims.pipeline, rule, *apart)
     digest = hashlib.sha256("\0".join(parties).encode("utf-8", "surrogateescape")).hexdigest()
-    readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in job.pipeline)
+    readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in claims.pipeline)
     return f"{readable[:40]}-{digest[:16]}"
 
 
@@ -52,7 +52,11 @@ def plan(
         name=f"airlock-{token}",
         image=image,
         user=uid,
-        labels={LABEL: token, "airlock.job-id": job.id, "airlock.pipeline": job.pipeline},
+        labels={
+            LABEL: token,
+            "airlock.job-id": job.claims.job_id,
+            "airlock.pipeline": job.claims.pipeline,
+        },
         mounts=(
             Mount(source=room, target=Path(AIRLOCK)),
             Mount(source=agent_binary, target=Path(BIN / "buildkite-agent")),
@@ -73,7 +77,9 @@ def plan(
 
 
 def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
-    plugins = Path(job.agent.get("BUILDKITE_PLUGINS_PATH") or job.build_path.parent / "plugins")
+    plugins = Path(
+        job.agent.values.get("BUILDKITE_PLUGINS_PATH") or job.build_path.parent / "plugins"
+    )
     paths = {"builds": job.build_path, "plugins": plugins}
     return tuple(
         Mount(source=workspace / name, target=_free(target), writable=True)
@@ -83,7 +89,7 @@ def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
 
 def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:
     """Agent hooks run inside only where the operator said so: many expect the host's powers."""
-    hooks = job.agent.get("BUILDKITE_HOOKS_PATH")
+    hooks = job.agent.values.get("BUILDKITE_HOOKS_PATH")
     if not defaults.hooks or not hooks:
         return ()
     return (Mount(source=Path(hooks), target=Path(AIRLOCK / "agent-hooks")),)

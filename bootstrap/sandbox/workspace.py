@@ -108,7 +108,7 @@ def sandbox_directory(
     """Furnish the room's read-only directory and hold its door until this closes."""
     path = job_directory / "room"
     path.mkdir(mode=0o755)
-    for name in ("marks", "agent-hooks", "profiles", "registries", "secrets"):
+    for name in ("marks", "agent-hooks", environment.SECRETS.name):
         (path / name).mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
     os.chown(path / "ssh", uid, uid)
@@ -155,6 +155,7 @@ class SandboxDirectory:
     def put(self, inside: PurePosixPath, content: bytes) -> None:
         """Write a file that only the job's user reads, whole: it may be reading the one before."""
         path = self.path / inside.relative_to(environment.AIRLOCK)
+        path.parent.mkdir(mode=0o755, exist_ok=True)
         nascent = path.with_name(f".{path.name}.new")
         write(nascent, content, 0o400, self._uid)
         nascent.rename(path)

@@ -120,7 +120,7 @@ def test_disk_filling_job_is_evicted_and_neighbour_finishes(lab: Lab, tmp_path: 
             assert made.control.finished(honest, 60) == DONE, honest.log.decode()
             following = start_job(made, "attacker", "echo next")
             assert made.control.finished(following, 60) == DONE, following.log.decode()
-        ended = [event for event in made.events(attack.id) if event["event"] == "end"]
+        ended = [event for event in made.events(attack.id) if event["event"] == "ended"]
         assert [event["ended"]["kind"] for event in ended] == ["evicted"]
         assert leftovers(made) == []
 

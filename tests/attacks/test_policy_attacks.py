@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.buildkite.env_files import parse_json
 from bootstrap.errors import Refused, WrongConfiguration
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import MAX_TEXT
 from bootstrap.policy.model import Admitted
@@ -218,7 +218,7 @@ def decision(when: str, env: Env) -> Any:
     """Decide about the job; one that cannot be assembled is refused too."""
     policy = parse(f"{HEAD}  - {{name: only, when: {when}, allow: {{role: '{ROLE}'}}}}\n", "p")
     try:
-        return decide(assemble(job_env(**env), process_env()), policy)
+        return decide(claims_of(job_env(**env), process_env()), policy)
     except Refused as refusal:
         return refusal
 
@@ -241,7 +241,7 @@ def test_environment_with_malformed_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize("slug", ["../storefront", "..", ".", "a/b", "a\\u0000", "x" * 300])
 def test_malformed_pipeline_slug_is_refused(slug: str) -> None:
     with pytest.raises(Refused, match="BUILDKITE_PIPELINE_SLUG is"):
-        assemble(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
+        claims_of(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
 
 
 # (what is wrong with it, the document)

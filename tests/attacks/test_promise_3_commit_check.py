@@ -99,17 +99,18 @@ def silent(fleet: Fleet) -> Iterator[str]:
 def test_commit_check_is_stopped_when_ruleset_is_removed(fleet: Fleet) -> None:
     with silent(fleet) as url, fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_REPO=url))
-        eventually(lambda: checking(fleet), "the check is fetching")
+        eventually(lambda: fetching(url), "the check is fetching")
         subprocess.run(DELETE_RULESET, check=True)
         assert fleet.control.finished(job, 20) == ("-1", "", "process_run_error"), job.log.decode()
     assert b"the check of the commit was stopped: table inet airlock was changed" in job.log
     assert leftovers(fleet) == []
 
 
-def checking(fleet: Fleet) -> bool:
-    """Return whether git, in a container of this lab, waits for the silent server."""
+def fetching(url: str) -> bool:
+    """Return whether a git process is fetching from this URL."""
     lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    return any(line.startswith(b"/usr/lib/git-core/git-remote-http\0") for line in lines)
+    remote = b"/usr/lib/git-core/git-remote-http\0"
+    return any(line.startswith(remote) and url.encode() in line for line in lines)
 
 
 def test_commit_check_without_isolation_fetches_nothing(fleet: Fleet) -> None:

@@ -113,11 +113,12 @@ def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> No
     (tmp_path / "env").write_text(json.dumps(env) if form == "json" else lines)
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 77
-    assert "NO   branch           expected main, got feature" in done.stdout
+    got = "NO   branch           expected main, got feature (from the job's environment)"
+    assert got in done.stdout
     assert "refused: no rule of" in done.stdout
     told = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
-    assert [(r["subject"], r["holds"]) for r in told["reasons"]] == [
-        ("branch", False), ("tag", True), ("pull-request", True),
+    assert [(r["subject"], r["holds"], r["provenance"]) for r in told["reasons"]] == [
+        ("branch", False, "job"), ("tag", True, None), ("pull-request", True, "job"),
     ]  # fmt: skip
 
 

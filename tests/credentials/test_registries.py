@@ -2,31 +2,22 @@
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
-from bootstrap.aws.client import Caller
-from bootstrap.aws.ecr import ecr
-from bootstrap.credentials.registries import (
+from bootstrap.errors import WrongConfiguration
+from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
+from bootstrap.logins import (
     Login,
     docker_config,
     ecr_login,
     login,
     shown,
 )
-from bootstrap.errors import WrongConfiguration
-from bootstrap.host.config import Aws
-from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
 from bootstrap.sandbox.pulling import Pulling
 from bootstrap.secret import Secret
-from tests.credentials.given import write_credentials
-from tests.fakes.metadata import ACCESS_KEY_ID
-from tests.fakes.registry import Ecr, Registry
-from tests.fakes.simulator import loopback
 
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -91,25 +82,6 @@ def test_what_is_no_login_is_told_and_not_shown(stored: str) -> None:
     else:
         assert found.username
         assert found.password.reveal()
-
-
-@pytest.mark.parametrize("which", ["ours", "moto"])
-def test_a_login_at_ecr(which: str, tmp_path: Path) -> None:
-    write_credentials(tmp_path / "credentials", ACCESS_KEY_ID)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        with Registry(loopback(), {}) as registry, Ecr(loopback(), registry) as ours:
-            url = {"ours": ours.url, "moto": "http://{}:{}".format(*server.get_host_and_port())}
-            aws = Aws.model_validate(
-                {"credentials": f"file:{tmp_path}/credentials", "ecr-endpoint": url[which]}
-            )
-            found = ecr(aws, ECR, Caller.HOST)
-            region = ours.calls and ours.calls[0].headers["authorization"].split("/")[2]
-    finally:
-        server.stop()
-    assert (found.username, region) == ("AWS", "eu-west-1" if which == "ours" else [])
-    assert found.password.reveal()
 
 
 def test_the_file_that_every_tool_reads() -> None:

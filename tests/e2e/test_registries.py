@@ -110,7 +110,8 @@ def test_host_pull_uses_configured_login(pull: Pull, how: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [(None, "could not provide .*no basic auth credentials"), ("docker", "could not provide .*no basic auth credentials"),
+    [(None, "could not provide .*no basic auth credentials"),
+     ("docker", "could not provide .*no basic auth credentials"),
      ("secretsmanager:ci/wrong", "could not provide .*unauthorized"),
      ("secretsmanager:ci/absent", "does not exist")],
 )  # fmt: skip
@@ -121,7 +122,7 @@ def test_host_pull_without_valid_login_fails(pull: Pull, how: str | None, messag
 
 def test_host_pull_without_ecr_permission_prints_statement(pull: Pull, ecr: Ecr) -> None:
     ecr.forbidden = True
-    with pytest.raises(CannotStart, match="ECR gave no login") as caught:
+    with pytest.raises(CannotStart, match="ECR issued no login") as caught:
         with_login(pull, "ecr")()
     assert '"ecr:GetAuthorizationToken"' in caught.value.details[0]
 
@@ -190,4 +191,7 @@ def test_pulls_of_job_use_login_of_role_and_granted_secret(fleet: Fleet, ecr: Ec
     assert fleet.sts.issued[key].arn.split("/")[1] == "storefront-deploy"
     assert "the registry password" not in fleet.records.read_text()
     (event,) = [event for event in fleet.events(job.id) if event["event"] == "secrets"]
-    assert set(event["secrets"].values()) == {"role", "secretsmanager:ci/registry"}
+    assert {each["reference"] for each in event["secrets"]} == {
+        "role",
+        "secretsmanager:ci/registry",
+    }

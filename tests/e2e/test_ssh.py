@@ -90,7 +90,7 @@ def test_private_repository_and_submodule_are_cloned_and_key_is_not_readable(
     assert paths == []
     records = fleet.records.read_text()
     assert needle not in records
-    assert '"key ssm:/storefront/deploy-key"' in records
+    assert '"reference": "ssm:/storefront/deploy-key"' in records
     assert leftovers(fleet) == []
 
 

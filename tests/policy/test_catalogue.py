@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bootstrap.policy.catalogue import accesses, granted, who_can
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Admitted
-from tests.policy.given import job, policy
+from tests.policy.given import claims, policy
 from tests.policy.samples import MAIN, OTHER, ROLE
 
 
@@ -44,8 +44,8 @@ def test_role_of_admitted_job_is_listed_by_who_can(
             for n, (pattern, kind, role) in enumerate(rules)
         )
     )
-    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST="7" if fork else "false"),
-                      made)  # fmt: skip
+    request = "7" if fork else "false"
+    decision = decide(claims(BUILDKITE_BRANCH=branch, BUILDKITE_PULL_REQUEST=request), made)
     assume(isinstance(decision, Admitted) and decision.grant.role)
     assert isinstance(decision, Admitted)
     listed = who_can([made], str(decision.grant.role))

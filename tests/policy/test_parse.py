@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.grants import KINDS
 from bootstrap.policy.document import MAX_DEPTH, MAX_TEXT, load
 from bootstrap.policy.model import CredentialDelivery, Grant, Workspace
 from bootstrap.policy.parse import parse
@@ -69,10 +70,19 @@ def test_everything_a_rule_can_say() -> None:
     }
     grant = rule.allow
     unsaid = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
-    assert unsaid == [], "this document, and test_dump by it, is to say everything"
+    assert unsaid == [], "this document has to set every setting"
     assert grant.via == "arn:aws:iam::444455556666:role/hub"
     assert grant.web_identity is grant.secrets_with_role is True
-    assert grant.registries == {"registry.example.com": "role", "docker.io": "ssm:/ci/hub"}
+    assert {kind.key: kind.granted for kind in grant.kinds} == {
+        "role": ROLE,
+        "roles": {"audit": f"{ROLE}-audit"},
+        "secrets": {"A": "ssm:/ci/a"},
+        "secret-files": {"b": "ssm:/ci/b"},
+        "ssh-keys": ("ssm:/ci/key",),
+        "git-tokens": {"https://github.com/acme/": "ssm:/ci/git"},
+        "registries": {"registry.example.com": "role", "docker.io": "ssm:/ci/hub"},
+    }
+    assert {type(kind) for kind in grant.kinds} == set(KINDS)
     assert grant.role == ROLE
     assert grant.duration.total_seconds() == 2700
     assert grant.tags == {"team": "storefront"}

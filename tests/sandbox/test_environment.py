@@ -32,10 +32,8 @@ def job(agent: Mapping[str, str] | None = None, **env: Any) -> Job:
 
 
 def room(of: Job, secrets: Mapping[str, Secret] | None = None) -> SandboxEnvironment:
-    aws = {"AWS_REGION": "us-east-1"}
-    return sandbox_environment(
-        of, job_env=of.env, granted=aws, secrets=secrets or {}, home="/home/a"
-    )
+    granted: dict[str, str | Secret] = {"AWS_REGION": "us-east-1", **(secrets or {})}
+    return sandbox_environment(of, job_env=of.claims.env, granted=granted, home="/home/a")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.job.assemble import assemble
-from bootstrap.job.model import Job
+from bootstrap.job.assemble import claims_of
+from bootstrap.job.model import Claims
 from bootstrap.sandbox import history
 from tests.job.given import job_env, process_env
 from tests.lab.engine import eventually
@@ -19,16 +19,16 @@ NOW = time.time()
 UID = os.geteuid()
 
 
-def job(**env: str) -> Job:
-    return assemble(job_env(**env), process_env())
+def claims(**env: str) -> Claims:
+    return claims_of(job_env(**env), process_env())
 
 
-def holding(state: Path, of: Job) -> AbstractContextManager[Path]:
+def holding(state: Path, of: Claims) -> AbstractContextManager[Path]:
     return history.held(state, history.path_of(state, of), uid=UID, note=pytest.fail)
 
 
 def used(state: Path, pipeline: str, *, ago: float, size: int = 10) -> str:
-    with holding(state, job(BUILDKITE_PIPELINE_SLUG=pipeline)) as path:
+    with holding(state, claims(BUILDKITE_PIPELINE_SLUG=pipeline)) as path:
         (path / "pack").write_bytes(b"x" * size)
     os.utime(path.parent, (NOW - ago, NOW - ago))
     return path.parent.name
@@ -39,7 +39,7 @@ def test_a_token_or_another_spelling_in_the_url_finds_the_same_cache(tmp_path: P
                  "https://ci:s3cret@github.com/acme/storefront")  # fmt: skip
     found = set()
     for spelling in spellings:
-        with holding(tmp_path, job(BUILDKITE_REPO=spelling)) as path:
+        with holding(tmp_path, claims(BUILDKITE_REPO=spelling)) as path:
             found.add(path)
     assert len(found) == 1
 
@@ -47,8 +47,8 @@ def test_a_token_or_another_spelling_in_the_url_finds_the_same_cache(tmp_path: P
 @pytest.mark.parametrize("other", ["BUILDKITE_PIPELINE_SLUG", "BUILDKITE_ORGANIZATION_SLUG"])
 def test_another_pipeline_has_another_cache(tmp_path: Path, other: str) -> None:
     with (
-        holding(tmp_path, job()) as one,
-        holding(tmp_path, job(**{other: "else"})) as two,
+        holding(tmp_path, claims()) as one,
+        holding(tmp_path, claims(**{other: "else"})) as two,
     ):
         assert one != two
 
@@ -71,13 +71,13 @@ def test_a_cache_that_has_grown_too_large_begins_anew(
 ) -> None:
     used(tmp_path, "p", ago=0, size=2 << 20)
     monkeypatch.setattr(history, "LARGEST", 1 << 20)
-    with holding(tmp_path, job(BUILDKITE_PIPELINE_SLUG="p")) as path:
+    with holding(tmp_path, claims(BUILDKITE_PIPELINE_SLUG="p")) as path:
         assert list(path.iterdir()) == []
 
 
 def test_a_cache_in_use_is_not_collected_and_not_shared(tmp_path: Path) -> None:
     used(tmp_path, "p", ago=31 * DAY)
-    of = job(BUILDKITE_PIPELINE_SLUG="p")
+    of = claims(BUILDKITE_PIPELINE_SLUG="p")
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:

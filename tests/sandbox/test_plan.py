@@ -107,16 +107,16 @@ def test_a_workspace_is_shared_by_one_agent_pipeline_and_rule() -> None:
         (job(BUILDKITE_AGENT_NAME="agent-2"), "deploy"),
         (job(BUILDKITE_ORGANIZATION_SLUG="acm", BUILDKITE_PIPELINE_SLUG="estorefront"), "deploy"),
     ]
-    keys = {workspace_key(of, rule) for of, rule in parties}
+    keys = {workspace_key(of.claims, rule) for of, rule in parties}
     assert len(keys) == len(parties)
-    apart = {workspace_key(job(), "deploy", apart) for apart in ((), ("a", "b"), ("ab", ""))}
+    apart = {workspace_key(job().claims, "deploy", apart) for apart in ((), ("a", "b"), ("ab", ""))}
     assert len(apart) == 3
-    assert workspace_key(job(), "deploy") == workspace_key(job(), "deploy")
+    assert workspace_key(job().claims, "deploy") == workspace_key(job().claims, "deploy")
 
 
 @pytest.mark.parametrize("slug", ["☃", "a b", "-rf", "~", "x" * 200])
 def test_a_workspaces_name_is_a_plain_file_name(slug: str) -> None:
-    key = workspace_key(replace(job(), pipeline=slug), "rule")
+    key = workspace_key(replace(job().claims, pipeline=slug), "rule")
     assert key.isascii()
     assert "/" not in key
     assert len(key) <= 60

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from bootstrap.aws.ssm import STANDARD
 from bootstrap.commands.policy.source import Say
 from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.lint import Severity, lint
 from bootstrap.policy.parameters import DOCUMENT
 from bootstrap.policy.stores import whole
-from bootstrap.policy.stores.ssm import STANDARD, Ssm
+from bootstrap.policy.stores.ssm import Ssm
 
 ADVANCED = 2 * STANDARD  # bytes
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import AirlockError, WrongConfiguration
-from bootstrap.sandbox.git_tokens import TOKENS, lines, variables
+from bootstrap.grants.git_tokens import HELPER, TOKENS, lines, variables
+from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.secret import Secret
 
-HELPER = Path(__file__).parents[2] / "bootstrap/sandbox/git_credential.sh"
+SCRIPT = Path(__file__).parents[2] / "bootstrap/sandbox/git_credential.sh"
 GRANTED = {
     "https://github.com/acme/": Secret("gh-token"),
     "https://git.example.com:8443/team/one.git": Secret("bot:example-token"),
@@ -21,7 +22,7 @@ GRANTED = {
 def asked(tmp_path: Path, protocol: str, host: str, path: str, verb: str = "get") -> str:
     """Ask the real script as git would; only its file is elsewhere."""
     (tmp_path / "tokens").write_bytes(lines(GRANTED))
-    script = HELPER.read_text().replace(str(TOKENS), str(tmp_path / "tokens"))
+    script = SCRIPT.read_text().replace(str(AIRLOCK / TOKENS), str(tmp_path / "tokens"))
     question = f"protocol={protocol}\nhost={host}\npath={path}\n\n"
     done = subprocess.run(
         ["sh", "-c", script, "helper", verb],
@@ -92,7 +93,7 @@ def test_no_value_makes_a_second_line(value: str) -> None:
     ("count", "first"), [("", 0), ("2", 2), ("many", 0), ("-1", 0), ("99999", 0)]
 )
 def test_the_jobs_own_settings_stay(count: str, first: int) -> None:
-    made = variables({"GIT_CONFIG_COUNT": count})
+    made = variables(AIRLOCK / HELPER, {"GIT_CONFIG_COUNT": count})
     assert made["GIT_CONFIG_COUNT"] == str(first + 2)
     assert made[f"GIT_CONFIG_KEY_{first}"] == "credential.helper"
     assert made[f"GIT_CONFIG_VALUE_{first + 1}"] == "true"
