@@ -11,31 +11,34 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 
 from bootstrap.buildkite.env_files import NAME
+from bootstrap.forms import (
+    REFERENCE,
+    PositiveSize,
+    Reference,
+    Registry,
+    RoleArn,
+    duration,
+    form,
+)
 from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.policy.model import NO_TAG, CredentialDelivery, ForkAccess, Workspace
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
-_REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 _PROFILE = re.compile(r"(?!default$)[\w.-]{1,64}", re.ASCII)
 _GIT_URL = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?", re.ASCII)
-_REGISTRY = re.compile(r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?", re.ASCII)
 _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
 _FILE = re.compile(r"(?!\.)[\w.-]{1,64}", re.ASCII)
 _VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}", re.ASCII)
-_SPAN = re.compile(r"(\d{1,5})(s|m|h)")
-_SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_BYTES = {"MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def _listed(value: object) -> object:
@@ -43,29 +46,14 @@ def _listed(value: object) -> object:
 
 
 def _full(pattern: re.Pattern[str], expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
+    return AfterValidator(form(pattern.pattern, expected))
 
 
-def _span(value: object) -> timedelta:
-    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError('expected a time such as "45m" or "1h"')
-    seconds = int(found[1]) * _SECONDS[found[2]]
+def _duration(value: object) -> timedelta:
+    seconds = duration(value)
     if not 900 <= seconds <= 43200:  # AssumeRole's own bounds
         raise ValueError("expected between 15m and 12h, as STS allows")
     return timedelta(seconds=seconds)
-
-
-def _size(value: object) -> int:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found or int(found[1]) == 0:
-        raise ValueError('expected a size such as "512MiB" or "8GiB"')
-    return int(found[1]) * _BYTES[found[2]]
 
 
 def _repository(value: str) -> str:
@@ -120,20 +108,20 @@ Globs = Annotated[list[Text], _LIST, Field(max_length=500)]
 Plugin = Annotated[Text, AfterValidator(_plugin)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
-Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
-Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")]
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 Profile = Annotated[str, _full(_PROFILE, "an AWS profile's name other than default")]
 GitUrl = Annotated[str, _full(_GIT_URL, "https://host/owner/ or https://host/owner/name.git")]
-Registry = Annotated[str, _full(_REGISTRY, "a registry's host, with its port if it has one")]
-RegistryLogin = Literal["role"] | Reference
+RegistryLogin = Annotated[
+    str,
+    AfterValidator(form(f"role|{REFERENCE}", "'role', ssm:/path or secretsmanager:name")),
+    WithJsonSchema({"anyOf": [{"const": "role", "type": "string"}, {"type": "string"}]}),
+]
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
 Variable = Annotated[str, _full(NAME, "a variable's name")]
 VariableGlob = Annotated[str, _full(_VARIABLES, "a variable's name, or a glob over names")]
 Repository = Annotated[str, AfterValidator(_repository)]
-Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=str)]
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+SessionDuration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 
 
 class Node(BaseModel):
@@ -174,12 +162,12 @@ class When(Node):
 class SessionNode(Node):
     """How long a session lasts, how it is tagged, and what it has less than its role."""
 
-    duration: Span = timedelta(hours=1)
+    duration: SessionDuration = timedelta(hours=1)
     tags: dict[Text, str] = {}
     transitive: Annotated[list[Text], _LIST] = []
     external_id: ExternalId | None = None
     source_identity: Literal["job", "none"] = "job"
-    via: Arn | None = None
+    via: RoleArn | None = None
     identity: Literal["host", "buildkite"] = "host"
     policy: SessionPolicy | None = None
     policy_arns: Annotated[list[PolicyArn], _LIST, Field(max_length=10)] = []
@@ -202,7 +190,7 @@ class SessionNode(Node):
 class LimitsNode(Node):
     """What one job may use."""
 
-    memory: Size | None = None
+    memory: PositiveSize | None = None
     cpus: Annotated[float, _NUMBER, Field(gt=0, le=1024)] | None = None
     pids: Annotated[int, _NUMBER, Field(ge=64, le=1 << 22)] | None = None
 
@@ -210,8 +198,8 @@ class LimitsNode(Node):
 class Allow(Node):
     """The grant."""
 
-    role: Arn | None = None
-    roles: dict[Profile, Arn] = {}
+    role: RoleArn | None = None
+    roles: dict[Profile, RoleArn] = {}
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with: Literal["host", "role"] = "host"
@@ -258,7 +246,7 @@ class GuardrailsNode(Node):
     images: Globs | None = None
     secrets: Globs | None = None
     plugins: Annotated[list[Plugin], _LIST, Field(max_length=500)] | None = None
-    session: Span | None = None
+    session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
     forks: ForkAccess = ForkAccess.NOTHING
 
