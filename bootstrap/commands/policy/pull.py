@@ -4,24 +4,24 @@ from pathlib import Path
 
 import yaml
 
-from bootstrap.commands.policy.push import prefix_of
-from bootstrap.commands.policy.source import Say
+from bootstrap.commands.policy.source import Output, ssm_path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.parameters import DOCUMENT, as_document
 from bootstrap.policy.stores.ssm import Ssm
+from bootstrap.text import counted
 
 
-def pull(*, directory: Path, config_path: Path, say: Say) -> int:
+def pull(*, directory: Path, config_path: Path, output: Output) -> int:
     """Write <slug>.yaml for every pipeline; leaf parameters become the document they mean.
 
-    Raises WrongConfiguration if the directory is not empty: nothing of anybody is overwritten.
+    Raises WrongConfiguration if the directory is not empty: no file is overwritten.
     """
     host = config.load(config_path)
-    prefix = prefix_of(host.policy.store)
+    prefix = ssm_path(host.policy.store)
     if directory.exists() and any(directory.iterdir()):
         raise WrongConfiguration(
-            f"{directory} is not empty", hint="Name an empty directory, or one that is not there."
+            f"{directory} is not empty", hint="Name an empty directory, or one that does not exist."
         )
     found = Ssm(host.aws).tree(prefix)
     directory.mkdir(parents=True, exist_ok=True)
@@ -30,5 +30,5 @@ def pull(*, directory: Path, config_path: Path, say: Say) -> int:
         document = as_document(slug, values)
         text = values.get(DOCUMENT) or yaml.safe_dump(document, sort_keys=False)
         (directory / f"{slug}.yaml").write_text(text)
-    say(f"wrote {len(found)} policies into {directory}")
+    output(f"wrote {counted(len(found), 'policy', 'policies')} to {directory}")
     return 0
