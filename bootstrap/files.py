@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o600, owner: int | None = None) -> None:
+def write(path: Path, content: bytes, mode: int = 0o600, owner: int | None = None) -> None:
     """Write a file whole or not at all, over one that is there.
 
     A reader sees all of the old content or all of the new, never with a wider mode or another

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.findings import Finding, Severity, error
 from bootstrap.policy.guardrails import exceeds
-from bootstrap.policy.implication import shadows
 from bootstrap.policy.lint_rules import CHECKS
 from bootstrap.policy.model import Guardrails, Policy, Rule
+from bootstrap.policy.shadow import shadows
 
 
 def lint(catalogue: Catalogue) -> tuple[Finding, ...]:

@@ -11,17 +11,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    WithJsonSchema,
     model_validator,
 )
 
-from bootstrap.buildkite.env_files import NAME
 from bootstrap.forms import (
-    REFERENCE,
+    ONE_OR_MANY,
     PositiveSize,
     Reference,
     Registry,
     RoleArn,
+    RoleOrReference,
+    Variable,
     duration,
     form,
 )
@@ -39,10 +39,6 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
 _FILE = re.compile(r"(?!\.)[\w.-]{1,64}", re.ASCII)
 _VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}", re.ASCII)
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
 
 
 def _full(pattern: re.Pattern[str], expected: str) -> AfterValidator:
@@ -95,30 +91,23 @@ def _number(value: object) -> object:
     return value
 
 
-# What editors shall accept: one of a kind need not be a list, and YAML's numbers are numbers.
-_LIST = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+# What editors accept: YAML's numbers are numbers.
 _NUMBER = BeforeValidator(_number, json_schema_input_type=str | float)
 
 ExternalId = Annotated[str, _full(_EXTERNAL_ID, "an external id of 2 to 1224 characters")]
 PolicyArn = Annotated[str, _full(_POLICY_ARN, "a managed policy's ARN")]
 SessionPolicy = Annotated[str, AfterValidator(_session_policy)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Patterns = Annotated[list[Text], _LIST, Field(min_length=1, max_length=200)]
-Globs = Annotated[list[Text], _LIST, Field(max_length=500)]
+Patterns = Annotated[list[Text], ONE_OR_MANY, Field(min_length=1, max_length=200)]
+Globs = Annotated[list[Text], ONE_OR_MANY, Field(max_length=500)]
 Plugin = Annotated[Text, AfterValidator(_plugin)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 Profile = Annotated[str, _full(_PROFILE, "an AWS profile's name other than default")]
 GitUrl = Annotated[str, _full(_GIT_URL, "https://host/owner/ or https://host/owner/name.git")]
-RegistryLogin = Annotated[
-    str,
-    AfterValidator(form(f"role|{REFERENCE}", "'role', ssm:/path or secretsmanager:name")),
-    WithJsonSchema({"anyOf": [{"const": "role", "type": "string"}, {"type": "string"}]}),
-]
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
-Variable = Annotated[str, _full(NAME, "a variable's name")]
 VariableGlob = Annotated[str, _full(_VARIABLES, "a variable's name, or a glob over names")]
 Repository = Annotated[str, AfterValidator(_repository)]
 SessionDuration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
@@ -147,7 +136,7 @@ class When(Node):
     step: Patterns | None = None
     queue: Patterns | None = None
     command: Patterns | None = None
-    plugin: Annotated[list[Plugin], _LIST, Field(min_length=1, max_length=200)] | None = None
+    plugin: Annotated[list[Plugin], ONE_OR_MANY, Field(min_length=1, max_length=200)] | None = None
     creator: Patterns | None = None
     creator_email: Patterns | None = None
     creator_team: Patterns | None = None
@@ -164,13 +153,13 @@ class SessionNode(Node):
 
     duration: SessionDuration = timedelta(hours=1)
     tags: dict[Text, str] = {}
-    transitive: Annotated[list[Text], _LIST] = []
+    transitive: Annotated[list[Text], ONE_OR_MANY] = []
     external_id: ExternalId | None = None
     source_identity: Literal["job", "none"] = "job"
     via: RoleArn | None = None
     identity: Literal["host", "buildkite"] = "host"
     policy: SessionPolicy | None = None
-    policy_arns: Annotated[list[PolicyArn], _LIST, Field(max_length=10)] = []
+    policy_arns: Annotated[list[PolicyArn], ONE_OR_MANY, Field(max_length=10)] = []
 
     @model_validator(mode="after")
     def _transitive_tags_are_tags(self) -> "SessionNode":
@@ -205,11 +194,11 @@ class Allow(Node):
     secrets_with: Literal["host", "role"] = "host"
     secrets: dict[Variable, Reference] = {}
     secret_files: dict[FileName, Reference] = {}
-    ssh_keys: Annotated[list[Reference], _LIST] = []
+    ssh_keys: Annotated[list[Reference], ONE_OR_MANY] = []
     git_tokens: dict[GitUrl, Reference] = {}
-    registries: dict[Registry, RegistryLogin] = {}
-    known_hosts: Annotated[list[KnownHost], _LIST] = []
-    env: Annotated[list[VariableGlob], _LIST, Field(max_length=200)] = []
+    registries: dict[Registry, RoleOrReference] = {}
+    known_hosts: Annotated[list[KnownHost], ONE_OR_MANY] = []
+    env: Annotated[list[VariableGlob], ONE_OR_MANY, Field(max_length=200)] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
     workspace: Workspace = Workspace.REUSE
@@ -233,7 +222,7 @@ class PolicyNode(Node):
     """The whole document."""
 
     pipeline: Slug
-    repository: Annotated[list[Repository], _LIST, Field(min_length=1, max_length=20)]
+    repository: Annotated[list[Repository], ONE_OR_MANY, Field(min_length=1, max_length=20)]
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
 
 
@@ -241,11 +230,11 @@ class GuardrailsNode(Node):
     """The whole document of guardrails. A key that is left out limits nothing."""
 
     guardrails: Slug
-    accounts: Annotated[list[Account], _LIST] | None = None
+    accounts: Annotated[list[Account], ONE_OR_MANY] | None = None
     roles: Globs | None = None
     images: Globs | None = None
     secrets: Globs | None = None
-    plugins: Annotated[list[Plugin], _LIST, Field(max_length=500)] | None = None
+    plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
     session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
     forks: ForkAccess = ForkAccess.NOTHING

@@ -124,6 +124,21 @@ def test_cases_and_their_junit(folder: Path, tmp_path: Path) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
 
 
+@pytest.mark.parametrize("verb", ["test", "report", "draft"])
+def test_a_place_that_cannot_be_written_to(folder: Path, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/a.json").write_text(json.dumps({"env": job_env()}))
+    arguments = {
+        "test": (folder, "--junit", tmp_path / "file/x"),
+        "report": (folder, "--output", tmp_path / "file/x"),
+        "draft": (tmp_path / "file/x", "--records", tmp_path / "records"),
+    }
+    done = policy(verb, *arguments[verb])
+    assert done.returncode == 78
+    assert "cannot be written: Not a directory" in done.stderr
+
+
 @pytest.mark.parametrize("form", ["json", "shell"])
 def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> None:
     env = job_env(BUILDKITE_BRANCH="feature")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.decide import decide
 from bootstrap.policy.findings import Finding, Severity
-from bootstrap.policy.implication import shadows
 from bootstrap.policy.lint import lint
 from bootstrap.policy.model import Admitted
 from bootstrap.policy.parse import parse_guardrails
+from bootstrap.policy.shadow import shadows
 from tests.policy.given import job, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/reader"

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from bootstrap.commands.policy.source import Output
+from bootstrap.commands.policy.source import Output, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.draft import drafts
@@ -17,7 +17,6 @@ def draft(*, records: Path | None, directory: Path, config_path: Path, output: O
     """Write <slug>.yaml for every pipeline of the job records that has none in `directory` yet."""
     source = records or config.load(config_path).paths.state / "records"
     made = drafts(_observed(source))
-    directory.mkdir(parents=True, exist_ok=True)
     written = 0
     for slug, document in made.items():
         path = directory / f"{slug}.yaml"
@@ -25,7 +24,8 @@ def draft(*, records: Path | None, directory: Path, config_path: Path, output: O
             output(f"{path} exists and was not changed")
             continue
         head = f"# Drafted from {source}. The rules grant nothing yet: add what each needs.\n"
-        path.write_text(head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        save(path, (head + text).encode(), parents=True)
         written += 1
     output(f"wrote {counted(written, 'draft')} to {directory}")
     return 0

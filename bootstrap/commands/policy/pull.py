@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from bootstrap.commands.policy.source import Output, ssm_path
+from bootstrap.commands.policy.source import Output, save, ssm_path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.parameters import DOCUMENT, as_document
@@ -19,16 +19,15 @@ def pull(*, directory: Path, config_path: Path, output: Output) -> int:
     """
     host = config.load(config_path)
     prefix = ssm_path(host.policy.store)
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise WrongConfiguration(
             f"{directory} is not empty", hint="Name an empty directory, or one that does not exist."
         )
     found = Ssm(host.aws).tree(prefix)
-    directory.mkdir(parents=True, exist_ok=True)
     for slug, parameters in sorted(found.items()):
         values = {parameter.name: parameter.value for parameter in parameters}
         document = as_document(slug, values)
         text = values.get(DOCUMENT) or yaml.safe_dump(document, sort_keys=False)
-        (directory / f"{slug}.yaml").write_text(text)
+        save(directory / f"{slug}.yaml", text.encode(), parents=True)
     output(f"wrote {counted(len(found), 'policy', 'policies')} to {directory}")
     return 0

@@ -1,8 +1,9 @@
-"""Where a policy command reads from: the directory it was given, else the host's store."""
+"""What the policy commands share: where they read from and how they write."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from bootstrap import files
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import SsmStore, Store
 from bootstrap.host import config
@@ -26,6 +27,19 @@ def require_policies(read: Catalogue, source: Path | None) -> None:
             f"{source or 'the store in airlock.toml'} holds no policies, so nothing was checked",
             hint="Policies are files named <pipeline slug>.yaml, directly in the directory.",
         )
+
+
+def save(path: Path, content: bytes, *, parents: bool = False) -> None:
+    """Write a file whole or not at all. Raises WrongConfiguration if it cannot be written."""
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, content, 0o644)
+    except OSError as unwritable:
+        raise WrongConfiguration(
+            f"{path} cannot be written: {unwritable.strerror}",
+            hint="Name a place where you may write.",
+        ) from unwritable
 
 
 def ssm_path(store: Store) -> str:

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from bootstrap.commands.policy.source import Output, require_policies
+from bootstrap.commands.policy.source import Output, require_policies, save
 from bootstrap.policy.cases import Cases, Outcome, outcomes
 from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.stores import whole
@@ -32,7 +32,7 @@ def test(*, directory: Path, junit: Path | None, output: Output) -> int:
             output(f"{outcome.origin}:{outcome.case.line}: FAILED {outcome.case.name}")
             output(f"    {outcome.problem}")
     if junit:
-        junit.write_bytes(_junit(found))
+        save(junit, _junit(found))
     failed = sum(bool(outcome.problem) for outcome in found)
     untested = sorted(set(policies) - {document.pipeline for document in read.cases})
     output(

@@ -1,4 +1,4 @@
-"""Whether one rule admits every job that another admits, from their conditions alone."""
+"""Whether one rule admits every job that a later one does, so that the later is never reached."""
 
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
