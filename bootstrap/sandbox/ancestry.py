@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.repository_access import RepositoryAccess
 from bootstrap.errors import CannotStart
+from bootstrap.files import write
 from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.model import Claims, Known, Provenance
@@ -33,13 +34,7 @@ from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.supervise import BREACH
-from bootstrap.sandbox.workspace import (
-    SandboxDirectory,
-    prepare_host,
-    start_gate,
-    token_for,
-    write,
-)
+from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate, token_for
 
 if TYPE_CHECKING:
     from docker import APIClient

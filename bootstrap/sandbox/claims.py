@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bootstrap import files
 from bootstrap.sandbox.model import Running
 
 _FILE = "address"  # in the job's own directory
@@ -38,9 +39,7 @@ def of(directory: Path, running: Running, port: int | None) -> Claim:
 
 def write(directory: Path, claim: Claim) -> None:
     """Write a claim into the job's directory, at once: readers see all of it or nothing."""
-    nascent = directory / f".{_FILE}"
-    nascent.write_text(json.dumps(asdict(claim)))
-    nascent.rename(directory / _FILE)
+    files.write(directory / _FILE, json.dumps(asdict(claim)).encode())
 
 
 def read(directory: Path) -> Claim | None:

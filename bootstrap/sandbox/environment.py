@@ -1,6 +1,7 @@
 """What the job's processes see: the job's variables, the agent's with our paths, and ours."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -104,16 +105,12 @@ def _redacted(job: Job, secrets: Sequence[str]) -> dict[str, str]:
 
 
 def exports(variables: Mapping[str, str]) -> bytes:
-    """Return the environment as lines a POSIX shell reads: single quotes keep every byte literal.
+    """Return the environment as lines that a POSIX shell reads back byte for byte.
 
     Names must already be shell names and values free of NUL (job.envfile sees to both).
     """
-    lines = (f"export {name}={_quoted(value)}\n" for name, value in sorted(variables.items()))
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
     return "".join(lines).encode("utf-8", "surrogateescape")
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _ours(home: str) -> dict[str, str]:

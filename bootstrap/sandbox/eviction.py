@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import files, process
 from bootstrap.errors import CannotStart
 from bootstrap.host import trash
 from bootstrap.host.config import Host
@@ -71,9 +71,7 @@ class Watch:
 def watched(host: Host, lease: Lease, workspace: Path) -> Iterator[Watch]:
     """Watch the disk for a job that writes to `workspace` from now on."""
     facts = {"uid": lease.uid, "workspace": str(workspace), "since": time.time()}
-    nascent = lease.directory / f".{_WRITES}"
-    nascent.write_text(json.dumps(facts))
-    nascent.rename(lease.directory / _WRITES)
+    files.write(lease.directory / _WRITES, json.dumps(facts).encode())
     watch = Watch(host, lease)
     try:
         yield watch
@@ -149,9 +147,7 @@ def _read(directory: Path) -> _Job | None:
 
 
 def _mark(directory: Path, why: str) -> None:
-    nascent = directory / f".{_EVICTED}"
-    nascent.write_text(why)
-    nascent.rename(directory / _EVICTED)
+    files.write(directory / _EVICTED, why.encode())
 
 
 def _in_tree(workspace: Path, since: float) -> int:

@@ -7,7 +7,6 @@ remembered but asked of the kernel itself, in an empty network namespace.
 
 import hashlib
 import json
-import os
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from importlib import resources
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox import claims, conntrack
@@ -222,10 +221,7 @@ def _expected(runtime: Path) -> str:
     digest = hashlib.sha256(f"{version}\n{ruleset()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():
-        listing = _as_loaded()
-        fresh = cache.with_suffix(f".{os.getpid()}")
-        fresh.write_text(listing)
-        fresh.replace(cache)
+        files.write(cache, _as_loaded().encode())
     return cache.read_text()
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from bootstrap import process
 from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.files import write
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox.agent_filter import AgentFilter, Usage
 from bootstrap.sandbox.agent_seccomp import MACHINES
 from bootstrap.sandbox.agent_seccomp import program as seccomp_program
 from bootstrap.sandbox.environment import AIRLOCK
-from bootstrap.sandbox.workspace import write
 from bootstrap.secret import Secret
 
 SSH = AIRLOCK / "ssh"

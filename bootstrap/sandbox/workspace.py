@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
+from bootstrap.files import write
 from bootstrap.host.lock import locked
 from bootstrap.host.trash import discard, empty_later
 from bootstrap.host.trees import claimed
@@ -156,9 +157,7 @@ class SandboxDirectory:
         """Write a file that only the job's user reads, whole: it may be reading the one before."""
         path = self.path / inside.relative_to(environment.AIRLOCK)
         path.parent.mkdir(mode=0o755, exist_ok=True)
-        nascent = path.with_name(f".{path.name}.new")
-        write(nascent, content, 0o400, self._uid)
-        nascent.rename(path)
+        write(path, content, 0o400, self._uid)
 
     def open(self) -> None:
         """Let the entry go on to the job."""
@@ -167,14 +166,6 @@ class SandboxDirectory:
     def mark_timed_out(self) -> None:
         """Make the agent's timeout marker visible inside (docs/agent-contract.md#cancellation)."""
         write(self.path / "marks" / environment.TIMEOUT_MARKER, b"true", 0o444)
-
-
-def write(path: Path, content: bytes, mode: int, uid: int = 0) -> None:
-    """Write a file that nobody but `uid` reads, if `mode` says so, not even for a moment."""
-    path.touch(mode=0o600)
-    path.write_bytes(content)
-    os.chown(path, uid, uid)
-    path.chmod(mode)
 
 
 def token_for(job_id: str, unique: str) -> str:

@@ -54,8 +54,8 @@ def test_every_mistake_at_once_and_what_was_meant(tmp_path: Path) -> None:
     )
     text = "\n".join(found.details)
     assert len(found.details) == 7
-    assert 'sandbx: unknown key; did you mean "sandbox"?' in text
-    assert 'sandbox.memroy: unknown key; did you mean "memory"?' in text
+    assert 'unknown key "sandbx"; did you mean "sandbox"?' in text
+    assert 'sandbox: unknown key "memroy"; did you mean "memory"?' in text
     assert 'expected a size such as "512MiB" or "8GiB"; got \'8GB\'' in text
     assert "expected an absolute path" in text
 
