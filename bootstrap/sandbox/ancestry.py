@@ -79,8 +79,8 @@ def _asked(job: Job, host: Host, values: dict[str, str], log: JobLog) -> tuple[i
     kept = history.path_of(host.paths.state, job)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, tree=kept, agent=job.agent_name, alert=log.alert) as ours,
-        history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
+        lease.acquire(host, token, tree=kept, agent=job.agent_name, alert=log.alert) as ours,
+        history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
         directory = _create_directory(ours.directory / "ancestry", values, ours.uid)

@@ -104,7 +104,7 @@ def sealed(
             container.running,
             guard=container.guard,
             grace=sandbox_grace(job.grace),
-            room=room,
+            directory=room,
             timeout_marker=job.timeout_marker,
             disk=held.enter_context(eviction.watched(host, lease, tree)),
         )
@@ -172,7 +172,7 @@ def _prepare(
         token=lease.token,
         uid=lease.uid,
         image=image,
-        room=room.path,
+        sandbox_directory=room.path,
         workspace=tree,
         agent_binary=_agent_binary(job, host),
     )
