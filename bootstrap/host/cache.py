@@ -1,7 +1,7 @@
-"""Answers of remote services, kept for a while so that a fleet stays below their rate limits.
+"""Answers of remote services, cached per host, so that a fleet stays below their limits.
 
-One process at a time asks for each key; the others wait for its answer. The directory is root's
-and in memory.
+For each key one process fetches at a time, and the others wait for its answer. The directory is
+root's and in memory.
 """
 
 import hashlib
@@ -30,9 +30,10 @@ class Cache:
         self._now = now
 
     def get(self, key: str, fetch: Callable[[], Any]) -> Any:  # noqa: ANN401 - is JSON
-        """Return what `fetch` returned within the last `fresh` seconds, or returns now.
+        """Return the value cached within the last `fresh` seconds, or else that of `fetch`.
 
-        If it raises CannotStart, a value that is up to `stale` seconds older is returned instead.
+        If `fetch` raises CannotStart, a value up to `fresh` + `stale` seconds old is returned; if
+        there is none, CannotStart is raised.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -56,7 +57,7 @@ class Cache:
         return value
 
     def _read(self, path: Path, age: float) -> dict[str, Any] | None:
-        """Return the value unless it is too old, or from the future: a clock may be set back."""
+        """Return an entry younger than `age`, and none from the future: the clock was set back."""
         try:
             known: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError):

@@ -98,8 +98,8 @@ def _asked(
     kept = history.path_of(host.paths.state, claims)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
-        history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
+        lease.acquire(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
+        history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
         directory = _create_directory(ours.directory / "ancestry", ours.uid)
@@ -177,7 +177,7 @@ def _until_end(
     pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
     pump.start()
     try:
-        sandbox.open()
+        sandbox.open_start_gate()
         ended = _ended(container, time.monotonic() + LIMIT)
     finally:
         container.guard.kill()
