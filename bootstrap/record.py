@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from bootstrap import __version__
 from bootstrap.errors import AirlockError, CannotStart
+from bootstrap.files import write
 from bootstrap.text import without_credentials
 
 SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
@@ -123,10 +124,7 @@ class Record:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = directory / f"{self._identity['job']}.json"
         document = {**self._job, "events": self._events}
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        fresh.replace(path)
+        write(path, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
 
     def _event(self, name: str, **fields: Any) -> None:  # noqa: ANN401
         try:

@@ -57,7 +57,7 @@ def run(
             storage.require(host, note=log.note)
             tree = job_sandbox.tree_of(job, admitted, host, token)
             ours = held.enter_context(
-                lease.hold(host, token, tree=tree, agent=claims.agent_name, alert=log.alert)
+                lease.acquire(host, token, tree=tree, agent=claims.agent_name, alert=log.alert)
             )
             assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
             obtained = held.enter_context(
@@ -72,7 +72,7 @@ def run(
         with no_longer_its_business(log):
             held.close()
             if isinstance(ended, Evicted):
-                eviction.take_back(host, tree)
+                eviction.discard_workspace(host, tree)
     for problem in room.pump.problems:
         log.alert(problem)
     explain(ended, log)

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rules: values in, values out. They import nothing that touches the world.
 PURE = {
-    "errors.py", "secret.py", "text.py", "forms.py", "aws/errors.py", "aws/iam.py",
+    "errors.py", "secret.py", "text.py", "forms.py", "mistakes.py", "aws/errors.py", "aws/iam.py",
     "grants/__init__.py", "grants/kind.py", "grants/role.py", "grants/profiles.py",
     "grants/secrets.py", "grants/secret_files.py", "grants/ssh_keys.py", "grants/git_tokens.py",
     "grants/registries.py",
@@ -24,8 +24,8 @@ PURE = {
     "policy/model.py", "images.py", "policy/glob.py", "policy/match.py",
     "policy/guardrails.py", "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
-    "policy/catalogue.py", "policy/lint.py", "policy/shadow.py", "policy/difference.py",
-    "policy/cases.py",
+    "policy/catalogue.py", "policy/lint.py", "policy/lint_rules.py", "policy/findings.py",
+    "policy/shadow.py", "policy/difference.py", "policy/cases.py",
     "policy/iam.py", "policy/iam_forms.py", "policy/iam_drift.py",
     "policy/report.py", "policy/draft.py", "policy/plugins.py",
     "credentials/references.py", "aws/model.py", "credentials/plan.py",
@@ -63,9 +63,11 @@ ROOMS = {
     "credentials": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials"},
     "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
 }
+# To be split; nothing is added here.
+TOO_LONG = {"sandbox/agent_filter.py", "sandbox/job_sandbox.py"}
 EVERYBODY = {
-    "errors", "secret", "text", "process", "log", "record", "retry", "images", "forms", "logins",
-    "server", "__init__",
+    "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
+    "images", "logins", "server", "__init__",
 }  # fmt: skip
 
 
@@ -156,11 +158,11 @@ def test_values_between_rooms_are_frozen_and_keyword_only(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
 def test_files_and_functions_stay_readable(path: Path) -> None:
     text = path.read_text()
-    assert text.count("\n") <= 400
+    assert text.count("\n") <= 300 or name(path) in TOO_LONG
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 75, node.name
+            assert node.end_lineno - node.lineno < 60 or name(path) in TOO_LONG, node.name
 
 
 def test_the_median_function_has_at_most_13_lines() -> None:

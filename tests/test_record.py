@@ -207,7 +207,7 @@ def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, sche
     document = kept_form(schema, {**job_env(), "NPM_TOKEN": None})
     (tmp_path / "kept/j-1.json").write_text(json.dumps(document))
     drafted = {"records": tmp_path / "kept", "directory": tmp_path / "policies"}
-    assert draft(**drafted, config_path=tmp_path / "absent", say=print) == 0
+    assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     made = yaml.safe_load((tmp_path / "policies/storefront.yaml").read_text())
     assert made["pipeline"] == "storefront"
     assert made["repository"] == ["git@github.com:acme/storefront.git"]
@@ -219,5 +219,5 @@ def test_a_policy_is_drafted_from_what_was_really_kept(tmp_path: Path) -> None:
     record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
     record.keep(tmp_path / "kept")
     drafted = {"records": tmp_path / "kept", "directory": tmp_path / "policies"}
-    assert draft(**drafted, config_path=tmp_path / "absent", say=print) == 0
+    assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     assert (tmp_path / "policies/storefront.yaml").exists()

@@ -1,12 +1,12 @@
 """Logins at container registries, in Docker's configuration file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from bootstrap import logins
-from bootstrap.forms import Reference, Registry
+from bootstrap.forms import Registry, RoleOrReference
 from bootstrap.grants.kind import BY_ROLE, Delivery, Kind, Needs, Obtained, Variables
 from bootstrap.logins import Login
 from bootstrap.secret import Secret
@@ -17,7 +17,7 @@ class Registries(Kind[Mapping[str, str]]):
 
     key = "registries"
     noun = "secret"
-    grammar = Annotated[dict[Registry, Literal["role"] | Reference], Field(default={})]
+    grammar = Annotated[dict[Registry, RoleOrReference], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the stored logins, by registry, and the registries of ECR."""

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from bootstrap.forms import ONE_OR_MANY, RoleArn, Variable
+from bootstrap.forms import ONE_OR_MANY, PositiveSize, RoleArn, Variable, duration, form
 from bootstrap.grants import KINDS
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.plugins import canonical_pattern
@@ -30,36 +30,17 @@ _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
 _VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}", re.ASCII)
-_SPAN = re.compile(r"(\d{1,5})(s|m|h)")
-_SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_BYTES = {"MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def _full(pattern: re.Pattern[str], expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
+    return AfterValidator(form(pattern.pattern, expected))
 
 
-def _span(value: object) -> timedelta:
-    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError('expected a time such as "45m" or "1h"')
-    seconds = int(found[1]) * _SECONDS[found[2]]
+def _duration(value: object) -> timedelta:
+    seconds = duration(value)
     if not 900 <= seconds <= 43200:  # AssumeRole's own bounds
         raise ValueError("expected between 15m and 12h, as STS allows")
     return timedelta(seconds=seconds)
-
-
-def _size(value: object) -> int:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found or int(found[1]) == 0:
-        raise ValueError('expected a size such as "512MiB" or "8GiB"')
-    return int(found[1]) * _BYTES[found[2]]
 
 
 def _repository(value: str) -> str:
@@ -101,7 +82,7 @@ def _number(value: object) -> object:
     return value
 
 
-# What editors shall accept: YAML's numbers are numbers.
+# What editors accept: YAML's numbers are numbers.
 _NUMBER = BeforeValidator(_number, json_schema_input_type=str | float)
 
 ExternalId = Annotated[str, _full(_EXTERNAL_ID, "an external id of 2 to 1224 characters")]
@@ -117,8 +98,7 @@ Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 VariableGlob = Annotated[str, _full(_VARIABLES, "a variable's name, or a glob over names")]
 Repository = Annotated[str, AfterValidator(_repository)]
-Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=str)]
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+SessionDuration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 
 
 class Node(BaseModel):
@@ -159,7 +139,7 @@ class When(Node):
 class SessionNode(Node):
     """How long a session lasts, how it is tagged, and what it has less than its role."""
 
-    duration: Span = timedelta(hours=1)
+    duration: SessionDuration = timedelta(hours=1)
     tags: dict[Text, str] = {}
     transitive: Annotated[list[Text], ONE_OR_MANY] = []
     external_id: ExternalId | None = None
@@ -187,7 +167,7 @@ class SessionNode(Node):
 class LimitsNode(Node):
     """What one job may use."""
 
-    memory: Size | None = None
+    memory: PositiveSize | None = None
     cpus: Annotated[float, _NUMBER, Field(gt=0, le=1024)] | None = None
     pids: Annotated[int, _NUMBER, Field(ge=64, le=1 << 22)] | None = None
 
@@ -253,7 +233,7 @@ class GuardrailsNode(Node):
     images: Globs | None = None
     secrets: Globs | None = None
     plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
-    session: Span | None = None
+    session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
     forks: ForkAccess = ForkAccess.NOTHING
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.repository_access import RepositoryAccess
 from bootstrap.errors import CannotStart
+from bootstrap.files import write
 from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.model import Claims, Known, Provenance
@@ -33,13 +34,7 @@ from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.supervise import BREACH
-from bootstrap.sandbox.workspace import (
-    SandboxDirectory,
-    prepare_host,
-    start_gate,
-    token_for,
-    write,
-)
+from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate, token_for
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -103,8 +98,8 @@ def _asked(
     kept = history.path_of(host.paths.state, claims)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
-        history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
+        lease.acquire(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
+        history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
         directory = _create_directory(ours.directory / "ancestry", ours.uid)
@@ -182,7 +177,7 @@ def _until_end(
     pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
     pump.start()
     try:
-        sandbox.open()
+        sandbox.open_start_gate()
         ended = _ended(container, time.monotonic() + LIMIT)
     finally:
         container.guard.kill()

@@ -1,4 +1,4 @@
-"""The image of a sandbox, on this host."""
+"""The image of a container, on this host."""
 
 from functools import partial
 from typing import TYPE_CHECKING

@@ -106,7 +106,7 @@ def sealed(
             container.running,
             guard=container.guard,
             grace=sandbox_grace(job.grace),
-            room=directory,
+            directory=directory,
             timeout_marker=job.timeout_marker,
             disk=held.enter_context(
                 eviction.watched(host, lease, tree_of(job, admitted, host, lease.token))
@@ -169,7 +169,7 @@ def _prepare(
         token=lease.token,
         uid=lease.uid,
         image=image,
-        room=directory.path,
+        sandbox_directory=directory.path,
         workspace=tree,
         agent_binary=_agent_binary(job, host),
     )

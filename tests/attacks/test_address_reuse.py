@@ -205,13 +205,13 @@ def test_reused_address_late_cleanup_of_previous_job_leaves_successor_untouched(
     assert leftovers(fleet) == []
 
 
-def test_address_of_running_container_claim_is_refused(fleet: Fleet) -> None:
+def test_address_of_running_container_cannot_be_assigned(fleet: Fleet) -> None:
     fleet.policy(POLICY)
     with attacker(fleet) as sandbox:
         port = firewall.listeners()[sandbox.address]
         thief = Running(id="", name="", pid=os.getpid(), address=sandbox.address, gateway="")
         with pytest.raises(CannotStart, match="in use by the container of job"):
-            firewall.claim(Path("/run/airlock/jobs/thief"), thief, port + 1)
+            firewall.assign_address(Path("/run/airlock/jobs/thief"), thief, port + 1)
         assert firewall.listeners()[sandbox.address] == port
         assert sandbox.tries(FETCH).stdout == "200"
 

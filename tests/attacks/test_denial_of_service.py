@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.host.config import Sandbox
-from bootstrap.sandbox.terminals import SHARE
+from bootstrap.sandbox.terminals import LIMIT
 from tests.attacks.attacker import run
 from tests.attacks.neighbours import DONE, STATUS_125, agents, numbers, start_job
 from tests.lab.engine import eventually
@@ -87,7 +87,7 @@ def test_terminal_exhaustion_by_one_job_stops_at_its_share(fleet: Fleet) -> None
         fleet.control.cancel(attack)
         fleet.control.finished(attack)
     assert b"\nterminals: work" in honest.log
-    assert f"open terminals: {SHARE - 1}".encode() in attack.log  # one is its own command's
+    assert f"open terminals: {LIMIT - 1}".encode() in attack.log  # one is its own command's
 
 
 def test_terminal_exhaustion_without_share_starves_neighbour(lab: Lab) -> None:

@@ -115,7 +115,7 @@ def test_disk_filling_job_is_evicted_and_neighbour_finishes(lab: Lab, tmp_path: 
             attack = start_job(made, "attacker", FULL)
             assert made.control.finished(attack, 60) == STATUS_125
             assert b"the job was stopped: the disk of" in attack.log
-            assert b"of all running jobs this one had written most" in attack.log
+            assert b"of all running jobs this one has written most" in attack.log
             assert b"Exit status 125 is Airlock's" in attack.log
             assert made.control.finished(honest, 60) == DONE, honest.log.decode()
             following = start_job(made, "attacker", "echo next")

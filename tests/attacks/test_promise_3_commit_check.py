@@ -130,5 +130,5 @@ def test_commit_check_without_isolation_fetches_nothing(fleet: Fleet) -> None:
         finally:
             subprocess.run(["nft", "delete", "table", "ip", "intruder"], check=True)
     assert status == "-1", log.decode()
-    assert b"the room is not sealed" in log
+    assert b"the container is not isolated" in log
     assert len(fleet.git.calls) == asked

@@ -187,7 +187,7 @@ def test_metadata_service_is_unreachable_with_either_layer_removed(lab: Lab, sha
     [
         DELETE_RULESET,
         ("nft", "flush", "ruleset"),
-        ("nft", "flush", "chain", "inet", "airlock", "from_room"),
+        ("nft", "flush", "chain", "inet", "airlock", "from_container"),
     ],
     ids=["delete-table", "flush-ruleset", "flush-chain"],
 )
@@ -223,7 +223,7 @@ def test_job_behind_bypassed_ruleset_does_not_start(fleet: Fleet) -> None:
             assert fleet.control.finished(job) == ("-1", "", "process_run_error"), job.log.decode()
         finally:
             run("nft", "delete", "table", "ip", "intruder")
-    assert b"the room is not sealed" in job.log
+    assert b"the container is not isolated" in job.log
     assert b"\nI ran" not in job.log
 
 

@@ -89,7 +89,7 @@ def test_sandbox_directory_is_readable_by_job_user_alone(sandbox: Attacker) -> N
     (directory,) = Path("/run/airlock/jobs").glob(f"{sandbox.job.id}-*")
     assert directory.stat().st_uid == 0
     assert Path("/run/airlock").stat().st_mode & 0o077 == 0
-    assert (directory / "room/env").stat().st_mode & 0o777 == 0o400
+    assert (directory / "sandbox/env").stat().st_mode & 0o777 == 0o400
     kind = run("stat", "--file-system", "--format=%T", str(directory)).strip()
     assert kind == "tmpfs"
     assert sandbox.tries("echo x > /airlock/env").returncode != 0

@@ -16,7 +16,7 @@ from bootstrap.logins import (
     login,
     shown,
 )
-from bootstrap.sandbox.pulling import Pulling
+from bootstrap.sandbox.pulling import PullProgress
 from bootstrap.secret import Secret
 
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
@@ -97,19 +97,19 @@ def test_the_file_that_every_tool_reads() -> None:
 
 
 def test_a_long_pull_tells_now_and_then_how_far_it_is() -> None:
-    pulling = Pulling("r/x:1", 0.0)
+    pulling = PullProgress("r/x:1", 0.0)
 
-    def heard(now: float, status: str, layer: str = "", current: int = 0) -> str | None:
+    def received(now: float, status: str, layer: str = "", current: int = 0) -> str | None:
         detail = {"current": current, "total": 40_000_000}
-        return pulling.heard({"status": status, "id": layer, "progressDetail": detail}, now)
+        return pulling.received({"status": status, "id": layer, "progressDetail": detail}, now)
 
-    assert heard(0.1, "Pulling from x", "1") is None
-    assert heard(1, "Already exists", "a") is None
-    assert heard(2, "Pulling fs layer", "b") is None
-    assert heard(4.9, "Downloading", "b", 10_000_000) is None
-    assert heard(5.0, "Downloading", "b", 20_000_000) == (
+    assert received(0.1, "Pulling from x", "1") is None
+    assert received(1, "Already exists", "a") is None
+    assert received(2, "Pulling fs layer", "b") is None
+    assert received(4.9, "Downloading", "b", 10_000_000) is None
+    assert received(5.0, "Downloading", "b", 20_000_000) == (
         "pulling r/x:1: 1 of 2 layers, 20 of 40 MB"
     )
-    assert heard(9.9, "Pull complete", "b") is None
-    assert heard(10.0, "Digest: sha256:ab") == "pulling r/x:1: 2 of 2 layers, 20 of 40 MB"
+    assert received(9.9, "Pull complete", "b") is None
+    assert received(10.0, "Digest: sha256:ab") == "pulling r/x:1: 2 of 2 layers, 20 of 40 MB"
     assert pulling.end(12.5) == "pulled r/x:1 in 12.5 s: sha256:ab"

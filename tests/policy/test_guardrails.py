@@ -124,7 +124,7 @@ def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
         ("role: x", 'did you mean "roles"?'),
         ("accounts: ['1234']", "twelve digits"),
         ("forks: yes", "'refuse', 'nothing' or 'anything'"),
-        ("session: forever", "expected a time"),
+        ("session: forever", "expected a duration"),
         ("limits: {memory: lots}", "expected a size"),
     ],
 )

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.decide import decide
-from bootstrap.policy.lint import Finding, Severity, lint
+from bootstrap.policy.findings import Finding, Severity
+from bootstrap.policy.lint import lint
 from bootstrap.policy.model import Admitted
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.shadow import shadows

@@ -95,7 +95,7 @@ def test_nothing_of_ours_is_no_policy() -> None:
     [
         ({"branches": "main"}, "the parameter repository is missing"),
         ({"repository": "not a url"}, "repository: expected a git URL"),
-        ({"repository": REPOSITORY, "branches": " , "}, "branches: Value should have at least 1"),
+        ({"repository": REPOSITORY, "branches": " , "}, "branches: expected at least 1 entry"),
         ({"repository": REPOSITORY, "role_arn": "deploy"}, "role-arn: expected a role's ARN"),
         ({"repository": REPOSITORY, "role_arn": f"{ROLE},{ROLE}"}, "role-arn: expected a role's"),
         ({"repository": REPOSITORY, "branchs": "main"}, 'did you mean "branches"?'),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.buildkite.env_files import parse_json, parse_shell
-from bootstrap.commands.policy.source import Say, catalogue
+from bootstrap.commands.policy.source import Output, catalogue
 from bootstrap.errors import WrongConfiguration
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.model import Claims, Provenance
@@ -25,7 +25,7 @@ _SOURCES = {
 
 
 def explain(
-    *, env_file: Path, directory: Path | None, config_path: Path, as_json: bool, say: Say
+    *, env_file: Path, directory: Path | None, config_path: Path, as_json: bool, output: Output
 ) -> int:
     """Print every condition of every rule for the job; 0 if it is admitted, 77 if not."""
     claims = _claims(env_file)
@@ -42,11 +42,11 @@ def explain(
             "reasons": [asdict(reason) for reason in reasons],
             "left-out": dropped,
         }
-        say(json.dumps(document, indent=2, default=str))
+        output(json.dumps(document, indent=2, default=str))
     else:
-        _print(decision, reasons, say)
+        _print(decision, reasons, output)
         for name, reason in dropped.items():
-            say(f"{name} is left out of the job's environment: {reason}")
+            output(f"{name} is left out of the job's environment: {reason}")
     return 0 if isinstance(decision, Admitted) else 77
 
 
@@ -81,18 +81,20 @@ def _all(claims: Claims, policy: Policy | None, decision: Decision) -> tuple[Rea
     return (*tried, *rails)
 
 
-def _print(decision: Decision, reasons: tuple[Reason, ...], say: Say) -> None:
+def _print(decision: Decision, reasons: tuple[Reason, ...], output: Output) -> None:
     rule = None
     for reason in reasons:
         if reason.rule != rule:
             rule = reason.rule
-            say(f"\n{rule}")
+            output(f"\n{rule}")
         mark = "yes" if reason.holds else "NO "
         source = f" ({_SOURCES[reason.provenance]})" if reason.provenance else ""
-        say(f"  {mark}  {reason.subject:16} expected {reason.expected}, got {reason.got}{source}")
-    say("")
+        output(
+            f"  {mark}  {reason.subject:16} expected {reason.expected}, got {reason.got}{source}"
+        )
+    output("")
     if isinstance(decision, Admitted):
         role = decision.grant.role or "no role"
-        say(f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}")
+        output(f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}")
     else:
-        say(f"refused: {decision.problem}\n{decision.hint}")
+        output(f"refused: {decision.problem}\n{decision.hint}")
