@@ -195,7 +195,7 @@ def test_each_layer_holds_without_the_other_and_neither_falls_unseen(
     [
         FIREWALL,
         ("nft", "flush", "ruleset"),
-        ("nft", "flush", "chain", "inet", "airlock", "from_room"),
+        ("nft", "flush", "chain", "inet", "airlock", "from_container"),
     ],
     ids=["delete-table", "flush-ruleset", "flush-chain"],
 )
