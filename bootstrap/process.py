@@ -59,6 +59,6 @@ def detach(argv: Sequence[str]) -> None:
 def _failed(argv: Sequence[str], what: str) -> CannotStart:
     return CannotStart(
         f"`{' '.join(argv)[:200]}` failed: {what}",
-        hint="Are iproute2, nftables, util-linux and what else README.md's section Installation "
-        "names installed on this host, and does Airlock run as root?",
+        hint="Are iproute2, nftables, util-linux and the other programs of "
+        "docs/install.md#requirements installed on this host, and does Airlock run as root?",
     )

@@ -51,11 +51,11 @@ def as_agent(tmp_path: Path, **env: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("admit",), ("gc",), ("policy",)])
-def test_help_is_what_the_readme_shows(arguments: tuple[str, ...]) -> None:
+def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
     assert shown.returncode == 0
     command = " ".join(("airlock", *arguments, "--help"))
-    assert f"$ {command}\n{shown.stdout.rstrip()}\n```" in (ROOT / "README.md").read_text()
+    assert f"$ {command}\n{shown.stdout.rstrip()}\n```" in (ROOT / "docs/commands.md").read_text()
 
 
 def test_the_version() -> None:

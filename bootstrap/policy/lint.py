@@ -58,7 +58,7 @@ def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
                 origin=document.origin,
                 line=int(line) if line.isdecimal() else 0,
                 text=text or detail,
-                fix="README.md, section Policy, has the grammar.",
+                fix="docs/policy.md has the grammar.",
             )
 
 
@@ -291,7 +291,8 @@ def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"rule {rule.name!r} gives {_names(rule)} to whoever writes a step: it can set "
             f"{asked[0].subject} itself",
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
-            'policy.identity = "signed" on the hosts; README.md says what each condition is worth.',
+            'policy.identity = "signed" on the hosts '
+            "(docs/policy.md#what-a-condition-is-worth).",
         )  # fmt: skip
 
 

@@ -117,6 +117,6 @@ def _wrong(path: str, mistakes: Iterable[str]) -> WrongConfiguration:
     listed = tuple(f"ssm:{path}: {mistake}" for mistake in mistakes)
     return WrongConfiguration(
         f"the parameters of ssm:{path} have {len(listed)} mistake(s)",
-        hint="README.md, section Policy, has both layouts.",
+        hint="docs/policy.md#policies-in-ssm has both layouts.",
         details=listed,
     )

@@ -1,6 +1,6 @@
 """From a job, its grant and this host to the room's specification; every flag beside its promise.
 
-Promises are numbered as in the README's security model.
+Promises are numbered as in README.md#security-model.
 """
 
 import hashlib
