@@ -246,7 +246,7 @@ def nobody_empties(trash: Path) -> Iterator[None]:
 
 # A disk of 96 MiB as paths.state, so that the machine's own is never filled.
 # Paced, because what a job can write between two looks has to fit below the floor: there are no
-# quotas, see Limits in the README.
+# quotas, see docs/limits.md#disk.
 FULL = """for n in $(seq 200); do
   dd if=/dev/zero of=$BUILDKITE_BUILD_PATH/fill-$n bs=1M count=1 2>&1 || break
   sleep 0.05

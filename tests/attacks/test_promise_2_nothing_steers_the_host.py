@@ -160,7 +160,7 @@ def test_loader_variables_are_for_the_agents_allow_list(fleet: Fleet, trap: Trap
 
 
 def test_without_the_allow_list_they_act_on_the_host(fleet: Fleet, trap: Trap) -> None:
-    """The README's first limit. The day this fails, the launcher is here: mend the README."""
+    """docs/limits.md#loader-variables. Once a launcher makes this fail, correct that page."""
     loader = {**LOADER, "LD_DEBUG_OUTPUT": f"{trap.path}/sprung"}
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **loader))
