@@ -6,13 +6,13 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test unit lint bench clean lab-setup lock schemas
 
-demo: $(READY) lab-setup    ## one real job through policy, credentials and the sealed room
+demo: $(READY) lab-setup    ## one real job through policy, credentials and the sandbox
 	@$(BIN)/python -m tests.demo
 
 test: lint lab-setup        ## everything: lint, types, unit, end to end, attacks
 	$(BIN)/pytest
 
-unit: lint                  ## what needs neither root nor the lab
+unit: lint                  ## the tests that need neither root nor the lab
 	$(BIN)/pytest -m "not lab"
 
 lint: $(READY)

@@ -17,7 +17,7 @@ class AirlockError(Exception):
     """Something that ends the job before, or instead of, its own end.
 
     `problem` says what happened with got and expected; `hint` says what to do next; `docs` is the
-    README anchor that explains it. None of them may hold a secret.
+    README's anchor that explains it. None of them may hold a secret.
     """
 
     exit_code: ClassVar[int]

@@ -73,7 +73,7 @@ EVERYBODY = {
 
 # These are imported by everything, so they import next to nothing.
 BASE = {
-    "record": {"errors", "text", "__version__"},
+    "record": {"errors", "text", "__version__", "files"},
 }
 
 

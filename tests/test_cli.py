@@ -58,11 +58,11 @@ def verbs() -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("admit",), ("gc",), ("policy",)])
-def test_help_is_what_the_readme_shows(arguments: tuple[str, ...]) -> None:
+def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
     assert shown.returncode == 0
     command = " ".join(("airlock", *arguments, "--help"))
-    assert f"$ {command}\n{shown.stdout.rstrip()}\n```" in (ROOT / "README.md").read_text()
+    assert f"$ {command}\n{shown.stdout.rstrip()}\n```" in (ROOT / "docs/commands.md").read_text()
 
 
 @pytest.mark.parametrize("module", ["bootstrap.cli", "bootstrap.command_line"])

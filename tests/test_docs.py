@@ -14,14 +14,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-READ = {".py", ".md", ".sh", ".toml", ".nft", ".json", ".cfg", ".yaml"}
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [README, ROOT / "CHANGELOG.md", *DOCS]
 
 _FENCE = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_CITATION = re.compile(r"\bdocs/[\w./-]*\.md(?:#[\w-]*)?")
+_CITATION = re.compile(r"(?:\bdocs/[\w./-]*\.md|(?<![\w./])README\.md)(?:#[\w-]*)?")
+# "README.md, section Policy": the title is compared as an anchor.
+_SECTION = re.compile(r"\b(README(?:\.md)?|docs/[\w-]+\.md)(?:'s|,|:)?\s+section\s+\W?(\w[\w ]*)")
+_PATH = re.compile(r"`((?:bootstrap|tests|agent-config|images|docs)/[\w./-]*)`")
 # How documents outside of the repository used to be cited.
 _ELSEWHERE = re.compile(
     r"\bDESIGN(?:\.md|\s+section)|\bcontract\s+(?:sections?\s+)?\d|\breference\s+[A-H]\d"
@@ -41,7 +45,15 @@ def tracked() -> list[Path]:
         cwd=ROOT, capture_output=True, check=True,
     ).stdout  # fmt: skip
     paths = (ROOT / name for name in listed.decode().split("\0") if name)
-    return [path for path in paths if path.suffix in READ and path.is_file()]
+    return [path for path in paths if path.is_file() and not path.is_symlink() and _is_text(path)]
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def anchor(heading: str) -> str:
@@ -95,6 +107,34 @@ def test_every_cited_page_and_heading_exists() -> None:
     assert len(code) >= 40, "the code cites its sources; is the pattern right?"
 
 
+def test_every_cited_section_exists() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {file}, section {title}"
+        for path in tracked()
+        if path != Path(__file__)
+        for file, title in _SECTION.findall(path.read_text())
+        if not any(
+            anchor(title).startswith(known)
+            for known in anchors(ROOT / (file if file.endswith(".md") else "README.md"))
+        )
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    named = _PATH.findall(_FENCE.sub("", page.read_text()))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_every_file_that_the_design_names_exists() -> None:
+    text = _FENCE.sub("", (ROOT / "docs/design.md").read_text())
+    named = re.findall(r"`((?:\w+/)*\w+\.(?:py|sh))`", text)
+    where = (ROOT, ROOT / "bootstrap", ROOT / "bootstrap/sandbox")
+    assert len(named) >= 25
+    assert not [path for path in named if not any((base / path).exists() for base in where)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     text = _CODE.sub("", _FENCE.sub("", page.read_text()))
@@ -113,8 +153,8 @@ def _target(page: Path, target: str) -> Path:
 
 
 def test_the_readme_leads_to_every_document() -> None:
-    linked = set(_LINK.findall((ROOT / "README.md").read_text()))
-    assert {str(page.relative_to(ROOT)) for page in PAGES[1:]} <= linked
+    linked = set(_LINK.findall(README.read_text()))
+    assert {str(page.relative_to(ROOT)) for page in DOCS} <= linked
 
 
 def test_nothing_cites_a_document_outside_of_the_repository() -> None:
@@ -127,7 +167,7 @@ def test_nothing_cites_a_document_outside_of_the_repository() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=[page.name for page in PAGES[1:]])
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_no_document_names_a_package_registry_host(page: Path) -> None:
     text = page.read_text().lower()
     assert not [host for host in _REGISTRIES if host in text]

@@ -1,4 +1,4 @@
-"""What the README shows is so."""
+"""What the README and the other documents show is so."""
 
 import json
 import re
@@ -13,70 +13,109 @@ from bootstrap.host import config
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.claims import confirmed
 from bootstrap.job.model import Provenance, Unvouched
+from bootstrap.log import README as README_ADDRESS
 from bootstrap.policy import cases
 from bootstrap.policy.parse import parse, parse_guardrails
 from bootstrap.policy.schema import When
 from tests.job.given import JOB_ID, job_env, process_env
 from tests.test_cli import verbs
+from tests.test_docs import anchors
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+ALL = "\n".join(DOCUMENTS.values())
+SHOWN = [
+    (page, language, text)
+    for page, content in DOCUMENTS.items()
+    for language, text in re.findall(r"^```(\w+)\n(.*?)^```$", content, re.MULTILINE | re.DOTALL)
+]
 
 
-def blocks(language: str) -> list[str]:
-    return [text for named, text in BLOCKS if named == language]
+def blocks(language: str) -> dict[str, list[str]]:
+    """Return what the documents show in a language, by the page that shows it."""
+    found: dict[str, list[str]] = {}
+    for page, named, text in SHOWN:
+        if named == language:
+            found.setdefault(page, []).append(text)
+    return found
 
 
-def test_its_documents_are_what_it_says() -> None:
-    policy, guardrails, grants, tests = blocks("yaml")
-    kinds = parse(grants, "README.md").rules[0].allow.kinds
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 200
+
+
+def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -> None:
+    shown = blocks("yaml")
+    (start,) = shown.pop("README.md")
+    policy, guardrails = shown.pop("docs/policy.md")
+    (grants,) = shown.pop("docs/credentials.md")
+    (tests,) = shown.pop("docs/governance.md")
+    assert not shown
+    assert parse(start, "README.md").rules[1].when
+    kinds = parse(grants, "docs/credentials.md").rules[0].allow.kinds
     assert any(isinstance(kind, SshKeys) for kind in kinds)
-    made = parse(policy, "README.md")
-    rails = parse_guardrails(guardrails, "README.md")
-    document = cases.parse(tests, "README.md")
+    made = parse(policy, "docs/policy.md")
+    rails = parse_guardrails(guardrails, "docs/policy.md")
+    document = cases.parse(tests, "docs/governance.md")
     outcomes = cases.outcomes([document], {made.pipeline: made}, rails)
     assert [outcome.problem for outcome in outcomes] == ["", "", ""]
 
 
-def test_its_commands_exist() -> None:
-    shown = re.findall(r"^airlock policy ([a-z-]+) ", README, re.MULTILINE)
-    assert set(shown) <= set(verbs())
+def test_the_commands_shown_exist() -> None:
+    shown = set(re.findall(r"^(?:\$ )?airlock policy ([a-z-]+) ", ALL, re.MULTILINE))
+    assert shown <= set(verbs())
     assert len(shown) >= 8
 
 
-def test_its_configuration_is_one() -> None:
-    assert [config.parse(tomllib.loads(text), ROOT) for text in blocks("toml")]
+def test_the_configuration_shown_is_complete() -> None:
+    ((page, texts),) = blocks("toml").items()
+    assert page == "docs/install.md"
+    assert [config.parse(tomllib.loads(text), ROOT) for text in texts]
 
 
-def test_its_iam_documents_allow_the_three_actions() -> None:
-    documents = [json.loads(text) for text in blocks("json")]
-    assert len(documents) == 2
-    for document in documents:
+def test_the_iam_documents_shown_allow_the_three_actions() -> None:
+    ((page, texts),) = blocks("json").items()
+    assert page == "docs/install.md"
+    assert len(texts) == 2
+    for document in map(json.loads, texts):
         (statement,) = document["Statement"]
         assert sorted(statement["Action"]) == [
             "sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession",
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#][^)]*)\)", README))))
-def test_what_it_links_to_is_there(target: str) -> None:
-    assert target.startswith("https://") or (ROOT / target.partition("#")[0]).exists()
+def test_the_bootstrap_script_is_the_same_everywhere() -> None:
+    settings = (ROOT / "agent-config/buildkite-agent.cfg").read_text() + ALL
+    lines = re.findall(r"^bootstrap-script=.*$", settings, re.MULTILINE)
+    assert len(lines) == 3
+    assert len(set(lines)) == 1
 
 
-def test_every_anchor_is_a_heading() -> None:
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    anchors = set(re.findall(r"\]\(#([^)]+)\)", README))
-    assert anchors | {kind.docs for kind in AirlockError.__subclasses__()} <= headings
+@pytest.mark.parametrize("kind", AirlockError.__subclasses__())
+def test_the_link_that_a_failure_prints_leads_to_a_heading_of_the_readme(
+    kind: type[AirlockError],
+) -> None:
+    assert README_ADDRESS.endswith("#")
+    assert kind.docs in anchors(ROOT / "README.md")
+
+
+def test_every_attack_is_linked_from_the_promise_that_it_tries_to_break() -> None:
+    attacks = {path.name for path in (ROOT / "tests/attacks").glob("test_*.py")}
+    linked = set(re.findall(r"\]\(tests/attacks/([^)]+)\)", README))
+    assert attacks == linked
+    promises = re.findall(r"^\| (\d+) \|.*\]\(tests/attacks/", README, re.MULTILINE)
+    explained = re.findall(r"^### (\d+)\. ", DOCUMENTS["docs/security.md"], re.MULTILINE)
+    assert promises == explained == [str(number) for number in range(1, 12)]
 
 
 WORTH = {
     condition: (default, signed)
     for condition, default, signed in re.findall(
-        r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \|", README, re.MULTILINE
+        r"^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \|", DOCUMENTS["docs/policy.md"], re.MULTILINE
     )
 }
 # How a job looks that has everything; what is absent from it could not show who says it.
@@ -107,17 +146,18 @@ def test_what_a_condition_is_worth() -> None:
         assert default in {"vouched", "the job's word", "never holds"}
 
 
-def test_every_make_target_it_names_exists() -> None:
+def test_every_make_target_shown_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"\bmake (\w+)", README):
+    for target in re.findall(r"(?:^|`)make (\w+)", ALL, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_every_dependency_has_its_row() -> None:
+    install = DOCUMENTS["docs/install.md"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in project["dependencies"]:
         name = re.split(r"[<>=\[]", requirement)[0]
-        assert re.search(rf"^\| \[{re.escape(name)}\]\(https", README, re.MULTILINE), name
+        assert re.search(rf"^\| \[{re.escape(name)}\]\(https", install, re.MULTILINE), name
 
 
 def test_no_document_names_a_package_registry() -> None:

@@ -30,7 +30,7 @@ def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
                 origin=document.origin,
                 line=int(line) if line.isdecimal() else 0,
                 text=text or detail,
-                fix="README.md, section Policy, has the grammar.",
+                fix="docs/policy.md has the grammar.",
             )
 
 

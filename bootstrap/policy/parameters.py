@@ -120,6 +120,6 @@ def _wrong(path: str, mistakes: Iterable[str]) -> WrongConfiguration:
     listed = tuple(f"ssm:{path}: {mistake}" for mistake in mistakes)
     return WrongConfiguration(
         f"the parameters of ssm:{path} have {counted(len(listed), 'mistake')}",
-        hint="README.md, section Policy, has both layouts.",
+        hint="docs/policy.md#policies-in-ssm has both layouts.",
         details=listed,
     )

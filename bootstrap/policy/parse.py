@@ -153,6 +153,6 @@ def wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
     ordered = sorted(mistakes, key=lambda mistake: mistake.line)
     return WrongConfiguration(
         f"{origin} has {counted(len(ordered), 'mistake')}",
-        hint="README.md, section Policy, has the grammar; agent-config/policies/ has examples.",
+        hint="docs/policy.md has the grammar; agent-config/policies/ has examples.",
         details=tuple(f"{origin}:{m.line}: {printable(m.text, limit=300)}" for m in ordered),
     )

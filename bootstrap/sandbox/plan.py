@@ -1,6 +1,6 @@
 """From a job, its grant and this host to the container's configuration.
 
-Each flag names the promise that it serves. Promises are numbered as in the README's security model.
+Each flag names the promise that it serves; README.md#security-model has the numbers.
 """
 
 import hashlib

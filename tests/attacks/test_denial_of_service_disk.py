@@ -74,7 +74,7 @@ def deletion_blocked(trash: Path) -> Iterator[None]:
 
 
 # Paced, because what a job can write between two looks has to fit below the floor: there are no
-# quotas, see Limits in the README.
+# quotas, see docs/limits.md#disk.
 FULL = """for n in $(seq 200); do
   dd if=/dev/zero of=$BUILDKITE_BUILD_PATH/fill-$n bs=1M count=1 2>&1 || break
   sleep 0.05
@@ -153,7 +153,7 @@ def test_nearly_full_disk_frees_unused_workspaces_then_rejects_jobs(
         assert made.control.finished(first, 60) == DONE, first.log.decode()
         second = start_job(made, "agent-2", "echo next")
         assert made.control.finished(second, 60) == DONE, second.log.decode()
-        assert b"removing what no job uses" in second.log
+        assert b"removing workspaces and caches that no" in second.log
         assert not list(state.glob("workspaces/*/builds/large"))
         theirs = state / "theirs"
         theirs.write_bytes(b"x" * (60 << 20))

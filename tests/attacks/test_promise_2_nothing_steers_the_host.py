@@ -159,8 +159,8 @@ def test_loader_variables_with_agent_allow_list_are_refused(fleet: Fleet, trap: 
     assert trap.sprung == []
 
 
-def test_loader_variables_without_allow_list_act_on_host(fleet: Fleet, trap: Trap) -> None:
-    """The README's first limit: once a launcher prevents this, that limit has to go."""
+def test_without_the_allow_list_they_act_on_the_host(fleet: Fleet, trap: Trap) -> None:
+    """docs/limits.md#loader-variables. Once a launcher makes this fail, correct that page."""
     loader = {**LOADER, "LD_DEBUG_OUTPUT": f"{trap.path}/sprung"}
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **loader))

@@ -132,6 +132,6 @@ def test_malformed_ssh_key_starts_nothing(fleet: Fleet, ssh: GitOverSsh) -> None
     policy(fleet, ssh, url, key="broken-key")
     status, log = run(fleet, "echo I ran", url, commit)
     assert status == "78"
-    assert b"the ssh key ssm:/storefront/broken-key could not be used" in log
+    assert b"the ssh key ssm:/storefront/broken-key cannot be used" in log
     assert b"no key at all" not in log
     assert leftovers(fleet) == []

@@ -60,7 +60,7 @@ def test_every_kind_is_listed_once(names: list[object]) -> None:
 # Where one kind is meant, and not each: the role of observe mode, and the directory that every
 # job finds in AIRLOCK_SECRETS.
 ONE_IS_MEANT = {
-    "run.py": {"bootstrap.grants.role"},
+    "admission.py": {"bootstrap.grants.role"},
     "sandbox/environment.py": {"bootstrap.grants.secret_files"},
 }
 
