@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 
 import pytest
@@ -67,7 +68,9 @@ def test_an_empty_secret_masks_nothing() -> None:
     assert b"as it is" in lines[0]
 
 
-def test_a_log_that_nobody_reads_is_no_traceback() -> None:
+def test_line_for_closed_descriptor_is_dropped() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(9999, b"hello")
     to_descriptor(9999)(b"hello")
 
 

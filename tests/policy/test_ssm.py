@@ -178,10 +178,10 @@ def test_stale_policies_serve_only_as_far_as_the_operator_says(tmp_path: Path) -
     now[0] = 1089
     assert cache.get("key", away) == ["first"]
     now[0] = 1091
-    with pytest.raises(CannotStart):
+    with pytest.raises(CannotStart, match="SSM is away"):
         cache.get("key", away)
     now[0] = 900  # a clock that was set back
-    with pytest.raises(CannotStart):
+    with pytest.raises(CannotStart, match="SSM is away"):
         cache.get("key", away)
 
 

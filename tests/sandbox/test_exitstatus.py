@@ -34,7 +34,7 @@ def test_ending_resolves_to_the_status_the_agent_sees(ended: Ended, status: Exit
     ("ended", "says"),
     [
         (Exited(code=0, out_of_memory=False), ""),
-        (Exited(code=137, out_of_memory=True), "raise allow.limits.memory"),
+        (Exited(code=137, out_of_memory=True), "Raise allow.limits.memory"),
         (Cancelled(by=TERM, forwarded=TERM, code=143), ""),
         (Overdue(by=TERM, after=7.5), "it still ran 7.5 s after SIGTERM"),
         (Breached(why="the table is gone"), "the job was stopped: the table is gone"),
