@@ -127,6 +127,14 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
+def test_every_file_that_the_design_names_exists() -> None:
+    text = _FENCE.sub("", (ROOT / "docs/design.md").read_text())
+    named = re.findall(r"`((?:\w+/)*\w+\.(?:py|sh))`", text)
+    where = (ROOT, ROOT / "bootstrap", ROOT / "bootstrap/sandbox")
+    assert len(named) >= 25
+    assert not [path for path in named if not any((base / path).exists() for base in where)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     text = _CODE.sub("", _FENCE.sub("", page.read_text()))
