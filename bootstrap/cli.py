@@ -1,15 +1,145 @@
-"""The way in. Nothing is imported before the environment is gone: libraries act upon being loaded.
+"""The way in: clear the environment, run the command, return its exit status.
 
-OpenSSL, for one, reads OPENSSL_CONF the first time that anything is hashed, and runs what it names.
+Nothing is imported before the environment is cleared: libraries act upon import. OpenSSL, for one,
+reads OPENSSL_CONF when something is hashed for the first time, and runs code that it names. After
+that each command imports what it needs: every millisecond here delays every job.
 """
+# ruff: noqa: PLC0415 - imports inside of functions, for both reasons above
 
 import os
+
+TYPE_CHECKING = False  # type checkers take it for typing's, which would be an import
+if TYPE_CHECKING:
+    from bootstrap.command_line import Arguments
 
 
 def main() -> int:
     """Run one command and return its exit status; 2 for a wrong command line."""
     process_env = dict(os.environ)
     os.environ.clear()
-    from bootstrap.command_line import run  # noqa: PLC0415 - see above
+    import sys
 
-    return run(process_env)
+    from bootstrap.command_line import parse
+    from bootstrap.errors import AirlockError
+    from bootstrap.process import ENVIRONMENT
+
+    os.environ.update(ENVIRONMENT)
+    try:
+        status = _run(parse(), process_env, sys.stdout.fileno())
+        sys.stdout.flush()
+        return status  # noqa: TRY300 - flushing can fail too
+    except AirlockError as error:
+        lines = (f"airlock: {error.problem}", *error.details, error.hint)
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # as in `airlock policy lint | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(given: "Arguments", process_env: dict[str, str], out: int) -> int:
+    match given.command:
+        case "bootstrap":
+            from bootstrap.commands.bootstrap import bootstrap
+
+            return bootstrap(config_path=given.config_path, process_env=process_env, out=out)
+        case "admit":
+            from bootstrap.commands.admit import admit
+            from bootstrap.log import to_descriptor
+
+            write = to_descriptor(out)
+            return admit(config_path=given.config_path, process_env=process_env, write=write)
+        case "gc":
+            from bootstrap.commands.gc import gc
+            from bootstrap.log import to_descriptor
+
+            return gc(config_path=given.config_path, write=to_descriptor(out))
+        case "policy":
+            return _ask(given) if given.verb in _QUESTIONS else _write(given)
+        case _:
+            raise AssertionError(given.command)
+
+
+_QUESTIONS = ("lint", "test", "explain", "diff", "who-can")
+
+
+def _ask(given: "Arguments") -> int:
+    """Run a verb of `airlock policy` that prints what it finds."""
+    match given.verb:
+        case "lint":
+            from bootstrap.commands.policy.lint import lint
+
+            return lint(
+                directory=given.policies, config_path=given.config_path, ignore=given.ignore,
+                as_json=given.as_json, output=print,
+            )  # fmt: skip
+        case "test":
+            from bootstrap.commands.policy.test import test
+
+            return test(directory=given.directory, junit=given.junit, output=print)
+        case "explain":
+            from bootstrap.commands.policy.explain import explain
+
+            return explain(
+                env_file=given.env_file, directory=given.policies, config_path=given.config_path,
+                as_json=given.as_json, output=print,
+            )  # fmt: skip
+        case "diff":
+            from bootstrap.commands.policy.diff import diff
+
+            return diff(old=given.old, new=given.new, as_json=given.as_json, output=print)
+        case "who-can":
+            from bootstrap.commands.policy.who_can import who_can
+
+            return who_can(
+                wanted=given.wanted, directory=given.policies, config_path=given.config_path,
+                as_json=given.as_json, output=print,
+            )  # fmt: skip
+        case _:
+            raise AssertionError(given.verb)
+
+
+def _write(given: "Arguments") -> int:
+    """Run a verb of `airlock policy` that makes documents or changes a store."""
+    match given.verb:
+        case "report":
+            from bootstrap.commands.policy.report import report
+
+            return report(
+                directory=given.policies, config_path=given.config_path, path=given.page,
+                output=print,
+            )  # fmt: skip
+        case "iam":
+            from bootstrap.commands.policy.iam import iam
+
+            return iam(
+                directory=given.policies, config_path=given.config_path,
+                host_role=given.host_role, organization=given.organization, form=given.form,
+                drift=given.drift, output=print,
+            )  # fmt: skip
+        case "schema":
+            from bootstrap.commands.policy.schema import schema
+
+            return schema(document=given.document, output=print)
+        case "draft":
+            from bootstrap.commands.policy.draft import draft
+
+            return draft(
+                records=given.records, directory=given.directory, config_path=given.config_path,
+                output=print,
+            )  # fmt: skip
+        case "push":
+            from bootstrap.commands.policy.push import push
+
+            return push(
+                directory=given.directory, config_path=given.config_path, dry_run=given.dry_run,
+                output=print,
+            )  # fmt: skip
+        case "pull":
+            from bootstrap.commands.policy.pull import pull
+
+            return pull(directory=given.directory, config_path=given.config_path, output=print)
+        case _:
+            raise AssertionError(given.verb)

@@ -1,94 +1,244 @@
 """The command line: argv is read here, once, and nowhere else."""
 
 import argparse
-import os
 import sys
-from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
 
 from bootstrap import __version__
-from bootstrap.cli_verbs import CONFIG, VERBS
-from bootstrap.errors import AirlockError
-from bootstrap.log import to_descriptor
-from bootstrap.process import ENVIRONMENT
 
-_CHOSEN = frozenset({"command", "verb"})
+DEFAULT_CONFIG = Path("/etc/airlock/airlock.toml")
 
 
-def run(process_env: dict[str, str]) -> int:
-    """Run one command and return its exit status; 2 for a wrong command line.
+class Arguments(argparse.Namespace):
+    """What argparse stores, with its types: mypy checks the calls in bootstrap.cli.
 
-    `process_env` is what this process was given and has already cleared (bootstrap.cli).
+    A command has the arguments that its function below adds, and no others.
     """
-    os.environ.update(ENVIRONMENT)
-    arguments = _parser().parse_args()
-    try:
-        status = _dispatch(arguments, process_env)
-        sys.stdout.flush()
-        return status  # noqa: TRY300 - flushing is a part of what can fail
-    except AirlockError as error:
-        print(f"airlock: {error.problem}", *error.details, error.hint, sep="\n", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # as in `airlock policy lint | head`: whoever reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+
+    command: str
+    verb: str
+    config_path: Path
+    directory: Path
+    policies: Path | None  # None: the store that airlock.toml names
+    as_json: bool
+    ignore: list[str]
+    junit: Path | None
+    env_file: Path
+    old: Path
+    new: Path
+    wanted: str
+    page: Path
+    host_role: str
+    organization: str | None
+    form: str
+    drift: Path | None
+    document: str
+    records: Path | None
+    dry_run: bool
 
 
-def _dispatch(arguments: argparse.Namespace, process_env: dict[str, str]) -> int:
-    """Import only what the command needs: every millisecond here is in front of every job."""
-    match arguments.command:
-        case "bootstrap":
-            from bootstrap.commands.bootstrap import bootstrap  # noqa: PLC0415
-
-            out = sys.stdout.fileno()
-            return bootstrap(config_path=arguments.config_path, process_env=process_env, out=out)
-        case "admit":
-            from bootstrap.commands.admit import admit  # noqa: PLC0415
-
-            write = to_descriptor(sys.stdout.fileno())
-            return admit(config_path=arguments.config_path, process_env=process_env, write=write)
-        case "gc":
-            from bootstrap.commands.gc import gc  # noqa: PLC0415
-
-            return gc(config_path=arguments.config_path, write=to_descriptor(sys.stdout.fileno()))
-        case "policy":
-            return _policy(arguments)
-        case _:
-            raise AssertionError(arguments.command)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Add to argparse's message where the right arguments are listed."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: error: {message}\nSee `{self.prog} --help`.\n")
 
 
-def _policy(arguments: argparse.Namespace) -> int:
-    name = arguments.verb.replace("-", "_")
-    verb = getattr(import_module(f"bootstrap.commands.policy.{name}"), name)
-    options = {key: value for key, value in vars(arguments).items() if key not in _CHOSEN}
-    return int(verb(**options, say=print))
+_Commands = argparse._SubParsersAction  # noqa: SLF001 - it has no public name
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parse() -> Arguments:
+    """Return what sys.argv says; ends the process with status 2 if that is not a command."""
+    parser = _Parser(
         prog="airlock",
-        description="Runs Buildkite jobs with their own policy and credentials, in a sealed room.",
+        description="Run Buildkite jobs, each in a sandbox with its own policy and credentials.",
     )
     parser.add_argument("--version", action="version", version=f"airlock {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in (
-        ("bootstrap", "run one job; buildkite-agent starts this as its bootstrap-script"),
-        ("admit", "decide about one job before it starts; the agent's pre-bootstrap hook"),
-        ("gc", "give back what dead jobs left on this host"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument(*CONFIG.names, **CONFIG.options)
-    add_policy(commands)
-    return parser
+    _bootstrap(commands)
+    _admit(commands)
+    _gc(commands)
+    _policy(commands)
+    return parser.parse_args(namespace=Arguments())
 
 
-def add_policy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `airlock policy` and its verbs."""
-    text = "check, test, ask about and publish policies"
-    policy = commands.add_parser("policy", help=text, description=text)
-    verbs = policy.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, (words, arguments) in VERBS.items():
-        parser = verbs.add_parser(verb, help=words, description=words)
-        for argument in arguments:
-            parser.add_argument(*argument.names, **argument.options)
+def _command(commands: "_Commands[_Parser]", name: str, text: str) -> _Parser:
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def _config(parser: _Parser) -> None:
+    parser.add_argument(
+        "--config",
+        dest="config_path",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"this host's configuration (default: {DEFAULT_CONFIG})",
+    )
+
+
+def _json(parser: _Parser) -> None:
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+
+
+def _directory(parser: _Parser) -> None:
+    text = "directory of <pipeline>.yaml, <pipeline>.test.yaml and guardrails.yaml"
+    parser.add_argument("directory", type=Path, metavar="DIR", help=text)
+
+
+def _policies(parser: _Parser, *, option: bool) -> None:
+    """Add the directory that may be left out: as --policies, or as an argument."""
+    text = "directory of policies (default: the store that the host's configuration names)"
+    if option:
+        parser.add_argument("--policies", type=Path, metavar="DIR", help=text)
+    else:
+        parser.add_argument("policies", type=Path, nargs="?", metavar="DIR", help=text)
+    _config(parser)
+
+
+def _bootstrap(commands: "_Commands[_Parser]") -> None:
+    text = "run one job; buildkite-agent starts this as its bootstrap-script"
+    _config(_command(commands, "bootstrap", text))
+
+
+def _admit(commands: "_Commands[_Parser]") -> None:
+    text = "decide whether a job may start; the agent's pre-bootstrap hook runs this"
+    _config(_command(commands, "admit", text))
+
+
+def _gc(commands: "_Commands[_Parser]") -> None:
+    text = "remove the containers and files that dead jobs left on this host"
+    _config(_command(commands, "gc", text))
+
+
+def _policy(commands: "_Commands[_Parser]") -> None:
+    parser = _command(commands, "policy", "check, test, query and publish policies")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _lint(verbs)
+    _test(verbs)
+    _explain(verbs)
+    _diff(verbs)
+    _who_can(verbs)
+    _report(verbs)
+    _iam(verbs)
+    _schema(verbs)
+    _draft(verbs)
+    _push(verbs)
+    _pull(verbs)
+
+
+def _lint(verbs: "_Commands[_Parser]") -> None:
+    text = "report mistakes and risks in policies; the exit status is 1 if there is an error"
+    parser = _command(verbs, "lint", text)
+    _policies(parser, option=False)
+    text = "do not report findings with this id; may be repeated"
+    parser.add_argument("--ignore", action="append", default=[], metavar="ID", help=text)
+    _json(parser)
+
+
+def _test(verbs: "_Commands[_Parser]") -> None:
+    text = "run the test cases of policies; the exit status is 1 if one fails"
+    parser = _command(verbs, "test", text)
+    _directory(parser)
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML to FILE")
+
+
+def _explain(verbs: "_Commands[_Parser]") -> None:
+    text = "show how each rule judges one job; the exit status is 77 if the job is refused"
+    parser = _command(verbs, "explain", text)
+    text = "a copy of the agent's BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE for the job"
+    parser.add_argument("env_file", type=Path, metavar="ENV-FILE", help=text)
+    _policies(parser, option=True)
+    _json(parser)
+
+
+def _diff(verbs: "_Commands[_Parser]") -> None:
+    text = "show how access changes between two versions; the exit status is 1 if it does"
+    parser = _command(verbs, "diff", text)
+    parser.add_argument("old", type=Path, metavar="OLD", help="directory of policies before")
+    parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
+    _json(parser)
+
+
+def _who_can(verbs: "_Commands[_Parser]") -> None:
+    text = "list the pipelines, branches and teams that can reach a role, secret, key or image"
+    parser = _command(verbs, "who-can", text)
+    parser.add_argument("wanted", metavar="NAME", help="its name, or a glob that matches names")
+    _policies(parser, option=True)
+    _json(parser)
+
+
+def _report(verbs: "_Commands[_Parser]") -> None:
+    text = "write an access map of all pipelines as one HTML page that works offline"
+    parser = _command(verbs, "report", text)
+    _policies(parser, option=False)
+    parser.add_argument(
+        "--output", dest="page", type=Path, required=True, metavar="FILE", help="file to write"
+    )
+
+
+def _iam(verbs: "_Commands[_Parser]") -> None:
+    text = "print the IAM policies that the granted roles need, or how real roles differ from them"
+    parser = _command(verbs, "iam", text)
+    _policies(parser, option=False)
+    text = "the role of the hosts that the agents run on"
+    parser.add_argument("--host-role", required=True, metavar="ARN", help=text)
+    parser.add_argument(
+        "--organization",
+        metavar="SLUG",
+        help="the Buildkite organization whose OIDC tokens roles trust, for rules with "
+        "`identity: buildkite` (default: the organization in the guardrails)",
+    )
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=("json", "cloudformation", "terraform"),
+        default="json",
+        help="output format (default: json)",
+    )
+    parser.add_argument(
+        "--drift",
+        type=Path,
+        metavar="FILE",
+        help="print how the roles in FILE, the output of `aws iam "
+        "get-account-authorization-details`, differ; the exit status is 1 if they do",
+    )
+
+
+def _schema(verbs: "_Commands[_Parser]") -> None:
+    parser = _command(verbs, "schema", "print the JSON Schema of a document, for editors")
+    parser.add_argument(
+        "document",
+        choices=("policy", "guardrails", "cases"),
+        nargs="?",
+        default="policy",
+        help="kind of document (default: policy)",
+    )
+
+
+def _draft(verbs: "_Commands[_Parser]") -> None:
+    text = "write first versions of policies from the records of observed jobs"
+    parser = _command(verbs, "draft", text)
+    text = "directory to write to; existing files are not changed"
+    parser.add_argument("directory", type=Path, metavar="DIR", help=text)
+    text = "directory of job records (default: the records of this host)"
+    parser.add_argument("--records", type=Path, metavar="DIR", help=text)
+    _config(parser)
+
+
+def _push(verbs: "_Commands[_Parser]") -> None:
+    text = "write policies to the host's store in SSM, unless lint finds an error"
+    parser = _command(verbs, "push", text)
+    _directory(parser)
+    _config(parser)
+    text = "only print what would be written"
+    parser.add_argument("--dry-run", action="store_true", help=text)
+
+
+def _pull(verbs: "_Commands[_Parser]") -> None:
+    text = "write the policies in the host's store in SSM to a directory"
+    parser = _command(verbs, "pull", text)
+    text = "directory to write to, which must be empty or not exist"
+    parser.add_argument("directory", type=Path, metavar="DIR", help=text)
+    _config(parser)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bootstrap.errors import CannotStart
 
-# What every program of ours sees. Built, never inherited: the job controls our own environment.
+# What every program that we run sees. Built, never inherited: the job controls our environment.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -15,8 +15,8 @@ def run(
 ) -> str:
     """Return what `argv` prints on stdout.
 
-    Raises CannotStart with command, status and stderr if it cannot be started, fails or takes
-    more than `timeout` seconds.
+    Raises CannotStart: with the package to install if the program is missing, else with command,
+    status and stderr if it cannot be started, fails or takes more than `timeout` seconds.
     """
     try:
         done = subprocess.run(
@@ -30,10 +30,10 @@ def run(
             timeout=timeout,
             check=False,
         )
-    except FileNotFoundError as missing:
-        raise _failed(argv, f"{missing.filename} is not installed") from missing
+    except OSError as not_started:
+        raise _not_started(argv, not_started) from not_started
     except subprocess.TimeoutExpired as late:
-        raise _failed(argv, f"no end after {timeout:.0f} s") from late
+        raise _failed(argv, f"it did not end within {timeout:.0f} s") from late
     if done.returncode != 0:
         raise _failed(argv, f"exit status {done.returncode}: {done.stderr.strip()[:500]}")
     return done.stdout
@@ -42,8 +42,8 @@ def run(
 def detach(argv: Sequence[str]) -> None:
     """Start a program that outlives us: in a session of its own, with none of our descriptors.
 
-    Signals mean to it what they mean by default, whatever this process ignores. Raises CannotStart
-    if it cannot be started; how it ends nobody hears.
+    Its signals have their default effect, whatever this process ignores. Raises CannotStart if it
+    cannot be started; how it ends is not reported.
     """
     nothing = subprocess.DEVNULL
     own_session = ["env", "--default-signal", "setsid", "--fork", *argv]
@@ -52,13 +52,38 @@ def detach(argv: Sequence[str]) -> None:
             own_session, stdin=nothing, stdout=nothing, stderr=nothing,
             env=ENVIRONMENT, cwd="/", timeout=10, check=True,
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as failed:
+    except OSError as not_started:
+        raise _not_started(own_session, not_started) from not_started
+    except subprocess.SubprocessError as failed:
         raise _failed(own_session, str(failed)) from failed
+
+
+# Package of Debian -> the programs of it that Airlock runs
+_PACKAGES = {
+    "coreutils": ("chown", "du", "env", "rm", "stat", "timeout"),
+    "dash": ("sh",),
+    "findutils": ("find",),
+    "iproute2": ("ip",),
+    "nftables": ("nft",),
+    "openssh-client": ("ssh-add", "ssh-agent"),
+    "util-linux": ("mount", "nsenter", "prlimit", "setpriv", "setsid", "unshare"),
+}
+
+
+def _not_started(argv: Sequence[str], why: OSError) -> CannotStart:
+    program = argv[0]
+    if not isinstance(why, FileNotFoundError) or why.filename != program:  # or `cwd` is missing
+        return _failed(argv, str(why))
+    package = next((p for p, programs in _PACKAGES.items() if program in programs), program)
+    return CannotStart(
+        f"{program} is not installed: it is not in {ENVIRONMENT['PATH']}",
+        hint=f"Install {package} on this host (that is the package's name in Debian).",
+    )
 
 
 def _failed(argv: Sequence[str], what: str) -> CannotStart:
     return CannotStart(
         f"`{' '.join(argv)[:200]}` failed: {what}",
-        hint="Are iproute2, nftables, util-linux and the other programs of "
-        "docs/install.md#requirements installed on this host, and does Airlock run as root?",
+        hint=f"Is Airlock running as root, and does {Path(argv[0]).name} work on this host when "
+        "run by hand?",
     )

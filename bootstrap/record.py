@@ -1,91 +1,113 @@
-"""The audit trail: one JSON line per decision, session and end; at the end one record per job.
+"""The audit trail: one JSON line per event, and at a job's end one record of all its events.
 
-It cannot be switched off. A job whose record cannot be written does not start.
+It cannot be switched off. A job whose record cannot be written does not start. Events and fields:
+docs/audit.md#events
 """
 
 import errno
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bootstrap import __version__
-from bootstrap.aws.model import SessionRequest
-from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.errors import AirlockError, CannotStart
-from bootstrap.job.model import Job
-from bootstrap.policy.model import Admitted, Decision, Denied
-from bootstrap.sandbox.exitstatus import ExitStatus
-from bootstrap.sandbox.model import Ended
+from bootstrap.files import write
 from bootstrap.text import without_credentials
+
+SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
+
+Fields = Mapping[str, Any]
+_Event = MutableMapping[str, Any]  # as structlog's processors pass it on
 
 
 class Record:
-    """Appends events to the host's record file and keeps what the job's own record will say."""
+    """Appends events to the host's record file and keeps what the job's own record will say.
+
+    Every event may raise CannotStart: it could not be written.
+    """
 
     def __init__(self, path: Path, started: str) -> None:
         self._last = time.monotonic()
         self.timings: dict[str, float] = {}
-        self._logger = _logger(path)
-        self._said: dict[str, Any] = {"version": __version__, "started": started}
+        self._job: dict[str, Any] = {"schema": SCHEMA, "version": __version__, "started": started}
+        self._events: list[Fields] = []
+        self._identity: dict[str, str] = {}
+        self._logger = self._opened(path)
 
     def timed(self, step: str) -> None:
-        """Note the seconds since the last lap as what `step` took."""
+        """Note the seconds since the last step as what `step` took."""
         now = time.monotonic()
         self.timings[step] = round(now - self._last, 4)
         self._last = now
 
-    def job(self, job: Job) -> None:
-        """Begin: every later event carries who this is."""
-        who = {"organization": job.organization, "pipeline": job.pipeline, "job": job.id}
-        self._logger = self._logger.bind(**who, build=job.build_number, agent=job.agent_name)
-        self._said |= {**who, "build": job.build_number, "agent": job.agent_name}
-        self._said["env"] = _masked(without_secrets(job.env, job.agent))
+    def job(
+        self,
+        *,
+        organization: str,
+        pipeline: str,
+        job: str,
+        build: str,
+        agent: str,
+        env: Mapping[str, str | None],
+    ) -> None:
+        """Begin: every later event says which job it is about. `env` has None for secrets."""
+        self._identity = {"organization": organization, "pipeline": pipeline, "job": job,
+                          "build": build, "agent": agent}  # fmt: skip
+        self._logger = self._logger.bind(**self._identity)
+        self._job |= {**self._identity, "env": _masked(env)}
 
-    def decided(self, decision: Decision, *, enforced: bool = True) -> None:
-        """The policy's verdict with every reason, for yes and for no, and whether it counted."""
-        reasons = [asdict(reason) for reason in decision.reasons]
-        match decision:
-            case Admitted(rule=rule):
-                self._event("admitted", rule=rule, policy=_policy(decision), reasons=reasons)
-            case Denied(problem=problem, nearest=nearest):
-                policy = _policy(decision)
-                facts = {"problem": problem, "nearest": nearest, "policy": policy}
-                self._event("denied", **facts, reasons=reasons, enforced=enforced)
+    def admitted(self, *, rule: str, policy: Fields, reasons: Sequence[Fields]) -> None:
+        """The policy admits the job, by this rule."""
+        self._event("admitted", rule=rule, policy=policy, reasons=reasons)
 
-    def session(self, request: SessionRequest, *, assumed: str, expires: str) -> None:
+    def denied(
+        self,
+        *,
+        problem: str,
+        nearest: str | None,
+        policy: Fields,
+        reasons: Sequence[Fields],
+        enforced: bool,
+    ) -> None:
+        """The policy does not admit the job; not `enforced` where it is only observed."""
+        self._event("denied", problem=problem, nearest=nearest, policy=policy, reasons=reasons,
+                    enforced=enforced)  # fmt: skip
+
+    def session(
+        self,
+        *,
+        role: str,
+        session_name: str,
+        source_identity: str | None,
+        via: str | None,
+        subject: str | None,
+        tags: Mapping[str, str],
+        assumed_role: str,
+        expires: str,
+    ) -> None:
         """A session was issued: what was asked of STS, and what CloudTrail will show."""
-        self._event(
-            "session",
-            role=request.role,
-            session_name=request.session_name,
-            source_identity=request.source_identity,
-            via=request.via.role if request.via else None,
-            subject=request.subject,
-            tags=dict(request.tags),
-            assumed_role=assumed,
-            expires=expires,
-        )
+        self._event("session", role=role, session_name=session_name, via=via, subject=subject,
+                    source_identity=source_identity, tags=tags, assumed_role=assumed_role,
+                    expires=expires)  # fmt: skip
 
-    def secrets(self, wanted: Mapping[str, str]) -> None:
-        """Secrets were fetched: their names and where they are, never their values."""
-        self._event("secrets", secrets=dict(wanted))
+    def secrets(self, named: Sequence[Mapping[str, str]], *, purpose: str = "job") -> None:
+        """Secrets were fetched: the kind, name and reference of each, never their values."""
+        self._event("secrets", secrets=list(named), purpose=purpose)
 
-    def ssh_agent(self, usage: Mapping[str, object]) -> None:
+    def ssh_agent(self, usage: Fields) -> None:
         """What the job asked of its ssh agent, by message, and how much of it was refused."""
         self._event("ssh_agent", **usage)
 
     def sandbox(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
-        """The room stands: image id, address, proof, timings."""
-        self._event("room", timings=self.timings, **facts)
+        """The sandbox is proven: image id, address, proof, timings."""
+        self._event("sandbox", timings=self.timings, **facts)
 
-    def ended(self, *, status: ExitStatus, ended: Ended) -> None:
-        """How it ended, what the agent sees, and whose status that is."""
-        how = {"kind": type(ended).__name__.lower(), **asdict(ended)}
-        self._event("end", status={"kind": type(status).__name__, **asdict(status)}, ended=how)
+    def ended(self, *, status: Fields, ended: Fields) -> None:
+        """How it ended, what the agent sees, and whether that status is the job's or Airlock's."""
+        self._event("ended", status=status, ended=ended)
 
     def cancelled(self, by: str) -> None:
         """The agent cancelled the job before anything of it ran."""
@@ -97,22 +119,47 @@ class Record:
 
     def keep(self, directory: Path) -> None:
         """Write the job's own record, readable by root alone, whole or not at all."""
-        if "job" not in self._said:
+        if not self._identity:
             return  # no job was read: the events above are all there is
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = directory / f"{self._said['job']}.json"
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(self._said, indent=2, ensure_ascii=False) + "\n")
-        fresh.replace(path)
+        path = directory / f"{self._identity['job']}.json"
+        document = {**self._job, "events": self._events}
+        write(path, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
 
-    def _event(self, name: str, **facts: Any) -> None:  # noqa: ANN401
-        kept = _masked(facts)
-        self._said[name] = kept
+    def _event(self, name: str, **fields: Any) -> None:  # noqa: ANN401
         try:
-            self._logger.info(name, **kept)
+            self._logger.info(name, **fields)
         except OSError as full:
             raise _unwritable(full) from full
+
+    def _opened(self, path: Path) -> Any:  # noqa: ANN401 - structlog's loggers have no common type
+        import structlog  # noqa: PLC0415
+
+        return structlog.wrap_logger(
+            structlog.BytesLogger(cast("BinaryIO", _Appending(path))),
+            processors=[
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _with_schema,
+                _without_url_credentials,
+                self._remembered,
+                structlog.processors.JSONRenderer(serializer=_line),
+            ],
+            wrapper_class=structlog.BoundLogger,
+        )
+
+    def _remembered(self, _: object, __: str, event: _Event) -> Fields:
+        """Keep the event for the job's own record, which says once which job it is about."""
+        once = {"schema", *self._identity}
+        self._events.append({name: event[name] for name in event if name not in once})
+        return event
+
+
+def _with_schema(_: object, __: str, event: _Event) -> Fields:
+    return {"schema": SCHEMA, **event}
+
+
+def _without_url_credentials(_: object, __: str, event: _Event) -> Fields:
+    return {name: _masked(value) for name, value in event.items()}
 
 
 def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -128,33 +175,16 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
             return value
 
 
-def _policy(decision: Decision) -> dict[str, str | None]:
-    return {"origin": decision.policy_origin, "sha256": decision.policy_digest}
-
-
-def _logger(path: Path) -> Any:  # noqa: ANN401 - structlog's loggers have no common type
-    import structlog  # noqa: PLC0415
-
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as unwritable:
-        raise _unwritable(unwritable) from unwritable
-    return structlog.wrap_logger(
-        structlog.BytesLogger(cast("BinaryIO", _Appending(descriptor))),
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=_line),
-        ],
-        wrapper_class=structlog.BoundLogger,
-    )
-
-
 class _Appending:
     """A file to which each line is appended in one write, so that lines of two jobs never mix."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(path, flags, 0o600)
+        except OSError as unwritable:
+            raise _unwritable(unwritable) from unwritable
 
     def write(self, line: bytes) -> None:
         if os.write(self._descriptor, line) != len(line):
@@ -164,7 +194,7 @@ class _Appending:
         """There is no buffer."""
 
 
-def _line(event: Mapping[str, Any], **_: object) -> bytes:
+def _line(event: Fields, **_: object) -> bytes:
     return json.dumps(event).encode()
 
 

@@ -1,10 +1,10 @@
-"""The one way to try again."""
+"""How a call that failed is tried again: the only caller of tenacity."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-ONE_CALL = 7  # seconds that any one call to somebody else may take
+ONE_CALL = 7  # seconds that a single call to another service may take
 
 T = TypeVar("T")
 

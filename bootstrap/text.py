@@ -40,3 +40,8 @@ def _userinfo(found: re.Match[str]) -> str:
     if scheme.endswith(_SSH):
         return f"{slashes}{user}{colon}{MASK if colon else ''}@"
     return f"{slashes}{MASK}@"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return "1 policy" or "2 policies"; without `many` the plural is `one` with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -12,7 +12,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rules: values in, values out. They import nothing that touches the world.
 PURE = {
-    "errors.py", "secret.py", "text.py", "aws/errors.py",
+    "errors.py", "secret.py", "text.py", "forms.py", "mistakes.py", "aws/errors.py", "aws/iam.py",
+    "grants/__init__.py", "grants/kind.py", "grants/role.py", "grants/profiles.py",
+    "grants/secrets.py", "grants/secret_files.py", "grants/ssh_keys.py", "grants/git_tokens.py",
+    "grants/registries.py",
     "job/model.py", "buildkite/env_files.py", "job/plugins.py", "job/facts.py",
     "buildkite/grace.py",
     "buildkite/redaction.py", "job/claims.py",
@@ -21,13 +24,14 @@ PURE = {
     "policy/model.py", "images.py", "policy/glob.py", "policy/match.py",
     "policy/guardrails.py", "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
-    "policy/catalogue.py", "policy/lint.py", "policy/difference.py", "policy/cases.py",
+    "policy/catalogue.py", "policy/lint.py", "policy/lint_rules.py", "policy/findings.py",
+    "policy/shadow.py", "policy/difference.py", "policy/cases.py",
     "policy/iam.py", "policy/iam_forms.py", "policy/iam_drift.py",
-    "policy/report.py", "policy/draft.py", "policy/dump.py", "policy/plugins.py",
+    "policy/report.py", "policy/draft.py", "policy/plugins.py",
     "credentials/references.py", "aws/model.py", "credentials/plan.py",
-    "credentials/environment.py", "credentials/registries.py", "sandbox/pulling.py",
+    "credentials/environment.py", "logins.py", "sandbox/pulling.py",
     "credentials/answer.py", "aws/sts_errors.py",
-    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py", "sandbox/git_tokens.py",
+    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
     "sandbox/agent_protocol.py", "sandbox/agent_seccomp.py",
 }  # fmt: skip
 WORLD = {
@@ -39,6 +43,7 @@ WORLD = {
 # Each outside thing has one caller. `docker` is imported by the engine edge alone, and so on.
 CALLERS = {
     "docker": {"sandbox/engine.py"},
+    "boto3": {"aws/client.py"},
     "botocore": {"aws/client.py"},
     "subprocess": {"process.py"},
     "structlog": {"record.py"},
@@ -47,19 +52,29 @@ CALLERS = {
     "urllib.request": {"buildkite/agent_api.py"},
 }
 
-# Rooms never look into the room after theirs; commands and run.py know all of them.
+# Rooms never look into the room after theirs; commands, run.py and admission.py know all of them.
 ROOMS = {
     "host": {"host"},
-    "buildkite": {"buildkite", "job", "host"},
-    "job": {"job", "buildkite", "host"},
-    "aws": {"aws", "host", "policy", "credentials"},
-    "policy": {"job", "buildkite", "aws", "host", "policy"},
-    "credentials": {"job", "buildkite", "aws", "policy", "host", "credentials"},
-    "sandbox": {"job", "buildkite", "aws", "policy", "host", "credentials", "sandbox"},
+    "buildkite": {"buildkite", "host"},
+    "job": {"job", "buildkite"},
+    "aws": {"aws", "host"},
+    "grants": {"grants", "buildkite", "aws"},
+    "policy": {"job", "buildkite", "aws", "host", "grants", "policy"},
+    "credentials": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials"},
+    "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
 }
+# To be split; nothing is added here.
+TOO_LONG = {"sandbox/agent_filter.py", "sandbox/job_sandbox.py"}
 EVERYBODY = {
-    "errors", "secret", "text", "process", "log", "record", "retry", "images", "__init__",
+    "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
+    "images", "logins", "server", "__init__",
 }  # fmt: skip
+
+
+# These are imported by everything, so they import next to nothing.
+BASE = {
+    "record": {"errors", "text", "__version__", "files"},
+}
 
 
 def name(path: Path) -> str:
@@ -111,6 +126,13 @@ def test_a_room_knows_only_the_rooms_before_it(path: Path) -> None:
     assert ours <= ROOMS[room] | EVERYBODY
 
 
+@pytest.mark.parametrize("module", sorted(BASE))
+def test_what_everything_imports_knows_nothing_above_it(module: str) -> None:
+    paths = imported(PACKAGE / f"{module}.py")
+    ours = {m.split(".")[1] for m in paths if m.startswith("bootstrap.")}
+    assert ours <= BASE[module]
+
+
 @pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
 def test_nothing_but_main_ends_the_process(path: Path) -> None:
     ends = [
@@ -136,11 +158,11 @@ def test_values_between_rooms_are_frozen_and_keyword_only(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
 def test_files_and_functions_stay_readable(path: Path) -> None:
     text = path.read_text()
-    assert text.count("\n") <= 400
+    assert text.count("\n") <= 300 or name(path) in TOO_LONG
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 75, node.name
+            assert node.end_lineno - node.lineno < 60 or name(path) in TOO_LONG, node.name
 
 
 def test_the_median_function_has_at_most_13_lines() -> None:
@@ -160,17 +182,17 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "buildkite/agent_api.py",  # the header of a call
         "aws/client.py",  # a caller's own keys
         "aws/sts.py",  # Buildkite's token
-        "credentials/registries.py",  # Docker's configuration file
+        "logins.py",  # Docker's configuration file
         "sandbox/engine.py",  # the engine's own login
         "credentials/answer.py",  # the endpoint's body
-        "credentials/environment.py",  # delivery by env
-        "credentials/references.py",  # whether it fits
-        "sandbox/git_tokens.py",  # the credential helper's file
-        "sandbox/job_sandbox.py",  # a file in the room
+        "grants/profiles.py",  # the files of profiles' sessions
+        "grants/secrets.py",  # whether it fits
+        "grants/secret_files.py",  # a file in the sandbox
+        "grants/git_tokens.py",  # the credential helper's file
         "sandbox/ssh_agent.py",  # the standard input of ssh-add
         "buildkite/identity.py",  # the signature
         "log.py",  # the mask
-        "sandbox/environment.py",  # the room
+        "sandbox/environment.py",  # the job's variables
     }
 
 

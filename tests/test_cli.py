@@ -50,12 +50,31 @@ def as_agent(tmp_path: Path, **env: str) -> dict[str, str]:
     return process_env(**agent_files(tmp_path, job_env(**env)))
 
 
+def verbs() -> list[str]:
+    """The verbs of `airlock policy`, as its help lists them."""
+    found = re.findall(r"^    ([a-z-]+) ", airlock("policy", "--help").stdout, re.MULTILINE)
+    assert len(found) == 11
+    return found
+
+
 @pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("admit",), ("gc",), ("policy",)])
 def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
     assert shown.returncode == 0
     command = " ".join(("airlock", *arguments, "--help"))
     assert f"$ {command}\n{shown.stdout.rstrip()}\n```" in (ROOT / "docs/commands.md").read_text()
+
+
+@pytest.mark.parametrize("module", ["bootstrap.cli", "bootstrap.command_line"])
+def test_nothing_heavy_is_loaded_before_the_command_is_known(module: str) -> None:
+    """Each of these takes longer than all else that is in front of a job."""
+    program = f"import sys, {module}; print(*sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(shown.stdout.split())
+    assert module in loaded
+    assert not loaded & {"pydantic", "yaml", "docker", "botocore", "jwt", "structlog"}
 
 
 def test_the_version() -> None:
@@ -68,6 +87,7 @@ def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
     done = airlock(*arguments)
     assert done.returncode == 2
     assert "usage: airlock" in done.stderr
+    assert "--help`.\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 

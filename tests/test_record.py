@@ -1,52 +1,105 @@
 """The audit trail: whole lines, no secrets, and no job without it."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from bootstrap.admission import introduce, write_down
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.commands.admit import markdown
+from bootstrap.commands.policy.draft import draft
 from bootstrap.errors import CannotStart, Refused
+from bootstrap.job.model import Agent
 from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
 from bootstrap.record import Record
-from bootstrap.sandbox.exitstatus import ExitWith
-from bootstrap.sandbox.model import Exited
-from tests.policy.given import job, policy
+from bootstrap.secret import Secret
+from tests.job.given import job_env
+from tests.policy.given import claims, policy
 
+AGENT = Agent(values={}, token=Secret("bkaj_x"), own_token=True)
 RULES = "  - {name: all, allow: {}}\n"
+WHO = {"organization": "acme", "pipeline": "storefront", "job": "j-1", "build": "42", "agent": "a"}
+POLICY = {"origin": "storefront.yaml", "sha256": "ab"}
+SESSION: dict[str, Any] = {
+    "role": "arn:aws:iam::111122223333:role/deploy", "session_name": "storefront-42-x",
+    "source_identity": "j-1", "via": None, "subject": None, "tags": {"buildkite:rule": "deploy"},
+    "assumed_role": "arn:aws:sts::111122223333:assumed-role/deploy/storefront-42-x",
+    "expires": "2026-11-23T13:00:00Z",
+}  # fmt: skip
 
 
-def events(path: Path) -> list[dict[str, object]]:
+def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_event_says_whose_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "records.jsonl"
+def filled(path: Path) -> Record:
+    """Return a record of which every kind of event has been written, `session` twice."""
     record = Record(path, "2026-11-23T12:00:00Z")
-    record.job(job())
-    record.decided(decide(job(), policy(RULES)))
-    record.decided(decide(job(), None))
+    record.job(**WHO, env={"BUILDKITE_BRANCH": "main"})
+    record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
+    record.admitted(rule="deploy", policy=POLICY, reasons=[])
+    record.session(**SESSION)
+    record.session(**{**SESSION, "role": "arn:aws:iam::444455556666:role/audit"})
+    record.secrets([{"kind": "secrets", "name": "TOKEN", "reference": "ssm:/ci/token"}])
+    record.sandbox(image="sha256:ab")
+    record.ssh_agent({"signed": 1})
     record.failed(Refused("no", hint="x"))
     record.cancelled("SIGTERM")
-    record.ended(status=ExitWith(code=3, whose="job"), ended=Exited(code=3, out_of_memory=False))
+    record.ended(status={"kind": "ExitWith", "code": 3, "whose": "job"}, ended={"kind": "exited"})
+    return record
+
+
+KINDS = [
+    "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "failed",
+    "cancelled", "ended",
+]  # fmt: skip
+
+
+def test_every_event_says_its_schema_its_time_and_its_job(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "records.jsonl"
+    filled(path)
     found = events(path)
-    assert [event["event"] for event in found] == [
-        "admitted", "denied", "failed", "cancelled", "end",
-    ]  # fmt: skip
+    assert [event["event"] for event in found] == KINDS
     for event in found:
-        assert (event["organization"], event["pipeline"]) == ("acme", "storefront")
+        assert event["schema"] == 2
+        assert WHO.items() <= event.items()
         assert event["timestamp"]
-    assert found[4]["status"] == {"kind": "ExitWith", "code": 3, "whose": "job"}
+    assert found[-1]["status"] == {"kind": "ExitWith", "code": 3, "whose": "job"}
+
+
+def test_a_jobs_record_has_all_its_events_in_order(tmp_path: Path) -> None:
+    """A second session does not take the place of the first."""
+    filled(tmp_path / "records.jsonl").keep(tmp_path / "kept")
+    kept = json.loads((tmp_path / "kept/j-1.json").read_text())
+    assert {**WHO, "schema": 2, "env": {"BUILDKITE_BRANCH": "main"}}.items() <= kept.items()
+    assert [event["event"] for event in kept["events"]] == KINDS
+    roles = [event["role"] for event in kept["events"] if event["event"] == "session"]
+    assert roles == [SESSION["role"], "arn:aws:iam::444455556666:role/audit"]
+    assert not {"job", "schema"} & kept["events"][0].keys(), "said once, above"
+
+
+def test_every_event_and_its_fields_are_in_the_documents_table(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/audit.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", page, re.MULTILINE))
+    filled(tmp_path / "records.jsonl")
+    always = {*WHO, "schema", "timestamp", "event"}
+    for event in events(tmp_path / "records.jsonl"):
+        documented = set(re.findall(r"`(\w+)`", rows[event["event"]]))
+        if event["event"] not in {"sandbox", "ssh_agent"}:  # their callers choose the fields
+            assert documented == event.keys() - always, event["event"]
 
 
 def test_only_root_reads_what_is_kept(tmp_path: Path) -> None:
     record = Record(tmp_path / "records.jsonl", "now")
-    record.job(job(NPM_TOKEN="npm-secret", PLAIN="plain"))
+    introduce(claims(NPM_TOKEN="npm-secret", PLAIN="plain"), AGENT, record)
     record.keep(tmp_path / "kept")
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -70,13 +123,13 @@ def _kept(directory: Path) -> str:
     lines: list[bytes] = []
     directory.mkdir()
     record, log = Record(directory / "records.jsonl", "now"), JobLog(lines.append)
-    made = job(**URLS)
-    record.job(made)
+    made = claims(**URLS)
+    introduce(made, AGENT, record)
     conditions = "{repository: 'https://github.com/x/y', plugin: y, env: {SUBMODULE: z}}"
     for rules in (RULES, f"  - {{name: r, when: {conditions}, allow: {{}}}}\n"):
         for repository in ("https://github.com/acme/else", URL):
             decision = decide(made, replace(policy(rules), repositories=(repository,)))
-            record.decided(decision)
+            write_down(decision, record)
             if isinstance(decision, Denied):
                 details = tuple(f"{r.subject}: got {r.got}" for r in decision.reasons)
                 refused = Refused(decision.problem, hint=decision.hint, details=details)
@@ -113,7 +166,7 @@ def test_lines_of_many_jobs_never_mix(tmp_path: Path) -> None:
 
     def one(number: int) -> None:
         record = Record(path, "now")
-        record.job(job())
+        record.job(**WHO, env={})
         for _ in range(20):
             record.sandbox(number=number, padding=str(number) * 30_000)
 
@@ -127,7 +180,7 @@ def test_lines_of_many_jobs_never_mix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/nowhere/records.jsonl"])
 def test_a_job_that_cannot_be_recorded_does_not_start(path: str) -> None:
     with pytest.raises(CannotStart, match="the audit record cannot be written"):
-        Record(Path(path), "now").decided(decide(job(), None))
+        Record(Path(path), "now").admitted(rule="deploy", policy=POLICY, reasons=[])
 
 
 def test_the_agents_own_list_says_what_is_secret() -> None:
@@ -137,3 +190,34 @@ def test_the_agents_own_list_says_what_is_secret() -> None:
     }  # fmt: skip
     more = {"BUILDKITE_REDACTED_VARS": "BRANCH,SSH*"}
     assert set(without_secrets(env, more).values()) == {None}
+
+
+def kept_form(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
+    """Return a job's record as this or the earlier version wrote it."""
+    denied: dict[str, Any] = {"problem": "no", "nearest": None, "reasons": [], "enforced": False}
+    whole = {"version": "0.1.0", "started": "2026-11-23T12:00:00Z", **WHO, "env": env}
+    if schema == 1:
+        return {**whole, "denied": denied, "room": {"laps": {}}, "end": {}}
+    return {"schema": schema, **whole, "events": [{"event": "denied", **denied}]}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, schema: int) -> None:
+    (tmp_path / "kept").mkdir()
+    document = kept_form(schema, {**job_env(), "NPM_TOKEN": None})
+    (tmp_path / "kept/j-1.json").write_text(json.dumps(document))
+    drafted = {"records": tmp_path / "kept", "directory": tmp_path / "policies"}
+    assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
+    made = yaml.safe_load((tmp_path / "policies/storefront.yaml").read_text())
+    assert made["pipeline"] == "storefront"
+    assert made["repository"] == ["git@github.com:acme/storefront.git"]
+
+
+def test_a_policy_is_drafted_from_what_was_really_kept(tmp_path: Path) -> None:
+    record = Record(tmp_path / "records.jsonl", "now")
+    introduce(claims(), AGENT, record)
+    record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
+    record.keep(tmp_path / "kept")
+    drafted = {"records": tmp_path / "kept", "directory": tmp_path / "policies"}
+    assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
+    assert (tmp_path / "policies/storefront.yaml").exists()

@@ -1,1 +1,1 @@
-"""AWS: the clients, how their failures are told apart, and one module per service."""
+"""AWS: the clients, the kinds of their failures, and one module per service."""

@@ -1,6 +1,7 @@
-"""The only importer of botocore: clients that nothing of the environment steers. Tried: 1.44.5."""
+"""The only importer of boto3: clients that nothing of the environment steers. Tried: 1.44.5."""
 
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,25 +17,30 @@ READ_TIMEOUT = ONE_CALL - CONNECT_TIMEOUT
 
 
 class Caller(Enum):
-    """Who calls, if it is no session of a job."""
+    """Whose credentials sign a call, if it is not a session of the job's."""
 
-    HOST = "with the credentials that airlock.toml names"
-    NOBODY = "without any"
+    HOST = "those that airlock.toml names"
+    ANONYMOUS = "none"
+
+
+def role_of(caller: "Caller | Session") -> str:
+    """Name the role that an operator has to change if the caller lacks a permission."""
+    return "the host's role" if isinstance(caller, Caller) else caller.role
 
 
 def connect(
     service: str,
     aws: Aws,
     *,
-    endpoint: str | None = None,
     metadata: str = METADATA,
     caller: "Caller | Session" = Caller.HOST,
-) -> Any:  # noqa: ANN401 - botocore is untyped
+) -> Any:  # noqa: ANN401 - boto3 is untyped
     """Return a client of a service's regional endpoint that makes exactly one try per call.
 
     Region, endpoint, certificates and credentials are ours or `aws`'s: no variable, no file of a
     home directory and no proxy of the process's environment changes any of them.
     """
+    import boto3  # noqa: PLC0415 - 70 ms that a refused job need not wait for
     from botocore.config import Config  # noqa: PLC0415
 
     config = Config(
@@ -50,9 +56,23 @@ def connect(
     elif not isinstance(caller, Caller):
         secret, token = caller.secret_access_key.reveal(), caller.session_token.reveal()
         core.set_credentials(caller.access_key_id, secret, token)
-    return core.create_client(
-        service, region_name=aws.region, endpoint_url=endpoint, verify=True, config=config
+    # The region belongs here: one that boto3's session is given does not reach our settings.
+    return boto3.Session(botocore_session=core).client(
+        service,
+        region_name=aws.region,
+        endpoint_url=_endpoint(service, aws),
+        verify=True,
+        config=config,
     )
+
+
+def _endpoint(service: str, aws: Aws) -> str | None:
+    return {
+        "sts": aws.sts_endpoint,
+        "ssm": aws.ssm_endpoint,
+        "secretsmanager": aws.secretsmanager_endpoint,
+        "ecr": aws.ecr_endpoint,
+    }[service]
 
 
 def _core() -> Any:  # noqa: ANN401
@@ -62,7 +82,6 @@ def _core() -> Any:  # noqa: ANN401
         ConfigValueStore,
     )
     from botocore.credentials import CredentialResolver  # noqa: PLC0415
-    from botocore.loaders import Loader  # noqa: PLC0415
     from botocore.session import Session as Core  # noqa: PLC0415
 
     settings = ConfigValueStore()
@@ -76,12 +95,17 @@ def _core() -> Any:  # noqa: ANN401
         settings.set_config_variable(name, value)
     core = Core()
     core.register_component("config_store", settings)
-    core.register_component(
-        "data_loader",
-        Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False),
-    )
+    core.register_component("data_loader", _loader())
     core.register_component("credential_provider", CredentialResolver([]))
     return core
+
+
+@cache
+def _loader() -> Any:  # noqa: ANN401
+    """Return the reader of botocore's own service models, which it keeps for the next client."""
+    from botocore.loaders import Loader  # noqa: PLC0415
+
+    return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def _source(aws: Aws, metadata: str) -> Any:  # noqa: ANN401

@@ -1,61 +1,36 @@
-"""Logins at container registries, for the host's pulls and the job's: the only caller of ECR."""
+"""Elastic Container Registry: the only caller of its API."""
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bootstrap import images
-from bootstrap.aws import secrets
-from bootstrap.aws.client import Caller, connect
-from bootstrap.aws.errors import code, is_transient
-from bootstrap.aws.model import Session
-from bootstrap.credentials import registries
-from bootstrap.credentials.registries import Login
+from bootstrap import images, logins
+from bootstrap.aws.client import Caller, role_of
+from bootstrap.aws.errors import Kind, kind
+from bootstrap.aws.iam import LOGIN, allow, missing
+from bootstrap.aws.service import Service
 from bootstrap.errors import CannotStart
-from bootstrap.host.config import Aws, Host
-from bootstrap.log import JobLog
-from bootstrap.retry import persist
+from bootstrap.host.config import Aws
+
+if TYPE_CHECKING:
+    from bootstrap.aws.model import Session
 
 PATIENCE = 30.0
-_STATEMENT = {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
 
 
-def ecr(aws: Aws, registry: str, caller: Caller | Session) -> Login:
+def login(aws: Aws, registry: str, caller: "Caller | Session") -> logins.Login:
     """Return a login of 12 hours for the registry, made with the caller's rights there.
 
-    Raises CannotStart, with the statement to add where the permission lacks.
+    Raises CannotStart, with the statement to add if the permission is missing.
     """
     region = images.ecr_region(registry) or aws.region
     there = aws.model_copy(update={"region": region})
-    client: Any = connect("ecr", there, endpoint=aws.ecr_endpoint, caller=caller)
+    service = Service("ecr", there, patience=PATIENCE, caller=caller)
     try:
-        answer = persist(client.get_authorization_token, transient=is_transient, patience=PATIENCE)
+        answer = service.call(lambda client: client.get_authorization_token())
     except Exception as failed:
-        role = "the host's role" if isinstance(caller, Caller) else caller.role
-        denied = code(failed).startswith("AccessDenied")
-        raise CannotStart(
-            f"ECR gave no login for {registry}: {failed}",
-            hint=f"Add this statement to the policy of {role}:"
-            if denied
-            else f"Does ECR answer this host in {region}?",
-            details=(json.dumps(_STATEMENT),) if denied else (),
-        ) from failed
-    return registries.ecr_login(answer["authorizationData"][0]["authorizationToken"])
-
-
-def for_image(image: str, host: Host, log: JobLog) -> Login | None:
-    """Return how the host logs in where the image is; None: as root's Docker configuration says.
-
-    Raises as `ecr` and `secrets.fetch`.
-    """
-    registry = images.registry_of(image)
-    way = host.registries.get(registry)
-    if way is None and images.ecr_region(registry):
-        way = registries.ECR
-    if way is None or way == registries.DOCKER:
-        return None
-    if way == registries.ECR:
-        found = ecr(host.aws, registry, Caller.HOST)
-    else:
-        found = registries.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
-    log.mask(*registries.shown(found))
-    return found
+        problem = f"ECR issued no login for {registry}: {failed}"
+        if kind(failed) is Kind.FORBIDDEN:
+            statement = allow(LOGIN, "*")
+            raise missing(problem, role=role_of(caller), statement=statement) from failed
+        hint = f"Check that this host reaches ECR in {region}."
+        raise CannotStart(problem, hint=hint) from failed
+    return logins.ecr_login(answer["authorizationData"][0]["authorizationToken"])

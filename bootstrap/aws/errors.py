@@ -1,27 +1,64 @@
 """Kinds of failed AWS calls (docs/aws.md#failed-calls).
 
-They are told apart by botocore's class names and the services' codes, so that nothing here needs
+They are recognised by botocore's class names and the services' codes, so that nothing here needs
 botocore itself.
 """
 
-# What is in none of these sets is a final no.
-_TRANSIENT = frozenset(
-    {
-        "IDPCommunicationError",
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-STALE = frozenset({"ExpiredToken", "ExpiredTokenException"})
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """What a failure means, whichever service reports it."""
+
+    TRANSIENT = auto()  # another try, a moment later, may succeed
+    STALE = auto()  # the caller's credentials have expired
+    NO_CREDENTIALS = auto()  # the host's source of credentials returned none
+    UNUSABLE_CREDENTIALS = auto()  # the host's credentials file is incomplete or not readable
+    ABSENT = auto()
+    FORBIDDEN = auto()
+    FORBIDDEN_KEY = auto()  # the value may be read, but not the KMS key that encrypts it
+    TOKEN_REFUSED = auto()  # of web identity; AWS also answers FORBIDDEN
+    WRONG_REQUEST = auto()
+    OTHER = auto()  # final as well
+
+
+_CODES = {
+    "ExpiredToken": Kind.STALE,
+    "ExpiredTokenException": Kind.STALE,
+    "ParameterNotFound": Kind.ABSENT,
+    "ResourceNotFoundException": Kind.ABSENT,
+    "AccessDenied": Kind.FORBIDDEN,
+    "AccessDeniedException": Kind.FORBIDDEN,
+    "IDPRejectedClaim": Kind.TOKEN_REFUSED,
+    "InvalidIdentityToken": Kind.TOKEN_REFUSED,
+    "InvalidParameterCombination": Kind.WRONG_REQUEST,
+    "InvalidParameterValue": Kind.WRONG_REQUEST,
+    "MalformedPolicyDocument": Kind.WRONG_REQUEST,
+    "PackedPolicyTooLarge": Kind.WRONG_REQUEST,
+    "ValidationError": Kind.WRONG_REQUEST,
+    "IDPCommunicationError": Kind.TRANSIENT,
+    "InternalError": Kind.TRANSIENT,
+    "InternalFailure": Kind.TRANSIENT,
+    "InternalServerError": Kind.TRANSIENT,
+    "RequestLimitExceeded": Kind.TRANSIENT,
+    "RequestTimeout": Kind.TRANSIENT,
+    "RequestTimeoutException": Kind.TRANSIENT,
+    "ServiceUnavailable": Kind.TRANSIENT,
+    "Throttling": Kind.TRANSIENT,
+    "ThrottledException": Kind.TRANSIENT,
+    "ThrottlingException": Kind.TRANSIENT,
+    "TooManyRequestsException": Kind.TRANSIENT,
+}
+_CLASSES = {
+    "NoCredentialsError": Kind.NO_CREDENTIALS,
+    "CredentialRetrievalError": Kind.NO_CREDENTIALS,
+    "PartialCredentialsError": Kind.UNUSABLE_CREDENTIALS,
+    "ConfigParseError": Kind.UNUSABLE_CREDENTIALS,
+    "ParamValidationError": Kind.WRONG_REQUEST,
+    "HTTPClientError": Kind.TRANSIENT,
+    "ConnectionError": Kind.TRANSIENT,
+    "ResponseParserError": Kind.TRANSIENT,
+}
 
 
 def code(failed: BaseException) -> str:
@@ -30,25 +67,13 @@ def code(failed: BaseException) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def is_transient(failed: BaseException) -> bool:
-    """Say whether another try, a moment later, may go better."""
+def kind(failed: BaseException) -> Kind:
+    """Return what the failure means. An unknown code counts by its HTTP status."""
     response = getattr(failed, "response", None)
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return code(failed) in _TRANSIENT or status >= 500 or status == 429
-    return bool(kinds(failed) & {"HTTPClientError", "ResponseParserError", "ConnectionError"})
-
-
-def is_stale(failed: BaseException) -> bool:
-    """Say whether the host's own credentials had expired."""
-    return code(failed) in STALE
-
-
-def has_no_credentials(failed: BaseException) -> bool:
-    """Say whether the host's own credentials could not be had."""
-    return bool(kinds(failed) & {"NoCredentialsError", "CredentialRetrievalError"})
-
-
-def kinds(failed: BaseException) -> set[str]:
-    """Return the names of the error's class and of all its bases."""
-    return {kind.__name__ for kind in type(failed).__mro__}
+    if not isinstance(response, dict):
+        names = (base.__name__ for base in type(failed).__mro__)
+        return next((_CLASSES[name] for name in names if name in _CLASSES), Kind.OTHER)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    passing = Kind.TRANSIENT if status >= 500 or status == 429 else Kind.OTHER
+    found = _CODES.get(code(failed), passing)
+    return Kind.FORBIDDEN_KEY if found is Kind.FORBIDDEN and "kms:" in str(failed) else found

@@ -1,4 +1,4 @@
-"""Sessions: what is asked of STS, and what it gave."""
+"""Sessions: what STS is asked for, and what it issues."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ class SessionRequest:
     """
 
     role: str  # ARN
-    region: str
     session_name: str
     source_identity: str | None
     tags: Mapping[str, str]

@@ -1,19 +1,18 @@
-"""The only caller of AWS STS."""
+"""AWS STS: the only caller of its API."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 from bootstrap.aws import sts_errors
-from bootstrap.aws.client import METADATA, Caller, connect
-from bootstrap.aws.errors import has_no_credentials, is_stale, is_transient
+from bootstrap.aws.client import METADATA, Caller
 from bootstrap.aws.model import Session, SessionRequest
+from bootstrap.aws.service import Service
 from bootstrap.errors import AirlockError
 from bootstrap.host.config import Aws
-from bootstrap.retry import persist
 from bootstrap.secret import Secret
 
 CHAINING_LIMIT = timedelta(hours=1)
@@ -22,9 +21,8 @@ CHAINING_LIMIT = timedelta(hours=1)
 class Sts:
     """AssumeRole with the host's own credentials and nothing of the process's environment.
 
-    It may be called from any thread. `token` returns Buildkite's token
-    for the job, fresh for each call: STS takes it instead of the host's credentials where a
-    request says so.
+    It may be called from any thread. `token` returns Buildkite's token for the job, fresh for each
+    call: STS takes it instead of the host's credentials where a request says so.
     """
 
     def __init__(
@@ -39,82 +37,49 @@ class Sts:
     ) -> None:
         self._aws = aws
         self._token = token
-        self._patience = patience
-        self._metadata = metadata
-        self._clock = clock
-        self._sleep = sleep
-        self._client: Any = None
-        self._lock = threading.Lock()
+        self._service = partial(
+            Service, "sts", aws, patience=patience, metadata=metadata, clock=clock, sleep=sleep
+        )
+        self._as_host = self._service(caller=Caller.HOST)
+        self._unsigned = self._service(caller=Caller.ANONYMOUS)
 
     def assume(self, request: SessionRequest) -> Session:
         """Return a session of the requested role, of an hour if role chaining allows no more.
 
-        A request with `via` is made with a session of that role, which is asked for first.
-        Throttling, 5xx, connection errors and a silent metadata service are retried with jitter;
-        no call is begun that could end more than `patience` seconds after the first. Raises
-        WrongConfiguration where STS finds the request itself wrong, else CannotStart.
+        A request with `via` is made with a session of that role, which is requested first. Failures
+        that may pass are retried as `Service` does. Raises WrongConfiguration where STS finds the
+        request itself wrong, else CannotStart.
         """
-        base = self.assume(request.via) if request.via else Caller.HOST
+        service = self._calling(request)
         try:
-            return self._patient(request, base)
+            return service.call(partial(self._within_chaining_limit, request))
         except AirlockError:
             raise
         except Exception as failed:
             raise sts_errors.explain(failed, request, self._aws) from failed
 
-    def _patient(self, request: SessionRequest, base: "Caller | Session") -> Session:
-        return persist(
-            lambda: self._within_chaining_limit(request, base),
-            transient=self._is_transient,
-            patience=self._patience,
-            clock=self._clock,
-            sleep=self._sleep,
-        )
+    def _calling(self, request: SessionRequest) -> Service:
+        """Return STS as this request calls it: with a token, `via`'s session or the host's keys."""
+        if request.subject:
+            return self._unsigned
+        return self._service(caller=self.assume(request.via)) if request.via else self._as_host
 
-    def _is_transient(self, failed: BaseException) -> bool:
-        if self._aws.credentials == "instance-role" and has_no_credentials(failed):
-            self._client = None  # it has taken the metadata service's silence for an answer
-            return True
-        return is_transient(failed)
-
-    def _within_chaining_limit(self, request: SessionRequest, base: "Caller | Session") -> Session:
+    def _within_chaining_limit(self, request: SessionRequest, client: Any) -> Session:  # noqa: ANN401
         try:
-            return self._with_fresh_base(request, base)
+            return self._once(request, client)
         except Exception as refused:
             if request.duration <= CHAINING_LIMIT or not sts_errors.is_chaining_limit(refused):
                 raise
-        return self._with_fresh_base(replace(request, duration=CHAINING_LIMIT), base)
+        return self._once(replace(request, duration=CHAINING_LIMIT), client)
 
-    def _with_fresh_base(self, request: SessionRequest, base: "Caller | Session") -> Session:
-        """Ask; if the host's own credentials have expired, fetch them anew and ask once more."""
-        try:
-            return self._ask(request, base)
-        except Exception as refused:
-            if not is_stale(refused):
-                raise
-        self._client = None
-        return self._ask(request, base)
-
-    def _ask(self, request: SessionRequest, base: "Caller | Session") -> Session:
+    def _once(self, request: SessionRequest, client: Any) -> Session:  # noqa: ANN401
+        parameters = _parameters(request)
         if request.subject:
-            client, token = self._connected(Caller.NOBODY), self._token().reveal()
-            answer = client.assume_role_with_web_identity(
-                **_parameters(request), WebIdentityToken=token
-            )
+            token = self._token().reveal()
+            answer = client.assume_role_with_web_identity(**parameters, WebIdentityToken=token)
         else:
-            client = self._as_host() if base is Caller.HOST else self._connected(base)
-            answer = client.assume_role(**_parameters(request))
+            answer = client.assume_role(**parameters)
         return _session(request, answer)
-
-    def _as_host(self) -> Any:  # noqa: ANN401 - botocore is untyped
-        """Several roles are asked for at once, and the metadata endpoint once."""
-        with self._lock:
-            self._client = self._client or self._connected(Caller.HOST)
-            return self._client
-
-    def _connected(self, caller: "Caller | Session") -> Any:  # noqa: ANN401 - botocore is untyped
-        endpoint = self._aws.sts_endpoint
-        return connect("sts", self._aws, endpoint=endpoint, metadata=self._metadata, caller=caller)
 
 
 def _parameters(request: SessionRequest) -> dict[str, Any]:

@@ -5,9 +5,9 @@ Both of them: docs/agent-contract.md#cancellation
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.job.model import Grace
 from bootstrap.text import printable
 
 _V3_CANCEL, _V3_SIGNAL = 10, -1  # the agent's defaults, in seconds
@@ -15,18 +15,28 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grace:
+    """How the agent ends a job, and in which of its two dialects it says so.
+
+    `until_kill` is the time in seconds from the cancel signal to the agent's SIGKILL of the script.
+    """
+
+    until_kill: float
+    dialect: int  # 3 or 4: which variables the in-container bootstrap reads
+
+
 def grace(agent: Mapping[str, str]) -> Grace:
     """Return the agent's deadlines. Raises WrongConfiguration if they make no sense."""
     if "BUILDKITE_CANCEL_SIGNAL_TIMEOUT" in agent:
         until_kill = _duration(agent, "BUILDKITE_CANCEL_SIGNAL_TIMEOUT", "10s")
-        cleanup = _duration(agent, "BUILDKITE_CANCEL_CLEANUP_TIMEOUT", "5s")
-        return Grace(until_kill=until_kill, cleanup=cleanup, dialect=4)
+        return Grace(until_kill=until_kill, dialect=4)
     cancel = _integer(agent, "BUILDKITE_CANCEL_GRACE_PERIOD", _V3_CANCEL)
     signal = _integer(agent, "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", _V3_SIGNAL)
     until_kill = cancel + signal if signal < 0 else signal
     if until_kill < 0 or until_kill >= cancel:
         raise _nonsense("BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", str(signal), f"under {cancel}")
-    return Grace(until_kill=until_kill, cleanup=cancel - until_kill, dialect=3)
+    return Grace(until_kill=until_kill, dialect=3)
 
 
 def _integer(agent: Mapping[str, str], name: str, default: int) -> int:

@@ -3,32 +3,16 @@
 import json
 from typing import Any
 
-from bootstrap.buildkite.agent_api import AgentApi, document
+from bootstrap.buildkite.agent_api import document
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host
-from bootstrap.job import claims
-from bootstrap.job.model import Job
 from bootstrap.secret import Secret
 
 AUDIENCE = "airlock"
 ALGORITHMS = ("RS256", "ES256")
 LEEWAY = 60  # seconds between this host's clock and Buildkite's
 KEYS_ARE_FRESH = 3600.0  # seconds; a key that is not among them is looked for at once
-
-
-def confirmed(job: Job, host: Host, tags: tuple[str, ...] = ()) -> Job:
-    """Return the job with facts that Buildkite signed, if airlock.toml asks for that.
-
-    `tags` are the agent's tags that the pipeline's policy asks about.
-
-    Raises Refused if the token is not this job's or says anything else than the environment,
-    CannotStart if there is no token or no key to check it with.
-    """
-    if host.policy.identity != "signed":
-        return job
-    token = AgentApi(job.id, job.agent, job.token).oidc_token(AUDIENCE, claims.asked(tags))
-    return claims.confirmed(job, verified(token, host), tags)
 
 
 def verified(token: Secret, host: Host) -> dict[str, Any]:

@@ -5,23 +5,21 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
+from bootstrap import admission
 from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host import config
 from bootstrap.host.config import Host
-from bootstrap.job.model import Job
+from bootstrap.job.assemble import agent_of, claims_of
+from bootstrap.job.model import Agent, Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.record import Record
-from bootstrap.run import admit as decide
 from bootstrap.text import printable
 
 CONTEXT = "airlock"
 # What the dynamic loader of the next program obeys before that program's first line.
 LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
-# The agent does not tell its hook where it builds (docs/agent-contract.md#the-pre-bootstrap-hook),
-# and no policy asks.
-_ELSEWHERE = {"BUILDKITE_BUILD_PATH": "/builds"}
 
 
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
@@ -33,30 +31,30 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     """
     log = JobLog(write)
     host = config.load(config_path)
-    job: Job | None = None
     try:
-        job = read({**_ELSEWHERE, **process_env}, writable=(host.paths.state,))
-        refuse_loader_variables(job, host)
+        env = read(process_env, writable=(host.paths.state,))
+        claims, agent = claims_of(env, process_env), agent_of(env, process_env)
+    except AirlockError as unread:  # what it would bring into Airlock's own process is not known
+        log.failure(unread)
+        return unread.exit_code
+    try:
+        refuse_loader_variables(claims, host)
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        admitted = decide(job, host, record, log)
+        claims, admitted = admission.admit(claims, agent, host, record, log)
     except CannotStart as later:
-        if job is None:  # what it would bring into Airlock's own process cannot be told
-            log.failure(later)
-            return later.exit_code
         log.note(f"{later.problem}; airlock bootstrap will ask again")
         return 0
     except AirlockError as refusal:
         log.failure(refusal)
-        if job:
-            _annotate(job, refusal, log)
+        _annotate(claims.job_id, agent, refusal, log)
         return refusal.exit_code
-    log.note(f"{job.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
+    log.note(f"{claims.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
     return 0
 
 
-def refuse_loader_variables(job: Job, host: Host) -> None:
+def refuse_loader_variables(claims: Claims, host: Host) -> None:
     """Refuse what would act on Airlock itself; nothing that runs later can. Raises Refused."""
-    brought = sorted(name for name in job.env if name.startswith(LOADER))
+    brought = sorted(name for name in claims.env if name.startswith(LOADER))
     if brought and host.policy.loader_variables == "refuse":
         raise Refused(
             f"the job brings {printable(', '.join(brought))}, which act on every program",
@@ -65,10 +63,10 @@ def refuse_loader_variables(job: Job, host: Host) -> None:
         )
 
 
-def _annotate(job: Job, refusal: AirlockError, log: JobLog) -> None:
-    """The hook's output stays in the agent's log: without this nobody would see the reasons."""
+def _annotate(job_id: str, agent: Agent, refusal: AirlockError, log: JobLog) -> None:
+    """Show the reasons on the build's page: the hook's output stays in the agent's log."""
     try:
-        AgentApi(job.id, job.agent, job.token).annotate(markdown(refusal), context=CONTEXT)
+        AgentApi(job_id, agent.values, agent.token).annotate(markdown(refusal), context=CONTEXT)
     except CannotStart as unheard:
         log.note(f"the build could not be annotated: {unheard.problem}")
 

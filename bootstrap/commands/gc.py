@@ -1,4 +1,4 @@
-"""`airlock gc`: give back what dead jobs left on this host."""
+"""`airlock gc`: remove what dead jobs left on this host."""
 
 import time
 from pathlib import Path
@@ -8,12 +8,13 @@ from bootstrap.log import Write
 from bootstrap.sandbox import history
 from bootstrap.sandbox.lease import sweep
 from bootstrap.sandbox.workspace import prepare_host
+from bootstrap.text import counted
 
 
 def gc(*, config_path: Path, write: Write) -> int:
-    """Clear every lease whose holder is dead, every container without one, and what is too much.
+    """Remove leases of dead jobs, containers without a lease, and what exceeds the storage limits.
 
-    When it returns, nothing that was given up is left on the disk.
+    When it returns, the space of all that is free.
     """
     host = config.load(config_path)
     config.require_root()
@@ -22,12 +23,13 @@ def gc(*, config_path: Path, write: Write) -> int:
         (host.paths.runtime / "swept").unlink(missing_ok=True)
         cleared = sweep(host)
         for name in cleared:
-            write(f"cleared {name}\n".encode())
-        write(f"{len(cleared)} dead job(s) cleared\n".encode())
-    finally:  # the disk's space does not wait for an engine that is away
+            write(f"removed {name}\n".encode())
+        write(f"removed {counted(len(cleared), 'dead job')}\n".encode())
+    finally:  # also if the engine does not answer
         histories = history.collect(host.paths.state, time.time())
-        write(f"{len(histories)} history cache(s) removed\n".encode())
+        write(f"removed {counted(len(histories), 'history cache')}\n".encode())
         given_up = storage.collect(host, time.time(), records=True)
         trash.empty_now(host.paths.state)
-        write(f"{given_up} workspace(s) and record(s) beyond the budget removed\n".encode())
+        removed = counted(given_up, "workspace or record", "workspaces and records")
+        write(f"removed {removed} beyond the storage limits\n".encode())
     return 0

@@ -1,4 +1,4 @@
-"""What the job's listener says to each request: bytes to bytes, without a socket.
+"""What the credential endpoint answers to each request: bytes to bytes, without a socket.
 
 What SDKs accept: docs/aws.md#what-the-endpoint-answers
 """
@@ -33,19 +33,19 @@ class _Request:
     keep: bool
 
 
-def take_head(said: bytearray) -> bytes | None:
-    """Remove the first complete request head from `said`; None if there is none yet."""
-    head, end, _ = said.partition(b"\r\n\r\n")
+def take_head(received: bytearray) -> bytes | None:
+    """Remove the first complete request head from `received`; None if there is none yet."""
+    head, end, _ = received.partition(b"\r\n\r\n")
     if not end:
         return None
-    del said[: len(head) + len(end)]
+    del received[: len(head) + len(end)]
     return bytes(head)
 
 
 def answer(head: bytes, path: str, session: Session | None) -> Answer:
-    """Answer one request head: the session for GET `path`, JSON for whatever else.
+    """Answer one request head: the session for GET `path`, a JSON error for anything else.
 
-    No session means that it has expired: 503 makes SDKs try again, 4xx would be final.
+    None as the session means that it has expired: 503 makes SDKs try again, 4xx would be final.
     """
     request = _parse(head)
     if request is None:
@@ -61,7 +61,7 @@ def answer(head: bytes, path: str, session: Session | None) -> Answer:
 
 
 def refusal(status: HTTPStatus, code: str, message: str) -> Answer:
-    """Answer what is no request for credentials at all, and hang up."""
+    """Answer a malformed or unexpected request with an error, and close the connection."""
     request = _Request(method="GET", target=b"", keep=False)
     return _reply(request, status, _error(code, message))
 
@@ -77,21 +77,8 @@ def body(session: Session) -> dict[str, str]:
     }
 
 
-def process_document(session: Session) -> bytes:
-    """Return what a credential_process prints (docs/aws.md#tools-without-an-endpoint)."""
-    return json.dumps(
-        {
-            "Version": 1,
-            "AccessKeyId": session.access_key_id,
-            "SecretAccessKey": session.secret_access_key.reveal(),
-            "SessionToken": session.session_token.reveal(),
-            "Expiration": f"{session.expires:%Y-%m-%dT%H:%M:%SZ}",
-        }
-    ).encode()
-
-
 def _error(code: str, message: str) -> dict[str, str]:
-    """Say it twice: Go and Rust read lower case, JavaScript reads upper case."""
+    """Return both spellings: Go and Rust read lower case, JavaScript reads upper case."""
     return {"code": code, "message": message, "Code": code, "Message": message}
 
 
@@ -101,18 +88,21 @@ def _parse(head: bytes) -> _Request | None:
     fields = [_HEADER.fullmatch(field) for field in rest]
     if not first or not all(fields):
         return None
-    headers = {field[1].lower(): field[2].strip() for field in fields if field}
+    headers: dict[bytes, bytes] = {}
+    for field in filter(None, fields):
+        name, value = field[1].lower(), field[2].strip()
+        headers[name] = headers[name] + b"," + value if name in headers else value
     return _Request(
         method=first[1].decode(), target=first[2], keep=_keeps(headers, minor=int(first[3]))
     )
 
 
 def _keeps(headers: Mapping[bytes, bytes], *, minor: int) -> bool:
-    """Hang up after a request with a body: it would be read as the next request."""
+    """Return whether another request may follow: after a body, it would be taken for one."""
     if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
         return False
-    wish = headers.get(b"connection", b"").lower()
-    return b"close" not in wish if minor == 1 else b"keep-alive" in wish
+    options = {option.strip() for option in headers.get(b"connection", b"").lower().split(b",")}
+    return b"close" not in options and (minor == 1 or b"keep-alive" in options)
 
 
 def _reply(request: _Request, status: HTTPStatus, document: Mapping[str, str]) -> Answer:

@@ -1,11 +1,7 @@
-"""The AWS part of a room's environment."""
+"""The AWS part of every sandbox's environment, whatever its grant."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
-
-from bootstrap.aws.model import Session
-
-ADDRESS = "169.254.170.2"
 
 # Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
 # that brings one would silently use something else than its grant
@@ -47,58 +43,9 @@ def in_chain(name: str) -> bool:
 
 
 def region_only(region: str) -> dict[str, str]:
-    """Return what every room gets: without a region or with IMDS on, SDKs stall on the wall."""
+    """Return what every sandbox gets: without a region or with IMDS on, SDKs stall."""
     return {
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
-    }
-
-
-def by_endpoint(path: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return what points every SDK at the job's listener, past any proxy of the job's."""
-    return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path, **past_proxies(env)}
-
-
-def by_profiles(directory: str) -> dict[str, str]:
-    """Return what points every SDK at the profiles of `config_file`."""
-    return {"AWS_CONFIG_FILE": f"{directory}/config", "AWS_SDK_LOAD_CONFIG": "1"}
-
-
-def config_file(profiles: Iterable[str], *, directory: str, region: str) -> bytes:
-    """Write an AWS configuration file whose profiles read what the host keeps fresh.
-
-    `credential_process` is the one form that boto3, Go, Java, JavaScript, Ruby and Terraform all
-    know and that needs neither a token nor a second listener
-    (docs/aws.md#tools-without-an-endpoint).
-    """
-    sections = (
-        f"[profile {name}]\ncredential_process = cat {directory}/{name}.json\nregion = {region}\n"
-        for name in profiles
-    )
-    return "".join(sections).encode()
-
-
-def past_proxies(env: Mapping[str, str]) -> dict[str, str]:
-    """Return both spellings of NO_PROXY, extended by the listener's address.
-
-    Some tools read NO_PROXY and some no_proxy first: whichever the job set counts for both.
-    """
-    upper, lower = env.get("NO_PROXY", ""), env.get("no_proxy", "")
-    return {"NO_PROXY": _with_address(upper or lower), "no_proxy": _with_address(lower or upper)}
-
-
-def _with_address(value: str) -> str:
-    """Leave `*` alone: it means every address already, and to most tools only by itself."""
-    if value.strip() == "*" or ADDRESS in [entry.strip() for entry in value.split(",")]:
-        return value
-    return ",".join(filter(None, (value, ADDRESS)))
-
-
-def by_variables(session: Session) -> dict[str, str]:
-    """Return the session itself, for tools that read nothing else. It is not renewed."""
-    return {
-        "AWS_ACCESS_KEY_ID": session.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": session.secret_access_key.reveal(),
-        "AWS_SESSION_TOKEN": session.session_token.reveal(),
     }

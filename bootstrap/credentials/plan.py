@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from bootstrap.aws.iam import Tag
 from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import WrongConfiguration
-from bootstrap.job.model import Job
+from bootstrap.job.model import Claims
 from bootstrap.policy.model import Grant
 
 MIN_DURATION, MAX_DURATION = timedelta(minutes=15), timedelta(hours=12)
@@ -21,29 +22,26 @@ _PUNCTUATION = frozenset("_.:/=+-@")
 _DIGEST = 10  # hexadecimal digits
 
 
-DEFAULT = "default"  # the name of the session that is not a named profile's
-
-
-def plans(job: Job, grant: Grant, *, rule: str, region: str) -> dict[str, SessionRequest]:
-    """Return the session requests of the grant's roles, by AWS profile; the default one first.
+def plans(claims: Claims, grant: Grant, *, rule: str) -> dict[str, SessionRequest]:
+    """Return the session requests of the grant's roles, by AWS profile; DEFAULT is the job's own.
 
     Whatever the job says, a request keeps STS's limits. Raises WrongConfiguration if the
     policy's own words do not.
     """
-    default = {DEFAULT: grant.role} if grant.role else {}
-    roles = {**default, **grant.roles}
-    return {name: _request(job, grant, role, rule, region) for name, role in roles.items()}
+    roles = grant.roles.items()
+    return {name: _request(claims, grant, role, rule) for name, role in roles}
 
 
-def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> SessionRequest:
+def _request(claims: Claims, grant: Grant, role: str, rule: str) -> SessionRequest:
     if not MIN_DURATION <= grant.duration <= MAX_DURATION:
         raise _wrong(rule, f"a session of {grant.duration}; expected 15 minutes to 12 hours")
     request = SessionRequest(
         role=role,
-        region=region,
-        session_name=session_name(job),
-        source_identity=_fitting(job.id, MAX_NAME, _in_name) if grant.source_identity else None,
-        tags=_tags(job, grant.tags, rule),
+        session_name=session_name(claims),
+        source_identity=_fitting(claims.job_id, MAX_NAME, _in_name)
+        if grant.source_identity
+        else None,
+        tags=_tags(claims, grant.tags, rule),
         duration=grant.duration,
         transitive_tags=grant.transitive_tags,
         external_id=grant.external_id,
@@ -51,8 +49,8 @@ def _request(job: Job, grant: Grant, role: str, rule: str, region: str) -> Sessi
         policy_arns=grant.policy_arns,
     )
     if grant.via:
-        return replace(request, via=_first(job, grant, _hop(request, grant.via)))
-    return _first(job, grant, request)
+        return replace(request, via=_first(claims, grant, _hop(request, grant.via)))
+    return _first(claims, grant, request)
 
 
 def _hop(request: SessionRequest, role: str) -> SessionRequest:
@@ -71,22 +69,22 @@ def _hop(request: SessionRequest, role: str) -> SessionRequest:
     )
 
 
-def _first(job: Job, grant: Grant, request: SessionRequest) -> SessionRequest:
+def _first(claims: Claims, grant: Grant, request: SessionRequest) -> SessionRequest:
     """Say who asks first: the host's role, or Buildkite's token, which stands for tags as well."""
     if not grant.web_identity:
         return request
-    subject = f"organization:{job.organization}:pipeline:{job.pipeline}:*"
+    subject = f"organization:{claims.organization}:pipeline:{claims.pipeline}:*"
     return replace(request, subject=subject, source_identity=None, tags={})
 
 
-def session_name(job: Job) -> str:
+def session_name(claims: Claims) -> str:
     """Name pipeline, build and job: what CloudTrail shows of every call the job makes.
 
     The job is named by the end of its id, for its id is a UUIDv7: jobs of one minute share the
     beginning. Unique per job even where the pipeline's slug has to be shortened.
     """
-    text = f"{job.pipeline}-{job.build_number or 'x'}-{job.id[-12:]}"
-    return _fitting(text, MAX_NAME, _in_name, unique=job.id)
+    text = f"{claims.pipeline}-{claims.build_number or 'x'}-{claims.job_id[-12:]}"
+    return _fitting(text, MAX_NAME, _in_name, unique=claims.job_id)
 
 
 def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: str = "") -> str:
@@ -101,14 +99,14 @@ def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: s
     return f"{kept[: limit - _DIGEST - 1]}-{digest[:_DIGEST]}"
 
 
-def _tags(job: Job, granted: Mapping[str, str], rule: str) -> dict[str, str]:
-    ours = {
-        "buildkite:organization": job.organization,
-        "buildkite:pipeline": job.pipeline,
-        "buildkite:branch": job.env.get("BUILDKITE_BRANCH", ""),
-        "buildkite:build": job.build_number,
-        "buildkite:job": job.id,
-        "buildkite:rule": rule,
+def _tags(claims: Claims, granted: Mapping[str, str], rule: str) -> dict[str, str]:
+    ours: dict[str, str] = {
+        Tag.ORGANIZATION: claims.organization,
+        Tag.PIPELINE: claims.pipeline,
+        Tag.BRANCH: claims.env.get("BUILDKITE_BRANCH", ""),
+        Tag.BUILD: claims.build_number,
+        Tag.JOB: claims.job_id,
+        Tag.RULE: rule,
     }
     _check_granted(granted, ours, rule)
     return {**{key: tag_value(value) for key, value in ours.items()}, **granted}

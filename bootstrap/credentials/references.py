@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 
-from bootstrap.buildkite.env_files import MAX_STRING
 from bootstrap.errors import WrongConfiguration
 from bootstrap.secret import Secret
 
@@ -38,16 +37,9 @@ def member(reference: Reference, value: str) -> Secret:
     return Secret(str(found))
 
 
-def fit_for_variable(name: str, reference: Reference, value: Secret) -> None:
-    """Raise WrongConfiguration if no process environment could carry the value."""
-    text = value.reveal()
-    if "\0" in text or len(f"{name}={text}".encode()) > MAX_STRING:
-        raise wrong(reference, f"does not fit into the variable {name}; deliver it as a file")
-
-
 def wrong(reference: Reference, what: str) -> WrongConfiguration:
     """Say what is wrong with a secret, and never its value."""
     return WrongConfiguration(
         f"the secret {reference.text} {what}",
-        hint="Mend allow.secrets or allow.secret-files of the rule, or the secret itself.",
+        hint="Correct the reference in allow of the rule, or the secret itself.",
     )

@@ -1,7 +1,7 @@
-"""What a host remembers of what others say, so that a fleet stays below their limits.
+"""Answers of remote services, cached per host, so that a fleet stays below their limits.
 
-One process asks at a time for each key; the others wait for its answer. The directory is root's
-and in memory.
+For each key one process fetches at a time, and the others wait for its answer. The directory is
+root's and in memory.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bootstrap import files
 from bootstrap.errors import CannotStart
 from bootstrap.host.lock import locked
 
@@ -29,9 +30,10 @@ class Cache:
         self._now = now
 
     def get(self, key: str, fetch: Callable[[], Any]) -> Any:  # noqa: ANN401 - is JSON
-        """Return what `fetch` said within the last `fresh` seconds, or says now.
+        """Return the value cached within the last `fresh` seconds, or else that of `fetch`.
 
-        Where it raises CannotStart, what it said up to `stale` seconds longer ago still counts.
+        If `fetch` raises CannotStart, a value up to `fresh` + `stale` seconds old is returned; if
+        there is none, CannotStart is raised.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -50,13 +52,12 @@ class Cache:
             if known is None:
                 raise
             return known["value"]
-        nascent = path.with_suffix(".new")
-        nascent.write_text(json.dumps({"key": key, "at": self._now(), "value": value}))
-        nascent.replace(path)
+        known = {"key": key, "at": self._now(), "value": value}
+        files.write(path, json.dumps(known).encode())
         return value
 
     def _read(self, path: Path, age: float) -> dict[str, Any] | None:
-        """A clock that was set back makes everything old: nothing is from the future."""
+        """Return an entry younger than `age`, and none from the future: the clock was set back."""
         try:
             known: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError):

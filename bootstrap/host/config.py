@@ -4,66 +4,35 @@ Nothing here can be changed by a variable of the environment: the job controls t
 """
 
 import os
-import re
 import stat
 import tomllib
-from difflib import get_close_matches
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_snake
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bootstrap.errors import WrongConfiguration
-
-DEFAULT_PATH = Path("/etc/airlock/airlock.toml")
-
-_SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB)")
-_SPAN = re.compile(r"(\d{1,5})(s|m|h|d)")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LEAST_MEMORY = 6 << 20  # bytes
-_FACTOR = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-
-def _size(value: object) -> int:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError('expected a size such as "512MiB" or "8GiB"')
-    return int(found[1]) * _FACTOR[found[2]]
-
-
-def _some(size: int) -> int:
-    if size == 0:  # to Docker and to a tmpfs, that is no limit
-        raise ValueError("expected more than nothing")
-    return size
-
-
-def _memory(size: int) -> int:
-    if size < _LEAST_MEMORY:
-        raise ValueError('expected "6MiB" or more, which is the least that Docker takes')
-    return size
+from bootstrap.forms import (
+    REFERENCE,
+    Duration,
+    FileStore,
+    Memory,
+    PositiveSize,
+    Registry,
+    RoleArn,
+    Size,
+    StoreLocation,
+    form,
+)
+from bootstrap.mistakes import explain
+from bootstrap.text import counted
 
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute() or ".." in path.parts:
         raise ValueError("expected an absolute path without ..")
     return path
-
-
-def _span(value: object) -> float:
-    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError('expected a time such as "30s", "15m" or "14d"')
-    return int(found[1]) * _SECONDS[found[2]]
 
 
 def _subnet(value: IPv4Network) -> IPv4Network:
@@ -75,17 +44,24 @@ def _subnet(value: IPv4Network) -> IPv4Network:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size)]
-Seconds = Annotated[float, BeforeValidator(_span)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-
-
-_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$"
-Registry = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]{1,5})?$")]
-RegistryLogin = Annotated[
-    str, Field(pattern=r"^(ecr|docker|(ssm|secretsmanager):[A-Za-z0-9_+=,.@/:#-]+)$")
+Url = Annotated[str, AfterValidator(form(r"https?://\S+", "a URL, https://…"))]
+Region = Annotated[
+    str, AfterValidator(form(r"[a-z]{2}(-[a-z]+)+-\d", 'a region, such as "us-east-1"'))
 ]
-_STORE = r"^(file:(/[^/]+)+|ssm:(/[A-Za-z0-9_.-]+)+)$"
+Issuer = Annotated[str, AfterValidator(form(r"https?://[^/]+", "a URL without a path"))]
+HostCredentials = Annotated[
+    str, AfterValidator(form("instance-role|file:/.+", '"instance-role" or "file:/path"'))
+]
+DockerSocket = Annotated[
+    str, AfterValidator(form("unix:///.+", 'a socket of this host, "unix:///path"'))
+]
+RegistryLogin = Annotated[
+    str,
+    AfterValidator(
+        form(f"ecr|docker|{REFERENCE}", '"ecr", "docker", "ssm:/path" or "secretsmanager:name"')
+    ),
+]
 
 
 class _Section(BaseModel):
@@ -99,17 +75,17 @@ class _Section(BaseModel):
 class Policy(_Section):
     """Where the pipelines' policies are, and the guardrails that none of them exceeds."""
 
-    store: Annotated[str, Field(pattern=_STORE)] = "file:/etc/airlock/policies"
-    guardrails: Annotated[str, Field(pattern=_STORE)] | None = None
+    store: StoreLocation = FileStore(path=Path("/etc/airlock/policies"))
+    guardrails: StoreLocation | None = None
     identity: Literal["environment", "signed"] = "environment"
-    issuer: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://agent.buildkite.com"
+    issuer: Issuer = "https://agent.buildkite.com"
     mode: Literal["enforce", "observe"] = "enforce"
     enforce: tuple[str, ...] = ()
-    observe_role: Annotated[str, Field(pattern=_ROLE)] | None = None
+    observe_role: RoleArn | None = None
     loader_variables: Literal["refuse", "allow"] = "refuse"
     agent_tokens: Literal["job", "any"] = "job"
-    cache: Seconds = 30.0
-    serve_stale: Seconds = 0.0
+    cache: Duration = 30
+    serve_stale: Duration = 0
 
     def observes(self, pipeline: str) -> bool:
         """Say whether this pipeline's refusals are only written down."""
@@ -119,30 +95,30 @@ class Policy(_Section):
 class Aws(_Section):
     """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION."""
 
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "us-east-1"
-    credentials: Annotated[str, Field(pattern=r"^(instance-role|file:/.+)$")] = "instance-role"
-    sts_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
-    ssm_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
-    secretsmanager_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
-    ecr_endpoint: Annotated[str, Field(pattern=r"^https?://.+")] | None = None
+    region: Region = "us-east-1"
+    credentials: HostCredentials = "instance-role"
+    sts_endpoint: Url | None = None
+    ssm_endpoint: Url | None = None
+    secretsmanager_endpoint: Url | None = None
+    ecr_endpoint: Url | None = None
 
 
 class Sandbox(_Section):
-    """The sealed room's defaults; a rule's `limits` and `image` go before them."""
+    """The sandbox's defaults; a rule's `limits` and `image` go before them."""
 
     image: Annotated[str, Field(min_length=1)]
     pull: Literal["missing", "always", "never"] = "missing"
-    docker: Annotated[str, Field(pattern=r"^unix:///.+")] = "unix:///var/run/docker.sock"
+    docker: DockerSocket = "unix:///var/run/docker.sock"
     runtime: Annotated[str, Field(min_length=1)] = "runc"
     agent_binary: AbsolutePath | None = None
     hooks: bool = False
     first_uid: Annotated[int, Field(ge=1001)] = 61000
     slots: Annotated[int, Field(ge=1, le=1000)] = 64
     ssh_destinations: Literal["trusted", "any"] = "trusted"
-    memory: Annotated[Size, AfterValidator(_memory)] = 8 << 30
+    memory: Memory = 8 << 30
     cpus: Annotated[float, Field(gt=0)] = 4.0
     pids: Annotated[int, Field(ge=64)] = 4096
-    tmp: Annotated[Size, AfterValidator(_some)] = 2 << 30
+    tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
     subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
 
@@ -158,7 +134,7 @@ class Sandbox(_Section):
 
     @model_validator(mode="after")
     def _uids_are_free(self) -> Self:
-        """Nobody's (65534), the 16-bit "no uid" (65535), and what a signed 32-bit uid cannot be."""
+        """65534 is nobody, 65535 is "no uid" in 16 bits, and 32-bit uids may be signed."""
         if self.uids[-1] >= 1 << 31 or {65534, 65535} & set(self.uids):
             raise ValueError(
                 f"first-uid and slots give jobs uids {self.uids[0]} to {self.uids[-1]}; expected "
@@ -168,7 +144,7 @@ class Sandbox(_Section):
 
 
 class Paths(_Section):
-    """Where Airlock keeps what: `runtime` is memory, `state` is disk."""
+    """Where Airlock keeps its files: `runtime` is memory, `state` is disk."""
 
     runtime: AbsolutePath = Path("/run/airlock")
     state: AbsolutePath = Path("/var/lib/airlock")
@@ -183,9 +159,9 @@ class Storage(_Section):
     floor: Size = 1 << 30
     floor_inodes: Annotated[int, Field(ge=0)] = 25_000
     workspaces: Annotated[int, Field(ge=1)] = 50
-    workspace_age: Seconds = 14 * 86400.0
+    workspace_age: Duration = 14 * 86400
     records: Annotated[int, Field(ge=1)] = 10_000
-    record_age: Seconds = 90 * 86400.0
+    record_age: Duration = 90 * 86400
 
     @model_validator(mode="after")
     def _floors_are_below(self) -> Self:
@@ -235,40 +211,30 @@ def parse(document: dict[str, Any], path: Path) -> Host:
     try:
         return Host.model_validate(document)
     except ValidationError as invalid:
-        details = tuple(_explain(dict(error)) for error in invalid.errors())
-        raise _wrong(path, f"has {len(details)} mistake(s)", details) from invalid
+        errors = [error for error in invalid.errors() if error["loc"] != _GONE]
+        details = [explain(error, _known_keys()) for error in errors]
+        if len(errors) < invalid.error_count():
+            details.append(_GONE_TEXT)
+        raise _wrong(path, f"has {counted(len(details), 'mistake')}", tuple(details)) from invalid
 
 
 def _only_root_writes(path: Path, status: os.stat_result) -> None:
-    """Whoever can write this file decides what every job may do."""
+    """A process that can write this file decides what every job may do."""
     if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode}; expected root, 0644")
 
 
-def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if where in _GONE:
-        return f"{where}: {_GONE[where]}"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] != "extra_forbidden":
-        said = str(error["msg"]).removeprefix("Value error, ")
-        got = "" if isinstance(error["input"], dict) else f"; got {str(error['input'])[:80]!r}"
-        return f"{where}: {said}{got}"
-    close = get_close_matches(to_snake(str(error["loc"][-1])), _known_keys(), n=1)
-    meant = f'; did you mean "{close[0].replace("_", "-")}"?' if close else ""
-    return f"{where}: unknown key{meant}"
-
-
-_GONE = {
-    "sandbox.uid": "is gone: each running job has a uid of its own, see first-uid and slots there",
-}
+_GONE = ("sandbox", "uid")
+_GONE_TEXT = (
+    "sandbox.uid is gone: each running job has a uid of its own, see first-uid and slots there"
+)
 
 
 def _known_keys() -> list[str]:
     sections = (Host, Policy, Aws, Sandbox, Paths, Storage)
-    return [name for section in sections for name in section.model_fields]
+    fields = (name for section in sections for name in section.model_fields)
+    return [name.replace("_", "-") for name in fields]
 
 
 def _wrong(path: Path, what: str, details: tuple[str, ...] = ()) -> WrongConfiguration:

@@ -1,7 +1,7 @@
-"""What is kept below `paths.state` has a budget, and its filesystem a minimum of free space.
+"""Budgets for what is below `paths.state`, and a minimum of free space on its filesystem.
 
-Kept are workspaces and the histories of commit-on-branch (caches: the next job makes them anew),
-and one record per job. Beyond the budget the least recently used go first, never one in use.
+The budgets are for workspaces and the histories of commit-on-branch, which the next job recreates,
+and for the record of each job. The least recently used are removed first, and none in use.
 """
 
 import os
@@ -15,20 +15,20 @@ from bootstrap.host import trash
 from bootstrap.host.config import Host
 from bootstrap.host.trees import discard_unused
 
-PATIENCE = 60.0  # seconds in which space has to come free before a job is turned away
+PATIENCE = 60.0  # seconds for space to become free before a job is refused
 HOUR = 3600.0
-_KEPT = ("workspaces", "ancestry")
+_TREES = ("workspaces", "ancestry")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """Free bytes and inodes of a filesystem; None where it makes inodes as they are needed."""
+    """Free bytes and inodes of a filesystem; None where inodes have no fixed number."""
 
     bytes: int
     inodes: int | None
 
     def lacks(self, least_bytes: int, least_inodes: int) -> str:
-        """Say what is short, got and expected; "" if nothing is."""
+        """Return what is short, with got and expected; "" if nothing is."""
         if self.bytes < least_bytes:
             return f"{self.bytes >> 20} MiB are free, expected {least_bytes >> 20} MiB or more"
         if self.inodes is not None and self.inodes < least_inodes:
@@ -37,7 +37,7 @@ class Space:
 
 
 def space(path: Path) -> Space:
-    """Measure what a process without privilege could still use of the filesystem of `path`."""
+    """Return what an unprivileged process can still use of the filesystem of `path`."""
     found = os.statvfs(path)
     return Space(
         bytes=found.f_bavail * found.f_frsize, inodes=found.f_favail if found.f_files else None
@@ -45,30 +45,32 @@ def space(path: Path) -> Space:
 
 
 def collect(host: Host, now: float, *, records: bool = False) -> int:
-    """Give up what is over the budget; returns how many trees and records. Raises CannotStart.
+    """Remove what exceeds the budgets; return the number of trees and records removed.
 
-    There are many records and each is small, so they are looked at once an hour, or if asked to.
+    `now` is in seconds since the epoch. Records are checked once an hour, or if `records` is set.
+    Trees are deleted in the background. Raises CannotStart.
     """
     state, budget = host.paths.state, host.storage
     oldest = now - budget.workspace_age
-    given_up = sum(
-        _collect_trees(state, state / name, keep=budget.workspaces, oldest=oldest) for name in _KEPT
+    removed = sum(
+        _collect_trees(state, state / name, keep=budget.workspaces, oldest=oldest)
+        for name in _TREES
     )
-    given_up += sum(trash.discard(state, path) for path in _orphans(host))
-    trash.empty_later(state)
+    removed += sum(trash.discard(state, path) for path in _orphans(host))
+    trash.empty_in_background(state)
     if records or _is_due(host.paths.runtime / "records-collected", now):
-        given_up += _collect_records(state / "records", host, now)
-    return given_up
+        removed += _collect_records(state / "records", host, now)
+    return removed
 
 
 def _collect_trees(state: Path, directory: Path, *, keep: int, oldest: float) -> int:
-    """Give up the oldest beyond `keep`, and all that are older than `oldest`, but those in use."""
+    """Discard unused trees: the oldest beyond `keep`, and all last used before `oldest`."""
     trees = _by_use(directory)
-    given_up = 0
+    removed = 0
     for path in trees:
-        if len(trees) - given_up > keep or _used(path) < oldest:
-            given_up += discard_unused(state, path)
-    return given_up
+        if len(trees) - removed > keep or _used(path) < oldest:
+            removed += discard_unused(state, path)
+    return removed
 
 
 def _is_due(stamp: Path, now: float) -> bool:
@@ -89,18 +91,27 @@ def _collect_records(directory: Path, host: Host, now: float) -> int:
 
 
 def require(host: Host, *, note: Callable[[str], object]) -> None:
-    """Raise CannotStart unless enough is free; trees that nobody uses go first, oldest first."""
+    """Free the space that a job needs to start, by discarding unused trees, oldest first.
+
+    `note` gets a line before the first one. Raises CannotStart if that is not enough, or takes over
+    PATIENCE.
+    """
     state, least = host.paths.state, (host.storage.min_free, host.storage.min_free_inodes)
     unused = _unused(state)
     deadline = time.monotonic() + PATIENCE
     if lack := space(state).lacks(*least):
-        note(f"the disk of {state} is nearly full ({lack}): removing what no job uses")
+        note(
+            f"the disk of {state} is nearly full ({lack}): removing workspaces and caches that no "
+            "job uses"
+        )
     while lack := space(state).lacks(*least):
         if trash.is_empty(state) and not any(discard_unused(state, path) for path in unused):
-            raise _full(state, lack, "nothing is left that Airlock could remove")
+            raise _full(state, lack, "no unused workspace or cache is left to remove")
         if time.monotonic() > deadline:
-            raise _full(state, lack, f"removing what is not in use takes over {PATIENCE:.0f} s")
-        trash.empty_later(state)
+            raise _full(
+                state, lack, f"removing unused workspaces and caches takes over {PATIENCE:.0f} s"
+            )
+        trash.empty_in_background(state)
         while not trash.is_empty(state) and space(state).lacks(*least):
             if time.monotonic() > deadline:
                 break
@@ -108,21 +119,21 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
 
 
 def _unused(state: Path) -> Iterator[Path]:
-    """Yield kept trees, the least recently used first."""
-    kept = [path for name in _KEPT for path in _by_use(state / name)]
-    yield from sorted(kept, key=_used)
+    """Yield all trees, the least recently used first."""
+    trees = [path for name in _TREES for path in _by_use(state / name)]
+    yield from sorted(trees, key=_used)
 
 
 def _full(state: Path, lack: str, why: str) -> CannotStart:
     return CannotStart(
         f"the disk of {state} is too full to start a job: {lack}; {why}",
-        hint="Free space there, or enlarge it; storage.min-free and storage.min-free-inodes in "
-        "airlock.toml say how much a job needs to start.",
+        hint="Free space there, or enlarge the disk. A job needs storage.min-free and "
+        "storage.min-free-inodes of airlock.toml to start.",
     )
 
 
 def _by_use(directory: Path) -> list[Path]:
-    """Return what is in a directory, the least recently used first."""
+    """Return the entries of a directory, the least recently used first."""
     found = list(directory.iterdir()) if directory.is_dir() else []
     return sorted(found, key=_used)
 
@@ -135,8 +146,8 @@ def _used(path: Path) -> float:
 
 
 def _orphans(host: Host) -> list[Path]:
-    """Fresh workspaces without a lease: a machine that lost its power has forgotten all leases."""
+    """Return fresh workspaces without a lease: leases are in memory, and a reboot clears them."""
     fresh, jobs = host.paths.state / "fresh", host.paths.runtime / "jobs"
-    # Listed before the leases are looked for: a lease comes first and goes last.
+    # Listed before the leases are checked: a lease is created first and removed last.
     found = list(fresh.iterdir()) if fresh.is_dir() else []
     return [path for path in found if not (jobs / path.name).exists()]

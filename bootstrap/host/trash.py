@@ -1,8 +1,7 @@
-"""Trees are given up by a rename, which takes no time, and deleted behind everybody's back.
+"""Trees are discarded by a rename, which takes no time, and deleted in the background.
 
-A job chooses how many files it leaves and how deeply they are nested. So nobody who waits for
-something else deletes them: they are renamed into a directory beside them, and a process with the
-least claim to processor and disk empties it, which outlives whoever started it.
+A job decides how many files it leaves and how deeply they are nested. So they are renamed into a
+directory on the same disk, and a process of low priority, which outlives its starter, deletes them.
 """
 
 import errno
@@ -20,14 +19,14 @@ _IN_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EXDEV}
 
 
 def trash(state: Path) -> Path:
-    """Where trees wait for their end: on the same filesystem, so that a rename suffices."""
+    """Return the directory of discarded trees, on the filesystem of `state`."""
     return state / "trash"
 
 
 def discard(state: Path, path: Path) -> bool:
-    """Give up `path` and all below it; False if there was nothing. Raises CannotStart.
+    """Remove `path` and all below it from its place; False if it does not exist.
 
-    Call `empty_later` afterwards.
+    Call `empty_in_background` afterwards. Raises CannotStart.
     """
     try:
         trash(state).mkdir(mode=0o700, exist_ok=True)
@@ -37,38 +36,38 @@ def discard(state: Path, path: Path) -> bool:
     except OSError as failed:
         if failed.errno not in _IN_PLACE:
             raise CannotStart(
-                f"{path} could not be given up: {failed.strerror}",
-                hint="Remove it by hand; `airlock gc` tries again.",
+                f"{path} could not be removed: {failed.strerror}",
+                hint="`airlock gc` tries again; if that fails too, remove it by hand.",
             ) from failed
         remove_tree(path)
     return True
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` and all below it before this returns. Raises CannotStart.
+    """Delete `path` and all below it before this returns. Raises CannotStart.
 
-    By rm, because a job may have nested directories deeper than Python's own can follow.
+    By rm, because a job can nest directories deeper than shutil can follow.
     """
     process.run(["rm", "-rf", "--one-file-system", "--", str(path)], timeout=PATIENCE)
 
 
 def is_empty(state: Path) -> bool:
-    """Say whether everything that was given up is gone."""
+    """Say whether every discarded tree has been deleted."""
     return not trash(state).exists() or not any(trash(state).iterdir())
 
 
-def empty_later(state: Path) -> None:
-    """Have a process of its own empty the trash, unless one is at it. Raises CannotStart."""
+def empty_in_background(state: Path) -> None:
+    """Start a process that empties the trash, unless one is running. Raises CannotStart."""
     if not is_empty(state):
-        process.detach(_emptying(state, "--nonblock"))
+        process.detach(_command(state, "--nonblock"))
 
 
 def empty_now(state: Path) -> None:
-    """Empty the trash before this returns, together with whoever is at it. Raises CannotStart."""
+    """Empty the trash before this returns, after a process that is at it. Raises CannotStart."""
     if not is_empty(state):
-        process.run(_emptying(state), timeout=4000)
+        process.run(_command(state), timeout=4000)
 
 
-def _emptying(state: Path, *how: str) -> list[str]:
+def _command(state: Path, *options: str) -> list[str]:
     script = resources.files("bootstrap.host").joinpath("empty_trash.sh").read_text()
-    return ["sh", "-c", script, "sh", str(trash(state)), *how]
+    return ["sh", "-c", script, "sh", str(trash(state)), *options]

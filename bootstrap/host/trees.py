@@ -1,7 +1,7 @@
-"""Directories that are kept from one job to the next: each has one user at a time.
+"""Directories that stay from one job to the next, each used by one process at a time.
 
-Who has one holds a lock on the directory itself, so that it ends with its holder. When it was last
-used is the time of its own last change, which no job can reach: jobs see what is below.
+The lock is on the directory itself and ends with its holder. The directory's mtime is the time of
+its last use; jobs cannot change it, because they see only what is below.
 """
 
 import fcntl
@@ -14,9 +14,12 @@ from bootstrap.host.trash import discard
 
 
 @contextmanager
-def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold the directory at `path`, made if there is none; False if another has it."""
-    descriptor = _claim(path, wait=wait)
+def locked_tree(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Lock the directory at `path`, created if missing; False if another process has it.
+
+    With `wait`, wait for that process instead.
+    """
+    descriptor = _locked(path, wait=wait)
     if descriptor is None:
         yield False
         return
@@ -29,20 +32,20 @@ def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def discard_unused(state: Path, path: Path) -> bool:
-    """Give up the directory at `path` unless somebody has it. Raises CannotStart."""
+    """Discard the directory at `path` unless it is in use; say whether. Raises CannotStart."""
     try:
         descriptor = _open(path)
     except FileNotFoundError:
         return False
     try:
-        ours = _lock(descriptor, wait=False) and _is_at(descriptor, path)
-        return ours and discard(state, path)
+        locked = _lock(descriptor, wait=False) and _is_at(descriptor, path)
+        return locked and discard(state, path)
     finally:
         os.close(descriptor)
 
 
-def _claim(path: Path, *, wait: bool) -> int | None:
-    """Lock it. If it was given up between our finding and our locking it, make another."""
+def _locked(path: Path, *, wait: bool) -> int | None:
+    """Return a locked descriptor. If the directory was discarded meanwhile, create another."""
     while True:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:

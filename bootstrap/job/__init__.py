@@ -1,1 +1,1 @@
-"""What the agent handed over."""
+"""What the agent passes: the job's claims, the agent's values, and deadlines."""

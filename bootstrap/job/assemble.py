@@ -1,4 +1,4 @@
-"""From the two environments to one Job: who vouches for what is decided here."""
+"""From the two environments to claims, agent and job: who vouches for what is decided here."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from bootstrap.buildkite.agent_files import check_names
 from bootstrap.buildkite.grace import grace
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.facts import facts, forged_tags
-from bootstrap.job.model import Job
+from bootstrap.job.model import Agent, Claims, Job
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
@@ -93,23 +93,30 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
 
     Raises Refused for what no job may bring, WrongConfiguration for what the agent should have.
     """
-    agent = {
-        name: value
-        for name, value in process_env.items()
-        if _from_agent(name) and not _may_be_the_jobs(name, value, env, process_env)
-    }
-    token = agent.pop(_TOKEN, "")
-    _require(env, token)
+    claims, agent = claims_of(env, process_env), agent_of(env, process_env)
+    marker = agent.values.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
+    return Job(
+        claims=claims,
+        agent=agent,
+        grace=grace(agent.values),
+        build_path=_build_path(agent.values),
+        timeout_marker=Path(marker) if marker else None,
+    )
+
+
+def claims_of(env: Mapping[str, str], process_env: Mapping[str, str]) -> Claims:
+    """Return what a decision needs. `process_env` may be empty where there is no agent.
+
+    Raises Refused for what no job may bring.
+    """
+    _require(env)
     _check_parts(env)
     _check_tags(env)
     _check_override(env, process_env)
-    check_names(env["BUILDKITE_JOB_ID"], agent)
-    marker = agent.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
-    return Job(
-        id=env["BUILDKITE_JOB_ID"],
+    return Claims(
         organization=env["BUILDKITE_ORGANIZATION_SLUG"],
         pipeline=env["BUILDKITE_PIPELINE_SLUG"],
-        build_id=env.get("BUILDKITE_BUILD_ID", ""),
+        job_id=env["BUILDKITE_JOB_ID"],
         build_number=env.get("BUILDKITE_BUILD_NUMBER", ""),
         agent_name=env["BUILDKITE_AGENT_NAME"],
         repository=env["BUILDKITE_REPO"],
@@ -120,14 +127,29 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
             if name not in AGENT_NAMES
             or (process_env.get(name) == value and _may_be_the_jobs(name, value, env, process_env))
         },
-        agent=agent,
-        token=Secret(token),
-        own_token=token.startswith(JOB_TOKEN),
         facts=facts(env),
-        grace=grace(agent),
-        build_path=_build_path(agent),
-        timeout_marker=Path(marker) if marker else None,
     )
+
+
+def agent_of(env: Mapping[str, str], process_env: Mapping[str, str]) -> Agent:
+    """Return what the agent passes to the job whose environment is `env`.
+
+    Raises WrongConfiguration if there is no access token, Refused if the environment files are
+    another job's.
+    """
+    values = {
+        name: value
+        for name, value in process_env.items()
+        if _from_agent(name) and not _may_be_the_jobs(name, value, env, process_env)
+    }
+    token = values.pop(_TOKEN, "")
+    if not token:
+        raise WrongConfiguration(
+            f"the agent passed no {_TOKEN}",
+            hint="Airlock has to be the agent's bootstrap-script, with the environment unchanged.",
+        )
+    check_names(env["BUILDKITE_JOB_ID"], values)
+    return Agent(values=values, token=Secret(token), own_token=token.startswith(JOB_TOKEN))
 
 
 def _from_agent(name: str) -> bool:
@@ -153,18 +175,13 @@ def _check_override(env: Mapping[str, str], process_env: Mapping[str, str]) -> N
         )
 
 
-def _require(env: Mapping[str, str], token: str) -> None:
+def _require(env: Mapping[str, str]) -> None:
     missing = [name for name in _REQUIRED if not env.get(name)]
     if missing:
         raise Refused(
             f"the job lacks {', '.join(missing)}",
             hint="Buildkite sends these with every job; a build's own environment must not "
             "empty them.",
-        )
-    if not token:
-        raise WrongConfiguration(
-            f"the agent handed over no {_TOKEN}",
-            hint="Airlock has to be the agent's bootstrap-script, with the environment unchanged.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What Buildkite signs about a job, against what the job's environment says.
+"""What Buildkite signs about a job, merged into its claims where the environment agrees.
 
 Which claims there are: docs/agent-contract.md#signed-tokens
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from bootstrap.errors import Refused
 from bootstrap.job.facts import AGENT_TAG, tag_fact
-from bootstrap.job.model import Absent, Fact, Job, Known, Provenance
+from bootstrap.job.model import Absent, Claims, Fact, Known, Provenance
 from bootstrap.text import printable
 
 # Claim -> the fact it replaces, and the variable that must not say anything else.
@@ -28,8 +28,6 @@ _CLAIMS = {
 OPTIONAL = ("queue_key",)  # only in the token if it is asked for; not every cluster has queues
 REQUIRED = frozenset({"organization_slug", "pipeline_slug", "build_branch", "build_commit",
                       "job_id"})  # fmt: skip
-
-
 _TAG = "agent_tag:"
 
 
@@ -38,38 +36,42 @@ def asked(tags: Iterable[str]) -> tuple[str, ...]:
     return (*OPTIONAL, *(f"{_TAG}{tag}" for tag in tags))
 
 
-def confirmed(job: Job, claims: Mapping[str, Any], tags: Iterable[str] = ()) -> Job:
-    """Return the job with signed facts where there are claims, and for these agent tags.
+def confirmed(claims: Claims, signed: Mapping[str, Any], tags: Iterable[str] = ()) -> Claims:
+    """Return the claims with what a verified token signs, also about these agent tags.
 
     A tag that the token does not name is absent, whatever the environment says. Raises Refused if
-    a claim that every job has is missing, or if the environment says anything else than a claim:
-    one of the two was tampered with.
+    the token lacks a claim that every job has, or if the environment differs from the token: one
+    of the two was tampered with.
     """
-    missing = sorted(name for name in REQUIRED if not claims.get(name))
+    missing = sorted(name for name in REQUIRED if not signed.get(name))
     if missing:
         raise Refused(
             f"Buildkite's signed token does not say {', '.join(missing)}",
             hint="Is policy.issuer in airlock.toml Buildkite's?",
         )
-    facts: dict[str, Fact] = dict(job.facts)
+    facts: dict[str, Fact] = dict(claims.facts)
     for claim, (fact, variable) in _CLAIMS.items():
-        if claim in OPTIONAL and claim not in claims:
+        if claim in OPTIONAL and claim not in signed:
             continue
-        said = "" if claims.get(claim) is None else str(claims[claim])
-        _agree(variable, job.env.get(variable, ""), said)
+        value = _text(signed, claim)
+        _agree(variable, claims.env.get(variable, ""), value)
         if fact:
-            facts[fact] = _fact(said, claim)
+            facts[fact] = _fact(value, claim)
     for tag in tags:
-        facts[tag_fact(tag)] = _tag(tag, claims, job.env)
-    return replace(job, facts=facts)
+        facts[tag_fact(tag)] = _tag(tag, signed, claims.env)
+    return replace(claims, facts=facts)
 
 
-def _tag(tag: str, claims: Mapping[str, Any], env: Mapping[str, str]) -> Fact:
+def _text(signed: Mapping[str, Any], claim: str) -> str:
+    return "" if signed.get(claim) is None else str(signed[claim])
+
+
+def _tag(tag: str, signed: Mapping[str, Any], env: Mapping[str, str]) -> Fact:
     claim, variable = f"{_TAG}{tag}", f"{AGENT_TAG}{tag.upper().replace('-', '_')}"
-    said = "" if claims.get(claim) is None else str(claims[claim])
+    value = _text(signed, claim)
     if variable in env:  # how Buildkite spells unusual tags there is not documented
-        _agree(variable, env[variable], said)
-    return _fact(said, claim)
+        _agree(variable, env[variable], value)
+    return _fact(value, claim)
 
 
 def _agree(variable: str, env: str, signed: str) -> None:
@@ -82,7 +84,7 @@ def _agree(variable: str, env: str, signed: str) -> None:
         )
 
 
-def _fact(said: str, claim: str) -> Fact:
-    if not said:
+def _fact(value: str, claim: str) -> Fact:
+    if not value:
         return Absent(why=f"the signed token has no {claim}")
-    return Known(value=said, provenance=Provenance.SIGNED)
+    return Known(value=value, provenance=Provenance.SIGNED)

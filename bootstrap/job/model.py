@@ -1,10 +1,11 @@
-"""What the agent handed over, as one frozen value."""
+"""What the agent passes: the claims that a decision needs, and the rest of the job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from bootstrap.buildkite.grace import Grace
 from bootstrap.secret import Secret
 
 
@@ -63,39 +64,42 @@ class PullRequest(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Grace:
-    """How the agent ends a job, in seconds, and in which of its two dialects it said so.
+class Claims:
+    """Everything that a decision needs to know about a job: who it is, and what may be asked.
 
-    `until_kill` is the time from the cancel signal to the agent's SIGKILL of the script
-    (docs/agent-contract.md#cancellation); `cleanup` is what the agent keeps for itself
-    after that.
+    `env` is Buildkite's job environment as a policy sees it, without the names that are the
+    agent's. `facts` are graded by who vouches for them.
     """
 
-    until_kill: float
-    cleanup: float
-    dialect: int  # 3 or 4: which variables the in-container bootstrap reads
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """One job: `env` is Buildkite's job environment, `agent` the values the agent vouches for.
-
-    `token` is the access token that the agent hands over; it is in neither mapping. `own_token`
-    says whether it is this job's alone: where Buildkite issues none, agents hand over their own.
-    """
-
-    id: str
     organization: str
     pipeline: str
-    build_id: str
+    job_id: str
     build_number: str
     agent_name: str
     repository: str
     env: Mapping[str, str]
-    agent: Mapping[str, str]
+    facts: Mapping[str, Fact]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agent:
+    """What the agent passes beside the job's environment: `values` are those it vouches for.
+
+    `token` is the access token; it is not among `values`. `own_token` says whether it is this
+    job's alone: where Buildkite issues no job tokens, agents pass their own.
+    """
+
+    values: Mapping[str, str]
     token: Secret
     own_token: bool
-    facts: Mapping[str, Fact]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One job as it is to be run: its claims, the agent's part, and the agent's deadlines."""
+
+    claims: Claims
+    agent: Agent
     grace: Grace
     build_path: Path
     timeout_marker: Path | None

@@ -8,8 +8,6 @@ from pathlib import Path
 from bootstrap.buildkite.agent_files import check_paths
 from bootstrap.buildkite.env_files import MAX_FILE, parse_json, parse_shell
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
-from bootstrap.job.assemble import assemble
-from bootstrap.job.model import Job
 from bootstrap.text import printable
 
 _FILES: dict[str, Callable[[bytes], dict[str, str]]] = {
@@ -18,12 +16,12 @@ _FILES: dict[str, Callable[[bytes], dict[str, str]]] = {
 }
 
 
-def read(process_env: Mapping[str, str], *, writable: Iterable[Path] = ()) -> Job:
-    """Return the job that the agent started this process for.
+def read(process_env: Mapping[str, str], *, writable: Iterable[Path] = ()) -> dict[str, str]:
+    """Return the environment of the job that the agent started this process for.
 
-    `writable` are the directories into which jobs of this host may write: what lies below them is
-    nobody's word. Raises Refused if the files are not what the agent made for this job,
-    WrongConfiguration or CannotStart as `assemble` and the parsers do, and if none can be read.
+    `writable` are the directories into which jobs of this host may write: no file below them is
+    believed. Raises Refused if the files are not what the agent made for this job, CannotStart as
+    the parsers do and if a file cannot be read, WrongConfiguration if no file is named.
     """
     check_paths(process_env)
     trees = (*writable, *(Path(p) for p in map(process_env.get, _JOB_WRITES) if p))
@@ -40,7 +38,7 @@ def read(process_env: Mapping[str, str], *, writable: Iterable[Path] = ()) -> Jo
     env, *others = found.values()
     for other in others:
         _agree(env, other)
-    return assemble(env, process_env)
+    return env
 
 
 _JOB_WRITES = ("BUILDKITE_BUILD_PATH", "BUILDKITE_PLUGINS_PATH", "BUILDKITE_GIT_MIRRORS_PATH")

@@ -8,17 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bootstrap.errors import AirlockError
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.job.facts import PLAIN
-from bootstrap.job.model import Job
+from bootstrap.job.model import Claims
 from bootstrap.job.plugins import full_source
 from bootstrap.policy import schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
 from bootstrap.policy.model import NO_TAG, Admitted, Decision, Denied, Guardrails, Policy
 from bootstrap.policy.parse import validated, wrong
-
-JOB_ID = "00000000-0000-4000-8000-000000000000"
 
 # What a case says -> Buildkite's variable.
 _VARIABLES = {
@@ -174,11 +172,11 @@ def _wanted(case: Case) -> str:
     ) or "a rule that holds"  # fmt: skip
 
 
-def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Job:
-    """Return the job of a build of main that somebody started in the UI, but for what is given."""
+def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Claims:
+    """Return the claims of a build of main, started in the UI, but for what is given."""
     repository = policy.repositories[0] if policy else "git@example.com:nobody/nothing.git"
     env = {
-        "BUILDKITE_JOB_ID": JOB_ID,
+        "BUILDKITE_JOB_ID": "00000000-0000-4000-8000-000000000000",
         "BUILDKITE_BUILD_NUMBER": "1",
         "BUILDKITE_ORGANIZATION_SLUG": "acme",
         "BUILDKITE_PIPELINE_SLUG": slug,
@@ -197,8 +195,7 @@ def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Job:
     }
     if "plugin" in given:
         env["BUILDKITE_PLUGINS"] = json.dumps(list(map(_uploaded, _listed(given["plugin"]))))
-    agent = {"BUILDKITE_AGENT_ACCESS_TOKEN": "none", "BUILDKITE_BUILD_PATH": "/builds"}
-    return assemble(env, agent)
+    return claims_of(env, process_env={})
 
 
 def _pull_request(kind: Literal["no", "same-repository", "fork"], here: str) -> dict[str, str]:

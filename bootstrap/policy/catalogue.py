@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
-from bootstrap.policy.model import BY_ROLE, Condition, Guardrails, Policy, Rule
+from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
 from bootstrap.text import printable
 
 
@@ -28,7 +28,7 @@ class Catalogue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """One thing that one rule gives, and to whom. `kind` is role, secret, ssh-key or image."""
+    """One thing that one rule gives, and to whom. `kind` is a noun of grants.KINDS, or image."""
 
     pipeline: str
     rule: str
@@ -55,18 +55,13 @@ def accesses(policies: Iterable[Policy]) -> Iterator[Access]:
 
 def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
     """Return kind and name of each thing that the rule gives."""
-    allow = rule.allow
-    roles = (*((allow.role,) if allow.role else ()), *allow.roles.values())
-    secrets = (
-        *allow.secrets.values(), *allow.secret_files.values(), *allow.git_tokens.values(),
-        *(way for way in allow.registries.values() if way != BY_ROLE),
-    )  # fmt: skip
-    return (
-        *(("role", role) for role in dict.fromkeys(roles)),
-        *(("secret", secret) for secret in dict.fromkeys(secrets)),
-        *(("ssh-key", key) for key in dict.fromkeys(allow.ssh_keys)),
-        *((("image", allow.image),) if allow.image else ()),
-    )
+    named = [
+        (kind.noun, name)
+        for kind in rule.allow.kinds
+        for name in (*kind.needs().roles.values(), *kind.needs().references.values())
+    ]
+    image = rule.allow.image
+    return (*dict.fromkeys(named), *((("image", image),) if image else ()))
 
 
 def who_can(policies: Iterable[Policy], wanted: str) -> tuple[Access, ...]:

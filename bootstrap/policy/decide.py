@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bootstrap.job.model import Job, Known, Provenance
+from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
 from bootstrap.policy.guardrails import exceeds_for
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED, verdict
@@ -11,6 +11,7 @@ from bootstrap.policy.model import (
     Decision,
     Denied,
     Excess,
+    Grant,
     Guardrails,
     Policy,
     Reason,
@@ -22,7 +23,7 @@ COMMIT_ON_BRANCH = "commit-on-branch"
 MIRROR = "BUILDKITE_GIT_REMOTE_MIRROR_URL"  # agents from 3.136 on fetch the commit from it
 
 
-def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None) -> Decision:
+def decide(claims: Claims, policy: Policy | None, guardrails: Guardrails | None = None) -> Decision:
     """Return the first rule whose every condition holds, or why there is none.
 
     No policy, another pipeline's policy, another repository and no matching rule all refuse; so
@@ -30,15 +31,15 @@ def decide(job: Job, policy: Policy | None, guardrails: Guardrails | None = None
     """
     if policy is None:
         return Denied(
-            problem=f"no policy exists for pipeline {printable(job.pipeline)!r}",
-            hint=f"Add a policy document for it to the store: {printable(job.pipeline)}.yaml.",
+            problem=f"no policy exists for pipeline {printable(claims.pipeline)!r}",
+            hint=f"Add a policy document for it to the store: {printable(claims.pipeline)}.yaml.",
             nearest=None,
             reasons=(),
         )
-    decision = _mismatch(job, policy) or _first_match(job, policy)
+    decision = _mismatch(claims, policy) or _first_match(claims, policy)
     if guardrails is None or isinstance(decision, Denied):
         return decision
-    return _within(guardrails, job, policy, decision)
+    return _within(guardrails, claims, policy, decision)
 
 
 def agent_tags(policy: Policy) -> tuple[str, ...]:
@@ -47,28 +48,43 @@ def agent_tags(policy: Policy) -> tuple[str, ...]:
     return tuple(sorted({name for name in asked if name}))
 
 
-def asks_for_commit(job: Job, policy: Policy | None, guardrails: Guardrails | None) -> bool:
+def asks_for_commit(claims: Claims, policy: Policy | None, guardrails: Guardrails | None) -> bool:
     """Say whether the decision depends on the commit being on its branch: only then it is asked.
 
     It does if the possible answers do not all come to the same, with everything else as it is: a
     job that is refused whatever the answer starts nothing.
     """
     decisions = (
-        decide(
-            with_commit(job, Known(value=answer, provenance=Provenance.HOST)), policy, guardrails
-        )
-        for answer in (VERIFIED, ELSEWHERE, UNKNOWN)
+        _decided_if(answer, claims, policy, guardrails) for answer in (VERIFIED, ELSEWHERE, UNKNOWN)
     )
     return len({d.rule if isinstance(d, Admitted) else None for d in decisions}) > 1
 
 
-def with_commit(job: Job, answer: Known) -> Job:
-    """Return the job with what the host found out about its commit."""
-    return replace(job, facts={**job.facts, COMMIT_ON_BRANCH: answer})
+def grant_if_verified(
+    claims: Claims, policy: Policy | None, guardrails: Guardrails | None
+) -> Grant | None:
+    """Return what the job gets if its commit is on its branch; None if it is refused even then.
+
+    Nothing of any other rule may be used to find out whether it is.
+    """
+    decision = _decided_if(VERIFIED, claims, policy, guardrails)
+    return decision.grant if isinstance(decision, Admitted) else None
 
 
-def _within(guardrails: Guardrails, job: Job, policy: Policy, admitted: Admitted) -> Decision:
-    beyond = exceeds_for(job, admitted.grant, guardrails)
+def _decided_if(
+    answer: str, claims: Claims, policy: Policy | None, guardrails: Guardrails | None
+) -> Decision:
+    found = Known(value=answer, provenance=Provenance.HOST)
+    return decide(with_commit(claims, found), policy, guardrails)
+
+
+def with_commit(claims: Claims, answer: Known) -> Claims:
+    """Return the claims with what the host found out about the commit."""
+    return replace(claims, facts={**claims.facts, COMMIT_ON_BRANCH: answer})
+
+
+def _within(guardrails: Guardrails, claims: Claims, policy: Policy, admitted: Admitted) -> Decision:
+    beyond = exceeds_for(claims, admitted.grant, guardrails)
     if not beyond:
         return admitted
     first = beyond[0]
@@ -92,23 +108,23 @@ def _reason(rule: str, excess: Excess) -> Reason:
     )
 
 
-def _mismatch(job: Job, policy: Policy) -> Denied | None:
-    if policy.pipeline != job.pipeline:
+def _mismatch(claims: Claims, policy: Policy) -> Denied | None:
+    if policy.pipeline != claims.pipeline:
         return _denied(
             policy,
             f"{policy.origin} is the policy of pipeline {policy.pipeline!r}, "
-            f"the job's is {printable(job.pipeline)!r}",
+            f"the job's is {printable(claims.pipeline)!r}",
             hint="Name the document after the pipeline in it.",
         )
-    if not any(same(allowed, job.repository) for allowed in policy.repositories):
+    if not any(same(allowed, claims.repository) for allowed in policy.repositories):
         return _denied(
             policy,
             f"repository: expected {without_credentials(' or '.join(policy.repositories))}, "
-            f"got {printable(job.repository)}",
-            hint=_other_spelling(job, policy)
+            f"got {printable(claims.repository)}",
+            hint=_other_spelling(claims, policy)
             or f"If the pipeline has moved, change `repository` in {policy.origin}.",
         )
-    mirror = job.env.get(MIRROR, "")
+    mirror = claims.env.get(MIRROR, "")
     if mirror and not any(same(allowed, mirror) for allowed in policy.repositories):
         return _denied(
             policy,
@@ -120,9 +136,9 @@ def _mismatch(job: Job, policy: Policy) -> Denied | None:
     return None
 
 
-def _other_spelling(job: Job, policy: Policy) -> str:
+def _other_spelling(claims: Claims, policy: Policy) -> str:
     """Forges other than the big three may serve different things by https and by ssh."""
-    if not any(same_name(allowed, job.repository) for allowed in policy.repositories):
+    if not any(same_name(allowed, claims.repository) for allowed in policy.repositories):
         return ""
     return (
         "This is another spelling of the same name. If both lead to one repository, list both "
@@ -130,11 +146,11 @@ def _other_spelling(job: Job, policy: Policy) -> str:
     )
 
 
-def _first_match(job: Job, policy: Policy) -> Decision:
+def _first_match(claims: Claims, policy: Policy) -> Decision:
     seen: list[Reason] = []
     failures: dict[str, list[Reason]] = {}
     for rule in policy.rules:
-        reasons = _verdicts(rule, job)
+        reasons = _verdicts(rule, claims)
         seen.extend(reasons)
         failed = [reason for reason in reasons if not reason.holds]
         if not failed:
@@ -149,9 +165,9 @@ def _first_match(job: Job, policy: Policy) -> Decision:
     return _none_matched(policy, failures, tuple(seen))
 
 
-def _verdicts(rule: Rule, job: Job) -> tuple[Reason, ...]:
+def _verdicts(rule: Rule, claims: Claims) -> tuple[Reason, ...]:
     """Check all conditions, not only up to the first that fails: the record shows every one."""
-    return tuple(verdict(rule.name, condition, job) for condition in rule.when)
+    return tuple(verdict(rule.name, condition, claims) for condition in rule.when)
 
 
 def _none_matched(

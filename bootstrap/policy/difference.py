@@ -18,11 +18,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One pipeline and one thing: under which conditions it was, and now is, to be had."""
+    """One pipeline and one thing: the conditions of access before and after."""
 
     kind: Kind
     pipeline: str
-    what: str  # role, secret, ssh-key, image, or "a room"
+    what: str  # role, secret, ssh-key, image, or "a sandbox"
     name: str
     before: tuple[str, ...]  # each in words; one of them has to hold
     after: tuple[str, ...]
@@ -49,7 +49,7 @@ def _reach(policies: Iterable[Policy]) -> Mapping[Key, tuple[str, ...]]:
         ways.setdefault((access.pipeline, access.kind, access.name), []).append(_way(access.to))
     for policy in listed:
         for repository in policy.repositories:
-            key = (policy.pipeline, "a room", repository)
+            key = (policy.pipeline, "a sandbox", repository)
             ways[key] = [_way(tuple(map(in_words, rule.when))) for rule in policy.rules]
     return {key: tuple(dict.fromkeys(found)) for key, found in ways.items()}
 

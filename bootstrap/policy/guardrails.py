@@ -6,9 +6,9 @@ with less than its policy says.
 
 from collections.abc import Callable, Iterator
 
-from bootstrap.job.model import Absent, Job, Known, KnownSet, PullRequest
+from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
-from bootstrap.policy.model import BY_ROLE, Excess, ForkAccess, Grant, Guardrails
+from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
 from bootstrap.policy.plugins import admits
 from bootstrap.text import printable
 
@@ -20,12 +20,12 @@ def exceeds(grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     return tuple(excess for check in _CHECKS for excess in check(grant, guardrails))
 
 
-def exceeds_for(job: Job, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
+def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     """Return what this job would get beyond the guardrails: `exceeds`, and what depends on it."""
     return (
         *exceeds(grant, guardrails),
-        *_forks(job, grant, guardrails),
-        *_plugins(job, guardrails),
+        *_forks(claims, grant, guardrails),
+        *_plugins(claims, guardrails),
     )
 
 
@@ -39,7 +39,7 @@ def _roles(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _granted_roles(grant: Grant) -> tuple[str, ...]:
-    return tuple(filter(None, (grant.role, *grant.roles.values(), grant.via)))
+    return tuple(filter(None, (*grant.roles.values(), grant.via)))
 
 
 def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
@@ -50,20 +50,9 @@ def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _secrets(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    for reference in all_secrets(grant):
+    for reference in grant.references:
         if guardrails.secrets is not None and not any_matches(guardrails.secrets, (reference,)):
             yield _excess("secrets", reference, guardrails.secrets)
-
-
-def all_secrets(grant: Grant) -> tuple[str, ...]:
-    """Return the reference of everything secret that the grant gives."""
-    return (
-        *grant.secrets.values(),
-        *grant.secret_files.values(),
-        *grant.git_tokens.values(),
-        *grant.ssh_keys,
-        *(way for way in grant.registries.values() if way != BY_ROLE),
-    )
 
 
 def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
@@ -82,9 +71,9 @@ def _limits(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 _CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)
 
 
-def _forks(job: Job, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
     """What cannot be told apart from a fork counts as one."""
-    fact = job.facts.get("pull-request")
+    fact = claims.facts.get("pull-request")
     if isinstance(fact, Known) and fact.value != PullRequest.FORK:
         return
     if guardrails.forks is ForkAccess.REFUSE:
@@ -94,17 +83,17 @@ def _forks(job: Job, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def is_empty(grant: Grant) -> bool:
-    """Say whether the grant gives a room and nothing else that is worth stealing."""
-    return not (grant.role or grant.roles or all_secrets(grant))
+    """Say whether the grant gives a sandbox and nothing else that is worth stealing."""
+    return not grant.kinds
 
 
-def _plugins(job: Job, guardrails: Guardrails) -> Iterator[Excess]:
+def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
     if guardrails.plugins is None:
         return
-    fact = job.facts.get("plugin")
+    fact = claims.facts.get("plugin")
     if not isinstance(fact, KnownSet):
         why = f": {fact.why}" if isinstance(fact, Absent) else ""
-        yield _excess("plugins", f"plugins that cannot be told{why}", guardrails.plugins)
+        yield _excess("plugins", f"plugins that cannot be determined{why}", guardrails.plugins)
         return
     for plugin in sorted(fact.values):
         if not admits(guardrails.plugins, plugin):

@@ -1,7 +1,7 @@
 """The IAM side of policies: what the hosts' role needs, and whom each granted role may trust.
 
 Airlock tags every session and names its job as source identity (credentials.plan), so a role can
-insist on its pipelines and branches even if somebody else gets hold of the hosts' role.
+insist on its pipelines and branches even if the hosts' role is stolen.
 """
 
 import re
@@ -9,18 +9,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.aws.iam import (
+    ASSUME_ROLE,
+    EXTERNAL_ID,
+    LOGIN,
+    PULL,
+    READ_PARAMETERS,
+    READ_SECRET,
+    SESSION,
+    SOURCE_IDENTITY,
+    Tag,
+    allow,
+    trusting_buildkite,
+)
 from bootstrap.images import ecr_arn
-from bootstrap.policy.guardrails import all_secrets
 from bootstrap.policy.model import Policy, Rule
 
-ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
-WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
-ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
-PIPELINE, BRANCH = "aws:RequestTag/buildkite:pipeline", "aws:RequestTag/buildkite:branch"
+PIPELINE, BRANCH = Tag.PIPELINE.condition, Tag.BRANCH.condition
 
 _READING = {
-    "ssm": ("AirlockParameters", "ssm:GetParameters"),
-    "secretsmanager": ("AirlockSecrets", "secretsmanager:GetSecretValue"),
+    "ssm": ("AirlockParameters", READ_PARAMETERS),
+    "secretsmanager": ("AirlockSecrets", READ_SECRET),
 }
 
 Document = dict[str, Any]
@@ -86,7 +95,7 @@ def _hops(pipeline: str, rule: Rule, host_role: str) -> Iterable[_Hop]:
     """Return every AssumeRole that the rule leads to."""
     allow = rule.allow
     first = None if allow.web_identity else host_role
-    roles = tuple(dict.fromkeys(filter(None, (allow.role, *allow.roles.values()))))
+    roles = tuple(dict.fromkeys(allow.roles.values()))
     if roles and allow.via:
         yield _Hop(role=allow.via, by=first, pipeline=pipeline, rule=rule, last=False)
     for role in roles:
@@ -98,24 +107,19 @@ def _sessions(hops: Iterable[_Hop], caller: str) -> Iterable[Document]:
     """Return what `caller` needs to make its hops."""
     roles = sorted({hop.role for hop in hops if hop.by == caller})
     if roles:
-        yield {
-            "Sid": "AirlockSessions",
-            "Effect": "Allow",
-            "Action": list(ACTIONS),
-            "Resource": roles,
-        }
+        yield {"Sid": "AirlockSessions", **allow(list(SESSION), roles)}
 
 
 def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
     """Return what reading the secrets of all rules needs, in whichever region the hosts are."""
     rules = [rule for p in policies for rule in p.rules if not rule.allow.secrets_with_role]
-    references = {reference for rule in rules for reference in all_secrets(rule.allow)}
+    references = {reference for rule in rules for reference in rule.allow.references}
     for service, (sid, action) in _READING.items():
         names = sorted({r.split(":", 1)[1].split("#")[0] for r in references
                         if r.startswith(f"{service}:")})  # fmt: skip
         resources = [_arn(service, name, partition) for name in names]
         if resources:
-            yield {"Sid": sid, "Effect": "Allow", "Action": [action], "Resource": resources}
+            yield {"Sid": sid, **allow([action], resources)}
 
 
 def _pulls(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
@@ -123,14 +127,8 @@ def _pulls(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
     images = {rule.allow.image for policy in policies for rule in policy.rules} - {None}
     found = {ecr_arn(image, partition) for image in images if image}
     if repositories := sorted(arn for arn in found if arn):
-        login = ["ecr:GetAuthorizationToken"]
-        yield {"Sid": "AirlockRegistries", "Effect": "Allow", "Action": login, "Resource": ["*"]}
-        yield {
-            "Sid": "AirlockImages",
-            "Effect": "Allow",
-            "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            "Resource": repositories,
-        }
+        yield {"Sid": "AirlockRegistries", **allow([LOGIN], ["*"])}
+        yield {"Sid": "AirlockImages", **allow(list(PULL), repositories)}
 
 
 def _arn(service: str, name: str, partition: str) -> str:
@@ -160,9 +158,9 @@ def _trusting(caller: str, hops: list[_Hop]) -> Document:
     equal: dict[str, Any] = {PIPELINE: sorted({hop.pipeline for hop in hops})}
     like: dict[str, Any] = {}
     if external := {hop.rule.allow.external_id for hop in hops if hop.last} - {None}:
-        equal["sts:ExternalId"] = sorted(filter(None, external))
+        equal[EXTERNAL_ID] = sorted(filter(None, external))
     if all(rule.allow.source_identity for rule in rules):
-        like["sts:SourceIdentity"] = "*"
+        like[SOURCE_IDENTITY] = "*"
     branches = [_branches(rule) for rule in rules]
     if all(branches):
         like[BRANCH] = sorted({branch for named in branches for branch in named})
@@ -170,7 +168,7 @@ def _trusting(caller: str, hops: list[_Hop]) -> Document:
         "Sid": "AirlockSessions",
         "Effect": "Allow",
         "Principal": {"AWS": caller},
-        "Action": list(ACTIONS),
+        "Action": list(SESSION),
         "Condition": {"StringEquals": equal, **({"StringLike": like} if like else {})},
     }
 
@@ -185,21 +183,6 @@ def _subjects(hops: list[_Hop], organization: str | None) -> list[str]:
             for ref in _refs(hop.rule)
         }
     )
-
-
-def trusting_buildkite(role: str, subjects: list[str]) -> Document:
-    """Return the statement by which a role trusts Buildkite's tokens of these subjects."""
-    _, partition, _, _, account, _ = role.split(":", 5)
-    return {
-        "Sid": "AirlockWebIdentity",
-        "Effect": "Allow",
-        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"},
-        "Action": [WEB_IDENTITY],
-        "Condition": {
-            "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
-            "StringLike": {f"{ISSUER}:sub": subjects},
-        },
-    }
 
 
 def _refs(rule: Rule) -> tuple[str, ...]:
@@ -219,21 +202,21 @@ def _branches(rule: Rule) -> tuple[str, ...]:
 
 
 def _scp(callers: list[str], roles: list[str]) -> Document:
-    """Nobody but these assumes a job's role, and they not without saying for which pipeline."""
+    """Let only these assume a job's role, and only with the tag of a pipeline."""
     if not roles:
         return _document()
     return _document(
         {
             "Sid": "AirlockHostsOnly",
             "Effect": "Deny",
-            "Action": "sts:AssumeRole",
+            "Action": ASSUME_ROLE,
             "Resource": roles,
             "Condition": {"ArnNotEquals": {"aws:PrincipalArn": callers}},
         },
         {
             "Sid": "AirlockTagged",
             "Effect": "Deny",
-            "Action": "sts:AssumeRole",
+            "Action": ASSUME_ROLE,
             "Resource": roles,
             "Condition": {"Null": {PIPELINE: "true"}},
         },

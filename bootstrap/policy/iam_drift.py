@@ -41,8 +41,9 @@ def _principal_drift(principal: str, ours: Document, allowing: list[Any]) -> Ite
         yield f"does not trust {principal} for {', '.join(sorted(missing))}"
     for statement in granted:
         if statement.get("Condition") != ours["Condition"]:
-            said = json.dumps(statement.get("Condition", {}), sort_keys=True)
-            yield f"trusts it under {said}, not {json.dumps(ours['Condition'], sort_keys=True)}"
+            got = json.dumps(statement.get("Condition", {}), sort_keys=True)
+            expected = json.dumps(ours["Condition"], sort_keys=True)
+            yield f"trusts it under {got}, expected {expected}"
 
 
 def _principals(statement: Mapping[str, Any]) -> list[str]:

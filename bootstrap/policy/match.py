@@ -4,7 +4,16 @@ from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
 from bootstrap.job.facts import tag_fact
-from bootstrap.job.model import Absent, Fact, Job, Known, KnownSet, PullRequest, Unvouched
+from bootstrap.job.model import (
+    Absent,
+    Claims,
+    Fact,
+    Known,
+    KnownSet,
+    Provenance,
+    PullRequest,
+    Unvouched,
+)
 from bootstrap.job.repository import same
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import NO_TAG, Condition, Reason
@@ -25,9 +34,10 @@ PULL_REQUESTS: Mapping[str, frozenset[str]] = {
 }
 
 
-def verdict(rule: str, condition: Condition, job: Job) -> Reason:
+def verdict(rule: str, condition: Condition, claims: Claims) -> Reason:
     """Check one condition. An absent or unvouched fact never holds, negated or not."""
-    holds, got = _check(condition, job)
+    fact = _fact_of(condition, claims)
+    holds, got = _check(condition, fact)
     expected = " or ".join(condition.patterns) or "nothing"
     return Reason(
         rule=rule,
@@ -35,6 +45,7 @@ def verdict(rule: str, condition: Condition, job: Job) -> Reason:
         expected=printable(expected),
         got=printable(got),
         holds=holds,
+        provenance=fact.provenance if isinstance(fact, Known | KnownSet) else None,
     )
 
 
@@ -42,11 +53,19 @@ def _subject(condition: Condition) -> str:
     return f"{condition.subject} {condition.name}" if condition.name else condition.subject
 
 
-def _check(condition: Condition, job: Job) -> tuple[bool, str]:
+def _fact_of(condition: Condition, claims: Claims) -> Fact:
     if condition.subject == "env":
-        return _variable(condition, job)
+        value = claims.env.get(condition.name or "")
+        if value is None:
+            return Absent(why="not set")
+        return Known(value=value, provenance=Provenance.JOB)
     key = tag_fact(condition.name) if condition.name else condition.subject
-    fact = job.facts.get(key, Absent(why=f"the job has no {key}"))
+    return claims.facts.get(key, Absent(why=f"the job has no {key}"))
+
+
+def _check(condition: Condition, fact: Fact) -> tuple[bool, str]:
+    if condition.subject == "env":
+        return _variable(condition, fact)
     if condition.subject == "tag" and isinstance(fact, Absent) and NO_TAG in condition.patterns:
         return True, NO_TAG
     return _fact(fact, lambda values: _holds(condition, values))
@@ -84,13 +103,11 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
             return any_matches(condition.patterns, values)
 
 
-def _variable(condition: Condition, job: Job) -> tuple[bool, str]:
-    name = condition.name or ""
-    value = job.env.get(name)
+def _variable(condition: Condition, fact: Fact) -> tuple[bool, str]:
     if condition.patterns == ("absent",):
-        return value is None, "not set" if value is None else "set"
-    if value is None:
+        return isinstance(fact, Absent), "not set" if isinstance(fact, Absent) else "set"
+    if not isinstance(fact, Known):
         return False, "not set"
     # Which variables are secret only the agent knows, and it does not tell its own hooks.
-    holds = any_matches(condition.patterns, (value,))
+    holds = any_matches(condition.patterns, (fact.value,))
     return holds, "a value that matches" if holds else "another value"

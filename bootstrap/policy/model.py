@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
+
+from bootstrap.grants.kind import DEFAULT, Kind
+from bootstrap.job.model import Provenance
 
 NO_TAG = "none"  # a pattern of `tag`: the build is not a tag's
-BY_ROLE = "role"  # a registry's login, where it is no reference: what ECR gives to the job's role
 
 
 class Workspace(StrEnum):
@@ -53,10 +56,9 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What a rule gives. The empty grant gives a sealed room and nothing else."""
+    """What a rule grants. The empty grant gives an isolated sandbox and nothing else."""
 
-    role: str | None = None
-    roles: Mapping[str, str] = field(default_factory=dict)  # AWS profile name -> role ARN
+    kinds: tuple[Kind[Any], ...] = ()  # those that the rule names, in the order of grants.KINDS
     duration: timedelta = timedelta(hours=1)
     tags: Mapping[str, str] = field(default_factory=dict)
     transitive_tags: tuple[str, ...] = ()  # keys of `tags` that later role hops keep
@@ -68,16 +70,26 @@ class Grant:
     web_identity: bool = False  # the first role is had for Buildkite's token, not by the host role
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with_role: bool = False  # False: everything secret is read with the host's role
-    secrets: Mapping[str, str] = field(default_factory=dict)  # variable -> "ssm:/path"
-    secret_files: Mapping[str, str] = field(default_factory=dict)  # file name -> "ssm:/path"
-    ssh_keys: tuple[str, ...] = ()
-    git_tokens: Mapping[str, str] = field(default_factory=dict)  # https URL -> "ssm:/path"
-    registries: Mapping[str, str] = field(default_factory=dict)  # host -> "role" or "ssm:/path"
     known_hosts: tuple[str, ...] = ()  # lines beside those of the big hosts
     env: tuple[str, ...] = ()  # globs over names of steering variables that the job may bring
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = Workspace.REUSE
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The ARN of every role, by AWS profile; the job's own role is DEFAULT's."""
+        return {name: arn for kind in self.kinds for name, arn in kind.needs().roles.items()}
+
+    @property
+    def role(self) -> str | None:
+        """The ARN of the job's own role."""
+        return self.roles.get(DEFAULT)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The reference of everything secret, each once."""
+        return tuple(dict.fromkeys(r for k in self.kinds for r in k.needs().references.values()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +117,7 @@ class ForkAccess(StrEnum):
     """How far a pull request from a fork may get, whatever a rule says."""
 
     REFUSE = "refuse"
-    NOTHING = "nothing"  # a room, and no role, secret or key
+    NOTHING = "nothing"  # a sandbox, and no role, secret or key
     ANYTHING = "anything"
 
 
@@ -137,13 +149,18 @@ class Excess:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One condition's verdict: what the rule expected, what the job brought, and did it hold."""
+    """One condition's verdict: what the rule expected, what the job brought, and did it hold.
+
+    `provenance` is the party that vouches for what was got; None if it is absent, unvouched, or
+    nothing that the job brings (a guardrail).
+    """
 
     rule: str
     subject: str
     expected: str
     got: str
     holds: bool
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,15 +9,19 @@ Leaves are String or StringList; either is split at its commas, as SSM itself do
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.mistakes import explain
 from bootstrap.policy import schema
 from bootstrap.policy.model import Policy
 from bootstrap.policy.parse import digest, parse, policy_of
-from bootstrap.text import printable
+from bootstrap.text import counted, printable
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 DOCUMENT = "policy"
 RULE = "parameters"
@@ -80,7 +84,7 @@ def _from_leaves(path: str, slug: str, ours: Mapping[str, Parameter], origin: st
     try:
         node = schema.PolicyNode.model_validate(document)
     except ValidationError as invalid:
-        raise _wrong(path, [_explain(dict(error)) for error in invalid.errors()]) from invalid
+        raise _wrong(path, [_explain(error) for error in invalid.errors()]) from invalid
     text = repr(sorted((p.name, p.version, p.value) for p in ours.values()))
     return policy_of(node, line=lambda _: 0, origin=origin, digest=digest(text))
 
@@ -103,20 +107,19 @@ def as_document(slug: str, leaves: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _explain(error: Mapping[str, Any]) -> str:
-    """Name the leaf, not the place in a document that nobody wrote."""
-    place = tuple(error["loc"])
-    leaf = next((leaf for leaf, p in _PLACES.items() if place[: len(p)] == p), "the pipeline")
+def _explain(error: "ErrorDetails") -> str:
+    """Name the leaf: nobody wrote the document that it is a part of."""
+    path = error["loc"]
+    leaf = next((leaf for leaf, p in _PLACES.items() if path[: len(p)] == p), "the pipeline")
     if error["type"] == "missing":
         return f"the parameter {leaf} is missing"
-    said = str(error["msg"]).removeprefix("Value error, ")
-    return f"{leaf}: {printable(said)}; got {printable(str(error['input']), limit=80)!r}"
+    return explain({**error, "loc": (leaf,)}, schema.words())
 
 
 def _wrong(path: str, mistakes: Iterable[str]) -> WrongConfiguration:
     listed = tuple(f"ssm:{path}: {mistake}" for mistake in mistakes)
     return WrongConfiguration(
-        f"the parameters of ssm:{path} have {len(listed)} mistake(s)",
+        f"the parameters of ssm:{path} have {counted(len(listed), 'mistake')}",
         hint="docs/policy.md#policies-in-ssm has both layouts.",
         details=listed,
     )

@@ -2,16 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.mistakes import explain
 from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
 from bootstrap.policy.model import Condition, Grant, Guardrails, Limits, Policy, Rule
-from bootstrap.text import printable
+from bootstrap.text import counted, printable
 
 N = TypeVar("N", bound=BaseModel)
 Line = Callable[[tuple[str | int, ...]], int]
@@ -32,7 +32,7 @@ def parse(text: str, origin: str) -> Policy:
 
 
 def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:
-    """Make a Policy of a valid document; `line` says where its parts stand."""
+    """Make a Policy of a valid document; `line` returns the line of a part."""
     return Policy(
         pipeline=node.pipeline,
         repositories=tuple(node.repository),
@@ -78,25 +78,11 @@ def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistak
     try:
         return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
-        found = tuple(_explain(dict(error), document) for error in invalid.errors())
+        found = tuple(
+            Mistake(line=document.line(error["loc"]), text=explain(error, schema.words()))
+            for error in invalid.errors()
+        )
         return None, (*document.mistakes, *found)
-
-
-def _explain(error: dict[str, Any], document: Document) -> Mistake:
-    path = tuple(error["loc"])
-    where = ".".join(str(part) for part in path)
-    line = document.line(path)
-    match error["type"]:
-        case "extra_forbidden":
-            others = [key for key in schema.words() if key != path[-1]]  # right, but not here
-            close = get_close_matches(str(path[-1]), others, n=1)
-            meant = f'; did you mean "{close[0]}"?' if close else ""
-            return Mistake(line=line, text=f'unknown key "{path[-1]}"{meant}')
-        case "missing":
-            return Mistake(line=line, text=f'"{where}" is missing')
-        case _:
-            said = str(error["msg"]).removeprefix("Value error, ")
-            return Mistake(line=line, text=f"{where}: {said}; got {str(error['input'])[:80]!r}")
 
 
 def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake]:
@@ -138,8 +124,7 @@ def _conditions(
 
 def _grant(node: schema.Allow) -> Grant:
     return Grant(
-        role=node.role,
-        roles=node.roles,
+        kinds=node.kinds(),
         duration=node.session.duration,
         tags=node.session.tags,
         transitive_tags=tuple(node.session.transitive),
@@ -151,11 +136,6 @@ def _grant(node: schema.Allow) -> Grant:
         web_identity=node.session.identity == "buildkite",
         delivery=node.delivery,
         secrets_with_role=node.secrets_with == "role",
-        secrets=node.secrets,
-        secret_files=node.secret_files,
-        ssh_keys=tuple(node.ssh_keys),
-        git_tokens=node.git_tokens,
-        registries=node.registries,
         known_hosts=tuple(node.known_hosts),
         env=tuple(node.env),
         image=node.image,
@@ -172,7 +152,7 @@ def wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
     """Return the refusal of a document, with its mistakes in the order of their lines."""
     ordered = sorted(mistakes, key=lambda mistake: mistake.line)
     return WrongConfiguration(
-        f"{origin} has {len(ordered)} mistake(s)",
+        f"{origin} has {counted(len(ordered), 'mistake')}",
         hint="docs/policy.md has the grammar; agent-config/policies/ has examples.",
         details=tuple(f"{origin}:{m.line}: {printable(m.text, limit=300)}" for m in ordered),
     )

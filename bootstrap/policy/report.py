@@ -63,9 +63,9 @@ def _row(pipeline: str, listed: Sequence[Access], roles: Sequence[str]) -> str:
 
 def _dot(pipeline: str, ways: Sequence[Access]) -> str:
     widest = _widest(ways)
-    told = [[f"{pipeline}: {way.rule} → {way.name}", list(way.to)] for way in ways]
+    ways_to_it = [[f"{pipeline}: {way.rule} → {way.name}", list(way.to)] for way in ways]
     label = escape(f"{pipeline} reaches {ways[0].name}")
-    data = escape(json.dumps(told))
+    data = escape(json.dumps(ways_to_it))
     return (
         f'<button class="dot {widest}" aria-label="{label}" data-ways="{data}">'
         f"{_MARKS[widest]}</button>"
@@ -80,7 +80,7 @@ def _widest(ways: Sequence[Access]) -> str:
 def _section(pipeline: str, listed: Sequence[Access]) -> str:
     text = " ".join([pipeline, *(word for way in listed for word in (way.name, way.rule, *way.to))])
     is_open = "yes" if _widest(listed) != "no" else "no"
-    items = "".join(_item(way) for way in listed) or "<li>a room and nothing else</li>"
+    items = "".join(_item(way) for way in listed) or "<li>a sandbox and nothing else</li>"
     return (
         f'<section data-text="{escape(text.lower())}" data-open="{is_open}">'
         f"<h2>{escape(pipeline)}</h2><ul>{items}</ul></section>"

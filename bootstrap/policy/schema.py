@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -11,61 +12,35 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    create_model,
     model_validator,
 )
 
-from bootstrap.buildkite.env_files import NAME
+from bootstrap.forms import ONE_OR_MANY, PositiveSize, RoleArn, Variable, duration, form
+from bootstrap.grants import KINDS
+from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.policy.model import NO_TAG, CredentialDelivery, ForkAccess, Workspace
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_ARN = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
-_REFERENCE = re.compile(r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}", re.ASCII)
 _IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
-_PROFILE = re.compile(r"(?!default$)[\w.-]{1,64}", re.ASCII)
-_GIT_URL = re.compile(r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?", re.ASCII)
-_REGISTRY = re.compile(r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?", re.ASCII)
 _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
-_FILE = re.compile(r"(?!\.)[\w.-]{1,64}", re.ASCII)
 _VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}", re.ASCII)
-_SPAN = re.compile(r"(\d{1,5})(s|m|h)")
-_SIZE = re.compile(r"(\d{1,6})(MiB|GiB)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_BYTES = {"MiB": 1 << 20, "GiB": 1 << 30}
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
 
 
 def _full(pattern: re.Pattern[str], expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
+    return AfterValidator(form(pattern.pattern, expected))
 
 
-def _span(value: object) -> timedelta:
-    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError('expected a time such as "45m" or "1h"')
-    seconds = int(found[1]) * _SECONDS[found[2]]
+def _duration(value: object) -> timedelta:
+    seconds = duration(value)
     if not 900 <= seconds <= 43200:  # AssumeRole's own bounds
         raise ValueError("expected between 15m and 12h, as STS allows")
     return timedelta(seconds=seconds)
-
-
-def _size(value: object) -> int:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found or int(found[1]) == 0:
-        raise ValueError('expected a size such as "512MiB" or "8GiB"')
-    return int(found[1]) * _BYTES[found[2]]
 
 
 def _repository(value: str) -> str:
@@ -107,33 +82,23 @@ def _number(value: object) -> object:
     return value
 
 
-# What editors shall accept: one of a kind need not be a list, and YAML's numbers are numbers.
-_LIST = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+# What editors accept: YAML's numbers are numbers.
 _NUMBER = BeforeValidator(_number, json_schema_input_type=str | float)
 
 ExternalId = Annotated[str, _full(_EXTERNAL_ID, "an external id of 2 to 1224 characters")]
 PolicyArn = Annotated[str, _full(_POLICY_ARN, "a managed policy's ARN")]
 SessionPolicy = Annotated[str, AfterValidator(_session_policy)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Patterns = Annotated[list[Text], _LIST, Field(min_length=1, max_length=200)]
-Globs = Annotated[list[Text], _LIST, Field(max_length=500)]
+Patterns = Annotated[list[Text], ONE_OR_MANY, Field(min_length=1, max_length=200)]
+Globs = Annotated[list[Text], ONE_OR_MANY, Field(max_length=500)]
 Plugin = Annotated[Text, AfterValidator(_plugin)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
-Arn = Annotated[str, _full(_ARN, "a role's ARN, arn:aws:iam::111122223333:role/name")]
-Reference = Annotated[str, _full(_REFERENCE, "ssm:/path or secretsmanager:name")]
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
-Profile = Annotated[str, _full(_PROFILE, "an AWS profile's name other than default")]
-GitUrl = Annotated[str, _full(_GIT_URL, "https://host/owner/ or https://host/owner/name.git")]
-Registry = Annotated[str, _full(_REGISTRY, "a registry's host, with its port if it has one")]
-RegistryLogin = Literal["role"] | Reference
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
-FileName = Annotated[str, _full(_FILE, "a file's name: letters, digits, - . and _")]
-Variable = Annotated[str, _full(NAME, "a variable's name")]
 VariableGlob = Annotated[str, _full(_VARIABLES, "a variable's name, or a glob over names")]
 Repository = Annotated[str, AfterValidator(_repository)]
-Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=str)]
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=str)]
+SessionDuration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 
 
 class Node(BaseModel):
@@ -159,7 +124,7 @@ class When(Node):
     step: Patterns | None = None
     queue: Patterns | None = None
     command: Patterns | None = None
-    plugin: Annotated[list[Plugin], _LIST, Field(min_length=1, max_length=200)] | None = None
+    plugin: Annotated[list[Plugin], ONE_OR_MANY, Field(min_length=1, max_length=200)] | None = None
     creator: Patterns | None = None
     creator_email: Patterns | None = None
     creator_team: Patterns | None = None
@@ -174,15 +139,15 @@ class When(Node):
 class SessionNode(Node):
     """How long a session lasts, how it is tagged, and what it has less than its role."""
 
-    duration: Span = timedelta(hours=1)
+    duration: SessionDuration = timedelta(hours=1)
     tags: dict[Text, str] = {}
-    transitive: Annotated[list[Text], _LIST] = []
+    transitive: Annotated[list[Text], ONE_OR_MANY] = []
     external_id: ExternalId | None = None
     source_identity: Literal["job", "none"] = "job"
-    via: Arn | None = None
+    via: RoleArn | None = None
     identity: Literal["host", "buildkite"] = "host"
     policy: SessionPolicy | None = None
-    policy_arns: Annotated[list[PolicyArn], _LIST, Field(max_length=10)] = []
+    policy_arns: Annotated[list[PolicyArn], ONE_OR_MANY, Field(max_length=10)] = []
 
     @model_validator(mode="after")
     def _transitive_tags_are_tags(self) -> "SessionNode":
@@ -202,33 +167,43 @@ class SessionNode(Node):
 class LimitsNode(Node):
     """What one job may use."""
 
-    memory: Size | None = None
+    memory: PositiveSize | None = None
     cpus: Annotated[float, _NUMBER, Field(gt=0, le=1024)] | None = None
     pids: Annotated[int, _NUMBER, Field(ge=64, le=1 << 22)] | None = None
 
 
-class Allow(Node):
+def _keys_of(kinds: Iterable[type[Kind[Any]]]) -> type[Node]:
+    """Return a part of a document that has the key of every kind."""
+    keys = {_field(kind): kind.grammar for kind in kinds}
+    return create_model("Kinds", __base__=Node, **keys)
+
+
+def _field(kind: type[Kind[Any]]) -> str:
+    return kind.key.replace("-", "_")
+
+
+class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base made of the kinds
     """The grant."""
 
-    role: Arn | None = None
-    roles: dict[Profile, Arn] = {}
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with: Literal["host", "role"] = "host"
-    secrets: dict[Variable, Reference] = {}
-    secret_files: dict[FileName, Reference] = {}
-    ssh_keys: Annotated[list[Reference], _LIST] = []
-    git_tokens: dict[GitUrl, Reference] = {}
-    registries: dict[Registry, RegistryLogin] = {}
-    known_hosts: Annotated[list[KnownHost], _LIST] = []
-    env: Annotated[list[VariableGlob], _LIST, Field(max_length=200)] = []
+    known_hosts: Annotated[list[KnownHost], ONE_OR_MANY] = []
+    env: Annotated[list[VariableGlob], ONE_OR_MANY, Field(max_length=200)] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
     workspace: Workspace = Workspace.REUSE
 
+    def kinds(self) -> tuple[Kind[Any], ...]:
+        """Return what is granted of each kind that the document names."""
+        said = ((kind, getattr(self, _field(kind))) for kind in KINDS)
+        return tuple(kind(granted=value) for kind, value in said if value)
+
     @model_validator(mode="after")
     def _a_role_that_reads(self) -> "Allow":
-        if not self.role and (self.secrets_with == "role" or "role" in self.registries.values()):
+        needs = [kind.needs() for kind in self.kinds()]
+        own = any(DEFAULT in need.roles for need in needs)
+        if not own and (self.secrets_with == "role" or any(need.ecr for need in needs)):
             raise ValueError("expected a role that secrets-with, or a registry's login, can mean")
         return self
 
@@ -245,7 +220,7 @@ class PolicyNode(Node):
     """The whole document."""
 
     pipeline: Slug
-    repository: Annotated[list[Repository], _LIST, Field(min_length=1, max_length=20)]
+    repository: Annotated[list[Repository], ONE_OR_MANY, Field(min_length=1, max_length=20)]
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
 
 
@@ -253,12 +228,12 @@ class GuardrailsNode(Node):
     """The whole document of guardrails. A key that is left out limits nothing."""
 
     guardrails: Slug
-    accounts: Annotated[list[Account], _LIST] | None = None
+    accounts: Annotated[list[Account], ONE_OR_MANY] | None = None
     roles: Globs | None = None
     images: Globs | None = None
     secrets: Globs | None = None
-    plugins: Annotated[list[Plugin], _LIST, Field(max_length=500)] | None = None
-    session: Span | None = None
+    plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
+    session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
     forks: ForkAccess = ForkAccess.NOTHING
 

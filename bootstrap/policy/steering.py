@@ -1,7 +1,7 @@
 """Variables that make a job run, fetch or trust something else than its rule's conditions name.
 
-A rule may name one command, one plugin or a verified commit. Whoever starts a build, or edits a
-step, sets variables beside those, and each of these changes what the same command does. So a job
+A rule may name one command, one plugin or a verified commit. Everyone who starts a build, or edits
+a step, sets variables beside those, and each of these changes what the same command does. So a job
 whose rule grants anything does not get them, unless the rule lists them in `allow.env`.
 
 The table cannot know the variables of every program that a job may run: a condition on a command

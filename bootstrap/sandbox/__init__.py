@@ -1,1 +1,1 @@
-"""The sealed room."""
+"""One job's container: specification, ruleset, proof, supervision, and what is cleared after it."""

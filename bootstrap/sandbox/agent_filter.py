@@ -1,19 +1,16 @@
 """The socket that a job's ssh agent listens on: it passes lists, signatures and session binds.
 
-One thread serves all connections and waits for none of them. Each connection that asks for
-something gets a connection of its own to the real agent, which keeps the session that it is bound
-to. A client waits only for itself: for its next message, for the agent, or to take the answer.
+One thread serves all connections and blocks on none of them. Each connection that sends a request
+gets a connection of its own to the real agent, because the agent keeps the session that a
+connection is bound to.
 """
 
-import os
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -27,11 +24,11 @@ from bootstrap.sandbox.agent_protocol import (
     missing,
     refused,
 )
+from bootstrap.sandbox.agent_socket import connect, listen, peer_uid
 
 MAX_CONNECTIONS = 64
-BACKLOG = 128
-IDLE = 600.0  # seconds in which a client need not ask anything
-PATIENCE = 10.0  # seconds for one step: the rest of a message, the agent's answer, taking it
+IDLE = 600.0  # seconds for which a client may stay silent between requests
+PATIENCE = 10.0  # seconds for one step of a message, see _Step
 CHUNK = 16384
 
 
@@ -46,7 +43,7 @@ class _Step(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a job asked of its ssh agent."""
+    """How a job used its ssh agent."""
 
     signed: int
     not_signed: int  # the agent refused: no such key, or not for this host
@@ -66,25 +63,25 @@ class _Connection:
         self.patience = patience
         self.agent: socket.socket | None = None
         self.message = bytearray()
-        self.asked = False  # it has sent a whole message
-        self.signing = False  # it has asked for a signature
-        self.last = False  # it gets one answer more and is hung up on
+        self.asked = False  # it has sent a whole request
+        self.signing = False  # the request under way is for a signature
+        self.last = False  # it is disconnected after the next answer
         self.watched: socket.socket | None = None
-        self.rest()
+        self.await_request()
 
-    def rest(self) -> None:
-        """Wait for a message that need not come soon."""
+    def await_request(self) -> None:
+        """Wait up to IDLE for the next request."""
         self.proceed(_Step.REQUEST)
         self.until = self.since + IDLE
 
     def proceed(self, step: _Step) -> None:
-        """Go on to the next step, which has its time."""
+        """Go on to `step`, which may take `patience` seconds."""
         self.step = step
         self.since = time.monotonic()
         self.until = self.since + self.patience
 
     def counterpart(self) -> socket.socket:
-        """Return the side that this step waits for."""
+        """Return the socket that this step waits for."""
         with_agent = self.step in (_Step.DELIVERY, _Step.ANSWER)
         return self.agent if with_agent and self.agent is not None else self.client
 
@@ -92,7 +89,8 @@ class _Connection:
 class AgentFilter:
     """Listens at `path` for processes of `uid`, in front of the agent that listens at `agent`.
 
-    Nobody is served before `start`. `patience` is in seconds, for each step of a message.
+    Connections wait until `start`. `patience` is in seconds, for each step of a message. Raises
+    OSError if it cannot listen.
     """
 
     def __init__(self, path: Path, agent: Path, *, uid: int, patience: float = PATIENCE) -> None:
@@ -101,11 +99,11 @@ class AgentFilter:
         self._agent = agent
         self._uid = uid
         self._patience = patience
-        self._listener = _listen(path, uid)
-        self._bell, self._ringer = socket.socketpair()
+        self._listener = listen(path, uid)
+        self._wakeup, self._waker = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._connections: set[_Connection] = set()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="ssh-agent", daemon=True)
@@ -115,9 +113,9 @@ class AgentFilter:
         self._thread.start()
 
     def close(self) -> Usage:
-        """Hang up on everybody, at once, and return what was asked until then."""
+        """Close all connections at once, and return how the agent was used."""
         self._closing.set()
-        self._ringer.close()
+        self._waker.close()
         self._thread.join(PATIENCE)
         return Usage(
             signed=self._signatures[True],
@@ -139,36 +137,36 @@ class AgentFilter:
                 self._drop(connection)
             self._selector.close()
             self._listener.close()
-            self._bell.close()
+            self._wakeup.close()
 
     def _until_overdue(self) -> float | None:
         first = min((connection.until for connection in self._connections), default=None)
         return None if first is None else max(0.0, first - time.monotonic())
 
     def _accept_waiting(self) -> None:
-        """Let some in who wait, then look after the others again."""
+        """Accept some of the waiting connections, so that the others are not kept waiting."""
         for _ in range(MAX_CONNECTIONS // 8):
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return  # nobody waits, or this process has no descriptor left
-            self._let_in(client)
+                return  # none is waiting, or this process has no descriptor left
+            self._admit(client)
 
-    def _let_in(self, client: socket.socket) -> None:
-        if _uid_of(client) != self._uid:
+    def _admit(self, client: socket.socket) -> None:
+        if peer_uid(client) != self._uid:
             self._refused["connection of another user"] += 1
             client.close()
             return
         if len(self._connections) >= MAX_CONNECTIONS:
-            # Whoever has asked nothing yet goes first, then whoever did so longest ago.
+            # First one that has sent no request yet, then the one that has been idle longest.
             self._drop(min(self._connections, key=lambda other: (other.asked, other.since)))
         client.settimeout(0)
         connection = _Connection(client, self._patience)
         self._connections.add(connection)
-        self._advance(connection)  # whoever waited has asked already, and need not wait again
+        self._advance(connection)  # its first request may be here already
 
     def _advance(self, connection: _Connection) -> None:
-        """Do what can be done for this client without waiting, up to the end of one message."""
+        """Go as far as possible without waiting, up to the end of one message."""
         try:
             while not self._take_step(connection):
                 pass
@@ -206,12 +204,12 @@ class AgentFilter:
             case _Step.RETURN if _sent(connection):
                 if connection.last:
                     raise ConnectionAbortedError
-                connection.rest()
+                connection.await_request()
                 return True
         return False
 
     def _receive_request(self, connection: _Connection) -> None:
-        begun = bool(connection.message)
+        started = bool(connection.message)
         try:
             whole = _received(connection)
         except MalformedMessage:
@@ -219,11 +217,11 @@ class AgentFilter:
             connection.last = True  # where the next message begins is unknown
             return
         if whole:
-            self._judge(connection)
-        elif not begun:
+            self._forward_or_refuse(connection)
+        elif not started:
             connection.proceed(_Step.REQUEST)
 
-    def _judge(self, connection: _Connection) -> None:
+    def _forward_or_refuse(self, connection: _Connection) -> None:
         connection.asked = True
         why = refused(connection.message)
         if why is not None:
@@ -231,7 +229,7 @@ class AgentFilter:
             return
         connection.signing = connection.message[LENGTH] == SIGN_REQUEST
         try:
-            connection.agent = connection.agent or _connected(self._agent)
+            connection.agent = connection.agent or connect(self._agent)
         except OSError:
             self._refuse(connection, "request after the agent had ended")
             return
@@ -257,7 +255,7 @@ class AgentFilter:
 
 
 def _received(connection: _Connection) -> bool:
-    """Take in what has come of the message; True once it is whole. Raises BlockingIOError."""
+    """Receive what is there of the message; True once it is whole. Raises BlockingIOError."""
     chunk = connection.counterpart().recv(min(missing(connection.message), CHUNK))
     if not chunk:
         raise ConnectionAbortedError
@@ -266,54 +264,6 @@ def _received(connection: _Connection) -> bool:
 
 
 def _sent(connection: _Connection) -> bool:
-    """Send what is taken of the message; True once all of it is. Raises BlockingIOError."""
+    """Send what the peer takes of the message; True once all is sent. Raises BlockingIOError."""
     del connection.message[: connection.counterpart().send(connection.message)]
     return not connection.message
-
-
-def _uid_of(client: socket.socket) -> int:
-    """Return the uid, on this host, of the process that connected (unix(7), SO_PEERCRED)."""
-    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
-
-
-def _listen(path: Path, uid: int) -> socket.socket:
-    """Listen where only `uid` connects. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        with _short(path) as name:
-            listener.bind(name)
-            os.chown(name, uid, uid)
-            Path(name).chmod(0o600)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    listener.settimeout(0)
-    return listener
-
-
-def _connected(path: Path) -> socket.socket:
-    """Connect to the real agent, or raise OSError: never wait for it."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(0)
-    try:
-        with _short(path) as name:
-            connection.connect(name)
-    except BlockingIOError as full:
-        connection.close()
-        raise ConnectionRefusedError from full
-    except OSError:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """Name a socket in the 107 bytes that an address has, however long the way to it is."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

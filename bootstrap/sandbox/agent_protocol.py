@@ -1,4 +1,4 @@
-"""What a job may ask its ssh agent: to list keys and to sign.
+"""The requests that a job may send to its ssh agent: list keys and sign.
 
 Framing and numbers are those of the agent protocol (draft-ietf-sshm-ssh-agent, sections 3 and 6)
 and of OpenSSH's extension `session-bind@openssh.com` (PROTOCOL.agent, section 1). Everything else
@@ -35,26 +35,26 @@ _NAMES = {
 
 
 class MalformedMessage(ValueError):
-    """The bytes are no message of the protocol, or one that is longer than it allows."""
+    """The bytes are not a message of the protocol, or it is longer than allowed."""
 
 
 def missing(received: bytes | bytearray) -> int:
-    """Return how many bytes the message that begins with `received` still lacks at the least.
+    """Return the least number of bytes that the message beginning with `received` lacks.
 
-    0 means that it is whole. Raises MalformedMessage for a length of nothing, or of too much.
+    0 means that it is whole. Raises MalformedMessage if its length is 0 or above MAX_MESSAGE.
     """
     if len(received) < LENGTH:
         return LENGTH - len(received)
     length = int.from_bytes(received[:LENGTH], "big")
     if not 1 <= length <= MAX_MESSAGE:
-        raise MalformedMessage(f"a message of {length} bytes; expected 1 to {MAX_MESSAGE}")
+        raise MalformedMessage(f"got a message of {length} bytes, expected 1 to {MAX_MESSAGE}")
     return max(0, LENGTH + length - len(received))
 
 
 def refused(message: bytes | bytearray) -> str | None:
     """Return the name under which a whole message is refused; None if it may reach the agent.
 
-    A name never holds anything of the job's own making.
+    The name never contains bytes of the message.
     """
     kind, body = message[LENGTH], bytes(message[LENGTH + 1 :])
     name = _NAMES.get(kind, f"type {kind}")
@@ -68,17 +68,17 @@ def _is_request_identities(body: bytes) -> bool:
 
 
 def _is_sign_request(body: bytes) -> bool:
-    """Say whether it is: string key, string data, uint32 flags."""
+    """Check for: string key, string data, uint32 flags."""
     return _is_strings(body, 2, followed_by=4)
 
 
 def _is_session_bind(body: bytes) -> bool:
-    """Say whether it is: name, string hostkey, string session id, string signature, bool."""
+    """Check for: name, string hostkey, string session id, string signature, bool."""
     return _is_strings(body, 4, followed_by=1)
 
 
 def _is_strings(data: bytes, count: int, *, followed_by: int) -> bool:
-    """Say whether `data` is so many strings (RFC 4251, section 5) and so many bytes after them."""
+    """Check that `data` is `count` strings (RFC 4251, section 5), then `followed_by` bytes."""
     at = 0
     for _ in range(count):
         if len(data) < at + LENGTH:

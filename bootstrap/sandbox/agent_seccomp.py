@@ -1,9 +1,9 @@
-"""The system calls that the real ssh-agent gets, as a seccomp filter in classic BPF.
+"""The system calls that the real ssh-agent may use, as a seccomp filter in classic BPF.
 
-An allow-list: whatever is not on it "does not exist" (ENOSYS), so that libraries fall back instead
-of failing. No call on it starts a process, opens a network socket, mounts, traces or loads code.
-The one execve that starts the agent is put to whoever supervises the start, who answers once and
-then closes the descriptor; from then on that call does not exist either (seccomp_unotify(2)).
+An allow-list: every other call fails with ENOSYS, so that libraries fall back instead of failing.
+No listed call starts a process, opens a network socket, mounts, traces or loads code. The one
+execve that starts the agent is approved by confine.py, which answers once and then closes the
+descriptor; from then on execve fails with ENOSYS too (seccomp_unotify(2)).
 """
 
 import struct
@@ -24,7 +24,7 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What the kernel calls an architecture and the calls that differ between them."""
+    """The kernel's numbers for one architecture and its system calls."""
 
     audit: int  # AUDIT_ARCH_*
     numbers: Mapping[str, int]
@@ -32,7 +32,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """What one 32-bit half of an argument has to be: equal to `value`, or without its bits."""
+    """One 32-bit half of an argument is `value`, or with `bits` has none of its bits."""
 
     argument: int
     value: int
@@ -56,12 +56,12 @@ PLAIN = (
 CONDITIONAL: Mapping[str, tuple[Condition, ...]] = {
     "socket": (Condition(argument=0, value=AF_UNIX),),
     "prctl": (Condition(argument=0, value=PR_SET_DUMPABLE), Condition(argument=1, value=0)),
-    # Limits can be asked for, not changed: the second half of the pointer too has to be null.
+    # Limits can be read, not changed: both halves of the pointer have to be null.
     "prlimit64": (
         Condition(argument=2, value=0),
         Condition(argument=2, value=0, high=True),
     ),
-    # Code comes from files, and there are none once the agent has started.
+    # Code can only be mapped from files, and after the start there are none.
     "mprotect": (Condition(argument=2, value=PROT_EXEC, bits=True),),
 }
 
@@ -110,7 +110,7 @@ MACHINES: Mapping[str, Machine] = {"x86_64": X86_64, "aarch64": AARCH64}
 def program(machine: Machine) -> bytes:
     """Return the filter as an array of struct sock_filter.
 
-    Foreign architectures (32-bit calls on a 64-bit kernel) kill; x32's numbers are on no list.
+    Calls of another architecture (32-bit on a 64-bit kernel) kill; x32's numbers get ENOSYS.
     """
     numbers = machine.numbers
     lines = [
@@ -137,7 +137,7 @@ def _case(number: int, conditions: tuple[Condition, ...], verdict: int) -> list[
 
 
 def _check(condition: Condition) -> list[bytes]:
-    """Go on if the condition holds, refuse if not."""
+    """Refuse unless the condition holds."""
     load = _load(_ARGUMENTS + 8 * condition.argument + 4 * condition.high)
     if condition.bits:
         return [*load, _line(_ANY_BIT, condition.value, 0, 1), _line(_RETURN, REFUSE)]
@@ -145,7 +145,7 @@ def _check(condition: Condition) -> list[bytes]:
 
 
 def _mmap(number: int) -> list[bytes]:
-    """Refuse executable memory that is no file's: the loader needs none, an exploit does."""
+    """Refuse anonymous executable memory: the loader needs none, an exploit does."""
     body = [
         *_load(_ARGUMENTS + 8 * 2),
         _line(_ANY_BIT, PROT_EXEC, 0, 3),

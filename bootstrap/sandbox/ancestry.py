@@ -2,8 +2,9 @@
 
 A branch's name says what a build claims; anybody who can start a build can claim one. So the host
 fetches the branch, without blobs and into a cache of the pipeline's own, in a container that holds
-nothing of the job and no credentials, and looks for the commit in its history. That container is
-opened as the job's own is: the same flags, the same proof, the same watch.
+nothing of the job, and looks for the commit in its history. Its only credentials are those for the
+repository itself, of the rule that the answer decides about. That container is opened as the job's
+own is: the same flags, the same proof, the same watch.
 """
 
 import os
@@ -11,24 +12,29 @@ import re
 import secrets
 import selectors
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootstrap.credentials.repository_access import RepositoryAccess
 from bootstrap.errors import CannotStart
+from bootstrap.files import write
 from bootstrap.host import storage
 from bootstrap.host.config import Host
-from bootstrap.job.model import Job, Known, Provenance
+from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
 from bootstrap.sandbox import engine, environment, history, lease
 from bootstrap.sandbox.container import Opened, opened
+from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.supervise import BREACH
-from bootstrap.sandbox.workspace import prepare_host, start_gate, token_for, write
+from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate, token_for
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -41,26 +47,33 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
 
 
-def commit_on_branch(job: Job, host: Host, log: JobLog) -> Known:
+def commit_on_branch(
+    claims: Claims, host: Host, access: Callable[[], RepositoryAccess], log: JobLog
+) -> Known:
     """Return "verified", "elsewhere" or "unknown".
 
-    Raises CannotStart if no container can be had, or if it cannot be shown to be sealed.
+    `access` fetches the credentials for the repository; it is called if there is something to ask.
+    Raises what that raises, and CannotStart if there is no container or no proof of its isolation.
     """
-    branch, commit = (job.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
+    branch, commit = (claims.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
     if not _COMMIT.fullmatch(commit):
         log.note(f"commit-on-branch: {commit or 'no commit'} is no commit's full name")
         return _known(UNKNOWN)
     values = {
-        "REPOSITORY": job.repository,
+        # By the environment, since git keeps a URL that is an argument in the cache, with any token
+        # in it.
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "remote.claimed.url",
+        "GIT_CONFIG_VALUE_0": claims.repository,
         "BRANCH": branch,
         "COMMIT": commit,
         "SECONDS_LEFT": str(PATIENCE),
         "LARGEST_FILE": str(LARGEST_FILE // 512),  # POSIX: `ulimit -f` counts in 512 bytes
     }
-    code, output = _asked(job, host, values, log)
+    code, output = _asked(claims, host, values, access, log)
     if code not in _ANSWERS:
         log.note(
-            f"commit-on-branch: {branch} of {job.repository} could not be fetched ({code}): "
+            f"commit-on-branch: {branch} of {claims.repository} could not be fetched ({code}): "
             f"{output or 'git said nothing'}"
         )
     return _known(UNKNOWN if code is None else _ANSWERS.get(code, UNKNOWN))
@@ -70,37 +83,65 @@ def _known(value: str) -> Known:
     return Known(value=value, provenance=Provenance.HOST)
 
 
-def _asked(job: Job, host: Host, values: dict[str, str], log: JobLog) -> tuple[int | None, str]:
+def _asked(
+    claims: Claims,
+    host: Host,
+    values: dict[str, str],
+    access: Callable[[], RepositoryAccess],
+    log: JobLog,
+) -> tuple[int | None, str]:
     """Return the script's exit status, None if it had to be killed, and what git printed."""
     prepare_host(host.paths.runtime, host.paths.state)
-    token = token_for(job.id, secrets.token_hex(4))
+    token = token_for(claims.job_id, secrets.token_hex(4))
     storage.collect(host, time.time())
     storage.require(host, note=log.note)
-    kept = history.path_of(host.paths.state, job)
+    kept = history.path_of(host.paths.state, claims)
     with (
         lease.reaper(host, token),
-        lease.hold(host, token, tree=kept, agent=job.agent_name, alert=log.alert) as ours,
-        history.held(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
+        lease.acquire(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
+        history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
-        directory = _create_directory(ours.directory / "ancestry", values, ours.uid)
+        directory = _create_directory(ours.directory / "ancestry", ours.uid)
         image = provided(client, None, host, log)
         spec = _spec(host, ours, directory, cache, image)
+        credentials = access()
         with (
             start_gate(directory, ours.uid) as gate,
             opened(client, spec, host, ours) as container,
+            ExitStack() as held,
         ):
-            return _until_end(client, container, gate)
+            sandbox = SandboxDirectory(directory, gate, ours.uid)
+            delivery = SandboxDelivery(
+                held=held,
+                directory=sandbox,
+                env=values,
+                region=host.aws.region,
+                endpoint=None,
+                settings=host.sandbox,
+                known_hosts=credentials.grant.known_hosts,
+                uid=ours.uid,
+                log=log,
+                used=lambda _: None,  # the audit trail's ssh_agent is about jobs
+            )
+            granted = deliver(credentials.grant, credentials.obtained, delivery)
+            sandbox.write_environment({**values, **environment.revealed(granted)})
+            return _until_end(client, container, sandbox)
 
 
-def _create_directory(path: Path, values: dict[str, str], uid: int) -> Path:
+def _create_directory(path: Path, uid: int) -> Path:
     path.mkdir(mode=0o755)
-    script = resources.files("bootstrap.sandbox").joinpath("ancestry.sh").read_bytes()
-    write(path / "entry", script, 0o555)
+    (path / "ssh").mkdir(mode=0o700)
+    os.chown(path / "ssh", uid, uid)
+    write(path / "entry", _program("ancestry.sh"), 0o555)
+    write(path / "git-credential", _program("git_credential.sh"), 0o555)
     write(path / "passwd", environment.passwd(uid, str(HOME)), 0o444)
     write(path / "group", environment.group(uid), 0o444)
-    write(path / "env", environment.exports(values), 0o400, uid)
     return path
+
+
+def _program(name: str) -> bytes:
+    return resources.files("bootstrap.sandbox").joinpath(name).read_bytes()
 
 
 def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: str) -> SandboxSpec:
@@ -128,13 +169,15 @@ def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: st
     )
 
 
-def _until_end(client: "APIClient", container: Opened, gate: int) -> tuple[int | None, str]:
+def _until_end(
+    client: "APIClient", container: Opened, sandbox: SandboxDirectory
+) -> tuple[int | None, str]:
     """Open the start gate and wait. Raises CannotStart if the ruleset changes meanwhile."""
     out = os.memfd_create("git", os.MFD_CLOEXEC)
     pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
     pump.start()
     try:
-        os.write(gate, b"go\n")
+        sandbox.open_start_gate()
         ended = _ended(container, time.monotonic() + LIMIT)
     finally:
         container.guard.kill()

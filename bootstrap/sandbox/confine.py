@@ -1,10 +1,10 @@
-"""Start one program as the real ssh-agent has to live: alone, powerless and out of a job's reach.
+"""Start the real ssh-agent isolated: own namespaces, own uid, no capability, few system calls.
 
     python3 -I -S confine.py PARENT UID DIRECTORY PROGRAM [ARGUMENT...]  < filter in hex
 
-A program of its own, because a namespace, a seccomp filter and another uid cannot be taken off
+A program of its own, because a process cannot leave a namespace, a seccomp filter or another uid
 again. It uses the standard library alone and is started by root, with PARENT's own environment
-cleared. DIRECTORY/socket is the one place where PROGRAM may make something: its socket `agent`.
+cleared. PROGRAM can create files in DIRECTORY/socket only: its socket `agent`.
 
 When PROGRAM accepts connections, its pid is printed and this ends with 0. PROGRAM is then a child
 of PARENT (clone(2), CLONE_PARENT) and is killed when PARENT dies (PR_SET_PDEATHSIG). Anything else
@@ -27,10 +27,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-PATIENCE = 8.0  # seconds for everything; our caller waits for ten
+PATIENCE = 8.0  # seconds for everything; the caller waits for ten
 
-SOCKET = Path("/socket")  # inside
-SEEN = ("usr", "lib", "lib64", "lib32", "libx32")  # of the host, until the program has started
+SOCKET = Path("/socket")  # as PROGRAM sees it
+VISIBLE = (
+    "usr",
+    "lib",
+    "lib64",
+    "lib32",
+    "libx32",
+)  # of the host's directories, until PROGRAM has started
 
 # From linux/sched.h, linux/mount.h, linux/prctl.h and linux/seccomp.h.
 NEW_NAMESPACES = (
@@ -47,7 +53,7 @@ SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND = 0xC0502100, 0xC0182101
 SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
 NOTIFICATION = 80  # bytes of struct seccomp_notif
 
-CALLS = {  # those that libc has no function for
+CALLS = {  # those without a function in libc
     "x86_64": {"clone": 56, "pivot_root": 155, "seccomp": 317},
     "aarch64": {"clone": 220, "pivot_root": 41, "seccomp": 277},
 }
@@ -63,40 +69,40 @@ class _Filter(ctypes.Structure):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do what the module promises. Raises OSError with what did not work."""
+    """Do what the module promises. Raises OSError that names the step that failed."""
     parent, uid, directory, *program = arguments
     lines = bytes.fromhex(sys.stdin.read())
     deadline = time.monotonic() + PATIENCE
     alive = os.pidfd_open(int(parent))
     if os.getppid() != int(parent):
         raise ProcessLookupError("the parent has ended already")
-    os.setsid()  # the agent's signal to the job's process group is none of ours
+    os.setsid()  # not in the job's process group, which the agent signals
     checked(LIBC.unshare(NEW_NAMESPACES), "unshare")
     enter_empty_root(Path(directory))
-    ours, theirs = socket.socketpair()
+    parent_end, child_end = socket.socketpair()
     reason, stderr = os.pipe()
     pid = call("clone", CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
-        become(program, int(uid), lines, alive=alive, supervisor=theirs, stderr=stderr)
-    theirs.close()
+        become(program, int(uid), lines, alive=alive, supervisor=child_end, stderr=stderr)
+    child_end.close()
     os.close(stderr)
     try:
-        let_it_start(pid, ours, deadline)
-        leave_nothing_to_see()
+        approve_exec(pid, parent_end, deadline)
+        empty_root()
     except OSError as failed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        said = os.read(reason, 400).decode(errors="replace").strip()
-        raise OSError(f"{failed}; it said: {said!r}") from failed
+        output = os.read(reason, 400).decode(errors="replace").strip()
+        raise OSError(f"{failed}; its stderr: {output!r}") from failed
     os.write(1, f"{pid}\n".encode())
 
 
 def enter_empty_root(directory: Path) -> None:
-    """Make a root of our own that has the host's libraries and one directory for the socket."""
+    """Change to a new root that has the host's libraries and one directory for the socket."""
     mount(None, Path("/"), MS_REC | MS_PRIVATE)
     root = directory / "root"
     mount("tmpfs", root, MS_NOSUID | MS_NODEV, kind="tmpfs", options="size=64k,mode=0755")
-    for name in SEEN:
+    for name in VISIBLE:
         host = Path("/", name)
         if host.is_symlink():
             (root / name).symlink_to(host.readlink())
@@ -112,9 +118,9 @@ def enter_empty_root(directory: Path) -> None:
     os.chdir("/")
 
 
-def leave_nothing_to_see() -> None:
-    """Empty the root: what runs keeps what it has loaded."""
-    for name in (*SEEN, "socket", "dev/null"):
+def empty_root() -> None:
+    """Remove everything from the root; PROGRAM keeps what it has loaded."""
+    for name in (*VISIBLE, "socket", "dev/null"):
         path = Path("/", name)
         if not path.is_symlink() and path.exists():
             checked(LIBC.umount2(os.fsencode(path), MNT_DETACH), f"umount of {path}")
@@ -124,7 +130,7 @@ def leave_nothing_to_see() -> None:
 
 
 def bind(source: Path, target: Path, flags: int) -> None:
-    """Show one directory, with these flags."""
+    """Bind-mount one directory with these flags."""
     target.mkdir()
     mount(str(source), target, MS_BIND)
     mount(None, target, MS_BIND | MS_REMOUNT | flags)
@@ -139,7 +145,7 @@ def become(
     supervisor: socket.socket,
     stderr: int,
 ) -> NoReturn:
-    """Be the program, or say on stderr why not. Every other descriptor closes with the exec."""
+    """Execute the program, or write to stderr why not. Exec closes every other descriptor."""
     try:
         null = os.open("/dev/null", os.O_RDWR)
         for standard, source in enumerate((null, null, stderr)):
@@ -149,22 +155,22 @@ def become(
         os.umask(0o077)
         listener = load(lines)
         socket.send_fds(supervisor, [b"x"], [listener])
-        os.execve(program[0], list(program), {})  # noqa: S606 - no shell is what we want
-    except BaseException as failed:  # noqa: BLE001 - there is nobody above to tell
+        os.execve(program[0], list(program), {})  # noqa: S606 - without a shell on purpose
+    except BaseException as failed:  # noqa: BLE001 - this is the child's outermost frame
         os.write(2, str(failed).encode())
     finally:
         os._exit(1)
 
 
 def die_with(alive: int) -> None:
-    """Be killed when the parent, whose pidfd this is, dies. A change of uid undoes it."""
+    """Have the kernel kill this process after the parent, a pidfd. A change of uid undoes it."""
     checked(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     if select.select([alive], [], [], 0)[0]:
         raise ProcessLookupError("the parent has ended already")
 
 
 def drop_powers(uid: int) -> None:
-    """Be nobody but `uid`, for good: no capability, no privilege by exec, no core file."""
+    """Become `uid` irrevocably: no capability, no privilege by exec, no core file."""
     # A limit of 0 stops no core_pattern that is a pipe; the kernel refuses 1 for both (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
@@ -181,38 +187,41 @@ def drop_powers(uid: int) -> None:
 
 
 def load(lines: bytes) -> int:
-    """Load the filter and return the descriptor on which its one question is asked."""
+    """Load the filter, and return the descriptor on which it reports the one execve."""
     program = _Filter(length=len(lines) // 8, lines=lines)
     flags = SECCOMP_FILTER_FLAG_NEW_LISTENER
     return call("seccomp", SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(program))
 
 
-def let_it_start(pid: int, theirs: socket.socket, deadline: float) -> None:
-    """Answer the one execve with yes, hang up, and wait until the program takes connections."""
-    theirs.settimeout(max(0.1, deadline - time.monotonic()))
-    _, listeners, _, _ = socket.recv_fds(theirs, 1, 1)
+def approve_exec(pid: int, child: socket.socket, deadline: float) -> None:
+    """Approve the one execve, close its descriptor, and wait until the program accepts connections.
+
+    `deadline` is in seconds of time.monotonic(). Raises OSError.
+    """
+    child.settimeout(max(0.1, deadline - time.monotonic()))
+    _, listeners, _, _ = socket.recv_fds(child, 1, 1)
     if not listeners:
         raise OSError("the program could not be confined")
     (listener,) = listeners
     if not select.select([listener], [], [], max(0.1, deadline - time.monotonic()))[0]:
         raise OSError("the program was not executed in time")
-    asked = bytearray(NOTIFICATION)
-    fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, asked)
-    yes = struct.pack(
-        "=QqiI", *struct.unpack_from("=Q", asked), 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE
+    request = bytearray(NOTIFICATION)
+    fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, request)
+    approval = struct.pack(
+        "=QqiI", *struct.unpack_from("=Q", request), 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE
     )
-    fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, yes)
+    fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, approval)
     os.close(listener)
     ended = os.pidfd_open(pid)
-    while not answers():
+    while not accepts_connections():
         if select.select([ended], [], [], 0.002)[0]:
             raise OSError("the program ended at once")
         if time.monotonic() > deadline:
-            raise OSError("the program made no socket in time")
+            raise OSError("the program did not listen on its socket in time")
 
 
-def answers() -> bool:
-    """Say whether something takes connections at the socket."""
+def accepts_connections() -> bool:
+    """Say whether a process accepts connections at the socket."""
     with socket.socket(socket.AF_UNIX) as client:
         try:
             client.connect(str(SOCKET / "agent"))
@@ -224,13 +233,13 @@ def answers() -> bool:
 def mount(
     source: str | None, target: Path, flags: int, *, kind: str | None = None, options: str = ""
 ) -> None:
-    """Mount something, or change how it is mounted."""
+    """Mount `source` at `target`, or change the flags of a mount. Raises OSError."""
     what = (source and source.encode(), os.fsencode(target), kind and kind.encode())
     checked(LIBC.mount(*what, ctypes.c_ulong(flags), options.encode()), f"mount at {target}")
 
 
 def call(name: str, *arguments: object) -> int:
-    """Make a system call for which libc has no function."""
+    """Make a system call that libc has no function for. Raises OSError."""
     number = CALLS[platform.machine()][name]
     wide = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
     return checked(LIBC.syscall(ctypes.c_long(number), *wide), name)

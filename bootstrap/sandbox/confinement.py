@@ -1,8 +1,7 @@
-"""The seccomp profile of every container, and the kernel's word that a container is confined.
+"""The seccomp profile of every container, and the check that the kernel enforces it.
 
-What the engine was asked for is not what the kernel enforces: an engine may be built without
-seccomp, or a runtime may ignore the profile. So the state of the processes that wait in the
-container is read from /proc of this host, before the job's code runs.
+An engine may be built without seccomp, and a runtime may ignore the profile. So the state of the
+processes that wait in the container is read from /proc of this host, before the job's code runs.
 """
 
 import json
@@ -30,15 +29,15 @@ EXPECTED: Mapping[str, str] = {
 
 
 def profile() -> str:
-    """Return the seccomp profile as the Engine API takes it: the text, on one line."""
+    """Return the seccomp profile as the Engine API expects it: its JSON on one line."""
     text = resources.files("bootstrap.sandbox").joinpath("seccomp.json").read_text()
     return json.dumps(json.loads(text), separators=(",", ":"))
 
 
-def confined(pid: int, runtime: str) -> tuple[Probe, ...]:
-    """Check every process of the container whose first is `pid`. Raises CannotStart.
+def check(pid: int, runtime: str) -> tuple[Probe, ...]:
+    """Check every process of the container whose first one is `pid`: EXPECTED has to hold for each.
 
-    The entry script is among them: it waits at the start gate.
+    Waits for the entry script, which then waits at the start gate. Raises CannotStart.
     """
     members = _with_entry(pid, runtime)
     wrong = [f"process {member}: {why}" for member in members for why in _wrong(member)]
@@ -49,18 +48,20 @@ def confined(pid: int, runtime: str) -> tuple[Probe, ...]:
 
 
 def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
-    """Wait for the entry script: before it is there, the filter may not be either."""
+    """Wait for the entry script: before it runs, the filter may not be loaded either."""
     deadline = time.monotonic() + PATIENCE
     while len(members := tuple(_members(pid))) < 2:
         if time.monotonic() > deadline:
-            raise _unconfined("its entry script is not among the processes of this host", runtime)
+            raise _unconfined(
+                "its entry script did not appear among the processes of this host", runtime
+            )
         time.sleep(0.005)
     return members
 
 
 def _members(pid: int) -> Iterator[int]:
-    """All processes of the PID namespace of `pid`, by their numbers on this host."""
-    with suppress(OSError):  # it has ended: nobody is there
+    """Yield the processes in the PID namespace of `pid`, by their numbers on this host."""
+    with suppress(OSError):  # it has ended, and all others with it
         namespace = Path(f"/proc/{pid}/ns/pid").readlink()
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -72,7 +73,7 @@ def _wrong(pid: int) -> list[str]:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError as gone:
-        return [f"it cannot be read: {gone.strerror}"]
+        return [f"its status cannot be read: {gone.strerror}"]
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     return [
         f"{name}: expected {expected}, got {status.get(name, 'nothing')}"
@@ -84,7 +85,7 @@ def _wrong(pid: int) -> list[str]:
 def _unconfined(why: str, runtime: str) -> CannotStart:
     return CannotStart(
         f"the container is not confined: {why}",
-        hint="Nothing of the job has run. `docker info` has to list seccomp among its security "
-        f"options, and sandbox.runtime ({runtime!r}) has to run the job's processes on this "
-        "host's kernel, as runc and crun do: of any other, such as runsc, this cannot be shown.",
+        hint="Nothing of the job has run. `docker info` has to list seccomp under Security "
+        f"Options, and sandbox.runtime, now {runtime!r}, has to run processes on this host's "
+        "kernel, as runc and crun do and runsc does not.",
     )

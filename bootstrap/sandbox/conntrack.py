@@ -1,7 +1,7 @@
-"""Make the kernel forget the connections that an address has opened (ctnetlink).
+"""Delete the tracked connections that an address has opened (ctnetlink).
 
-A job's connections outlive it: the kernel tracks an idle TCP connection for five days, and as long
-as somebody outside keeps sending, a UDP flow too. Whoever has the address next would receive that.
+A job's connections outlive it: the kernel tracks an idle TCP connection for five days, and a UDP
+flow for as long as the peer keeps sending. The next container at the address would receive that.
 """
 
 import errno
@@ -13,8 +13,8 @@ from ipaddress import IPv4Address
 
 from bootstrap.errors import CannotStart
 
-PATIENCE = 5.0  # seconds for one answer of the kernel
-ROUNDS = 5  # one finds what there is, and one that it is gone
+PATIENCE = 5.0  # seconds for one answer from the kernel
+ROUNDS = 5  # of two, the first deletes, the second finds nothing left
 BATCH = 64  # requests at once: their answers fit into the socket's buffer
 
 NETLINK_NETFILTER = 12
@@ -31,8 +31,8 @@ _ERRNO = struct.Struct("=i")
 def forget(address: str) -> int:
     """Delete every tracked connection whose original source is `address`; return how many.
 
-    Connections to the address need no deletion: airlock.nft admits answers only. Raises
-    CannotStart if the kernel does not do it.
+    Connections to the address stay: airlock.nft lets only answers through. Raises CannotStart if
+    the kernel refuses, or if new ones appear as fast as they are deleted.
     """
     forgotten = 0
     try:
@@ -48,19 +48,19 @@ def forget(address: str) -> int:
                 forgotten += len(entries)
     except OSError as refused:
         raise _failed(address, str(refused)) from refused
-    raise _failed(address, f"there are new ones after {forgotten} were deleted")
+    raise _failed(address, f"{forgotten} were deleted, and new ones keep appearing")
 
 
 def _opened_by(kernel: socket.socket, address: str) -> Iterator[bytes]:
-    """Yield what names each connection that `address` opened, ready to be sent back.
+    """Yield the attributes that identify each connection opened by `address`, for deletion.
 
-    The kernel looks for them (since 5.8; an older one ignores that and says all): the table may
-    hold some hundred thousand.
+    The kernel filters (since 5.8; an older one ignores that and lists all), because the table may
+    have several hundred thousand entries.
     """
     source = IPv4Address(address).packed
-    wanted = _attribute(1 | _NESTED, _attribute(1, source))  # CTA_TUPLE_IP: CTA_IP_V4_SRC
+    original = _attribute(1 | _NESTED, _attribute(1, source))  # CTA_TUPLE_IP: CTA_IP_V4_SRC
     flags = _attribute(1, struct.pack("=I", 1)) + _attribute(2, struct.pack("=I", 0))
-    query = _attribute(_TUPLE_ORIG | _NESTED, wanted) + _attribute(_FILTER | _NESTED, flags)
+    query = _attribute(_TUPLE_ORIG | _NESTED, original) + _attribute(_FILTER | _NESTED, flags)
     kernel.send(_message(_GET, _REQUEST | _DUMP, query))
     while True:
         for kind, payload in _messages(kernel.recv(1 << 16)):
@@ -83,7 +83,7 @@ def _source(entry: dict[int, bytes]) -> bytes | None:
 
 
 def _delete(kernel: socket.socket, entries: list[bytes]) -> None:
-    """Delete these; one that has ended by itself meanwhile is fine."""
+    """Delete these, except for those that have ended meanwhile."""
     for first in range(0, len(entries), BATCH):
         batch = entries[first : first + BATCH]
         kernel.send(b"".join(_message(_DELETE, _REQUEST | _ACKNOWLEDGE, one) for one in batch))
@@ -132,8 +132,7 @@ def _attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _failed(address: str, why: str) -> CannotStart:
     return CannotStart(
-        f"the connections of whoever had {address} before could not be deleted from the kernel's "
-        f"connection tracking: {why}",
-        hint="Airlock needs root and a kernel with ctnetlink (CONFIG_NF_CT_NETLINK, module "
-        "nf_conntrack_netlink). `modprobe nf_conntrack_netlink` says what is missing.",
+        f"the tracked connections of earlier holders of {address} could not be deleted: {why}",
+        hint="Airlock needs root and a kernel with ctnetlink (CONFIG_NF_CT_NETLINK): try "
+        "`modprobe nf_conntrack_netlink`.",
     )

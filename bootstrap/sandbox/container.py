@@ -1,8 +1,27 @@
-"""The one opening sequence: from a specification to a container that has been proven.
+"""The one opening sequence: from a specification to a container that is proven to be isolated.
 
-The job's container and the one that checks a commit's branch are both opened here: the same
-ruleset, the same proof and the same watch. Nothing of the specification's own code has run when
-`opened` yields: its entry waits at the start gate.
+Jobs and the commit-on-branch check share it, and with it the ruleset, the proof and the watch:
+
+ 1. Subscribe to changes of nftables. First, so that no change falls between step 3 and the watch.
+ 2. Create the engine's network. The routing rule and the address of step 3 need its bridge.
+ 3. Load the ruleset unless it is loaded. Before the bridge gets a container.
+ 4. Open the credential listener, if there is one. It binds an address that step 3 has added; its
+    port and path are needed in steps 10 and 11.
+ 5. Create the container.
+ 6. Attach to its output. Before the start, so that no byte is lost.
+ 7. Start it. From here there are a pid, an address and namespaces; its entry script waits at the
+    start gate.
+ 8. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
+    unnoticed.
+ 9. Limit its terminals: its devpts exists only after the start.
+10. Isolate its bridge port, load inside.nft, then assign its address, which removes what an earlier
+    holder left and maps the address to its own listener. In this order, so that it never reaches a
+    listener or a neighbour unrestricted.
+11. Prove it: first how its processes are confined, then the probes. Last, because only what is
+    complete can be proven.
+
+The caller opens the start gate. If a step fails, those before it are undone in reverse order; the
+lease removes the container.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,12 +42,12 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
-Listening = Callable[[], AbstractContextManager[Endpoint | None]]
+OpenListener = Callable[[], AbstractContextManager[Endpoint | None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """A container that has been proven; `guard` watches its ruleset since before the proof."""
+    """A proven container that waits at the start gate; `guard` has watched it since step 8."""
 
     running: Running
     stream: "socket.socket"  # its output, in frames of the engine
@@ -45,13 +64,14 @@ def opened(
     host: Host,
     lease: Lease,
     *,
-    listening: Listening = nullcontext,
+    listening: OpenListener = nullcontext,
     timed: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Opened]:
-    """Create and start a container, and prove that it is sealed. Raises CannotStart.
+    """Take the steps above. Raises CannotStart if one fails or if isolation cannot be proven.
 
-    `listening` opens the container's own credential listener, if it has one; `timed` is told each
-    step as it ends. The container itself is removed by `lease`, not when this closes.
+    None of the specification's own code has run when this yields. `listening` opens the container's
+    credential listener, if it has one; `timed` is called with the name of each step as it ends.
+    Closing ends the watch and the listener; the lease removes the container.
     """
     with ExitStack() as held:
         changes = held.enter_context(watch.changes())
@@ -70,7 +90,7 @@ def opened(
         terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
         probes = (
-            *confinement.confined(running.pid, host.sandbox.runtime),
+            *confinement.check(running.pid, host.sandbox.runtime),
             *prove(running, listener.path if listener else None),
         )
         timed("proof")
@@ -86,8 +106,8 @@ def opened(
 
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
-    firewall.isolate(firewall.bridge_port(running.pid))
-    firewall.enclose(running.pid, running.gateway)
+    firewall.isolate_port(firewall.bridge_port(running.pid))
+    firewall.load_inside(running.pid, running.gateway)
     if listener:
         listener.allow(running.address)
-    firewall.claim(lease.directory, running, listener.port if listener else None)
+    firewall.assign_address(lease.directory, running, listener.port if listener else None)

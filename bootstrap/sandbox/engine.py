@@ -1,4 +1,4 @@
-"""The only caller of Docker. Never its archive API, never exec: both run in the job's files."""
+"""The only caller of Docker. Never its archive API, never exec: both run on the job's files."""
 
 import socket
 import time
@@ -15,14 +15,14 @@ from bootstrap.sandbox.confinement import profile
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
-from bootstrap.sandbox.pulling import Pulling
+from bootstrap.sandbox.pulling import PullProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker import APIClient
 
-    from bootstrap.credentials.registries import Login
+    from bootstrap.logins import Login
 
 TIMEOUT = 60  # seconds for any one call to the engine
 
@@ -44,7 +44,7 @@ def connect(url: str) -> "APIClient":
 
 @contextmanager
 def connected(url: str) -> "Iterator[APIClient]":
-    """Hold a client until this closes. Raises as `connect`."""
+    """Yield a client, and close it afterwards. Raises as `connect`."""
     client = connect(url)
     try:
         yield client
@@ -54,7 +54,7 @@ def connected(url: str) -> "Iterator[APIClient]":
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn whatever the engine refuses into a CannotStart that names the step."""
+    """Turn every failure of the engine into a CannotStart: "Docker could not {what}"."""
     from docker.errors import DockerException  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415
 
@@ -65,12 +65,15 @@ def explained(what: str) -> Iterator[None]:
     except (DockerException, RequestException, OSError) as failed:
         raise CannotStart(
             f"Docker could not {what}: {failed}",
-            hint="`journalctl -u docker` on this host has the engine's own account of it.",
+            hint="See the engine's log on this host: `journalctl -u docker`.",
         ) from failed
 
 
 def ensure_network(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
-    """Create the one bridge that has walls, unless it is there. Raises CannotStart."""
+    """Create the network behind the ruleset's bridge unless it exists.
+
+    Raises CannotStart, also if a network of that name is configured differently.
+    """
     with explained(f"set up the network {NETWORK}"):
         if not _network(client):
             with locked(runtime / "network.lock"):
@@ -86,7 +89,7 @@ def _create_network(client: "APIClient", subnet: IPv4Network) -> None:
     from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415
 
     if _network(client):
-        return  # another job was faster
+        return  # another job has created it
     client.create_network(
         NETWORK,
         driver="bridge",
@@ -102,7 +105,7 @@ def _create_network(client: "APIClient", subnet: IPv4Network) -> None:
 
 @contextmanager
 def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
-    """Let another process have been faster."""
+    """Ignore the answer 409: another process is doing the same."""
     try:
         yield
     except api_error as conflict:
@@ -114,16 +117,17 @@ def _check_network(found: list[dict[str, Any]], subnet: IPv4Network) -> None:
     options = found[0]["Options"] if len(found) == 1 else {}
     if options.get("com.docker.network.bridge.name") != BRIDGE or found[0]["EnableIPv6"]:
         raise CannotStart(
-            f"the Docker network {NETWORK} is not the bridge {BRIDGE} without IPv6",
-            hint=f"Remove it (`docker network rm {NETWORK}`); Airlock creates it as it must be.",
+            f"the Docker network {NETWORK} is not the one that Airlock creates: expected "
+            f"the bridge {BRIDGE} without IPv6",
+            hint=f"Remove it (`docker network rm {NETWORK}`); the next job creates it.",
         )
-    has = [pool.get("Subnet") for pool in found[0]["IPAM"]["Config"] or ()]
-    if has != [str(subnet)]:
+    got = [pool.get("Subnet") for pool in found[0]["IPAM"]["Config"] or ()]
+    if got != [str(subnet)]:
         raise CannotStart(
-            f"the Docker network {NETWORK} has {' and '.join(map(str, has))}, "
-            f"sandbox.subnet in airlock.toml is {subnet}",
-            hint=f"Once no job runs, remove it (`docker network rm {NETWORK}`); the next job "
-            "creates it anew.",
+            f"the Docker network {NETWORK} has the subnet {' and '.join(map(str, got))}, expected "
+            f"{subnet} (sandbox.subnet in airlock.toml)",
+            hint=f"When no job runs, remove it (`docker network rm {NETWORK}`); the next job "
+            "creates it.",
         )
 
 
@@ -137,9 +141,9 @@ def image_id(
 ) -> str:
     """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
 
-    `login` is called before a pull; None leaves it to root's own Docker configuration. What runs
-    is what was pulled, whoever moves the tag meanwhile. Raises WrongConfiguration if the image
-    does not exist, CannotStart if it cannot be had now.
+    `login` is called before a pull; None leaves it to root's Docker configuration. After a pull the
+    id is that of the pulled digest, even if the tag has moved since. Raises WrongConfiguration if
+    the image is missing and must not be pulled, CannotStart if the pull fails.
     """
     from docker.errors import ImageNotFound  # noqa: PLC0415
 
@@ -152,7 +156,7 @@ def image_id(
         except ImageNotFound:
             if pull == "never":
                 raise WrongConfiguration(
-                    f"the image {reference} is not on this host and sandbox.pull is {pull!r}",
+                    f"the image {reference} is not on this host, and sandbox.pull is {pull!r}",
                     hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
                 ) from None
         pulled = _pull(client, reference, login(), progress)
@@ -162,21 +166,21 @@ def image_id(
 def _pull(
     client: "APIClient", reference: str, login: "Login | None", progress: "Callable[[str], None]"
 ) -> str:
-    """Return what was pulled, by digest. docker-py's high-level pull swallows errors."""
+    """Pull, and return the digest reference. docker-py's high-level pull swallows errors."""
     progress(f"pulling {reference}")
-    pulling = Pulling(reference, time.monotonic())
+    pulled = PullProgress(reference, time.monotonic())
     auth = {"username": login.username, "password": login.password.reveal()} if login else None
     for event in client.pull(reference, stream=True, decode=True, auth_config=auth):
         if "error" in event:
             raise CannotStart(
                 f"pulling {reference} failed: {event['error']}",
-                hint="Can this host reach the registry, and is it logged in there? See "
+                hint="Check that this host reaches the registry and is logged in there: see "
                 "[registries] in airlock.toml.",
             )
-        if line := pulling.heard(event, time.monotonic()):
+        if line := pulled.received(event, time.monotonic()):
             progress(line)
-    progress(pulling.end(time.monotonic()))
-    return f"{repository_of(reference)}@{pulling.digest}" if pulling.digest else reference
+    progress(pulled.end(time.monotonic()))
+    return f"{repository_of(reference)}@{pulled.digest}" if pulled.digest else reference
 
 
 def create(client: "APIClient", spec: SandboxSpec) -> str:
@@ -201,7 +205,7 @@ def attach(client: "APIClient", container_id: str) -> socket.socket:
 
 
 def start(client: "APIClient", container_id: str, name: str) -> Running:
-    """Start the container and return what it is on this host. Its entry waits for our word."""
+    """Start the container and return what it is on this host. Its entry waits at the start gate."""
     with explained("start the container"):
         client.start(container_id)
         state = client.inspect_container(container_id)
@@ -213,38 +217,38 @@ def start(client: "APIClient", container_id: str, name: str) -> Running:
 
 
 def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
-    with explained("describe itself"):
+    with explained("report its security options"):
         options = client.info().get("SecurityOptions") or ()
     if any(option.startswith("name=userns") for option in options):
         return WrongConfiguration(
             "the container ended at once, and Docker on this host maps users (userns-remap)",
-            hint="Airlock does not work with it yet: set EnableDockerUserNamespaceRemap=false in "
-            "the stack, or take userns-remap out of /etc/docker/daemon.json.",
+            hint="Airlock does not support it yet: set EnableDockerUserNamespaceRemap=false in "
+            "the stack, or remove userns-remap from /etc/docker/daemon.json.",
         )
     return CannotStart(
         f"the container ended at once (exit status {code})",
-        hint="Does the image hold /bin/sh and cat? `docker run --rm IMAGE /bin/sh` tells.",
+        hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c true`.",
     )
 
 
 def outcome(client: "APIClient", container_id: str) -> tuple[int, bool]:
-    """Wait until the engine has noticed the end; return exit status and whether memory ran out."""
-    with explained("say how the container ended"):
+    """Wait for the container's end; return its exit status and whether it ran out of memory."""
+    with explained("report how the container ended"):
         client.wait(container_id, timeout=TIMEOUT)
         state = client.inspect_container(container_id)["State"]
         return int(state["ExitCode"]), bool(state["OOMKilled"])
 
 
 def send(client: "APIClient", container_id: str, signal: int) -> None:
-    """Deliver one signal to the container's first process, which passes it to the bootstrap."""
-    with explained("deliver a signal"):
+    """Send one signal to the container's first process, which passes it to the bootstrap."""
+    with explained("send a signal to the container"):
         client.kill(container_id, signal)
 
 
 def remove(client: "APIClient", name: str) -> bool:
-    """Kill and remove a container with its volumes, and return when it is gone.
+    """Kill and remove a container with its volumes; return once it is removed.
 
-    Returns False if there was none. Raises CannotStart if it is still there after a minute.
+    False if there was none. Raises CannotStart if it still exists after TIMEOUT seconds.
     """
     from docker.errors import APIError, NotFound  # noqa: PLC0415
 
@@ -253,7 +257,7 @@ def remove(client: "APIClient", name: str) -> bool:
     with explained("remove the container"):
         while True:
             try:
-                with suppress_conflict(APIError):  # somebody else is removing it: wait for the end
+                with suppress_conflict(APIError):  # another process is removing it
                     client.remove_container(name, force=True, v=True)
                     return True
             except NotFound:
@@ -265,7 +269,7 @@ def remove(client: "APIClient", name: str) -> bool:
 
 
 def containers(client: "APIClient") -> tuple[str, ...]:
-    """Return the tokens of all rooms on this host, running or not."""
+    """Return the tokens of all of Airlock's containers on this host, running or not."""
     with explained("list containers"):
         found = client.containers(all=True, filters={"label": LABEL})
         return tuple(container["Labels"][LABEL] for container in found)

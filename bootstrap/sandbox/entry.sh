@@ -1,9 +1,9 @@
 #!/bin/sh
-# The room's first program, as the job's user. It runs nothing of the job before the host has
-# shown that the walls stand and says so with "go"; if the host dies first, it reads end-of-file.
+# The container's first program, as the job's user. It waits at the start gate until Airlock has
+# proven the container's isolation and writes "go". If Airlock dies first, it reads end-of-file.
 exec 2>&1
-read -r word </airlock/go
-[ "$word" = go ] || exit 125
+read -r message </airlock/go
+[ "$message" = go ] || exit 125
 cat /airlock/job-env >/run/buildkite/job-env
 cat /airlock/job-env.json >/run/buildkite/job-env.json
 . /airlock/env

@@ -1,26 +1,29 @@
-"""What the job's processes see: the job's variables, the agent's with our paths, and ours."""
+"""The environment of the job's processes: the job's variables, the agent's, and Airlock's."""
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from bootstrap.buildkite import redaction
-from bootstrap.job.model import Grace, Job
+from bootstrap.buildkite.grace import Grace
+from bootstrap.grants import secret_files
+from bootstrap.grants.kind import Variables
+from bootstrap.job.model import Job
 from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
-AIRLOCK = PurePosixPath("/airlock")  # our read-only directory inside the container
+AIRLOCK = PurePosixPath("/airlock")  # the sandbox directory, read-only
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
-PROFILES, REGISTRIES, SECRETS = AIRLOCK / "profiles", AIRLOCK / "registries", AIRLOCK / "secrets"
+SECRETS = AIRLOCK / secret_files.DIRECTORY
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
 
-# bash and dash keep these for themselves: assigning one ends a POSIX shell, and whatever value a
-# job gives them is replaced in every shell it starts.
+# Read-only in bash or dash: assigning one ends a POSIX shell, and every shell sets its own value.
 SHELL_OWN = frozenset({"UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO"})
 
-# Agent values that name something which stays outside
+# Agent values that name something outside the sandbox
 # (docs/agent-contract.md#paths, docs/agent-contract.md#variables-with-secrets).
 OUTSIDE = frozenset(
     {
@@ -35,8 +38,8 @@ OUTSIDE = frozenset(
     }
 )
 
-KILL_MARGIN = 1.5  # seconds to remove a killed room before the agent kills us
-INNER_MARGIN = 3.0  # seconds for the inner hooks and artifacts after the command's kill
+KILL_MARGIN = 1.5  # seconds to remove a killed container before the agent kills Airlock
+INNER_MARGIN = 3.0  # seconds for hooks and artifacts inside, after the command was killed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +51,9 @@ class SandboxEnvironment:
 
 
 def sandbox_grace(grace: Grace) -> SandboxGrace:
-    """Move the agent's deadline forward twice: for us, and once more for the bootstrap inside.
+    """Return the deadlines inside: Airlock's before the agent's, the bootstrap's before Airlock's.
 
-    However short the agent's grace, each party keeps a share of it.
+    In this order however short the agent's grace is.
     """
     kill_after = max(grace.until_kill - KILL_MARGIN, grace.until_kill * 2 / 3)
     inner = max(grace.until_kill - INNER_MARGIN, grace.until_kill / 3)
@@ -61,57 +64,59 @@ def sandbox_environment(
     job: Job,
     *,
     job_env: Mapping[str, str],
-    granted: Mapping[str, str],
-    secrets: Mapping[str, Secret],
+    granted: Variables,
     home: str,
 ) -> SandboxEnvironment:
-    """Compose the room's environment; later layers win. `job_env` is already free of AWS chains.
+    """Compose the environment inside; later layers win. `job_env` has no AWS variables any more.
 
-    What is in none of them, such as PATH, stays as the image has it.
+    A variable that none of them sets, such as PATH, keeps the image's value.
     """
-    kept = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
-    outer = {name: value for name, value in job.agent.items() if name not in OUTSIDE}
+    of_job = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
+    of_agent = {name: value for name, value in job.agent.values.items() if name not in OUTSIDE}
     variables = {
         "TERM": "xterm-256color",
-        **kept,
-        **outer,
-        **_ours(home),
+        **of_job,
+        **of_agent,
+        **_fixed(home),
         **_grace(job.grace),
-        **granted,
-        **{name: secret.reveal() for name, secret in secrets.items()},
-        **_redacted(job, secrets),
-        "BUILDKITE_AGENT_ACCESS_TOKEN": job.token.reveal(),
+        **revealed(granted),
+        **_redacted(job, [name for name, value in granted.items() if isinstance(value, Secret)]),
+        "BUILDKITE_AGENT_ACCESS_TOKEN": job.agent.token.reveal(),
     }
-    dropped = tuple(sorted(set(job.env) - set(variables)))
+    dropped = tuple(sorted(set(job.claims.env) - set(variables)))
     return SandboxEnvironment(variables=variables, dropped=dropped)
 
 
-def _redacted(job: Job, secrets: Mapping[str, Secret]) -> dict[str, str]:
-    """Have the bootstrap inside redact the rule's secrets too, beside what it would anyway."""
+def revealed(granted: Variables) -> dict[str, str]:
+    """Return a grant's variables as the container gets them."""
+    return {
+        name: value.reveal() if isinstance(value, Secret) else value
+        for name, value in granted.items()
+    }
+
+
+def _redacted(job: Job, secrets: Sequence[str]) -> dict[str, str]:
+    """Add the rule's secrets to the names that the bootstrap inside redacts."""
     if not secrets:
         return {}
-    patterns = job.agent.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
+    patterns = job.agent.values.get("BUILDKITE_REDACTED_VARS") or redaction.DEFAULT
     return {"BUILDKITE_REDACTED_VARS": ",".join((patterns, *sorted(secrets)))}
 
 
 def exports(variables: Mapping[str, str]) -> bytes:
-    """Return the environment as lines a POSIX shell reads: single quotes keep every byte literal.
+    """Return the environment as lines that a POSIX shell reads back byte for byte.
 
-    Names must already be shell names and values free of NUL (job.envfile sees to both).
+    Names have to be shell names and values free of NUL: buildkite/env_files.py refuses others.
     """
-    lines = (f"export {name}={_quoted(value)}\n" for name, value in sorted(variables.items()))
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
-
-
-def _ours(home: str) -> dict[str, str]:
+def _fixed(home: str) -> dict[str, str]:
     return {
         "HOME": home,
         "USER": "airlock",
-        "TMPDIR": "/tmp",  # noqa: S108 - the container's own tmpfs
+        "TMPDIR": "/tmp",  # noqa: S108 - a tmpfs of the container
         "BUILDKITE_BIN_PATH": str(BIN),
         "BUILDKITE_SOCKETS_PATH": str(SCRATCH / "sockets"),
         "BUILDKITE_HOOKS_PATH": str(AIRLOCK / "agent-hooks"),
@@ -122,10 +127,10 @@ def _ours(home: str) -> dict[str, str]:
     }
 
 
-def _grace(outer: Grace) -> dict[str, str]:
-    """Tell the bootstrap inside its shorter deadline, in the dialect of its generation."""
-    inner = int(sandbox_grace(outer).inner)
-    match outer.dialect:
+def _grace(grace: Grace) -> dict[str, str]:
+    """Return the bootstrap's shorter deadline, in the variables of its generation."""
+    inner = int(sandbox_grace(grace).inner)
+    match grace.dialect:
         case 4:
             return {
                 "BUILDKITE_CANCEL_SIGNAL_TIMEOUT": f"{inner}s",
@@ -139,14 +144,17 @@ def _grace(outer: Grace) -> dict[str, str]:
 
 
 def as_json(env: Mapping[str, str]) -> bytes:
-    """Write BUILDKITE_ENV_JSON_FILE for the room (docs/agent-contract.md#the-environment-files)."""
+    """Return the content of BUILDKITE_ENV_JSON_FILE inside.
+
+    Format: docs/agent-contract.md#the-environment-files
+    """
     return json.dumps(env, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
 
 
 def go_quoted(env: Mapping[str, str]) -> bytes:
-    """Write BUILDKITE_ENV_FILE for the room: NAME=<Go %q> per line.
+    """Return the content of BUILDKITE_ENV_FILE inside: NAME=<Go %q> per line.
 
-    Source: docs/agent-contract.md#the-environment-files
+    Format: docs/agent-contract.md#the-environment-files
     """
     lines = (f"{name}={_go_quote(value)}\n" for name, value in env.items())
     return "".join(lines).encode("utf-8", "surrogateescape")
@@ -171,7 +179,7 @@ _GO_ESCAPES = {
 
 
 def passwd(uid: int, home: str) -> bytes:
-    """Give the job's uid a name in any image: ssh refuses to run without one."""
+    """Return an /etc/passwd that names the job's uid: ssh refuses to run without a name."""
     return (
         "root:x:0:0:root:/root:/sbin/nologin\n"
         f"airlock:x:{uid}:{uid}:Airlock job:{home}:/bin/sh\n"
@@ -180,5 +188,5 @@ def passwd(uid: int, home: str) -> bytes:
 
 
 def group(uid: int) -> bytes:
-    """The groups that go with `passwd`."""
+    """Return the /etc/group that goes with `passwd`."""
     return f"root:x:0:\nairlock:x:{uid}:\nnogroup:x:65534:\n".encode()

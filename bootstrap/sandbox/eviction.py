@@ -1,9 +1,9 @@
-"""Which job is stopped when the disk that all of them write to is nearly full.
+"""Stop the job that has written most when the disk of all workspaces is nearly full.
 
-Every running job watches the filesystem of the workspaces. Below `storage.floor` one of them, at a
-time and for all, measures what each job has written since it began, and marks the one that wrote
-most; that one's own watch stops it. Whoever hid what it wrote is found later: as long as the disk
-stays full, the next one is stopped.
+The wrapper of every running job watches the filesystem. Below `storage.floor` one wrapper at a time
+measures what each job has written since it began, and marks the job that has written most; that
+job's own watch stops it. If the disk stays full, because a job hid what it wrote, the next one is
+stopped.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import files, process
 from bootstrap.errors import CannotStart
 from bootstrap.host import trash
 from bootstrap.host.config import Host
@@ -26,15 +26,15 @@ from bootstrap.host.storage import space
 from bootstrap.host.trees import discard_unused
 from bootstrap.sandbox.lease import Lease
 
-PERIOD = 0.5  # seconds between two looks at the filesystem
-SETTLE = 15.0  # seconds in which the space of a stopped job may come back
-_MEASURING = 10  # seconds for one job's tree; what was counted until then counts
+PERIOD = 0.5  # seconds between two checks of the filesystem
+SETTLE = 15.0  # seconds for the space of a stopped job to become free
+_MEASURING = 10  # seconds for one job's tree; after that, the size counted so far is used
 _SCANNING = 3.0  # seconds for the deleted files that one job's processes hold open
 _WRITES, _EVICTED = "writes.json", "evicted"
 
 
 class Watch:
-    """`descriptor` becomes readable once this job has to be stopped; then `why` says so."""
+    """`descriptor` becomes readable when this job has to be stopped; `why` then has the reason."""
 
     def __init__(self, host: Host, lease: Lease) -> None:
         self.descriptor, self._writer = os.pipe2(os.O_CLOEXEC)
@@ -46,34 +46,32 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """End the watch. Its thread may be measuring still; it does no harm then."""
+        """End the watch. Its thread may still finish a measurement, which changes nothing."""
         self._stopping.set()
         os.close(self.descriptor)
 
     def _run(self) -> None:
         try:
             while not self._mark.exists() and not self._stopping.wait(PERIOD):
-                with suppress(OSError, CannotStart):  # whatever it is: the next look is soon
-                    self._look()
+                with suppress(OSError, CannotStart):  # try again after PERIOD
+                    self._check()
             if not self._stopping.is_set():
                 self.why = self._mark.read_text()
         finally:
             os.close(self._writer)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         least = self._host.storage
         found = space(self._host.paths.state)
         if lack := found.lacks(least.floor, least.floor_inodes):
-            choose(self._host.paths.runtime, self._host.paths.state, lack)
+            mark_largest(self._host.paths.runtime, self._host.paths.state, lack)
 
 
 @contextmanager
 def watched(host: Host, lease: Lease, workspace: Path) -> Iterator[Watch]:
     """Watch the disk for a job that writes to `workspace` from now on."""
     facts = {"uid": lease.uid, "workspace": str(workspace), "since": time.time()}
-    nascent = lease.directory / f".{_WRITES}"
-    nascent.write_text(json.dumps(facts))
-    nascent.rename(lease.directory / _WRITES)
+    files.write(lease.directory / _WRITES, json.dumps(facts).encode())
     watch = Watch(host, lease)
     try:
         yield watch
@@ -81,12 +79,16 @@ def watched(host: Host, lease: Lease, workspace: Path) -> Iterator[Watch]:
         watch.close()
 
 
-def choose(runtime: Path, state: Path, lack: str) -> None:
-    """Mark the job that wrote most, unless somebody is at it or has just been. May take a while."""
+def mark_largest(runtime: Path, state: Path, lack: str) -> None:
+    """Mark the job that has written most; `lack` is the reason to put in the mark.
+
+    Does nothing if another process is measuring, or if one was marked within the last SETTLE
+    seconds. Takes up to some 13 seconds.
+    """
     descriptor = os.open(runtime / "eviction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _just_chosen(os.fstat(descriptor)):
+        if _just_marked(os.fstat(descriptor)):
             return
         jobs = [job for path in runtime.glob("jobs/*") if (job := _read(path)) is not None]
         if jobs:
@@ -94,7 +96,7 @@ def choose(runtime: Path, state: Path, lack: str) -> None:
             _mark(
                 largest.directory,
                 f"the disk of {state} is nearly full ({lack}), and of all running jobs this one "
-                f"had written most: {written >> 20} MiB",
+                f"has written most: {written >> 20} MiB",
             )
             os.pwrite(descriptor, largest.directory.name.encode(), 0)
     except BlockingIOError:
@@ -104,20 +106,20 @@ def choose(runtime: Path, state: Path, lack: str) -> None:
 
 
 def _largest(jobs: "list[_Job]", device: int) -> "tuple[int, _Job]":
-    """Measure them all at the same time: one that takes long must not hide the others."""
+    """Measure all jobs in parallel: one that takes long must not delay the others."""
     with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
         sizes = pool.map(lambda job: job.written(device), jobs)
         return max(zip(sizes, jobs, strict=True), key=itemgetter(0))
 
 
-def _just_chosen(last: os.stat_result) -> bool:
+def _just_marked(last: os.stat_result) -> bool:
     return last.st_size > 0 and 0 <= time.time() - last.st_mtime < SETTLE
 
 
-def take_back(host: Host, workspace: Path) -> None:
-    """Give up what the stopped job wrote, unless another job already works in it."""
+def discard_workspace(host: Host, workspace: Path) -> None:
+    """Discard the stopped job's workspace unless another job uses it. Raises CannotStart."""
     if discard_unused(host.paths.state, workspace):
-        trash.empty_later(host.paths.state)
+        trash.empty_in_background(host.paths.state)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,12 +130,12 @@ class _Job:
     since: float
 
     def written(self, device: int) -> int:
-        """Bytes of the files that changed since the job began, deleted ones that are open too."""
+        """Return the bytes of files changed since the job began, deleted but open ones included."""
         return _in_tree(self.workspace, self.since) + _deleted(self.uid, device)
 
 
 def _read(directory: Path) -> _Job | None:
-    """A job whose work began and that is not marked yet."""
+    """Return a job that has begun to write and is not marked yet, else None."""
     try:
         facts = json.loads((directory / _WRITES).read_text())
     except FileNotFoundError:
@@ -149,13 +151,11 @@ def _read(directory: Path) -> _Job | None:
 
 
 def _mark(directory: Path, why: str) -> None:
-    nascent = directory / f".{_EVICTED}"
-    nascent.write_text(why)
-    nascent.rename(directory / _EVICTED)
+    files.write(directory / _EVICTED, why.encode())
 
 
 def _in_tree(workspace: Path, since: float) -> int:
-    """The time of an inode's last change is the kernel's: a job cannot set it back."""
+    """Sum by ctime, which a job cannot set."""
     script = (
         'timeout "$1" find "$2" -xdev -newerct "@$3" -printf "%b\\n" 2>/dev/null'
         " | awk '{ blocks += $1 } END { printf \"%d\", blocks * 512 }'"
@@ -165,7 +165,7 @@ def _in_tree(workspace: Path, since: float) -> int:
 
 
 def _deleted(uid: int, device: int) -> int:
-    """Bytes of files without a name on `device` that processes of `uid` have open or mapped."""
+    """Return the bytes of deleted files on `device` that processes of `uid` have open or mapped."""
     deadline = time.monotonic() + _SCANNING
     sizes: dict[int, int] = {}
     for path in _open_files(uid):
@@ -181,9 +181,9 @@ def _deleted(uid: int, device: int) -> int:
 def _open_files(uid: int) -> Iterator[Path]:
     for process_directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            # Not the directory's owner: a process can have that be root.
+            # Not the owner of the directory: a process can make that root.
             status = (process_directory / "status").read_text()
             if f"\nUid:\t{uid}\t" in status:
-                # Every thread may have descriptors of its own, and outlive the first one.
+                # A thread may have its own descriptors, and outlive the first thread.
                 yield from process_directory.glob("task/*/fd/*")
                 yield from (process_directory / "map_files").iterdir()

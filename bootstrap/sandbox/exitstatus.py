@@ -1,4 +1,7 @@
-"""From how a room ended to the status that the agent sees (docs/agent-contract.md#exit-status)."""
+"""From how a container ended to the status that the agent sees.
+
+Reference: docs/agent-contract.md#exit-status
+"""
 
 from dataclasses import dataclass
 from signal import Signals
@@ -29,7 +32,7 @@ ExitStatus = ExitWith | DieBy
 
 
 def resolve(ended: Ended) -> ExitStatus:
-    """Say how we must end so that the agent records what it would record without us."""
+    """Return how Airlock must end so that the agent records what it would without Airlock."""
     match ended:
         case Exited(code=code):
             return ExitWith(code=code, whose="job")
@@ -46,25 +49,37 @@ def resolve(ended: Ended) -> ExitStatus:
 
 
 def explain(ended: Ended, log: JobLog) -> None:
-    """Say in the job's log what its own output cannot say: who ended it, and why."""
+    """Print in the job's log what its own output does not show: who ended it, and why.
+
+    Where the status comes from Airlock, the log says so. A job that ended by itself, or in time
+    after its cancellation, gets no line.
+    """
     match ended:
         case Exited(out_of_memory=True):
-            log.alert("the room ran out of memory: raise allow.limits.memory, or use less")
+            log.alert(
+                "the job ran out of the memory that its limit allows; the exit status is the job's "
+                "own. Raise allow.limits.memory in its rule, or have the job use less"
+            )
         case Overdue(by=by, after=after):
-            log.alert(f"{by.name} was not obeyed within {after:.1f} s: the room was killed")
+            log.alert(
+                f"the job was killed by Airlock: it still ran {after:.1f} s after {by.name}. "
+                "The agent sees SIGKILL, which is not a status of the job"
+            )
         case Breached(why=why):
             log.failure(
                 CannotStart(
                     f"the job was stopped: {why}",
-                    hint="Find what changes nftables on this host (`nft monitor`), then retry.",
+                    hint="Airlock killed it: this status is not the job's. Find the program that "
+                    "changes nftables on this host (`nft monitor`), then retry.",
                 )
             )
         case Evicted(why=why):
             log.failure(
                 CannotStart(
                     f"the job was stopped: {why}",
-                    hint="Have the job write less, or enlarge the disk; storage.floor in "
-                    "airlock.toml says what has to stay free. Its workspace was thrown away.",
+                    hint="Airlock killed it: this status is not the job's. Its workspace was "
+                    "discarded. Have the job write less, or enlarge the disk: storage.floor in "
+                    "airlock.toml is the space that has to stay free.",
                 )
             )
         case Exited() | Cancelled():

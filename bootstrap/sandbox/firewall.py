@@ -1,13 +1,12 @@
-"""The kernel's side of the walls: the only caller of nft and ip.
+"""The ruleset, and each container's part of it: the only caller of nft and ip.
 
-`stand` makes sure that exactly `agent-config/airlock.nft` is in force, plus a second layer that
-does not depend on netfilter; `is_unchanged` says whether it still is. What is expected is not
-remembered but asked of the kernel itself, in an empty network namespace.
+`ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
+not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
+same file in an empty network namespace.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from importlib import resources
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
-from bootstrap.sandbox import claims, conntrack
-from bootstrap.sandbox.claims import Claim
+from bootstrap.sandbox import addresses, conntrack
+from bootstrap.sandbox.addresses import AddressRecord
 from bootstrap.sandbox.model import Running
 
 BRIDGE = "airlock0"
@@ -31,13 +30,13 @@ PREFERENCE = "1690"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ruleset:
-    """The ruleset in force, as the kernel prints it without counters and map elements."""
+    """The loaded ruleset, as the kernel prints it without counters and map elements."""
 
     expected: str
     reloaded: bool
 
 
-def ruleset() -> str:
+def ruleset_text() -> str:
     """Return the text of airlock.nft: beside this file when installed, else in agent-config/."""
     packaged = resources.files("bootstrap.sandbox").joinpath("airlock.nft")
     if packaged.is_file():
@@ -47,28 +46,29 @@ def ruleset() -> str:
 
 
 def ensure_loaded(runtime: Path) -> Ruleset:
-    """Put both layers in force if they are not, and return what is now.
+    """Load the ruleset and the routing rule unless both are loaded, and return what is.
 
-    Elements of running jobs survive a reload, which happens in one transaction. Raises CannotStart.
+    A reload is one transaction and keeps the elements of running jobs. Raises CannotStart if it
+    does not take effect, WrongConfiguration if this host's nft or kernel does not support it.
     """
     expected = _expected(runtime)
     with locked(runtime / "firewall.lock"):
         reloaded = _listing() != expected
         if reloaded:
-            process.run(["nft", "-f", "-"], stdin=ruleset() + _elements(runtime))
+            process.run(["nft", "-f", "-"], stdin=ruleset_text() + _elements(runtime))
         _policy_routing()
         _endpoint_address()
     if _listing() != expected:
         raise CannotStart(
-            "nftables does not hold the rules that were just loaded into table inet airlock",
-            hint="Something else rewrites that table: compare `nft list table inet airlock` "
-            "with agent-config/airlock.nft.",
+            "table inet airlock differs from airlock.nft right after it was loaded",
+            hint="Another program changes that table: find it with `nft monitor`. Compare "
+            "`nft list table inet airlock` with agent-config/airlock.nft.",
         )
     return Ruleset(expected=expected, reloaded=reloaded)
 
 
 def is_unchanged(ruleset: Ruleset) -> bool:
-    """Say whether the ruleset still is what `ensure_loaded` left. Unreadable counts as gone."""
+    """Say whether the ruleset is what `ensure_loaded` left. If it cannot be read, it is not."""
     try:
         return _listing() == ruleset.expected
     except CannotStart:
@@ -76,7 +76,7 @@ def is_unchanged(ruleset: Ruleset) -> bool:
 
 
 def refusals(container_ip: str) -> int:
-    """Return how many packets of this container the table has refused since it was first seen."""
+    """Return how many packets from this address the table has refused."""
     shown = json.loads(process.run(["nft", "-j", "list", "set", *TABLE, "refused"]))
     for item in shown["nftables"]:
         for element in item.get("set", {}).get("elem", []):
@@ -85,83 +85,91 @@ def refusals(container_ip: str) -> int:
     return 0
 
 
-def claim(directory: Path, running: Running, port: int | None) -> None:
-    """Make the container's address its own: nothing of whoever had it before is left of it.
+def assign_address(directory: Path, running: Running, port: int | None) -> None:
+    """Record the container's address, and remove what an earlier holder left in the kernel.
 
-    With a port it reaches the listener there until `withdraw`, without one none. Call before the
-    start gate opens. `directory` is the job's own. Raises CannotStart, also if a container that
-    lives has the address.
+    The container then reaches the listener at `port`, until `remove_listener`; without a port it
+    reaches none. `directory` is the job directory. Call before the start gate opens. Raises
+    CannotStart, also if the container has ended or another running container has the address.
     """
     try:
-        ours = claims.of(directory, running, port)
+        record = addresses.record_of(directory, running, port)
     except FileNotFoundError as ended:
         raise CannotStart(
             "the container ended before it was connected to the network",
-            hint="Does the image hold /bin/sh? `docker run --rm IMAGE /bin/sh` tells.",
+            hint="Does the image have /bin/sh? Try `docker run --rm IMAGE /bin/sh -c true`.",
         ) from ended
     with _locked(directory):
-        if others := _others(directory, ours.address):
+        if others := _others(directory, record.address):
             raise CannotStart(
-                f"the address {ours.address} is in use by the container of job {others[0].token}",
-                hint="Two engines on one bridge? `ip link show master airlock0` lists its ports.",
+                f"the address {record.address} is in use by the container of job {others[0].token}",
+                hint="Do two Docker engines share the bridge? `ip link show master airlock0` lists "
+                "its ports.",
             )
-        claims.write(directory, ours)  # first, so that it is found if we are killed
-        stale = listeners().get(ours.address)
-        commands = [] if stale is None else [_command("delete", ours.address, stale)]
-        commands += [] if port is None else [_command("add", ours.address, port)]
+        addresses.write(directory, record)  # first, so that it is found if this process is killed
+        stale = listeners().get(record.address)
+        commands = [] if stale is None else [_command("delete", record.address, stale)]
+        commands += [] if port is None else [_command("add", record.address, port)]
         if commands:
             process.run(["nft", "-f", "-"], stdin="".join(commands))
-    conntrack.forget(ours.address)
+    conntrack.forget(record.address)
 
 
-def withdraw(directory: Path) -> None:
-    """Let the job's container no longer reach its listener. To be called before it is removed."""
-    with _locked(directory):
-        ours = claims.read(directory)
-        if ours and not _others(directory, ours.address):
-            _withdraw(ours)
+def remove_listener(directory: Path) -> None:
+    """Stop the container from reaching its listener. Call before the container is removed.
 
-
-def release(directory: Path) -> None:
-    """Give up the address of a container that is gone, and all that the kernel knows of it.
-
-    What somebody else has by now is left alone. Raises CannotStart, also if the container lives.
+    Does nothing if the address has another holder by now. Raises CannotStart.
     """
     with _locked(directory):
-        ours = claims.read(directory)
-        if ours is None:
+        record = addresses.read(directory)
+        if record and not _others(directory, record.address):
+            _remove_element(record)
+
+
+def release_address(directory: Path) -> None:
+    """Remove the address record of an ended container, its listener and its connections.
+
+    Listener and connections stay if the address has another holder by now. Raises CannotStart,
+    also if the container still runs.
+    """
+    with _locked(directory):
+        record = addresses.read(directory)
+        if record is None:
             return
-        if claims.is_alive(ours):
+        if addresses.is_running(record):
             raise CannotStart(
-                f"the container of job {ours.token} still runs, so its address is not given up",
-                hint=f"`docker rm -f airlock-{ours.token}` removes it.",
+                f"the container of job {record.token} still runs, so its address is not released",
+                hint=f"Remove it: `docker rm -f airlock-{record.token}`.",
             )
-        if not _others(directory, ours.address):
-            _withdraw(ours)
-            conntrack.forget(ours.address)
-        claims.remove(directory)
+        if not _others(directory, record.address):
+            _remove_element(record)
+            conntrack.forget(record.address)
+        addresses.remove(directory)
 
 
 def _locked(directory: Path) -> AbstractContextManager[None]:
     return locked(directory.parents[1] / "firewall.lock")
 
 
-def _others(directory: Path, address: str) -> tuple[Claim, ...]:
-    """Other containers that live and have this address: there is none, or it is theirs by now."""
+def _others(directory: Path, address: str) -> tuple[AddressRecord, ...]:
+    """Return the records of other jobs' running containers that have this address."""
     return tuple(
         other
-        for other in claims.living(directory.parent)
+        for other in addresses.in_use(directory.parent)
         if other.address == address and other.token != directory.name
     )
 
 
-def _withdraw(ours: Claim) -> None:
-    if ours.port is not None and listeners().get(ours.address) == ours.port:
-        process.run(["nft", "-f", "-"], stdin=_command("delete", ours.address, ours.port))
+def _remove_element(record: AddressRecord) -> None:
+    if record.port is not None and listeners().get(record.address) == record.port:
+        process.run(["nft", "-f", "-"], stdin=_command("delete", record.address, record.port))
 
 
-def enclose(container_pid: int, gateway: str) -> None:
-    """Load inside.nft into the container's network namespace: nothing goes but by the gateway."""
+def load_inside(container_pid: int, gateway: str) -> None:
+    """Load inside.nft into the container's network namespace: it sends to the gateway only.
+
+    Raises CannotStart.
+    """
     rules = resources.files("bootstrap.sandbox").joinpath("inside.nft").read_text()
     process.run(
         ["nsenter", "--target", str(container_pid), "--net", "nft", "-f", "-"],
@@ -169,13 +177,13 @@ def enclose(container_pid: int, gateway: str) -> None:
     )
 
 
-def isolate(port: str) -> None:
-    """Cut one veth of the bridge off from every other one, at layer 2 and without netfilter."""
+def isolate_port(port: str) -> None:
+    """Keep one port of the bridge from reaching the others, at layer 2. Raises CannotStart."""
     process.run(["ip", "link", "set", "dev", port, "type", "bridge_slave", "isolated", "on"])
 
 
 def bridge_port(container_pid: int) -> str:
-    """Return the name of the host's end of the container's network interface."""
+    """Return the name of the host's end of the container's interface. Raises CannotStart."""
     inside = process.run(
         ["nsenter", "--target", str(container_pid), "--net", "ip", "-j", "link", "show", "eth0"]
     )
@@ -185,7 +193,7 @@ def bridge_port(container_pid: int) -> str:
             return str(link["ifname"])
     raise CannotStart(
         f"the container's interface is not a port of {BRIDGE}",
-        hint="Somebody moved it while the job was starting; look at `ip link`.",
+        hint="Another program moved it while the job was starting; see `ip link`.",
     )
 
 
@@ -199,7 +207,7 @@ def _listing() -> str:
 
 
 def listeners() -> dict[str, int]:
-    """The map `credentials`: the port of the listener by the container's address."""
+    """Return the map `credentials`: the port of the listener by the container's address."""
     try:
         shown = json.loads(process.run(["nft", "-j", "list", "map", *TABLE, "credentials"]))
     except CannotStart as absent:
@@ -216,41 +224,38 @@ def listeners() -> dict[str, int]:
 
 
 def _expected(runtime: Path) -> str:
-    """What the kernel prints for our ruleset, learned once per ruleset and nft version."""
+    """Return what the kernel prints for our ruleset; cached per ruleset and nft version."""
     nft = shutil.which("nft", path=process.ENVIRONMENT["PATH"])
     version = Path(nft).stat().st_mtime_ns if nft else 0
-    digest = hashlib.sha256(f"{version}\n{ruleset()}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{version}\n{ruleset_text()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():
-        listing = _as_loaded()
-        fresh = cache.with_suffix(f".{os.getpid()}")
-        fresh.write_text(listing)
-        fresh.replace(cache)
+        files.write(cache, _as_loaded().encode())
     return cache.read_text()
 
 
 def _as_loaded() -> str:
-    """Load the ruleset into an empty network namespace, and return what the kernel made of it."""
+    """Load the ruleset into an empty network namespace, and return the kernel's listing of it."""
     load = ["unshare", "--net", "sh", "-c", "nft -f - && nft -s -t list table inet airlock"]
     try:
-        return process.run(load, stdin=ruleset())
+        return process.run(load, stdin=ruleset_text())
     except CannotStart as refused:
-        _, found, said = refused.problem.partition("Error: ")
+        _, found, message = refused.problem.partition("Error: ")
         raise WrongConfiguration(
-            "this host's nft or kernel does not take Airlock's ruleset: "
-            f"{said.splitlines()[0] if found else refused.problem}",
+            "this host's nft or kernel rejects Airlock's ruleset: "
+            f"{message.splitlines()[0] if found else refused.problem}",
             hint="Expected nftables 1.0.6 or newer, root, and a kernel with "
-            "CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f agent-config/airlock.nft` shows "
-            "all that is wrong.",
+            "CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f agent-config/airlock.nft` prints "
+            "every error.",
         ) from refused
 
 
 def _elements(runtime: Path) -> str:
-    """The map elements of all containers that live, as nft commands."""
+    """Return the map elements of all running containers, as nft commands."""
     lines = [
-        _command("add", claim.address, claim.port)
-        for claim in claims.living(runtime / "jobs")
-        if claim.port is not None
+        _command("add", record.address, record.port)
+        for record in addresses.in_use(runtime / "jobs")
+        if record.port is not None
     ]
     return "\n" + "".join(lines)
 
@@ -261,7 +266,7 @@ def _command(verb: str, address: str, port: int) -> str:
 
 
 def _policy_routing() -> None:
-    """The second layer: the routing policy refuses, whatever becomes of nftables."""
+    """Refuse the metadata range by routing too: that holds if nftables is flushed."""
     wanted = {"-4": ["to", "169.254.0.0/16"], "-6": []}
     for family, target in wanted.items():
         rule = ["iif", BRIDGE, *target, "prohibit"]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# git's credential helper in the room: it answers `get`, and only for the repositories of the rule.
-# A prefix that ends in / means everything below it; any other means that one repository.
+# git's credential helper inside: it answers `get`, for the rule's repositories only. A prefix that
+# ends in / matches everything below it, any other that one repository.
 [ "${1-}" = get ] || exit 0
 protocol='' host='' path=''
 while IFS='=' read -r key value; do

@@ -1,8 +1,8 @@
-"""Everything a job holds on this host, under one name, and how it is given back.
+"""Everything a job holds on this host, under one name, and how it is cleared.
 
-A lease is a directory in memory that its holder keeps locked. Whoever finds one that nobody holds
-may clear it: the reaper within seconds of the holder's death, else the next job, else
-`airlock gc`. Clearing is safe to repeat and to do twice at once.
+A lease is a job directory, in memory, that its holder keeps locked. An unlocked one is cleared by
+the reaper within seconds of the holder's death, else by the next job, else by `airlock gc`.
+Clearing may be repeated, also at the same time.
 """
 
 import fcntl
@@ -21,13 +21,13 @@ from bootstrap.sandbox import engine, firewall
 from bootstrap.sandbox.slots import slot
 from bootstrap.sandbox.workspace import fresh_path
 
-REAPER_PATIENCE = 3.0  # seconds in which a container that was being created may still appear
-_SWEPT = "swept"  # its absence means: not since this machine started
+REAPER_PATIENCE = 3.0  # seconds for a container that was being created to appear
+_SWEPT = "swept"  # exists once leases were swept since this machine started
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """One job's name on this host, the directory that stands for it, and the uid it runs as."""
+    """One job's name on this host, its job directory, and the uid it runs as."""
 
     token: str
     directory: Path
@@ -35,27 +35,30 @@ class Lease:
 
 
 @contextmanager
-def hold(
+def acquire(
     host: Host, token: str, *, tree: Path, agent: str, alert: Callable[[str], object]
 ) -> Iterator[Lease]:
-    """Hold a lease until this closes; then everything under its name is given back.
+    """Acquire a lease; when this closes, everything under its name is cleared.
 
-    `tree` is what the job will work in; its owner's uid is preferred, see `slots.slot`. Raises
-    CannotStart if no uid is free, WrongConfiguration if an account has one of them.
-    What cannot be given back is told to `alert` and left to the reaper and the next job: it must
-    change neither a result nor the reason of a failure.
+    `tree` is the workspace; its owner's uid is preferred, see `slots.slot`. `alert` gets a line for
+    what cannot be cleared; the reaper and the next job try again, because it must not change a
+    result or hide the reason of a failure. Raises CannotStart if no uid is free,
+    WrongConfiguration if an account has one of them.
     """
     jobs = host.paths.runtime / "jobs"
-    nascent = jobs / f".{token}"
-    nascent.mkdir(mode=0o700)
-    descriptor = _lock(nascent)
+    new = jobs / f".{token}"  # so that jobs/TOKEN never exists unlocked
+    new.mkdir(mode=0o700)
+    descriptor = _lock(new)
     try:
-        nascent.rename(jobs / token)
+        new.rename(jobs / token)
         with slot(host, token, tree=tree, agent=agent) as uid:
             yield Lease(token=token, directory=jobs / token, uid=uid)
     finally:
         for problem in clear(host, token):
-            alert(f"not yet cleared, it will be tried again: {problem.problem}")
+            alert(
+                f"could not clear all of {token}: {problem.problem}. The next job on this host "
+                "tries again, or run `airlock gc`"
+            )
         os.close(descriptor)
 
 
@@ -66,14 +69,14 @@ def _lock(directory: Path) -> int:
 
 
 def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
-    """Give back all that `token` names, the directory last. Returns what could not be."""
+    """Clear everything that `token` names, the job directory last. Returns the failures."""
     directory = host.paths.runtime / "jobs" / token
     steps: tuple[Callable[[], object], ...] = (
-        # Before the engine can give the address to somebody else.
-        lambda: firewall.withdraw(directory),
+        # Before the engine can give the address to another container.
+        lambda: firewall.remove_listener(directory),
         lambda: _remove_container(host, token),
-        lambda: firewall.release(directory),
-        lambda: _give_up_workspace(host.paths.state, token),
+        lambda: firewall.release_address(directory),
+        lambda: _discard_fresh_workspace(host.paths.state, token),
     )
     problems = []
     for step in steps:
@@ -86,10 +89,10 @@ def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
     return tuple(problems)
 
 
-def _give_up_workspace(state: Path, token: str) -> None:
-    """However large it is, whoever clears the lease does not wait: the next job may be that."""
+def _discard_fresh_workspace(state: Path, token: str) -> None:
+    """Delete it in the background, however large it is: the next job may be clearing this."""
     if trash.discard(state, fresh_path(state, token)):
-        trash.empty_later(state)
+        trash.empty_in_background(state)
 
 
 def _remove_container(host: Host, token: str) -> bool:
@@ -98,7 +101,7 @@ def _remove_container(host: Host, token: str) -> bool:
 
 
 def sweep(host: Host) -> tuple[str, ...]:
-    """Clear every lease whose holder is dead; returns their names."""
+    """Clear every lease whose holder is dead, and return their names."""
     jobs = host.paths.runtime / "jobs"
     dead = [path.name for path in jobs.iterdir() if _abandoned(path)]
     if not (host.paths.runtime / _SWEPT).exists():
@@ -124,24 +127,24 @@ def _abandoned(directory: Path) -> bool:
 
 @contextmanager
 def reaper(host: Host, token: str) -> Iterator[None]:
-    """Have a process of its own session clear the lease if we do not.
+    """Fork a process, in its own session, that clears the lease if this process does not.
 
-    Open it before anything is acquired and before any thread exists: it is a fork.
+    Open it before the lease is acquired, and before there is a second thread.
     """
-    theirs, ours = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     if os.fork() == 0:
-        _reap(host, token, theirs)
-    os.close(theirs)
+        _reap(host, token, reader)
+    os.close(reader)
     try:
         yield
     finally:
         if not (host.paths.runtime / "jobs" / token).exists():
-            os.write(ours, b"done")
-        os.close(ours)
+            os.write(writer, b"done")
+        os.close(writer)
 
 
 def _reap(host: Host, token: str, notice: int) -> None:
-    """The reaper's whole life. It holds none of our descriptors: the agent waits for those."""
+    """Run the reaper. It closes all other descriptors, because the agent waits for their end."""
     try:
         os.setsid()
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
@@ -155,15 +158,15 @@ def _reap(host: Host, token: str, notice: int) -> None:
 
 
 def _keep_only(descriptor: int) -> None:
-    silence = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
-        os.dup2(silence, standard)
+        os.dup2(null, standard)
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, 65536)
 
 
 def _clear_until_gone(host: Host, token: str) -> None:
-    """The engine finishes a create that its caller did not live to see: look again for a while."""
+    """Clear repeatedly: the engine may finish creating a container after its caller has died."""
     deadline = time.monotonic() + REAPER_PATIENCE
     while time.monotonic() < deadline:
         clear(host, token)

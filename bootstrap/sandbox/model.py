@@ -1,4 +1,4 @@
-"""The sealed room as values: what it shall be, what it is, how it ended."""
+"""A container as values: its specification, its running state, and how it ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from signal import Signals
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
-    """One bind mount. Everything is nosuid by way of no-new-privileges."""
+    """One bind mount. no-new-privileges makes every mount behave as nosuid."""
 
     source: Path
     target: Path
@@ -17,10 +17,10 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxSpec:
-    """Everything the engine is told about the room. Holds no secret and no job variable."""
+    """The whole configuration of a container. It has no secret and no job variable."""
 
     name: str
-    image: str  # the image's id, so that pull and run cannot differ
+    image: str  # the image's id, so that what runs is what was pulled
     user: int
     labels: Mapping[str, str]
     mounts: tuple[Mount, ...]
@@ -36,10 +36,10 @@ class SandboxSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxGrace:
-    """The agent's deadlines moved forward, so that everyone ends before the next one out.
+    """Deadlines inside the sandbox, in seconds after the cancel signal.
 
-    Seconds after the cancel signal: `inner` when the bootstrap inside kills its command,
-    `kill_after` when we kill the room.
+    At `inner` the bootstrap kills its command, at `kill_after` Airlock kills the container, and
+    both are before the agent kills Airlock.
     """
 
     inner: float
@@ -59,7 +59,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exited:
-    """The room ended by itself with this status (128 + n for a signal)."""
+    """The job ended by itself with this status (128 + n for signal n)."""
 
     code: int
     out_of_memory: bool
@@ -67,7 +67,7 @@ class Exited:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancelled:
-    """The agent asked for the end, and the room ended within its grace."""
+    """The agent cancelled the job, and it ended within its grace."""
 
     by: Signals
     forwarded: Signals
@@ -76,7 +76,7 @@ class Cancelled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overdue:
-    """The agent asked for the end, and the room had to be killed."""
+    """The agent cancelled the job, and Airlock had to kill it."""
 
     by: Signals
     after: float  # seconds
@@ -84,14 +84,14 @@ class Overdue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Breached:
-    """We killed the room because what protects it was no longer certain."""
+    """Airlock killed the job because its ruleset was changed or removed."""
 
     why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evicted:
-    """We killed the room because it had all but filled the disk that all jobs write to."""
+    """Airlock killed the job because it had nearly filled the disk of all workspaces."""
 
     why: str
 

@@ -1,6 +1,6 @@
-"""From a job, its grant and this host to the room's specification; every flag beside its promise.
+"""From a job, its grant and this host to the container's configuration.
 
-Promises are numbered as in README.md#security-model.
+Each flag names the promise that it serves; README.md#security-model has the numbers.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 
 from bootstrap.errors import Refused
 from bootstrap.host.config import Sandbox
-from bootstrap.job.model import Job
+from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
 from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
 from bootstrap.sandbox.model import Mount, SandboxSpec
@@ -19,18 +19,18 @@ NETWORK = "airlock"
 LABEL = "airlock.job"
 HOME = Path("/home/airlock")
 
-# A build path below one of these would hide a part of the image or of ours.
+# A mount below one of these would hide a part of the image or of Airlock's own mounts.
 _TAKEN = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sbin", "/sys", "/usr")
 
 
-def workspace_key(job: Job, rule: str, apart: tuple[str, ...] = ()) -> str:
-    """Name the directory that only jobs of the same agent, pipeline and rule ever share.
+def workspace_key(claims: Claims, rule: str, apart: tuple[str, ...] = ()) -> str:
+    """Name the workspace that jobs of one agent, pipeline and rule share, and no others.
 
-    `apart` is what else they have to have in common (policy.model.Admitted).
+    `apart` has further values that they have to share (policy.model.Admitted).
     """
-    parties = (job.agent_name, job.organization, job.pipeline, rule, *apart)
+    parties = (claims.agent_name, claims.organization, claims.pipeline, rule, *apart)
     digest = hashlib.sha256("\0".join(parties).encode("utf-8", "surrogateescape")).hexdigest()
-    readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in job.pipeline)
+    readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in claims.pipeline)
     return f"{readable[:40]}-{digest[:16]}"
 
 
@@ -42,22 +42,26 @@ def plan(
     token: str,
     uid: int,
     image: str,
-    room: Path,
+    sandbox_directory: Path,
     workspace: Path,
     agent_binary: Path,
 ) -> SandboxSpec:
-    """Describe the room. Raises Refused if the agent's paths would cover the image's own."""
+    """Return the job's specification. Raises Refused if the agent's paths would hide others."""
     limits = grant.limits
     return SandboxSpec(
         name=f"airlock-{token}",
         image=image,
         user=uid,
-        labels={LABEL: token, "airlock.job-id": job.id, "airlock.pipeline": job.pipeline},
+        labels={
+            LABEL: token,
+            "airlock.job-id": job.claims.job_id,
+            "airlock.pipeline": job.claims.pipeline,
+        },
         mounts=(
-            Mount(source=room, target=Path(AIRLOCK)),
+            Mount(source=sandbox_directory, target=Path(AIRLOCK)),
             Mount(source=agent_binary, target=Path(BIN / "buildkite-agent")),
-            Mount(source=room / "passwd", target=Path("/etc/passwd")),
-            Mount(source=room / "group", target=Path("/etc/group")),
+            Mount(source=sandbox_directory / "passwd", target=Path("/etc/passwd")),
+            Mount(source=sandbox_directory / "group", target=Path("/etc/group")),
             *_workspace_mounts(job, workspace),
             *_hook_mounts(job, defaults),
         ),
@@ -73,7 +77,9 @@ def plan(
 
 
 def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
-    plugins = Path(job.agent.get("BUILDKITE_PLUGINS_PATH") or job.build_path.parent / "plugins")
+    plugins = Path(
+        job.agent.values.get("BUILDKITE_PLUGINS_PATH") or job.build_path.parent / "plugins"
+    )
     paths = {"builds": job.build_path, "plugins": plugins}
     return tuple(
         Mount(source=workspace / name, target=_free(target), writable=True)
@@ -82,8 +88,8 @@ def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
 
 
 def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:
-    """Agent hooks run inside only where the operator said so: many expect the host's powers."""
-    hooks = job.agent.get("BUILDKITE_HOOKS_PATH")
+    """Agent hooks run inside only with sandbox.hooks: many expect to run on the host."""
+    hooks = job.agent.values.get("BUILDKITE_HOOKS_PATH")
     if not defaults.hooks or not hooks:
         return ()
     return (Mount(source=Path(hooks), target=Path(AIRLOCK / "agent-hooks")),)
@@ -94,17 +100,17 @@ def _free(path: Path) -> Path:
     inside = [t for t in (*_TAKEN, str(AIRLOCK), str(BIN), str(HOME)) if pure.is_relative_to(t)]
     if inside or len(pure.parts) < 2 or ".." in pure.parts or not pure.is_absolute():
         raise Refused(
-            f"the agent's path {str(path)[:200]!r} cannot be mounted in the room",
+            f"the agent's path {str(path)[:200]!r} cannot be mounted in the container",
             hint="build-path and plugins-path in buildkite-agent.cfg must be directories such as "
-            "/var/lib/buildkite-agent/builds, outside the system's own.",
+            "/var/lib/buildkite-agent/builds, outside system directories.",
         )
     return path
 
 
 def engine_body(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
-    """Write the specification as the Engine API's container-create body.
+    """Return the specification as the body of the Engine API's container create call.
 
-    `seccomp` is the profile's text: by its name an engine would take one of its own.
+    `seccomp` is the text of the profile.
     """
     return {
         "Image": spec.image,
@@ -118,7 +124,7 @@ def engine_body(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
         "OpenStdin": False,
         "AttachStdout": True,
         "AttachStderr": True,
-        # Promise 3, 4: nobody in the room is root, not even of the room.
+        # Promise 3, 4: no process inside is root, not even root of a user namespace.
         "User": f"{spec.user}:{spec.user}",
         "Volumes": {},
         "Healthcheck": {"Test": ["NONE"]},
@@ -131,24 +137,24 @@ def _host_config(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
     return {
         # Promise 3: no capability, so no raw socket, route, address or firewall rule.
         "CapDrop": ["ALL"],
-        # And only the system calls that builds need (seccomp.json has the reasons).
+        # And only the system calls that builds need (reasons in seccomp.json).
         "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp}"],
         "Privileged": False,
         "Devices": [],
-        # Promise 3, 5: namespaces of its own, and the one network that has walls.
+        # Promise 3, 5: its own namespaces, and the one network that the ruleset covers.
         "NetworkMode": NETWORK,
         "IpcMode": "private",
         "CgroupnsMode": "private",
         "PublishAllPorts": False,
-        # Promise 6: nothing is written but where it is thrown away or belongs to the rule.
+        # Promise 6: writable are only the rule's workspace and what ends with the job.
         "ReadonlyRootfs": True,
         "Mounts": [_bind(mount) for mount in spec.mounts],
         "Tmpfs": _tmpfs(spec),
-        # Promise 7: nothing starts it again, and PID 1 reaps and passes signals on.
+        # Promise 7: it is never restarted, and PID 1 reaps processes and forwards signals.
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
         "Init": True,
-        # Promise 4: what a job prints is the agent's to keep, not this host's.
+        # Promise 4: output goes to the agent and is not kept on this host.
         "LogConfig": {"Type": "none"},
         **_limits(spec),
         "Runtime": spec.runtime,
@@ -156,18 +162,18 @@ def _host_config(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
 
 
 def _limits(spec: SandboxSpec) -> dict[str, Any]:
-    """One job cannot starve the agent or other jobs; the kernel kills the job first."""
+    """Limits, so that no job starves the agent or other jobs; the kernel kills the job first."""
     return {
         "Memory": spec.memory,
         "MemorySwap": spec.memory,
-        "CpuPeriod": 100_000,  # NanoCpus refuses more than this machine has; a quota does not
+        "CpuPeriod": 100_000,  # NanoCpus fails if the machine has fewer; a quota does not
         "CpuQuota": int(spec.cpus * 100_000),
         "PidsLimit": spec.pids,
         "OomScoreAdj": 500,
         "ShmSize": 1 << 30,
         "Ulimits": [
             {"Name": "nofile", "Soft": spec.open_files, "Hard": spec.open_files},
-            # 0 would not stop a core_pattern that is a pipe: its handler runs on the host as root.
+            # 0 would still run a core_pattern that is a pipe, on the host and as root.
             # The kernel takes 1 for "no dump at all" (core(5), fs/coredump.c).
             {"Name": "core", "Soft": 1, "Hard": 1},
         ],
@@ -185,7 +191,7 @@ def _bind(mount: Mount) -> Mapping[str, Any]:
 
 
 def _tmpfs(spec: SandboxSpec) -> dict[str, str]:
-    """Memory that ends with the job. exec: hook wrappers and build tools run from there."""
+    """Directories in memory. exec: hook wrappers and build tools run from there."""
     own = f"rw,exec,nosuid,nodev,uid={spec.user},gid={spec.user},mode=0700"
     return {
         "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp}",  # noqa: S108

@@ -1,8 +1,8 @@
-"""The proof: from the container's own network namespace, try what must not work.
+"""The proof: from the container's network namespace, try what must not work.
 
-It runs on the host in a thread that has entered the namespace, so it neither trusts the image nor
-waits for it. It sends to the metadata addresses, to the host and to the credential listener, and
-tries to send to one address of the bridge without the gateway.
+A thread on the host enters the namespace, so nothing of the image takes part. It sends to the
+metadata addresses, the host and the credential listener, and tries to send to a neighbour on the
+bridge without the gateway.
 """
 
 import ctypes
@@ -21,16 +21,16 @@ from bootstrap.sandbox import firewall
 from bootstrap.sandbox.model import Running
 
 CLONE_NEWNET = 0x40000000
-PATIENCE = 2.0  # seconds; our rule answers in less than a millisecond
-PATIENCE_UDP = 0.1  # an open service behind the wall would need no longer, and silence is common
+PATIENCE = 2.0  # seconds; the ruleset answers in less than a millisecond
+PATIENCE_UDP = 0.1  # seconds; an open service would answer sooner, and silence is common
 
-SILENCE = "no answer"  # ICMP errors have a rate limit
+SILENCE = "no answer"  # counts as refused for UDP: ICMP errors have a rate limit
 
 METADATA_V4 = "169.254.169.254"
 METADATA_V6 = "fd00:ec2::254"
 
-# A refusal as such proves nothing: an idle host refuses too. Each probe is one packet, and the
-# table counts what it refuses of this container.
+# A refusal alone proves nothing: an idle host refuses too. Each probe is one packet, and the table
+# has to have counted it as refused.
 REFUSED = {"tcp": {"ECONNREFUSED"}, "udp": {"EHOSTUNREACH", SILENCE}}
 NO_IPV6 = {"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"}
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """One thing that was tried, and how it ended."""
+    """One attempt, and its outcome."""
 
     target: str
     outcome: str
@@ -47,37 +47,38 @@ class Probe:
 
 
 def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
-    """Try everything and return the verdicts, all good. Raises CannotStart if one is not."""
+    """Make every attempt and return the probes, all passed. Raises CannotStart if one did not."""
     before = firewall.refusals(running.address)
-    walls, listener, neighbour = inside(
+    blocked, listener, neighbour = in_network_of(
         running.pid,
-        lambda: (_walls(running.gateway), _listener(listener_path), _neighbour(running)),
+        lambda: (_blocked(running.gateway), _listener(listener_path), _neighbour(running)),
     )
     counted = firewall.refusals(running.address) - before
-    probes = (*walls, *_no_ipv6(running.pid), listener, neighbour)
-    wanted = len(walls) + (1 if listener_path is None else 0)
+    probes = (*blocked, *_no_ipv6(running.pid), listener, neighbour)
+    expected = len(blocked) + (1 if listener_path is None else 0)
     count = Probe(
-        target="counted by table inet airlock",
-        outcome=f"{counted} of {wanted}",
-        passed=counted >= wanted,
+        target="refusals counted by table inet airlock",
+        outcome=f"{counted} of {expected}",
+        passed=counted >= expected,
     )
-    return _all_stood((*probes, count))
+    return _all_passed((*probes, count))
 
 
-def _all_stood(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
+def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
     broken = [probe for probe in probes if not probe.passed]
     if broken:
         raise CannotStart(
-            "the room is not sealed: " + "; ".join(f"{p.target}: {p.outcome}" for p in broken),
-            hint="Nothing of the job has run. Look at `nft list table inet airlock` and `ip rule`; "
-            "another rule may answer before ours.",
+            "the container is not isolated: "
+            + "; ".join(f"{p.target}: {p.outcome}" for p in broken),
+            hint="Nothing of the job has run. Check `nft list table inet airlock` and `ip rule`: "
+            "another rule may have answered first.",
             details=tuple(f"{p.target}: {p.outcome}" for p in probes),
         )
     return probes
 
 
-def inside(pid: int, work: Callable[[], T]) -> T:
-    """Run `work` in the network namespace of `pid`; only the one thread enters it."""
+def in_network_of(pid: int, work: Callable[[], T]) -> T:
+    """Run `work` in a thread in the network namespace of `pid`. Raises what it raises."""
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -85,7 +86,7 @@ def inside(pid: int, work: Callable[[], T]) -> T:
         try:
             _enter_network_of(pid)
             results.append(work())
-        except BaseException as failure:  # noqa: BLE001 - raised again by the caller's thread
+        except BaseException as failure:  # noqa: BLE001 - raised in the caller's thread
             failures.append(failure)
 
     thread = threading.Thread(target=enter, name="proof", daemon=True)
@@ -104,13 +105,13 @@ def _enter_network_of(pid: int) -> None:
             number = ctypes.get_errno()
             raise CannotStart(
                 f"cannot enter the container's network namespace: {os.strerror(number)}",
-                hint="Airlock has to run as root on the host, not inside a container.",
+                hint="Run Airlock as root on the host, not in a container.",
             )
     finally:
         os.close(descriptor)
 
 
-def _walls(gateway: str) -> tuple[Probe, ...]:
+def _blocked(gateway: str) -> tuple[Probe, ...]:
     return (
         _refused("tcp", METADATA_V4, 80),
         _refused("tcp", METADATA_V4, 443),
@@ -122,9 +123,9 @@ def _walls(gateway: str) -> tuple[Probe, ...]:
 
 
 def _neighbour(running: Running) -> Probe:
-    """Nobody on the bridge is asked for, not even past the routes: inside.nft refuses at once.
+    """Send to a neighbour on the bridge, past the routes: inside.nft refuses at once, with EPERM.
 
-    EPERM is its verdict on what was to be sent; without it the kernel would look for a neighbour.
+    Without that rule the kernel would resolve the neighbour first.
     """
     first = IPv4Address(running.gateway) + 1
     other = str(first if str(first) != running.address else first + 1)
@@ -139,11 +140,11 @@ def _neighbour(running: Running) -> Probe:
 
 
 def _no_ipv6(pid: int) -> tuple[Probe, ...]:
-    """The bridge has no IPv6, so the container's own kernel has nowhere to send to."""
-    tried = inside(pid, lambda: [_try(p, METADATA_V6, 80) for p in ("tcp", "udp")])
+    """Try IPv6: without an address and a route the kernel refuses before it sends."""
+    outcomes = in_network_of(pid, lambda: [_try(p, METADATA_V6, 80) for p in ("tcp", "udp")])
     return tuple(
         Probe(target=f"{protocol}://[{METADATA_V6}]:80", outcome=outcome, passed=outcome in NO_IPV6)
-        for protocol, outcome in zip(("tcp", "udp"), tried, strict=True)
+        for protocol, outcome in zip(("tcp", "udp"), outcomes, strict=True)
     )
 
 
@@ -154,7 +155,7 @@ def _refused(protocol: str, address: str, port: int) -> Probe:
 
 
 def _try(protocol: str, address: str, port: int) -> str:
-    """Send one packet and say what became of it, by the name of the error."""
+    """Send one packet; return the name of the error, SILENCE or "reached"."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     try:
@@ -172,7 +173,7 @@ def _try(protocol: str, address: str, port: int) -> str:
 
 
 def _listener(path: str | None) -> Probe:
-    """The job's own listener answers, or, for a job without credentials, nobody does."""
+    """The job's own listener answers; for a job without one, the address is refused."""
     if path is None:
         return _refused("tcp", firewall.ENDPOINT_ADDRESS, 80)
     target = f"http://{firewall.ENDPOINT_ADDRESS}/…"

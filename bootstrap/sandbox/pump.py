@@ -1,4 +1,4 @@
-"""The log: bytes from the container to the agent, untouched and in order."""
+"""The log: bytes from the container to the agent, unchanged and in order."""
 
 import os
 import socket
@@ -7,19 +7,20 @@ from collections.abc import Callable
 
 _HEADER = 8  # stream number, three zero bytes, big-endian length (Engine API, attach)
 _CHUNK = 1 << 18
-_SETTLE = 2.0  # seconds in which the end of the stream proves to be the end of the room
+_SETTLE = 2.0  # seconds to tell the end of the container from a broken connection
 
 
 class Pump:
     """Copies the container's output to a descriptor, in a thread of its own.
 
-    A reader that is slow or gone may block the thread, never the loop that watches for signals.
-    `broken` becomes readable if nobody reads our output any more.
+    A slow reader blocks this thread, never the loop that waits for signals. `broken` becomes
+    readable if writing to `out` failed: the agent is gone or has no space. `again` attaches anew
+    after the connection to the engine broke.
     """
 
     def __init__(self, stream: socket.socket, out: int, again: Callable[[], socket.socket]) -> None:
         self.broken, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.problems: list[str] = []  # why a part of the log may be missing
+        self.problems: list[str] = []  # each a reason why a part of the log may be missing
         self._stream = stream
         self._out = out
         self._again = again
@@ -27,19 +28,21 @@ class Pump:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def start(self) -> None:
-        """Begin to copy."""
+        """Start copying."""
         self._thread.start()
 
     def finish(self, patience: float) -> bool:
-        """The container has ended: wait for the rest of its output. False if it did not come."""
+        """After the container's end, wait `patience` seconds for the rest; False if it is late."""
         self._stopping.set()
         self._thread.join(patience)
         if self._thread.is_alive():
-            self.problems.append(f"the rest of the log was not taken within {patience:.0f} s")
+            self.problems.append(
+                f"the end of the log may be missing: the agent has not read it in {patience:.0f} s"
+            )
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """Free what this holds; call after `finish`."""
+        """Close the stream and the pipe; call after `finish`."""
         self._stopping.set()
         self._stream.close()
         os.close(self.broken)
@@ -48,22 +51,22 @@ class Pump:
         try:
             while not self._copy() and not self._stopping.wait(_SETTLE):
                 self._reattach()
-        except OSError:  # EPIPE, EIO: the agent is gone or takes no more
+        except OSError:  # EPIPE, EIO: the agent is gone or cannot write
             os.write(self._writer, b"!")
         finally:
             os.close(self._writer)
 
     def _reattach(self) -> None:
-        """The engine went away, the container may not have: it comes back with live-restore."""
+        """Attach anew: with live-restore a container outlives its engine, which then returns."""
         try:
             self._stream.close()
             self._stream = self._again()
             self.problems.append("the connection to Docker broke: a part of the log may be missing")
-        except Exception:  # noqa: BLE001 - whatever it is: the loop asks again until the room ends
+        except Exception:  # noqa: BLE001 - retried until the container ends
             self._stopping.wait(0.5)
 
     def _copy(self) -> bool:
-        """Copy frames until the stream ends; True if the room can have no more to say."""
+        """Copy frames until the stream ends; True if the container has ended, so all is copied."""
         buffered = bytearray()
         while chunk := self._receive():
             buffered += chunk
@@ -77,7 +80,7 @@ class Pump:
             return b""
 
     def _forward(self, buffered: bytearray) -> None:
-        """Write all whole frames that `buffered` holds and leave the rest in it."""
+        """Write the payload of all whole frames in `buffered`, and leave the rest in it."""
         start = 0
         payload = []
         while start + _HEADER <= len(buffered):

@@ -1,4 +1,4 @@
-"""Cancellation as the agent does it: one signal to the process group.
+"""Cancellation by the agent: one signal to the process group.
 
 Its steps and deadlines: docs/agent-contract.md#cancellation
 """
@@ -19,8 +19,8 @@ CANCEL = (
     Signals.SIGUSR2,
 )
 
-# The bootstrap inside knows four signals and dies of any other without its hooks. A hangup means
-# that the agent is gone: nobody will ask again, so it counts as the ordinary end.
+# The bootstrap inside handles four signals; any other ends it without its hooks. A hangup means
+# that the agent is gone and will not signal again, so it counts as an ordinary cancellation.
 _TRANSLATED = {
     Signals.SIGHUP: Signals.SIGTERM,
     Signals.SIGUSR1: Signals.SIGTERM,
@@ -37,7 +37,7 @@ class CancelledEarly(Exception):
 
 
 class Cancellation:
-    """Turns signals into bytes on `descriptor`, and into CancelledEarly while `interrupting`."""
+    """Turns the first signal into a byte on `descriptor`, and into CancelledEarly at the start."""
 
     def __init__(self, descriptor: int, writer: int) -> None:
         self.descriptor = descriptor
@@ -46,7 +46,7 @@ class Cancellation:
         self._interrupting = False
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
-        """Remember the first signal; any later one means the same."""
+        """Handle a signal: the first one counts, later ones mean the same."""
         if self.first is None:
             self.first = Signals(number)
             os.write(self._writer, b"!")
@@ -55,7 +55,7 @@ class Cancellation:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within this, a signal ends whatever is going on by raising CancelledEarly."""
+        """Within this, a signal raises CancelledEarly, and so does one that came before."""
         if self.first is not None:
             raise CancelledEarly(self.first)
         self._interrupting = True
@@ -67,12 +67,12 @@ class Cancellation:
 
 @contextmanager
 def cancellation() -> Iterator[Cancellation]:
-    """Take over the cancel signals until this closes."""
+    """Handle the cancel signals until this closes, then restore the handlers."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    noted = Cancellation(reader, writer)
-    before = {number: signal.signal(number, noted.note) for number in CANCEL}
+    received = Cancellation(reader, writer)
+    before = {number: signal.signal(number, received.note) for number in CANCEL}
     try:
-        yield noted
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -81,7 +81,7 @@ def cancellation() -> Iterator[Cancellation]:
 
 
 def translated(by: Signals) -> Signals:
-    """Say which signal the room gets for the one we got."""
+    """Return the signal to forward to the container for the one received."""
     return _TRANSLATED.get(by, by)
 
 

@@ -1,9 +1,8 @@
-"""A uid for every running job: the kernel counts per user what jobs would take from each other.
+"""A uid for every running job, because the kernel limits many resources per uid of the host.
 
-inotify instances and watches, pending signals, message queues, pipe buffers, keys, user namespaces
-and processes all have limits per uid of the host, whatever container they are used in. A slot is
-one uid of `sandbox.uids`, held by a lock on a file that ends with its holder, and not given away
-before the lease of the job that had it is cleared.
+These are inotify instances and watches, pending signals, message queues, pipe buffers, keys, user
+namespaces and processes, whatever container uses them. A slot is one uid of `sandbox.uids`: a file
+lock that ends with its holder. It is free once the lease of the job that had it is cleared.
 """
 
 import fcntl
@@ -21,11 +20,11 @@ from bootstrap.host.config import Host, Sandbox
 
 @contextmanager
 def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
-    """Hold a uid that no other job has, until this closes and the lease `token` is cleared.
+    """Yield a uid that no other job has until this closes and the lease `token` is cleared.
 
-    The owner of `tree`, which the job will use, comes first, so that nothing need change hands;
-    then the others, beginning where jobs of this agent usually do. Raises CannotStart if all are
-    taken, WrongConfiguration if one belongs to an account of this host.
+    The owner of `tree`, the workspace, is tried first, which saves a change of owner; then the
+    others, from a start that depends on the agent's name. Raises CannotStart if all are taken,
+    WrongConfiguration if an account of this host has one of them.
     """
     _refuse_accounts(host.sandbox)
     directory = host.paths.runtime / "slots"
@@ -41,13 +40,13 @@ def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
             return
     raise CannotStart(
         f"all {host.sandbox.slots} slots of this host are taken by other jobs",
-        hint="sandbox.slots in airlock.toml says how many jobs run at once: raise it, or let "
-        "fewer agents run here. `airlock gc` clears what dead jobs still hold.",
+        hint="sandbox.slots in airlock.toml is the number of jobs that run at once: raise it, or "
+        "run fewer agents here. `airlock gc` frees the slots of dead jobs.",
     )
 
 
 def owner(tree: Path) -> int | None:
-    """Return whose the trees below `tree` are; None if there are none or they changed hands."""
+    """Return the uid that owns all entries of `tree`; None if it has none or several owners."""
     owners = {path.stat(follow_symlinks=False).st_uid for path in _below(tree)}
     return owners.pop() if len(owners) == 1 else None
 
@@ -60,7 +59,7 @@ def _below(tree: Path) -> Iterator[Path]:
 
 
 def in_order(uids: range, *, preferred: int | None, agent: str) -> Iterator[int]:
-    """Yield every uid once: the preferred one, then on from where this agent's jobs begin."""
+    """Yield every uid once: the preferred one first, then from a start that depends on `agent`."""
     first = int.from_bytes(hashlib.sha256(agent.encode(errors="replace")).digest()[:8]) % len(uids)
     if preferred is not None and preferred in uids:
         yield preferred
@@ -68,7 +67,7 @@ def in_order(uids: range, *, preferred: int | None, agent: str) -> Iterator[int]
 
 
 def _taken(path: Path, jobs: Path, token: str) -> int | None:
-    """Lock the slot at `path` for `token`; None if a job has it, or had it and is not cleared."""
+    """Lock the slot at `path` for `token`; None if a job has it or is not cleared yet."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +86,7 @@ def _taken(path: Path, jobs: Path, token: str) -> int | None:
 
 
 def _refuse_accounts(sandbox: Sandbox) -> None:
-    """Look through what the host lists; directory services often list nobody, see below."""
+    """Check all listed accounts. Directory services often list none: see `_refuse_account`."""
     reserved = {sandbox.helper_uid, *sandbox.uids}
     names = {account.pw_uid: f"the user {account.pw_name}" for account in pwd.getpwall()}
     names |= {entry.gr_gid: f"the group {entry.gr_name}" for entry in grp.getgrall()}
@@ -96,7 +95,7 @@ def _refuse_accounts(sandbox: Sandbox) -> None:
 
 
 def _refuse_account(uid: int) -> None:
-    """Ask for the one uid that the job will have: that is answered even where none are listed."""
+    """Look up the one uid of this job: directory services answer that even if they list none."""
     try:
         account = pwd.getpwuid(uid)
     except KeyError:
@@ -107,8 +106,8 @@ def _refuse_account(uid: int) -> None:
 def _taken_by(name: str, number: int) -> WrongConfiguration:
     """A job that shares a number with an account could read whatever that account may read."""
     return WrongConfiguration(
-        f"{name} of this host has the number {number}, which is one of those that jobs run as",
-        hint="Set sandbox.first-uid in airlock.toml to the first of as many numbers as "
-        "sandbox.slots says that no user or group has (`getent passwd`, `getent group`); the one "
-        "before it is Airlock's too.",
+        f"{name} of this host has the number {number}, which is reserved for jobs",
+        hint="Set sandbox.first-uid in airlock.toml so that it, the sandbox.slots numbers from it "
+        "on, and the one before it belong to no user and no group (`getent passwd`, `getent "
+        "group`).",
     )

@@ -1,4 +1,4 @@
-"""From the moment the job may run to its end: one loop, one place where state changes."""
+"""From opening the start gate to the job's end: one loop, the only place where state changes."""
 
 import os
 import selectors
@@ -29,24 +29,24 @@ from bootstrap.sandbox.workspace import SandboxDirectory
 if TYPE_CHECKING:
     from docker import APIClient
 
-DRAIN = 10.0  # seconds for the last output after the room has ended
+DRAIN = 10.0  # seconds for the last output after the container has ended
 BREACH = "table inet airlock was changed or removed while the job ran"
 
 
 @dataclass(slots=True)
 class _End:
-    """Why the room is ending, as far as it is known: filled in as things happen."""
+    """Why the job is ending, filled in as it happens."""
 
     by: Signals | None = None
     forwarded: Signals | None = None
-    deadline: float | None = None  # time.monotonic() at which we kill
+    deadline: float | None = None  # time.monotonic() at which the container is killed
     overdue: bool = False
     breach: str | None = None
     evicted: str | None = None
 
 
 class Supervision:
-    """Watches one running room."""
+    """Supervises one container, from the start gate to its end."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Supervision:
         *,
         guard: Guard,
         grace: SandboxGrace,
-        room: SandboxDirectory,
+        directory: SandboxDirectory,
         timeout_marker: Path | None,
         disk: eviction.Watch,
     ) -> None:
@@ -63,19 +63,22 @@ class Supervision:
         self._running = running
         self._guard = guard
         self._grace = grace
-        self._directory = room
+        self._directory = directory
         self._timeout_marker = timeout_marker
         self._disk = disk
         self._end = _End()
 
     def until_end(self, pump: Pump, cancellation: Cancellation) -> Ended:
-        """Let the job in, pass cancellation on, and return how it ended."""
-        self._directory.open()
+        """Open the start gate, forward cancellation, and return how the job ended.
+
+        Raises CannotStart if the engine does not report the exit status.
+        """
+        self._directory.open_start_gate()
         with ExitStack() as stack:
             events = stack.enter_context(selectors.DefaultSelector())
             events.register(self._guard.process, selectors.EVENT_READ, "ended")
             events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
-            events.register(pump.broken, selectors.EVENT_READ, "unread")
+            events.register(pump.broken, selectors.EVENT_READ, "log broken")
             events.register(self._guard.changes, selectors.EVENT_READ, "rules changed")
             events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
             while not self._step(events, cancellation):
@@ -84,7 +87,7 @@ class Supervision:
         return self._ended()
 
     def _step(self, events: selectors.BaseSelector, cancellation: Cancellation) -> bool:
-        """Wait for one thing to happen and act on it; True when the room has ended."""
+        """Wait for the next events and handle them; True when the container has ended."""
         for key, _ in events.select(self._patience()):
             match key.data:
                 case "ended":
@@ -92,13 +95,13 @@ class Supervision:
                 case "cancelled":
                     events.unregister(cancellation.descriptor)
                     self._cancel(cancellation.first or Signals.SIGTERM)
-                case "unread":
+                case "log broken":
                     events.unregister(key.fileobj)
                     # Closed at the end of output, readable with a byte if writing failed.
                     if os.read(key.fd, 1):
                         self._cancel(Signals.SIGHUP)
                 case "rules changed":
-                    self._look_at_ruleset()
+                    self._check_ruleset()
                 case "disk full":
                     events.unregister(key.fileobj)
                     if self._disk.why:
@@ -113,7 +116,7 @@ class Supervision:
         return max(0.0, self._end.deadline - time.monotonic())
 
     def _cancel(self, by: Signals) -> None:
-        """Forward exactly one signal: a second would make the bootstrap skip its hooks."""
+        """Forward exactly one signal: after a second one the bootstrap skips its hooks."""
         if self._end.by is not None or self._end.breach or self._end.evicted:
             return
         self._end.by = by
@@ -123,7 +126,7 @@ class Supervision:
             self._directory.mark_timed_out()
         try:
             engine.send(self._client, self._running.id, self._end.forwarded)
-        except CannotStart:  # the engine is away: the deadline still ends the room
+        except CannotStart:  # the engine does not answer: the deadline still ends the job
             return
 
     def _kill_if_overdue(self) -> None:
@@ -131,7 +134,7 @@ class Supervision:
             self._end.overdue = True
             self._guard.kill()
 
-    def _look_at_ruleset(self) -> None:
+    def _check_ruleset(self) -> None:
         if not self._end.breach and self._guard.breached():
             self._end.breach = BREACH
 

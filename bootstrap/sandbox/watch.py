@@ -19,7 +19,7 @@ _HEADER = struct.Struct("=IHHII")
 
 
 def changes() -> socket.socket:
-    """Return a socket that becomes readable whenever anybody changes an nftables ruleset."""
+    """Return a socket that becomes readable on every change of nftables in this namespace."""
     listener = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
     )
@@ -28,14 +28,14 @@ def changes() -> socket.socket:
     return listener
 
 
-def worth_a_look(listener: socket.socket) -> bool:
-    """Drain the socket; True if anything but map elements changed, or if we may have missed it."""
+def may_have_changed(listener: socket.socket) -> bool:
+    """Drain the socket; True if a message reports more than map elements, or was lost."""
     while True:
         try:
             message = listener.recv(1 << 16)
         except BlockingIOError:
             return False
-        except OSError:  # ENOBUFS: more than fits, so we cannot know
+        except OSError:  # ENOBUFS: messages were lost
             return True
         if any(kind not in _HARMLESS for kind in _kinds(message)):
             return True
@@ -55,24 +55,24 @@ def _kinds(message: bytes) -> list[int]:
 
 
 def wait_for_exit(pid: int) -> int:
-    """Return a descriptor that becomes readable when process `pid` ends, engine or no engine.
+    """Return a descriptor that becomes readable when process `pid` ends, without the engine.
 
-    Raises CannotStart if it has ended already.
+    Raises CannotStart if the process has ended already.
     """
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError as ended:
         raise CannotStart(
             "the container ended before it could be watched",
-            hint="Does the image hold /bin/sh? `docker run --rm IMAGE /bin/sh` tells.",
+            hint="Does the image have /bin/sh? Try `docker run --rm IMAGE /bin/sh -c true`.",
         ) from ended
 
 
 class Guard:
-    """Watches over one container: its end, and its ruleset.
+    """Watches one container: its end, and its ruleset.
 
-    `listener` is the socket of `changes`, opened before the ruleset was read back, so that no
-    change falls between the two; it is closed with this. `unchanged` asks the kernel.
+    `listener` is the socket of `changes`, opened before the ruleset was read, so that no change is
+    missed; this closes it. `unchanged` asks the kernel. Raises CannotStart if `pid` has ended.
     """
 
     def __init__(self, pid: int, listener: socket.socket, unchanged: Callable[[], bool]) -> None:
@@ -81,18 +81,18 @@ class Guard:
         self._unchanged = unchanged
 
     def close(self) -> None:
-        """Free what this holds."""
+        """Close both descriptors."""
         os.close(self.process)
         self.changes.close()
 
     def breached(self) -> bool:
-        """Look at what has changed; kill the container if it was the ruleset, and say so."""
-        if not worth_a_look(self.changes) or self._unchanged():
+        """Read `changes`; if the ruleset differs, kill the container and return True."""
+        if not may_have_changed(self.changes) or self._unchanged():
             return False
         self.kill()
         return True
 
     def kill(self) -> None:
         """Kill the first process of the PID namespace; the kernel ends all the others."""
-        with suppress(ProcessLookupError):  # it was faster
+        with suppress(ProcessLookupError):  # it has ended
             signal.pidfd_send_signal(self.process, Signals.SIGKILL)

@@ -1,4 +1,4 @@
-"""Directories of the job on this host: its checkout, and the room's own read-only one."""
+"""A job's directories on this host: its workspace and its sandbox directory."""
 
 import os
 import re
@@ -9,22 +9,23 @@ from pathlib import Path, PurePosixPath
 
 from bootstrap import process
 from bootstrap.errors import CannotStart
+from bootstrap.files import write
 from bootstrap.host.lock import locked
-from bootstrap.host.trash import discard, empty_later
-from bootstrap.host.trees import claimed
+from bootstrap.host.trash import discard, empty_in_background
+from bootstrap.host.trees import locked_tree
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
 
-CHANGE_HANDS = 60.0  # seconds for a workspace to become another uid's
+CHOWN_TIMEOUT = 60.0  # seconds for changing the owner of a workspace
 
 
 def prepare_host(runtime: Path, state: Path) -> None:
-    """Make Airlock's own directories: root's alone, and `runtime` in memory, never on disk."""
+    """Create Airlock's directories, for root only; `runtime` is a tmpfs. Raises CannotStart."""
     for directory in (runtime, state):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(state / "host.lock"):
         if not _in_memory(runtime):
-            # Job directories are what grows here: at most 12 MiB each (envfile.MAX_FILE, quoted).
+            # For job directories: at most 12 MiB each (env_files.MAX_FILE, quoted).
             options = "size=1g,mode=0700,nosuid,nodev"
             process.run(["mount", "-t", "tmpfs", "-o", options, "airlock", str(runtime)])
     (runtime / "jobs").mkdir(mode=0o700, exist_ok=True)
@@ -36,15 +37,15 @@ def _in_memory(path: Path) -> bool:
 
 
 def workspace_path(state: Path, key: str, *, kind: Workspace, token: str) -> Path:
-    """Where a job's workspace is, or will be.
+    """Return the path of a job's workspace, which may not exist yet.
 
-    `reuse` is the one of `key`; `fresh` an empty one, which is given up with the job's lease.
+    REUSE: the one of `key`. FRESH: an empty one, which is discarded with the job's lease.
     """
     return fresh_path(state, token) if kind is Workspace.FRESH else state / "workspaces" / key
 
 
 def fresh_path(state: Path, token: str) -> Path:
-    """Where the throw-away workspace of one job is."""
+    """Return the path of a job's fresh workspace."""
     return state / "fresh" / token
 
 
@@ -52,16 +53,16 @@ def fresh_path(state: Path, token: str) -> Path:
 def workspace(
     state: Path, path: Path, *, uid: int, note: Callable[[str], object]
 ) -> Iterator[None]:
-    """Hold the directory at `path`, with `builds` and `plugins` that belong to the job's user.
+    """Lock the workspace at `path`, and give its `builds` and `plugins` to `uid`.
 
-    It is locked for as long as this is open. Raises CannotStart if another job has it.
+    `note` gets a line if its files were discarded. Raises CannotStart if another job uses it.
     """
-    with claimed(path) as ours:
-        if not ours:
+    with locked_tree(path) as locked_now:
+        if not locked_now:
             raise CannotStart(
                 f"the workspace {path} is in use by another job",
-                hint="Two agents of the same name? Give each its own (`name` in "
-                "buildkite-agent.cfg), or let the rule use a fresh workspace.",
+                hint="Do two agents have the same name? Give each its own (`name` in "
+                "buildkite-agent.cfg), or set `workspace: fresh` in the rule.",
             )
         prepare_trees(state, path, ("builds", "plugins"), uid=uid, note=note)
         yield
@@ -70,28 +71,31 @@ def workspace(
 def prepare_trees(
     state: Path, path: Path, names: Sequence[str], *, uid: int, note: Callable[[str], object]
 ) -> None:
-    """Make each of `names` below `path` a tree of `uid`'s. Raises CannotStart.
+    """Make each of `names` below `path` a tree that `uid` owns. Raises CannotStart.
 
-    Trees of another uid's change hands, or are given up if that takes too long: a job chooses how
-    many files there are. Nothing is followed, and nothing of the host's can be among them: hard
-    links do not cross mounts, and a job has no others to write to.
+    If changing the owner takes over CHOWN_TIMEOUT, the trees are discarded, because a job decides
+    how many files there are. Links are not followed. No file of the host can be hard-linked into
+    a tree: hard links do not cross mounts.
     """
     trees = [path / name for name in names]
     if all(_belongs(tree, uid) for tree in trees):
         return
     for tree in trees:
         tree.mkdir(mode=0o755, exist_ok=True)
-        os.chown(tree, 0, 0, follow_symlinks=False)  # nobody's, until all below it has changed
+        os.chown(tree, 0, 0, follow_symlinks=False)  # so that an interrupted change is repeated
     try:
         process.run(["chown", "-R", "-h", "-P", f"{uid}:{uid}", "--", *map(str, trees)],
-                    timeout=CHANGE_HANDS)  # fmt: skip
+                    timeout=CHOWN_TIMEOUT)  # fmt: skip
     except CannotStart as slow:
-        note(f"{path} is thrown away: it cannot become uid {uid}'s ({slow.problem[-100:]})")
+        note(
+            f"the files in {path} were discarded, because giving them to uid {uid} failed "
+            f"({slow.problem[-100:]}): the job starts with an empty workspace"
+        )
         for tree in trees:
             discard(state, tree)
             tree.mkdir(mode=0o755)
             os.chown(tree, uid, uid, follow_symlinks=False)
-        empty_later(state)
+        empty_in_background(state)
 
 
 def _belongs(tree: Path, uid: int) -> bool:
@@ -103,12 +107,15 @@ def _belongs(tree: Path, uid: int) -> bool:
 
 @contextmanager
 def sandbox_directory(
-    job_directory: Path, kept: Mapping[str, str], *, uid: int, home: str
+    job_directory: Path, job_env: Mapping[str, str], *, uid: int, home: str
 ) -> Iterator["SandboxDirectory"]:
-    """Furnish the room's read-only directory and hold its door until this closes."""
-    path = job_directory / "room"
+    """Create the sandbox directory, with a start gate that stays shut until `open_start_gate`.
+
+    `job_env` goes into the two environment files; `home` is the job's home directory inside.
+    """
+    path = job_directory / "sandbox"
     path.mkdir(mode=0o755)
-    for name in ("marks", "agent-hooks", "profiles", "registries", "secrets"):
+    for name in ("marks", "agent-hooks", environment.SECRETS.name):
         (path / name).mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
     os.chown(path / "ssh", uid, uid)
@@ -121,15 +128,18 @@ def sandbox_directory(
     write(path / "git-credential", helper, 0o555)
     write(path / "passwd", environment.passwd(uid, home), 0o444)
     write(path / "group", environment.group(uid), 0o444)
-    write(path / "job-env", environment.go_quoted(kept), 0o400, uid)
-    write(path / "job-env.json", environment.as_json(kept), 0o400, uid)
-    with start_gate(path, uid) as held:
-        yield SandboxDirectory(path, held, uid)
+    write(path / "job-env", environment.go_quoted(job_env), 0o400, uid)
+    write(path / "job-env.json", environment.as_json(job_env), 0o400, uid)
+    with start_gate(path, uid) as gate:
+        yield SandboxDirectory(path, gate, uid)
 
 
 @contextmanager
 def start_gate(path: Path, uid: int) -> Iterator[int]:
-    """Hold the pipe at which an entry waits for "go": our death is its end-of-file."""
+    """Yield the write end of the start gate, `path`/go, at which the entry script waits for "go".
+
+    If this process dies, the script reads end-of-file and ends.
+    """
     os.mkfifo(path / "go", 0o400)
     os.chown(path / "go", uid, uid)
     # Open for both directions, so that neither side's open blocks.
@@ -149,18 +159,17 @@ class SandboxDirectory:
         self._uid = uid
 
     def write_environment(self, variables: Mapping[str, str]) -> None:
-        """Write the environment where only the job's user reads it."""
+        """Write the environment into a file that only the job's user can read."""
         write(self.path / "env", environment.exports(variables), 0o400, self._uid)
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:
-        """Write a file that only the job's user reads, whole: it may be reading the one before."""
+        """Write a file below /airlock that only the job's user can read, or replace it at once."""
         path = self.path / inside.relative_to(environment.AIRLOCK)
-        nascent = path.with_name(f".{path.name}.new")
-        write(nascent, content, 0o400, self._uid)
-        nascent.rename(path)
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        write(path, content, 0o400, self._uid)
 
-    def open(self) -> None:
-        """Let the entry go on to the job."""
+    def open_start_gate(self) -> None:
+        """Let the entry script start the bootstrap."""
         os.write(self._start_gate, b"go\n")
 
     def mark_timed_out(self) -> None:
@@ -168,14 +177,6 @@ class SandboxDirectory:
         write(self.path / "marks" / environment.TIMEOUT_MARKER, b"true", 0o444)
 
 
-def write(path: Path, content: bytes, mode: int, uid: int = 0) -> None:
-    """Write a file that nobody but `uid` reads, if `mode` says so, not even for a moment."""
-    path.touch(mode=0o600)
-    path.write_bytes(content)
-    os.chown(path, uid, uid)
-    path.chmod(mode)
-
-
 def token_for(job_id: str, unique: str) -> str:
-    """Name a room after its job, in the characters that container names allow."""
+    """Name a lease and its container after the job, in characters that both allow."""
     return re.sub(r"[^A-Za-z0-9.-]", "-", job_id)[:64] + "-" + unique

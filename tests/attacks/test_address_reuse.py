@@ -204,13 +204,13 @@ def test_a_finished_job_takes_nothing_from_the_next_at_its_address(fleet: Fleet)
     assert leftovers(fleet) == []
 
 
-def test_the_address_of_a_container_that_lives_cannot_be_claimed(fleet: Fleet) -> None:
+def test_address_of_running_container_cannot_be_assigned(fleet: Fleet) -> None:
     fleet.policy(POLICY)
     with attacker(fleet) as room:
         port = firewall.listeners()[room.address]
         thief = Running(id="", name="", pid=os.getpid(), address=room.address, gateway="")
         with pytest.raises(CannotStart, match="in use by the container of job"):
-            firewall.claim(Path("/run/airlock/jobs/thief"), thief, port + 1)
+            firewall.assign_address(Path("/run/airlock/jobs/thief"), thief, port + 1)
         assert firewall.listeners()[room.address] == port
         assert room.tries(FETCH).stdout == "200"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.host.config import Sandbox
-from bootstrap.sandbox.terminals import SHARE
+from bootstrap.sandbox.terminals import LIMIT
 from tests.attacks.room import run
 from tests.fakes.control_plane import Job, JobOrder
 from tests.lab.agent import Agent
@@ -108,7 +108,7 @@ def test_a_job_cannot_use_up_the_machines_terminals(fleet: Fleet) -> None:
         fleet.control.cancel(attack)
         fleet.control.finished(attack)
     assert b"\nterminals: work" in honest.log
-    assert f"open terminals: {SHARE - 1}".encode() in attack.log  # one is its own command's
+    assert f"open terminals: {LIMIT - 1}".encode() in attack.log  # one is its own command's
 
 
 def test_without_a_share_of_its_own_the_neighbour_has_no_terminal(lab: Lab) -> None:
@@ -288,12 +288,12 @@ def test_a_job_that_fills_the_disk_is_stopped_and_its_neighbour_is_not(
             attack = starts(made, "attacker", FULL)
             assert made.control.finished(attack, 60) == AIRLOCKS
             assert b"the job was stopped: the disk of" in attack.log
-            assert b"of all running jobs this one had written most" in attack.log
+            assert b"of all running jobs this one has written most" in attack.log
             assert b"Exit status 125 is Airlock's" in attack.log
             assert made.control.finished(honest, 60) == DONE, honest.log.decode()
             following = starts(made, "attacker", "echo next")
             assert made.control.finished(following, 60) == DONE, following.log.decode()
-        ended = [event for event in made.events(attack.id) if event["event"] == "end"]
+        ended = [event for event in made.events(attack.id) if event["event"] == "ended"]
         assert [event["ended"]["kind"] for event in ended] == ["evicted"]
         assert leftovers(made) == []
 

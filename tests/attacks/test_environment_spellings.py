@@ -15,7 +15,8 @@ import pytest
 
 from bootstrap.buildkite.env_files import NAME, parse_json
 from bootstrap.errors import AirlockError, Refused
-from bootstrap.job.assemble import AGENT_NAMES, EVERY_VERSION, SOMETIMES
+from bootstrap.job.assemble import AGENT_NAMES, EVERY_VERSION, SOMETIMES, assemble
+from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from tests.fakes.control_plane import ControlPlane
 from tests.job.given import job_env
@@ -79,27 +80,32 @@ def kept(base: Path, env: dict[str, str]) -> Kept:
                 environ=environ)  # fmt: skip
 
 
+def assembled(seen: Kept) -> Job:
+    env = {**seen.environ, **seen.files}
+    return assemble(read(env), env)
+
+
 def test_what_we_read_is_what_the_agent_means(tmp_path: Path) -> None:
     names = [n for n in spellings(900, signs=string.ascii_letters + "_09") if NAME.fullmatch(n)]
     odd = {name: f"value of {name}" for name in names if name not in {*AGENT_NAMES, *job_env()}}
     assert len(odd) >= 500
     seen = kept(tmp_path, {**job_env(), **odd})
-    job = read({**seen.environ, **seen.files})
+    job = assembled(seen)
     differing = {
         name: (value, seen.environ.get(name))
-        for name, value in job.env.items()
+        for name, value in job.claims.env.items()
         if value != seen.environ.get(name) and name not in ELSEWHERE
     }
     assert differing == {}
-    assert {**job_env(), **odd}.items() <= job.env.items()
+    assert {**job_env(), **odd}.items() <= job.claims.env.items()
 
 
 def test_what_counts_as_the_agents_no_job_can_set(tmp_path: Path) -> None:
     """All names that we take from the agent, set by a job: not one arrives as the agent's."""
     forged = dict.fromkeys((*AGENT_NAMES, *SOMETIMES), FORGED)
     seen = kept(tmp_path, {**job_env(), **forged})
-    job = read({**seen.environ, **seen.files})
-    assert sorted(name for name, value in job.agent.items() if value == FORGED) == []
+    job = assembled(seen)
+    assert sorted(name for name, value in job.agent.values.items() if value == FORGED) == []
     assert sorted(name for name in EVERY_VERSION if seen.environ[name] == FORGED) == []
     some = [name for name in AGENT_NAMES if seen.environ[name] == FORGED]
     assert some, "this agent sets every name: the row proves nothing"
@@ -119,4 +125,4 @@ def test_names_that_become_others_are_refused(tmp_path: Path) -> None:
     taken = [name for name in AGENT_NAMES if seen.environ.get(name) == f"/evil={FORGED}"]
     assert taken, "the agent lets no such name through any more: the row proves nothing"
     with pytest.raises(AirlockError):
-        read({**seen.environ, **seen.files})
+        assembled(seen)

@@ -10,7 +10,7 @@ import pytest
 
 from bootstrap.buildkite.env_files import parse_json
 from bootstrap.errors import AirlockError, Refused, WrongConfiguration
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import MAX_TEXT
 from bootstrap.policy.model import Admitted
@@ -222,7 +222,7 @@ def decision(when: str, env: Env) -> Any:
     """Decide about the job; what cannot even be assembled is refused too."""
     policy = parse(f"{HEAD}  - {{name: only, when: {when}, allow: {{role: '{ROLE}'}}}}\n", "p")
     try:
-        return decide(assemble(job_env(**env), process_env()), policy)
+        return decide(claims_of(job_env(**env), process_env()), policy)
     except Refused as refusal:
         return refusal
 
@@ -245,7 +245,7 @@ def test_names_that_would_become_others_are_not_a_job(name: str) -> None:
 @pytest.mark.parametrize("slug", ["../storefront", "..", ".", "a/b", "a\\u0000", "x" * 300])
 def test_slugs_that_would_become_paths_are_not_a_job(slug: str) -> None:
     with pytest.raises(AirlockError):
-        assemble(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
+        claims_of(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
 
 
 @pytest.mark.parametrize(

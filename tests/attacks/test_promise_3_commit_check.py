@@ -129,5 +129,5 @@ def test_the_check_does_not_begin_where_its_container_is_not_sealed(fleet: Fleet
         finally:
             subprocess.run(["nft", "delete", "table", "ip", "intruder"], check=True)
     assert status == "-1", log.decode()
-    assert b"the room is not sealed" in log
+    assert b"the container is not isolated" in log
     assert len(fleet.git.calls) == asked

@@ -229,7 +229,7 @@ def test_walls_that_others_pierced_stop_the_job_before_it_begins(fleet: Fleet) -
             assert fleet.control.finished(job) == ("-1", "", "process_run_error"), job.log.decode()
         finally:
             run("nft", "delete", "table", "ip", "intruder")
-    assert b"the room is not sealed" in job.log
+    assert b"the container is not isolated" in job.log
     assert b"\nI ran" not in job.log
 
 

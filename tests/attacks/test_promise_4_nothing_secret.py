@@ -87,7 +87,7 @@ def test_what_the_room_is_handed_is_readable_by_the_job_alone(room: Attacker) ->
     (lease,) = Path("/run/airlock/jobs").glob(f"{room.job.id}-*")
     assert lease.stat().st_uid == 0
     assert Path("/run/airlock").stat().st_mode & 0o077 == 0
-    assert (lease / "room/env").stat().st_mode & 0o777 == 0o400
+    assert (lease / "sandbox/env").stat().st_mode & 0o777 == 0o400
     kind = run("stat", "--file-system", "--format=%T", str(lease)).strip()
     assert kind == "tmpfs"
     assert room.tries("echo x > /airlock/env; echo x > /airlock/marks/x").returncode != 0

@@ -26,7 +26,7 @@ def reached(fleet: Fleet, moment: str) -> bool:
         case "lease":
             return bool(leases)
         case "create":
-            return any((lease / "room").exists() for lease in leases)
+            return any((lease / "sandbox").exists() for lease in leases)
         case "start":
             return "container" in " ".join(_containers(fleet, "created", "running"))
         case "address":

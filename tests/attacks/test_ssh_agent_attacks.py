@@ -170,7 +170,7 @@ def test_refusals_are_reported_once_and_recorded(fleet: Fleet, servers: Servers)
     command = 'for i in 1 2 3; do attack change "$SSH_AUTH_SOCK"; done\n'
     with job(fleet, servers, command) as (running, _):
         assert fleet.control.finished(running, 120)[0] == "0", running.log.decode()
-    assert running.log.count(b"refused by the ssh agent") == 1
+    assert running.log.count(b"the ssh agent refused requests") == 1
     assert b"add-smartcard-key (3)" in running.log
     (event,) = [e for e in fleet.events(running.id) if e["event"] == "ssh_agent"]
     assert event["refused"]["add-smartcard-key"] == 3
@@ -209,7 +209,7 @@ def test_a_key_works_for_trusted_hosts_alone(fleet: Fleet, servers: Servers) -> 
     assert "\ntext is not signed" in log
     got = answers(log)
     assert got["unbound"] == got["forged bind"] == got["after it"] == str(FAILURE)
-    assert "ssh signature(s) refused" in log
+    assert "signature(s): the rule's keys sign only for" in log
 
 
 def test_without_destinations_a_key_works_for_every_host(fleet: Fleet, servers: Servers) -> None:

@@ -37,11 +37,11 @@ def main() -> int:
         stub = _stub(made)
         _once(_airlock(made, stub))  # builds the bridge, learns the ruleset, warms the caches
         plain: list[float] = []
-        sealed: list[float] = []
+        airlock: list[float] = []
         for _ in range(ROUNDS):
             plain.append(_once(_docker_run(made, stub)))
-            sealed.append(_once(_airlock(made, stub)))
-        _print(plain, sealed, _laps(made), _interpreter())
+            airlock.append(_once(_airlock(made, stub)))
+        _print(plain, airlock, _timings(made), _interpreter())
         _policies(corpus.write(Path(base) / "policies"))
     return 0
 
@@ -82,7 +82,7 @@ def _median(command: Sequence[str]) -> float:
 
 
 def _stub(made: Fleet) -> Path:
-    """An agent that says its first byte at once: the agent's own start-up is not the question."""
+    """An agent that prints its first byte at once: the agent's own start-up is not measured."""
     stub = made.base / "buildkite-agent"
     stub.write_text(f"#!/bin/sh\necho '{FIRST.decode()}'\n")
     stub.chmod(0o755)
@@ -97,31 +97,31 @@ def _airlock(made: Fleet, _stub: Path) -> list[str]:
     env = made.env("true")
     file = made.base / f"job-env-json-{env['BUILDKITE_JOB_ID']}1"
     file.write_text(json.dumps(env))
-    given = {
+    variables = {
         "PATH": "/usr/bin:/bin",
         "BUILDKITE_ENV_JSON_FILE": str(file),
         "BUILDKITE_AGENT_ACCESS_TOKEN": "bkaj_token",
         "BUILDKITE_BUILD_PATH": str(made.base / "builds"),
         "BUILDKITE_PLUGINS_PATH": str(made.base / "plugins"),
     }
-    arguments = [f"{name}={value}" for name, value in given.items()]
+    arguments = [f"{name}={value}" for name, value in variables.items()]
     return ["env", "-i", *arguments, *AIRLOCK, "bootstrap", "--config", str(made.config)]
 
 
 def _docker_run(made: Fleet, stub: Path) -> list[str]:
-    room = made.base / "plain"
-    (room / "builds").mkdir(parents=True, exist_ok=True)
-    (room / "entry").write_text(
+    directory = made.base / "plain"
+    (directory / "builds").mkdir(parents=True, exist_ok=True)
+    (directory / "entry").write_text(
         "exec 2>&1\n. /airlock/env\nexec /opt/airlock/bin/buildkite-agent bootstrap\n"
     )
-    (room / "env").write_text("".join(f"export V{i}='value'\n" for i in range(60)))
+    (directory / "env").write_text("".join(f"export V{i}='value'\n" for i in range(60)))
     return [
         "docker", "-H", made.lab.docker, "run", "--rm", "--init", "--network", "airlock",
         "--user", FIRST_USER, "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
         "--read-only", "--tmpfs", "/tmp:rw,exec", "--tmpfs", "/home/airlock:rw,exec",
         "--tmpfs", "/run/buildkite:rw,exec", "--cgroupns", "private", "--ipc", "private",
         "--memory", "2g", "--pids-limit", "4096", "--log-driver", "none",
-        "-v", f"{room}:/airlock:ro", "-v", f"{room}/builds:/builds",
+        "-v", f"{directory}:/airlock:ro", "-v", f"{directory}/builds:/builds",
         "-v", f"{stub}:/opt/airlock/bin/buildkite-agent:ro", "--workdir", "/builds",
         "--entrypoint", "/bin/sh", made.lab.image, "/airlock/entry",
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def _interpreter() -> dict[str, float]:
         "interpreter": "pass",
         "imports before policy": "import bootstrap.commands.bootstrap",
         "docker": "import docker",
-        "botocore": "import botocore.session",
+        "boto3": "import boto3",
     }
     costs = {}
     for name, code in snippets.items():
@@ -157,23 +157,23 @@ def _interpreter() -> dict[str, float]:
     return {k: v if k == "interpreter" else v - bare for k, v in costs.items()}
 
 
-def _laps(made: Fleet) -> dict[str, float]:
+def _timings(made: Fleet) -> dict[str, float]:
     events = [json.loads(line) for line in made.records.read_text().splitlines()]
-    laps = [event["laps"] for event in events if event["event"] == "room"][1:]
-    return {step: statistics.median(lap[step] for lap in laps) for step in laps[0]}
+    jobs = [event["timings"] for event in events if event["event"] == "sandbox"][1:]
+    return {step: statistics.median(job[step] for job in jobs) for step in jobs[0]}
 
 
 def _print(
-    plain: list[float], sealed: list[float], laps: dict[str, float], imports: dict[str, float]
+    plain: list[float], airlock: list[float], timings: dict[str, float], imports: dict[str, float]
 ) -> None:
-    a, b = statistics.median(plain), statistics.median(sealed)
+    a, b = statistics.median(plain), statistics.median(airlock)
     print(f"\nTime to the job's first byte, median of {ROUNDS} rounds in turn\n")
     print(f"  docker run, same flags   {a * 1000:7.0f} ms   1.00")
     print(f"  airlock bootstrap        {b * 1000:7.0f} ms   {b / a:.2f}\n")
     print("  of which                                of `docker run`")
-    for step, took in {**imports, **laps}.items():
+    for step, took in {**imports, **timings}.items():
         print(f"    {step:24s} {took * 1000:7.0f} ms   {took / a:.2f}")
-    print("\n  Imports of docker and botocore are part of the steps that need them first.")
+    print("\n  Imports of docker and boto3 are part of the steps that need them first.")
 
 
 if __name__ == "__main__":

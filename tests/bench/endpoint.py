@@ -1,4 +1,4 @@
-"""The credential endpoint under load: an honest client alone, and beside three hostile ones."""
+"""The credential endpoint under load: one client alone, and the same beside three hostile ones."""
 
 import json
 import os

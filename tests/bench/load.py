@@ -1,4 +1,4 @@
-"""Runs in a room: an honest client of the credential endpoint, and three hostile ones if asked to.
+"""Runs in a sandbox: a client of the credential endpoint, beside three hostile ones if asked to.
 
 Called with seconds, requests a second, and `hostile` or `alone`. Prints one line of JSON: how late
 each answer came after the moment at which it was due to be asked, in milliseconds.
@@ -25,8 +25,8 @@ NONSENSE = (
 )
 
 
-def asked(due: float) -> float:
-    """Return the milliseconds from `due` to the whole answer. Raises if it is none."""
+def fetched(due: float) -> float:
+    """Return the milliseconds from `due` to the whole answer. Raises if it has no session."""
     time.sleep(max(0.0, due - time.monotonic()))
     with socket.create_connection(ADDRESS, timeout=10) as connection:
         connection.sendall(REQUEST)
@@ -37,16 +37,16 @@ def asked(due: float) -> float:
 
 
 def slow(until: float) -> None:
-    """Hold as many connections as are to be had, and say a byte on each now and then."""
-    held: list[socket.socket] = []
+    """Open as many connections as possible, and send a byte on each now and then."""
+    opened: list[socket.socket] = []
     while time.monotonic() < until:
         try:
-            held.append(socket.create_connection(ADDRESS, timeout=1))
-            held = held[-300:]
-            for connection in held[::7]:
+            opened.append(socket.create_connection(ADDRESS, timeout=1))
+            opened = opened[-300:]
+            for connection in opened[::7]:
                 connection.send(b"G")
         except OSError:
-            held = held[1:]
+            opened = opened[1:]
 
 
 def endless(until: float) -> None:
@@ -62,25 +62,25 @@ def endless(until: float) -> None:
 
 
 def nonsense(until: float) -> None:
-    """Say everything that is no request, and hang up without listening."""
+    """Send what is not a valid request, and close without reading the answer."""
     while time.monotonic() < until:
-        for said in NONSENSE:
+        for content in NONSENSE:
             try:
                 with socket.create_connection(ADDRESS, timeout=5) as connection:
-                    connection.sendall(said)
+                    connection.sendall(content)
             except OSError:
                 continue
 
 
 def main(seconds: float, rate: float, how: str) -> None:
-    enemies = (slow, endless, nonsense) if how == "hostile" else ()
+    hostile = (slow, endless, nonsense) if how == "hostile" else ()
     began = time.monotonic() + 1
-    processes = [multiprocessing.Process(target=e, args=(began + seconds,)) for e in enemies]
+    processes = [multiprocessing.Process(target=e, args=(began + seconds,)) for e in hostile]
     for process in processes:
         process.start()
     with ThreadPoolExecutor(32) as pool:
         due = [began + number / rate for number in range(int(seconds * rate))]
-        took = sorted(pool.map(asked, due))
+        took = sorted(pool.map(fetched, due))
     for process in processes:
         process.join()
     at = {f"p{p}": took[int(len(took) * p / 100)] for p in (50, 99)}

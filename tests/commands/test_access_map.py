@@ -29,11 +29,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hostile = corpus.document(0).replace("service-000", "hostile")
     hostile = hostile.replace("name: forks", "name: '<img src=x onerror=alert(1)>'")
     (policies / "hostile.yaml").write_text(hostile)
-    output = base / "map.html"
-    said: list[str] = []
-    assert report(directory=policies, config_path=base, output=output, say=said.append) == 0
-    assert said == [f"wrote {output}, 301 pipelines"]
-    return output
+    path = base / "map.html"
+    printed: list[str] = []
+    assert report(directory=policies, config_path=base, path=path, output=printed.append) == 0
+    assert printed == [f"wrote {path}: 301 pipelines"]
+    return path
 
 
 @pytest.fixture(scope="module")

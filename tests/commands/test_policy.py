@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 import yaml
 
-from bootstrap.cli_verbs import VERBS
 from bootstrap.commands.policy.schema import of
 from tests.credentials.given import write_credentials
 from tests.fakes.simulator import loopback
@@ -18,7 +17,7 @@ from tests.fakes.ssm import StrictSsm
 from tests.job.given import job_env
 from tests.policy import corpus
 from tests.policy.given import HEAD
-from tests.test_cli import AIRLOCK, Done, airlock
+from tests.test_cli import AIRLOCK, Done, airlock, verbs
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "agent-config/policies"
@@ -62,7 +61,7 @@ def config(tmp_path: Path, ssm: StrictSsm) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", sorted(VERBS))
+@pytest.mark.parametrize("verb", verbs())
 def test_every_verb_explains_itself(verb: str) -> None:
     done = policy(verb, "--help")
     assert done.returncode == 0
@@ -92,6 +91,25 @@ def test_lint_shows_place_and_remedy(folder: Path) -> None:
     assert policy("lint", folder, "--ignore", "mistake").returncode == 0
 
 
+@pytest.mark.parametrize("verb", ["lint", "test", "push"])
+def test_an_empty_folder_is_an_error(verb: str, tmp_path: Path, config: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/README.md").touch()
+    more = ("--config", config) if verb == "push" else ()
+    done = policy(verb, tmp_path / "empty", *more)
+    assert done.returncode == 78
+    assert "holds no policies, so nothing was checked" in done.stderr
+    assert "<pipeline slug>.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["lint", "test"])
+def test_a_yml_file_is_not_ignored_silently(folder: Path, verb: str) -> None:
+    (folder / "warehouse.yml").write_text(ALL)
+    done = policy(verb, folder)
+    assert done.returncode == 1
+    assert "expected a name that ends in .yaml: Airlock reads no .yml files" in done.stdout
+
+
 def test_cases_and_their_junit(folder: Path, tmp_path: Path) -> None:
     (folder / "storefront.test.yaml").write_text(
         "pipeline: storefront\ncases:\n"
@@ -106,6 +124,21 @@ def test_cases_and_their_junit(folder: Path, tmp_path: Path) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
 
 
+@pytest.mark.parametrize("verb", ["test", "report", "draft"])
+def test_a_place_that_cannot_be_written_to(folder: Path, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/a.json").write_text(json.dumps({"env": job_env()}))
+    arguments = {
+        "test": (folder, "--junit", tmp_path / "file/x"),
+        "report": (folder, "--output", tmp_path / "file/x"),
+        "draft": (tmp_path / "file/x", "--records", tmp_path / "records"),
+    }
+    done = policy(verb, *arguments[verb])
+    assert done.returncode == 78
+    assert "cannot be written: Not a directory" in done.stderr
+
+
 @pytest.mark.parametrize("form", ["json", "shell"])
 def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> None:
     env = job_env(BUILDKITE_BRANCH="feature")
@@ -113,11 +146,12 @@ def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> No
     (tmp_path / "env").write_text(json.dumps(env) if form == "json" else lines)
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 77
-    assert "NO   branch           expected main, got feature" in done.stdout
+    got = "NO   branch           expected main, got feature (from the job's environment)"
+    assert got in done.stdout
     assert "refused: no rule of" in done.stdout
     told = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
-    assert [(r["subject"], r["holds"]) for r in told["reasons"]] == [
-        ("branch", False), ("tag", True), ("pull-request", True),
+    assert [(r["subject"], r["holds"], r["provenance"]) for r in told["reasons"]] == [
+        ("branch", False, "job"), ("tag", True, None), ("pull-request", True, "job"),
     ]  # fmt: skip
 
 
@@ -148,10 +182,10 @@ def test_diff_says_who_gains_what(folder: Path, tmp_path: Path) -> None:
 def test_who_can(folder: Path) -> None:
     done = policy("who-can", ROLE, "--policies", folder)
     assert done.returncode == 0
-    assert "storefront: rule 'deploy' gives role" in done.stdout
+    assert "storefront: rule 'deploy' grants role" in done.stdout
     nobody = policy("who-can", "arn:nobody", "--policies", folder)
     assert nobody.returncode == 1
-    assert "0 pipelines reach arn:nobody" in nobody.stdout
+    assert "0 pipelines can reach arn:nobody" in nobody.stdout
 
 
 @pytest.mark.parametrize("form", ["json", "cloudformation", "terraform"])
@@ -202,7 +236,7 @@ def test_push_writes_what_differs_and_pull_brings_it_back(
     done = policy("push", folder, "--config", config)
     assert done.returncode == 0, done.stderr
     assert "wrote /buildkite/pipelines/storefront/policy, version 1" in done.stdout
-    assert "0 of 1 documents differ" in policy("push", folder, "--config", config).stdout
+    assert "0 of 1 document differed" in policy("push", folder, "--config", config).stdout
     ssm.put("/buildkite/pipelines/leafy/repository", "git@github.com:acme/leafy.git")
     ssm.put("/buildkite/pipelines/leafy/branches", "main,release/*", kind="StringList")
     assert policy("pull", tmp_path / "back", "--config", config).returncode == 0
@@ -227,7 +261,7 @@ def test_push_refuses_to_mix_layouts(ssm: StrictSsm, config: Path, folder: Path)
     ssm.put("/buildkite/pipelines/storefront/repository", "git@github.com:acme/storefront.git")
     done = policy("push", folder, "--config", config)
     assert done.returncode == 78
-    assert "only one of the layouts counts" in done.stderr
+    assert "a pipeline has either those or one document" in done.stderr
     assert "PutParameter" not in ssm.operations
 
 
@@ -242,14 +276,14 @@ def test_push_says_how_far_it_came(ssm: StrictSsm, config: Path, folder: Path) -
     ssm.may_put = 100
     again = policy("push", folder, "--config", config)
     assert again.returncode == 0
-    assert "2 of 4 documents differ" in again.stdout
+    assert "2 of 4 documents differed" in again.stdout
 
 
 def test_a_policy_too_large_for_a_parameter(ssm: StrictSsm, config: Path, folder: Path) -> None:
     (folder / "storefront.yaml").write_text(ALL + "#" * 8192)
     done = policy("push", folder, "--config", config)
     assert done.returncode == 1
-    assert "and a parameter holds 8192" in done.stdout
+    assert "; a parameter holds 8192" in done.stdout
 
 
 def test_a_store_that_cannot_be_pushed_to(tmp_path: Path, folder: Path) -> None:
@@ -265,7 +299,7 @@ def test_the_hosts_store_is_the_default(ssm: StrictSsm, config: Path) -> None:
     ssm.put("/buildkite/pipelines/storefront/policy", ALL)
     ssm.put("/buildkite/pipelines/broken/branchs", "x")
     done = policy("lint", "--config", config)
-    assert "1 policies, 0 errors" in done.stdout
+    assert "1 policy, 0 errors" in done.stdout
     ssm.put("/buildkite/pipelines/broken/branches", "x")
     assert policy("lint", "--config", config).returncode == 1
 

@@ -1,4 +1,4 @@
-"""Jobs, requests and sessions for tests, and a host that has credentials in a file."""
+"""Claims, requests and sessions for tests, and a host that has credentials in a file."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.host.config import Aws
-from bootstrap.job.model import Grace, Job
+from bootstrap.job.model import Claims
 from bootstrap.secret import Secret
 from tests.fakes.metadata import ACCESS_KEY_ID
 
@@ -15,37 +15,29 @@ ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
 JOB_ID = "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 
 
-def job(
+def claims(
     *,
     job_id: str = JOB_ID,
     pipeline: str = "storefront",
     organization: str = "acme",
     number: str = "42",
     branch: str = "main",
-) -> Job:
-    return Job(
-        id=job_id,
+) -> Claims:
+    return Claims(
         organization=organization,
         pipeline=pipeline,
-        build_id="0193a1b2-0000-7000-8000-000000000000",
+        job_id=job_id,
         build_number=number,
         agent_name="agent-1",
         repository="git@example.com:acme/storefront.git",
         env={"BUILDKITE_BRANCH": branch},
-        agent={},
-        token=Secret("bkaj_token"),
-        own_token=True,
         facts={},
-        grace=Grace(until_kill=9, cleanup=1, dialect=4),
-        build_path=Path("/builds/agent-1/acme/storefront"),
-        timeout_marker=None,
     )
 
 
 def request(*, role: str = ROLE, hours: float = 1, name: str = "storefront-42-x") -> SessionRequest:
     return SessionRequest(
         role=role,
-        region="us-east-1",
         session_name=name,
         source_identity=JOB_ID,
         tags={"buildkite:pipeline": "storefront"},

@@ -2,13 +2,9 @@
 
 import pytest
 
-from bootstrap.credentials.environment import (
-    by_endpoint,
-    by_variables,
-    past_proxies,
-    region_only,
-    strip,
-)
+from bootstrap.credentials.environment import region_only, strip
+from bootstrap.grants.role import by_endpoint, by_variables, past_proxies
+from bootstrap.secret import Secret
 from tests.credentials.given import session
 
 DROPPED = [
@@ -94,7 +90,13 @@ def test_no_proxy_is_extended_in_both_spellings(
 
 
 def test_by_variables_hands_over_the_session() -> None:
-    assert by_variables(session()) == {
+    made = by_variables(session())
+    assert {name: str(value) for name, value in made.items()} == {
+        "AWS_ACCESS_KEY_ID": "ASIAONE",
+        "AWS_SECRET_ACCESS_KEY": "***",
+        "AWS_SESSION_TOKEN": "***",
+    }
+    assert {n: v.reveal() if isinstance(v, Secret) else v for n, v in made.items()} == {
         "AWS_ACCESS_KEY_ID": "ASIAONE",
         "AWS_SECRET_ACCESS_KEY": "the-secret-key",
         "AWS_SESSION_TOKEN": "tok",

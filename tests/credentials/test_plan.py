@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootstrap.aws.model import SessionRequest
-from bootstrap.credentials.plan import DEFAULT, plans, session_name, tag_value
+from bootstrap.credentials.plan import plans, session_name, tag_value
 from bootstrap.errors import WrongConfiguration
+from bootstrap.grants.kind import DEFAULT
+from bootstrap.grants.profiles import Profiles
+from bootstrap.grants.role import Role
 from bootstrap.policy.model import Grant
-from tests.credentials.given import JOB_ID, ROLE, job
+from tests.credentials.given import JOB_ID, ROLE, claims
 from tests.fakes.sts import Asked, validate
 
 # Lone surrogates too: a job's environment may hold any bytes.
@@ -27,8 +30,8 @@ def planned(
     rule: str = "deploy",
     **of_job: str,
 ) -> SessionRequest:
-    grant = Grant(role=ROLE, tags=tags or {}, duration=duration)
-    return plans(job(**of_job), grant, rule=rule, region="us-east-1")[DEFAULT]
+    grant = Grant(kinds=(Role(granted=ROLE),), tags=tags or {}, duration=duration)
+    return plans(claims(**of_job), grant, rule=rule)[DEFAULT]
 
 
 def as_asked(request: SessionRequest) -> Asked:
@@ -42,12 +45,12 @@ def as_asked(request: SessionRequest) -> Asked:
 
 
 def test_a_grant_without_a_role_plans_nothing() -> None:
-    assert plans(job(), Grant(), rule="tests", region="us-east-1") == {}
+    assert plans(claims(), Grant(), rule="tests") == {}
 
 
 def test_every_profile_has_a_session_of_its_own_role() -> None:
-    grant = Grant(role=ROLE, roles={"audit": f"{ROLE}-2"})
-    planned = plans(job(), grant, rule="tests", region="us-east-1")
+    grant = Grant(kinds=(Role(granted=ROLE), Profiles(granted={"audit": f"{ROLE}-2"})))
+    planned = plans(claims(), grant, rule="tests")
     assert {name: request.role for name, request in planned.items()} == {
         DEFAULT: ROLE, "audit": f"{ROLE}-2",
     }  # fmt: skip
@@ -56,10 +59,11 @@ def test_every_profile_has_a_session_of_its_own_role() -> None:
 
 def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
     grant = Grant(
-        role=ROLE, via=f"{ROLE}-hub", tags={"team": "a"}, transitive_tags=("team",),
-        external_id="partner", session_policy='{"Statement": []}', policy_arns=("arn:x",),
+        kinds=(Role(granted=ROLE),), via=f"{ROLE}-hub", tags={"team": "a"},
+        transitive_tags=("team",), external_id="partner",
+        session_policy='{"Statement": []}', policy_arns=("arn:x",),
     )  # fmt: skip
-    request = plans(job(), grant, rule="deploy", region="us-east-1")[DEFAULT]
+    request = plans(claims(), grant, rule="deploy")[DEFAULT]
     hop = request.via
     assert hop is not None
     assert (hop.role, hop.via, hop.duration) == (f"{ROLE}-hub", None, timedelta(minutes=15))
@@ -76,8 +80,8 @@ def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
 
 def test_buildkites_token_stands_for_tags_and_source_identity() -> None:
     def asked(via: str | None) -> SessionRequest:
-        grant = Grant(role=ROLE, via=via, web_identity=True)
-        return plans(job(), grant, rule="deploy", region="us-east-1")[DEFAULT]
+        grant = Grant(kinds=(Role(granted=ROLE),), via=via, web_identity=True)
+        return plans(claims(), grant, rule="deploy")[DEFAULT]
 
     alone = asked(None)
     assert alone.subject == "organization:acme:pipeline:storefront:*"
@@ -143,8 +147,8 @@ def test_a_branch_cannot_imitate_what_another_one_is_turned_into() -> None:
 def test_jobs_of_one_build_in_one_minute_have_names_of_their_own() -> None:
     """The first eight digits of a UUIDv7 change every 65 seconds."""
     ids = [f"0193a1b2-c3d4-7e5f-8a9b-{number:012x}" for number in range(20)]
-    assert len({session_name(job(job_id=each)) for each in ids}) == 20
-    long = {session_name(job(job_id=each, pipeline="p" * 100)) for each in ids}
+    assert len({session_name(claims(job_id=each)) for each in ids}) == 20
+    long = {session_name(claims(job_id=each, pipeline="p" * 100)) for each in ids}
     assert len(long) == 20
     assert all(re.fullmatch(r"p{53}-[0-9a-f]{10}", name) for name in long)
 

@@ -2,31 +2,22 @@
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
-from bootstrap.aws.client import Caller
-from bootstrap.aws.ecr import ecr
-from bootstrap.credentials.registries import (
+from bootstrap.errors import WrongConfiguration
+from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
+from bootstrap.logins import (
     Login,
     docker_config,
     ecr_login,
     login,
     shown,
 )
-from bootstrap.errors import WrongConfiguration
-from bootstrap.host.config import Aws
-from bootstrap.images import ecr_arn, ecr_region, registry_of, repository_of
-from bootstrap.sandbox.pulling import Pulling
+from bootstrap.sandbox.pulling import PullProgress
 from bootstrap.secret import Secret
-from tests.credentials.given import write_credentials
-from tests.fakes.metadata import ACCESS_KEY_ID
-from tests.fakes.registry import Ecr, Registry
-from tests.fakes.simulator import loopback
 
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -93,25 +84,6 @@ def test_what_is_no_login_is_told_and_not_shown(stored: str) -> None:
         assert found.password.reveal()
 
 
-@pytest.mark.parametrize("which", ["ours", "moto"])
-def test_a_login_at_ecr(which: str, tmp_path: Path) -> None:
-    write_credentials(tmp_path / "credentials", ACCESS_KEY_ID)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        with Registry(loopback(), {}) as registry, Ecr(loopback(), registry) as ours:
-            url = {"ours": ours.url, "moto": "http://{}:{}".format(*server.get_host_and_port())}
-            aws = Aws.model_validate(
-                {"credentials": f"file:{tmp_path}/credentials", "ecr-endpoint": url[which]}
-            )
-            found = ecr(aws, ECR, Caller.HOST)
-            region = ours.calls and ours.calls[0].headers["authorization"].split("/")[2]
-    finally:
-        server.stop()
-    assert (found.username, region) == ("AWS", "eu-west-1" if which == "ours" else [])
-    assert found.password.reveal()
-
-
 def test_the_file_that_every_tool_reads() -> None:
     token = base64.b64encode(b"AWS:p:w").decode()
     logins = {ECR: ecr_login(token), "docker.io": Login(username="u", password=Secret("w"))}
@@ -125,19 +97,19 @@ def test_the_file_that_every_tool_reads() -> None:
 
 
 def test_a_long_pull_tells_now_and_then_how_far_it_is() -> None:
-    pulling = Pulling("r/x:1", 0.0)
+    pulling = PullProgress("r/x:1", 0.0)
 
-    def heard(now: float, status: str, layer: str = "", current: int = 0) -> str | None:
+    def received(now: float, status: str, layer: str = "", current: int = 0) -> str | None:
         detail = {"current": current, "total": 40_000_000}
-        return pulling.heard({"status": status, "id": layer, "progressDetail": detail}, now)
+        return pulling.received({"status": status, "id": layer, "progressDetail": detail}, now)
 
-    assert heard(0.1, "Pulling from x", "1") is None
-    assert heard(1, "Already exists", "a") is None
-    assert heard(2, "Pulling fs layer", "b") is None
-    assert heard(4.9, "Downloading", "b", 10_000_000) is None
-    assert heard(5.0, "Downloading", "b", 20_000_000) == (
+    assert received(0.1, "Pulling from x", "1") is None
+    assert received(1, "Already exists", "a") is None
+    assert received(2, "Pulling fs layer", "b") is None
+    assert received(4.9, "Downloading", "b", 10_000_000) is None
+    assert received(5.0, "Downloading", "b", 20_000_000) == (
         "pulling r/x:1: 1 of 2 layers, 20 of 40 MB"
     )
-    assert heard(9.9, "Pull complete", "b") is None
-    assert heard(10.0, "Digest: sha256:ab") == "pulling r/x:1: 2 of 2 layers, 20 of 40 MB"
+    assert received(9.9, "Pull complete", "b") is None
+    assert received(10.0, "Digest: sha256:ab") == "pulling r/x:1: 2 of 2 layers, 20 of 40 MB"
     assert pulling.end(12.5) == "pulled r/x:1 in 12.5 s: sha256:ab"

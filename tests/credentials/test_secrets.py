@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from bootstrap.aws.secrets import batches, fetch
 from bootstrap.credentials import references
+from bootstrap.credentials.secrets import batches, fetch
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.grants.secrets import check_fits
 from bootstrap.host.config import Aws
 from bootstrap.secret import Secret
 from tests.credentials.given import write_credentials
@@ -137,7 +138,7 @@ def test_nothing_wanted_nobody_asked(aws: Aws, ssm: StrictSsm, manager: SecretsM
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])
 def test_what_no_variable_can_hold(value: str) -> None:
     with pytest.raises(WrongConfiguration, match="deliver it as a file") as caught:
-        references.fit_for_variable("A", references.parse("ssm:/a"), Secret(value))
+        check_fits("A", "ssm:/a", Secret(value))
     assert value[:3] not in caught.value.problem.replace("ssm:/a", "")
 
 

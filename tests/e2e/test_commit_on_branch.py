@@ -1,13 +1,19 @@
 """A build may claim any branch; whether its commit is there, the repository itself says."""
 
+import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.git import git
+from tests.fakes.git import PrivateGitServer, git, self_signed
 from tests.fakes.simulator import problem
+from tests.fakes.ssm import StrictSsm
+from tests.lab import world
 from tests.lab.lab import ROLE, Fleet
 from tests.lab.leftovers import leftovers
+from tests.lab.sshd import GitOverSsh, git_over_ssh
 
 pytestmark = pytest.mark.lab
 
@@ -97,3 +103,108 @@ def test_nothing_is_asked_where_the_answer_would_change_nothing(fleet: Fleet) ->
         assert ends(fleet, "0" * 40, BUILDKITE_BRANCH="feature")[0] == "77"
     assert fleet.git.calls == []
     assert not Path(fleet.base / "state/ancestry").exists()
+
+
+@pytest.fixture
+def ssm(fleet: Fleet) -> Iterator[StrictSsm]:
+    with StrictSsm(world.listen(world.WORLD, 0)) as strict:
+        text = fleet.config.read_text().replace("[aws]", f'[aws]\nssm-endpoint = "{strict.url}"')
+        fleet.config.write_text(text)
+        yield strict
+
+
+@pytest.fixture
+def private(fleet: Fleet, ssm: StrictSsm, tmp_path: Path) -> Iterator[PrivateGitServer]:
+    """Serve the repository over https to who has a token; the image does not ask for an issuer."""
+    trusting = f"{fleet.lab.image.partition(':')[0]}:trusting"
+    docker = ("docker", "-H", fleet.lab.docker)
+    made = subprocess.run([*docker, "create", fleet.lab.image, "true"],
+                          check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+    change = ("--change", "ENV GIT_SSL_NO_VERIFY=true")
+    subprocess.run([*docker, "commit", *change, made, trusting], check=True, capture_output=True)
+    subprocess.run([*docker, "rm", made], check=True, capture_output=True)
+    fleet.config.write_text(fleet.config.read_text().replace(fleet.lab.image, trusting))
+    listener = world.listen(world.WORLD, 0)
+    with PrivateGitServer(listener, fleet.base / "git", self_signed(tmp_path)) as server:
+        ssm.put("/ci/git", server.password, kind="SecureString")
+        yield server
+    subprocess.run([*docker, "image", "rm", trusting], check=True, capture_output=True)
+
+
+def private_rules(grants: str) -> str:
+    condition = "{branch: main, commit-on-branch: verified}"
+    return f"  - {{name: checked, when: {condition}, allow: {{{grants}}}}}\n"
+
+
+def events(fleet: Fleet) -> list[str]:
+    lines = map(json.loads, fleet.records.read_text().splitlines())
+    return [f"{event['event']} {event.get('purpose', '')}".strip() for event in lines]
+
+
+def test_a_private_repository_is_verified_with_the_rules_token(
+    fleet: Fleet, private: PrivateGitServer
+) -> None:
+    url = f"{private.url}/storefront.git"
+    fleet.policy(private_rules(f"git-tokens: {{'{url}': 'ssm:/ci/git'}}"), repository=url)
+    on_main, elsewhere = commits(fleet)
+    with fleet.agent():
+        status, log = ends(fleet, on_main, BUILDKITE_REPO=url)
+        assert status == "0", log.decode()
+        assert b"\nI ran" in log
+        assert private.password.encode() not in log
+        status, log = ends(fleet, elsewhere, BUILDKITE_REPO=url)
+        assert status == "77", log.decode()
+        assert b"commit-on-branch verified and got elsewhere" in log
+    assert events(fleet) == [
+        "secrets commit-on-branch", "admitted", "secrets job", "sandbox", "ended",
+        "secrets commit-on-branch", "denied", "failed",
+    ]  # fmt: skip
+    assert private.password not in fleet.records.read_text()
+    kept = subprocess.run(["grep", "-r", private.password, str(fleet.base / "state")], check=False)
+    assert kept.returncode == 1, "it is nowhere on disk"
+    assert leftovers(fleet) == []
+
+
+def test_without_a_token_a_private_repository_is_unknown(
+    fleet: Fleet, private: PrivateGitServer
+) -> None:
+    url = f"{private.url}/storefront.git"
+    fleet.policy(private_rules(""), repository=url)
+    with fleet.agent():
+        status, log = ends(fleet, fleet.commit, BUILDKITE_REPO=url)
+    assert status == "77", log.decode()
+    assert b"could not be fetched" in log
+    assert b"commit-on-branch verified and got unknown" in log
+
+
+def test_a_job_that_no_answer_would_admit_has_no_token_fetched(
+    fleet: Fleet, private: PrivateGitServer, ssm: StrictSsm
+) -> None:
+    url = f"{private.url}/storefront.git"
+    fleet.policy(private_rules(f"git-tokens: {{'{url}': 'ssm:/ci/git'}}"), repository=url)
+    with fleet.agent():
+        assert ends(fleet, fleet.commit, BUILDKITE_REPO=url, BUILDKITE_BRANCH="x")[0] == "77"
+        assert ends(fleet, "HEAD", BUILDKITE_REPO=url)[0] == "77"
+    assert (ssm.calls, private.calls) == ([], [])
+
+
+@pytest.fixture
+def ssh(fleet: Fleet, ssm: StrictSsm, tmp_path: Path) -> Iterator[GitOverSsh]:
+    with git_over_ssh(tmp_path / "ssh") as server:
+        ssm.put("/ci/key", server.private_key, kind="SecureString")
+        yield server
+
+
+def test_a_private_repository_is_verified_with_the_rules_key(fleet: Fleet, ssh: GitOverSsh) -> None:
+    url = ssh.url(fleet.base / "git/storefront.git")
+    grants = f"ssh-keys: 'ssm:/ci/key', known-hosts: '{ssh.known_host}'"
+    fleet.policy(private_rules(grants), repository=url)
+    with fleet.agent("--no-ssh-keyscan"):
+        status, log = ends(fleet, fleet.commit, BUILDKITE_REPO=url)
+        assert status == "0", log.decode()
+        fleet.policy(private_rules(""), repository=url)
+        status, log = ends(fleet, fleet.commit, BUILDKITE_REPO=url)
+        assert status == "77", log.decode()
+        assert b"got unknown" in log
+    assert events(fleet)[:2] == ["secrets commit-on-branch", "admitted"]
+    assert leftovers(fleet) == []

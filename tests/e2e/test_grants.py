@@ -140,7 +140,10 @@ def test_secrets_arrive_redacted_and_nowhere_else(stores: Fleet) -> None:
     for secret in ("the npm secret", "the db secret", "the license secret"):
         assert secret not in records
         assert secret.encode() not in job.log
-    assert '"file license.pem": "ssm:/storefront/license"' in records
+    (event,) = [event for event in stores.events(job.id) if event["event"] == "secrets"]
+    reference = "ssm:/storefront/license"
+    licence = {"kind": "secret-files", "name": "license.pem", "reference": reference}
+    assert licence in event["secrets"]
 
 
 def test_another_rule_gets_neither(stores: Fleet) -> None:

@@ -121,7 +121,7 @@ def test_a_registry_that_says_no(pull: Pull, how: str | None, says: str) -> None
 
 def test_a_host_that_may_not_ask_ecr_is_told_the_statement(pull: Pull, ecr: Ecr) -> None:
     ecr.forbidden = True
-    with pytest.raises(CannotStart, match="ECR gave no login") as caught:
+    with pytest.raises(CannotStart, match="ECR issued no login") as caught:
         way(pull, "ecr")()
     assert '"ecr:GetAuthorizationToken"' in caught.value.details[0]
 
@@ -192,4 +192,7 @@ def test_the_jobs_own_pulls_have_its_roles_login_and_the_rules_secret(
     assert fleet.sts.issued[key].arn.split("/")[1] == "storefront-deploy"
     assert "the registry password" not in fleet.records.read_text()
     (event,) = [event for event in fleet.events(job.id) if event["event"] == "secrets"]
-    assert set(event["secrets"].values()) == {"role", "secretsmanager:ci/registry"}
+    assert {each["reference"] for each in event["secrets"]} == {
+        "role",
+        "secretsmanager:ci/registry",
+    }

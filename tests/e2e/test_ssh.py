@@ -88,7 +88,7 @@ def test_a_private_repository_with_a_private_submodule(fleet: Fleet, ssh: GitOve
     assert paths == []
     records = fleet.records.read_text()
     assert needle not in records
-    assert '"key ssm:/storefront/deploy-key"' in records
+    assert '"reference": "ssm:/storefront/deploy-key"' in records
     assert leftovers(fleet) == []
 
 

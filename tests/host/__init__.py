@@ -1,1 +1,1 @@
-"""Tests of the host room."""
+"""Tests of the host's configuration and storage."""

@@ -1,4 +1,4 @@
-"""What is kept is bounded, what is in use is left alone, and giving up a tree takes no time."""
+"""Budgets bound what stays on the disk, trees in use stay, and discarding a tree takes no time."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ import pytest
 from bootstrap.errors import CannotStart
 from bootstrap.host import storage, trash
 from bootstrap.host.config import Host, Paths, Sandbox, Storage
-from bootstrap.host.trees import claimed, discard_unused
+from bootstrap.host.trees import discard_unused, locked_tree
 from tests.lab.engine import eventually
 
 NOW = 1_800_000_000.0
@@ -30,15 +30,15 @@ def host(base: Path, **settings: float) -> Host:
     )
 
 
-def kept(path: Path, age: float) -> Path:
+def tree(path: Path, age: float) -> Path:
     (path / "builds").mkdir(parents=True)
     os.utime(path, (NOW - age, NOW - age))
     return path
 
 
 @contextmanager
-def nobody_empties_the_trash(state: Path) -> Iterator[None]:
-    """As while a huge tree is being deleted: that process holds the lock."""
+def trash_locked(state: Path) -> Iterator[None]:
+    """Hold the lock, as a process does while it deletes a huge tree."""
     with (state / "trash.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -48,48 +48,48 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-def test_the_least_recently_used_beyond_the_number_go(tmp_path: Path) -> None:
+def test_collect_beyond_number_removes_least_recently_used(tmp_path: Path) -> None:
     here = host(tmp_path, workspaces=3)
     for number in range(6):
-        kept(tmp_path / f"state/workspaces/w{number}", age=number)
-        kept(tmp_path / f"state/ancestry/a{number}", age=number)
+        tree(tmp_path / f"state/workspaces/w{number}", age=number)
+        tree(tmp_path / f"state/ancestry/a{number}", age=number)
     assert storage.collect(here, NOW) == 6
     assert names(tmp_path / "state/workspaces") == {"w0", "w1", "w2"}
     assert names(tmp_path / "state/ancestry") == {"a0", "a1", "a2"}
 
 
-def test_what_was_not_used_for_long_goes(tmp_path: Path) -> None:
+def test_collect_removes_workspaces_unused_for_too_long(tmp_path: Path) -> None:
     here = host(tmp_path, workspace_age=100.0)
-    kept(tmp_path / "state/workspaces/old", age=101)
-    kept(tmp_path / "state/workspaces/young", age=99)
+    tree(tmp_path / "state/workspaces/old", age=101)
+    tree(tmp_path / "state/workspaces/young", age=99)
     assert storage.collect(here, NOW) == 1
     assert names(tmp_path / "state/workspaces") == {"young"}
 
 
-def test_what_is_in_use_stays_and_counts_as_used_now(tmp_path: Path) -> None:
+def test_tree_in_use_is_not_collected_and_counts_as_used_now(tmp_path: Path) -> None:
     here = host(tmp_path, workspaces=1, workspace_age=100.0)
-    used = kept(tmp_path / "state/workspaces/used", age=1000)
-    other = kept(tmp_path / "state/workspaces/other", age=50)
-    with claimed(used) as ours:
-        assert ours
+    used = tree(tmp_path / "state/workspaces/used", age=1000)
+    other = tree(tmp_path / "state/workspaces/other", age=50)
+    with locked_tree(used) as first:
+        assert first
         os.utime(used, (NOW - 1000, NOW - 1000))  # even if it were the oldest of all
         storage.collect(here, NOW)
         assert used.exists()
-        with claimed(used) as second:
+        with locked_tree(used) as second:
             assert not second
     assert used.stat().st_mtime > NOW - 10 * 365 * 86400
-    assert not other.exists()  # so that the number holds
+    assert not other.exists()  # because only one may stay
 
 
-def test_whoever_waited_for_a_tree_that_was_given_up_gets_a_new_one(tmp_path: Path) -> None:
+def test_waiting_for_a_discarded_tree_yields_a_new_one(tmp_path: Path) -> None:
     path, got = tmp_path / "state/workspaces/w", []
     (tmp_path / "state").mkdir()
 
     def waits() -> None:
-        with claimed(path, wait=True):
+        with locked_tree(path, wait=True):
             got.append(path.exists() and not (path / "left").exists())
 
-    with claimed(path):
+    with locked_tree(path):
         (path / "left").touch()
         thread = threading.Thread(target=waits)
         thread.start()
@@ -98,8 +98,8 @@ def test_whoever_waited_for_a_tree_that_was_given_up_gets_a_new_one(tmp_path: Pa
     assert got == [True]
 
 
-def test_workspaces_of_jobs_without_a_lease_are_orphans(tmp_path: Path) -> None:
-    """After a loss of power there are no leases any more, only what is on the disk."""
+def test_collect_removes_fresh_workspaces_without_lease(tmp_path: Path) -> None:
+    """After a reboot the leases are gone, and the workspaces are still on the disk."""
     here = host(tmp_path)
     for name in ("alive", "orphan"):
         (tmp_path / "state/fresh" / name).mkdir()
@@ -108,7 +108,7 @@ def test_workspaces_of_jobs_without_a_lease_are_orphans(tmp_path: Path) -> None:
     assert names(tmp_path / "state/fresh") == {"alive"}
 
 
-def test_records_are_bounded_by_number_and_age(tmp_path: Path) -> None:
+def test_collect_removes_records_beyond_number_and_age(tmp_path: Path) -> None:
     here = host(tmp_path, records=3, record_age=100.0)
     for number in range(6):
         record = tmp_path / f"state/records/r{number}.json"
@@ -118,7 +118,7 @@ def test_records_are_bounded_by_number_and_age(tmp_path: Path) -> None:
     assert names(tmp_path / "state/records") == {"r0.json", "r1.json"}
 
 
-def test_records_are_looked_at_once_an_hour(tmp_path: Path) -> None:
+def test_records_are_collected_once_an_hour(tmp_path: Path) -> None:
     here = host(tmp_path, records=1)
 
     def left(now: float) -> int:
@@ -133,22 +133,22 @@ def test_records_are_looked_at_once_an_hour(tmp_path: Path) -> None:
     assert left(stamp + 3601) == 1
 
 
-def test_a_tree_is_given_up_before_anything_of_it_is_deleted(tmp_path: Path) -> None:
+def test_discarded_tree_is_renamed_before_it_is_deleted(tmp_path: Path) -> None:
     state, tree = tmp_path / "state", tmp_path / "state/fresh/t"
     for number in range(100):
         (tree / f"d{number}").mkdir(parents=True)
-    with nobody_empties_the_trash(state):
+    with trash_locked(state):
         assert trash.discard(state, tree)
-        trash.empty_later(state)
+        trash.empty_in_background(state)
         assert not tree.exists()
-        (given_up,) = trash.trash(state).iterdir()
-        assert len(list(given_up.iterdir())) == 100
+        (discarded,) = trash.trash(state).iterdir()
+        assert len(list(discarded.iterdir())) == 100
     trash.empty_now(state)
     assert trash.is_empty(state)
     assert not trash.discard(state, tree)
 
 
-def test_the_trash_is_emptied_behind_our_back_whatever_is_in_it(tmp_path: Path) -> None:
+def test_trash_of_any_content_is_emptied_in_background(tmp_path: Path) -> None:
     state = tmp_path
     for name in ("-rf", "with space", "new\nline", "*"):
         (tmp_path / "fresh" / name / "d").mkdir(parents=True)
@@ -158,21 +158,21 @@ def test_the_trash_is_emptied_behind_our_back_whatever_is_in_it(tmp_path: Path) 
     dig = "import os; [(os.mkdir('d'), os.chdir('d')) for _ in range(3000)]"
     subprocess.run(["python3", "-c", dig], cwd=deep, check=True)
     trash.discard(state, deep)
-    trash.empty_later(state)
+    trash.empty_in_background(state)
     eventually(lambda: trash.is_empty(state), "the trash is empty")
 
 
-def test_what_empties_the_trash_holds_nothing_of_ours(tmp_path: Path) -> None:
-    """The agent waits until nobody has its pipes open: here, until we read the end of one."""
+def test_background_deletion_inherits_no_descriptor(tmp_path: Path) -> None:
+    """The agent waits until no process has its pipes open: here, until end-of-file on one."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)  # noqa: FBT003 - its only spelling
-    with nobody_empties_the_trash(tmp_path):
+    with trash_locked(tmp_path):
         (tmp_path / "t").mkdir()
         trash.discard(tmp_path, tmp_path / "t")
         saved = os.dup(1)
         os.dup2(writer, 1)
         try:
-            trash.empty_later(tmp_path)
+            trash.empty_in_background(tmp_path)
         finally:
             os.dup2(saved, 1)
             os.close(saved)
@@ -181,24 +181,26 @@ def test_what_empties_the_trash_holds_nothing_of_ours(tmp_path: Path) -> None:
     os.close(reader)
 
 
-def test_a_job_starts_only_where_enough_is_free(tmp_path: Path) -> None:
+def test_require_with_too_little_space_discards_unused_trees_then_fails(tmp_path: Path) -> None:
     here = host(tmp_path, min_free=1 << 62, min_free_inodes=0)
-    unused = kept(tmp_path / "state/workspaces/unused", age=10)
-    used = kept(tmp_path / "state/workspaces/used", age=20)
+    unused = tree(tmp_path / "state/workspaces/unused", age=10)
+    used = tree(tmp_path / "state/workspaces/used", age=20)
     notes: list[str] = []
     with (
-        claimed(used),
-        pytest.raises(CannotStart, match="too full to start a job") as full,
+        locked_tree(used),
+        pytest.raises(
+            CannotStart, match=r"too full to start a job.*no unused workspace or cache is left"
+        ) as full,
     ):
         storage.require(here, note=notes.append)
     assert "storage.min-free" in full.value.hint
     assert used.exists()
     assert not unused.exists()
-    assert "removing what no job uses" in notes[0]
+    assert "removing workspaces and caches that no job uses" in notes[0]
 
 
-def test_enough_is_enough(tmp_path: Path) -> None:
-    unused = kept(tmp_path / "state/workspaces/unused", age=10)
+def test_require_with_enough_space_discards_nothing(tmp_path: Path) -> None:
+    unused = tree(tmp_path / "state/workspaces/unused", age=10)
     storage.require(host(tmp_path, min_free=1, min_free_inodes=1), note=pytest.fail)
     assert unused.exists()
 
@@ -212,10 +214,10 @@ def test_enough_is_enough(tmp_path: Path) -> None:
         (storage.Space(bytes=200 << 20, inodes=10), ""),
     ],
 )
-def test_what_is_short(found: storage.Space, lack: str) -> None:
+def test_shortage_is_described_with_got_and_expected(found: storage.Space, lack: str) -> None:
     """A filesystem such as btrfs has no number of inodes: it reports 0 of 0."""
     assert found.lacks(200 << 20, 10) == lack
 
 
-def test_nobodys_tree_is_nothing_to_give_up(tmp_path: Path) -> None:
+def test_discard_of_missing_tree_does_nothing(tmp_path: Path) -> None:
     assert not discard_unused(tmp_path, tmp_path / "absent")

@@ -1,26 +1,34 @@
-"""From two environments to one Job: who vouches for what."""
+"""From two environments to claims, agent and job: who vouches for what."""
 
 import pytest
 
 from bootstrap.errors import Refused, WrongConfiguration
-from bootstrap.job.assemble import AGENT_NAMES, EVERY_VERSION, OVERRIDE_MODE, assemble
+from bootstrap.job.assemble import (
+    AGENT_NAMES,
+    EVERY_VERSION,
+    OVERRIDE_MODE,
+    agent_of,
+    assemble,
+    claims_of,
+)
 from bootstrap.sandbox.environment import sandbox_environment
 from tests.job.given import JOB_ID, TOKEN, job_env, process_env, without
 
 
 def test_a_job_is_who_the_file_says() -> None:
     job = assemble(job_env(), process_env())
-    assert (job.id, job.organization, job.pipeline) == (JOB_ID, "acme", "storefront")
-    assert (job.build_number, job.agent_name) == ("42", "agent-1")
+    claims = job.claims
+    assert (claims.job_id, claims.organization, claims.pipeline) == (JOB_ID, "acme", "storefront")
+    assert (claims.build_number, claims.agent_name) == ("42", "agent-1")
     assert str(job.build_path) == "/var/lib/buildkite-agent/builds"
     assert str(job.timeout_marker) == f"/tmp/job-timeout-{JOB_ID}"
-    assert job.token.reveal() == TOKEN
+    assert job.agent.token.reveal() == TOKEN
 
 
 def test_the_token_is_in_neither_environment() -> None:
     job = assemble(job_env(BUILDKITE_AGENT_ACCESS_TOKEN="forged"), process_env())
-    assert "BUILDKITE_AGENT_ACCESS_TOKEN" not in {**job.env, **job.agent}
-    assert job.token.reveal() == TOKEN
+    assert "BUILDKITE_AGENT_ACCESS_TOKEN" not in {**job.claims.env, **job.agent.values}
+    assert job.agent.token.reveal() == TOKEN
 
 
 @pytest.mark.parametrize("name", sorted(AGENT_NAMES - {"BUILDKITE_AGENT_ACCESS_TOKEN"}))
@@ -29,13 +37,13 @@ def test_only_the_agent_vouches_for_its_own_names(name: str) -> None:
     given = without(process_env(), name)
     if name != "BUILDKITE_BUILD_PATH":
         job = assemble(job_env(**{name: "from-the-job"}), given)
-        assert name not in job.env
-        assert name not in job.agent
+        assert name not in job.claims.env
+        assert name not in job.agent.values
 
 
 def test_other_variables_of_the_process_are_not_the_jobs() -> None:
     job = assemble(job_env(), process_env(LD_PRELOAD="/evil.so", AWS_PROFILE="x", HOME="/root"))
-    assert not {"LD_PRELOAD", "AWS_PROFILE", "HOME"} & {*job.env, *job.agent}
+    assert not {"LD_PRELOAD", "AWS_PROFILE", "HOME"} & {*job.claims.env, *job.agent.values}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +70,7 @@ def test_a_job_that_claims_to_be_another() -> None:
 
 
 def test_an_agent_without_a_token_is_no_agent() -> None:
-    with pytest.raises(WrongConfiguration, match="handed over no"):
+    with pytest.raises(WrongConfiguration, match="the agent passed no"):
         assemble(job_env(), without(process_env(), "BUILDKITE_AGENT_ACCESS_TOKEN"))
 
 
@@ -86,7 +94,7 @@ def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
     agent = process_env(**{name: marker.get(name, "strict")})
     repeated = job_env(**{name: agent[name]})
     rooms = [
-        sandbox_environment(job, job_env=job.env, granted={}, secrets={}, home="/home/a").variables
+        sandbox_environment(job, job_env=job.claims.env, granted={}, home="/home/a").variables
         for job in (assemble(job_env(), agent), assemble(repeated, agent))
     ]
     assert rooms[0] == rooms[1]
@@ -101,8 +109,36 @@ def test_a_job_does_not_say_what_the_agent_leaves_to_it(mode: str) -> None:
 def test_flags_that_the_agent_leaves_to_the_job_are_the_jobs() -> None:
     flags = {"BUILDKITE_GIT_FETCH_FLAGS": "--upload-pack=x"}
     left = assemble(job_env(**flags), process_env(**flags, **{OVERRIDE_MODE: "none"}))
-    assert flags.items() <= left.env.items()
-    assert not flags.keys() & left.agent.keys()
+    assert flags.items() <= left.claims.env.items()
+    assert not flags.keys() & left.agent.values.keys()
     own = assemble(job_env(**flags), process_env(**flags))
-    assert not flags.keys() & own.env.keys()
-    assert flags.items() <= own.agent.items()
+    assert not flags.keys() & own.claims.env.keys()
+    assert flags.items() <= own.agent.values.items()
+
+
+def test_claims_need_no_agent() -> None:
+    claims = claims_of(job_env(), process_env={})
+    assert claims == assemble(job_env(), process_env()).claims
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({"BUILDKITE_COMMIT": ""}, "the job lacks BUILDKITE_COMMIT"),
+        ({"BUILDKITE_PIPELINE_SLUG": ".."}, "cannot name a directory"),
+        ({"BUILDKITE_AGENT_META_DATA_queue": "deploy"}, "beside the agent's own tag"),
+    ],
+)
+def test_claims_without_an_agent_are_checked_all_the_same(
+    env: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(Refused, match=problem):
+        claims_of(job_env(**env), process_env={})
+
+
+def test_claims_and_agent_need_no_build_path() -> None:
+    """The pre-bootstrap hook is not told where jobs are built."""
+    given = without(process_env(), "BUILDKITE_BUILD_PATH")
+    job = assemble(job_env(), process_env())
+    assert claims_of(job_env(), given) == job.claims
+    assert agent_of(job_env(), given).own_token

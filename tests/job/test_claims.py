@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bootstrap.errors import Refused
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.job.claims import asked, confirmed
 from bootstrap.job.model import Absent, Known, Provenance
 from tests.job.given import JOB_ID, job_env, process_env
@@ -23,16 +23,16 @@ CLAIMS: dict[str, Any] = {
 }
 
 
-def claimed(claims: dict[str, Any], **env: str) -> Any:
-    return confirmed(assemble(job_env(**env), process_env()), claims)
+def claimed(signed: dict[str, Any], **env: str) -> Any:
+    return confirmed(claims_of(job_env(**env), process_env()), signed)
 
 
 def test_what_buildkite_signs_is_signed() -> None:
-    job = claimed(CLAIMS)
+    claims = claimed(CLAIMS)
     for fact in ("organization", "pipeline", "branch", "commit", "source", "step"):
-        assert job.facts[fact].provenance is Provenance.SIGNED, fact
-    assert isinstance(job.facts["tag"], Absent)
-    assert job.facts["queue"] == Known(value="deploy", provenance=Provenance.JOB)
+        assert claims.facts[fact].provenance is Provenance.SIGNED, fact
+    assert isinstance(claims.facts["tag"], Absent)
+    assert claims.facts["queue"] == Known(value="deploy", provenance=Provenance.JOB)
     with_queue = claimed({**CLAIMS, "queue_key": "deploy"})
     assert with_queue.facts["queue"].provenance is Provenance.SIGNED
 
@@ -62,17 +62,17 @@ def test_a_queue_that_lies_is_refused() -> None:
 
 def test_an_agents_tag_is_what_buildkite_signs() -> None:
     env = {"BUILDKITE_AGENT_META_DATA_ENV": "prod"}
-    job = assemble(job_env(**env), process_env())
-    signed = confirmed(job, {**CLAIMS, "agent_tag:env": "prod"}, ("env",))
+    claims = claims_of(job_env(**env), process_env())
+    signed = confirmed(claims, {**CLAIMS, "agent_tag:env": "prod"}, ("env",))
     assert signed.facts["agent-tag:env"] == Known(value="prod", provenance=Provenance.SIGNED)
-    for claims in (CLAIMS, {**CLAIMS, "agent_tag:env": None}, {**CLAIMS, "agent_tag:env": "dev"}):
+    for signing in (CLAIMS, {**CLAIMS, "agent_tag:env": None}, {**CLAIMS, "agent_tag:env": "dev"}):
         with pytest.raises(Refused, match="BUILDKITE_AGENT_META_DATA_ENV is 'prod'"):
-            confirmed(job, claims, ("env",))
+            confirmed(claims, signing, ("env",))
 
 
 def test_a_tag_that_the_agent_does_not_have_is_absent() -> None:
-    job = assemble(job_env(), process_env())
-    assert isinstance(confirmed(job, CLAIMS, ("env",)).facts["agent-tag:env"], Absent)
+    claims = claims_of(job_env(), process_env())
+    assert isinstance(confirmed(claims, CLAIMS, ("env",)).facts["agent-tag:env"], Absent)
     assert asked(("env", "instance-type")) == (
         "queue_key", "agent_tag:env", "agent_tag:instance-type",
     )  # fmt: skip

@@ -4,34 +4,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.buildkite.grace import grace
+from bootstrap.buildkite.grace import Grace, grace
 from bootstrap.errors import AirlockError, WrongConfiguration
-from bootstrap.job.model import Grace
 from bootstrap.sandbox.environment import sandbox_grace
 
 
 @pytest.mark.parametrize(
     ("agent", "expected"),
     [
-        ({}, Grace(until_kill=9, cleanup=1, dialect=3)),
-        ({"BUILDKITE_CANCEL_GRACE_PERIOD": "60"}, Grace(until_kill=59, cleanup=1, dialect=3)),
+        ({}, Grace(until_kill=9, dialect=3)),
+        ({"BUILDKITE_CANCEL_GRACE_PERIOD": "60"}, Grace(until_kill=59, dialect=3)),
         (
             {
                 "BUILDKITE_CANCEL_GRACE_PERIOD": "60",
                 "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "20",
             },
-            Grace(until_kill=20, cleanup=40, dialect=3),
+            Grace(until_kill=20, dialect=3),
         ),
         (
             {"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "1m30s"},
-            Grace(until_kill=90, cleanup=5, dialect=4),
+            Grace(until_kill=90, dialect=4),
         ),
         (
             {
                 "BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "500ms",
                 "BUILDKITE_CANCEL_CLEANUP_TIMEOUT": "1h",
             },
-            Grace(until_kill=0.5, cleanup=3600, dialect=4),
+            Grace(until_kill=0.5, dialect=4),
         ),
     ],
 )
@@ -65,7 +64,7 @@ def test_no_text_is_a_traceback(text: str) -> None:
             assert error.exit_code == 78
 
 
-@given(st.floats(0, 100_000), st.floats(0, 100))
-def test_everyone_ends_before_the_next_one_out(until_kill: float, cleanup: float) -> None:
-    ours = sandbox_grace(Grace(until_kill=until_kill, cleanup=cleanup, dialect=4))
+@given(st.floats(0, 100_000))
+def test_everyone_ends_before_the_next_one_out(until_kill: float) -> None:
+    ours = sandbox_grace(Grace(until_kill=until_kill, dialect=4))
     assert 0 <= ours.inner <= ours.kill_after <= until_kill

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import CannotStart, Refused, WrongConfiguration
+from bootstrap.job.assemble import assemble
 from bootstrap.job.read import read
 from tests.job.given import JOB_ID, agent_files, job_env, process_env
 
@@ -30,8 +31,8 @@ def planted(directory: Path, name: str = f"job-env-json-{JOB_ID}9", **env: str) 
 
 
 def branch(tmp_path: Path, variables: dict[str, str]) -> str:
-    job = read(process_env(**variables), writable=(tmp_path / "state",))
-    return job.env["BUILDKITE_BRANCH"]
+    env = process_env(**variables)
+    return assemble(read(env, writable=(tmp_path / "state",)), env).claims.env["BUILDKITE_BRANCH"]
 
 
 def test_what_the_agent_made_is_read(tmp_path: Path, files: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
-"""A policy and a job for tests of the decision."""
+"""A policy and a job's claims for tests of the decision."""
 
-from bootstrap.job.assemble import assemble
-from bootstrap.job.model import Job
+from bootstrap.job.assemble import claims_of
+from bootstrap.job.model import Claims
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Decision, Policy
 from bootstrap.policy.parse import parse
@@ -17,10 +17,10 @@ def policy(rules: str) -> Policy:
     return parse(HEAD + rules, "storefront.yaml")
 
 
-def job(**env: str) -> Job:
-    return assemble(job_env(**env), process_env())
+def claims(**env: str) -> Claims:
+    return claims_of(job_env(**env), process_env())
 
 
 def decided(when: str, **env: str) -> Decision:
     """Decide about a job by a policy of one rule."""
-    return decide(job(**env), policy(f"  - {{name: only, when: {when}, allow: {{}}}}\n"))
+    return decide(claims(**env), policy(f"  - {{name: only, when: {when}, allow: {{}}}}\n"))

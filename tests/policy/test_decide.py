@@ -3,15 +3,16 @@
 from dataclasses import replace
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.job.model import Known, Provenance
-from bootstrap.policy.decide import asks_for_commit, decide, with_commit
+from bootstrap.policy.decide import asks_for_commit, decide, grant_if_verified, with_commit
 from bootstrap.policy.model import Admitted, Denied, ForkAccess, Guardrails
 from bootstrap.text import printable
 from tests.job.given import plugins
-from tests.policy.given import decided, job, policy
+from tests.policy.given import claims, decided, policy
 
 TWO = """  - name: deploy
     when: {branch: main, creator-team: platform, queue: deploy}
@@ -23,33 +24,33 @@ TWO = """  - name: deploy
 
 
 def test_the_first_rule_that_holds_decides() -> None:
-    decision = decide(job(), policy(TWO))
+    decision = decide(claims(), policy(TWO))
     assert isinstance(decision, Admitted)
     assert decision.rule == "deploy"
     assert all(reason.holds for reason in decision.reasons)
 
 
 def test_no_policy_no_job() -> None:
-    decision = decide(job(), None)
+    decision = decide(claims(), None)
     assert isinstance(decision, Denied)
     assert "no policy exists for pipeline 'storefront'" in decision.problem
     assert "storefront.yaml" in decision.hint
 
 
 def test_a_policy_without_rules_refuses() -> None:
-    decision = decide(job(), replace(policy(TWO), rules=()))
+    decision = decide(claims(), replace(policy(TWO), rules=()))
     assert isinstance(decision, Denied)
 
 
 def test_another_pipelines_policy_refuses() -> None:
-    decision = decide(job(), replace(policy(TWO), pipeline="warehouse"))
+    decision = decide(claims(), replace(policy(TWO), pipeline="warehouse"))
     assert isinstance(decision, Denied)
     assert "the policy of pipeline 'warehouse'" in decision.problem
 
 
 def test_another_repository_refuses_whatever_the_rules_say() -> None:
     decision = decide(
-        job(BUILDKITE_REPO="git@github.com:mallory/storefront.git"),
+        claims(BUILDKITE_REPO="git@github.com:mallory/storefront.git"),
         policy("  - {name: all, when: {pull-request: any}, allow: {}}\n"),
     )
     assert isinstance(decision, Denied)
@@ -57,7 +58,7 @@ def test_another_repository_refuses_whatever_the_rules_say() -> None:
 
 
 def test_a_refusal_names_the_nearest_rule_and_what_failed() -> None:
-    decision = decide(job(BUILDKITE_AGENT_META_DATA_QUEUE="default"), policy(TWO))
+    decision = decide(claims(BUILDKITE_AGENT_META_DATA_QUEUE="default"), policy(TWO))
     assert isinstance(decision, Denied)
     assert decision.nearest == "deploy"
     assert "wants queue deploy and got default" in decision.problem
@@ -160,7 +161,7 @@ def test_every_refusal_names_a_nearest_rule(rules: list[str], branch: str, sourc
     listed = "".join(
         f"  - {{name: r{n}, when: {{{w}}}, allow: {{}}}}\n" for n, w in enumerate(rules)
     )
-    decision = decide(job(BUILDKITE_BRANCH=branch, BUILDKITE_SOURCE=source), policy(listed))
+    decision = decide(claims(BUILDKITE_BRANCH=branch, BUILDKITE_SOURCE=source), policy(listed))
     if isinstance(decision, Denied):
         failed = [reason.rule for reason in decision.reasons if not reason.holds]
         assert decision.nearest in failed
@@ -241,7 +242,7 @@ def test_the_commit_is_asked_for_only_where_an_answer_admits_and_another_does_no
     guardrails: Guardrails | None,
     asked: bool,  # noqa: FBT001
 ) -> None:
-    assert asks_for_commit(job(**env), policy(rules), guardrails) is asked
+    assert asks_for_commit(claims(**env), policy(rules), guardrails) is asked
 
 
 @given(
@@ -257,9 +258,56 @@ def test_where_it_is_not_asked_no_answer_would_have_changed_the_decision(
         f"  - {{name: r{number}, when: {{{condition}}}, allow: {{}}}}\n"
         for number, condition in enumerate(conditions)
     )
-    made, of = policy(rules), job()
+    made, of = policy(rules), claims()
     told = decide(with_commit(of, Known(value=answer, provenance=Provenance.HOST)), made)
     unasked = decide(of, made)
     if not asks_for_commit(of, made, None):
         assert type(told) is type(unasked)
         assert not isinstance(told, Admitted) or told.rule == getattr(unasked, "rule", None)
+
+
+@pytest.mark.parametrize(
+    ("when", "env", "provenance"),
+    [
+        ("{branch: main}", {}, Provenance.JOB),
+        ("{branch: x}", {}, Provenance.JOB),
+        ("{env: {DEPLOY: x}}", {"DEPLOY": "x"}, Provenance.JOB),
+        ("{env: {DEPLOY: absent}}", {}, None),
+        ("{tag: none}", {}, None),
+        ("{step: x}", {"BUILDKITE_STEP_KEY": ""}, None),
+        ("{unblocker-team: x}", {"BUILDKITE_UNBLOCKER_TEAMS": "x"}, None),
+        ("{creator-team: platform}", {}, Provenance.JOB),
+    ],
+)
+def test_a_reason_names_who_vouches_for_what_was_got(
+    when: str, env: dict[str, str], provenance: Provenance | None
+) -> None:
+    (subject,) = yaml.safe_load(when)
+    found = [r for r in decided(when, **env).reasons if r.subject.split()[0] == subject]
+    assert [reason.provenance for reason in found] == [provenance]
+
+
+def test_what_the_host_has_checked_and_what_is_signed_says_so() -> None:
+    rules = "  - {name: r, when: {branch: main, commit-on-branch: verified}, allow: {}}\n"
+    signed = Known(value="main", provenance=Provenance.SIGNED)
+    asked = replace(claims(), facts={**claims().facts, "branch": signed})
+    made = with_commit(asked, Known(value="verified", provenance=Provenance.HOST))
+    found = {r.subject: r.provenance for r in decide(made, policy(rules)).reasons}
+    assert found["branch"] is Provenance.SIGNED
+    assert found["commit-on-branch"] is Provenance.HOST
+
+
+@pytest.mark.parametrize(
+    ("env", "granted"),
+    [({}, "checked"), ({"BUILDKITE_BRANCH": "dev"}, "others"), ({"BUILDKITE_TAG": "v1"}, None)],
+)
+def test_what_the_job_gets_if_its_commit_is_verified(
+    env: dict[str, str], granted: str | None
+) -> None:
+    rules = policy(
+        "  - name: checked\n    when: {branch: main, commit-on-branch: verified}\n"
+        "    allow: {git-tokens: {'https://github.com/acme/': 'ssm:/a'}}\n"
+        "  - {name: others, allow: {}}\n"
+    )
+    grants = {rule.name: rule.allow for rule in rules.rules}
+    assert grant_if_verified(claims(**env), rules, None) == grants.get(granted or "")

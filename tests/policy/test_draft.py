@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.job.assemble import assemble
+from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
 from bootstrap.policy.draft import drafts
 from bootstrap.policy.model import Admitted, Denied, Policy
@@ -27,7 +27,7 @@ def drafted(*observed: dict[str, str]) -> Policy:
 
 
 def admitted(policy: Policy, env: dict[str, str]) -> bool:
-    return isinstance(decide(assemble(env, process_env()), policy), Admitted)
+    return isinstance(decide(claims_of(env, process_env()), policy), Admitted)
 
 
 def test_the_kinds_of_jobs_become_rules() -> None:
@@ -39,7 +39,7 @@ def test_the_kinds_of_jobs_become_rules() -> None:
     ]  # fmt: skip
     assert not admitted(policy, job_env(**DEFAULT, **FORK))
     assert isinstance(
-        decide(assemble(job_env(BUILDKITE_REPO="git@x.com:a/b"), process_env()), policy), Denied
+        decide(claims_of(job_env(BUILDKITE_REPO="git@x.com:a/b"), process_env()), policy), Denied
     )
 
 

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.grants.role import Role
 from bootstrap.policy.decide import decide
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails
 from bootstrap.policy.parse import parse_guardrails
 from tests.job.given import plugins
-from tests.policy.given import job, policy
+from tests.policy.given import claims, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
 DIGEST = "@sha256:" + "0" * 64
@@ -23,7 +24,7 @@ def guardrails(text: str) -> Guardrails:
 
 def decided(rails: str, allow: str, **env: str) -> Decision:
     rule = f"  - {{name: only, when: {{pull-request: any}}, allow: {allow}}}\n"
-    return decide(job(**env), policy(rule), guardrails(rails))
+    return decide(claims(**env), policy(rule), guardrails(rails))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,9 @@ ROLES = st.builds(
 @given(role=ROLES, patterns=st.lists(st.text("arn:wsiolec/*!-", max_size=8), max_size=4))
 def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
     rails = Guardrails(organization="acme", roles=tuple(patterns), origin="g", digest="")
-    assert bool(exceeds(Grant(role=role), rails)) != any_matches(patterns, (role,))
+    assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails)) != any_matches(
+        patterns, (role,)
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
         ("role: x", 'did you mean "roles"?'),
         ("accounts: ['1234']", "twelve digits"),
         ("forks: yes", "'refuse', 'nothing' or 'anything'"),
-        ("session: forever", "expected a time"),
+        ("session: forever", "expected a duration"),
         ("limits: {memory: lots}", "expected a size"),
     ],
 )

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.decide import decide
-from bootstrap.policy.lint import Finding, Severity, lint, shadows
+from bootstrap.policy.findings import Finding, Severity
+from bootstrap.policy.lint import lint
 from bootstrap.policy.model import Admitted
 from bootstrap.policy.parse import parse_guardrails
-from tests.policy.given import job, policy
+from bootstrap.policy.shadow import shadows
+from tests.policy.given import claims, policy
 
 ROLE = "arn:aws:iam::111122223333:role/ci/reader"
 DEPLOY = "arn:aws:iam::111122223333:role/ci/deploy"
@@ -141,6 +143,6 @@ def test_a_rule_that_is_called_unreachable_is_never_reached(
         )
     )
     env = {"BUILDKITE_BRANCH": branch, "BUILDKITE_PULL_REQUEST": pull_request, "BUILDKITE_TAG": tag}
-    decision = decide(job(**env), both)
+    decision = decide(claims(**env), both)
     if shadows(*both.rules) and isinstance(decision, Admitted):
         assert decision.rule == "r0"

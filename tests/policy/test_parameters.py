@@ -8,7 +8,7 @@ from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Admitted, Denied, Policy
 from bootstrap.policy.parameters import Parameter, compiled
-from tests.policy.given import HEAD, job
+from tests.policy.given import HEAD, claims
 
 PATH = "/buildkite/pipelines/storefront"
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
@@ -36,9 +36,9 @@ def mistakes(**values: str) -> str:
 
 def test_a_repository_alone_is_a_room_for_every_branch_and_no_pull_request() -> None:
     only = policy(repository=REPOSITORY)
-    assert isinstance(decide(job(BUILDKITE_BRANCH="x"), only), Admitted)
-    assert isinstance(decide(job(BUILDKITE_PULL_REQUEST="7"), only), Denied)
-    other = job(BUILDKITE_REPO="git@github.com:mallory/storefront.git")
+    assert isinstance(decide(claims(BUILDKITE_BRANCH="x"), only), Admitted)
+    assert isinstance(decide(claims(BUILDKITE_PULL_REQUEST="7"), only), Denied)
+    other = claims(BUILDKITE_REPO="git@github.com:mallory/storefront.git")
     assert isinstance(decide(other, only), Denied)
 
 
@@ -50,7 +50,7 @@ def test_every_leaf_is_a_condition_or_the_role() -> None:
         queues="deploy",
         role_arn=ROLE,
     )
-    admitted = decide(job(), full)
+    admitted = decide(claims(), full)
     assert isinstance(admitted, Admitted)
     assert admitted.rule == "parameters"
     assert admitted.grant.role == ROLE
@@ -60,7 +60,7 @@ def test_every_leaf_is_a_condition_or_the_role() -> None:
         {"BUILDKITE_SOURCE": "webhook"},
         {"BUILDKITE_AGENT_META_DATA_QUEUE": "default"},
     ):
-        assert isinstance(decide(job(**wrong), full), Denied), wrong
+        assert isinstance(decide(claims(**wrong), full), Denied), wrong
 
 
 def test_several_repositories() -> None:
@@ -95,7 +95,7 @@ def test_nothing_of_ours_is_no_policy() -> None:
     [
         ({"branches": "main"}, "the parameter repository is missing"),
         ({"repository": "not a url"}, "repository: expected a git URL"),
-        ({"repository": REPOSITORY, "branches": " , "}, "branches: Value should have at least 1"),
+        ({"repository": REPOSITORY, "branches": " , "}, "branches: expected at least 1 entry"),
         ({"repository": REPOSITORY, "role_arn": "deploy"}, "role-arn: expected a role's ARN"),
         ({"repository": REPOSITORY, "role_arn": f"{ROLE},{ROLE}"}, "role-arn: expected a role's"),
         ({"repository": REPOSITORY, "branchs": "main"}, 'did you mean "branches"?'),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.grants import KINDS
 from bootstrap.policy.document import MAX_DEPTH, MAX_TEXT, load
 from bootstrap.policy.model import CredentialDelivery, Grant, Workspace
 from bootstrap.policy.parse import parse
@@ -69,10 +70,19 @@ def test_everything_a_rule_can_say() -> None:
     }
     grant = rule.allow
     unsaid = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
-    assert unsaid == [], "this document, and test_dump by it, is to say everything"
+    assert unsaid == [], "this document has to set every setting"
     assert grant.via == "arn:aws:iam::444455556666:role/hub"
     assert grant.web_identity is grant.secrets_with_role is True
-    assert grant.registries == {"registry.example.com": "role", "docker.io": "ssm:/ci/hub"}
+    assert {kind.key: kind.granted for kind in grant.kinds} == {
+        "role": ROLE,
+        "roles": {"audit": f"{ROLE}-audit"},
+        "secrets": {"A": "ssm:/ci/a"},
+        "secret-files": {"b": "ssm:/ci/b"},
+        "ssh-keys": ("ssm:/ci/key",),
+        "git-tokens": {"https://github.com/acme/": "ssm:/ci/git"},
+        "registries": {"registry.example.com": "role", "docker.io": "ssm:/ci/hub"},
+    }
+    assert {type(kind) for kind in grant.kinds} == set(KINDS)
     assert grant.role == ROLE
     assert grant.duration.total_seconds() == 2700
     assert grant.tags == {"team": "storefront"}
@@ -132,8 +142,8 @@ def test_two_rules_of_one_name() -> None:
     [
         ("", "empty"),
         ("# only a comment\n", "empty"),
-        ("[]", "valid dictionary"),
-        ("hello", "valid dictionary"),
+        ("[]", "expected a mapping"),
+        ("hello", "expected a mapping"),
         ("a: [", "not YAML"),
         ("a: b: c", "not YAML"),
         ("\x00", "not YAML"),
@@ -148,9 +158,12 @@ def test_two_rules_of_one_name() -> None:
         ("#" * (MAX_TEXT + 1), "at most"),
         (HEAD + "  []\n", "at least 1"),
         (HEAD + "  - {name: a}\n", "missing"),
-        (HEAD + "  - {name: a, allow: }\n", "Allow"),
+        (
+            HEAD + "  - {name: a, allow: }\n",
+            "rules[0].allow: expected a mapping of names to values; got nothing",
+        ),
         (HEAD + "  - {name: a, when: {branch: []}, allow: {}}\n", "at least 1"),
-        (HEAD + "  - {name: a, when: {branch: [[x]]}, allow: {}}\n", "valid string"),
+        (HEAD + "  - {name: a, when: {branch: [[x]]}, allow: {}}\n", "expected text; got a list"),
         (HEAD + "  - {name: a, allow: {session: {duration: 14m}}}\n", "between 15m and 12h"),
         (HEAD + "  - {name: a, allow: {session: {duration: 13h}}}\n", "between 15m and 12h"),
         (HEAD + "  - {name: a, allow: {session: {transitive: x}}}\n", "transitive tags to be"),
@@ -168,9 +181,9 @@ def test_two_rules_of_one_name() -> None:
         (HEAD + "  - {name: a, allow: {session: {policy: '{'}}}\n", "IAM policy as JSON"),
         (HEAD + "  - {name: a, allow: {session: {policy: '{}'}}}\n", "with a Statement"),
         (HEAD + "  - {name: a, allow: {session: {policy-arns: x}}}\n", "managed policy's ARN"),
-        (HEAD + "  - {name: a, allow: {limits: {cpus: nan}}}\n", "greater than 0"),
+        (HEAD + "  - {name: a, allow: {limits: {cpus: nan}}}\n", "expected more than 0"),
         (HEAD + "  - {name: a, allow: {limits: {memory: 0GiB}}}\n", "expected a size"),
-        (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "greater than or equal to 64"),
+        (HEAD + "  - {name: a, allow: {limits: {pids: 1}}}\n", "expected 64 or more"),
         (HEAD + "  - {name: a, allow: {image: '--privileged'}}\n", "expected an image"),
         (HEAD + "  - {name: a, allow: {env: '!PATH'}}\n", "expected a variable's name, or a glob"),
         (HEAD + "  - {name: a, allow: {secret-files: {../x: 'ssm:/x'}}}\n", "a file's name"),

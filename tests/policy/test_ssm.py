@@ -11,7 +11,6 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from bootstrap.aws.client import connect
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host, parse
@@ -147,21 +146,24 @@ def test_a_missing_permission_prints_the_statement_to_add(ssm: StrictSsm, tmp_pa
     assert "ssm:GetParametersByPath" in statement["Action"]
 
 
+def test_put_without_permission_prints_the_statement_to_add(ssm: StrictSsm, tmp_path: Path) -> None:
+    ssm.fail("*", denial("ssm:PutParameter", "*"), times=10)
+    with pytest.raises(CannotStart, match="cannot be written") as caught:
+        Ssm(host(tmp_path, ssm.url).aws).put(f"{HERE}/policy", "pipeline: storefront")
+    assert json.loads(caught.value.details[0])["Action"] == ["ssm:PutParameter"]
+
+
 def test_mistakes_in_parameters_are_wrong_configuration(ssm: StrictSsm, tmp_path: Path) -> None:
     ssm.put(f"{HERE}/branchs", "main")
     with pytest.raises(WrongConfiguration, match="1 mistake"):
         found(host(tmp_path, ssm.url))
 
 
-def patient(ssm: StrictSsm, here: Host, seconds: float) -> Ssm:
-    return Ssm(here.aws, patience=seconds, client=connect("ssm", here.aws, endpoint=ssm.url))
-
-
 def test_a_store_that_is_away_fails_and_says_what_helps(ssm: StrictSsm, tmp_path: Path) -> None:
     ssm.fail("*", failure("InternalServerError"), times=1000)
     here = host(tmp_path, ssm.url)
     with pytest.raises(CannotStart) as caught:
-        policy_for(here, "storefront", ssm=patient(ssm, here, 0))
+        policy_for(here, "storefront", ssm=Ssm(here.aws, patience=0))
     assert "policy.serve-stale" in caught.value.hint
 
 
@@ -211,13 +213,12 @@ def test_one_process_asks_and_the_others_wait(tmp_path: Path) -> None:
 def test_three_hundred_hosts_at_once_lose_no_job(tmp_path: Path) -> None:
     """Every host has a cache of its own; the account's 40 calls a second are for all of them."""
     with StrictSsm(loopback(), LEAVES, tps=TPS) as ssm:
-        shared = host(tmp_path, ssm.url)
-        client = connect("ssm", shared.aws, endpoint=ssm.url)
+        shared = Ssm(host(tmp_path, ssm.url).aws)
 
         def one(number: int) -> bool:
             (tmp_path / str(number)).mkdir()
             mine = host(tmp_path / str(number), ssm.url)
-            return policy_for(mine, "storefront", ssm=Ssm(mine.aws, client=client)) is not None
+            return policy_for(mine, "storefront", ssm=shared) is not None
 
         with ThreadPoolExecutor(300) as pool:
             assert all(pool.map(one, range(300)))

@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from bootstrap.grants.role import Role
+from bootstrap.grants.ssh_keys import SshKeys
 from bootstrap.job.assemble import AGENT_NAMES
 from bootstrap.policy.model import Grant
 from bootstrap.policy.steering import left_out, steers
@@ -49,9 +51,9 @@ def test_a_job_without_grants_may_bring_anything() -> None:
 
 def test_a_job_with_grants_brings_what_its_rule_lists() -> None:
     all_of_them = dict.fromkeys([*STEERING, *INERT], "")
-    assert set(left_out(all_of_them, Grant(role=ROLE))) == set(STEERING)
-    assert left_out(all_of_them, Grant(role=ROLE, env=("*",))) == {}
-    listed = Grant(ssh_keys=("ssm:/x",), env=("NODE_OPTIONS", "GIT_*"))
+    assert set(left_out(all_of_them, Grant(kinds=(Role(granted=ROLE),)))) == set(STEERING)
+    assert left_out(all_of_them, Grant(kinds=(Role(granted=ROLE),), env=("*",))) == {}
+    listed = Grant(kinds=(SshKeys(granted=("ssm:/x",)),), env=("NODE_OPTIONS", "GIT_*"))
     some = dict.fromkeys(["NODE_OPTIONS", "GIT_DIR", "PATH"], "")
     assert set(left_out(some, listed)) == {"PATH"}
 
@@ -67,7 +69,7 @@ def test_a_job_with_grants_brings_what_its_rule_lists() -> None:
     ("{,.}{,.}/x", False), ("$HOME/x", False),
 ])  # fmt: skip
 def test_artifacts_come_from_the_checkout_alone(paths: str, lets: bool) -> None:  # noqa: FBT001
-    found = left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant(role=ROLE))
+    found = left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant(kinds=(Role(granted=ROLE),)))
     assert (found == {}) is lets
     assert left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant()) == {}
 
@@ -81,7 +83,7 @@ def test_buildkites_own_secrets_set_no_more_than_a_step_may(
     config: str,
     lets: bool,  # noqa: FBT001
 ) -> None:
-    found = left_out({"BUILDKITE_SECRETS_CONFIG": config}, Grant(role=ROLE))
+    found = left_out({"BUILDKITE_SECRETS_CONFIG": config}, Grant(kinds=(Role(granted=ROLE),)))
     assert (found == {}) is lets
 
 

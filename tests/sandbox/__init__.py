@@ -1,1 +1,1 @@
-"""Tests of the sandbox room."""
+"""Tests of the container, its isolation and its supervision."""

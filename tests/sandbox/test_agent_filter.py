@@ -1,4 +1,4 @@
-"""The filter in front of a real ssh-agent, with real clients and with some that mean it harm."""
+"""The filter in front of a real ssh-agent, with real clients and with hostile ones."""
 
 import os
 import select
@@ -22,17 +22,17 @@ IDENTITIES, SUCCESS = 12, 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Guarded:
+class Filtered:
     """A plain agent with one key, and the filter in front of it."""
 
-    guard: AgentFilter
+    filter: AgentFilter
     front: Path
     plain: Path
     key: Path
 
     def client(self) -> socket.socket:
         connected = socket.socket(socket.AF_UNIX)
-        connected.connect(str(self.front))  # waits while there is a queue
+        connected.connect(str(self.front))  # blocks while the queue is full
         connected.settimeout(10)
         return connected
 
@@ -58,7 +58,7 @@ def plain_agent(path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
+def filtered(tmp_path: Path) -> Iterator[Filtered]:
     key, plain, front = tmp_path / "key", tmp_path / "plain", tmp_path / "front"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     with plain_agent(plain):
@@ -66,13 +66,13 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
         guard = AgentFilter(front, plain, uid=os.getuid())
         guard.start()
         try:
-            yield Guarded(guard=guard, front=front, plain=plain, key=key)
+            yield Filtered(filter=guard, front=front, plain=plain, key=key)
         finally:
             guard.close()
 
 
 def answer(client: socket.socket) -> bytes:
-    """Read one answer; nothing, or a part of one, if the other side hangs up."""
+    """Read one answer; an empty or partial one if the other side disconnects."""
     received = b""
     while len(received) < 4 or len(received) < 4 + int.from_bytes(received[:4], "big"):
         chunk = client.recv(65536)
@@ -87,48 +87,50 @@ def ask(client: socket.socket, request: bytes) -> bytes:
     return answer(client)
 
 
-def test_keys_are_listed_and_sign(guarded: Guarded) -> None:
-    assert guarded.key.with_suffix(".pub").read_text().split()[1] in guarded.add("-L").stdout
-    assert guarded.add("-T", str(guarded.key)).returncode == 0
-    assert guarded.guard.close() == Usage(signed=1, not_signed=0, refused={})
+def test_keys_behind_filter_are_listed_and_sign(filtered: Filtered) -> None:
+    assert filtered.key.with_suffix(".pub").read_text().split()[1] in filtered.add("-L").stdout
+    assert filtered.add("-T", str(filtered.key)).returncode == 0
+    assert filtered.filter.close() == Usage(signed=1, not_signed=0, refused={})
 
 
-def test_what_changes_the_agent_never_reaches_it(guarded: Guarded) -> None:
-    for arguments in (["-q", str(guarded.key)], ["-D"], ["-d", str(guarded.key)]):
-        assert guarded.add(*arguments).returncode != 0
-    with guarded.client() as client:
+def test_request_that_changes_agent_is_refused(filtered: Filtered) -> None:
+    for arguments in (["-q", str(filtered.key)], ["-D"], ["-d", str(filtered.key)]):
+        assert filtered.add(*arguments).returncode != 0
+    with filtered.client() as client:
         assert ask(client, REMOVE_ALL) == FAILURE
-        assert ask(client, LIST)[4] == IDENTITIES, "and the connection goes on"
-    assert ssh_add(guarded.plain, "-l").returncode == 0
-    refused = guarded.guard.close().refused
+        assert ask(client, LIST)[4] == IDENTITIES, "the connection stays open"
+    assert ssh_add(filtered.plain, "-l").returncode == 0
+    refused = filtered.filter.close().refused
     assert refused["add-identity"] == 1
     assert refused["remove-all-identities"] == 2
     assert refused["remove-identity"] == 1
 
 
-def test_without_the_filter_it_does(guarded: Guarded) -> None:
+def test_request_that_changes_agent_succeeds_without_filter(filtered: Filtered) -> None:
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(guarded.plain))
+        client.connect(str(filtered.plain))
         assert ask(client, REMOVE_ALL)[4] == SUCCESS
-    assert "no identities" in guarded.add("-l").stdout
+    assert "no identities" in filtered.add("-l").stdout
 
 
 @pytest.mark.parametrize("length", [0, MAX_MESSAGE + 1, 0xFFFFFFFF])
-def test_a_message_of_no_length_is_the_last(guarded: Guarded, length: int) -> None:
-    with guarded.client() as client:
+def test_message_of_invalid_length_is_refused_and_ends_connection(
+    filtered: Filtered, length: int
+) -> None:
+    with filtered.client() as client:
         assert ask(client, struct.pack(">I", length)) == FAILURE
         assert answer(client) == b""
-    assert guarded.add("-l").returncode == 0
+    assert filtered.add("-l").returncode == 0
 
 
-def test_the_longest_message_is_read_and_refused(guarded: Guarded) -> None:
-    with guarded.client() as client:
+def test_message_of_maximal_length_is_read_and_refused(filtered: Filtered) -> None:
+    with filtered.client() as client:
         assert ask(client, struct.pack(">IB", MAX_MESSAGE, 13) + bytes(MAX_MESSAGE - 1)) == FAILURE
         assert ask(client, LIST)[4] == IDENTITIES
 
 
-def test_requests_that_follow_each_other_are_answered_in_order(guarded: Guarded) -> None:
-    with guarded.client() as client:
+def test_requests_sent_back_to_back_are_answered_in_order(filtered: Filtered) -> None:
+    with filtered.client() as client:
         client.sendall((LIST + REMOVE_ALL) * 100)
         assert _kinds(client, 200) == [IDENTITIES, FAILURE[4]] * 100
 
@@ -143,22 +145,22 @@ def _kinds(client: socket.socket, count: int) -> list[int]:
     return kinds
 
 
-def test_no_client_waits_for_another(guarded: Guarded) -> None:
-    """Silent ones, one that stops in a message, and one that takes no answer."""
+def test_client_is_served_while_others_are_silent_or_stuck(filtered: Filtered) -> None:
+    """Ten are silent, one stops within a message, and one reads no answers."""
     with ExitStack() as held:
-        silent = [held.enter_context(guarded.client()) for _ in range(10)]
-        halfway = held.enter_context(guarded.client())
+        silent = [held.enter_context(filtered.client()) for _ in range(10)]
+        halfway = held.enter_context(filtered.client())
         halfway.sendall(struct.pack(">IB", MAX_MESSAGE, 13))
-        deaf = held.enter_context(guarded.client())
-        deaf.settimeout(0.2)
+        unread = held.enter_context(filtered.client())
+        unread.settimeout(0.2)
         with pytest.raises(TimeoutError):
-            deaf.sendall(LIST * 1_000_000)
-        assert guarded.add("-T", str(guarded.key)).returncode == 0
+            unread.sendall(LIST * 1_000_000)
+        assert filtered.add("-T", str(filtered.key)).returncode == 0
         assert ask(silent[0], LIST)[4] == IDENTITIES
 
 
-def test_whoever_stops_in_a_message_is_hung_up_on(tmp_path: Path) -> None:
-    """However steadily the bytes drip: the time is for the whole message."""
+def test_client_that_stops_within_message_is_disconnected(tmp_path: Path) -> None:
+    """However steadily it sends single bytes: the time is for the whole message."""
     guard = AgentFilter(tmp_path / "front", tmp_path / "none", uid=os.getuid(), patience=0.3)
     guard.start()
     with socket.socket(socket.AF_UNIX) as client:
@@ -166,7 +168,7 @@ def test_whoever_stops_in_a_message_is_hung_up_on(tmp_path: Path) -> None:
         client.sendall(struct.pack(">IB", MAX_MESSAGE, 13))
         client.settimeout(0.02)
 
-        def gone() -> bool:
+        def disconnected() -> bool:
             try:
                 client.send(b"x")
                 return client.recv(1) == b""
@@ -175,36 +177,36 @@ def test_whoever_stops_in_a_message_is_hung_up_on(tmp_path: Path) -> None:
             except ConnectionError:
                 return True
 
-        eventually(gone, "the filter hangs up", 5)
+        eventually(disconnected, "the filter disconnects", 5)
     guard.close()
 
 
-def test_more_clients_than_there_is_room_for_take_the_place_of_silent_ones(
-    guarded: Guarded,
+def test_client_beyond_the_limit_replaces_a_silent_one(
+    filtered: Filtered,
 ) -> None:
     with ExitStack() as held:
-        honest = held.enter_context(guarded.client())
+        honest = held.enter_context(filtered.client())
         assert ask(honest, LIST)[4] == IDENTITIES
-        silent = [held.enter_context(guarded.client()) for _ in range(3 * MAX_CONNECTIONS)]
-        assert guarded.add("-T", str(guarded.key)).returncode == 0
+        silent = [held.enter_context(filtered.client()) for _ in range(3 * MAX_CONNECTIONS)]
+        assert filtered.add("-T", str(filtered.key)).returncode == 0
         assert ask(honest, LIST)[4] == IDENTITIES
         gone, _, _ = select.select(silent, [], [], 0)
         assert len(gone) >= len(silent) + 1 - MAX_CONNECTIONS
 
 
-def test_without_the_filter_the_agent_holds_every_one(guarded: Guarded) -> None:
+def test_silent_clients_without_filter_stay_connected(filtered: Filtered) -> None:
     with ExitStack() as held:
         silent = [held.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(200)]
         for client in silent:
-            client.connect(str(guarded.plain))
-        assert ssh_add(guarded.plain, "-l").returncode == 0
+            client.connect(str(filtered.plain))
+        assert ssh_add(filtered.plain, "-l").returncode == 0
         gone, _, _ = select.select(silent, [], [], 0)
         assert gone == []
 
 
 @pytest.mark.lab
-def test_nobody_else_is_let_in(tmp_path: Path) -> None:
-    """Not even root, who may open every socket: the kernel says who connects."""
+def test_connection_of_another_uid_is_refused(tmp_path: Path) -> None:
+    """Even of root, which may open every socket: the kernel reports the peer's uid."""
     guard = AgentFilter(tmp_path / "front", tmp_path / "none", uid=2000)
     guard.start()
     assert (tmp_path / "front").stat().st_mode & 0o777 == 0o600
@@ -215,15 +217,15 @@ def test_nobody_else_is_let_in(tmp_path: Path) -> None:
     assert guard.close().refused == {"connection of another user": 1}
 
 
-def test_an_agent_that_has_ended_is_said_to_have(tmp_path: Path) -> None:
+def test_request_after_agent_ended_is_refused_and_counted(tmp_path: Path) -> None:
     guard = AgentFilter(tmp_path / "front", tmp_path / "none", uid=os.getuid())
     guard.start()
     assert ssh_add(tmp_path / "front", "-l").returncode != 0
     assert guard.close().refused == {"request after the agent had ended": 1}
 
 
-def test_closing_waits_for_nobody(guarded: Guarded) -> None:
-    with guarded.client() as client:
+def test_close_with_open_connection_ends_it_at_once(filtered: Filtered) -> None:
+    with filtered.client() as client:
         assert ask(client, LIST)[4] == IDENTITIES
-        guarded.guard.close()
+        filtered.filter.close()
         assert answer(client) == b""

@@ -1,4 +1,4 @@
-"""The seccomp profile as a document, and what the kernel says of processes without it."""
+"""The seccomp profile as a document, and the check of processes without it."""
 
 import json
 import subprocess
@@ -10,11 +10,11 @@ import pytest
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox import confinement
-from bootstrap.sandbox.confinement import confined, profile
+from bootstrap.sandbox.confinement import check, profile
 
 PROFILE = json.loads(profile())
 
-# Docker's default leaves these to containers with capabilities, or to none at all
+# Docker's default profile allows these with capabilities only, or not at all
 # (docs.docker.com/engine/security/seccomp), except the last line.
 PRIVILEGED = """
     acct add_key bpf chroot clone3 delete_module fanotify_init finit_module fsconfig fsmount fsopen
@@ -38,7 +38,7 @@ def names(*, conditional: bool) -> list[str]:
     return [name for rule in allowed for name in rule["names"]]
 
 
-def test_what_is_not_listed_is_refused_on_both_architectures() -> None:
+def test_unlisted_syscalls_are_refused_on_both_architectures() -> None:
     assert PROFILE["defaultAction"] == "SCMP_ACT_ERRNO"
     assert [entry["architecture"] for entry in PROFILE["archMap"]] == [
         "SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64",
@@ -47,18 +47,18 @@ def test_what_is_not_listed_is_refused_on_both_architectures() -> None:
     assert "SCMP_ARCH_X32" not in profile()
 
 
-def test_nothing_that_needs_privileges_is_allowed() -> None:
+def test_privileged_syscalls_are_not_listed() -> None:
     assert not NEVER & set(names(conditional=False) + names(conditional=True))
 
 
-def test_no_condition_is_void_because_the_call_is_allowed_without_it() -> None:
+def test_conditional_syscalls_are_not_listed_unconditionally() -> None:
     """In libseccomp the rule without arguments wins, whichever comes first."""
     listed = names(conditional=False)
     assert len(set(listed)) == len(listed)
     assert not set(listed) & set(names(conditional=True))
 
 
-def test_namespaces_are_beyond_every_clone() -> None:
+def test_clone_with_any_namespace_flag_is_refused() -> None:
     """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (clone(2))."""
     (rule,) = (rule for rule in rules(conditional=True) if "clone" in rule["names"])
     (argument,) = rule["args"]
@@ -67,22 +67,22 @@ def test_namespaces_are_beyond_every_clone() -> None:
     assert (argument["valueTwo"], argument["op"]) == (0, "SCMP_CMP_MASKED_EQ")
 
 
-def test_a_process_without_a_filter_is_told_apart() -> None:
+def test_process_without_seccomp_filter_cannot_start() -> None:
     with subprocess.Popen(["sleep", "60"]) as bare:
         try:
             with pytest.raises(CannotStart, match="Seccomp: expected 2, got 0") as refused:
-                confined(bare.pid, "runc")
+                check(bare.pid, "runc")
             assert "NoNewPrivs: expected 1, got 0" in refused.value.problem
         finally:
             bare.kill()
 
 
-def test_where_the_entry_is_no_process_of_this_host_nothing_starts(
+def test_container_without_visible_entry_script_cannot_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As with a runtime that has a kernel of its own."""
     monkeypatch.setattr(confinement, "PATIENCE", 0.01)
     ended = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
-    with pytest.raises(CannotStart, match="entry script is not among") as refused:
-        confined(ended, "runsc")
+    with pytest.raises(CannotStart, match="entry script did not appear among") as refused:
+        check(ended, "runsc")
     assert "runsc" in refused.value.hint

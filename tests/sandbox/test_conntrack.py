@@ -1,6 +1,6 @@
-"""What the kernel's connection tracking holds, and that it forgets what it is told to.
+"""Deleting tracked connections, in the kernel's own table.
 
-The kernel's own table is asked, in a network namespace of the test's own; that needs root.
+Each test has a network namespace of its own, which needs root.
 """
 
 import ctypes
@@ -61,7 +61,7 @@ def tracked() -> int:
 
 
 @pytest.mark.parametrize("number", [0, 1, 63, 65, 5000])
-def test_every_flow_of_the_address_is_forgotten_and_no_other(number: int) -> None:
+def test_forget_deletes_all_flows_from_the_address_and_no_other(number: int) -> None:
     def work() -> tuple[int, int, int]:
         flows("127.0.0.2", "127.0.0.1", number)
         flows("127.0.0.3", "127.0.0.2", 7)  # to it, not from it
@@ -74,7 +74,7 @@ def test_every_flow_of_the_address_is_forgotten_and_no_other(number: int) -> Non
     assert (forgotten, after) == (number, 12)
 
 
-def test_open_tcp_connections_are_forgotten_too() -> None:
+def test_forget_deletes_open_tcp_connections() -> None:
     def work() -> tuple[int, int]:
         with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as held:
             for _ in range(3):
@@ -87,8 +87,8 @@ def test_open_tcp_connections_are_forgotten_too() -> None:
     assert in_a_new_namespace(work) == (3, 0)
 
 
-def test_a_large_table_costs_milliseconds_not_a_copy_of_it() -> None:
-    """What is compared is what the kernel sends: it alone reads the table."""
+def test_forget_with_large_table_receives_only_matching_entries() -> None:
+    """Compares the bytes that the kernel sends, since it filters the table."""
 
     def work() -> tuple[int, int]:
         flows("127.0.0.3", "127.0.0.1", 20_000)
@@ -110,17 +110,17 @@ def test_a_large_table_costs_milliseconds_not_a_copy_of_it() -> None:
     assert size < 10_000
 
 
-def test_a_kernel_that_refuses_is_an_error() -> None:
+def test_forget_without_capability_cannot_start() -> None:
     """Without CAP_NET_ADMIN, as Airlock would be if it were not root on the host."""
 
     def work() -> str:
         libc = ctypes.CDLL(None, use_errno=True)
         flows("127.0.0.2", "127.0.0.1", 1)
         setresuid = {"x86_64": 117, "aarch64": 147}[platform.machine()]
-        if libc.syscall(setresuid, -1, 65534, -1) != 0:  # libc's own would be all threads'
+        if libc.syscall(setresuid, -1, 65534, -1) != 0:  # libc's function would change all threads
             raise OSError(ctypes.get_errno(), "setresuid")
-        with pytest.raises(CannotStart) as refused:
+        with pytest.raises(CannotStart, match="Operation not permitted") as refused:
             conntrack.forget("127.0.0.2")
         return refused.value.problem
 
-    assert "Operation not permitted" in in_a_new_namespace(work)
+    assert "earlier holders of 127.0.0.2 could not be deleted" in in_a_new_namespace(work)

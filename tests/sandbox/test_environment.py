@@ -1,5 +1,6 @@
-"""What the room sees: the job's variables, the agent's with our paths, and ours."""
+"""The environment inside: the job's variables, the agent's, and Airlock's."""
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,32 +25,32 @@ from bootstrap.secret import Secret
 from tests.job.given import TOKEN, job_env, process_env
 
 NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,12}", fullmatch=True).map("V_{}".format)
-VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
+# Every byte but NUL: what is not UTF-8 is a lone surrogate, as os.environ has it.
+VALUES = st.binary(max_size=80).map(lambda value: os.fsdecode(value.replace(b"\0", b"")))
+VALUES |= st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
 
 
 def job(agent: Mapping[str, str] | None = None, **env: Any) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
-def room(of: Job, secrets: Mapping[str, Secret] | None = None) -> SandboxEnvironment:
-    aws = {"AWS_REGION": "us-east-1"}
-    return sandbox_environment(
-        of, job_env=of.env, granted=aws, secrets=secrets or {}, home="/home/a"
-    )
+def composed(of: Job, secrets: Mapping[str, Secret] | None = None) -> SandboxEnvironment:
+    granted: dict[str, str | Secret] = {"AWS_REGION": "us-east-1", **(secrets or {})}
+    return sandbox_environment(of, job_env=of.claims.env, granted=granted, home="/home/a")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @settings(max_examples=40, deadline=None)
 @given(env=st.dictionaries(NAMES, VALUES, max_size=6))
-def test_a_real_shell_reads_back_every_value(shell: str, env: dict[str, str]) -> None:
+def test_exports_sourced_by_shell_give_back_every_value(shell: str, env: dict[str, str]) -> None:
     script = exports(env) + b"env -0\n"
     done = subprocess.run([shell, "-s"], input=script, capture_output=True, check=True, env={})
     seen = dict(item.split(b"=", 1) for item in done.stdout.split(b"\0") if item)
-    assert {name: seen[name.encode()].decode() for name in env} == env
+    assert {name: os.fsdecode(seen[name.encode()]) for name in env} == env
 
 
-def test_the_agents_values_come_with_our_paths() -> None:
-    variables = room(job()).variables
+def test_agent_values_have_the_paths_of_the_container() -> None:
+    variables = composed(job()).variables
     assert variables["BUILDKITE_AGENT_ACCESS_TOKEN"] == TOKEN
     assert variables["BUILDKITE_AGENT_ENDPOINT"] == "https://agent.example.com/v3"
     assert variables["BUILDKITE_BUILD_PATH"] == "/var/lib/buildkite-agent/builds"
@@ -58,48 +59,48 @@ def test_the_agents_values_come_with_our_paths() -> None:
     assert variables["HOME"] == "/home/a"
 
 
-def test_what_the_image_sets_stays() -> None:
-    assert not {"PATH", "LANG"} & set(room(job()).variables)
+def test_variables_of_the_image_are_not_set() -> None:
+    assert not {"PATH", "LANG"} & set(composed(job()).variables)
 
 
 @pytest.mark.parametrize("name", sorted(OUTSIDE))
-def test_what_names_the_host_stays_outside(name: str) -> None:
+def test_variable_that_names_the_host_is_left_out(name: str) -> None:
     of_job: dict[str, Any] = {name: "/job"}
-    both = room(job({name: "/host"}, **of_job))
+    both = composed(job({name: "/host"}, **of_job))
     assert name not in both.variables
 
 
-def test_what_a_shell_keeps_for_itself_is_dropped_and_named() -> None:
-    made = room(job(UID="0", SHELLOPTS="xtrace", FINE="1"))
-    assert not SHELL_OWN & set(made.variables)
-    assert made.dropped == ("SHELLOPTS", "UID")
-    assert made.variables["FINE"] == "1"
+def test_shells_own_variables_are_dropped_and_named() -> None:
+    result = composed(job(UID="0", SHELLOPTS="xtrace", FINE="1"))
+    assert not SHELL_OWN & set(result.variables)
+    assert result.dropped == ("SHELLOPTS", "UID")
+    assert result.variables["FINE"] == "1"
 
 
 @pytest.mark.parametrize("name", sorted({"HOME", "TMPDIR", "AWS_REGION"} | AGENT_NAMES - OUTSIDE))
-def test_no_job_replaces_what_is_ours_or_the_agents(name: str) -> None:
+def test_job_variable_never_replaces_airlocks_or_the_agents(name: str) -> None:
     of_job: dict[str, Any] = {name: "from-the-job"}
-    assert room(job(**of_job)).variables.get(name) != "from-the-job"
+    assert composed(job(**of_job)).variables.get(name) != "from-the-job"
 
 
-def test_the_bootstrap_inside_has_a_shorter_deadline_in_its_own_dialect() -> None:
-    three = room(job({"BUILDKITE_CANCEL_GRACE_PERIOD": "60"})).variables
+def test_bootstrap_inside_gets_shorter_deadline_in_its_dialect() -> None:
+    three = composed(job({"BUILDKITE_CANCEL_GRACE_PERIOD": "60"})).variables
     assert int(three["BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS"]) < 59
     assert int(three["BUILDKITE_CANCEL_GRACE_PERIOD"]) <= 59
-    four = room(job({"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "60s"})).variables
+    four = composed(job({"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "60s"})).variables
     assert four["BUILDKITE_CANCEL_SIGNAL_TIMEOUT"] == "57s"
 
 
-def test_secrets_are_there_and_redacted_by_name() -> None:
-    variables = room(job(DB="from-the-job"), {"DB": Secret("from-the-rule")}).variables
+def test_secrets_are_set_and_added_to_redacted_names() -> None:
+    variables = composed(job(DB="from-the-job"), {"DB": Secret("from-the-rule")}).variables
     assert variables["DB"] == "from-the-rule"
     redacted = variables["BUILDKITE_REDACTED_VARS"].split(",")
     assert {"DB", "*_TOKEN"} <= set(redacted)
-    theirs = room(job({"BUILDKITE_REDACTED_VARS": "MINE"}), {"DB": Secret("x")}).variables
-    assert theirs["BUILDKITE_REDACTED_VARS"] == "MINE,DB"
+    own = composed(job({"BUILDKITE_REDACTED_VARS": "MINE"}), {"DB": Secret("x")}).variables
+    assert own["BUILDKITE_REDACTED_VARS"] == "MINE,DB"
 
 
-def test_the_user_has_a_name_in_any_image(tmp_path: Path) -> None:
+def test_passwd_and_group_name_the_jobs_uid(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/passwd").write_bytes(passwd(61000, "/home/a"))
     (tmp_path / "etc/group").write_bytes(group(61000))

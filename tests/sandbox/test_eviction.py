@@ -1,4 +1,4 @@
-"""Of all running jobs, the one that wrote most since it began is stopped, and no other."""
+"""On a nearly full disk the job that has written most since it began is marked, and no other."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from bootstrap.sandbox import eviction
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to see open files")
 
 BIG, SMALL = b"x" * (3 << 20), b"x" * (1 << 20)
-NOBODYS = 4_000_000
+UNUSED_UID = 4_000_000
 
 
 def job(base: Path, name: str, *, since: float, uid: int = 0) -> Path:
@@ -26,53 +26,55 @@ def job(base: Path, name: str, *, since: float, uid: int = 0) -> Path:
     return workspace
 
 
-def chosen(base: Path) -> list[str]:
-    eviction.choose(base / "runtime", base / "state", "5 MiB are free, expected 9 MiB or more")
+def marked(base: Path) -> list[str]:
+    eviction.mark_largest(
+        base / "runtime", base / "state", "5 MiB are free, expected 9 MiB or more"
+    )
     return sorted(path.parent.name for path in base.glob("runtime/jobs/*/evicted"))
 
 
-def test_the_one_that_wrote_most_is_marked_and_says_why(tmp_path: Path) -> None:
+def test_job_that_has_written_most_is_marked_with_reason(tmp_path: Path) -> None:
     began = time.time() - 1
     (job(tmp_path, "small", since=began) / "f").write_bytes(SMALL)
     (job(tmp_path, "big", since=began) / "f").write_bytes(BIG)
-    assert chosen(tmp_path) == ["big"]
+    assert marked(tmp_path) == ["big"]
     why = (tmp_path / "runtime/jobs/big/evicted").read_text()
     assert "5 MiB are free, expected 9 MiB or more" in why
-    assert "had written most: 3 MiB" in why
+    assert "has written most: 3 MiB" in why
 
 
-def test_what_was_there_before_does_not_count(tmp_path: Path) -> None:
+def test_files_from_before_the_job_do_not_count(tmp_path: Path) -> None:
     """A large checkout that a job reuses is not what fills the disk, whatever its dates say."""
     (job(tmp_path, "reused", since=time.time() + 3600) / "f").write_bytes(BIG)
     forged = job(tmp_path, "forged", since=time.time() - 1) / "f"
     forged.write_bytes(SMALL)
     os.utime(forged, (0, 0))
-    assert chosen(tmp_path) == ["forged"]
+    assert marked(tmp_path) == ["forged"]
 
 
-def test_a_file_without_a_name_counts_for_whose_process_has_it_open(tmp_path: Path) -> None:
+def test_deleted_file_counts_for_the_job_that_has_it_open(tmp_path: Path) -> None:
     began = time.time() - 1
-    (job(tmp_path, "named", since=began, uid=NOBODYS) / "f").write_bytes(SMALL)
+    (job(tmp_path, "named", since=began, uid=UNUSED_UID) / "f").write_bytes(SMALL)
     hidden = job(tmp_path, "hidden", since=began) / "f"
     with hidden.open("wb") as file:
         file.write(BIG)
         file.flush()
         hidden.unlink()
-        assert chosen(tmp_path) == ["hidden"]
+        assert marked(tmp_path) == ["hidden"]
 
 
-def test_one_at_a_time_and_the_next_if_that_did_not_help(tmp_path: Path) -> None:
+def test_second_job_is_marked_only_after_settle_time(tmp_path: Path) -> None:
     began = time.time() - 1
     (job(tmp_path, "small", since=began) / "f").write_bytes(SMALL)
     (job(tmp_path, "big", since=began) / "f").write_bytes(BIG)
-    assert chosen(tmp_path) == ["big"]
-    assert chosen(tmp_path) == ["big"]
+    assert marked(tmp_path) == ["big"]
+    assert marked(tmp_path) == ["big"]
     lock = tmp_path / "runtime/eviction.lock"
     os.utime(lock, (began - eviction.SETTLE, began - eviction.SETTLE))
-    assert chosen(tmp_path) == ["big", "small"]
+    assert marked(tmp_path) == ["big", "small"]
 
 
-def test_a_job_that_has_not_begun_is_not_chosen(tmp_path: Path) -> None:
+def test_job_that_has_not_begun_is_not_marked(tmp_path: Path) -> None:
     (tmp_path / "runtime/jobs/opening").mkdir(parents=True)
     (tmp_path / "state").mkdir()
-    assert chosen(tmp_path) == []
+    assert marked(tmp_path) == []

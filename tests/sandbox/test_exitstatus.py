@@ -1,4 +1,4 @@
-"""From how a room ended to what the agent sees, and what the log says about it."""
+"""From how a container ended to the status that the agent sees and the line in the log."""
 
 from signal import Signals
 
@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.log import JobLog
 from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
-from bootstrap.sandbox.model import Breached, Cancelled, Ended, Exited, Overdue
+from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue
 from bootstrap.sandbox.signals import CANCEL, translated
 
 TERM, KILL, HUP = Signals.SIGTERM, Signals.SIGKILL, Signals.SIGHUP
@@ -23,9 +23,10 @@ TERM, KILL, HUP = Signals.SIGTERM, Signals.SIGKILL, Signals.SIGHUP
         (Cancelled(by=TERM, forwarded=TERM, code=3), ExitWith(code=3, whose="job")),
         (Overdue(by=TERM, after=7.5), DieBy(signal=KILL, whose="airlock")),
         (Breached(why="x"), ExitWith(code=125, whose="airlock")),
+        (Evicted(why="x"), ExitWith(code=125, whose="airlock")),
     ],
 )  # fmt: skip
-def test_what_the_agent_sees(ended: Ended, status: ExitStatus) -> None:
+def test_ending_resolves_to_the_status_the_agent_sees(ended: Ended, status: ExitStatus) -> None:
     assert resolve(ended) == status
 
 
@@ -35,17 +36,17 @@ def test_what_the_agent_sees(ended: Ended, status: ExitStatus) -> None:
         (Exited(code=0, out_of_memory=False), ""),
         (Exited(code=137, out_of_memory=True), "raise allow.limits.memory"),
         (Cancelled(by=TERM, forwarded=TERM, code=143), ""),
-        (Overdue(by=TERM, after=7.5), "SIGTERM was not obeyed within 7.5 s"),
+        (Overdue(by=TERM, after=7.5), "it still ran 7.5 s after SIGTERM"),
         (Breached(why="the table is gone"), "the job was stopped: the table is gone"),
     ],
 )
-def test_what_the_log_says(ended: Ended, says: str) -> None:
+def test_ending_is_explained_in_the_log(ended: Ended, says: str) -> None:
     written: list[bytes] = []
     explain(ended, JobLog(written.append))
     text = b"".join(written).decode()
     assert says in text if says else text == ""
 
 
-def test_every_cancel_signal_becomes_one_that_the_bootstrap_knows() -> None:
+def test_every_cancel_signal_is_translated_to_one_that_the_bootstrap_handles() -> None:
     known = {Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT}
     assert {translated(signal) for signal in CANCEL} == known

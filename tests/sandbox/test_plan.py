@@ -1,4 +1,4 @@
-"""Every flag of the room, and the paths that it may not cover."""
+"""Every flag of the container, and the paths that it must not hide."""
 
 import json
 from dataclasses import replace
@@ -30,14 +30,14 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
         token="t-1",
         uid=61007,
         image="sha256:abc",
-        room=Path("/run/airlock/jobs/t-1/room"),
+        sandbox_directory=Path("/run/airlock/jobs/t-1/sandbox"),
         workspace=Path("/var/lib/airlock/workspaces/w"),
         agent_binary=Path("/usr/bin/buildkite-agent"),
     )
     return engine_body(spec, "{profile}")
 
 
-def test_the_room_is_locked_down() -> None:
+def test_container_configuration_is_locked_down() -> None:
     made = body()
     host = made["HostConfig"]
     assert made["User"] == "61007:61007"
@@ -53,7 +53,7 @@ def test_the_room_is_locked_down() -> None:
     assert not {"PidMode", "UTSMode", "UsernsMode", "PortBindings", "Binds"} & set(host)
 
 
-def test_nothing_of_the_job_but_its_name_is_in_the_containers_configuration() -> None:
+def test_container_configuration_has_no_job_value_but_names() -> None:
     text = json.dumps(body(job(NPM_TOKEN="npm-secret", BUILDKITE_COMMAND="run the-command")))
     assert TOKEN not in text
     assert "npm-secret" not in text
@@ -61,7 +61,7 @@ def test_nothing_of_the_job_but_its_name_is_in_the_containers_configuration() ->
     assert "Env" not in body()
 
 
-def test_only_the_workspace_is_writable_and_no_socket_is_mounted() -> None:
+def test_mounts_are_read_only_but_the_workspace_and_have_no_docker_socket() -> None:
     mounts = body()["HostConfig"]["Mounts"]
     writable = {mount["Target"]: mount["Source"] for mount in mounts if not mount["ReadOnly"]}
     assert writable == {
@@ -71,7 +71,7 @@ def test_only_the_workspace_is_writable_and_no_socket_is_mounted() -> None:
     assert not any("docker" in json.dumps(mount) for mount in mounts)
 
 
-def test_a_rules_limits_go_before_the_hosts() -> None:
+def test_limits_of_the_rule_override_the_hosts() -> None:
     limits = Limits(memory=1 << 30, cpus=0.5, pids=100)
     host = body(grant=Grant(limits=limits))["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (1 << 30, 1 << 30)
@@ -79,7 +79,7 @@ def test_a_rules_limits_go_before_the_hosts() -> None:
     assert body()["HostConfig"]["Memory"] == DEFAULTS.memory
 
 
-def test_agent_hooks_run_inside_only_where_the_operator_says_so() -> None:
+def test_agent_hooks_are_mounted_only_if_configured() -> None:
     hooks = "/etc/buildkite-agent/hooks"
     assert hooks not in {mount["Source"] for mount in body()["HostConfig"]["Mounts"]}
     mounted = body(hooks=True)["HostConfig"]["Mounts"]
@@ -91,14 +91,14 @@ def test_agent_hooks_run_inside_only_where_the_operator_says_so() -> None:
     ["/", "/etc", "/etc/cron.d", "/proc/1", "/usr/lib", "/airlock", "/airlock/marks",
      "/opt/airlock/bin", "/home/airlock", "/run/buildkite", "/dev/shm"],
 )  # fmt: skip
-def test_paths_that_would_cover_the_image_or_ours(path: str) -> None:
-    with pytest.raises(Refused, match="cannot be mounted in the room"):
+def test_agent_path_that_hides_system_directories_is_refused(path: str) -> None:
+    with pytest.raises(Refused, match="cannot be mounted in the container"):
         body(job({"BUILDKITE_BUILD_PATH": path}))
-    with pytest.raises(Refused, match="cannot be mounted in the room"):
+    with pytest.raises(Refused, match="cannot be mounted in the container"):
         body(job({"BUILDKITE_PLUGINS_PATH": path}))
 
 
-def test_a_workspace_is_shared_by_one_agent_pipeline_and_rule() -> None:
+def test_workspace_key_differs_by_agent_pipeline_rule_and_apart() -> None:
     """Also where names run together: a/bc is not ab/c."""
     parties = [
         (job(), "deploy"),
@@ -107,16 +107,16 @@ def test_a_workspace_is_shared_by_one_agent_pipeline_and_rule() -> None:
         (job(BUILDKITE_AGENT_NAME="agent-2"), "deploy"),
         (job(BUILDKITE_ORGANIZATION_SLUG="acm", BUILDKITE_PIPELINE_SLUG="estorefront"), "deploy"),
     ]
-    keys = {workspace_key(of, rule) for of, rule in parties}
+    keys = {workspace_key(of.claims, rule) for of, rule in parties}
     assert len(keys) == len(parties)
-    apart = {workspace_key(job(), "deploy", apart) for apart in ((), ("a", "b"), ("ab", ""))}
+    apart = {workspace_key(job().claims, "deploy", apart) for apart in ((), ("a", "b"), ("ab", ""))}
     assert len(apart) == 3
-    assert workspace_key(job(), "deploy") == workspace_key(job(), "deploy")
+    assert workspace_key(job().claims, "deploy") == workspace_key(job().claims, "deploy")
 
 
 @pytest.mark.parametrize("slug", ["☃", "a b", "-rf", "~", "x" * 200])
-def test_a_workspaces_name_is_a_plain_file_name(slug: str) -> None:
-    key = workspace_key(replace(job(), pipeline=slug), "rule")
+def test_workspace_key_of_any_slug_is_a_plain_file_name(slug: str) -> None:
+    key = workspace_key(replace(job().claims, pipeline=slug), "rule")
     assert key.isascii()
     assert "/" not in key
     assert len(key) <= 60

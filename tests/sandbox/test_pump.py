@@ -18,14 +18,14 @@ def frame(payload: bytes, stream: int = 1) -> bytes:
 
 
 def never() -> socket.socket:
-    raise AssertionError("the stream has ended with the room; there is nothing to attach to")
+    raise AssertionError("the container has ended: attaching again must not be tried")
 
 
 def copied(pieces: list[bytes], again: Callable[[], socket.socket] = never) -> bytes:
     """Return what a pump makes of these pieces of an engine's stream."""
-    engine, ours = socket.socketpair()
+    engine, stream = socket.socketpair()
     reader, writer = os.pipe()
-    pump = Pump(ours, writer, again)
+    pump = Pump(stream, writer, again)
     received = bytearray()
     collecting = threading.Thread(target=_collect, args=(reader, received))
     collecting.start()
@@ -52,28 +52,28 @@ def _collect(reader: int, into: bytearray) -> None:
     payloads=st.lists(st.binary(max_size=300), max_size=10),
     cuts=st.lists(st.integers(0, 3000), max_size=6),
 )
-def test_however_the_stream_is_cut(payloads: list[bytes], cuts: list[int]) -> None:
+def test_stream_cut_anywhere_is_copied_unchanged(payloads: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(frame(payload) for payload in payloads)
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     pieces = [stream[a:b] for a, b in pairwise(places)]
     assert copied(pieces) == b"".join(payloads)
 
 
-def test_one_large_frame_and_every_byte_value() -> None:
+def test_large_frame_with_every_byte_value_is_copied_unchanged() -> None:
     payload = bytes(range(256)) * 20_000
     assert copied([frame(payload)]) == payload
 
 
-def test_both_streams_in_their_order() -> None:
+def test_stdout_and_stderr_are_copied_in_order() -> None:
     assert copied([frame(b"a", 1), frame(b"b", 2), frame(b"c", 1)]) == b"abc"
 
 
 @pytest.fixture
 def unread() -> Iterator[tuple[socket.socket, Pump]]:
-    """A pump whose output nobody reads any more."""
-    engine, ours = socket.socketpair()
+    """A pump whose output is no longer read."""
+    engine, stream = socket.socketpair()
     reader, writer = os.pipe()
-    pump = Pump(ours, writer, never)
+    pump = Pump(stream, writer, never)
     os.close(reader)
     pump.start()
     yield engine, pump
@@ -82,19 +82,19 @@ def unread() -> Iterator[tuple[socket.socket, Pump]]:
     os.close(writer)
 
 
-def test_a_reader_that_is_gone_is_noticed(unread: tuple[socket.socket, Pump]) -> None:
+def test_reader_that_is_gone_makes_broken_readable(unread: tuple[socket.socket, Pump]) -> None:
     engine, pump = unread
     engine.sendall(frame(b"hello"))
     assert pump.finish(10)
     assert os.read(pump.broken, 1) == b"!"
 
 
-def test_the_engine_may_come_back() -> None:
+def test_broken_connection_is_attached_again_and_reported() -> None:
     """The first connection breaks in the middle of the job; the second goes on."""
-    first, ours = socket.socketpair()
-    second, theirs = socket.socketpair()
+    first, stream = socket.socketpair()
+    second, attached_again = socket.socketpair()
     reader, writer = os.pipe()
-    pump = Pump(ours, writer, lambda: theirs)
+    pump = Pump(stream, writer, lambda: attached_again)
     pump.start()
     first.sendall(frame(b"before "))
     first.close()

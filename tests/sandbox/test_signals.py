@@ -1,4 +1,4 @@
-"""The first signal counts, and before the job runs it ends everything at once."""
+"""The first signal counts, and before the job runs it interrupts at once."""
 
 import os
 import signal
@@ -12,32 +12,32 @@ from bootstrap.sandbox.signals import CANCEL, CancelledEarly, cancellation
 
 
 @pytest.mark.parametrize("number", CANCEL, ids=lambda number: number.name)
-def test_the_first_signal_is_kept_and_wakes_the_loop(number: Signals) -> None:
-    with cancellation() as noted:
+def test_first_signal_is_kept_and_wakes_the_loop(number: Signals) -> None:
+    with cancellation() as received:
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), Signals.SIGTERM)
-        assert noted.first is number
-        assert os.read(noted.descriptor, 16) == b"!"
+        assert received.first is number
+        assert os.read(received.descriptor, 16) == b"!"
 
 
-def test_while_the_room_is_being_opened_a_signal_interrupts() -> None:
-    def open_the_room() -> None:
-        with noted.interrupting():
+def test_signal_while_interrupting_raises_cancelled_early() -> None:
+    def wait_for_signal() -> None:
+        with received.interrupting():
             os.kill(os.getpid(), Signals.SIGTERM)
             signal.pause()
 
-    with cancellation() as noted, pytest.raises(CancelledEarly, match="SIGTERM"):
-        open_the_room()
+    with cancellation() as received, pytest.raises(CancelledEarly, match="SIGTERM"):
+        wait_for_signal()
 
 
-def test_a_signal_from_before_is_not_forgotten() -> None:
-    with cancellation() as noted:
+def test_signal_before_interrupting_raises_cancelled_early() -> None:
+    with cancellation() as received:
         os.kill(os.getpid(), Signals.SIGINT)
-        with pytest.raises(CancelledEarly, match="SIGINT"), noted.interrupting():
-            pytest.fail("the room must not be opened")
+        with pytest.raises(CancelledEarly, match="SIGINT"), received.interrupting():
+            pytest.fail("the block must not run")
 
 
-def test_handlers_are_given_back() -> None:
+def test_handlers_are_restored_after_cancellation() -> None:
     before = signal.getsignal(Signals.SIGTERM)
     with cancellation():
         assert signal.getsignal(Signals.SIGTERM) is not before
@@ -45,7 +45,7 @@ def test_handlers_are_given_back() -> None:
 
 
 @pytest.mark.parametrize("number", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGKILL])
-def test_the_agent_sees_the_signal_itself(number: Signals) -> None:
+def test_die_by_ends_process_with_that_signal(number: Signals) -> None:
     code = (
         "import signal\n"
         "from bootstrap.sandbox.signals import cancellation, die_by\n"

@@ -1,4 +1,4 @@
-"""No two jobs have one uid, none has an account's, and a dead job keeps its own until cleared."""
+"""Each job has a uid of its own, never an account's, and a dead job's stays until cleared."""
 
 import os
 import pwd
@@ -21,7 +21,7 @@ def host(runtime: Path, **sandbox: int) -> Host:
     return Host(sandbox=Sandbox(image="job:1", **sandbox), paths=Paths(runtime=runtime))
 
 
-def test_jobs_at_the_same_time_have_different_uids(tmp_path: Path) -> None:
+def test_concurrent_jobs_have_different_uids(tmp_path: Path) -> None:
     here, tree = host(tmp_path, slots=3), tmp_path / "none"
     with (
         slot(here, "a", tree=tree, agent="x") as one,
@@ -38,14 +38,17 @@ def test_jobs_at_the_same_time_have_different_uids(tmp_path: Path) -> None:
         assert again == one
 
 
-def test_a_dead_jobs_uid_is_not_given_away_before_its_lease_is_cleared(tmp_path: Path) -> None:
-    """Its container may be running still: the lock alone would say that the slot is free."""
+def test_uid_of_dead_job_is_not_reused_before_its_lease_is_cleared(tmp_path: Path) -> None:
+    """Its container may still run, although its lock is free."""
     here = host(tmp_path, slots=1)
     lease = tmp_path / "jobs/dead"
     lease.mkdir()
     with slot(here, "dead", tree=tmp_path / "none", agent="x"):
         pass
-    with pytest.raises(CannotStart), slot(here, "next", tree=tmp_path / "none", agent="x"):
+    with (
+        pytest.raises(CannotStart, match="all 1 slots of this host are taken"),
+        slot(here, "next", tree=tmp_path / "none", agent="x"),
+    ):
         pass
     lease.rmdir()
     with slot(here, "next", tree=tmp_path / "none", agent="x") as uid:
@@ -53,7 +56,7 @@ def test_a_dead_jobs_uid_is_not_given_away_before_its_lease_is_cleared(tmp_path:
 
 
 @root
-def test_the_owner_of_the_workspace_comes_first(tmp_path: Path) -> None:
+def test_owner_of_the_workspace_is_preferred(tmp_path: Path) -> None:
     here = host(tmp_path, slots=64)
     tree = tmp_path / "workspace"
     for name in ("builds", "plugins"):
@@ -68,7 +71,7 @@ def test_the_owner_of_the_workspace_comes_first(tmp_path: Path) -> None:
     assert owner(tree) is None
 
 
-def test_the_uid_of_an_account_is_nobodys_slot(tmp_path: Path) -> None:
+def test_uid_of_an_account_is_a_configuration_error(tmp_path: Path) -> None:
     taken = max(account.pw_uid for account in pwd.getpwall() if account.pw_uid < 60000)
     if taken < 1001:
         taken = 0
@@ -82,10 +85,10 @@ def test_the_uid_of_an_account_is_nobodys_slot(tmp_path: Path) -> None:
         pass
 
 
-def test_an_account_that_is_not_listed_is_found_too(
+def test_uid_of_an_unlisted_account_is_a_configuration_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a directory service: it answers for a uid but enumerates nobody."""
+    """As with a directory service that answers for a uid but lists no accounts."""
     monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ada"))
     with (
         pytest.raises(WrongConfiguration, match="the user ada"),
@@ -99,11 +102,10 @@ def test_an_account_that_is_not_listed_is_found_too(
     preferred=st.none() | st.integers(60950, 61150),
     agent=st.text(max_size=20),
 )
-def test_every_uid_comes_once_and_the_preferred_one_first(
+def test_uids_come_once_each_with_the_preferred_first(
     slots: int, preferred: int | None, agent: str
 ) -> None:
     uids = range(61000, 61000 + slots)
     order = list(in_order(uids, preferred=preferred, agent=agent))
     assert sorted(order) == list(uids)
-    if preferred in uids:
-        assert order[0] == preferred
+    assert order[0] == preferred or preferred not in uids

@@ -29,7 +29,7 @@ CONFINE = Path(confine.__file__)
 
 
 def found(path: Path, name: str) -> set[str]:
-    """Ask ssh-keygen which keys a name has."""
+    """Return the keys that ssh-keygen finds for a name."""
     done = subprocess.run(
         ["ssh-keygen", "-F", name, "-f", str(path)], capture_output=True, text=True, check=False
     )
@@ -41,14 +41,14 @@ def keygen(path: Path, kind: str = "ed25519") -> str:
     return path.read_text()
 
 
-def test_every_pin_counts_however_it_names_its_host(tmp_path: Path) -> None:
+def test_every_pinned_key_is_a_destination(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_bytes(destinations(known_hosts(PINS)))
     assert {pin.split()[2] for pin in PINS} < found(path, TRUSTED)
     assert len(found(path, TRUSTED)) == SHIPPED + len(PINS)
 
 
-def test_hashed_names_count_too(tmp_path: Path) -> None:
+def test_hashed_host_is_a_destination(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text(f"git.example.com {KEY.format(40)}\n")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(plain)], check=True, capture_output=True)
@@ -59,31 +59,29 @@ def test_hashed_names_count_too(tmp_path: Path) -> None:
     assert found(path, TRUSTED) == {KEY.format(40).split()[1]}
 
 
-def test_comments_and_markers_are_no_hosts() -> None:
+def test_comments_and_markers_are_not_destinations() -> None:
     lines = f"# a comment\n@revoked * {KEY.format(1)}\n@cert-authority * {KEY.format(2)}\n\n"
     assert destinations(lines.encode()) == b""
 
 
 @pytest.mark.lab
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-def test_every_kind_of_key_signs_where_nothing_can_be_opened_any_more(
-    tmp_path: Path, kind: str
-) -> None:
+def test_every_kind_of_key_signs_in_the_confined_agent(tmp_path: Path, kind: str) -> None:
     keys = {"ssm:/key": Secret(keygen(tmp_path / "key", kind))}
     used: list[Usage] = []
-    (tmp_path / "room").mkdir()
+    (tmp_path / "sandbox").mkdir()
     with ssh_agent(
-        tmp_path / "room", tmp_path / "own", keys,
+        tmp_path / "sandbox", tmp_path / "own", keys,
         uid=os.getuid(), agent_uid=1999, known=None, used=used.append,
     ):  # fmt: skip
-        env = {"SSH_AUTH_SOCK": str(tmp_path / "room/agent"), "PATH": "/usr/bin"}
+        env = {"SSH_AUTH_SOCK": str(tmp_path / "sandbox/agent"), "PATH": "/usr/bin"}
         sign = ["ssh-add", "-T", str(tmp_path / "key.pub")]
         assert subprocess.run(sign, env=env, check=False).returncode == 0
     assert used == [Usage(signed=1, not_signed=0, refused={})]
 
 
 @pytest.mark.lab
-def test_a_program_that_cannot_be_confined_is_an_error_with_its_reason(tmp_path: Path) -> None:
+def test_confine_of_unsuitable_program_fails_with_reason(tmp_path: Path) -> None:
     """confine.py alone, with programs that are no agent."""
     for path in (tmp_path / "root", tmp_path / "socket"):
         path.mkdir()
@@ -98,12 +96,12 @@ def test_a_program_that_cannot_be_confined_is_an_error_with_its_reason(tmp_path:
         done = subprocess.run(
             [*start, *argv], input=lines, capture_output=True, text=True, check=False, timeout=20
         )
-        os.wait()  # it is our child, as it would be Airlock's
+        os.wait()  # the program becomes the caller's child
         assert (done.returncode, done.stdout) == (1, "")
         assert reason in done.stderr
 
 
-# What ssh-add before 8.9 does with -h, by its own text (openbsd-compat/getopt_long.c).
+# An ssh-add before 8.9: it rejects -h in these words (openbsd-compat/getopt_long.c).
 OLD = """#!/bin/sh
 for argument; do
   case $argument in
@@ -114,13 +112,13 @@ exec /usr/bin/ssh-add "$@"
 """
 
 
-def test_the_text_of_an_unknown_option_is_openssh_s() -> None:
+def test_unknown_option_is_reported_in_the_expected_words() -> None:
     done = subprocess.run(["ssh-agent", "-Z"], capture_output=True, text=True, check=False)
     assert "option -- Z" in done.stderr
 
 
 @pytest.mark.lab
-def test_an_old_openssh_is_named_and_holds_no_unbound_key(
+def test_old_openssh_is_a_configuration_error_unless_destinations_are_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (tmp_path, *tmp_path.parents[:2]):
@@ -130,15 +128,15 @@ def test_an_old_openssh_is_named_and_holds_no_unbound_key(
     (tmp_path / "bin/ssh-add").chmod(0o755)
     monkeypatch.setitem(process.ENVIRONMENT, "PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     keys = {"ssm:/key": Secret(keygen(tmp_path / "key"))}
-    (tmp_path / "room").mkdir()
+    (tmp_path / "sandbox").mkdir()
     how = {"uid": os.getuid(), "agent_uid": 1999}
     with (
         pytest.raises(WrongConfiguration, match=r"OpenSSH 8\.9"),
         ssh_agent(
-            tmp_path / "room", tmp_path / "one", keys, known=known_hosts(()), used=print, **how
+            tmp_path / "sandbox", tmp_path / "one", keys, known=known_hosts(()), used=print, **how
         ),
     ):
-        raise AssertionError("it went on with a key that is not bound")
-    with ssh_agent(tmp_path / "room", tmp_path / "two", keys, known=None, used=print, **how):
-        env = {"SSH_AUTH_SOCK": str(tmp_path / "room/agent"), "PATH": "/usr/bin"}
+        raise AssertionError("the agent was opened with a key that is not bound")
+    with ssh_agent(tmp_path / "sandbox", tmp_path / "two", keys, known=None, used=print, **how):
+        env = {"SSH_AUTH_SOCK": str(tmp_path / "sandbox/agent"), "PATH": "/usr/bin"}
         assert subprocess.run(["ssh-add", "-l"], env=env, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Which netlink messages are worth a look at the walls."""
+"""Which netlink messages may report a change of the ruleset."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.sandbox.watch import wait_for_exit, worth_a_look
+from bootstrap.sandbox.watch import may_have_changed, wait_for_exit
 
 
 def message(kind: int, subsystem: int = 10, payload: bytes = b"") -> bytes:
@@ -28,7 +28,7 @@ def netlink() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.mark.parametrize(
-    ("datagrams", "worth"),
+    ("datagrams", "changed"),
     [
         ([], False),
         ([message(12), message(15)], False),
@@ -38,31 +38,31 @@ def netlink() -> Iterator[tuple[socket.socket, socket.socket]]:
         ([message(12), message(8)], True),
         ([message(12, payload=b"x") + message(7)], True),
         ([message(2, subsystem=1)], False),  # conntrack's
-        ([struct.pack("=IHHII", 3, 0, 0, 0, 0)], True),  # nonsense: look
+        ([struct.pack("=IHHII", 3, 0, 0, 0, 0)], True),  # an invalid length
         ([b"short"], False),
     ],
 )
-def test_only_map_elements_are_harmless(
+def test_only_messages_about_map_elements_are_ignored(
     netlink: tuple[socket.socket, socket.socket],
     datagrams: list[bytes],
-    worth: bool,  # noqa: FBT001
+    changed: bool,  # noqa: FBT001
 ) -> None:
     kernel, listener = netlink
     for datagram in datagrams:
         kernel.send(datagram)
-    assert worth_a_look(listener) is worth
+    assert may_have_changed(listener) is changed
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_no_datagram_is_a_traceback(datagram: bytes) -> None:
+def test_arbitrary_datagram_never_raises(datagram: bytes) -> None:
     kernel, listener = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.setblocking(False)  # noqa: FBT003
     with kernel, listener:
         kernel.send(datagram)
-        assert worth_a_look(listener) in (True, False)
+        assert may_have_changed(listener) in (True, False)
 
 
-def test_the_end_of_a_process_is_seen_without_the_engine() -> None:
+def test_descriptor_of_ended_process_is_readable() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
         descriptor = wait_for_exit(child.pid)
         try:

@@ -1,4 +1,4 @@
-"""A workspace belongs to whoever works in it, however its files came there."""
+"""A workspace belongs to the uid of the job that uses it, however its files were created."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def owners(path: Path) -> set[int]:
     return {found.lstat().st_uid for tree in TREES for found in (path / tree).rglob("*")}
 
 
-def test_its_trees_are_the_jobs_and_what_is_around_them_is_roots(tmp_path: Path) -> None:
+def test_trees_belong_to_the_job_and_their_parent_to_root(tmp_path: Path) -> None:
     path = opened(tmp_path, 61001)
     assert {child.name: child.stat().st_uid for child in path.iterdir()} == dict.fromkeys(
         TREES, 61001
@@ -36,13 +36,13 @@ def test_its_trees_are_the_jobs_and_what_is_around_them_is_roots(tmp_path: Path)
     assert path.stat().st_mode & 0o777 == 0o700
 
 
-def test_it_changes_hands_without_following_anything(tmp_path: Path) -> None:
-    mine = tmp_path / "roots"
-    mine.mkdir()
-    (mine / "shadow").touch()
+def test_change_of_owner_does_not_follow_links(tmp_path: Path) -> None:
+    of_root = tmp_path / "roots"
+    of_root.mkdir()
+    (of_root / "shadow").touch()
     path = opened(tmp_path / "state", 61001)
-    (path / "builds/to-directory").symlink_to(mine)
-    (path / "builds/to-file").symlink_to(mine / "shadow")
+    (path / "builds/to-directory").symlink_to(of_root)
+    (path / "builds/to-file").symlink_to(of_root / "shadow")
     (path / "builds/a\nname").mkdir(mode=0o000)
     (path / "builds/-R").touch()
     program = path / "builds/program"
@@ -52,19 +52,19 @@ def test_it_changes_hands_without_following_anything(tmp_path: Path) -> None:
     os.link(program, path / "builds/second-name")
     assert opened(tmp_path / "state", 61002) == path
     assert owners(path) == {61002}
-    assert (mine.stat().st_uid, (mine / "shadow").stat().st_uid) == (0, 0)
+    assert (of_root.stat().st_uid, (of_root / "shadow").stat().st_uid) == (0, 0)
     assert program.stat().st_mode & 0o6000 == 0
 
 
-def test_what_already_belongs_to_the_job_is_not_looked_through(tmp_path: Path) -> None:
+def test_trees_of_the_same_uid_are_not_walked(tmp_path: Path) -> None:
     path = opened(tmp_path, 61001)
     (path / "builds/of-root").touch()
     opened(tmp_path, 61001)
     assert owners(path) == {0}
 
 
-def test_what_was_interrupted_is_done_again(tmp_path: Path) -> None:
-    """A tree whose top is the old owner's would look as if all below it were."""
+def test_interrupted_change_of_owner_is_repeated(tmp_path: Path) -> None:
+    """The top of the tree changes last, so that it does not look finished."""
     path = opened(tmp_path, 61001)
     (path / "builds/file").touch()
     os.chown(path / "builds", 0, 0)  # as it is left by a wrapper that was killed
@@ -72,20 +72,20 @@ def test_what_was_interrupted_is_done_again(tmp_path: Path) -> None:
     assert owners(path) == {61001}
 
 
-def test_a_tree_that_takes_too_long_is_thrown_away(
+def test_trees_are_discarded_if_change_of_owner_takes_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = opened(tmp_path, 61001)
     (path / "builds/file").touch()
-    monkeypatch.setattr(workspaces, "CHANGE_HANDS", 0.0)
+    monkeypatch.setattr(workspaces, "CHOWN_TIMEOUT", 0.0)
     notes: list[str] = []
     assert opened(tmp_path, 61002, notes) == path
-    assert "is thrown away" in notes[0]
+    assert "the job starts with an empty workspace" in notes[0]
     assert owners(path) == set()
     assert {(path / tree).stat().st_uid for tree in TREES} == {61002}
 
 
-def test_it_has_one_user_at_a_time(tmp_path: Path) -> None:
+def test_workspace_in_use_cannot_be_opened(tmp_path: Path) -> None:
     with (
         workspace(tmp_path, tmp_path / "workspaces/key", uid=61001, note=pytest.fail),
         pytest.raises(CannotStart, match="is in use by another job"),
@@ -93,8 +93,8 @@ def test_it_has_one_user_at_a_time(tmp_path: Path) -> None:
         opened(tmp_path, 61002)
 
 
-def test_a_job_can_link_to_nothing_outside_of_its_own_tree(tmp_path: Path) -> None:
-    """A hard link to a host's file would change hands with the tree: links do not cross mounts."""
+def test_hard_link_from_outside_the_tree_is_impossible(tmp_path: Path) -> None:
+    """A link to a host's file would change that file's owner too: links do not cross mounts."""
     path = opened(tmp_path, 61001)
     (tmp_path / "theirs").touch()
     script = (

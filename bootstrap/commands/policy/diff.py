@@ -1,34 +1,35 @@
-"""`airlock policy diff`: who gains and who loses what between two versions of all policies."""
+"""`airlock policy diff`: the changes of access between two versions of all policies."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bootstrap.commands.policy.source import Say
+from bootstrap.commands.policy.source import Output
 from bootstrap.policy.difference import Change, Kind, difference
 from bootstrap.policy.stores import whole
+from bootstrap.text import counted
 
 _MARKS = {Kind.GAINS: "+", Kind.LOSES: "-", Kind.CHANGES: "~"}
 
 
-def diff(*, old: Path, new: Path, as_json: bool, say: Say) -> int:
-    """Print every change of access; 1 if there is one, as diff does."""
+def diff(*, old: Path, new: Path, as_json: bool, output: Output) -> int:
+    """Print every change of access. Return 1 if there is one."""
     before, after = (whole.folder(path).catalogue.policies for path in (old, new))
     changes = difference(before, after)
     if as_json:
-        say(json.dumps([asdict(change) for change in changes], indent=2))
+        output(json.dumps([asdict(change) for change in changes], indent=2))
     else:
         for change in changes:
-            _print(change, say)
-        say(f"{len(changes)} changes of access" if changes else "no change of access")
+            _print(change, output)
+        output(counted(len(changes), "change") + " of access")
     return int(bool(changes))
 
 
-def _print(change: Change, say: Say) -> None:
-    say(f"{_MARKS[change.kind]} {change.pipeline} {change.kind} {change.what} {change.name}")
+def _print(change: Change, output: Output) -> None:
+    output(f"{_MARKS[change.kind]} {change.pipeline} {change.kind} {change.what} {change.name}")
     for way in change.before:
         if way not in change.after:
-            say(f"    - {way}")
+            output(f"    - {way}")
     for way in change.after:
         if way not in change.before:
-            say(f"    + {way}")
+            output(f"    + {way}")

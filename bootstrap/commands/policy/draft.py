@@ -1,4 +1,4 @@
-"""`airlock policy draft`: policies from what was observed."""
+"""`airlock policy draft`: first versions of policies, from the records of observed jobs."""
 
 import json
 from pathlib import Path
@@ -6,27 +6,28 @@ from typing import Any
 
 import yaml
 
-from bootstrap.commands.policy.source import Say
+from bootstrap.commands.policy.source import Output, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.draft import drafts
+from bootstrap.text import counted
 
 
-def draft(*, records: Path | None, directory: Path, config_path: Path, say: Say) -> int:
+def draft(*, records: Path | None, directory: Path, config_path: Path, output: Output) -> int:
     """Write <slug>.yaml for every pipeline of the job records that has none in `directory` yet."""
     source = records or config.load(config_path).paths.state / "records"
     made = drafts(_observed(source))
-    directory.mkdir(parents=True, exist_ok=True)
     written = 0
     for slug, document in made.items():
         path = directory / f"{slug}.yaml"
         if "/" in slug or path.exists():
-            say(f"{path} is there already and was left alone")
+            output(f"{path} exists and was not changed")
             continue
-        head = f"# Drafted from {source}. Rules grant nothing yet: add what each kind needs.\n"
-        path.write_text(head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        head = f"# Drafted from {source}. The rules grant nothing yet: add what each needs.\n"
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        save(path, (head + text).encode(), parents=True)
         written += 1
-    say(f"wrote {written} drafts into {directory}")
+    output(f"wrote {counted(written, 'draft')} to {directory}")
     return 0
 
 
@@ -36,7 +37,7 @@ def _observed(source: Path) -> list[dict[str, str]]:
     except OSError as unreadable:
         raise WrongConfiguration(
             f"the records in {source} cannot be read: {unreadable.strerror}",
-            hint="Name a directory of job records, such as /var/lib/airlock/records of a host.",
+            hint="Name a directory of job records. A host keeps them in /var/lib/airlock/records.",
         ) from unreadable
     return [env for path in paths if (env := _env(path))]
 

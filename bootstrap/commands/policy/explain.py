@@ -3,47 +3,54 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bootstrap.buildkite.env_files import parse_json, parse_shell
-from bootstrap.commands.policy.source import Say, catalogue
+from bootstrap.commands.policy.source import Output, catalogue
 from bootstrap.errors import WrongConfiguration
-from bootstrap.job.assemble import assemble
-from bootstrap.job.model import Job
+from bootstrap.job.assemble import claims_of
+from bootstrap.job.model import Claims, Provenance
 from bootstrap.policy.decide import decide
 from bootstrap.policy.match import verdict
-from bootstrap.policy.model import Admitted, Decision, Policy, Reason
+from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
 from bootstrap.policy.steering import left_out
 
-# What the agent would add; a policy asks about none of it.
-_AGENT = {"BUILDKITE_AGENT_ACCESS_TOKEN": "none", "BUILDKITE_BUILD_PATH": "/builds"}
+# How `explain` names the party that vouches for a claim.
+_SOURCES = {
+    Provenance.AGENT: "vouched for by the agent",
+    Provenance.JOB: "from the job's environment",
+    Provenance.HOST: "checked by this host",
+    Provenance.SIGNED: "signed by Buildkite",
+}
 
 
 def explain(
-    *, env_file: Path, directory: Path | None, config_path: Path, as_json: bool, say: Say
+    *, env_file: Path, directory: Path | None, config_path: Path, as_json: bool, output: Output
 ) -> int:
     """Print every condition of every rule for the job; 0 if it is admitted, 77 if not."""
-    job = _job(env_file)
+    claims = _claims(env_file)
     read = catalogue(directory, config_path)
     policies = {policy.pipeline: policy for policy in read.policies}
-    policy = policies.get(job.pipeline)
-    decision = decide(job, policy, read.guardrails)
-    reasons = _all(job, policy, decision)
-    dropped = left_out(job.env, decision.grant) if isinstance(decision, Admitted) else {}
+    policy = policies.get(claims.pipeline)
+    decision = decide(claims, policy, read.guardrails)
+    reasons = _all(claims, policy, decision)
+    dropped = left_out(claims.env, decision.grant) if isinstance(decision, Admitted) else {}
     if as_json:
         document = {
             **asdict(decision),
+            **({"grant": _granted(decision.grant)} if isinstance(decision, Admitted) else {}),
             "reasons": [asdict(reason) for reason in reasons],
             "left-out": dropped,
         }
-        say(json.dumps(document, indent=2, default=str))
+        output(json.dumps(document, indent=2, default=str))
     else:
-        _print(decision, reasons, say)
+        _print(decision, reasons, output)
         for name, reason in dropped.items():
-            say(f"{name} is left out of the job's environment: {reason}")
+            output(f"{name} is left out of the job's environment: {reason}")
     return 0 if isinstance(decision, Admitted) else 77
 
 
-def _job(path: Path) -> Job:
+def _claims(path: Path) -> Claims:
     """Read BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE, whichever form it has."""
     try:
         data = path.read_bytes()
@@ -54,13 +61,19 @@ def _job(path: Path) -> Job:
             "lines, or one JSON object.",
         ) from unreadable
     parse = parse_json if data.lstrip().startswith(b"{") else parse_shell
-    return assemble(parse(data), _AGENT)
+    return claims_of(parse(data), process_env={})
 
 
-def _all(job: Job, policy: Policy | None, decision: Decision) -> tuple[Reason, ...]:
+def _granted(grant: Grant) -> dict[str, Any]:
+    """Return settings and kinds by the names of their keys."""
+    named = {kind.key.replace("-", "_"): kind.granted for kind in grant.kinds}
+    return {**named, **{key: value for key, value in asdict(grant).items() if key != "kinds"}}
+
+
+def _all(claims: Claims, policy: Policy | None, decision: Decision) -> tuple[Reason, ...]:
     """Every rule's verdicts, also of those that were not tried any more; guardrails at the end."""
     tried = (
-        verdict(rule.name, condition, job)
+        verdict(rule.name, condition, claims)
         for rule in (policy.rules if policy else ())
         for condition in rule.when
     )
@@ -68,17 +81,20 @@ def _all(job: Job, policy: Policy | None, decision: Decision) -> tuple[Reason, .
     return (*tried, *rails)
 
 
-def _print(decision: Decision, reasons: tuple[Reason, ...], say: Say) -> None:
+def _print(decision: Decision, reasons: tuple[Reason, ...], output: Output) -> None:
     rule = None
     for reason in reasons:
         if reason.rule != rule:
             rule = reason.rule
-            say(f"\n{rule}")
+            output(f"\n{rule}")
         mark = "yes" if reason.holds else "NO "
-        say(f"  {mark}  {reason.subject:16} expected {reason.expected}, got {reason.got}")
-    say("")
+        source = f" ({_SOURCES[reason.provenance]})" if reason.provenance else ""
+        output(
+            f"  {mark}  {reason.subject:16} expected {reason.expected}, got {reason.got}{source}"
+        )
+    output("")
     if isinstance(decision, Admitted):
         role = decision.grant.role or "no role"
-        say(f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}")
+        output(f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}")
     else:
-        say(f"refused: {decision.problem}\n{decision.hint}")
+        output(f"refused: {decision.problem}\n{decision.hint}")

@@ -1,23 +1,24 @@
-"""`airlock policy iam`: the IAM documents that policies need, and drift from them."""
+"""`airlock policy iam`: the IAM documents that policies need, and what differs from them."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from bootstrap.commands.policy.source import Say, catalogue
+from bootstrap.commands.policy.source import Output, catalogue
 from bootstrap.errors import WrongConfiguration
+from bootstrap.forms import SsmStore, role_arn
 from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.policy import iam as rules
-from bootstrap.policy import iam_forms as forms
+from bootstrap.policy import iam_forms
 from bootstrap.policy.iam_drift import drift as drift_from
 from bootstrap.policy.stores.ssm import statement
+from bootstrap.text import counted
 
 _FORMS = {
-    "json": forms.as_json,
-    "cloudformation": forms.as_cloudformation,
-    "terraform": forms.as_terraform,
+    "json": iam_forms.as_json,
+    "cloudformation": iam_forms.as_cloudformation,
+    "terraform": iam_forms.as_terraform,
 }
 
 
@@ -29,31 +30,37 @@ def iam(
     organization: str | None,
     form: str,
     drift: Path | None,
-    say: Say,
+    output: Output,
 ) -> int:
-    """Print the documents, or with `drift` how the dump differs from them; 1 if it does."""
-    if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", host_role):
-        raise WrongConfiguration(
-            f"--host-role is {host_role!r}, expected a role's ARN",
-            hint="It is the role of the instances that the agents run on.",
-        )
+    """Print the documents, or with `drift` every difference of the dump. Return 1 if it differs."""
+    _require_role(host_role)
     read = catalogue(directory, config_path)
     store = _store(config.load(config_path)) if config_path.exists() else None
     known = organization or (read.guardrails.organization if read.guardrails else None)
     made = rules.iam(read.policies, host_role=host_role, organization=known, store=store)
     if drift is None:
-        say(json.dumps(_FORMS[form](made), indent=2))
+        output(json.dumps(_FORMS[form](made), indent=2))
         return 0
     found = drift_from(made, _dump(drift))
     for line in found:
-        say(line)
-    say(f"{len(found)} differences in {len(made.trust)} roles")
+        output(line)
+    output(f"{counted(len(found), 'difference')} in {counted(len(made.trust), 'role')}")
     return int(bool(found))
 
 
 def _store(host: Host) -> dict[str, Any] | None:
-    kind, _, place = host.policy.store.partition(":")
-    return statement(place, host.aws) if kind == "ssm" else None
+    store = host.policy.store
+    return statement(store.path, host.aws) if isinstance(store, SsmStore) else None
+
+
+def _require_role(host_role: str) -> None:
+    try:
+        role_arn(host_role)
+    except ValueError as wrong:
+        raise WrongConfiguration(
+            f"--host-role is {host_role!r}: {wrong}",
+            hint="Pass the ARN of the role of the instances that the agents run on.",
+        ) from wrong
 
 
 def _dump(path: Path) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def _dump(path: Path) -> dict[str, Any]:
         dump = json.loads(path.read_text())
     except (OSError, ValueError) as broken:
         raise WrongConfiguration(
-            f"{path} is no dump of roles: {broken}",
+            f"{path} is not a dump of roles: {broken}",
             hint="Make it with `aws iam get-account-authorization-details --filter Role`.",
         ) from broken
     if not isinstance(dump, dict) or "RoleDetailList" not in dump:

@@ -1,13 +1,14 @@
-"""`airlock policy lint`: what is wrong with policies, before a job finds out."""
+"""`airlock policy lint`: mistakes and risks in policies, before a job meets them."""
 
 import json
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
-from bootstrap.commands.policy.source import Say, catalogue
-from bootstrap.policy.lint import Finding, Severity
+from bootstrap.commands.policy.source import Output, catalogue, require_policies
+from bootstrap.policy.findings import Finding, Severity
 from bootstrap.policy.lint import lint as find
+from bootstrap.text import counted
 
 
 def lint(
@@ -16,21 +17,28 @@ def lint(
     config_path: Path,
     ignore: Collection[str],
     as_json: bool,
-    say: Say,
+    output: Output,
 ) -> int:
-    """Print every finding; 1 if one of them is an error."""
+    """Print every finding. Return 1 if one of them is an error.
+
+    Raises WrongConfiguration if there is nothing to check.
+    """
     read = catalogue(directory, config_path)
+    require_policies(read, directory)
     found = [finding for finding in find(read) if finding.id not in ignore]
     if as_json:
-        say(json.dumps([asdict(finding) for finding in found], indent=2))
+        output(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
-        _print(found, len(read.policies), say)
+        _print(found, len(read.policies), output)
     return int(any(finding.severity is Severity.ERROR for finding in found))
 
 
-def _print(found: list[Finding], policies: int, say: Say) -> None:
+def _print(found: list[Finding], policies: int, output: Output) -> None:
     for finding in found:
-        say(f"{finding.origin}:{finding.line}: {finding.severity} [{finding.id}] {finding.text}")
-        say(f"    {finding.fix}")
+        output(f"{finding.origin}:{finding.line}: {finding.severity} [{finding.id}] {finding.text}")
+        output(f"    {finding.fix}")
     errors = sum(finding.severity is Severity.ERROR for finding in found)
-    say(f"{policies} policies, {errors} errors, {len(found) - errors} warnings")
+    output(
+        f"{counted(policies, 'policy', 'policies')}, {counted(errors, 'error')}, "
+        f"{counted(len(found) - errors, 'warning')}"
+    )

@@ -1,9 +1,9 @@
-"""`airlock policy schema`: JSON Schemas for editors, made of the grammar itself."""
+"""`airlock policy schema`: JSON Schemas for editors, generated from the grammar itself."""
 
 import json
 from typing import Any
 
-from bootstrap.commands.policy.source import Say
+from bootstrap.commands.policy.source import Output
 from bootstrap.policy.cases import CasesNode
 from bootstrap.policy.schema import GuardrailsNode, Node, PolicyNode
 
@@ -14,9 +14,9 @@ _DOCUMENTS: dict[str, type[Node]] = {
 }
 
 
-def schema(*, document: str, say: Say) -> int:
+def schema(*, document: str, output: Output) -> int:
     """Print the schema of one kind of document."""
-    say(json.dumps(of(document), indent=2))
+    output(json.dumps(of(document), indent=2))
     return 0
 
 

@@ -1,13 +1,16 @@
-"""Where a policy command reads from: the directory it was given, else the host's store."""
+"""What the policy commands share: where they read from and how they write."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from bootstrap import files
+from bootstrap.errors import WrongConfiguration
+from bootstrap.forms import SsmStore, Store
 from bootstrap.host import config
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.stores import whole
 
-Say = Callable[[str], None]
+Output = Callable[[str], None]  # takes one line
 
 
 def catalogue(directory: Path | None, config_path: Path) -> Catalogue:
@@ -15,3 +18,36 @@ def catalogue(directory: Path | None, config_path: Path) -> Catalogue:
     if directory is not None:
         return whole.folder(directory).catalogue
     return whole.store(config.load(config_path))
+
+
+def require_policies(read: Catalogue, source: Path | None) -> None:
+    """Raise WrongConfiguration if there is no policy, not even one with mistakes."""
+    if not read.policies and not read.unreadable:
+        raise WrongConfiguration(
+            f"{source or 'the store in airlock.toml'} holds no policies, so nothing was checked",
+            hint="Policies are files named <pipeline slug>.yaml, directly in the directory.",
+        )
+
+
+def save(path: Path, content: bytes, *, parents: bool = False) -> None:
+    """Write a file whole or not at all. Raises WrongConfiguration if it cannot be written."""
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, content, 0o644)
+    except OSError as unwritable:
+        raise WrongConfiguration(
+            f"{path} cannot be written: {unwritable.strerror}",
+            hint="Name a place where you may write.",
+        ) from unwritable
+
+
+def ssm_path(store: Store) -> str:
+    """Return the path of a store in SSM. Raises WrongConfiguration for any other store."""
+    if not isinstance(store, SsmStore):
+        raise WrongConfiguration(
+            f"policy.store in airlock.toml is {store}, which is not in SSM",
+            hint="push and pull work on stores such as ssm:/buildkite/pipelines. Copy policies to "
+            "a directory on the hosts with the tool that deploys the hosts.",
+        )
+    return store.path

@@ -1,4 +1,4 @@
-"""`airlock policy test`: the cases that stand beside the policies."""
+"""`airlock policy test`: run the test cases that are kept beside the policies."""
 
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -6,32 +6,39 @@ from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from bootstrap.commands.policy.source import Say
+from bootstrap.commands.policy.source import Output, require_policies, save
 from bootstrap.policy.cases import Cases, Outcome, outcomes
 from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.stores import whole
+from bootstrap.text import counted
 
-PARALLEL = 2000  # cases from which starting further processes pays
+PARALLEL = 2000  # cases from which more processes are faster than one
 
 
-def test(*, directory: Path, junit: Path | None, say: Say) -> int:
-    """Run all cases; 1 if one of them fails or a document cannot be read."""
+def test(*, directory: Path, junit: Path | None, output: Output) -> int:
+    """Run all cases. Return 1 if one of them fails or a document has mistakes.
+
+    Raises WrongConfiguration if the directory holds no policies.
+    """
     read = whole.folder(directory)
+    require_policies(read.catalogue, directory)
     for document in read.catalogue.unreadable:
         for detail in document.details:
-            say(f"{detail}")
+            output(detail)
     policies = {policy.pipeline: policy for policy in read.catalogue.policies}
     found = _outcomes(read.cases, policies, read.catalogue.guardrails)
     for outcome in found:
         if outcome.problem:
-            say(f"{outcome.origin}:{outcome.case.line}: FAILED {outcome.case.name}")
-            say(f"    {outcome.problem}")
+            output(f"{outcome.origin}:{outcome.case.line}: FAILED {outcome.case.name}")
+            output(f"    {outcome.problem}")
     if junit:
-        junit.write_bytes(_junit(found))
+        save(junit, _junit(found))
     failed = sum(bool(outcome.problem) for outcome in found)
     untested = sorted(set(policies) - {document.pipeline for document in read.cases})
-    say(f"{len(found)} cases, {failed} failed; {len(untested)} of {len(policies)} policies have "
-        "no cases")  # fmt: skip
+    output(
+        f"{counted(len(found), 'case')}, {failed} failed; "
+        f"{len(untested)} of {counted(len(policies), 'policy', 'policies')} without cases"
+    )
     return int(bool(failed or read.catalogue.unreadable))
 
 

@@ -1,9 +1,10 @@
 """The store that airlock.toml names, and what is in it for one pipeline."""
 
 from dataclasses import asdict
-from pathlib import Path
+from typing import assert_never
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.forms import FileStore, SsmStore, Store
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host
 from bootstrap.policy.model import Guardrails, Policy
@@ -16,16 +17,21 @@ from bootstrap.policy.stores.ssm import Ssm
 def policy_for(host: Host, pipeline: str, *, ssm: Ssm | None = None) -> Policy | None:
     """Return the pipeline's policy, or None if the store has none for it.
 
-    Raises WrongConfiguration if there is one with mistakes or that somebody else could have
-    written, CannotStart if the store cannot be read now.
+    Raises WrongConfiguration if it has mistakes or if another user could have written it,
+    CannotStart if the store cannot be read now.
     """
-    kind, _, place = host.policy.store.partition(":")
-    if kind == "file":
-        text = files.pipeline_text(Path(place), pipeline)
-        return None if text is None else parse(text, f"{place}/{pipeline}.yaml")
-    path = f"{place}/{pipeline}"
-    source = ssm or Ssm(host.aws)
-    known = _cache(host).get(f"below {path}", lambda: [asdict(p) for p in source.below(path)])
+    match host.policy.store:
+        case FileStore(path=directory):
+            text = files.pipeline_text(directory, pipeline)
+            return None if text is None else parse(text, f"{directory}/{pipeline}.yaml")
+        case SsmStore(path=prefix):
+            return _from_ssm(host, f"{prefix}/{pipeline}", pipeline, ssm or Ssm(host.aws))
+        case never:
+            assert_never(never)
+
+
+def _from_ssm(host: Host, path: str, pipeline: str, ssm: Ssm) -> Policy | None:
+    known = _cache(host).get(f"below {path}", lambda: [asdict(p) for p in ssm.below(path)])
     return compiled(path, pipeline, (Parameter(**parameter) for parameter in known))
 
 
@@ -34,30 +40,36 @@ def guardrails_of(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
 
     If it names some and they are not there, nothing may be granted: WrongConfiguration.
     """
-    if host.policy.guardrails is None:
+    store = host.policy.guardrails
+    if store is None:
         return None
-    text = _guardrails_text(host, host.policy.guardrails, ssm)
+    text = _guardrails_text(host, store, ssm)
     if text is None:
         raise WrongConfiguration(
-            f"there are no guardrails at {host.policy.guardrails}",
+            f"there are no guardrails at {store}",
             hint="Put the document there, or take policy.guardrails out of airlock.toml.",
         )
     return parse_guardrails(*text)
 
 
-def _guardrails_text(host: Host, named: str, ssm: Ssm | None) -> tuple[str, str] | None:
-    kind, _, place = named.partition(":")
-    if kind == "file":
-        text = files.text_of(Path(place))
-        return None if text is None else (text, place)
-    source = ssm or Ssm(host.aws)
+def _guardrails_text(host: Host, store: Store, ssm: Ssm | None) -> tuple[str, str] | None:
+    match store:
+        case FileStore(path=file):
+            text = files.text_of(file)
+            return None if text is None else (text, str(file))
+        case SsmStore(path=path):
+            return _guardrails_in_ssm(host, path, ssm or Ssm(host.aws))
+        case never:
+            assert_never(never)
 
+
+def _guardrails_in_ssm(host: Host, path: str, ssm: Ssm) -> tuple[str, str] | None:
     def fetch() -> dict[str, object] | None:
-        found = source.one(place)
+        found = ssm.one(path)
         return asdict(found) if found else None
 
-    known = _cache(host).get(f"one {place}", fetch)
-    return None if known is None else (known["value"], f"ssm:{place}:{known['version']}")
+    known = _cache(host).get(f"one {path}", fetch)
+    return None if known is None else (known["value"], f"ssm:{path}:{known['version']}")
 
 
 def _cache(host: Host) -> Cache:

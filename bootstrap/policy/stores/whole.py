@@ -1,11 +1,12 @@
 """A whole store at once, for the commands that ask about all pipelines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.forms import FileStore, SsmStore
 from bootstrap.host.config import Host
 from bootstrap.policy import cases
 from bootstrap.policy.catalogue import Catalogue, Unreadable
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Folder:
-    """A directory of documents: what the store would hold, the tests beside it, and the texts."""
+    """A directory of documents: the policies, their cases, and the policies' texts."""
 
     catalogue: Catalogue
     cases: tuple[cases.Cases, ...]
@@ -35,15 +36,15 @@ class Folder:
 def folder(directory: Path) -> Folder:
     """Read <slug>.yaml, <slug>.test.yaml and guardrails.yaml of a directory.
 
-    Whoever may have written them: nothing is decided by them here. Raises WrongConfiguration if
-    the directory cannot be read; documents with mistakes are in `catalogue.unreadable`.
+    It does not matter who may write them: no job is decided from here. Raises WrongConfiguration
+    if the directory cannot be read; documents with mistakes are in `catalogue.unreadable`.
     """
     unreadable: list[Unreadable] = []
     policies: list[Policy] = []
     tests: list[cases.Cases] = []
     rails: list[Guardrails] = []
     texts: dict[str, str] = {}
-    for path in _documents(directory):
+    for path in _documents(directory, unreadable):
         if path.name == GUARDRAILS:
             rails += _read(path, parse_guardrails, unreadable)
         elif path.name.endswith(CASES):
@@ -61,32 +62,43 @@ def folder(directory: Path) -> Folder:
 
 def store(host: Host, *, ssm: Ssm | None = None) -> Catalogue:
     """Read everything that the host's store has. Raises CannotStart, WrongConfiguration."""
-    kind, _, place = host.policy.store.partition(":")
-    rails = guardrails_of(host, ssm=ssm)
-    if kind == "file":
-        read = folder(Path(place)).catalogue
-        return Catalogue(policies=read.policies, unreadable=read.unreadable, guardrails=rails)
+    match host.policy.store:
+        case FileStore(path=directory):
+            read = folder(directory).catalogue
+        case SsmStore(path=prefix):
+            read = _tree(prefix, ssm or Ssm(host.aws))
+        case never:
+            assert_never(never)
+    return replace(read, guardrails=guardrails_of(host, ssm=ssm))
+
+
+def _tree(prefix: str, ssm: Ssm) -> Catalogue:
     unreadable: list[Unreadable] = []
     policies: list[Policy] = []
-    for slug, parameters in sorted((ssm or Ssm(host.aws)).tree(place).items()):
-        path = f"{place}/{slug}"
+    for slug, parameters in sorted(ssm.tree(prefix).items()):
+        path = f"{prefix}/{slug}"
         try:
             policy = compiled(path, slug, parameters)
         except WrongConfiguration as wrong:
             unreadable.append(Unreadable(origin=f"ssm:{path}", details=wrong.details))
         else:
             policies += [policy] if policy else []
-    return Catalogue(policies=tuple(policies), unreadable=tuple(unreadable), guardrails=rails)
+    return Catalogue(policies=tuple(policies), unreadable=tuple(unreadable), guardrails=None)
 
 
-def _documents(directory: Path) -> list[Path]:
+def _documents(directory: Path, unreadable: list[Unreadable]) -> list[Path]:
     try:
-        return sorted(path for path in directory.iterdir() if path.suffix == ".yaml")
-    except OSError as unreadable:
+        paths = sorted(directory.iterdir())
+    except OSError as failed:
         raise WrongConfiguration(
-            f"the policies in {directory} cannot be read: {unreadable.strerror}",
+            f"the policies in {directory} cannot be read: {failed.strerror}",
             hint="Name a directory of <pipeline slug>.yaml documents.",
-        ) from unreadable
+        ) from failed
+    for path in paths:
+        if path.suffix == ".yml":
+            detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
+            unreadable.append(Unreadable(origin=str(path), details=(detail,)))
+    return [path for path in paths if path.suffix == ".yaml"]
 
 
 def _read(path: Path, parser: Callable[[str, str], T], unreadable: list[Unreadable]) -> list[T]:

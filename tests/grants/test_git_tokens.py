@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import AirlockError, WrongConfiguration
-from bootstrap.sandbox.git_tokens import TOKENS, lines, variables
+from bootstrap.grants.git_tokens import HELPER, TOKENS, lines, variables
+from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.secret import Secret
 
-HELPER = Path(__file__).parents[2] / "bootstrap/sandbox/git_credential.sh"
+SCRIPT = Path(__file__).parents[2] / "bootstrap/sandbox/git_credential.sh"
 GRANTED = {
     "https://github.com/acme/": Secret("gh-token"),
     "https://git.example.com:8443/team/one.git": Secret("bot:example-token"),
@@ -21,7 +22,7 @@ GRANTED = {
 def asked(tmp_path: Path, protocol: str, host: str, path: str, verb: str = "get") -> str:
     """Ask the real script as git would; only its file is elsewhere."""
     (tmp_path / "tokens").write_bytes(lines(GRANTED))
-    script = HELPER.read_text().replace(str(TOKENS), str(tmp_path / "tokens"))
+    script = SCRIPT.read_text().replace(str(AIRLOCK / TOKENS), str(tmp_path / "tokens"))
     question = f"protocol={protocol}\nhost={host}\npath={path}\n\n"
     done = subprocess.run(
         ["sh", "-c", script, "helper", verb],
@@ -39,7 +40,9 @@ def asked(tmp_path: Path, protocol: str, host: str, path: str, verb: str = "get"
         ("git.example.com:8443", "team/one", "username=bot\npassword=example-token\n"),
     ],
 )
-def test_the_rules_repositories(tmp_path: Path, host: str, path: str, token: str) -> None:
+def test_helper_answers_for_repositories_of_the_rule(
+    tmp_path: Path, host: str, path: str, token: str
+) -> None:
     assert asked(tmp_path, "https", host, path) == token
 
 
@@ -62,24 +65,26 @@ def test_the_rules_repositories(tmp_path: Path, host: str, path: str, token: str
         ("https", "*", "*"),
     ],
 )
-def test_nothing_else(tmp_path: Path, protocol: str, host: str, path: str) -> None:
+def test_helper_is_silent_for_any_other_url(
+    tmp_path: Path, protocol: str, host: str, path: str
+) -> None:
     assert asked(tmp_path, protocol, host, path) == ""
 
 
 @pytest.mark.parametrize("verb", ["store", "erase", ""])
-def test_it_is_only_asked(tmp_path: Path, verb: str) -> None:
+def test_helper_is_silent_for_any_verb_but_get(tmp_path: Path, verb: str) -> None:
     assert asked(tmp_path, "https", "github.com", "acme/storefront.git", verb) == ""
 
 
 @pytest.mark.parametrize("value", ["", "two words", "a\nb", "user:", ":token", "ünï"])
-def test_what_is_no_token(value: str) -> None:
+def test_malformed_token_is_a_configuration_error(value: str) -> None:
     with pytest.raises(WrongConfiguration) as caught:
         lines({"https://github.com/acme/": Secret(value)})
     assert not value or value not in caught.value.problem
 
 
 @given(st.text())
-def test_no_value_makes_a_second_line(value: str) -> None:
+def test_any_accepted_value_makes_one_line(value: str) -> None:
     try:
         made = lines({"https://github.com/acme/": Secret(value)})
     except AirlockError:
@@ -91,8 +96,8 @@ def test_no_value_makes_a_second_line(value: str) -> None:
 @pytest.mark.parametrize(
     ("count", "first"), [("", 0), ("2", 2), ("many", 0), ("-1", 0), ("99999", 0)]
 )
-def test_the_jobs_own_settings_stay(count: str, first: int) -> None:
-    made = variables({"GIT_CONFIG_COUNT": count})
+def test_git_settings_of_the_job_are_kept(count: str, first: int) -> None:
+    made = variables(AIRLOCK / HELPER, {"GIT_CONFIG_COUNT": count})
     assert made["GIT_CONFIG_COUNT"] == str(first + 2)
     assert made[f"GIT_CONFIG_KEY_{first}"] == "credential.helper"
     assert made[f"GIT_CONFIG_VALUE_{first + 1}"] == "true"

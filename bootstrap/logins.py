@@ -31,7 +31,7 @@ def login(registry: str, stored: Secret) -> Login:
         username, _, password = text.partition(":")
     if not (re.fullmatch(r"[^\s:]+", username) and re.fullmatch(r"[^\x00-\x1f]+", password)):
         raise WrongConfiguration(
-            f"the login of the registry {registry} is none",
+            f"the login for the registry {registry} is malformed",
             hint='Expected `user:password` or {"username": …, "password": …} where it is stored.',
         )
     return Login(username=username, password=Secret(password))

@@ -1,0 +1,183 @@
+"""Whether a job is admitted: its claims are confirmed, the policy decides, the record is written.
+
+`airlock bootstrap` and `airlock admit` ask here, so that both come to the same decision.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import assert_never
+
+from bootstrap.buildkite import identity
+from bootstrap.buildkite.agent_api import AgentApi
+from bootstrap.buildkite.redaction import without_secrets
+from bootstrap.credentials.repository_access import repository_access
+from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.grants.role import Role
+from bootstrap.host.config import Host
+from bootstrap.job.claims import asked, confirmed
+from bootstrap.job.model import Agent, Claims, Known, PullRequest
+from bootstrap.log import JobLog
+from bootstrap.policy import decide as rules
+from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
+from bootstrap.policy.stores import choose
+from bootstrap.record import Record
+from bootstrap.sandbox import ancestry
+
+OBSERVED = "observed"  # the rule's name in observe mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admission:
+    """A decision and the claims it was made about, signed ones and the host's own among them.
+
+    `enforced` is False for a refusal that is only observed.
+    """
+
+    claims: Claims
+    decision: Decision
+    enforced: bool
+
+
+def admit(
+    claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
+) -> tuple[Claims, Admitted]:
+    """Decide, write the decision down, and only then act on it.
+
+    Returns the confirmed claims and what the job gets. Raises Refused if no rule admits the job or
+    if a signed claim differs, WrongConfiguration and CannotStart if there can be no decision.
+    """
+    introduce(claims, agent, record)
+    check_token(agent, host, log)
+    made = decide(claims, agent, host, record, log)
+    write_down(made.decision, record, enforced=made.enforced)
+    record.timed("policy")
+    match made.decision:
+        case Admitted() as admitted:
+            return made.claims, admitted
+        case Denied() as denied if not made.enforced:
+            return made.claims, observed_grant(made.claims, denied, host)
+        case Denied(problem=problem, hint=hint) as denied:
+            raise Refused(problem, hint=hint, details=_failures(denied))
+        case _:
+            assert_never(made.decision)
+
+
+def introduce(claims: Claims, agent: Agent, record: Record) -> None:
+    """Have every later event say which job it is about."""
+    record.job(
+        organization=claims.organization,
+        pipeline=claims.pipeline,
+        job=claims.job_id,
+        build=claims.build_number,
+        agent=claims.agent_name,
+        env=without_secrets(claims.env, agent.values),
+    )
+
+
+def check_token(agent: Agent, host: Host, log: JobLog) -> None:
+    """Keep the agent's own token out of the sandbox. Raises WrongConfiguration."""
+    if agent.own_token:
+        return
+    problem = "the access token that the agent passes is not this job's alone (bkaj_…)"
+    if host.policy.agent_tokens == "job":
+        raise WrongConfiguration(
+            problem,
+            hint="Whoever holds the agent's own token can take its other jobs. Have Buildkite "
+            'issue job tokens, or set policy.agent-tokens = "any" in airlock.toml.',
+        )
+    log.alert(f"{problem}: this job could take other jobs of the agent")
+
+
+def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog) -> Admission:
+    """Decide by the store's documents, about claims that are confirmed first.
+
+    The check of a commit may use the repository's credentials of the one rule that admits the job
+    if the check succeeds, and nothing if there is no such rule. They are recorded as they are read.
+
+    A policy with mistakes refuses where it is only observed; else WrongConfiguration is raised.
+    """
+    observes = host.policy.observes(claims.pipeline)
+    try:
+        policy, guardrails = choose.policy_for(host, claims.pipeline), choose.guardrails_of(host)
+    except WrongConfiguration as mistakes:
+        if not observes:
+            raise
+        return Admission(
+            claims=_confirmed(claims, agent, host, ()),
+            decision=Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=()),
+            enforced=False,
+        )
+    claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
+    if rules.asks_for_commit(claims, policy, guardrails):
+        grant = rules.grant_if_verified(claims, policy, guardrails)
+        access = partial(
+            repository_access, grant, claims.repository, host.aws, log=log, record=record
+        )
+        found = ancestry.commit_on_branch(claims, host, access, log)
+        claims = rules.with_commit(claims, found)
+    decision = rules.decide(claims, policy, guardrails)
+    return Admission(
+        claims=claims,
+        decision=decision,
+        enforced=not (observes and isinstance(decision, Denied)),
+    )
+
+
+def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) -> Claims:
+    """Return the claims with those that Buildkite signed, if airlock.toml asks for that.
+
+    `tags` are the agent's tags that the pipeline's policy asks about. Raises Refused if the token
+    is not this job's or differs from the environment, CannotStart if there is no token or no key
+    to check it with.
+    """
+    if host.policy.identity != "signed":
+        return claims
+    api = AgentApi(claims.job_id, agent.values, agent.token)
+    token = api.oidc_token(identity.AUDIENCE, asked(tags))
+    return confirmed(claims, identity.verified(token, host), tags)
+
+
+def write_down(decision: Decision, record: Record, *, enforced: bool = True) -> None:
+    """Record the decision with every reason, for yes and for no. Raises CannotStart."""
+    policy = {"origin": decision.policy_origin, "sha256": decision.policy_digest}
+    reasons = [asdict(reason) for reason in decision.reasons]
+    match decision:
+        case Admitted(rule=rule):
+            record.admitted(rule=rule, policy=policy, reasons=reasons)
+        case Denied(problem=problem, nearest=nearest):
+            record.denied(
+                problem=problem, nearest=nearest, policy=policy, reasons=reasons, enforced=enforced
+            )
+        case _:
+            assert_never(decision)
+
+
+def observed_grant(claims: Claims, denied: Denied, host: Host) -> Admitted:
+    """What a job gets that is refused in name only: what the operator chose, nothing by default.
+
+    No rule says here whom to trust, so nobody is trusted with what another left behind: branches
+    and tags have workspaces of their own. A pull request, which anybody may have opened, gets no
+    role and a workspace that is thrown away; so does what cannot be told apart from one.
+    """
+    request = claims.facts.get("pull-request")
+    ours = isinstance(request, Known) and request.value == PullRequest.NO
+    role = host.policy.observe_role
+    return Admitted(
+        rule=OBSERVED,
+        grant=Grant(
+            kinds=(Role(granted=role),) if ours and role else (),
+            workspace=Workspace.REUSE if ours else Workspace.FRESH,
+        ),
+        policy_origin=f"airlock.toml, only observed: {denied.problem}",
+        policy_digest=denied.policy_digest or "",
+        reasons=denied.reasons,
+        apart=tuple(claims.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "TAG")),
+    )
+
+
+def _failures(denied: Denied) -> tuple[str, ...]:
+    return tuple(
+        f"rule {reason.rule!r}: {reason.subject}: expected {reason.expected}, got {reason.got}"
+        for reason in denied.reasons
+        if not reason.holds
+    )

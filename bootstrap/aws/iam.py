@@ -1,0 +1,67 @@
+"""IAM's names for what Airlock does in AWS, and the statements that allow it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from bootstrap.errors import CannotStart
+
+ASSUME_ROLE = "sts:AssumeRole"
+SESSION = (ASSUME_ROLE, "sts:TagSession", "sts:SetSourceIdentity")  # allowed on both sides
+WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
+SOURCE_IDENTITY, EXTERNAL_ID = "sts:SourceIdentity", "sts:ExternalId"  # condition keys
+ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
+
+LIST_PARAMETERS, READ_PARAMETERS = "ssm:GetParametersByPath", "ssm:GetParameters"
+WRITE_PARAMETER = "ssm:PutParameter"
+READ_SECRET = "secretsmanager:GetSecretValue"  # noqa: S105 - the name of an action
+DECRYPT = "kms:Decrypt"
+LOGIN, PULL = "ecr:GetAuthorizationToken", ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+
+Statement = dict[str, Any]
+
+
+class Tag(StrEnum):
+    """The session tags that Airlock sets. No rule may set them."""
+
+    ORGANIZATION = "buildkite:organization"
+    PIPELINE = "buildkite:pipeline"
+    BRANCH = "buildkite:branch"
+    BUILD = "buildkite:build"
+    JOB = "buildkite:job"
+    RULE = "buildkite:rule"
+
+    @property
+    def condition(self) -> str:
+        """The condition key by which a policy reads the tag of an AssumeRole call."""
+        return f"aws:RequestTag/{self}"
+
+
+def allow(action: str | Sequence[str], resource: str | Sequence[str]) -> Statement:
+    """Return the statement that allows the actions on the resources."""
+    return {"Effect": "Allow", "Action": action, "Resource": resource}
+
+
+def trusting_buildkite(role: str, subjects: list[str]) -> Statement:
+    """Return the statement by which a role trusts Buildkite's tokens of these subjects."""
+    _, partition, _, _, account, _ = role.split(":", 5)
+    return {
+        "Sid": "AirlockWebIdentity",
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"},
+        "Action": [WEB_IDENTITY],
+        "Condition": {
+            "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
+            "StringLike": {f"{ISSUER}:sub": subjects},
+        },
+    }
+
+
+def missing(problem: str, *, role: str, statement: Mapping[str, Any]) -> CannotStart:
+    """Return the error for a permission that `role` lacks, with the statement that grants it."""
+    return CannotStart(
+        problem,
+        hint=f"Add this statement to the policy of {role}:",
+        details=(json.dumps(statement),),
+    )

@@ -1,0 +1,80 @@
+"""Tokens for git over https, which a credential helper gives to the rule's repositories alone."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.forms import Reference, form
+from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
+from bootstrap.secret import Secret
+
+HELPER, TOKENS = "git-credential", "git-credentials"  # below the sandbox directory
+USER = "x-access-token"  # what GitHub, GitLab and Bitbucket take for a token without a name
+
+_URL = r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?"
+GitUrl = Annotated[
+    str, AfterValidator(form(_URL, "https://host/owner/ or https://host/owner/name.git"))
+]
+
+
+class GitTokens(Kind[Mapping[str, str]]):
+    """The reference of a token for each repository, or for everything below a URL."""
+
+    key = "git-tokens"
+    noun = "secret"
+    grammar = Annotated[dict[GitUrl, Reference], Field(default={})]
+
+    def needs(self) -> Needs:
+        """Return the tokens, by URL."""
+        return Needs(references=self.granted)
+
+    def fetches(self, repository: str) -> bool:
+        """Tokens are for https alone."""
+        return repository.startswith("https://")
+
+    def check(self, obtained: Obtained) -> None:
+        """Raise WrongConfiguration for a malformed token."""
+        lines(self._tokens(obtained))
+
+    def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
+        """Put the helper's file, and return git's way to the helper."""
+        sandbox.put(sandbox.root / TOKENS, lines(self._tokens(obtained)))
+        return variables(sandbox.root / HELPER, sandbox.env)
+
+    def _tokens(self, obtained: Obtained) -> dict[str, Secret]:
+        return {url: obtained.secrets[reference] for url, reference in self.granted.items()}
+
+
+def lines(tokens: Mapping[str, Secret]) -> bytes:
+    """Return the helper's file: URL, user and token on each line. Raises WrongConfiguration."""
+    return "".join(_line(url, token.reveal().strip()) for url, token in tokens.items()).encode()
+
+
+def _line(url: str, token: str) -> str:
+    user, colon, rest = token.partition(":")
+    name, password = (user, rest) if colon else (USER, token)
+    if not re.fullmatch(r"[!-~]+", name) or not re.fullmatch(r"[!-~]+", password):
+        raise WrongConfiguration(
+            f"the git token for {url} is malformed",
+            hint="Expected `token` or `user:token`, without blanks, where allow.git-tokens of the "
+            "rule says it is stored.",
+        )
+    return f"{url} {name} {password}\n"
+
+
+def variables(helper: PurePosixPath, env: Mapping[str, str]) -> dict[str, str]:
+    """Return git's settings by variables, after those that the job brings itself."""
+    count = env.get("GIT_CONFIG_COUNT", "")
+    first = int(count) if re.fullmatch(r"[0-9]{1,3}", count) else 0
+    settings = (("credential.helper", str(helper)), ("credential.useHttpPath", "true"))
+    numbered = dict(enumerate(settings, first))
+    return {
+        "GIT_CONFIG_COUNT": str(first + len(settings)),
+        "GIT_TERMINAL_PROMPT": "0",
+        **{f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in numbered.items()},
+        **{f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in numbered.items()},
+    }

@@ -1,0 +1,44 @@
+"""Secrets in variables, which the agent inside redacts in the job's log."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from bootstrap.buildkite.env_files import MAX_STRING
+from bootstrap.errors import WrongConfiguration
+from bootstrap.forms import Reference, Variable
+from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
+from bootstrap.secret import Secret
+
+
+class Secrets(Kind[Mapping[str, str]]):
+    """The reference of a secret for each variable."""
+
+    key = "secrets"
+    noun = "secret"
+    grammar = Annotated[dict[Variable, Reference], Field(default={})]
+
+    def needs(self) -> Needs:
+        """Return the secrets, by variable."""
+        return Needs(references=self.granted)
+
+    def check(self, obtained: Obtained) -> None:
+        """Raise WrongConfiguration for a value that no process environment can carry."""
+        for name, reference in self.granted.items():
+            check_fits(name, reference, obtained.secrets[reference])
+
+    def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
+        """Return the variables."""
+        del sandbox
+        return {name: obtained.secrets[reference] for name, reference in self.granted.items()}
+
+
+def check_fits(name: str, reference: str, value: Secret) -> None:
+    """Raise WrongConfiguration if no process environment can carry the value."""
+    text = value.reveal()
+    if "\0" in text or len(f"{name}={text}".encode()) > MAX_STRING:
+        raise WrongConfiguration(
+            f"the secret {reference} does not fit into the variable {name}; deliver it as a file",
+            hint="Correct allow.secrets or allow.secret-files of the rule, or the secret itself.",
+        )

@@ -1,0 +1,28 @@
+"""SSH keys, which stay in an agent on the host."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bootstrap.forms import ONE_OR_MANY, Reference
+from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
+
+
+class SshKeys(Kind[tuple[str, ...]]):
+    """The references of private keys."""
+
+    key = "ssh-keys"
+    noun = "ssh-key"
+    grammar = Annotated[tuple[Reference, ...], ONE_OR_MANY, Field(default=())]
+
+    def needs(self) -> Needs:
+        """Return the keys, which have no names but their references."""
+        return Needs(references={reference: reference for reference in self.granted})
+
+    def fetches(self, repository: str) -> bool:
+        """Keys are for whatever git reaches by ssh: those URLs have two forms."""
+        return not repository.startswith(("https://", "http://", "git://"))
+
+    def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
+        """Return the way to the agent, which holds the keys."""
+        return sandbox.start_ssh_agent({key: obtained.secrets[key] for key in self.granted})

@@ -1,0 +1,96 @@
+"""What pydantic found wrong with a document, in the words of whoever wrote it."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from bootstrap.text import printable
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_KEY = "[key]"  # how pydantic marks an error that is about a key, not about its value
+
+# pydantic's error type -> what was expected, with the fields of its context
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping of names to values",
+    "enum": "{expected}",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "int_type": "a whole number",
+    "ip_v4_network": 'an IPv4 network such as "172.31.240.0/20"',
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_attributes_type": "a mapping of names to values",
+    "model_type": "a mapping of names to values",
+    "path_type": "a path",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} character(s)",
+    "string_type": "text",
+    "too_long": "at most {max_length} entries",
+    "too_short": "at least {min_length} entry",
+    "tuple_type": "a list",
+}
+
+
+def explain(error: "ErrorDetails", known: Iterable[str]) -> str:
+    """Return one line: where, what was expected and what was found.
+
+    `known` are the keys of the document's grammar, for "did you mean".
+    """
+    path = error["loc"]
+    if path and path[-1] == _KEY:
+        return _at(path[:-2], f'the key "{printable(str(path[-2]))}": {_expected(error)}')
+    match error["type"]:
+        case "missing":
+            return f"{place(path)} is missing"
+        case "extra_forbidden":
+            return _at(path[:-1], _unknown(str(path[-1]), known))
+        case _:
+            return _at(path, f"{_expected(error)}; got {_got(error['input'])}")
+
+
+def place(path: tuple[str | int, ...]) -> str:
+    """Return a path as it is written: rules[0].when.branch."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return printable("".join(steps).removeprefix("."))
+
+
+def _at(path: tuple[str | int, ...], text: str) -> str:
+    return f"{place(path)}: {text}" if path else text
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    others = [name for name in known if name != key]  # it may be right elsewhere
+    close = get_close_matches(key.replace("_", "-"), others, n=1)
+    meant = f'; did you mean "{close[0]}"?' if close else ""
+    return f'unknown key "{printable(key)}"{meant}'
+
+
+def _expected(error: "ErrorDetails") -> str:
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if error["type"] in _EXPECTED:
+        return f"expected {_EXPECTED[error['type']].format(**context)}"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _got(value: object) -> str:
+    match value:
+        case dict():
+            return "a mapping" if value else "an empty mapping"
+        case list() | tuple():
+            return "a list" if value else "an empty list"
+        case "" | None:
+            return "nothing"
+        case _:
+            return repr(printable(str(value), limit=80))

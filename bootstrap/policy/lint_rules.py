@@ -1,0 +1,195 @@
+"""What may be wrong with one rule: each check yields its findings."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from bootstrap.policy.catalogue import granted, pull_requests_of
+from bootstrap.policy.findings import Finding, error, warning
+from bootstrap.policy.glob import any_matches
+from bootstrap.policy.guardrails import is_empty
+from bootstrap.policy.model import NO_TAG, Policy, Rule
+from bootstrap.policy.steering import left_out
+
+# Buildkite's sources, and those of them whose creators it vouches for (job.facts).
+SOURCES = ("ui", "api", "webhook", "schedule", "trigger_job")
+_VOUCHED = ("ui", "api")
+_CREATORS = frozenset({"creator", "creator-email", "creator-team"})
+_PRODUCTION = re.compile(r"prod|deploy|release|admin", re.IGNORECASE)
+
+
+def _open_to_pull_requests(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    kind = pull_requests_of(rule)
+    if is_empty(rule.allow) or kind == "no":
+        return
+    if kind == "any":
+        yield error(
+            "fork-reaches-grant", policy, rule.line,
+            f"rule {rule.name!r} grants {_names(rule)} to anyone who opens a pull request",
+            "Write `pull-request: same-repository`, or grant nothing.",
+        )  # fmt: skip
+    else:
+        yield warning(
+            "pull-request-reaches-grant", policy, rule.line,
+            f"rule {rule.name!r} grants {_names(rule)} to anyone who may push a branch",
+            "Grant only what needs no review before; use --ignore if that is so already.",
+        )  # fmt: skip
+
+
+def _unvouched_creator(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    asked = [condition for condition in rule.when if condition.subject in _CREATORS]
+    sources = [source for source in SOURCES if _allows(rule, "source", source)]
+    if asked and not set(sources) & set(_VOUCHED):
+        yield error(
+            "creator-never-holds", policy, asked[0].line,
+            f"rule {rule.name!r} never matches: Buildkite vouches for no creator of builds from "
+            f"{' or '.join(sources) or 'no source'}",
+            "Allow source ui or api, or ask for author-team, which is a weaker claim.",
+        )  # fmt: skip
+
+
+def _unvouched_unblocker(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    for condition in rule.when:
+        if condition.subject == "unblocker-team":
+            yield error(
+                "unblocker-never-holds", policy, condition.line,
+                f"rule {rule.name!r} never matches: nothing proves who unblocked a build, as a "
+                "step may set BUILDKITE_UNBLOCKER_TEAMS itself",
+                "Restrict who may unblock in the pipeline's block step, and remove this condition.",
+            )  # fmt: skip
+
+
+def _tag_beside_branch(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """Buildkite gives the build of a tag the tag's name as its branch."""
+    found = {condition.subject: condition for condition in rule.when}
+    tag, branch = found.get("tag"), found.get("branch")
+    if tag and branch and NO_TAG not in tag.patterns and "*" not in branch.patterns:
+        yield warning(
+            "tag-beside-branch", policy, branch.line,
+            f"rule {rule.name!r} requires a tag and a branch, but the branch of a tag's build "
+            "is the tag's name",
+            "Remove `branch`; `commit-on-branch` does not apply to tags either.",
+        )  # fmt: skip
+
+
+def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """A repository that cannot be asked just now would let everything pass."""
+    for condition in rule.when:
+        if "verified-or-unknown" in condition.patterns and not is_empty(rule.allow):
+            yield warning(
+                "unknown-commit-reaches-grant", policy, condition.line,
+                f"rule {rule.name!r} grants {_names(rule)} even if the commit could not be checked",
+                "Write `commit-on-branch: verified`.",
+            )  # fmt: skip
+
+
+def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    where = [c for c in rule.when if c.subject in {"branch", "tag", "commit"}]
+    if any("*" not in c.patterns for c in where if c.patterns != (NO_TAG,)):
+        return
+    for kind, name in granted(rule):
+        if kind == "role" and _PRODUCTION.search(name.rsplit("/", 1)[-1]):
+            yield warning(
+                "any-branch-reaches-production", policy, rule.line,
+                f"rule {rule.name!r} grants {name} to every branch",
+                "Name the branches or tags that may have it.",
+            )  # fmt: skip
+
+
+def _unbound_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """Plugins' hooks run beside the command, with all that the rule grants."""
+    subjects = {condition.subject for condition in rule.when}
+    if "command" in subjects and "plugin" not in subjects and not is_empty(rule.allow):
+        yield error(
+            "plugins-beside-the-command", policy, rule.line,
+            f"rule {rule.name!r} names a command, but allows any plugin, which gets "
+            f"{_names(rule)} too",
+            'Add `plugin` with the plugins that a step may use, or `plugin: "!*"` for none.',
+        )  # fmt: skip
+
+
+_BINDING = ("command", "plugin", "commit", "commit-on-branch")
+
+
+def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """What a rule says of a command or a commit binds only without variables that change it."""
+    binding = [c.subject for c in rule.when if c.subject in _BINDING]
+    if rule.allow.env and binding and not is_empty(rule.allow):
+        yield warning(
+            "variables-change-what-runs", policy, rule.line,
+            f"rule {rule.name!r} names a {binding[0]}, but lets anyone who starts a build set "
+            f"{' and '.join(rule.allow.env)}, which change what runs",
+            "List in allow.env only what the job needs, or set it in the image.",
+        )  # fmt: skip
+    asked = {c.name: "" for c in rule.when if c.subject == "env" and c.name}
+    dropped = left_out(asked, rule.allow)
+    for name, reason in dropped.items():
+        yield warning(
+            "condition-on-left-out-variable", policy, rule.line,
+            f"rule {rule.name!r} has a condition on {name}, which its jobs do not get: {reason}",
+            "Add it to allow.env, if the job needs it.",
+        )  # fmt: skip
+
+
+# Set by Buildkite's backend or by this host in every job: no step and no build can set it.
+_VOUCHED_CONDITIONS = frozenset(
+    {"branch", "commit", "source", "queue", "creator", "creator-email", "creator-team",
+     "commit-on-branch"}
+)  # fmt: skip
+_FORGEABLE = frozenset({"tag", "step", "author-team", "agent-tag", "env"})
+
+
+def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    asked = [c for c in rule.when if c.subject in _FORGEABLE and c.patterns != (NO_TAG,)]
+    vouched = any(c.subject in _VOUCHED_CONDITIONS and "*" not in c.patterns for c in rule.when)
+    if asked and not vouched and not is_empty(rule.allow):
+        yield warning(
+            "only-the-jobs-word", policy, asked[0].line,
+            f"rule {rule.name!r} grants {_names(rule)} to anyone who writes a step, because a step "
+            f"can set {asked[0].subject} itself",
+            "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
+            'policy.identity = "signed" on the hosts; README.md says what each condition is worth.',
+        )  # fmt: skip
+
+
+def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    image = rule.allow.image
+    if image and "@sha256:" not in image:
+        yield warning(
+            "image-without-digest", policy, rule.line,
+            f"rule {rule.name!r} runs {image}, which anyone who can push it can replace",
+            "Name the image by digest, as repository@sha256:….",
+        )  # fmt: skip
+
+
+def _loose_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    for condition in rule.when:
+        loose = [p for p in condition.patterns if "#" not in p and not p.startswith(("!", "*"))]
+        if condition.subject == "plugin" and loose:
+            yield warning(
+                "plugin-without-version", policy, condition.line,
+                f"{' and '.join(loose)} in rule {rule.name!r} means only plugins without one",
+                "Add the versions, as in docker#v5.*.",
+            )  # fmt: skip
+
+
+CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
+    _open_to_pull_requests,
+    _unvouched_creator,
+    _unvouched_unblocker,
+    _tag_beside_branch,
+    _unknown_commit,
+    _broad_production,
+    _steering,
+    _only_the_jobs_word,
+    _unbound_plugins,
+    _loose_image,
+    _loose_plugins,
+)
+
+
+def _allows(rule: Rule, subject: str, value: str) -> bool:
+    return all(any_matches(c.patterns, (value,)) for c in rule.when if c.subject == subject)
+
+
+def _names(rule: Rule) -> str:
+    return ", ".join(name for kind, name in granted(rule) if kind != "image")

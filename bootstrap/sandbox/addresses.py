@@ -1,0 +1,75 @@
+"""Which container has which address: one file per job, which every Airlock of this host reads.
+
+The engine gives an address to the next container as soon as one has ended, and that is before the
+first job has been cleared. So a record counts only while its container runs.
+"""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bootstrap.sandbox.model import Running
+
+_FILE = "address"  # in the job directory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddressRecord:
+    """The address of one container, and the port of its credential listener if it has one."""
+
+    token: str
+    address: str
+    port: int | None
+    pid: int  # the container's first process, and its network namespace (inode number): another
+    namespace: int  # process that gets this pid later has another namespace
+
+
+def record_of(directory: Path, running: Running, port: int | None) -> AddressRecord:
+    """Return the record of a running container. Raises FileNotFoundError if it has ended."""
+    return AddressRecord(
+        token=directory.name,
+        address=running.address,
+        port=port,
+        pid=running.pid,
+        namespace=_namespace(running.pid),
+    )
+
+
+def write(directory: Path, record: AddressRecord) -> None:
+    """Write a record into its job directory. Readers see all of it or nothing."""
+    new = directory / f".{_FILE}"
+    new.write_text(json.dumps(asdict(record)))
+    new.rename(directory / _FILE)
+
+
+def read(directory: Path) -> AddressRecord | None:
+    """Return the record in a job directory, or None if it has none."""
+    try:
+        return AddressRecord(**json.loads((directory / _FILE).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def remove(directory: Path) -> None:
+    """Remove the record from a job directory, if it has one."""
+    with suppress(FileNotFoundError):
+        (directory / _FILE).unlink()
+
+
+def is_running(record: AddressRecord) -> bool:
+    """Say whether the container still has processes, and so its address."""
+    try:
+        return _namespace(record.pid) == record.namespace
+    except FileNotFoundError:
+        return False
+
+
+def in_use(jobs: Path) -> tuple[AddressRecord, ...]:
+    """Return the records of all running containers; `jobs` is the parent of all job directories."""
+    found = (read(path.parent) for path in sorted(jobs.glob(f"*/{_FILE}")))
+    return tuple(record for record in found if record and is_running(record))
+
+
+def _namespace(pid: int) -> int:
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino

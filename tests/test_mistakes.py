@@ -1,0 +1,81 @@
+"""Pydantic's findings, in plain words: where, what was expected, what was found."""
+
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host.config import parse as host
+from bootstrap.policy.parse import parse as policy
+from tests.policy.given import HEAD
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("{name: a, when: {branch: []}, allow: {}}",
+         "rules[0].when.branch: expected at least 1 entry; got an empty list"),
+        ("{name: a, when: {agent-tag: x}, allow: {}}",
+         "rules[0].when.agent-tag: expected a mapping of names to values; got 'x'"),
+        ("{name: a, when: {env: {A-B: x}}, allow: {}}",
+         "rules[0].when.env: the key \"A-B\": expected a variable's name"),
+        ("{name: a, when: x, allow: {}}",
+         "rules[0].when: expected a mapping of names to values; got 'x'"),
+        ("{name: a, when: {brnach: x}, allow: {}}",
+         'rules[0].when: unknown key "brnach"; did you mean "branch"?'),
+        ("{name: '', allow: {}}", "rules[0].name: expected at least 1 character(s); got nothing"),
+        ("{name: a}", "rules[0].allow is missing"),
+        ("{name: a, allow: {workspace: shared}}",
+         "rules[0].allow.workspace: expected 'reuse' or 'fresh'; got 'shared'"),
+        ("{name: a, allow: {limits: {pids: 1}}}",
+         "rules[0].allow.limits.pids: expected 64 or more; got '1'"),
+        ("{name: a, allow: {limits: {cpus: many}}}",
+         "rules[0].allow.limits.cpus: expected a number; got 'many'"),
+        ("{name: a, allow: {registries: {r.example.com: ecr}}}",
+         "rules[0].allow.registries.r.example.com: expected 'role', ssm:/path or "
+         "secretsmanager:name; got 'ecr'"),
+        ("{name: a, allow: {registries: {r.example.com/x: role}}}",
+         "rules[0].allow.registries: the key \"r.example.com/x\": expected a registry's host, "
+         "with its port if it has one"),
+    ],
+)  # fmt: skip
+def test_a_policys_mistakes(rule: str, says: str) -> None:
+    with pytest.raises(WrongConfiguration) as caught:
+        policy(HEAD + f"  - {rule}\n", "p.yaml")
+    assert caught.value.details == (f"p.yaml:4: {says}",)
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "says"),
+    [
+        ("policy", {"store": "s3:/x"},
+         'policy.store: expected "file:/path/on/this/host" or "ssm:/path/of/parameters"; '
+         "got 's3:/x'"),
+        ("policy", {"store": 1}, 'policy.store: expected "file:/path/on/this/host" or '
+         "\"ssm:/path/of/parameters\"; got '1'"),
+        ("policy", {"cache": "soon"}, 'policy.cache: expected a duration such as "30s", "15m", '
+         '"1h" or "14d"; got \'soon\''),
+        ("policy", {"enforce": "all"}, "policy.enforce: expected a list; got 'all'"),
+        ("policy", {"issuer": "x"}, "policy.issuer: expected a URL without a path; got 'x'"),
+        ("aws", {"region": "Frankfurt"},
+         'aws.region: expected a region, such as "us-east-1"; got \'Frankfurt\''),
+        ("aws", {"credentials": "AKIA"},
+         'aws.credentials: expected "instance-role" or "file:/path"; got \'AKIA\''),
+        ("paths", {"state": "x"}, "paths.state: expected an absolute path without ..; got 'x'"),
+        ("paths", {"state": 1}, "paths.state: expected a path; got '1'"),
+        ("storage", {"workspaces": 0}, "storage.workspaces: expected 1 or more; got '0'"),
+        ("registries", {"A": "ecr"}, 'registries: the key "A": expected a registry\'s host, with '
+         "its port if it has one"),
+        ("registries", {"a": "x"}, 'registries.a: expected "ecr", "docker", "ssm:/path" or '
+         "\"secretsmanager:name\"; got 'x'"),
+        ("sandbox", {"image": "x", "hooks": "perhaps"},
+         "sandbox.hooks: expected true or false; got 'perhaps'"),
+        ("sandbox", {"image": "x", "subnet": "here"},
+         'sandbox.subnet: expected an IPv4 network such as "172.31.240.0/20"; got \'here\''),
+    ],
+)  # fmt: skip
+def test_a_hosts_mistakes(section: str, settings: dict[str, object], says: str) -> None:
+    document = {"sandbox": {"image": "job:1"}, section: settings}
+    with pytest.raises(WrongConfiguration) as caught:
+        host(document, Path("airlock.toml"))
+    assert caught.value.details == (says,)
