@@ -5,7 +5,7 @@ opens the start gate.
 
 1. The image is pulled, unless this host has it.
 2. The job's variables are chosen: without AWS's chain, and without what steers a job with a grant.
-3. The workspace is claimed and the sandbox directory created; both belong to the job's uid.
+3. The workspace is locked and the sandbox directory created; both belong to the job's uid.
 4. `container.opened`: ruleset, credential endpoint, container, and the proof that it is isolated.
 5. The grant is delivered: nothing secret is put where an unproven container could read it.
 6. The environment is written, which step 5 has part in.
