@@ -147,7 +147,7 @@ def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"rule {rule.name!r} grants {_names(rule)} to anyone who writes a step, because a step "
             f"can set {asked[0].subject} itself",
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
-            'policy.identity = "signed" on the hosts; see docs/policy.md#what-a-condition-is-worth.',
+            'policy.identity = "signed" on hosts; see docs/policy.md#what-a-condition-is-worth.',
         )  # fmt: skip
 
 

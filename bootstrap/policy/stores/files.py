@@ -16,7 +16,8 @@ def pipeline_text(directory: Path, pipeline: str) -> str | None:
     """Return the text of <directory>/<pipeline>.yaml, or None if there is none.
 
     Raises WrongConfiguration if the directory or the file cannot be read, or if another user
-    than root could have written them. `pipeline` must already be fit for a file name (job.assemble).
+    than root could have written them. `pipeline` must already be fit for a file name
+    (job.assemble).
     """
     _trusted(directory)
     return text_of(directory / f"{pipeline}.yaml")
