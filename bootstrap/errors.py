@@ -32,7 +32,7 @@ class AirlockError(Exception):
 
 
 class Refused(AirlockError):
-    """No rule admits this job, or it hands over what no job may."""
+    """No rule admits this job, or it brings what no job may."""
 
     exit_code = 77
     title = "Refused by policy"

@@ -25,7 +25,7 @@ LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
     """Decide about the job whose environment files the agent names.
 
-    Returns 0 if it may start, or if that cannot be told now: `airlock bootstrap` asks again and
+    Returns 0 if it may start, or if that cannot be decided now: `airlock bootstrap` asks again and
     ends with 125, which can be retried, where a refusal here cannot. Else the refusal's status,
     with the reasons on the build's page.
     """
