@@ -157,7 +157,7 @@ def observed_grant(claims: Claims, denied: Denied, host: Host) -> Admitted:
 
     No rule says here whom to trust, so nobody is trusted with what another left behind: branches
     and tags have workspaces of their own. A pull request, which anybody may have opened, gets no
-    role and a workspace that is thrown away; so does what cannot be told apart from one.
+    role and a workspace that is thrown away; so does what may be one.
     """
     request = claims.facts.get("pull-request")
     ours = isinstance(request, Known) and request.value == PullRequest.NO

@@ -63,17 +63,17 @@ def run(
             obtained = held.enter_context(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
             )
-            room = held.enter_context(
+            sandbox = held.enter_context(
                 job_sandbox.sealed(
                     job, admitted, obtained, host, ours, log=log, record=record, out=out
                 )
             )
-        ended = room.supervision.until_end(room.pump, cancellation)
+        ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
         with no_longer_its_business(log):
             held.close()
             if isinstance(ended, Evicted):
                 eviction.discard_workspace(host, tree)
-    for problem in room.pump.problems:
+    for problem in sandbox.pump.problems:
         log.alert(problem)
     explain(ended, log)
     return _concluded(ended, log, record)
@@ -88,10 +88,10 @@ def no_longer_its_business(log: JobLog) -> Iterator[None]:
     """Whatever goes wrong once the job has ended, its result stays its own."""
     try:
         yield
-    except Exception as trouble:  # noqa: BLE001 - a bug of ours must not fail a finished job
+    except Exception as failure:  # noqa: BLE001 - a bug of ours must not fail a finished job
         log.alert(
-            f"the room was not cleared: {type(trouble).__name__}: {trouble}. The next job of this "
-            "host, or `airlock gc`, does it"
+            f"the sandbox was not removed: {type(failure).__name__}: {failure}. The next job "
+            "of this host, or `airlock gc`, does it"
         )
 
 

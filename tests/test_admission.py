@@ -94,7 +94,7 @@ def test_an_admitted_job_is_recorded_with_every_reason(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_refused_job_is_recorded_and_told_every_failed_condition(tmp_path: Path) -> None:
+def test_a_refused_job_is_recorded_and_sees_every_failed_condition(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no rule of") as refusal:
         admit(tmp_path, host(tmp_path), claims(BUILDKITE_BRANCH="dev"))
     assert refusal.value.details == ("rule 'main': branch: expected main, got dev",)

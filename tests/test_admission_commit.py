@@ -102,7 +102,7 @@ def test_what_the_check_fetched_is_masked_in_the_log(
     record = Record(tmp_path / "records.jsonl", "now")
     of = claims(BUILDKITE_REPO=PRIVATE)
     admission.decide(of, agent(), private(tmp_path, ssm), record, log)
-    log.note("git said the-git-token")
+    log.note("git printed the-git-token")
     assert b"the-git-token" not in b"".join(lines)
     assert len(checks) == 1
 

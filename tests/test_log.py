@@ -53,11 +53,11 @@ def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
     assert b"hunter2" not in b"".join(lines)
 
 
-def test_trouble_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
+def test_a_failure_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
     lines: list[bytes] = []
     with no_longer_its_business(JobLog(lines.append)):
         raise KeyError("a bug of ours")
-    assert b"the room was not cleared: KeyError" in lines[0]
+    assert b"the sandbox was not removed: KeyError" in lines[0]
 
 
 def test_an_empty_secret_masks_nothing() -> None:

@@ -66,8 +66,8 @@ def document(url: str) -> Any:  # noqa: ANN401 - JSON
 class _Unwilling(OSError):
     """An answer that is no success."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"HTTP {status} {printable(said, limit=300)}")
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"HTTP {status} {printable(message, limit=300)}")
         self.status = status
 
 

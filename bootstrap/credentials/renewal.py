@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 
 
 def utc_now() -> datetime:
-    """Return the time, as every session's end is told."""
+    """Return the time, in the form of every session's end."""
     return datetime.now(UTC)
 
 

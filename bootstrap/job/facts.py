@@ -78,7 +78,7 @@ def _plain(env: Mapping[str, str], name: str) -> Fact:
 
 
 def _pull_request(env: Mapping[str, str]) -> Fact:
-    """Say where the code comes from. What cannot be told apart from a fork counts as one."""
+    """Say where the code comes from. What may be a fork counts as one."""
     number = env.get("BUILDKITE_PULL_REQUEST", "")
     if number == "false":
         return _kind(PullRequest.NO)

@@ -16,7 +16,7 @@ MANY = 8  # values of one fact from which a list says less than `*`
 def drafts(observed: Iterable[Env]) -> dict[str, dict[str, Any]]:
     """Return a document for each pipeline that was seen, in the grammar of `policy.parse`.
 
-    Rules grant nothing: what a job needs cannot be seen from outside. They are told apart by
+    Rules grant nothing: what a job needs cannot be seen from outside. They differ by
     what matters for a grant: the default branch, other branches, pull requests, forks.
     """
     by_pipeline: dict[str, list[Env]] = {}

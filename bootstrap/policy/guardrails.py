@@ -72,7 +72,7 @@ _CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)
 
 
 def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    """What cannot be told apart from a fork counts as one."""
+    """What may be a fork counts as one."""
     fact = claims.facts.get("pull-request")
     if isinstance(fact, Known) and fact.value != PullRequest.FORK:
         return

@@ -196,8 +196,8 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base made of the 
 
     def kinds(self) -> tuple[Kind[Any], ...]:
         """Return what is granted of each kind that the document names."""
-        said = ((kind, getattr(self, _field(kind))) for kind in KINDS)
-        return tuple(kind(granted=value) for kind, value in said if value)
+        granted = ((kind, getattr(self, _field(kind))) for kind in KINDS)
+        return tuple(kind(granted=value) for kind, value in granted if value)
 
     @model_validator(mode="after")
     def _a_role_that_reads(self) -> "Allow":

@@ -116,8 +116,10 @@ def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> No
     got = "NO   branch           expected main, got feature (from the job's environment)"
     assert got in done.stdout
     assert "refused: no rule of" in done.stdout
-    shown = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
-    assert [(r["subject"], r["holds"], r["provenance"]) for r in shown["reasons"]] == [
+    explained = json.loads(
+        policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout
+    )
+    assert [(r["subject"], r["holds"], r["provenance"]) for r in explained["reasons"]] == [
         ("branch", False, "job"), ("tag", True, None), ("pull-request", True, "job"),
     ]  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""Tests of the credentials room, on the loopback only."""
+"""Tests of the package credentials, on the loopback only."""

@@ -1,4 +1,4 @@
-"""What of AWS a room's environment holds, and what of the job's it does not."""
+"""What of AWS a sandbox's environment holds, and what of the job's it does not."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_the_whole_chain_is_dropped_and_named_and_nothing_else() -> None:
     assert sorted(kept) == sorted(KEPT)
 
 
-def test_every_room_has_a_region_and_no_metadata() -> None:
+def test_every_sandbox_has_a_region_and_no_metadata() -> None:
     assert region_only("eu-central-1") == {
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",

@@ -73,7 +73,7 @@ def test_a_stored_login(stored: str) -> None:
 
 
 @given(st.text() | st.from_regex(r"\{.*\}"))
-def test_what_is_no_login_is_told_and_not_shown(stored: str) -> None:
+def test_what_is_no_login_is_named_and_not_shown(stored: str) -> None:
     try:
         found = login("r.example.com", Secret(stored))
     except WrongConfiguration as wrong:

@@ -26,10 +26,10 @@ class Issuer:
         return session(seconds=self.seconds, key=f"ASIA{self.asked}")
 
 
-def renewing(issuer: Issuer, said: list[str]) -> tuple[Sessions, Renewal]:
+def renewing(issuer: Issuer, warnings: list[str]) -> tuple[Sessions, Renewal]:
     first = session(seconds=issuer.seconds, key="ASIAFIRST")
     sessions = Sessions(first)
-    renewal = Renewal(sessions, first, request(), issuer, warn=said.append)
+    renewal = Renewal(sessions, first, request(), issuer, warn=warnings.append)
     renewal.start()
     return sessions, renewal
 
@@ -54,27 +54,27 @@ def test_pauses_double_up_to_a_minute_and_ten_tries_fit() -> None:
 
 
 def test_it_renews_and_says_nothing() -> None:
-    said: list[str] = []
-    sessions, renewal = renewing(Issuer(3), said)
+    warnings: list[str] = []
+    sessions, renewal = renewing(Issuer(3), warnings)
     try:
         eventually(lambda: (now := sessions.current()) and now.access_key_id == "ASIA1")
-        assert said == []
+        assert warnings == []
     finally:
         renewal.close()
 
 
 def test_an_outage_is_two_lines_and_not_a_flood() -> None:
-    said: list[str] = []
+    warnings: list[str] = []
     issuer = Issuer(3)
     issuer.failing = CannotStart("STS is away", hint="wait")
-    sessions, renewal = renewing(issuer, said)
+    sessions, renewal = renewing(issuer, warnings)
     try:
         eventually(lambda: issuer.asked >= 4)
-        assert len(said) == 1
-        assert "STS is away" in said[0]
+        assert len(warnings) == 1
+        assert "STS is away" in warnings[0]
         issuer.failing = None
-        eventually(lambda: len(said) == 2)
-        assert "renewed after all" in said[1]
+        eventually(lambda: len(warnings) == 2)
+        assert "renewed after all" in warnings[1]
         now = sessions.current()
         assert now
         assert now.access_key_id != "ASIAFIRST"
@@ -83,13 +83,13 @@ def test_an_outage_is_two_lines_and_not_a_flood() -> None:
 
 
 def test_an_error_that_nobody_foresaw_does_not_end_the_thread() -> None:
-    said: list[str] = []
+    warnings: list[str] = []
     issuer = Issuer(3)
     issuer.failing = ZeroDivisionError()
-    _, renewal = renewing(issuer, said)
+    _, renewal = renewing(issuer, warnings)
     try:
         eventually(lambda: issuer.asked >= 2)
-        assert "ZeroDivisionError" in said[0]
+        assert "ZeroDivisionError" in warnings[0]
     finally:
         renewal.close()
 
@@ -105,8 +105,8 @@ def test_what_arrives_after_the_job_is_dropped() -> None:
 
     first = session(seconds=1)
     sessions = Sessions(first)
-    said: list[str] = []
-    renewal = Renewal(sessions, first, request(), slow, warn=said.append)
+    warnings: list[str] = []
+    renewal = Renewal(sessions, first, request(), slow, warn=warnings.append)
     renewal.start()
     assert asked.wait(10)
     renewal.close()
@@ -114,4 +114,4 @@ def test_what_arrives_after_the_job_is_dropped() -> None:
     assert sessions.current() is None
     assert not sessions.replace(session(key="ASIALATER"))
     assert sessions.current() is None
-    assert said == []
+    assert warnings == []

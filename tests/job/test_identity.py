@@ -53,8 +53,8 @@ def token(issuer: Simulator, *, key: Any = KEY, kid: str = "one", algorithm: str
           **claims: Any) -> Secret:  # fmt: skip
     now = int(time.time())
     standard = {"iss": issuer.url, "aud": "airlock", "iat": now, "exp": now + 300, "sub": "x"}
-    said = {name: value for name, value in {**standard, **claims}.items() if value is not None}
-    return Secret(jwt.encode(said, key, algorithm=algorithm, headers={"kid": kid}))
+    signed = {name: value for name, value in {**standard, **claims}.items() if value is not None}
+    return Secret(jwt.encode(signed, key, algorithm=algorithm, headers={"kid": kid}))
 
 
 def test_a_good_token(issuer: Issuer, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def mistakes(**values: str) -> str:
     return "\n".join(caught.value.details)
 
 
-def test_a_repository_alone_is_a_room_for_every_branch_and_no_pull_request() -> None:
+def test_a_repository_alone_is_a_sandbox_for_every_branch_and_no_pull_request() -> None:
     only = policy(repository=REPOSITORY)
     assert isinstance(decide(claims(BUILDKITE_BRANCH="x"), only), Admitted)
     assert isinstance(decide(claims(BUILDKITE_PULL_REQUEST="7"), only), Denied)

@@ -58,8 +58,8 @@ def mistakes(text: str) -> tuple[str, ...]:
 
 def test_everything_a_rule_can_say() -> None:
     rule = policy(EVERYTHING).rules[0]
-    said = {(c.subject, c.name): (c.patterns, c.line) for c in rule.when}
-    assert said == {
+    found = {(c.subject, c.name): (c.patterns, c.line) for c in rule.when}
+    assert found == {
         ("organization", None): (("acme",), 6),
         ("branch", None): (("main", "release/*"), 7),
         ("env", "MODE"): (("live",), 8),

@@ -108,10 +108,10 @@ REVIEWED = """
 @pytest.mark.lab
 def test_everything_that_the_real_bootstrap_reads_has_been_looked_at() -> None:
     """An agent that obeys a new variable makes this fail: somebody has to say what it changes."""
-    told = subprocess.run(
+    shown = subprocess.run(
         [agent.binary(), "bootstrap", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    read = set(re.findall(r"\$([A-Z0-9_]+)", told))
+    read = set(re.findall(r"\$([A-Z0-9_]+)", shown))
     assert len(read) > 60
     known = AGENT_NAMES | set(re.findall(r"BUILDKITE_\w+", REVIEWED))
     assert sorted(name for name in read - known if not steers(name)) == []
