@@ -35,11 +35,11 @@ class JobLog:
         self._line(f"\x1b[90m# {printable(text, limit=500)}\x1b[0m")
 
     def alert(self, text: str) -> None:
-        """Add a line that opens the group it stands in."""
+        """Add a line that opens its group."""
         self._line(f"\x1b[33m⚠️ Airlock: {printable(text, limit=500)}\x1b[0m\n^^^ +++")
 
     def failure(self, error: AirlockError) -> None:
-        """Say in an open group what happened, with got and expected, and what to do."""
+        """Add an open group with what happened, with got and expected, and what to do."""
         self._line(f"+++ :no_entry: Airlock: {error.title}")
         self._line(f"\x1b[31m{printable(error.problem, limit=2000)}\x1b[0m")
         for detail in error.details:
@@ -54,7 +54,7 @@ class JobLog:
 
 
 def to_descriptor(descriptor: int) -> Write:
-    """Return a writer that gives up quietly when nobody reads: the agent is gone then."""
+    """Return a writer that stops silently when the reader is gone: the agent has ended then."""
 
     def write(line: bytes) -> None:
         try:

@@ -88,7 +88,7 @@ class Policy(_Section):
     serve_stale: Duration = 0
 
     def observes(self, pipeline: str) -> bool:
-        """Say whether this pipeline's refusals are only written down."""
+        """Return whether this pipeline's refusals are only recorded."""
         return self.mode == "observe" and pipeline not in self.enforce
 
 

@@ -114,7 +114,7 @@ def _mapping(node: yaml.MappingNode, path: Path, reading: _Reading) -> dict[str,
         if not isinstance(key, yaml.ScalarNode):
             reading.wrong(key, "expected a word as key")
         elif key.value in content:
-            reading.wrong(key, f'the key "{key.value}" stands here twice')
+            reading.wrong(key, f'the key "{key.value}" is here twice')
         else:
             content[key.value] = _plain(value, (*path, key.value), reading)
             reading.lines[*path, key.value] = key.start_mark.line + 1

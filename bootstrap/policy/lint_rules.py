@@ -111,7 +111,7 @@ _BINDING = ("command", "plugin", "commit", "commit-on-branch")
 
 
 def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    """What a rule says of a command or a commit binds only without variables that change it."""
+    """A condition on a command or commit is worth little beside variables that change what runs."""
     binding = [c.subject for c in rule.when if c.subject in _BINDING]
     if rule.allow.env and binding and not is_empty(rule.allow):
         yield warning(
@@ -147,7 +147,7 @@ def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"rule {rule.name!r} grants {_names(rule)} to anyone who writes a step, because a step "
             f"can set {asked[0].subject} itself",
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
-            'policy.identity = "signed" on the hosts; README.md says what each condition is worth.',
+            'policy.identity = "signed" on hosts; see docs/policy.md#what-a-condition-is-worth.',
         )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DOCUMENT = "policy"
 RULE = "parameters"
 
-# Leaf -> where its values stand in a document.
+# Leaf -> the place of its values in a document.
 _PLACES: Mapping[str, tuple[str | int, ...]] = {
     "repository": ("repository",),
     "branches": ("rules", 0, "when", "branch"),
@@ -39,7 +39,7 @@ LEAVES = frozenset(_PLACES)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
-    """One parameter as SSM gave it. `name` is the last part of its path."""
+    """One parameter as SSM returned it. `name` is the last part of its path."""
 
     name: str
     kind: str  # String, StringList or SecureString
@@ -50,7 +50,7 @@ class Parameter:
 def compiled(path: str, slug: str, parameters: Iterable[Parameter]) -> Policy | None:
     """Return the policy that these parameters of `path` are; None if there are none of ours.
 
-    Other parameters may stand beside ours, but nothing that looks like a misspelt leaf: a
+    Other parameters may be beside ours, but none that looks like a misspelt leaf: a
     condition that is not read would admit jobs. Raises WrongConfiguration with every mistake.
     """
     named = {parameter.name: parameter for parameter in parameters}
@@ -108,7 +108,7 @@ def as_document(slug: str, leaves: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _explain(error: "ErrorDetails") -> str:
-    """Name the leaf: nobody wrote the document that it is a part of."""
+    """Name the parameter, not a place in a document that exists only here."""
     path = error["loc"]
     leaf = next((leaf for leaf, p in _PLACES.items() if path[: len(p)] == p), "the pipeline")
     if error["type"] == "missing":

@@ -88,9 +88,9 @@ def test_a_link_may_name_the_filter(page: Path, window: Browser) -> None:
 
 def test_pointing_at_a_mark_tells_the_rule_and_its_conditions(at: Browser) -> None:
     at.run("document.querySelector('button.dot').focus()")
-    told = at.run("return document.getElementById('card').innerText")
-    assert "hostile: deploy → arn:aws:iam::" in told
-    assert "branch main or release/*" in told
+    shown = at.run("return document.getElementById('card').innerText")
+    assert "hostile: deploy → arn:aws:iam::" in shown
+    assert "branch main or release/*" in shown
     inside = at.run(
         "const box = document.getElementById('card').getBoundingClientRect();"
         "return box.left >= 0 && box.top >= 0 && box.right <= innerWidth"

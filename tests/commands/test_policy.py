@@ -116,8 +116,8 @@ def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> No
     got = "NO   branch           expected main, got feature (from the job's environment)"
     assert got in done.stdout
     assert "refused: no rule of" in done.stdout
-    told = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
-    assert [(r["subject"], r["holds"], r["provenance"]) for r in told["reasons"]] == [
+    shown = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
+    assert [(r["subject"], r["holds"], r["provenance"]) for r in shown["reasons"]] == [
         ("branch", False, "job"), ("tag", True, None), ("pull-request", True, "job"),
     ]  # fmt: skip
 
@@ -127,6 +127,20 @@ def test_explain_of_an_admitted_job(folder: Path, tmp_path: Path) -> None:
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 0
     assert f"admitted by rule 'deploy' of {folder}/storefront.yaml, with {ROLE}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", b"a: b\n", b"{", b"[1]", b"A=1\n", b'{"A": 1}', b"\xff\xfe="]
+)
+def test_explain_of_a_file_that_is_not_an_environment(
+    folder: Path, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "env").write_bytes(content)
+    done = policy("explain", tmp_path / "env", "--policies", folder)
+    assert done.returncode == 78
+    assert f"{tmp_path}/env is not the environment of a job: " in done.stderr
+    assert 'one JSON object, or lines of NAME="value"' in done.stderr
+    assert "disk" not in done.stderr
 
 
 def test_explain_without_a_file(folder: Path, tmp_path: Path) -> None:

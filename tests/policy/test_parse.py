@@ -151,7 +151,7 @@ def test_two_rules_of_one_name() -> None:
         ("a: !!python/object:os.system 1\n", "tags"),
         ("<<: {a: 1}\n", 'unknown key "<<"'),
         ("a: 1\n---\nb: 2\n", "a second document"),
-        ("pipeline: a\npipeline: b\n", "stands here twice"),
+        ("pipeline: a\npipeline: b\n", "is here twice"),
         ("? [a]\n: b\n", "expected a word as key"),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested deeper"),
         ("{a: " * 5000, "nested deeper"),
