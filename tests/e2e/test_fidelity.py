@@ -97,4 +97,4 @@ def test_job_out_of_memory_is_explained_in_log(fleet: Fleet) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("exec python3 -c \"x = b'x' * (1 << 30)\""))
         assert fleet.control.finished(job) == ("255", "", ""), job.log.decode()
-    assert b"ran out of the memory" in job.log, job.log.decode()
+    assert b"the job ran out of memory" in job.log, job.log.decode()
