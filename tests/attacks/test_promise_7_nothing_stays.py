@@ -95,7 +95,7 @@ def test_leftovers_of_killed_reaper_are_cleared_by_gc(fleet: Fleet) -> None:
     done = subprocess.run(
         [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
     )
-    assert "1 dead job(s) cleared" in done.stdout
+    assert "removed 1 dead job\n" in done.stdout
     assert leftovers(fleet) == []
 
 
@@ -106,7 +106,7 @@ def test_gc_leaves_running_job_alone(fleet: Fleet) -> None:
         done = subprocess.run(
             [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
         )
-        assert "0 dead job(s) cleared" in done.stdout
+        assert "removed 0 dead jobs\n" in done.stdout
         open_gate(job)
         assert fleet.control.finished(job) == ("0", "", "")
     assert b"\nstill here" in job.log
