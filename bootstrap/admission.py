@@ -153,7 +153,7 @@ def write_down(decision: Decision, record: Record, *, enforced: bool = True) -> 
 
 
 def observed_grant(claims: Claims, denied: Denied, host: Host) -> Admitted:
-    """What a job gets that is refused in name only: what the operator chose, nothing by default.
+    """Return what a job gets in observe mode if it is refused: the operator's choice, or nothing.
 
     No rule says here whom to trust, so nobody is trusted with what another left behind: branches
     and tags have workspaces of their own. A pull request, which anybody may have opened, gets no

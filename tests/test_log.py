@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
 from bootstrap.log import JobLog, to_descriptor
-from bootstrap.run import no_longer_its_business
+from bootstrap.run import keeping_the_result
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
@@ -55,7 +55,7 @@ def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
 
 def test_a_failure_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
     lines: list[bytes] = []
-    with no_longer_its_business(JobLog(lines.append)):
+    with keeping_the_result(JobLog(lines.append)):
         raise KeyError("a bug of ours")
     assert b"the sandbox was not removed: KeyError" in lines[0]
 

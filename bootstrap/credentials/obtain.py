@@ -32,7 +32,8 @@ def obtained(
 ) -> Iterator[Obtained]:
     """Yield what the rule's grant needs, checked, its sessions kept fresh until this closes.
 
-    Raises WrongConfiguration for what is absent or unfit, CannotStart for what cannot be had now.
+    Raises WrongConfiguration for what is absent or unfit, CannotStart for what AWS does not
+    provide now.
     """
     grant = admitted.grant
     requests = plans(claims, grant, rule=admitted.rule)
@@ -62,7 +63,7 @@ def obtained(
 
 
 def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionRequest], Session]:
-    """Wrap STS so that nothing is issued that is not masked and written down."""
+    """Wrap STS so that nothing is issued that is not masked and recorded."""
 
     def issue(wanted: SessionRequest) -> Session:
         session = assume(wanted)

@@ -1,4 +1,4 @@
-"""From a job and its grant to the one AssumeRole call it is due (docs/aws.md#limits-of-sts)."""
+"""From claims and a grant to the AssumeRole calls it needs (docs/aws.md#limits-of-sts)."""
 
 import hashlib
 import re
@@ -54,7 +54,7 @@ def _request(claims: Claims, grant: Grant, role: str, rule: str) -> SessionReque
 
 
 def _hop(request: SessionRequest, role: str) -> SessionRequest:
-    """Ask for the role between: for as short as STS knows, and with nothing that it would hand on.
+    """Request the role between: for the shortest time STS allows, and with nothing to pass on.
 
     A tag that is transitive may not be sent again (docs/aws.md#limits-of-sts).
     """
@@ -90,7 +90,7 @@ def session_name(claims: Claims) -> str:
 def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: str = "") -> str:
     """Return `text` if STS takes it as it is, else what fits of it with a digest of the whole.
 
-    The digest keeps apart what became alike: `a b` may not pass for somebody's `a-b`.
+    The digest keeps different texts different: `a b` may not pass for another job's `a-b`.
     """
     kept = "".join(char if allowed(char) else "-" for char in text)
     if kept == text and 2 <= len(kept) <= limit:

@@ -127,7 +127,7 @@ def _on_forge(plain: Repository) -> Repository | None:
 
 
 def name_of(url: str) -> tuple[str, str | None, str] | None:
-    """Return host, port and path of what `url` names, whoever asks and by which transport."""
+    """Return host, port and path of what `url` names, whatever the user and the transport."""
     found = parse(url)
     if found is None or "%" in found.path:
         return None

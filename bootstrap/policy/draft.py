@@ -10,7 +10,7 @@ from bootstrap.policy.model import NO_TAG
 from bootstrap.text import MASK
 
 Env = Mapping[str, str]
-MANY = 8  # values of one fact from which a list says less than `*`
+MANY = 8  # values of one fact beyond which `*` is written instead of a list
 
 
 def drafts(observed: Iterable[Env]) -> dict[str, dict[str, Any]]:

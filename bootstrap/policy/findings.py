@@ -15,7 +15,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing to mend. `id` is stable, for `--ignore`."""
+    """One thing to correct. `id` is stable, for `--ignore`."""
 
     id: str
     severity: Severity

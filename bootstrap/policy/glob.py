@@ -1,7 +1,7 @@
 """Buildkite's branch-filter globs, and nothing more: `*` is any run of characters.
 
 No regular expression ever meets what a job says: the search below is linear in the value for
-every part of the pattern, whoever wrote either.
+every part of the pattern, whatever the input.
 """
 
 from collections.abc import Collection, Iterable

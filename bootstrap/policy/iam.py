@@ -66,7 +66,7 @@ def iam(
 ) -> Iam:
     """Return the documents; `store` is the statement that reading the store needs, if any.
 
-    Without an `organization`, a role that trusts Buildkite's tokens trusts those of none.
+    Without an `organization`, trust in Buildkite's tokens names a placeholder that matches none.
     """
     listed = tuple(policies)
     hops = [hop for policy in listed for rule in policy.rules

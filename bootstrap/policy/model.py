@@ -67,10 +67,10 @@ class Grant:
     session_policy: str | None = None  # JSON; the session has what it and the role both allow
     policy_arns: tuple[str, ...] = ()  # managed policies to the same effect
     via: str | None = None  # ARN of the role that is assumed first, and assumes the others
-    web_identity: bool = False  # the first role is had for Buildkite's token, not by the host role
+    web_identity: bool = False  # the first role is assumed with Buildkite's token
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with_role: bool = False  # False: everything secret is read with the host's role
-    known_hosts: tuple[str, ...] = ()  # lines beside those of the big hosts
+    known_hosts: tuple[str, ...] = ()  # lines beside Airlock's own
     env: tuple[str, ...] = ()  # globs over names of steering variables that the job may bring
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)

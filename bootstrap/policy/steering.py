@@ -31,7 +31,7 @@ _TABLE: Mapping[str, str] = {
         XDG_* EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE LESS TAR_OPTIONS WGETRC
         PSQLRC AWKPATH AWKLIBPATH GIO_*
     """,
-    "it decides whom TLS trusts, or where connections lead": """
+    "it decides which certificates TLS trusts, or where connections lead": """
         OPENSSL_* SSL_CERT_* SSLKEYLOGFILE CURL_CA_BUNDLE CURL_HOME CURL_SSL_BACKEND
         REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY FTP_PROXY NO_PROXY OTEL_*
     """,
