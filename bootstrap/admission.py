@@ -155,9 +155,8 @@ def write_down(decision: Decision, record: Record, *, enforced: bool = True) -> 
 def observed_grant(claims: Claims, denied: Denied, host: Host) -> Admitted:
     """Return what a job gets in observe mode if it is refused: the operator's choice, or nothing.
 
-    No rule says here whom to trust, so nobody is trusted with what another left behind: branches
-    and tags have workspaces of their own. A pull request, which anybody may have opened, gets no
-    role and a workspace that is thrown away; so does what may be one.
+    No rule separates trust levels here, so each branch and each tag has a workspace of its own. A
+    pull request, or a build that may be one, gets no role and a fresh workspace.
     """
     request = claims.facts.get("pull-request")
     ours = isinstance(request, Known) and request.value == PullRequest.NO
