@@ -1,5 +1,6 @@
 """Admission of a job whose rule has its commit verified: the check, and the credentials it gets."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from bootstrap import admission
 from bootstrap.credentials.repository_access import RepositoryAccess
+from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Aws, Host
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.log import JobLog
@@ -102,8 +104,10 @@ def test_what_the_check_fetched_is_masked_in_the_log(
     record = Record(tmp_path / "records.jsonl", "now")
     of = claims(BUILDKITE_REPO=PRIVATE)
     admission.decide(of, agent(), private(tmp_path, ssm), record, log)
-    log.note("git printed the-git-token")
+    basic = base64.b64encode(b"x-access-token:the-git-token").decode()
+    log.note(f"git printed the-git-token, or what it sends: {basic}")
     assert b"the-git-token" not in b"".join(lines)
+    assert basic.encode() not in b"".join(lines)
     assert len(checks) == 1
 
 
@@ -153,3 +157,23 @@ def test_a_rule_that_reads_with_its_role_gives_nothing_to_the_check(
     decided(private(tmp_path, ssm, rules), claims(BUILDKITE_REPO=PRIVATE))
     assert checks == [RepositoryAccess()]
     assert ssm.calls == []
+
+
+def test_missing_token_in_observe_mode_is_a_refusal_that_is_only_observed(
+    tmp_path: Path, ssm: StrictSsm, checks: list[RepositoryAccess]
+) -> None:
+    rules = CHECKED.replace("ssm:/ci/git", "ssm:/ci/absent")
+    of = claims(BUILDKITE_REPO=PRIVATE)
+    made = decided(private(tmp_path, ssm, rules, mode="observe"), of)
+    assert isinstance(made.decision, Denied)
+    assert "ssm:/ci/absent" in made.decision.problem
+    assert (made.enforced, checks) == (False, [])
+
+
+def test_missing_token_in_enforce_mode_is_a_wrong_configuration(
+    tmp_path: Path, ssm: StrictSsm, checks: list[RepositoryAccess]
+) -> None:
+    rules = CHECKED.replace("ssm:/ci/git", "ssm:/ci/absent")
+    with pytest.raises(WrongConfiguration, match="ssm:/ci/absent does not exist"):
+        decided(private(tmp_path, ssm, rules), claims(BUILDKITE_REPO=PRIVATE))
+    assert checks == []

@@ -60,6 +60,17 @@ def test_a_failure_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
     assert b"the sandbox was not removed: KeyError" in lines[0]
 
 
+@pytest.mark.parametrize("text", ["x" * 490 + "hunter2-hunter2", "two\nlines"])
+def test_secret_at_the_limit_or_with_newlines_is_masked_whole(text: str) -> None:
+    lines: list[bytes] = []
+    log = JobLog(lines.append)
+    log.mask(Secret("hunter2-hunter2"), Secret("two\nlines"))
+    log.note(text)
+    assert b"hunter2" not in lines[0]
+    assert b"two" not in lines[0]
+    assert b"***" in lines[0]
+
+
 def test_an_empty_secret_masks_nothing() -> None:
     lines: list[bytes] = []
     log = JobLog(lines.append)
