@@ -114,12 +114,12 @@ def test_chained_session_longer_than_one_hour_is_rejected() -> None:
 
 
 def test_session_identifies_its_role_until_it_expires() -> None:
-    with StrictSts(roles=ROLES, callers=USER, lifetime=0.5) as sts:
+    with StrictSts(roles=ROLES, callers=USER, lifetime=60) as sts:
         session = of_session(sts, ask(client(sts))["Credentials"])
         arn = "arn:aws:sts::111122223333:assumed-role/open/name"
         assert session.get_caller_identity()["Arn"] == arn
         (key,) = sts.issued
-        assert sts.issued[key].until - time.time() <= 0.5
+        assert sts.issued[key].until - time.time() <= 60
         sts.issued[key] = replace(sts.issued[key], until=time.time() - 1)
         with pytest.raises(ClientError, match="ExpiredToken") as refused:
             session.get_caller_identity()
