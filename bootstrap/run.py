@@ -64,7 +64,7 @@ def run(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
             )
             sandbox = held.enter_context(
-                job_sandbox.sealed(
+                job_sandbox.opened_sandbox(
                     job, admitted, obtained, host, job_lease, log=log, record=record, out=out
                 )
             )

@@ -99,7 +99,7 @@ def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: s
     return f"{kept[: limit - _DIGEST - 1]}-{digest[:_DIGEST]}"
 
 
-def _tags(claims: Claims, granted: Mapping[str, str], rule: str) -> dict[str, str]:
+def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, str]:
     ours: dict[str, str] = {
         Tag.ORGANIZATION: claims.organization,
         Tag.PIPELINE: claims.pipeline,
@@ -108,22 +108,22 @@ def _tags(claims: Claims, granted: Mapping[str, str], rule: str) -> dict[str, st
         Tag.JOB: claims.job_id,
         Tag.RULE: rule,
     }
-    _check_granted(granted, ours, rule)
-    return {**{key: tag_value(value) for key, value in ours.items()}, **granted}
+    _check_tags(of_rule, ours, rule)
+    return {**{key: tag_value(value) for key, value in ours.items()}, **of_rule}
 
 
-def _check_granted(granted: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
-    """Refuse tags that do not fit: the policy is a person's word and is not bent."""
-    keys = [key.casefold() for key in (*ours, *granted)]
+def _check_tags(of_rule: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
+    """Refuse tags that do not fit: what a policy says is never altered."""
+    keys = [key.casefold() for key in (*ours, *of_rule)]
     if len(set(keys)) != len(keys):
         raise _wrong(rule, "session tags that repeat each other or Airlock's own (in any case)")
     if len(keys) > MAX_TAGS:
         raise _wrong(
             rule,
-            f"{len(granted)} session tags; expected at most {MAX_TAGS - len(ours)}, "
+            f"{len(of_rule)} session tags; expected at most {MAX_TAGS - len(ours)}, "
             "the rest are Airlock's",
         )
-    for key, value in granted.items():
+    for key, value in of_rule.items():
         if not (key and _fits_tag(key, MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
             raise _wrong(rule, f"the session tag key {key!r}, which STS does not take")
         if not _fits_tag(value, MAX_TAG_VALUE):

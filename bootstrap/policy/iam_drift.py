@@ -35,11 +35,11 @@ def _trust_drift(wanted: Document, role: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _principal_drift(principal: str, ours: Document, allowing: list[Any]) -> Iterable[str]:
-    granted = [s for s in allowing if principal in _principals(s)]
-    missing = set(ours["Action"]) - {a for s in granted for a in _listed(s.get("Action", []))}
+    trusting = [s for s in allowing if principal in _principals(s)]
+    missing = set(ours["Action"]) - {a for s in trusting for a in _listed(s.get("Action", []))}
     if missing:
         yield f"does not trust {principal} for {', '.join(sorted(missing))}"
-    for statement in granted:
+    for statement in trusting:
         if statement.get("Condition") != ours["Condition"]:
             got = json.dumps(statement.get("Condition", {}), sort_keys=True)
             expected = json.dumps(ours["Condition"], sort_keys=True)

@@ -42,7 +42,7 @@ from bootstrap.sandbox.supervise import Supervision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SealedSandbox:
+class JobSandbox:
     """A sandbox that has been shown to be isolated; its entry waits at the start gate."""
 
     supervision: Supervision
@@ -56,7 +56,7 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
 
 
 @contextmanager
-def sealed(
+def opened_sandbox(
     job: Job,
     admitted: Admitted,
     obtained: Obtained,
@@ -66,7 +66,7 @@ def sealed(
     log: JobLog,
     record: Record,
     out: int,
-) -> Iterator[SealedSandbox]:
+) -> Iterator[JobSandbox]:
     """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
 
     Nothing of the job has run when this yields. When it closes, the job's credentials are no
@@ -114,7 +114,7 @@ def sealed(
         )
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
-        yield SealedSandbox(supervision=supervision, pump=pump)
+        yield JobSandbox(supervision=supervision, pump=pump)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
