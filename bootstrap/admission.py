@@ -1,6 +1,6 @@
 """Whether a job is admitted: its claims are confirmed, the policy decides, the record is written.
 
-`airlock bootstrap` and `airlock admit` ask here, so that both come to the same decision.
+`airlock bootstrap` and `airlock admit` both call `admit`, so they come to the same decision.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from bootstrap.credentials.repository_access import repository_access
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.grants.role import Role
 from bootstrap.host.config import Host
-from bootstrap.job.claims import asked, confirmed
+from bootstrap.job.claims import confirmed, requested
 from bootstrap.job.model import Agent, Claims, Known, PullRequest
 from bootstrap.log import JobLog
 from bootstrap.policy import decide as rules
@@ -28,7 +28,7 @@ OBSERVED = "observed"  # the rule's name in observe mode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """A decision and the claims it was made about, signed ones and the host's own among them.
+    """A decision and the claims it is based on, including signed ones and the host's own.
 
     `enforced` is False for a refusal that is only observed.
     """
@@ -41,29 +41,29 @@ class Admission:
 def admit(
     claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
 ) -> tuple[Claims, Admitted]:
-    """Decide, write the decision down, and only then act on it.
+    """Decide, record the decision, and only then act on it.
 
     Returns the confirmed claims and what the job gets. Raises Refused if no rule admits the job or
     if a signed claim differs, WrongConfiguration and CannotStart if there can be no decision.
     """
-    introduce(claims, agent, record)
+    record_job(claims, agent, record)
     check_token(agent, host, log)
-    made = decide(claims, agent, host, record, log)
-    write_down(made.decision, record, enforced=made.enforced)
+    admission = decide(claims, agent, host, record, log)
+    record_decision(admission.decision, record, enforced=admission.enforced)
     record.timed("policy")
-    match made.decision:
+    match admission.decision:
         case Admitted() as admitted:
-            return made.claims, admitted
-        case Denied() as denied if not made.enforced:
-            return made.claims, observed_grant(made.claims, denied, host)
+            return admission.claims, admitted
+        case Denied() as denied if not admission.enforced:
+            return admission.claims, observed_grant(admission.claims, denied, host)
         case Denied(problem=problem, hint=hint) as denied:
             raise Refused(problem, hint=hint, details=_failures(denied))
         case _:
-            assert_never(made.decision)
+            assert_never(admission.decision)
 
 
-def introduce(claims: Claims, agent: Agent, record: Record) -> None:
-    """Have every later event say which job it is about."""
+def record_job(claims: Claims, agent: Agent, record: Record) -> None:
+    """Add the identity of the job to every later event, and its environment to its record."""
     record.job(
         organization=claims.organization,
         pipeline=claims.pipeline,
@@ -82,14 +82,14 @@ def check_token(agent: Agent, host: Host, log: JobLog) -> None:
     if host.policy.agent_tokens == "job":
         raise WrongConfiguration(
             problem,
-            hint="Whoever holds the agent's own token can take its other jobs. Have Buildkite "
+            hint="A job that has the agent's own token can take its other jobs. Have Buildkite "
             'issue job tokens, or set policy.agent-tokens = "any" in airlock.toml.',
         )
     log.alert(f"{problem}: this job could take other jobs of the agent")
 
 
 def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog) -> Admission:
-    """Decide by the store's documents, about claims that are confirmed first.
+    """Confirm the claims, and decide about them by the documents of the store.
 
     The check of a commit may use the repository's credentials of the one rule that admits the job
     if the check succeeds, and nothing if there is no such rule. They are recorded as they are read.
@@ -112,12 +112,12 @@ def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
             repository_access, grant, claims.repository, host.aws, log=log, record=record
         )
         try:
-            found = ancestry.commit_on_branch(claims, host, access, log)
+            commit_fact = ancestry.commit_on_branch(claims, host, access, log)
         except WrongConfiguration as mistakes:
             if not observes:
                 raise
             return _only_observed(claims, mistakes)
-        claims = rules.with_commit(claims, found)
+        claims = rules.with_commit(claims, commit_fact)
     decision = rules.decide(claims, policy, guardrails)
     return Admission(
         claims=claims,
@@ -132,7 +132,7 @@ def _only_observed(claims: Claims, mistakes: WrongConfiguration) -> Admission:
 
 
 def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) -> Claims:
-    """Return the claims with those that Buildkite signed, if airlock.toml asks for that.
+    """Return the claims with those that Buildkite signed, if airlock.toml requires them.
 
     `tags` are the agent's tags that the pipeline's policy asks about. Raises Refused if the token
     is not this job's or differs from the environment, CannotStart if there is no token or no key
@@ -141,12 +141,12 @@ def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) 
     if host.policy.identity != "signed":
         return claims
     api = AgentApi(claims.job_id, agent.values, agent.token)
-    token = api.oidc_token(identity.AUDIENCE, asked(tags))
+    token = api.oidc_token(identity.AUDIENCE, requested(tags))
     return confirmed(claims, identity.verified(token, host), tags)
 
 
-def write_down(decision: Decision, record: Record, *, enforced: bool = True) -> None:
-    """Record the decision with every reason, for yes and for no. Raises CannotStart."""
+def record_decision(decision: Decision, record: Record, *, enforced: bool = True) -> None:
+    """Record the decision, whichever it is, with every reason. Raises CannotStart."""
     policy = {"origin": decision.policy_origin, "sha256": decision.policy_digest}
     reasons = [asdict(reason) for reason in decision.reasons]
     match decision:
@@ -167,13 +167,13 @@ def observed_grant(claims: Claims, denied: Denied, host: Host) -> Admitted:
     pull request, or a build that may be one, gets no role and a fresh workspace.
     """
     request = claims.facts.get("pull-request")
-    ours = isinstance(request, Known) and request.value == PullRequest.NO
+    is_branch_or_tag = isinstance(request, Known) and request.value == PullRequest.NO
     role = host.policy.observe_role
     return Admitted(
         rule=OBSERVED,
         grant=Grant(
-            kinds=(Role(granted=role),) if ours and role else (),
-            workspace=Workspace.REUSE if ours else Workspace.FRESH,
+            kinds=(Role(granted=role),) if is_branch_or_tag and role else (),
+            workspace=Workspace.REUSE if is_branch_or_tag else Workspace.FRESH,
         ),
         policy_origin=f"airlock.toml, only observed: {denied.problem}",
         policy_digest=denied.policy_digest or "",

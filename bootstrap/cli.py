@@ -1,4 +1,4 @@
-"""The way in: clear the environment, run the command, return its exit status.
+"""The entry point: clear the environment, run the command, return its exit status.
 
 Nothing is imported before the environment is cleared: libraries act upon import. OpenSSL, for one,
 reads OPENSSL_CONF when something is hashed for the first time, and runs code that it names. After
@@ -57,107 +57,107 @@ def main() -> int:
         return 141
 
 
-def _run(given: "Arguments", process_env: dict[str, str], out: int) -> int:
-    match given.command:
+def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
+    match args.command:
         case "bootstrap":
             from bootstrap.commands.bootstrap import bootstrap
 
-            return bootstrap(config_path=given.config_path, process_env=process_env, out=out)
+            return bootstrap(config_path=args.config_path, process_env=process_env, out=out)
         case "admit":
             from bootstrap.commands.admit import admit
             from bootstrap.log import to_descriptor
 
             write = to_descriptor(out)
-            return admit(config_path=given.config_path, process_env=process_env, write=write)
+            return admit(config_path=args.config_path, process_env=process_env, write=write)
         case "gc":
             from bootstrap.commands.gc import gc
             from bootstrap.log import to_descriptor
 
-            return gc(config_path=given.config_path, write=to_descriptor(out))
+            return gc(config_path=args.config_path, write=to_descriptor(out))
         case "policy":
-            return _ask(given) if given.verb in _QUESTIONS else _write(given)
+            return _query(args) if args.verb in _QUERIES else _produce(args)
         case _:
-            raise AssertionError(given.command)
+            raise AssertionError(args.command)
 
 
-_QUESTIONS = ("lint", "test", "explain", "diff", "who-can")
+_QUERIES = ("lint", "test", "explain", "diff", "who-can")
 
 
-def _ask(given: "Arguments") -> int:
+def _query(args: "Arguments") -> int:
     """Run a verb of `airlock policy` that prints what it finds."""
-    match given.verb:
+    match args.verb:
         case "lint":
             from bootstrap.commands.policy.lint import lint
 
             return lint(
-                directory=given.policies, config_path=given.config_path, ignore=given.ignore,
-                as_json=given.as_json, output=print,
+                directory=args.policies, config_path=args.config_path, ignore=args.ignore,
+                as_json=args.as_json, output=print,
             )  # fmt: skip
         case "test":
             from bootstrap.commands.policy.test import test
 
-            return test(directory=given.directory, junit=given.junit, output=print)
+            return test(directory=args.directory, junit=args.junit, output=print)
         case "explain":
             from bootstrap.commands.policy.explain import explain
 
             return explain(
-                env_file=given.env_file, directory=given.policies, config_path=given.config_path,
-                as_json=given.as_json, output=print,
+                env_file=args.env_file, directory=args.policies, config_path=args.config_path,
+                as_json=args.as_json, output=print,
             )  # fmt: skip
         case "diff":
             from bootstrap.commands.policy.diff import diff
 
-            return diff(old=given.old, new=given.new, as_json=given.as_json, output=print)
+            return diff(old=args.old, new=args.new, as_json=args.as_json, output=print)
         case "who-can":
             from bootstrap.commands.policy.who_can import who_can
 
             return who_can(
-                wanted=given.wanted, directory=given.policies, config_path=given.config_path,
-                as_json=given.as_json, output=print,
+                wanted=args.wanted, directory=args.policies, config_path=args.config_path,
+                as_json=args.as_json, output=print,
             )  # fmt: skip
         case _:
-            raise AssertionError(given.verb)
+            raise AssertionError(args.verb)
 
 
-def _write(given: "Arguments") -> int:
+def _produce(args: "Arguments") -> int:
     """Run a verb of `airlock policy` that makes documents or changes a store."""
-    match given.verb:
+    match args.verb:
         case "report":
             from bootstrap.commands.policy.report import report
 
             return report(
-                directory=given.policies, config_path=given.config_path, path=given.page,
+                directory=args.policies, config_path=args.config_path, path=args.page,
                 output=print,
             )  # fmt: skip
         case "iam":
             from bootstrap.commands.policy.iam import iam
 
             return iam(
-                directory=given.policies, config_path=given.config_path,
-                host_role=given.host_role, organization=given.organization, form=given.form,
-                drift=given.drift, output=print,
+                directory=args.policies, config_path=args.config_path,
+                host_role=args.host_role, organization=args.organization, form=args.form,
+                drift=args.drift, output=print,
             )  # fmt: skip
         case "schema":
             from bootstrap.commands.policy.schema import schema
 
-            return schema(document=given.document, output=print)
+            return schema(document=args.document, output=print)
         case "draft":
             from bootstrap.commands.policy.draft import draft
 
             return draft(
-                records=given.records, directory=given.directory, config_path=given.config_path,
+                records=args.records, directory=args.directory, config_path=args.config_path,
                 output=print,
             )  # fmt: skip
         case "push":
             from bootstrap.commands.policy.push import push
 
             return push(
-                directory=given.directory, config_path=given.config_path, dry_run=given.dry_run,
+                directory=args.directory, config_path=args.config_path, dry_run=args.dry_run,
                 output=print,
             )  # fmt: skip
         case "pull":
             from bootstrap.commands.policy.pull import pull
 
-            return pull(directory=given.directory, config_path=given.config_path, output=print)
+            return pull(directory=args.directory, config_path=args.config_path, output=print)
         case _:
-            raise AssertionError(given.verb)
+            raise AssertionError(args.verb)

@@ -1,4 +1,4 @@
-"""The command line: argv is read here, once, and nowhere else."""
+"""The command line: the only reader of argv."""
 
 import argparse
 import sys

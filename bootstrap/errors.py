@@ -4,9 +4,9 @@
     ├── Refused              77  policy does not admit the job; retrying changes nothing
     ├── WrongConfiguration   78  host configuration, policy document or job file is wrong
     ├── CannotStart         125  Docker, image, AWS or the network proof failed; worth a retry
-    └── InternalError        70  a bug of ours
+    └── InternalError        70  a bug in Airlock
 
-The job's own status is never an exception: it is a value (`job.exitstatus`). Status 125 becomes
+The job's own status is never an exception: it is a value (`sandbox.exitstatus`). Status 125 becomes
 `-1/process_run_error` in agents >= 3.121.1 (docs/agent-contract.md#exit-status).
 """
 
@@ -14,10 +14,10 @@ from typing import ClassVar
 
 
 class AirlockError(Exception):
-    """Something that ends the job before, or instead of, its own end.
+    """A failure or refusal because of which Airlock ends the job, or does not start it.
 
     `problem` is what happened, with got and expected; `hint` is what to do next; `docs` is the
-    README's anchor that explains it. None of them may hold a secret.
+    README's anchor that explains it. None of them may contain a secret.
     """
 
     exit_code: ClassVar[int]
@@ -40,7 +40,7 @@ class Refused(AirlockError):
 
 
 class WrongConfiguration(AirlockError):
-    """A document that a person wrote has to be mended before any job can pass."""
+    """A configuration, policy or job file has to be corrected before a job can start."""
 
     exit_code = 78
     title = "Wrong configuration"
@@ -48,7 +48,7 @@ class WrongConfiguration(AirlockError):
 
 
 class CannotStart(AirlockError):
-    """This machine or AWS could not provide what the job is due; another try may work."""
+    """This machine or AWS could not provide what the job needs; another attempt may succeed."""
 
     exit_code = 125
     title = "Could not start the job"

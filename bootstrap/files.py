@@ -1,4 +1,4 @@
-"""Files that others read while they are written."""
+"""Files that other processes read while they are written."""
 
 import os
 from contextlib import suppress
@@ -6,23 +6,23 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes, mode: int = 0o600, owner: int | None = None) -> None:
-    """Write a file whole or not at all, over one that is there.
+    """Write a file whole or not at all; an existing one is replaced.
 
     A reader sees all of the old content or all of the new, never with a wider mode or another
-    owner than the ones it is to have. `owner` is the uid, and the gid of the same number; None
-    leaves both as they are. Raises OSError.
+    owner than requested. `owner` is the uid, and the gid of the same number; None leaves both as
+    they are. Raises OSError.
     """
-    nascent = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     with suppress(FileNotFoundError):
-        nascent.unlink()  # left by an earlier process of this pid
-    descriptor = os.open(nascent, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        temporary.unlink()  # left by an earlier process of this pid
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             if owner is not None:
                 os.fchown(descriptor, owner, owner)
             os.fchmod(descriptor, mode)
-        nascent.rename(path)
+        temporary.rename(path)
     except BaseException:
-        nascent.unlink(missing_ok=True)  # it may have been renamed already
+        temporary.unlink(missing_ok=True)  # it may have been renamed already
         raise

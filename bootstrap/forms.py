@@ -1,4 +1,4 @@
-"""Values that people write in airlock.toml and in policies, each form read in one place.
+"""Values that people write in airlock.toml and in policies, each form parsed in one place.
 
 A function takes what was written and returns the value; it raises ValueError with what was
 expected. The annotated types below are the same for pydantic.
@@ -22,34 +22,34 @@ _LEAST_MEMORY = 6 << 20  # bytes: Docker refuses less
 
 def size(value: object) -> int:
     """Return the bytes of a size such as "512MiB"."""
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError('expected a size such as "512MiB" or "8GiB"')
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def positive_size(value: object) -> int:
     """Return the bytes of a size above zero: to Docker and to a tmpfs, zero means no limit."""
-    found = size(value)
-    if found == 0:
+    byte_count = size(value)
+    if byte_count == 0:
         raise ValueError('expected a size above zero, such as "512MiB"')
-    return found
+    return byte_count
 
 
 def memory(value: object) -> int:
     """Return the bytes of a size that Docker takes as a memory limit."""
-    found = size(value)
-    if found < _LEAST_MEMORY:
+    byte_count = size(value)
+    if byte_count < _LEAST_MEMORY:
         raise ValueError('expected a size of at least "6MiB", the least that Docker accepts')
-    return found
+    return byte_count
 
 
 def duration(value: object) -> int:
     """Return the seconds of a duration such as "30s", "15m" or "14d"."""
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError('expected a duration such as "30s", "15m", "1h" or "14d"')
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,11 +76,11 @@ Store = FileStore | SsmStore
 
 
 def store(value: object) -> Store:
-    """Return where "file:/path" or "ssm:/path" is."""
-    found = _STORE.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    """Return the location that "file:/path" or "ssm:/path" names."""
+    match = _STORE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError('expected "file:/path/on/this/host" or "ssm:/path/of/parameters"')
-    return FileStore(path=Path(found[1])) if found[1] else SsmStore(path=found[2])
+    return FileStore(path=Path(match[1])) if match[1] else SsmStore(path=match[2])
 
 
 Check = Callable[[str], str]
@@ -91,7 +91,7 @@ def _listed(value: object) -> object:
 
 
 def form(pattern: str, expected: str) -> Check:
-    """Return a check that the whole text matches `pattern`, whose ASCII classes are meant."""
+    """Return a check that the whole text matches `pattern`, with ASCII character classes."""
     compiled = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
@@ -127,5 +127,5 @@ RoleOrReference = Annotated[
     AfterValidator(form(f"role|{REFERENCE}", "'role', ssm:/path or secretsmanager:name")),
     WithJsonSchema({"anyOf": [{"const": "role", "type": "string"}, {"type": "string"}]}),
 ]
-# Of the list that it annotates, a single entry need not be written as a list.
+# For a list: a single entry need not be written as a list.
 ONE_OR_MANY = BeforeValidator(_listed, json_schema_input_type=str | list[str])

@@ -4,11 +4,11 @@ import re
 
 HUB = "docker.io"
 
-# Anchored at both ends: a name that only looks like AWS's must not be sent a token of ours.
+# Anchored at both ends: a name that only looks like AWS's must not receive a token of this host.
 _ECR = re.compile(
     r"(?P<account>[0-9]{12})\.dkr"
     r"(?:\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
-    r"|-ecr(?:-fips)?\.(?P<there>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
+    r"|-ecr(?:-fips)?\.(?P<dual_stack_region>[a-z0-9-]+)\.on\.(?:aws|amazonwebservices\.com\.cn))"
 )
 
 
@@ -28,12 +28,12 @@ def repository_of(image: str) -> str:
 
 def ecr_region(registry: str) -> str | None:
     """Return the region of an ECR registry, None for any other registry."""
-    found = _ECR.fullmatch(registry)
-    return (found["region"] or found["there"]) if found else None
+    match = _ECR.fullmatch(registry)
+    return (match["region"] or match["dual_stack_region"]) if match else None
 
 
 def ecr_arn(image: str, partition: str) -> str | None:
-    """Return the ARN of the ECR repository that holds the image, None if it is not there."""
+    """Return the ARN of the ECR repository that holds the image, None if it is not in ECR."""
     registry = registry_of(image)
     region = ecr_region(registry)
     name = repository_of(image).removeprefix(f"{registry}/")

@@ -1,6 +1,6 @@
 """Airlock's few lines in the job's log, in the agent's style (docs/agent-contract.md#log-output).
 
-Nothing that we print is redacted by the agent, so secrets are masked here, at the sink.
+The agent does not redact what Airlock prints, so secrets are masked here, as they are written.
 """
 
 import os
@@ -23,7 +23,7 @@ class JobLog:
         self._secrets: list[Secret] = []
 
     def mask(self, *secrets: Secret) -> None:
-        """Never print these, whatever a later text may hold."""
+        """Mask these in every later text."""
         self._secrets.extend(secret for secret in secrets if secret.reveal())
 
     def group(self, title: str) -> None:
@@ -48,7 +48,7 @@ class JobLog:
         self._line(f"Exit status {error.exit_code} is Airlock's: {README}{error.docs}")
 
     def _shown(self, text: str, limit: int) -> str:
-        """Mask before anything is cut off or replaced: part of a secret is one too."""
+        """Mask before anything is cut off or replaced: part of a secret is secret too."""
         for secret in self._secrets:
             text = text.replace(secret.reveal(), str(secret))
         return printable(text, limit=limit)

@@ -1,4 +1,4 @@
-"""Logins at container registries: how they are stored, and how tools want to read them."""
+"""Logins at container registries: how they are stored, and how tools read them."""
 
 import base64
 import json
@@ -10,13 +10,13 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.images import HUB
 from bootstrap.secret import Secret
 
-ECR = "ecr"  # instead of a reference: a token that ECR gives to the host's role
-DOCKER = "docker"  # instead of a reference: whatever root's own `docker login` left
+ECR = "ecr"  # instead of a reference: a token that ECR issues to the host's role
+DOCKER = "docker"  # instead of a reference: what root's own `docker login` stored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Login:
-    """What a registry wants to know."""
+    """User name and password for one registry."""
 
     username: str
     password: Secret
@@ -46,7 +46,7 @@ def _members(text: str) -> tuple[str, str]:
 
 
 def ecr_login(token: str) -> Login:
-    """Read what ECR calls an authorization token."""
+    """Read an authorization token of ECR."""
     username, _, password = base64.b64decode(token).decode().partition(":")
     return Login(username=username, password=Secret(password))
 
@@ -54,7 +54,7 @@ def ecr_login(token: str) -> Login:
 def docker_config(logins: Mapping[str, Login]) -> bytes:
     """Write Docker's configuration file, which crane, skopeo, buildah and kaniko read as well."""
     auths = {
-        # Docker's own name of the Hub is older than registries' names.
+        # Docker's name for its Hub in this file differs from the registry's host.
         ("https://index.docker.io/v1/" if registry == HUB else registry): {"auth": _basic(login)}
         for registry, login in logins.items()
     }

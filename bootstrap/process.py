@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bootstrap.errors import CannotStart
 
-# What every program that we run sees. Built, never inherited: the job controls our environment.
+# The environment of every program that Airlock runs. Never inherited: the job controls ours.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -40,16 +40,16 @@ def run(
 
 
 def detach(argv: Sequence[str]) -> None:
-    """Start a program that outlives us: in a session of its own, with none of our descriptors.
+    """Start a program that outlives this process: in its own session, without its descriptors.
 
     Its signals have their default effect, whatever this process ignores. Raises CannotStart if it
     cannot be started; how it ends is not reported.
     """
-    nothing = subprocess.DEVNULL
+    devnull = subprocess.DEVNULL
     own_session = ["env", "--default-signal", "setsid", "--fork", *argv]
     try:
         subprocess.run(
-            own_session, stdin=nothing, stdout=nothing, stderr=nothing,
+            own_session, stdin=devnull, stdout=devnull, stderr=devnull,
             env=ENVIRONMENT, cwd="/", timeout=10, check=True,
         )  # fmt: skip
     except OSError as not_started:
@@ -58,7 +58,7 @@ def detach(argv: Sequence[str]) -> None:
         raise _failed(own_session, str(failed)) from failed
 
 
-# Package of Debian -> the programs of it that Airlock runs
+# Debian package -> those of its programs that Airlock runs
 _PACKAGES = {
     "coreutils": ("chown", "du", "env", "rm", "stat", "timeout"),
     "dash": ("sh",),

@@ -1,4 +1,4 @@
-"""The audit trail: one JSON line per event, and at a job's end one record of all its events.
+"""The audit trail: one JSON line per event, and at a job's end one document with all its events.
 
 It cannot be switched off. A job whose record cannot be written does not start. Events and fields:
 docs/audit.md#events
@@ -24,9 +24,9 @@ _Event = MutableMapping[str, Any]  # as structlog's processors pass it on
 
 
 class Record:
-    """Appends events to the host's record file and keeps what the job's own record will say.
+    """Appends events to the host's record file and collects them for the job's own record.
 
-    Every event may raise CannotStart: it could not be written.
+    Every event raises CannotStart if it cannot be written.
     """
 
     def __init__(self, path: Path, started: str) -> None:
@@ -38,7 +38,7 @@ class Record:
         self._logger = self._opened(path)
 
     def timed(self, step: str) -> None:
-        """Note the seconds since the last step as what `step` took."""
+        """Record the seconds since the last step as the duration of `step`."""
         now = time.monotonic()
         self.timings[step] = round(now - self._last, 4)
         self._last = now
@@ -53,7 +53,7 @@ class Record:
         agent: str,
         env: Mapping[str, str | None],
     ) -> None:
-        """Begin: every later event says which job it is about. `env` has None for secrets."""
+        """Set the job that every later event is about. `env` has None for secrets."""
         self._identity = {"organization": organization, "pipeline": pipeline, "job": job,
                           "build": build, "agent": agent}  # fmt: skip
         self._logger = self._logger.bind(**self._identity)
@@ -88,7 +88,7 @@ class Record:
         assumed_role: str,
         expires: str,
     ) -> None:
-        """A session was issued: what was asked of STS, and what CloudTrail will show."""
+        """A session was issued: what was requested of STS, and what CloudTrail will show."""
         self._event("session", role=role, session_name=session_name, via=via, subject=subject,
                     source_identity=source_identity, tags=tags, assumed_role=assumed_role,
                     expires=expires)  # fmt: skip
@@ -98,7 +98,7 @@ class Record:
         self._event("secrets", secrets=list(named), purpose=purpose)
 
     def ssh_agent(self, usage: Fields) -> None:
-        """What the job asked of its ssh agent, by message, and how much of it was refused."""
+        """The job's requests to its ssh agent, by message, and how many were refused."""
         self._event("ssh_agent", **usage)
 
     def sandbox(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
@@ -106,21 +106,21 @@ class Record:
         self._event("sandbox", timings=self.timings, **facts)
 
     def ended(self, *, status: Fields, ended: Fields) -> None:
-        """How it ended, what the agent sees, and whether that status is the job's or Airlock's."""
+        """How the job ended, its status for the agent, and whether that is Airlock's."""
         self._event("ended", status=status, ended=ended)
 
     def cancelled(self, by: str) -> None:
-        """The agent cancelled the job before anything of it ran."""
+        """The agent cancelled the job before any of it ran."""
         self._event("cancelled", by=by)
 
     def failed(self, error: AirlockError) -> None:
-        """It did not get as far as running."""
+        """The job did not get as far as running."""
         self._event("failed", exit_code=error.exit_code, title=error.title, problem=error.problem)
 
-    def keep(self, directory: Path) -> None:
+    def save(self, directory: Path) -> None:
         """Write the job's own record, readable by root alone, whole or not at all."""
         if not self._identity:
-            return  # no job was read: the events above are all there is
+            return  # no job was read: its events are in the audit trail only
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = directory / f"{self._identity['job']}.json"
         document = {**self._job, "events": self._events}
@@ -136,19 +136,19 @@ class Record:
         import structlog  # noqa: PLC0415
 
         return structlog.wrap_logger(
-            structlog.BytesLogger(cast("BinaryIO", _Appending(path))),
+            structlog.BytesLogger(cast("BinaryIO", _AppendingFile(path))),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 _with_schema,
                 _without_url_credentials,
-                self._remembered,
+                self._collected,
                 structlog.processors.JSONRenderer(serializer=_line),
             ],
             wrapper_class=structlog.BoundLogger,
         )
 
-    def _remembered(self, _: object, __: str, event: _Event) -> Fields:
-        """Keep the event for the job's own record, which says once which job it is about."""
+    def _collected(self, _: object, __: str, event: _Event) -> Fields:
+        """Collect the event for the job's own record, which identifies the job once."""
         once = {"schema", *self._identity}
         self._events.append({name: event[name] for name in event if name not in once})
         return event
@@ -162,7 +162,7 @@ def _without_url_credentials(_: object, __: str, event: _Event) -> Fields:
     return {name: _masked(value) for name, value in event.items()}
 
 
-def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def _masked(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
     """Return `value` without credentials in any URL of it, however deep."""
     match value:
         case str():
@@ -175,7 +175,7 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
             return value
 
 
-class _Appending:
+class _AppendingFile:
     """A file to which each line is appended in one write, so that lines of two jobs never mix."""
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a call that failed is tried again: the only caller of tenacity."""
+"""Retries of failed calls: the only caller of tenacity."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ ONE_CALL = 7  # seconds that a single call to another service may take
 T = TypeVar("T")
 
 
-def persist(
+def with_retries(
     work: Callable[[], T],
     *,
     transient: Callable[[BaseException], bool],
@@ -17,9 +17,10 @@ def persist(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Try `work` again, with jitter, for as long as its failures are `transient`.
+    """Call `work` until it succeeds, with jitter, as long as its failures are `transient`.
 
-    No call is begun that could end more than `patience` seconds after the first began.
+    No call starts that could end more than `patience` seconds after the start of the first.
+    Raises the last failure.
     """
     from tenacity import (  # noqa: PLC0415 - imports that a refused job need not wait for
         RetryCallState,
@@ -28,10 +29,10 @@ def persist(
         wait_random_exponential,
     )
 
-    began = clock()
+    started = clock()
 
     def is_over(state: RetryCallState) -> bool:
-        return clock() - began + state.upcoming_sleep + ONE_CALL > max(patience, ONE_CALL)
+        return clock() - started + state.upcoming_sleep + ONE_CALL > max(patience, ONE_CALL)
 
     return Retrying(
         retry=retry_if_exception(transient),

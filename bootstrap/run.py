@@ -1,4 +1,4 @@
-"""The way of a job through the airlock, in order. Nothing else knows this order."""
+"""The steps of one job in order; no other module determines this order."""
 
 import secrets
 import time
@@ -56,7 +56,7 @@ def run(
             storage.collect(host, time.time())
             storage.require(host, note=log.note)
             tree = job_sandbox.tree_of(job, admitted, host, token)
-            ours = held.enter_context(
+            job_lease = held.enter_context(
                 lease.acquire(host, token, tree=tree, agent=claims.agent_name, alert=log.alert)
             )
             assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
@@ -65,7 +65,7 @@ def run(
             )
             sandbox = held.enter_context(
                 job_sandbox.opened_sandbox(
-                    job, admitted, obtained, host, ours, log=log, record=record, out=out
+                    job, admitted, obtained, host, job_lease, log=log, record=record, out=out
                 )
             )
         ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
@@ -88,7 +88,7 @@ def keeping_the_result(log: JobLog) -> Iterator[None]:
     """Turn every failure after the job's end into an alert: the job's result stays unchanged."""
     try:
         yield
-    except Exception as failure:  # noqa: BLE001 - a bug of ours must not fail a finished job
+    except Exception as failure:  # noqa: BLE001 - no bug may fail a finished job
         log.alert(
             f"the sandbox was not removed: {type(failure).__name__}: {failure}. The next job on "
             "this host, or `airlock gc`, removes it"

@@ -1,4 +1,4 @@
-"""A type of their own for values that must never be shown."""
+"""The type of values that must never be shown."""
 
 from typing import Never
 
@@ -17,7 +17,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself, for the one place that has to hand it over."""
+        """Return the text itself, for the one place that has to pass it on."""
         return self._text
 
     def __repr__(self) -> str:

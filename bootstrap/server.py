@@ -1,7 +1,7 @@
 """One thread that serves every connection of a listener and waits for none of them.
 
-A slow client therefore takes nothing from another, and a server costs this host one thread and a
-bounded number of sockets. What a connection sends and receives is up to the package that admits it.
+A slow client therefore delays no other, and a server takes one thread and a bounded number of
+sockets. What a connection sends and receives is up to the package that admits it.
 """
 
 import selectors

@@ -1,4 +1,4 @@
-"""Text from outside, made safe to print and to keep: nearly all of it is the job's."""
+"""Text from outside, made safe to print and to store: nearly all of it comes from the job."""
 
 import re
 import unicodedata
@@ -12,11 +12,11 @@ MASK = "***"
 _USERINFO = re.compile(r"((?:\\?/){2})((?:[^\s/?#\\]|\\(?!/))+)@")
 # `user:password@host:path` and `user:password@host/path`, but not an image's `name:tag@sha256:…`.
 _PASSWORD = re.compile(r"(?<![\w.+/@:-])([\w.+-]+):[^\s/@:]+@(?=[\w.-]+[:/])(?!sha\d+:)")
-_SSH = ("ssh:", "ssh+git:")  # whose user is a name, and no credential
+_SSH = ("ssh:", "ssh+git:")  # whose user is a name, not a credential
 
 
 def printable(text: str, *, limit: int = 200) -> str:
-    """Return `text` on one line of at most `limit` characters that no terminal acts upon.
+    """Return `text` on one line of at most `limit` characters, none of them a terminal's control.
 
     Credentials in URLs are masked, before anything is cut off.
     """
@@ -33,10 +33,10 @@ def without_credentials(text: str) -> str:
     return _PASSWORD.sub(rf"\1:{MASK}@", _USERINFO.sub(_userinfo, text))
 
 
-def _userinfo(found: re.Match[str]) -> str:
-    slashes, userinfo = found.groups()
+def _userinfo(match: re.Match[str]) -> str:
+    slashes, userinfo = match.groups()
     user, colon, _ = userinfo.partition(":")
-    scheme = found.string[max(0, found.start() - 10) : found.start()].lower()
+    scheme = match.string[max(0, match.start() - 10) : match.start()].lower()
     if scheme.endswith(_SSH):
         return f"{slashes}{user}{colon}{MASK if colon else ''}@"
     return f"{slashes}{MASK}@"

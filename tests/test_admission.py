@@ -29,7 +29,7 @@ ROLE = "arn:aws:iam::111122223333:role/observed"
 
 
 class Signing(Issuer):
-    """Signs a token for whoever asks, with `claims`, beside publishing its key."""
+    """Publishes its key, and signs a token with `claims` for every request."""
 
     claims = CLAIMS
 
@@ -77,15 +77,15 @@ def events(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_an_admission_has_the_claims_and_the_decision_about_them(tmp_path: Path) -> None:
-    made = decided(host(tmp_path))
-    assert made.claims == claims()
-    assert isinstance(made.decision, Admitted)
-    assert made.enforced
+    result = decided(host(tmp_path))
+    assert result.claims == claims()
+    assert isinstance(result.decision, Admitted)
+    assert result.enforced
 
 
 def test_an_admitted_job_is_recorded_with_every_reason(tmp_path: Path) -> None:
-    found, admitted = admit(tmp_path, host(tmp_path), claims())
-    assert (found, admitted.rule) == (claims(), "main")
+    confirmed, admitted = admit(tmp_path, host(tmp_path), claims())
+    assert (confirmed, admitted.rule) == (claims(), "main")
     (event,) = events(tmp_path)
     assert (event["event"], event["rule"], event["job"]) == ("admitted", "main", JOB_ID)
     assert event["policy"]["origin"].endswith("storefront.yaml")
@@ -109,7 +109,7 @@ def test_a_decision_that_cannot_be_recorded_admits_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("accepted", [False, True])
-def test_an_agents_own_token_ends_it_unless_the_operator_accepts_that(
+def test_an_agents_own_token_is_refused_unless_the_operator_accepts_it(
     tmp_path: Path, *, accepted: bool
 ) -> None:
     own = Agent(values={}, token=Secret("bkat_x"), own_token=False)
@@ -126,48 +126,46 @@ def signed(tmp_path: Path, buildkite: Signing, rules: str = MAIN) -> Host:
     return host(tmp_path, rules, identity="signed", issuer=buildkite.url)
 
 
-def test_signed_claims_are_what_is_decided_about_and_travel_on(
-    tmp_path: Path, buildkite: Signing
-) -> None:
+def test_signed_claims_are_decided_about_and_returned(tmp_path: Path, buildkite: Signing) -> None:
     here, by = signed(tmp_path, buildkite), agent(buildkite.url)
-    found, _ = admit(tmp_path, here, claims(), by)
-    assert found.facts["branch"] == Known(value="main", provenance=Provenance.SIGNED)
-    assert found.env == claims().env
+    confirmed, _ = admit(tmp_path, here, claims(), by)
+    assert confirmed.facts["branch"] == Known(value="main", provenance=Provenance.SIGNED)
+    assert confirmed.env == claims().env
     (event,) = events(tmp_path)
     assert [r["provenance"] for r in event["reasons"]] == ["signed", None, "job"]
-    asked = next(call for call in buildkite.calls if call.path.endswith("/oidc/tokens"))
-    assert asked.json() == {"audience": "airlock", "claims": ["queue_key"]}
+    request = next(call for call in buildkite.calls if call.path.endswith("/oidc/tokens"))
+    assert request.json() == {"audience": "airlock", "claims": ["queue_key"]}
 
 
-def test_the_tags_that_a_policy_asks_about_are_asked_for(
-    tmp_path: Path, buildkite: Signing
-) -> None:
+def test_the_agent_tags_of_a_policy_are_requested(tmp_path: Path, buildkite: Signing) -> None:
     rules = "  - {name: r, when: {agent-tag: {env: prod}}, allow: {}}\n"
     buildkite.claims = {**CLAIMS, "agent_tag:env": "prod"}
     of = claims(BUILDKITE_AGENT_META_DATA_ENV="prod")
-    made = decided(signed(tmp_path, buildkite, rules), of, by=agent(buildkite.url))
-    assert isinstance(made.decision, Admitted)
-    asked = next(call for call in buildkite.calls if call.path.endswith("/oidc/tokens"))
-    assert asked.json()["claims"] == ["queue_key", "agent_tag:env"]
+    result = decided(signed(tmp_path, buildkite, rules), of, by=agent(buildkite.url))
+    assert isinstance(result.decision, Admitted)
+    request = next(call for call in buildkite.calls if call.path.endswith("/oidc/tokens"))
+    assert request.json()["claims"] == ["queue_key", "agent_tag:env"]
 
 
-def test_a_claim_that_is_signed_otherwise_is_refused(tmp_path: Path, buildkite: Signing) -> None:
+def test_a_claim_that_differs_from_the_signed_one_is_refused(
+    tmp_path: Path, buildkite: Signing
+) -> None:
     buildkite.claims = {**CLAIMS, "build_branch": "dev"}
     with pytest.raises(Refused, match="BUILDKITE_BRANCH is 'main', but Buildkite's signed token"):
         decided(signed(tmp_path, buildkite), by=agent(buildkite.url))
 
 
-def test_a_policy_with_mistakes_ends_it_unless_it_is_only_observed(
+def test_a_policy_with_mistakes_is_an_error_unless_it_is_only_observed(
     tmp_path: Path, buildkite: Signing
 ) -> None:
     here = signed(tmp_path, buildkite, "  - {nam: r}\n")
     with pytest.raises(WrongConfiguration, match="mistake"):
         decided(here, by=agent(buildkite.url))
     observing = replace_policy(here, mode="observe")
-    made = decided(observing, by=agent(buildkite.url))
-    assert isinstance(made.decision, Denied)
-    assert not made.enforced
-    assert made.claims.facts["branch"] == Known(value="main", provenance=Provenance.SIGNED)
+    result = decided(observing, by=agent(buildkite.url))
+    assert isinstance(result.decision, Denied)
+    assert not result.enforced
+    assert result.claims.facts["branch"] == Known(value="main", provenance=Provenance.SIGNED)
 
 
 def replace_policy(host: Host, **settings: Any) -> Host:

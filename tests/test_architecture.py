@@ -1,4 +1,4 @@
-"""The house rules, held by walking the syntax tree of every file."""
+"""The rules of the code, checked on the syntax tree of every file."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ from bootstrap import errors
 PACKAGE = Path(__file__).parents[1] / "bootstrap"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Rules: values in, values out. They import nothing that touches the world.
+# Pure modules: values in, values out. They import nothing with side effects.
 PURE = {
     "errors.py", "secret.py", "text.py", "forms.py", "mistakes.py", "aws/errors.py", "aws/iam.py",
     "grants/__init__.py", "grants/kind.py", "grants/role.py", "grants/profiles.py",
@@ -34,13 +34,13 @@ PURE = {
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
     "sandbox/agent_protocol.py", "sandbox/agent_seccomp.py",
 }  # fmt: skip
-WORLD = {
+SIDE_EFFECTS = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",
     "botocore", "docker", "time", "logging", "threading", "structlog", "fcntl", "shutil",
     "tempfile",
 }  # fmt: skip
 
-# Each outside thing has one caller. `docker` is imported by the engine edge alone, and so on.
+# Each of these libraries has the callers below and no others.
 CALLERS = {
     "docker": {"sandbox/engine.py"},
     "boto3": {"aws/client.py"},
@@ -95,18 +95,18 @@ def imported(path: Path) -> set[str]:
     return modules
 
 
-def test_the_list_of_pure_files_names_files_that_exist() -> None:
+def test_every_pure_file_exists() -> None:
     assert {name(path) for path in FILES} >= PURE
 
 
 @pytest.mark.parametrize("path", [PACKAGE / pure for pure in sorted(PURE)], ids=sorted(PURE))
-def test_rules_do_not_touch_the_world(path: Path) -> None:
-    touched = {m for m in imported(path) for w in WORLD if m == w or m.startswith(w + ".")}
+def test_a_pure_file_imports_nothing_with_side_effects(path: Path) -> None:
+    touched = {m for m in imported(path) for w in SIDE_EFFECTS if m == w or m.startswith(w + ".")}
     assert not touched
 
 
 @pytest.mark.parametrize("module", CALLERS)
-def test_each_outside_thing_has_its_one_caller(module: str) -> None:
+def test_a_library_is_imported_only_by_its_caller(module: str) -> None:
     callers = {
         name(path)
         for path in FILES
@@ -120,19 +120,19 @@ def test_a_package_imports_only_the_packages_before_it(path: Path) -> None:
     package = name(path).split("/", maxsplit=1)[0]
     if package not in PACKAGES:
         return
-    ours = {m.split(".")[1] for m in imported(path) if m.startswith("bootstrap.")}
-    assert ours <= PACKAGES[package] | EVERYWHERE
+    imports = {m.split(".")[1] for m in imported(path) if m.startswith("bootstrap.")}
+    assert imports <= PACKAGES[package] | EVERYWHERE
 
 
 @pytest.mark.parametrize("module", sorted(BASE))
-def test_what_everything_imports_knows_nothing_above_it(module: str) -> None:
+def test_a_base_module_imports_nothing_above_it(module: str) -> None:
     paths = imported(PACKAGE / f"{module}.py")
-    ours = {m.split(".")[1] for m in paths if m.startswith("bootstrap.")}
-    assert ours <= BASE[module]
+    imports = {m.split(".")[1] for m in paths if m.startswith("bootstrap.")}
+    assert imports <= BASE[module]
 
 
 @pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
-def test_nothing_but_main_ends_the_process(path: Path) -> None:
+def test_only_main_ends_the_process(path: Path) -> None:
     ends = [
         node
         for node in ast.walk(ast.parse(path.read_text()))
@@ -143,7 +143,7 @@ def test_nothing_but_main_ends_the_process(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
-def test_values_between_packages_are_frozen_and_keyword_only(path: Path) -> None:
+def test_public_dataclasses_are_frozen_and_keyword_only(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for decorator in node.decorator_list:
@@ -154,7 +154,7 @@ def test_values_between_packages_are_frozen_and_keyword_only(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", FILES, ids=[name(path) for path in FILES])
-def test_files_and_functions_stay_readable(path: Path) -> None:
+def test_a_file_has_at_most_300_lines_and_its_functions_60(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= 300
     for node in ast.walk(ast.parse(text)):
@@ -173,7 +173,7 @@ def test_the_median_function_has_at_most_13_lines() -> None:
     assert lengths[len(lengths) // 2] <= 13
 
 
-def test_secrets_are_revealed_in_few_places() -> None:
+def test_secrets_are_revealed_only_in_listed_files() -> None:
     """Each is where a value leaves Airlock, or is compared with what it has to be."""
     places = {name(path) for path in FILES if ".reveal(" in path.read_text()}
     assert places == {
@@ -194,7 +194,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
 
 
-def test_every_error_has_a_status_of_its_own_and_the_readme_explains_it() -> None:
+def test_every_error_has_its_own_status_and_a_section_in_the_readme() -> None:
     kinds = errors.AirlockError.__subclasses__()
     assert len({kind.exit_code for kind in kinds}) == len(kinds)
     readme = (PACKAGE.parent / "README.md").read_text()
@@ -204,8 +204,8 @@ def test_every_error_has_a_status_of_its_own_and_the_readme_explains_it() -> Non
 
 
 @pytest.mark.parametrize("path", ["cli.py", "__main__.py", "__init__.py"])
-def test_nothing_is_loaded_before_the_environment_is_gone(path: str) -> None:
-    """Libraries obey variables as they are loaded; the job chose those (promise 2)."""
+def test_nothing_is_imported_before_the_environment_is_cleared(path: str) -> None:
+    """Libraries read variables as they are loaded, and the job controls those (promise 2)."""
     tree = ast.parse((PACKAGE / path).read_text())
     first = [
         ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)

@@ -1,4 +1,4 @@
-"""The command line as a stranger uses it: wrong input, no engine, no disk, cancelled."""
+"""The command line with wrong input, without an engine, and without disk space."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def configured(tmp_path: Path, **settings: str) -> Path:
 
 
 def as_agent(tmp_path: Path, **env: str) -> dict[str, str]:
-    """Return the environment in which an agent starts us."""
+    """Return the environment in which an agent starts Airlock."""
     return process_env(**agent_files(tmp_path, job_env(**env)))
 
 
@@ -77,13 +77,13 @@ def test_nothing_heavy_is_loaded_before_the_command_is_known(module: str) -> Non
     assert not loaded & {"pydantic", "yaml", "docker", "botocore", "jwt", "structlog"}
 
 
-def test_the_version() -> None:
+def test_version_option_prints_the_version() -> None:
     assert airlock("--version").stdout == f"airlock {__version__}\n"
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", __version__)
 
 
 @pytest.mark.parametrize("arguments", [(), ("bootstap",), ("bootstrap", "--confg", "x")])
-def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
+def test_a_wrong_command_line_ends_with_2_and_a_hint(arguments: tuple[str, ...]) -> None:
     done = airlock(*arguments)
     assert done.returncode == 2
     assert "usage: airlock" in done.stderr
@@ -91,7 +91,7 @@ def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_no_configuration(tmp_path: Path) -> None:
+def test_a_missing_configuration_ends_with_78(tmp_path: Path) -> None:
     for command in ("bootstrap", "gc"):
         done = airlock(command, "--config", str(tmp_path / "absent.toml"))
         assert done.returncode == 78
@@ -99,13 +99,13 @@ def test_no_configuration(tmp_path: Path) -> None:
         assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_started_by_hand_it_says_who_should_start_it(tmp_path: Path) -> None:
+def test_bootstrap_started_by_hand_names_the_agent(tmp_path: Path) -> None:
     done = airlock("bootstrap", "--config", str(configured(tmp_path)))
     assert done.returncode == 78
     assert "is started by buildkite-agent, as its bootstrap-script" in done.stdout
 
 
-def test_no_environment_file(tmp_path: Path) -> None:
+def test_a_missing_environment_file_ends_with_125(tmp_path: Path) -> None:
     env = as_agent(tmp_path)
     Path(env["BUILDKITE_ENV_JSON_FILE"]).unlink()
     done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
@@ -114,8 +114,8 @@ def test_no_environment_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "[" * 100_000])
-def test_the_hook_refuses_what_it_cannot_look_into(tmp_path: Path, content: str | None) -> None:
-    """It could bring loader variables: only what was read may be left to the script."""
+def test_the_hook_refuses_a_file_that_it_cannot_read(tmp_path: Path, content: str | None) -> None:
+    """It may contain loader variables: only a job that was read may be left to the script."""
     env = as_agent(tmp_path)
     file = Path(env["BUILDKITE_ENV_JSON_FILE"])
     file.unlink()
@@ -126,7 +126,7 @@ def test_the_hook_refuses_what_it_cannot_look_into(tmp_path: Path, content: str 
     assert "environment file" in done.stdout
 
 
-def test_the_hook_looks_for_loader_variables_even_if_nothing_can_be_recorded(
+def test_the_hook_refuses_loader_variables_even_if_nothing_can_be_recorded(
     tmp_path: Path,
 ) -> None:
     config = configured(tmp_path, records="/dev/full")
@@ -134,7 +134,7 @@ def test_the_hook_looks_for_loader_variables_even_if_nothing_can_be_recorded(
     assert airlock("admit", "--config", str(config), env=env).returncode == 77
 
 
-def test_a_full_disk_under_the_audit_trail(tmp_path: Path) -> None:
+def test_a_full_disk_below_the_audit_trail_ends_with_125(tmp_path: Path) -> None:
     config = configured(tmp_path, records="/dev/full")
     done = airlock("bootstrap", "--config", str(config), env=as_agent(tmp_path))
     assert done.returncode == 125
@@ -142,7 +142,7 @@ def test_a_full_disk_under_the_audit_trail(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_refusal_is_written_down_and_explained(tmp_path: Path) -> None:
+def test_a_refusal_is_recorded_and_explained(tmp_path: Path) -> None:
     env = as_agent(tmp_path, BUILDKITE_PULL_REQUEST="7")
     done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
     assert done.returncode == 77
@@ -171,7 +171,7 @@ def test_the_agents_own_token_does_not_enter_a_sandbox(tmp_path: Path, command: 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="airlock bootstrap needs root")
-def test_no_docker(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer_ends_with_125(tmp_path: Path) -> None:
     done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=as_agent(tmp_path))
     assert done.returncode == 125, done.stdout
     assert f"Docker Engine does not answer at unix://{tmp_path}/docker.sock" in done.stdout
@@ -179,8 +179,8 @@ def test_no_docker(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_environment_of_a_job_is_not_obeyed(tmp_path: Path) -> None:
-    """What reaches us by the process environment is data; none of it configures a library."""
+def test_the_environment_of_a_job_configures_nothing(tmp_path: Path) -> None:
+    """What is in the process environment is data; none of it configures a library."""
     hostile = {
         "DOCKER_HOST": "tcp://127.0.0.1:1",
         "AWS_PROFILE": "absent",

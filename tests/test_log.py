@@ -16,35 +16,35 @@ from bootstrap.secret import Secret
 from bootstrap.text import printable
 
 
-def written(say: str) -> tuple[JobLog, list[bytes]]:
+def written(method: str) -> tuple[JobLog, list[bytes]]:
     lines: list[bytes] = []
     log = JobLog(lines.append)
-    getattr(log, say)("role \x1b]0;owned\x07 of\n+++ a group of the job's\u202e")
+    getattr(log, method)("role \x1b]0;owned\x07 of\n+++ a group of the job's\u202e")
     return log, lines
 
 
-@pytest.mark.parametrize("say", ["group", "note", "alert"])
-def test_no_text_of_a_job_opens_a_group_or_moves_the_cursor(say: str) -> None:
-    text = b"".join(written(say)[1]).decode()
+@pytest.mark.parametrize("method", ["group", "note", "alert"])
+def test_no_text_of_a_job_opens_a_group_or_moves_the_cursor(method: str) -> None:
+    text = b"".join(written(method)[1]).decode()
     assert "\n+++" not in text
     assert "\x1b]" not in text
     assert "\u202e" not in text
 
 
 @pytest.mark.parametrize("kind", [Refused, WrongConfiguration, CannotStart, InternalError])
-def test_a_failure_says_what_what_to_do_and_whose_status_it_is(
+def test_a_failure_shows_the_problem_what_to_do_and_whose_status_it_is(
     kind: type[Refused] | type[CannotStart],
 ) -> None:
     lines: list[bytes] = []
-    JobLog(lines.append).failure(kind("it\x1b[2J broke", hint="mend it", details=("a", "b\nc")))
+    JobLog(lines.append).failure(kind("it\x1b[2J broke", hint="repair it", details=("a", "b\nc")))
     text = b"".join(lines).decode()
     assert text.startswith("+++ :no_entry: Airlock: ")
-    assert "What to do: mend it" in text
+    assert "What to do: repair it" in text
     assert "\x1b[2J" not in text
     assert text.splitlines()[-1].startswith(f"Exit status {kind.exit_code} is Airlock's: https://")
 
 
-def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
+def test_issued_secrets_are_masked_in_every_text() -> None:
     lines: list[bytes] = []
     log = JobLog(lines.append)
     log.mask(Secret("hunter2"))
@@ -56,7 +56,7 @@ def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
 def test_a_failure_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
     lines: list[bytes] = []
     with keeping_the_result(JobLog(lines.append)):
-        raise KeyError("a bug of ours")
+        raise KeyError("a bug")
     assert b"the sandbox was not removed: KeyError" in lines[0]
 
 
@@ -127,7 +127,7 @@ def test_no_userinfo_of_a_url_is_ever_shown(part: str, around: str, limit: int) 
     assert "TOKEN" not in shown
 
 
-def test_a_secret_masks_itself_in_every_way_of_printing() -> None:
+def test_a_secret_is_masked_however_it_is_printed() -> None:
     secret = Secret("hunter2")
     shown = [
         repr(secret),
@@ -141,7 +141,7 @@ def test_a_secret_masks_itself_in_every_way_of_printing() -> None:
     assert secret.reveal() == "hunter2"
 
 
-def test_a_secret_goes_nowhere_by_accident() -> None:
+def test_a_secret_cannot_be_compared_hashed_or_copied() -> None:
     secret = Secret("hunter2")
     for use in (
         lambda: secret == "hunter2",

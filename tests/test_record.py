@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bootstrap.admission import introduce, write_down
+from bootstrap.admission import record_decision, record_job
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.commands.admit import markdown
 from bootstrap.commands.policy.draft import draft
@@ -63,7 +63,7 @@ KINDS = [
 ]  # fmt: skip
 
 
-def test_every_event_says_its_schema_its_time_and_its_job(tmp_path: Path) -> None:
+def test_every_event_has_its_schema_its_time_and_its_job(tmp_path: Path) -> None:
     path = tmp_path / "new" / "records.jsonl"
     filled(path)
     found = events(path)
@@ -77,13 +77,13 @@ def test_every_event_says_its_schema_its_time_and_its_job(tmp_path: Path) -> Non
 
 def test_a_jobs_record_has_all_its_events_in_order(tmp_path: Path) -> None:
     """A second session does not take the place of the first."""
-    filled(tmp_path / "records.jsonl").keep(tmp_path / "kept")
-    kept = json.loads((tmp_path / "kept/j-1.json").read_text())
-    assert {**WHO, "schema": 2, "env": {"BUILDKITE_BRANCH": "main"}}.items() <= kept.items()
-    assert [event["event"] for event in kept["events"]] == KINDS
-    roles = [event["role"] for event in kept["events"] if event["event"] == "session"]
+    filled(tmp_path / "records.jsonl").save(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved/j-1.json").read_text())
+    assert {**WHO, "schema": 2, "env": {"BUILDKITE_BRANCH": "main"}}.items() <= saved.items()
+    assert [event["event"] for event in saved["events"]] == KINDS
+    roles = [event["role"] for event in saved["events"] if event["event"] == "session"]
     assert roles == [SESSION["role"], "arn:aws:iam::444455556666:role/audit"]
-    assert not {"job", "schema"} & kept["events"][0].keys(), "both are above, once"
+    assert not {"job", "schema"} & saved["events"][0].keys(), "both are above, once"
 
 
 def test_every_event_and_its_fields_are_in_the_documents_table(tmp_path: Path) -> None:
@@ -97,15 +97,15 @@ def test_every_event_and_its_fields_are_in_the_documents_table(tmp_path: Path) -
             assert documented == event.keys() - always, event["event"]
 
 
-def test_only_root_reads_what_is_kept(tmp_path: Path) -> None:
+def test_only_root_can_read_a_jobs_record(tmp_path: Path) -> None:
     record = Record(tmp_path / "records.jsonl", "now")
-    introduce(claims(NPM_TOKEN="npm-secret", PLAIN="plain"), AGENT, record)
-    record.keep(tmp_path / "kept")
-    (kept,) = (tmp_path / "kept").iterdir()
-    assert kept.stat().st_mode & 0o777 == 0o600
+    record_job(claims(NPM_TOKEN="npm-secret", PLAIN="plain"), AGENT, record)
+    record.save(tmp_path / "saved")
+    (saved,) = (tmp_path / "saved").iterdir()
+    assert saved.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "records.jsonl").stat().st_mode & 0o777 == 0o600
-    assert json.loads(kept.read_text())["env"]["PLAIN"] == "plain"
-    assert "npm-secret" not in kept.read_text()
+    assert json.loads(saved.read_text())["env"]["PLAIN"] == "plain"
+    assert "npm-secret" not in saved.read_text()
 
 
 URL = "https://ci:s3cret@git.example.com/acme/storefront.git"
@@ -118,18 +118,18 @@ URLS = {
 }
 
 
-def _kept(directory: Path) -> str:
-    """Say whatever this job makes Airlock say, to the log, the annotation and the records."""
+def _saved_and_printed(directory: Path) -> str:
+    """Return everything that this job makes Airlock write: log, annotation and records."""
     lines: list[bytes] = []
     directory.mkdir()
     record, log = Record(directory / "records.jsonl", "now"), JobLog(lines.append)
     made = claims(**URLS)
-    introduce(made, AGENT, record)
+    record_job(made, AGENT, record)
     conditions = "{repository: 'https://github.com/x/y', plugin: y, env: {SUBMODULE: z}}"
     for rules in (RULES, f"  - {{name: r, when: {conditions}, allow: {{}}}}\n"):
         for repository in ("https://github.com/acme/else", URL):
             decision = decide(made, replace(policy(rules), repositories=(repository,)))
-            write_down(decision, record)
+            record_decision(decision, record)
             if isinstance(decision, Denied):
                 details = tuple(f"{r.subject}: got {r.got}" for r in decision.reasons)
                 refused = Refused(decision.problem, hint=decision.hint, details=details)
@@ -137,13 +137,13 @@ def _kept(directory: Path) -> str:
                 log.failure(refused)
                 log.note(decision.problem)
                 lines.append(markdown(refused).encode())
-    record.keep(directory / "kept")
+    record.save(directory / "saved")
     files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
     return b"".join(files + lines).decode()
 
 
-def test_no_credentials_of_a_url_are_kept_printed_or_annotated(tmp_path: Path) -> None:
-    found = _kept(tmp_path / "masked")
+def test_credentials_of_a_url_are_not_recorded_printed_or_annotated(tmp_path: Path) -> None:
+    found = _saved_and_printed(tmp_path / "masked")
     assert "git.example.com/acme/storefront.git" in found, "the URLs are there"
     assert "s3cret" not in found
 
@@ -153,12 +153,12 @@ def test_without_the_mask_they_are_everywhere(
 ) -> None:
     for module in ("text", "record", "policy.decide"):
         monkeypatch.setattr(f"bootstrap.{module}.without_credentials", lambda text: text)
-    assert _kept(tmp_path / "unmasked").count("s3cret") > 20
+    assert _saved_and_printed(tmp_path / "unmasked").count("s3cret") > 20
 
 
-def test_a_process_without_a_job_keeps_nothing(tmp_path: Path) -> None:
-    Record(tmp_path / "records.jsonl", "now").keep(tmp_path / "kept")
-    assert not (tmp_path / "kept").exists()
+def test_a_process_without_a_job_saves_no_record(tmp_path: Path) -> None:
+    Record(tmp_path / "records.jsonl", "now").save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
 
 
 def test_lines_of_many_jobs_never_mix(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_job_that_cannot_be_recorded_does_not_start(path: str) -> None:
         Record(Path(path), "now").admitted(rule="deploy", policy=POLICY, reasons=[])
 
 
-def test_the_agents_own_list_says_what_is_secret() -> None:
+def test_variables_on_the_agents_own_list_are_secret() -> None:
     env = {"MY_PASSWORD": "a", "SSH_KEY": "b", "NPM_TOKEN": "c", "BRANCH": "d"}
     assert without_secrets(env, {}) == {
         "MY_PASSWORD": None, "SSH_KEY": "b", "NPM_TOKEN": None, "BRANCH": "d",
@@ -192,7 +192,7 @@ def test_the_agents_own_list_says_what_is_secret() -> None:
     assert set(without_secrets(env, more).values()) == {None}
 
 
-def kept_form(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
+def record_of(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
     """Return a job's record as this or the earlier version wrote it."""
     denied: dict[str, Any] = {"problem": "no", "nearest": None, "reasons": [], "enforced": False}
     whole = {"version": "0.1.0", "started": "2026-11-23T12:00:00Z", **WHO, "env": env}
@@ -203,21 +203,21 @@ def kept_form(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("schema", [1, 2])
 def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, schema: int) -> None:
-    (tmp_path / "kept").mkdir()
-    document = kept_form(schema, {**job_env(), "NPM_TOKEN": None})
-    (tmp_path / "kept/j-1.json").write_text(json.dumps(document))
-    drafted = {"records": tmp_path / "kept", "directory": tmp_path / "policies"}
+    (tmp_path / "saved").mkdir()
+    document = record_of(schema, {**job_env(), "NPM_TOKEN": None})
+    (tmp_path / "saved/j-1.json").write_text(json.dumps(document))
+    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
     assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     made = yaml.safe_load((tmp_path / "policies/storefront.yaml").read_text())
     assert made["pipeline"] == "storefront"
     assert made["repository"] == ["git@github.com:acme/storefront.git"]
 
 
-def test_a_policy_is_drafted_from_what_was_really_kept(tmp_path: Path) -> None:
+def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
     record = Record(tmp_path / "records.jsonl", "now")
-    introduce(claims(), AGENT, record)
+    record_job(claims(), AGENT, record)
     record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
-    record.keep(tmp_path / "kept")
-    drafted = {"records": tmp_path / "kept", "directory": tmp_path / "policies"}
+    record.save(tmp_path / "saved")
+    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
     assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     assert (tmp_path / "policies/storefront.yaml").exists()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bootstrap.aws.client import METADATA, Caller, connect
 from bootstrap.aws.errors import Kind, kind
 from bootstrap.host.config import Aws
-from bootstrap.retry import persist
+from bootstrap.retry import with_retries
 
 if TYPE_CHECKING:
     from bootstrap.aws.model import Session
@@ -47,7 +47,7 @@ class Service:
 
     def call(self, work: Callable[[Any], T]) -> T:
         """Return what `work` returns for a client. Raises its last failure: see `errors.kind`."""
-        return persist(
+        return with_retries(
             lambda: self._with_fresh_credentials(work),
             transient=self._is_transient,
             patience=self._patience,

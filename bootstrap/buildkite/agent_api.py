@@ -1,6 +1,6 @@
-"""Buildkite's agent API as far as a host needs it, with a job's own token.
+"""The calls of Buildkite's agent API that a host needs, with a job's own token.
 
-What there is: docs/agent-contract.md#signed-tokens
+See docs/agent-contract.md#signed-tokens
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any
 from urllib.error import HTTPError
 
 from bootstrap.errors import CannotStart
-from bootstrap.retry import ONE_CALL, persist
+from bootstrap.retry import ONE_CALL, with_retries
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
 PATIENCE = 30.0
-_REPLAYED = "BUILDKITE_REQUEST_HEADER_"
+_HEADER_PREFIX = "BUILDKITE_REQUEST_HEADER_"
 # No proxy of the environment and no redirect: the token goes only where the agent's own goes.
 _OPENER = urllib.request.OpenerDirector()
 for _handler in (
@@ -29,22 +29,22 @@ for _handler in (
 
 
 class AgentApi:
-    """Calls in the name of one job. Throttling and 5xx are retried with jitter."""
+    """Calls on behalf of one job. Throttling and 5xx are retried with jitter."""
 
     def __init__(self, job_id: str, agent: Mapping[str, str], token: Secret) -> None:
         self._job = job_id.replace(".", "%2E")
         self._endpoint = agent.get("BUILDKITE_AGENT_ENDPOINT", "").rstrip("/")
         self._token = token
         self._headers = {
-            name.removeprefix(_REPLAYED).replace("_", "-").title(): value
+            name.removeprefix(_HEADER_PREFIX).replace("_", "-").title(): value
             for name, value in agent.items()
-            if name.startswith(_REPLAYED)
+            if name.startswith(_HEADER_PREFIX)
         }
 
     def oidc_token(self, audience: str, claims: tuple[str, ...]) -> Secret:
         """Return a token that Buildkite signed for this job. Raises CannotStart."""
-        asked = {"audience": audience, "claims": list(claims)}
-        return Secret(self._call("oidc/tokens", asked, "sign a token")["token"])
+        request = {"audience": audience, "claims": list(claims)}
+        return Secret(self._call("oidc/tokens", request, "sign a token")["token"])
 
     def annotate(self, body: str, *, context: str) -> None:
         """Put an error on the build's page. Raises CannotStart."""
@@ -63,7 +63,7 @@ def document(url: str) -> Any:  # noqa: ANN401 - JSON
     return _fetched(url, f"{url} did not answer")
 
 
-class _Unwilling(OSError):
+class _HttpFailure(OSError):
     """An HTTP status other than success."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -74,31 +74,31 @@ class _Unwilling(OSError):
 def _fetched(
     url: str, problem: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Any:  # noqa: ANN401 - JSON
-    """Return the JSON that answers. Raises CannotStart that begins with `problem`."""
+    """Return the JSON of the reply. Raises CannotStart that begins with `problem`."""
     try:
         request = urllib.request.Request(url, data, dict(headers or {}))  # noqa: S310
         if request.type not in {"http", "https"}:
             raise ValueError(f"{request.type} is not http")  # noqa: TRY301
-        return persist(lambda: _once(request), transient=_is_transient, patience=PATIENCE)
+        return with_retries(lambda: _once(request), transient=_is_transient, patience=PATIENCE)
     except (OSError, HTTPException, ValueError) as failed:
         raise CannotStart(
             f"{problem}: {failed}",
-            hint="Does this host reach the agent's endpoint? A job without an answer from there "
-            "is not run.",
+            hint="Check that this host reaches the agent's endpoint and policy.issuer. Airlock "
+            "runs no job without their reply.",
         ) from failed
 
 
 def _once(request: urllib.request.Request) -> Any:  # noqa: ANN401 - JSON
     try:
-        with _OPENER.open(request, timeout=ONE_CALL) as answer:
-            content = answer.read(1 << 20)
+        with _OPENER.open(request, timeout=ONE_CALL) as reply:
+            content = reply.read(1 << 20)
     except HTTPError as refused:
         with refused:
-            raise _Unwilling(refused.code, refused.read(1000).decode(errors="replace")) from None
+            raise _HttpFailure(refused.code, refused.read(1000).decode(errors="replace")) from None
     return json.loads(content) if content.strip() else {}
 
 
 def _is_transient(failed: BaseException) -> bool:
-    if isinstance(failed, _Unwilling):
+    if isinstance(failed, _HttpFailure):
         return failed.status == 429 or failed.status >= 500
     return isinstance(failed, OSError | HTTPException)

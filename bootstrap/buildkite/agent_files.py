@@ -1,4 +1,4 @@
-"""How the agent names the files that it makes for a job, and what cannot be one.
+"""How the agent names the files of a job, and which paths cannot be such files.
 
 Source: docs/agent-contract.md#the-environment-files
 """
@@ -21,22 +21,23 @@ _NAMES = {
 def check_paths(agent: Mapping[str, str]) -> None:
     """Refuse paths that the agent has not set itself. Call before any of them is opened.
 
-    A variable whose name holds an = can take the place of one of the agent's, and always leaves
-    that sign in its value. Without it these are the agent's own files, and what they hold shows
-    every other such name. Raises Refused.
+    A variable whose name contains = can replace one of the agent's, and always leaves a = in its
+    value. Without = these are the agent's own files, and their content shows every other such
+    name. Raises Refused.
     """
     paths = _paths(agent)
     for name, path in paths.items():
         if "=" in str(path):
             raise Refused(
                 f"{name} is {printable(str(path))!r}: expected a path without =",
-                hint="Something sets it by a variable whose name holds an =. If it is the agent's "
-                "own directory, set job-context-dir or TMPDIR to one without that sign.",
+                hint="A variable whose name contains = sets it. If the directory is the agent's "
+                "own, set job-context-dir or TMPDIR to one without =.",
             )
     if len({path.parent for path in paths.values()}) > 1:
         raise Refused(
             f"{', '.join(paths)} are in different directories",
-            hint="The agent makes all of a job's files in one: something set one of the variables.",
+            hint="The agent makes all of a job's files in one directory: one of these variables "
+            "was overwritten.",
         )
 
 
@@ -47,7 +48,8 @@ def check_names(job_id: str, agent: Mapping[str, str]) -> None:
             raise Refused(
                 f"BUILDKITE_JOB_ID is {printable(job_id)!r}, but the agent's file for this job is "
                 f"{printable(path.name)!r}",
-                hint="Something sets BUILDKITE_JOB_ID; no pipeline, step or build may.",
+                hint="No pipeline, step or build may set BUILDKITE_JOB_ID. Remove it "
+                "where it is set.",
             )
 
 

@@ -45,7 +45,7 @@ def parse_json(data: bytes) -> dict[str, str]:
 def parse_shell(data: bytes) -> dict[str, str]:
     """Read BUILDKITE_ENV_FILE: NAME="…" in Go's %q per line; bare names are undefined.
 
-    It is never sourced: `$` and backticks in it are literal. Raises as `parse_json`.
+    It is never sourced: `$` and backticks in it are literal. Raises as `parse_json` does.
     """
     lines = [line for line in data.split(b"\n") if b"=" in line]
     return _checked(_no_duplicates(_assignment(line) for line in lines))
@@ -55,7 +55,8 @@ def _assignment(line: bytes) -> tuple[str, str]:
     name, _, quoted = line.partition(b"=")
     if len(quoted) < 2 or not (quoted.startswith(b'"') and quoted.endswith(b'"')):
         raise _broken(
-            f'the line of {printable(repr(name[:60]))} is not NAME="value"; is the file cut short?'
+            f'the line of {printable(repr(name[:60]))} is not NAME="value"; '
+            "the file may be cut short"
         )
     try:
         return name.decode("utf-8"), _ESCAPE.sub(_unescape, quoted[1:-1]).decode("utf-8")
@@ -63,14 +64,14 @@ def _assignment(line: bytes) -> tuple[str, str]:
         raise _broken(f"{printable(repr(name[:60]))} is not UTF-8") from invalid
 
 
-def _unescape(found: re.Match[bytes]) -> bytes:
-    byte, short, long, simple, unknown = found.groups()
+def _unescape(match: re.Match[bytes]) -> bytes:
+    byte, short, long, simple, unknown = match.groups()
     if byte:
         return bytes([int(byte, 16)])
     if short or long:
         code = int(short or long, 16)
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            raise _broken(f"\\u{code:x} is no character")
+            raise _broken(f"\\u{code:x} is not a character")
         return chr(code).encode("utf-8")
     if simple:
         return _SIMPLE[simple.decode()].encode()
@@ -81,7 +82,7 @@ def _no_duplicates(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     env: dict[str, object] = {}
     for name, value in pairs:
         if name in env:
-            raise _broken(f"{printable(name)!r} stands in it twice")
+            raise _broken(f"{printable(name)!r} is in it twice")
         env[name] = value
     return env
 
@@ -102,13 +103,13 @@ def _problem(name: str, value: str) -> str | None:
     if not NAME.fullmatch(name):
         # "X=Y" as a name becomes an assignment of X, over the agent's own
         # (docs/agent-contract.md#who-sets-which-variable).
-        return "is no variable name: expected letters, digits and _, not starting with a digit"
+        return "is not a variable name: expected letters, digits and _, not starting with a digit"
     if "\0" in value:
-        return "holds a NUL byte, which no process environment can carry"
+        return "contains a NUL byte, which no process environment can contain"
     try:
         size = len(f"{name}={value}".encode())
     except UnicodeEncodeError:
-        return "holds a lone surrogate, which is no text"
+        return "contains a lone surrogate, which is not text"
     if size > MAX_STRING:
         return f"takes {size} bytes with its name; Linux gives a process at most {MAX_STRING}"
     return None
@@ -117,6 +118,6 @@ def _problem(name: str, value: str) -> str | None:
 def _broken(what: str) -> AirlockError:
     return CannotStart(
         f"the agent's job environment file cannot be used: {what}",
-        hint="Is the disk of the agent's temporary directory full? Airlock is tried with "
-        "buildkite-agent 3.82 and later.",
+        hint="Check whether the disk of the agent's temporary directory is full. Airlock is tested "
+        "with buildkite-agent 3.82 and later.",
     )

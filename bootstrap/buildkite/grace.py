@@ -1,6 +1,6 @@
-"""How long the agent waits before it kills, from either of its two dialects.
+"""How long the agent waits before it kills a job, as agent 3 and agent 4 pass it.
 
-Both of them: docs/agent-contract.md#cancellation
+Both: docs/agent-contract.md#cancellation
 """
 
 import re
@@ -17,7 +17,7 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grace:
-    """How the agent ends a job, and in which of its two dialects it says so.
+    """How the agent ends a job, and in which of its two dialects it passes its deadlines.
 
     `until_kill` is the time in seconds from the cancel signal to the agent's SIGKILL of the script.
     """
@@ -27,7 +27,7 @@ class Grace:
 
 
 def grace(agent: Mapping[str, str]) -> Grace:
-    """Return the agent's deadlines. Raises WrongConfiguration if they make no sense."""
+    """Return the agent's deadlines. Raises WrongConfiguration if they are invalid."""
     if "BUILDKITE_CANCEL_SIGNAL_TIMEOUT" in agent:
         until_kill = _duration(agent, "BUILDKITE_CANCEL_SIGNAL_TIMEOUT", "10s")
         return Grace(until_kill=until_kill, dialect=4)
@@ -35,14 +35,14 @@ def grace(agent: Mapping[str, str]) -> Grace:
     signal = _integer(agent, "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", _V3_SIGNAL)
     until_kill = cancel + signal if signal < 0 else signal
     if until_kill < 0 or until_kill >= cancel:
-        raise _nonsense("BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", str(signal), f"under {cancel}")
+        raise _invalid("BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS", str(signal), f"under {cancel}")
     return Grace(until_kill=until_kill, dialect=3)
 
 
 def _integer(agent: Mapping[str, str], name: str, default: int) -> int:
     text = agent.get(name) or str(default)
     if not re.fullmatch(r"-?\d{1,6}", text, re.ASCII):
-        raise _nonsense(name, text, "a whole number of seconds")
+        raise _invalid(name, text, "a whole number of seconds")
     return int(text)
 
 
@@ -51,12 +51,12 @@ def _duration(agent: Mapping[str, str], name: str, default: str) -> float:
     text = agent.get(name) or default
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise _nonsense(name, text, "a duration such as 10s or 1m30s")
+        raise _invalid(name, text, "a duration such as 10s or 1m30s")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _nonsense(name: str, got: str, expected: str) -> WrongConfiguration:
+def _invalid(name: str, got: str, expected: str) -> WrongConfiguration:
     return WrongConfiguration(
         f"{name} is {printable(got)!r}, expected {expected}",
-        hint="Mend the cancel settings in buildkite-agent.cfg.",
+        hint="Correct the cancel settings in buildkite-agent.cfg.",
     )

@@ -1,4 +1,4 @@
-"""Who a job is, by Buildkite's own signature: the only verifier of tokens."""
+"""The identity of a job as Buildkite signs it: the only verifier of tokens."""
 
 import json
 from typing import Any
@@ -12,16 +12,19 @@ from bootstrap.secret import Secret
 AUDIENCE = "airlock"
 ALGORITHMS = ("RS256", "ES256")
 LEEWAY = 60  # seconds between this host's clock and Buildkite's
-KEYS_ARE_FRESH = 3600.0  # seconds; a key that is not among them is looked for at once
+KEYS_ARE_FRESH = 3600.0  # seconds; a key that is not among them is fetched at once
 
 
 def verified(token: Secret, host: Host) -> dict[str, Any]:
-    """Return the token's claims: signed by the issuer, for us, and not expired. Raises Refused."""
+    """Return the claims of a token that the issuer signed, for Airlock, and that is not expired.
+
+    Raises Refused if it is not such a token, CannotStart if the issuer's key cannot be fetched.
+    """
     import jwt  # noqa: PLC0415 - 0.1 s that most hosts need not wait for
 
     try:
         key = _key(jwt.get_unverified_header(token.reveal()).get("kid", ""), host)
-        found: dict[str, Any] = jwt.decode(
+        claims: dict[str, Any] = jwt.decode(
             token.reveal(),
             key=jwt.PyJWK(key),
             algorithms=list(ALGORITHMS),
@@ -33,13 +36,14 @@ def verified(token: Secret, host: Host) -> dict[str, Any]:
     except jwt.PyJWTError as invalid:
         raise Refused(
             f"Buildkite's token for this job is not valid: {invalid}",
-            hint="Is policy.issuer in airlock.toml Buildkite's, and is this host's clock right?",
+            hint="Check policy.issuer in airlock.toml, which has to be Buildkite's, and this "
+            "host's clock.",
         ) from invalid
-    return found
+    return claims
 
 
 def _key(wanted: str, host: Host) -> dict[str, Any]:
-    """Return the issuer's key of this id; asks the issuer again if it is not known here."""
+    """Return the issuer's key of this id; fetches the keys again if it is not in the cache."""
     url = f"{host.policy.issuer}/.well-known/jwks"
     directory = host.paths.runtime / "keys"
     for fresh in (KEYS_ARE_FRESH, 0.0):

@@ -6,7 +6,7 @@ Source: docs/agent-contract.md#redaction
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-# The agent's own list, for jobs whose agent says nothing.
+# The agent's own list, for jobs whose agent passes none.
 DEFAULT = (
     "*_PASSWORD,*_SECRET,*_TOKEN,*_PRIVATE_KEY,*_SSH_KEY,*_ACCESS_KEY,*_SECRET_KEY,"
     "*_CONNECTION_STRING,*_API_KEY"
@@ -14,7 +14,7 @@ DEFAULT = (
 
 
 def is_secret(name: str, agent: Mapping[str, str]) -> bool:
-    """Say whether the agent whose values these are would redact this variable."""
+    """Return whether the agent with these values would redact this variable."""
     patterns = (agent.get("BUILDKITE_REDACTED_VARS") or DEFAULT).split(",")
     return any(fnmatchcase(name, pattern) for pattern in (*patterns, *DEFAULT.split(",")))
 

@@ -1,4 +1,4 @@
-"""`airlock admit`: the agent's pre-bootstrap hook, the same decision before anything starts."""
+"""`airlock admit`: the same decision in the agent's pre-bootstrap hook, before anything starts."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,15 +18,15 @@ from bootstrap.record import Record
 from bootstrap.text import printable
 
 CONTEXT = "airlock"
-# What the dynamic loader of the next program obeys before that program's first line.
+# Variables that act in the dynamic loader of the next program, before its first line.
 LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 
 
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
     """Decide about the job whose environment files the agent names.
 
-    Returns 0 if it may start, or if that cannot be decided now: `airlock bootstrap` asks again and
-    ends with 125, which can be retried, where a refusal here cannot. Else the refusal's status,
+    Returns 0 if it may start, or if that cannot be decided now: `airlock bootstrap` decides again
+    and ends with 125, which can be retried, where a refusal here cannot. Else the refusal's status,
     with the reasons on the build's page.
     """
     log = JobLog(write)
@@ -34,15 +34,15 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     try:
         env = read(process_env, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
-    except AirlockError as unread:  # what it would bring into Airlock's own process is not known
-        log.failure(unread)
-        return unread.exit_code
+    except AirlockError as unreadable:  # its loader variables could act on `airlock bootstrap`
+        log.failure(unreadable)
+        return unreadable.exit_code
     try:
         refuse_loader_variables(claims, host)
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         claims, admitted = admission.admit(claims, agent, host, record, log)
     except CannotStart as later:
-        log.note(f"{later.problem}; airlock bootstrap will ask again")
+        log.note(f"{later.problem}; airlock bootstrap will decide again")
         return 0
     except AirlockError as refusal:
         log.failure(refusal)
@@ -53,11 +53,11 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
 
 
 def refuse_loader_variables(claims: Claims, host: Host) -> None:
-    """Refuse what would act on Airlock itself; nothing that runs later can. Raises Refused."""
-    brought = sorted(name for name in claims.env if name.startswith(LOADER))
-    if brought and host.policy.loader_variables == "refuse":
+    """Refuse variables that act on `airlock bootstrap` before its first line. Raises Refused."""
+    loader_variables = sorted(name for name in claims.env if name.startswith(LOADER))
+    if loader_variables and host.policy.loader_variables == "refuse":
         raise Refused(
-            f"the job brings {printable(', '.join(brought))}, which act on every program",
+            f"the job sets {printable(', '.join(loader_variables))}, which act on every program",
             hint="Set them inside the step's command instead, or allow them with "
             "policy.loader-variables in airlock.toml.",
         )
@@ -82,7 +82,7 @@ def markdown(refusal: AirlockError) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape for HTML, and every sign that Markdown would act upon."""
+    """Escape for HTML, and every character that Markdown interprets."""
     return "".join(
         char if char.isalnum() or char in " .,:;/'-=?" else f"&#{ord(char)};"
         for char in printable(text, limit=500)

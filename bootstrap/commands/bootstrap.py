@@ -18,8 +18,8 @@ def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) ->
     """Run one job and return its exit status; a cancelled one dies by the signal it was sent."""
     log = JobLog(to_descriptor(out))
     try:
-        with cancellation() as noted:
-            status = _run(config_path, process_env, log, noted, out)
+        with cancellation() as requested:
+            status = _run(config_path, process_env, log, requested, out)
     except CancelledEarly as cancelled:
         log.note("cancelled before the job began")
         status = DieBy(signal=cancelled.by, whose="airlock")
@@ -40,14 +40,14 @@ def _run(
     config_path: Path,
     process_env: Mapping[str, str],
     log: JobLog,
-    noted: Cancellation,
+    requested: Cancellation,
     out: int,
 ) -> ExitStatus:
     host = config.load(config_path)
     config.require_root()
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     try:
-        return run(process_env, host, log=log, record=record, cancellation=noted, out=out)
+        return run(process_env, host, log=log, record=record, cancellation=requested, out=out)
     except AirlockError as error:
         record.failed(error)
         raise
@@ -62,12 +62,12 @@ def _run(
         record.failed(failure)
         raise failure from bug
     finally:
-        _keep(record, host.paths.state / "records", log)
+        _save(record, host.paths.state / "records", log)
 
 
-def _keep(record: Record, directory: Path, log: JobLog) -> None:
-    """A failure is only noted: the audit trail has the same events already."""
+def _save(record: Record, directory: Path, log: JobLog) -> None:
+    """A failure is only reported: the audit trail has the same events already."""
     try:
-        record.keep(directory)
+        record.save(directory)
     except OSError as unwritable:
-        log.alert(f"the job's own record could not be kept: {unwritable}")
+        log.alert(f"the job's own record could not be written: {unwritable}")

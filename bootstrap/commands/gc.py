@@ -14,7 +14,7 @@ from bootstrap.text import counted
 def gc(*, config_path: Path, write: Write) -> int:
     """Remove leases of dead jobs, containers without a lease, and what exceeds the storage limits.
 
-    When it returns, the space of all that is free.
+    Their disk space is free when it returns.
     """
     host = config.load(config_path)
     config.require_root()
@@ -28,8 +28,8 @@ def gc(*, config_path: Path, write: Write) -> int:
     finally:  # also if the engine does not answer
         histories = history.collect(host.paths.state, time.time())
         write(f"removed {counted(len(histories), 'history cache')}\n".encode())
-        given_up = storage.collect(host, time.time(), records=True)
+        removed_count = storage.collect(host, time.time(), records=True)
         trash.empty_now(host.paths.state)
-        removed = counted(given_up, "workspace or record", "workspaces and records")
-        write(f"removed {removed} beyond the storage limits\n".encode())
+        removed_text = counted(removed_count, "workspace or record", "workspaces and records")
+        write(f"removed {removed_text} beyond the storage limits\n".encode())
     return 0

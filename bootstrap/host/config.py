@@ -1,6 +1,6 @@
-"""This host's configuration: airlock.toml, read once, checked whole.
+"""This host's configuration: airlock.toml, read once, checked as a whole.
 
-Nothing here can be changed by a variable of the environment: the job controls that.
+No environment variable changes any of it: the job controls the environment.
 """
 
 import os
@@ -39,7 +39,7 @@ def _subnet(value: IPv4Network) -> IPv4Network:
     special = value.is_loopback or value.is_link_local or value.is_multicast or value.is_reserved
     if special or not 16 <= value.prefixlen <= 28:
         raise ValueError(
-            "expected a network of private addresses from /16 to /28, which is 13 jobs at once"
+            "expected a network of private addresses from /16 to /28 (enough for 13 jobs at once)"
         )
     return value
 
@@ -73,7 +73,7 @@ class _Section(BaseModel):
 
 
 class Policy(_Section):
-    """Where the pipelines' policies are, and the guardrails that none of them exceeds."""
+    """Where the pipelines' policies are, and the guardrails that none of them may exceed."""
 
     store: StoreLocation = FileStore(path=Path("/etc/airlock/policies"))
     guardrails: StoreLocation | None = None
@@ -104,7 +104,7 @@ class Aws(_Section):
 
 
 class Sandbox(_Section):
-    """The sandbox's defaults; a rule's `limits` and `image` go before them."""
+    """The sandbox's defaults; a rule's `limits` and `image` override them."""
 
     image: Annotated[str, Field(min_length=1)]
     pull: Literal["missing", "always", "never"] = "missing"
@@ -134,7 +134,7 @@ class Sandbox(_Section):
 
     @model_validator(mode="after")
     def _uids_are_free(self) -> Self:
-        """65534 is nobody, 65535 is "no uid" in 16 bits, and 32-bit uids may be signed."""
+        """65534 is the user nobody, 65535 is "no uid" in 16 bits, and 32-bit uids may be signed."""
         if self.uids[-1] >= 1 << 31 or {65534, 65535} & set(self.uids):
             raise ValueError(
                 f"first-uid and slots give jobs uids {self.uids[0]} to {self.uids[-1]}; expected "
@@ -144,7 +144,7 @@ class Sandbox(_Section):
 
 
 class Paths(_Section):
-    """Where Airlock keeps its files: `runtime` is memory, `state` is disk."""
+    """Where Airlock keeps its files: `runtime` is in memory, `state` on disk."""
 
     runtime: AbsolutePath = Path("/run/airlock")
     state: AbsolutePath = Path("/var/lib/airlock")
@@ -211,10 +211,10 @@ def parse(document: dict[str, Any], path: Path) -> Host:
     try:
         return Host.model_validate(document)
     except ValidationError as invalid:
-        errors = [error for error in invalid.errors() if error["loc"] != _GONE]
+        errors = [error for error in invalid.errors() if error["loc"] != _REMOVED]
         details = [explain(error, _known_keys()) for error in errors]
         if len(errors) < invalid.error_count():
-            details.append(_GONE_TEXT)
+            details.append(_REMOVED_TEXT)
         raise _wrong(path, f"has {counted(len(details), 'mistake')}", tuple(details)) from invalid
 
 
@@ -225,9 +225,10 @@ def _only_root_writes(path: Path, status: os.stat_result) -> None:
         raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode}; expected root, 0644")
 
 
-_GONE = ("sandbox", "uid")
-_GONE_TEXT = (
-    "sandbox.uid is gone: each running job has a uid of its own, see first-uid and slots there"
+_REMOVED = ("sandbox", "uid")
+_REMOVED_TEXT = (
+    "sandbox.uid no longer exists: each running job has a uid of its own; "
+    "set first-uid and slots there instead"
 )
 
 

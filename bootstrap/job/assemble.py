@@ -1,4 +1,4 @@
-"""From the two environments to claims, agent and job: who vouches for what is decided here."""
+"""From the two environments to claims, agent and job: this module decides who vouches for what."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ OVERRIDE_MODE = "BUILDKITE_CHECKOUT_OVERRIDE_MODE"
 JOB_TOKEN = "bkaj_"  # noqa: S105 - no token, only its first characters
 
 
-def _named(listed: str) -> frozenset[str]:
+def _buildkite_names(listed: str) -> frozenset[str]:
     return frozenset(f"BUILDKITE_{name}" for name in listed.split())
 
 
 # The names that the agent always overwrites (docs/agent-contract.md#who-sets-which-variable).
-# For these the process environment counts; for every other name only the job's file does.
-AGENT_NAMES = _named(
+# Their values come from the process environment, those of all other names only from the job's file.
+AGENT_NAMES = _buildkite_names(
     """
     ADDITIONAL_HOOKS_PATHS AGENT_ACCESS_TOKEN AGENT_DEBUG AGENT_DEBUG_HTTP
     AGENT_DISABLE_WARNINGS_FOR AGENT_ENDPOINT AGENT_EXPERIMENT AGENT_JOB_TIMEOUT_FILE
@@ -39,8 +39,8 @@ AGENT_NAMES = _named(
 )
 
 # Those that every supported agent sets, whatever its version. Any other may be the job's: it counts
-# as the agent's only where it differs from what the job's file says.
-EVERY_VERSION = _named(
+# as the agent's only where it differs from the job's file.
+EVERY_VERSION = _buildkite_names(
     """
     AGENT_ACCESS_TOKEN AGENT_ENDPOINT AGENT_PID BIN_PATH BUILD_PATH COMMAND_EVAL CONFIG_PATH
     ENV_FILE ENV_JSON_FILE HOOKS_PATH LOCAL_HOOKS_ENABLED PLUGINS_ENABLED PLUGINS_PATH
@@ -48,10 +48,10 @@ EVERY_VERSION = _named(
     """
 )
 
-# The agent writes these only in some configurations; else the job's value is what it would obey
+# The agent writes these only in some configurations; otherwise it uses the job's value
 # (docs/agent-contract.md#who-sets-which-variable). They reach the sandbox as they are, and decide
 # nothing outside of it.
-SOMETIMES = _named(
+SOMETIMES = _buildkite_names(
     """
     AGENT_PROFILE ARTIFACT_UPLOAD_CONCURRENCY CANCEL_SIGNAL GIT_CHECKOUT_TIMEOUT
     GIT_SKIP_FETCH_EXISTING_COMMITS GIT_SUBMODULES NO_MULTIPART_ARTIFACT_UPLOAD
@@ -59,14 +59,14 @@ SOMETIMES = _named(
     """
 )
 # The agent leaves these to the job too where its own checkout-override-mode is "none".
-_FLAGS = _named(
+_FLAGS = _buildkite_names(
     """
     GIT_CHECKOUT_FLAGS GIT_CLEAN_FLAGS GIT_CLONE_FLAGS GIT_COMMIT_VERIFICATION GIT_FETCH_FLAGS
     """
 )
 _HEADERS = "BUILDKITE_REQUEST_HEADER_"  # how the control plane routes the agent's requests
 
-# The bootstrap ends with 1 unless all of these are there
+# The bootstrap ends with 1 unless all of these are set
 # (docs/agent-contract.md#required-values).
 _REQUIRED = (
     "BUILDKITE_JOB_ID",
@@ -91,7 +91,7 @@ _PATH_PARTS = (
 def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
     """Make a Job of Buildkite's environment `env` and the agent's part of `process_env`.
 
-    Raises Refused for what no job may bring, WrongConfiguration for what the agent should have.
+    Raises Refused for what no job may set, WrongConfiguration for what the agent fails to set.
     """
     claims, agent = claims_of(env, process_env), agent_of(env, process_env)
     marker = agent.values.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
@@ -107,7 +107,7 @@ def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
 def claims_of(env: Mapping[str, str], process_env: Mapping[str, str]) -> Claims:
     """Return what a decision needs. `process_env` may be empty where there is no agent.
 
-    Raises Refused for what no job may bring.
+    Raises Refused for what no job may set.
     """
     _require(env)
     _check_parts(env)
@@ -123,9 +123,9 @@ def claims_of(env: Mapping[str, str], process_env: Mapping[str, str]) -> Claims:
         env={
             name: value
             for name, value in env.items()
-            # What may be the agent's own word must not vanish: the bootstrap would do without it.
+            # A value that may be the agent's must not vanish: the bootstrap would lack it.
             if name not in AGENT_NAMES
-            or (process_env.get(name) == value and _may_be_the_jobs(name, value, env, process_env))
+            or (process_env.get(name) == value and _may_be_from_job(name, value, env, process_env))
         },
         facts=facts(env),
     )
@@ -140,13 +140,14 @@ def agent_of(env: Mapping[str, str], process_env: Mapping[str, str]) -> Agent:
     values = {
         name: value
         for name, value in process_env.items()
-        if _from_agent(name) and not _may_be_the_jobs(name, value, env, process_env)
+        if _from_agent(name) and not _may_be_from_job(name, value, env, process_env)
     }
     token = values.pop(_TOKEN, "")
     if not token:
         raise WrongConfiguration(
             f"the agent passed no {_TOKEN}",
-            hint="Airlock has to be the agent's bootstrap-script, with the environment unchanged.",
+            hint="The agent has to start Airlock as its bootstrap-script, with the environment "
+            "unchanged.",
         )
     check_names(env["BUILDKITE_JOB_ID"], values)
     return Agent(values=values, token=Secret(token), own_token=token.startswith(JOB_TOKEN))
@@ -156,22 +157,22 @@ def _from_agent(name: str) -> bool:
     return name in AGENT_NAMES or name in SOMETIMES or name.startswith(_HEADERS)
 
 
-def _may_be_the_jobs(
+def _may_be_from_job(
     name: str, value: str, env: Mapping[str, str], process_env: Mapping[str, str]
 ) -> bool:
-    """Say whether the agent may have let the job's own value stand."""
+    """Return whether the agent may have left the job's own value in place."""
     if name in _FLAGS:
         return process_env.get(OVERRIDE_MODE) == "none" and env.get(name) == value
     return name not in EVERY_VERSION and env.get(name) == value
 
 
 def _check_override(env: Mapping[str, str], process_env: Mapping[str, str]) -> None:
-    """Refuse a job that says itself what the agent leaves to it."""
+    """Refuse a job that sets for itself which flags the agent leaves to it."""
     if env.get(OVERRIDE_MODE) and env[OVERRIDE_MODE] == process_env.get(OVERRIDE_MODE):
         raise Refused(
             f"the job sets {OVERRIDE_MODE}",
-            hint="Set checkout-override-mode in buildkite-agent.cfg, if at all; take it out of the "
-            "pipeline, the step or the build.",
+            hint="Remove it from the pipeline, the step or the build. Only buildkite-agent.cfg "
+            "may set checkout-override-mode.",
         )
 
 
@@ -180,8 +181,8 @@ def _require(env: Mapping[str, str]) -> None:
     if missing:
         raise Refused(
             f"the job lacks {', '.join(missing)}",
-            hint="Buildkite sends these with every job; a build's own environment must not "
-            "empty them.",
+            hint="Buildkite sends these with every job. Check that the build's own environment "
+            "does not empty them.",
         )
 
 
@@ -191,7 +192,8 @@ def _check_parts(env: Mapping[str, str]) -> None:
         if value in {".", ".."} or "/" in value or not value.isprintable() or len(value) > 255:
             raise Refused(
                 f"{name} is {printable(value, limit=80)!r}, which cannot name a directory",
-                hint="Expected a name without '/', '..' and control characters, 255 at most.",
+                hint="Expected a name of at most 255 characters, without '/', '..' and "
+                "control characters.",
             )
 
 
@@ -199,8 +201,8 @@ def _check_tags(env: Mapping[str, str]) -> None:
     if forged := forged_tags(env):
         raise Refused(
             f"the job sets {printable(', '.join(forged))} beside the agent's own tag",
-            hint="Only Buildkite sets BUILDKITE_AGENT_META_DATA_*, in capitals. Take it out of the "
-            "pipeline, the step or the build that sets it.",
+            hint="Only Buildkite sets BUILDKITE_AGENT_META_DATA_*, in capitals. Remove it from "
+            "the pipeline, the step or the build that sets it.",
         )
 
 

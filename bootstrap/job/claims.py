@@ -12,7 +12,7 @@ from bootstrap.job.facts import AGENT_TAG, tag_fact
 from bootstrap.job.model import Absent, Claims, Fact, Known, Provenance
 from bootstrap.text import printable
 
-# Claim -> the fact it replaces, and the variable that must not say anything else.
+# Claim -> the fact it replaces, and the variable that must have the same value.
 _CLAIMS = {
     "organization_slug": ("organization", "BUILDKITE_ORGANIZATION_SLUG"),
     "pipeline_slug": ("pipeline", "BUILDKITE_PIPELINE_SLUG"),
@@ -25,36 +25,36 @@ _CLAIMS = {
     "build_number": (None, "BUILDKITE_BUILD_NUMBER"),
     "job_id": (None, "BUILDKITE_JOB_ID"),
 }
-OPTIONAL = ("queue_key",)  # only in the token if it is asked for; not every cluster has queues
+OPTIONAL = ("queue_key",)  # only in the token if it is requested; not every cluster has queues
 REQUIRED = frozenset({"organization_slug", "pipeline_slug", "build_branch", "build_commit",
                       "job_id"})  # fmt: skip
 _TAG = "agent_tag:"
 
 
-def asked(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the claims that have to be asked for, those of these agent tags among them."""
+def requested(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the claims to request: the optional ones and those of these agent tags."""
     return (*OPTIONAL, *(f"{_TAG}{tag}" for tag in tags))
 
 
 def confirmed(claims: Claims, signed: Mapping[str, Any], tags: Iterable[str] = ()) -> Claims:
     """Return the claims with what a verified token signs, also about these agent tags.
 
-    A tag that the token does not name is absent, whatever the environment says. Raises Refused if
+    A tag that the token does not name is absent, whatever the environment has. Raises Refused if
     the token lacks a claim that every job has, or if the environment differs from the token: one
-    of the two was tampered with.
+    of the two is forged.
     """
     missing = sorted(name for name in REQUIRED if not signed.get(name))
     if missing:
         raise Refused(
-            f"Buildkite's signed token does not say {', '.join(missing)}",
-            hint="Is policy.issuer in airlock.toml Buildkite's?",
+            f"Buildkite's signed token lacks {', '.join(missing)}",
+            hint="Check that policy.issuer in airlock.toml is Buildkite's issuer.",
         )
     facts: dict[str, Fact] = dict(claims.facts)
     for claim, (fact, variable) in _CLAIMS.items():
         if claim in OPTIONAL and claim not in signed:
             continue
         value = _text(signed, claim)
-        _agree(variable, claims.env.get(variable, ""), value)
+        _check_equal(variable, claims.env.get(variable, ""), value)
         if fact:
             facts[fact] = _fact(value, claim)
     for tag in tags:
@@ -70,17 +70,17 @@ def _tag(tag: str, signed: Mapping[str, Any], env: Mapping[str, str]) -> Fact:
     claim, variable = f"{_TAG}{tag}", f"{AGENT_TAG}{tag.upper().replace('-', '_')}"
     value = _text(signed, claim)
     if variable in env:  # how Buildkite spells unusual tags there is not documented
-        _agree(variable, env[variable], value)
+        _check_equal(variable, env[variable], value)
     return _fact(value, claim)
 
 
-def _agree(variable: str, env: str, signed: str) -> None:
+def _check_equal(variable: str, env: str, signed: str) -> None:
     if env != signed:
         raise Refused(
             f"{variable} is {printable(env)!r}, but Buildkite's signed token says "
             f"{printable(signed)!r}",
-            hint="Something sets that variable: a pipeline, a step's env, or whoever started the "
-            "build. Take it out there.",
+            hint="The pipeline, a step's env or the build's own environment sets that variable. "
+            "Remove it there.",
         )
 
 

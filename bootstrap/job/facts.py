@@ -1,4 +1,4 @@
-"""What is known about a job, and how well (docs/design.md#claims).
+"""What is known about a job, and who vouches for it (docs/design.md#claims).
 
 A fact that is absent or unvouched never satisfies a rule, not even a negated one.
 """
@@ -25,22 +25,22 @@ PLAIN = {
 }
 
 AGENT_TAG = "BUILDKITE_AGENT_META_DATA_"
-_AGENTS_OWN = re.compile(rf"{AGENT_TAG}[A-Z0-9_]+")
+_AGENT_TAG_NAME = re.compile(rf"{AGENT_TAG}[A-Z0-9_]+")
 
 # Buildkite has authenticated these creators, by login or API token. A webhook's creator is the
 # author of the head commit, by an unverified e-mail; a schedule has none.
 _VOUCHED_SOURCES = frozenset({"ui", "api"})
-# Builds whose creator variables Buildkite sends. In others, a step may set them unhindered.
+# Builds whose creator variables Buildkite sends. In others, a step may set them.
 _SOURCES_WITH_CREATORS = _VOUCHED_SOURCES | {"webhook"}
 
 
 def facts(env: Mapping[str, str]) -> dict[str, Fact]:
-    """Grade everything a policy may ask about, from Buildkite's job environment."""
+    """Return every fact that a policy may test, and who vouches for it, from a job's variables."""
     plain = {key: _plain(env, name) for key, name in PLAIN.items()}
     tags = {
         tag_fact(name.removeprefix(AGENT_TAG)): _plain(env, name)
         for name in env
-        if _AGENTS_OWN.fullmatch(name)
+        if _AGENT_TAG_NAME.fullmatch(name)
     }
     return {
         **plain,
@@ -56,17 +56,17 @@ def facts(env: Mapping[str, str]) -> dict[str, Fact]:
 
 
 def tag_fact(tag: str) -> str:
-    """Return the key of an agent tag's fact, whichever way the tag's name is spelled."""
+    """Return the key of an agent tag's fact, for either spelling of the tag's name."""
     return f"agent-tag:{tag.lower().replace('_', '-')}"
 
 
 def forged_tags(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names that differ from an agent's own tag in nothing but their case.
+    """Return the names that differ from an agent's own tag only in case.
 
     Buildkite spells the tags of an agent in capitals, so another spelling beside it is a step's.
     """
     tags = [name for name in env if name.startswith(AGENT_TAG)]
-    own = {name for name in tags if _AGENTS_OWN.fullmatch(name)}
+    own = {name for name in tags if _AGENT_TAG_NAME.fullmatch(name)}
     return tuple(sorted(name for name in tags if name not in own and name.upper() in own))
 
 
@@ -78,7 +78,7 @@ def _plain(env: Mapping[str, str], name: str) -> Fact:
 
 
 def _pull_request(env: Mapping[str, str]) -> Fact:
-    """Say where the code comes from. What may be a fork counts as one."""
+    """Return where the code comes from. What may be a fork counts as one."""
     number = env.get("BUILDKITE_PULL_REQUEST", "")
     if number == "false":
         return _kind(PullRequest.NO)

@@ -65,10 +65,10 @@ class PullRequest(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """Everything that a decision needs to know about a job: who it is, and what may be asked.
+    """Everything that a decision needs to know about a job: its identity and its facts.
 
-    `env` is Buildkite's job environment as a policy sees it, without the names that are the
-    agent's. `facts` are graded by who vouches for them.
+    `env` is Buildkite's job environment as a policy sees it, without the agent's own names.
+    `facts` include who vouches for each.
     """
 
     organization: str
@@ -85,7 +85,7 @@ class Claims:
 class Agent:
     """What the agent passes beside the job's environment: `values` are those it vouches for.
 
-    `token` is the access token; it is not among `values`. `own_token` says whether it is this
+    `token` is the access token; it is not among `values`. `own_token` is whether it is this
     job's alone: where Buildkite issues no job tokens, agents pass their own.
     """
 
@@ -96,7 +96,7 @@ class Agent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One job as it is to be run: its claims, the agent's part, and the agent's deadlines."""
+    """One job to run: its claims, the agent's part, and the agent's deadlines."""
 
     claims: Claims
     agent: Agent

@@ -20,37 +20,37 @@ def read(process_env: Mapping[str, str], *, writable: Iterable[Path] = ()) -> di
     """Return the environment of the job that the agent started this process for.
 
     `writable` are the directories into which jobs of this host may write: no file below them is
-    believed. Raises Refused if the files are not what the agent made for this job, CannotStart as
+    accepted. Raises Refused if the files are not what the agent made for this job, CannotStart as
     the parsers do and if a file cannot be read, WrongConfiguration if no file is named.
     """
     check_paths(process_env)
     trees = (*writable, *(Path(p) for p in map(process_env.get, _JOB_WRITES) if p))
-    found = {
+    environments = {
         name: parse(_bytes(Path(path), trees))
         for name, parse in _FILES.items()
         if (path := process_env.get(name))
     }
-    if not found:
+    if not environments:
         raise WrongConfiguration(
             f"neither {' nor '.join(_FILES)} is set",
             hint="`airlock bootstrap` is started by buildkite-agent, as its bootstrap-script.",
         )
-    env, *others = found.values()
+    env, *others = environments.values()
     for other in others:
-        _agree(env, other)
+        _check_equal(env, other)
     return env
 
 
 _JOB_WRITES = ("BUILDKITE_BUILD_PATH", "BUILDKITE_PLUGINS_PATH", "BUILDKITE_GIT_MIRRORS_PATH")
 
 
-def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> None:
+def _check_equal(one: Mapping[str, str], other: Mapping[str, str]) -> None:
     differing = sorted(n for n in one.keys() | other.keys() if one.get(n) != other.get(n))
     if differing:
         raise Refused(
             f"{' and '.join(_FILES)} disagree about {printable(', '.join(differing), limit=200)}",
-            hint="The agent writes the same job into both. Does a hook on this host append to one? "
-            "Set such variables in the pipeline, or in a hook inside the sandbox.",
+            hint="The agent writes the same job into both. If a hook on this host appends to one, "
+            "set such variables in the pipeline or in a hook inside the sandbox instead.",
         )
 
 
@@ -71,10 +71,10 @@ def _bytes(path: Path, trees: Iterable[Path]) -> bytes:
 
 
 def _read(path: Path, trees: Iterable[Path]) -> bytes:
-    """Read a file that no job can have created: the agent user's own, and no link."""
+    """Read a file that no job can have created: owned by the agent's user, and not a link."""
     directory = path.parent.resolve(strict=True)
     if any(directory.is_relative_to(tree.resolve()) for tree in trees):
-        raise _planted(path, "lies where jobs may write")
+        raise _untrusted(path, "is in a directory that jobs may write to")
     # NONBLOCK: opening a named pipe must not block before its type is checked.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(directory / path.name, flags)
@@ -82,13 +82,13 @@ def _read(path: Path, trees: Iterable[Path]) -> bytes:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode):
-            raise _planted(path, "is not a regular file")
+            raise _untrusted(path, "is not a regular file")
         if status.st_uid not in {0, os.geteuid()} or mode & 0o022:
-            raise _planted(path, f"belongs to uid {status.st_uid} with mode {mode:04o}")
+            raise _untrusted(path, f"belongs to uid {status.st_uid} with mode {mode:04o}")
         return file.read(MAX_FILE + 1)
 
 
-def _planted(path: Path, what: str) -> Refused:
+def _untrusted(path: Path, what: str) -> Refused:
     return Refused(
         f"the job's environment file {printable(str(path))} {what}",
         hint="Expected a file that the agent made for its own user alone, outside of all build "

@@ -1,16 +1,16 @@
 """Which repository a git URL reaches, and when two URLs reach the same one.
 
 What git contacts decides, not what a URL parser makes of the text: git reads `a:b@host:x` as host
-`a`, `x::y` as a helper program and `HTTPS://` as no scheme that it knows. Only spellings that git,
-ssh and libcurl read alike have a meaning here. The real git is asked in
+`a`, `x::y` as a helper program and `HTTPS://` as an unknown scheme. Only spellings that git,
+ssh and libcurl read alike have a meaning here. The real git is compared in
 tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 """
 
 import re
 from dataclasses import dataclass
 
-# Forges whose documentation says so: the account is always `git`, a path has no regard to case and
-# no home directory, `.git` may be left out, and https and ssh lead to the same repository.
+# Forges that document all of this: the account is always `git`, paths ignore case and have
+# no home directories, `.git` may be left out, and https and ssh lead to the same repository.
 FORGES = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 _PORTS = {"ssh": "22", "https": "443", "http": "80", "git": "9418"}
 _LAST_PORT = 65535
@@ -62,10 +62,10 @@ def parse(url: str) -> Repository | None:
     None are, among others: local paths, options, helpers (`ext::`), `file://`, IPv6 literals,
     two `@`, empty, `.` and `..` segments, white space, control characters and non-ASCII letters.
     """
-    found = next(filter(None, (form.fullmatch(url) for form in (_SSH, _HTTP, _GIT, _SCP))), None)
-    if found is None or not is_host(found["host"]) or not _is_plain(found["path"]):
+    match = next(filter(None, (form.fullmatch(url) for form in (_SSH, _HTTP, _GIT, _SCP))), None)
+    if match is None or not is_host(match["host"]) or not _is_plain(match["path"]):
         return None
-    groups = found.groupdict()
+    groups = match.groupdict()
     transport = groups.get("transport") or "ssh"
     port = groups.get("port")
     if port is not None and int(port) > _LAST_PORT:
@@ -81,30 +81,30 @@ def parse(url: str) -> Repository | None:
 
 
 def same(one: str, other: str) -> bool:
-    """Say whether git reaches one repository by both. What has no meaning is not even itself."""
+    """Return whether git reaches one repository by both. A URL without a meaning equals none."""
     left = parse(one)
     return left is not None and left == parse(other)
 
 
 def same_name(one: str, other: str) -> bool:
-    """Say whether both name one repository of one host, whatever the transport.
+    """Return whether both name one repository of one host, whatever the transport.
 
-    For what is compared and never fetched: the origin of a pull request, which Buildkite sends as
-    its forge spells it (`git://github.com/…` in Buildkite's documentation).
+    For URLs that are compared and never fetched: the origin of a pull request, which Buildkite
+    sends as its forge spells it (`git://github.com/…` in Buildkite's documentation).
     """
     left = name_of(one)
     return same(one, other) or (left is not None and left == name_of(other))
 
 
 def is_host(text: str) -> bool:
-    """Say whether `text` is one host to all: to libcurl, but not to ssh, `127.1` is 127.0.0.1."""
+    """Return whether all clients read the same host: only libcurl reads `127.1` as 127.0.0.1."""
     last = text.rpartition(".")[2]
     is_number = last.isdigit() or last[:2].lower() == "0x"
     return not is_number or _IPV4.fullmatch(text) is not None
 
 
 def _is_plain(path: str) -> bool:
-    """Dots lead elsewhere, and git takes `~` in second place for a home directory."""
+    """Return whether no segment is `.` or `..`, and git reads no `~` as a home directory."""
     return not {".", ".."} & set(path.split("/")) and "~" not in path.removeprefix("/")[1:]
 
 
@@ -115,7 +115,7 @@ def _as_sent(transport: str, path: str) -> str:
 
 
 def _on_forge(plain: Repository) -> Repository | None:
-    """Fold what makes no difference on a forge; None if this is not its ordinary form."""
+    """Return the forge's canonical form; None if this is not an ordinary URL of a forge."""
     if plain.host not in FORGES or plain.port is not None:
         return None
     if (plain.transport, plain.user) not in _ORDINARY:
@@ -128,10 +128,10 @@ def _on_forge(plain: Repository) -> Repository | None:
 
 def name_of(url: str) -> tuple[str, str | None, str] | None:
     """Return host, port and path of what `url` names, whatever the user and the transport."""
-    found = parse(url)
-    if found is None or "%" in found.path:
+    repository = parse(url)
+    if repository is None or "%" in repository.path:
         return None
-    if found.transport == "ssh" and found.user not in {None, "git"}:
+    if repository.transport == "ssh" and repository.user not in {None, "git"}:
         return None
-    path = found.path.strip("/").removesuffix(".git")
-    return found.host, found.port, path.lower() if found.host in FORGES else path
+    path = repository.path.strip("/").removesuffix(".git")
+    return repository.host, repository.port, path.lower() if repository.host in FORGES else path

@@ -148,7 +148,7 @@ def test_removed_key_is_refused_with_its_replacement() -> None:
     with pytest.raises(WrongConfiguration, match="has 1 mistake") as wrong:
         parse({"sandbox": {"image": "x", "uid": 2000}}, Path("airlock.toml"))
     (detail,) = wrong.value.details
-    assert "each running job has a uid of its own, see first-uid and slots" in detail
+    assert "each running job has a uid of its own; set first-uid and slots there" in detail
 
 
 def test_missing_key_is_named_without_printing_the_section() -> None:

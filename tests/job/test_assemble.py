@@ -15,7 +15,7 @@ from bootstrap.sandbox.environment import sandbox_environment
 from tests.job.given import JOB_ID, TOKEN, job_env, process_env, without
 
 
-def test_a_job_is_who_the_file_says() -> None:
+def test_the_identity_of_a_job_is_from_its_file() -> None:
     job = assemble(job_env(), process_env())
     claims = job.claims
     assert (claims.job_id, claims.organization, claims.pipeline) == (JOB_ID, "acme", "storefront")
@@ -33,10 +33,10 @@ def test_the_token_is_in_neither_environment() -> None:
 
 @pytest.mark.parametrize("name", sorted(AGENT_NAMES - {"BUILDKITE_AGENT_ACCESS_TOKEN"}))
 def test_only_the_agent_vouches_for_its_own_names(name: str) -> None:
-    """A job that brings one is not obeyed, whether or not the agent has set it."""
-    given = without(process_env(), name)
+    """A job's value has no effect, whether or not the agent has set one."""
+    agent = without(process_env(), name)
     if name != "BUILDKITE_BUILD_PATH":
-        job = assemble(job_env(**{name: "from-the-job"}), given)
+        job = assemble(job_env(**{name: "from-the-job"}), agent)
         assert name not in job.claims.env
         assert name not in job.agent.values
 
@@ -50,7 +50,7 @@ def test_other_variables_of_the_process_are_not_the_jobs() -> None:
     "name", ["BUILDKITE_JOB_ID", "BUILDKITE_REPO", "BUILDKITE_PIPELINE_SLUG", "BUILDKITE_COMMIT"]
 )
 @pytest.mark.parametrize("value", [None, ""])
-def test_what_every_job_has(name: str, value: str | None) -> None:
+def test_a_job_without_a_required_variable_is_refused(name: str, value: str | None) -> None:
     env = without(job_env(), name) if value is None else job_env(**{name: value})
     with pytest.raises(Refused, match=f"the job lacks {name}"):
         assemble(env, process_env())
@@ -58,18 +58,18 @@ def test_what_every_job_has(name: str, value: str | None) -> None:
 
 @pytest.mark.parametrize("value", ["..", ".", "a/b", "/etc", "a\nb", "x" * 256, "a\u202eb"])
 @pytest.mark.parametrize("name", ["BUILDKITE_PIPELINE_SLUG", "BUILDKITE_ORGANIZATION_SLUG"])
-def test_names_that_would_become_paths(name: str, value: str) -> None:
+def test_names_that_are_no_directory_names_are_refused(name: str, value: str) -> None:
     with pytest.raises(Refused, match=f"{name} is .* which cannot name a directory"):
         assemble(job_env(**{name: value}), process_env())
 
 
-def test_a_job_that_claims_to_be_another() -> None:
+def test_a_job_with_the_id_of_another_is_refused() -> None:
     other = "0193a1b2-ffff-7e5f-8a9b-0c1d2e3f4a5b"
     with pytest.raises(Refused, match="the agent's file for this job"):
         assemble(job_env(BUILDKITE_JOB_ID=other), process_env())
 
 
-def test_an_agent_without_a_token_is_no_agent() -> None:
+def test_an_agent_without_a_token_is_wrong_configuration() -> None:
     with pytest.raises(WrongConfiguration, match="the agent passed no"):
         assemble(job_env(), without(process_env(), "BUILDKITE_AGENT_ACCESS_TOKEN"))
 
@@ -101,7 +101,7 @@ def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "strict", "from-job"])
-def test_a_job_does_not_say_what_the_agent_leaves_to_it(mode: str) -> None:
+def test_a_job_that_sets_the_override_mode_is_refused(mode: str) -> None:
     with pytest.raises(Refused, match=f"the job sets {OVERRIDE_MODE}"):
         assemble(job_env(**{OVERRIDE_MODE: mode}), process_env(**{OVERRIDE_MODE: mode}))
 
@@ -138,7 +138,7 @@ def test_claims_without_an_agent_are_checked_all_the_same(
 
 def test_claims_and_agent_need_no_build_path() -> None:
     """The agent does not pass the build path to its pre-bootstrap hook."""
-    given = without(process_env(), "BUILDKITE_BUILD_PATH")
+    agent = without(process_env(), "BUILDKITE_BUILD_PATH")
     job = assemble(job_env(), process_env())
-    assert claims_of(job_env(), given) == job.claims
-    assert agent_of(job_env(), given).own_token
+    assert claims_of(job_env(), agent) == job.claims
+    assert agent_of(job_env(), agent).own_token

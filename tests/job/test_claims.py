@@ -1,4 +1,4 @@
-"""Signed claims replace what the environment says, and no lie survives the comparison."""
+"""Signed claims replace those of the environment, and any difference is refused."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.errors import Refused
 from bootstrap.job.assemble import claims_of
-from bootstrap.job.claims import asked, confirmed
+from bootstrap.job.claims import confirmed, requested
 from bootstrap.job.model import Absent, Known, Provenance
 from tests.job.given import JOB_ID, job_env, process_env
 
@@ -27,7 +27,7 @@ def claimed(signed: dict[str, Any], **env: str) -> Any:
     return confirmed(claims_of(job_env(**env), process_env()), signed)
 
 
-def test_what_buildkite_signs_is_signed() -> None:
+def test_claims_in_a_token_have_the_provenance_signed() -> None:
     claims = claimed(CLAIMS)
     for fact in ("organization", "pipeline", "branch", "commit", "source", "step"):
         assert claims.facts[fact].provenance is Provenance.SIGNED, fact
@@ -50,17 +50,17 @@ def test_what_buildkite_signs_is_signed() -> None:
         ("BUILDKITE_BUILD_NUMBER", "43"),
     ],
 )
-def test_an_environment_that_lies_is_refused(variable: str, value: str) -> None:
+def test_an_environment_that_differs_from_the_token_is_refused(variable: str, value: str) -> None:
     with pytest.raises(Refused, match=f"{variable} is .* but Buildkite's signed token says"):
         claimed(CLAIMS, **{variable: value})
 
 
-def test_a_queue_that_lies_is_refused() -> None:
+def test_a_queue_that_differs_from_the_token_is_refused() -> None:
     with pytest.raises(Refused, match="BUILDKITE_AGENT_META_DATA_QUEUE"):
         claimed({**CLAIMS, "queue_key": "default"})
 
 
-def test_an_agents_tag_is_what_buildkite_signs() -> None:
+def test_an_agents_tag_has_the_signed_value() -> None:
     env = {"BUILDKITE_AGENT_META_DATA_ENV": "prod"}
     claims = claims_of(job_env(**env), process_env())
     signed = confirmed(claims, {**CLAIMS, "agent_tag:env": "prod"}, ("env",))
@@ -73,12 +73,12 @@ def test_an_agents_tag_is_what_buildkite_signs() -> None:
 def test_a_tag_that_the_agent_does_not_have_is_absent() -> None:
     claims = claims_of(job_env(), process_env())
     assert isinstance(confirmed(claims, CLAIMS, ("env",)).facts["agent-tag:env"], Absent)
-    assert asked(("env", "instance-type")) == (
+    assert requested(("env", "instance-type")) == (
         "queue_key", "agent_tag:env", "agent_tag:instance-type",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("claim", ["organization_slug", "pipeline_slug", "build_branch", "job_id"])
-def test_a_token_that_does_not_say_enough_is_none(claim: str) -> None:
-    with pytest.raises(Refused, match=f"does not say {claim}"):
+def test_a_token_without_a_required_claim_is_refused(claim: str) -> None:
+    with pytest.raises(Refused, match=f"signed token lacks {claim}"):
         claimed({name: value for name, value in CLAIMS.items() if name != claim})

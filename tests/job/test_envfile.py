@@ -16,18 +16,18 @@ ENVIRONMENTS = st.dictionaries(NAMES, VALUES, max_size=8)
 
 
 @given(ENVIRONMENTS)
-def test_json_as_an_agent_writes_it(env: dict[str, str]) -> None:
+def test_json_of_an_agent_reads_back(env: dict[str, str]) -> None:
     assert parse_json(json.dumps(env).encode()) == env
 
 
 @given(ENVIRONMENTS)
-def test_what_we_write_for_the_sandbox_reads_back(env: dict[str, str]) -> None:
+def test_files_for_the_sandbox_read_back(env: dict[str, str]) -> None:
     assert parse_json(as_json(env)) == env
     assert parse_shell(go_quoted(env)) == env
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_are_a_traceback(data: bytes) -> None:
+def test_arbitrary_bytes_are_no_traceback(data: bytes) -> None:
     for parse in (parse_json, parse_shell):
         try:
             parse(data)
@@ -37,7 +37,7 @@ def test_no_bytes_are_a_traceback(data: bytes) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
-def test_no_json_is_a_traceback(document: object) -> None:
+def test_arbitrary_json_is_no_traceback(document: object) -> None:
     try:
         env = parse_json(json.dumps(document).encode())
     except (CannotStart, Refused):
@@ -54,10 +54,10 @@ def test_no_json_is_a_traceback(document: object) -> None:
         (rb'A="$HOME `id` $(id)"', "$HOME `id` $(id)"),
         ('A="naïve 🚀"'.encode(), "naïve 🚀"),
         (rb'A="x=y"', "x=y"),
-        (rb'A="\xc3\xa9"', "é"),  # one escape per byte, as %q writes what is no rune
+        (rb'A="\xc3\xa9"', "é"),  # one escape per byte, as %q writes what is not a rune
     ],
 )
-def test_go_quoting(line: bytes, value: str) -> None:
+def test_go_quoted_value_is_unquoted(line: bytes, value: str) -> None:
     assert parse_shell(line + b"\n") == {"A": value}
 
 
@@ -66,7 +66,7 @@ def test_bare_names_are_undefined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
@@ -79,53 +79,55 @@ def test_bare_names_are_undefined() -> None:
         (b'{"A": "1", "A": "2"}', "twice"),
     ],
 )
-def test_what_no_agent_writes_as_json(data: bytes, says: str) -> None:
-    with pytest.raises(CannotStart, match=says) as caught:
+def test_json_that_no_agent_writes_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(CannotStart, match=message) as caught:
         parse_json(data)
     assert caught.value.exit_code == 125
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (b"A=plain", "cut short"),
         (b'A="cut', "cut short"),
         (b'A="', "cut short"),
         (rb'A="\q"', "unknown escape"),
-        (rb'A="\ud800"', "no character"),
-        (rb'A="\U00110000"', "no character"),
+        (rb'A="\ud800"', "not a character"),
+        (rb'A="\U00110000"', "not a character"),
         (b'A="\xff"', "not UTF-8"),
         (rb'A="\xff"', "not UTF-8"),
         (b'A="1"\nA="2"', "twice"),
     ],
 )
-def test_what_no_agent_writes_as_shell(data: bytes, says: str) -> None:
-    with pytest.raises(CannotStart, match=says):
+def test_shell_that_no_agent_writes_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(CannotStart, match=message):
         parse_shell(data)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
-        ("A=B", "x", "no variable name"),
-        ("", "x", "no variable name"),
-        ("1A", "x", "no variable name"),
-        ("A B", "x", "no variable name"),
-        ("BASH_FUNC_x%%", "() { :; }", "no variable name"),
-        ("Ä", "x", "no variable name"),
-        ("A\n", "x", "no variable name"),
+        ("A=B", "x", "not a variable name"),
+        ("", "x", "not a variable name"),
+        ("1A", "x", "not a variable name"),
+        ("A B", "x", "not a variable name"),
+        ("BASH_FUNC_x%%", "() { :; }", "not a variable name"),
+        ("Ä", "x", "not a variable name"),
+        ("A\n", "x", "not a variable name"),
         ("A", "x\0y", "NUL"),
         ("A", "\ud800", "surrogate"),
         ("A", "x" * 200_000, "at most 131071"),
     ],
 )
-def test_names_and_values_that_no_job_may_bring(name: str, value: str, says: str) -> None:
-    with pytest.raises(Refused, match=says) as caught:
+def test_names_and_values_that_no_job_may_set_are_refused(
+    name: str, value: str, message: str
+) -> None:
+    with pytest.raises(Refused, match=message) as caught:
         parse_json(json.dumps({name: value}).encode())
     assert caught.value.exit_code == 77
     assert len(caught.value.problem) < 400
 
 
-def test_the_largest_value_that_linux_can_carry() -> None:
+def test_the_largest_value_that_linux_accepts_is_read() -> None:
     value = "x" * (MAX_STRING - 2)
     assert parse_json(json.dumps({"A": value}).encode()) == {"A": value}

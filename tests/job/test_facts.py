@@ -1,4 +1,4 @@
-"""What is known about a job, and how well."""
+"""What is known about a job, and who vouches for it."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from bootstrap.job.model import Absent, Known, KnownSet, Unvouched
 from tests.job.given import job_env, without
 
 
-def test_every_absent_value_is_a_fact_that_says_so() -> None:
+def test_an_absent_value_is_an_absent_fact_with_a_reason() -> None:
     found = facts(without(job_env(), "BUILDKITE_BRANCH"))
     assert found["branch"] == Absent(why="BUILDKITE_BRANCH is empty or not set")
     assert isinstance(found["tag"], Absent)
 
 
 @pytest.mark.parametrize("source", ["webhook", "schedule", "trigger_job", "", "UI"])
-def test_nobody_vouches_for_the_creator_of(source: str) -> None:
+def test_the_creator_of_an_unauthenticated_source_is_unvouched(source: str) -> None:
     found = facts(job_env(BUILDKITE_SOURCE=source))
     assert isinstance(found["creator"], Unvouched)
     assert isinstance(found["creator-email"], Unvouched)
@@ -29,14 +29,14 @@ def test_author_teams_count_only_where_buildkite_names_an_author(source: str, ki
     assert isinstance(facts(job_env(BUILDKITE_SOURCE=source))["author-team"], kind)
 
 
-def test_nothing_vouches_for_who_unblocked() -> None:
+def test_the_team_of_an_unblocker_is_unvouched() -> None:
     found = facts(job_env(BUILDKITE_UNBLOCKER_TEAMS="platform"))["unblocker-team"]
     assert isinstance(found, Unvouched)
     assert isinstance(facts(job_env())["unblocker-team"], Absent)
 
 
 @pytest.mark.parametrize("source", ["ui", "api"])
-def test_buildkite_vouches_for_who_was_logged_in(source: str) -> None:
+def test_the_teams_of_an_authenticated_creator_are_vouched_for(source: str) -> None:
     found = facts(job_env(BUILDKITE_SOURCE=source))["creator-team"]
     assert isinstance(found, KnownSet)
     assert found.values == {"platform", "everyone"}
@@ -56,7 +56,9 @@ def test_buildkite_vouches_for_who_was_logged_in(source: str) -> None:
         ("False", "", "fork"),
     ],
 )
-def test_where_a_pull_request_comes_from(number: str, repository: str, expected: str) -> None:
+def test_a_pull_request_is_a_fork_unless_its_origin_is_the_repository(
+    number: str, repository: str, expected: str
+) -> None:
     found = facts(job_env(BUILDKITE_PULL_REQUEST=number, BUILDKITE_PULL_REQUEST_REPO=repository))[
         "pull-request"
     ]
@@ -64,7 +66,7 @@ def test_where_a_pull_request_comes_from(number: str, repository: str, expected:
     assert found.value == expected
 
 
-def test_without_a_pull_request_variable_nothing_is_known() -> None:
+def test_without_a_pull_request_variable_the_fact_is_absent() -> None:
     assert isinstance(facts(without(job_env(), "BUILDKITE_PULL_REQUEST"))["pull-request"], Absent)
 
 

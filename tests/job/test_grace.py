@@ -1,4 +1,4 @@
-"""The agent's deadlines in both dialects, and ours within them."""
+"""The agent's deadlines in both dialects, and the sandbox's within them."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ from bootstrap.sandbox.environment import sandbox_grace
         ),
     ],
 )
-def test_both_dialects(agent: dict[str, str], expected: Grace) -> None:
+def test_deadlines_of_both_dialects_are_read(agent: dict[str, str], expected: Grace) -> None:
     assert grace(agent) == expected
 
 
@@ -50,13 +50,13 @@ def test_both_dialects(agent: dict[str, str], expected: Grace) -> None:
         {"BUILDKITE_CANCEL_SIGNAL_TIMEOUT": "10s and more"},
     ],
 )
-def test_nonsense_says_what_to_mend(agent: dict[str, str]) -> None:
+def test_invalid_deadlines_are_refused_with_what_is_expected(agent: dict[str, str]) -> None:
     with pytest.raises(WrongConfiguration, match="expected"):
         grace(agent)
 
 
 @given(st.text())
-def test_no_text_is_a_traceback(text: str) -> None:
+def test_arbitrary_text_is_no_traceback(text: str) -> None:
     for name in ("BUILDKITE_CANCEL_GRACE_PERIOD", "BUILDKITE_CANCEL_SIGNAL_TIMEOUT"):
         try:
             assert grace({name: text}).until_kill >= 0
@@ -65,6 +65,6 @@ def test_no_text_is_a_traceback(text: str) -> None:
 
 
 @given(st.floats(0, 100_000))
-def test_everyone_ends_before_the_next_one_out(until_kill: float) -> None:
-    ours = sandbox_grace(Grace(until_kill=until_kill, dialect=4))
-    assert 0 <= ours.inner <= ours.kill_after <= until_kill
+def test_inner_deadlines_end_before_outer_ones(until_kill: float) -> None:
+    nested = sandbox_grace(Grace(until_kill=until_kill, dialect=4))
+    assert 0 <= nested.inner <= nested.kill_after <= until_kill

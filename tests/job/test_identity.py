@@ -1,4 +1,4 @@
-"""Tokens: only this issuer's, only for us, only now; and no key, no job."""
+"""Tokens are accepted from this issuer, for Airlock, while valid; without a key no job runs."""
 
 import json
 import time
@@ -57,7 +57,7 @@ def token(issuer: Simulator, *, key: Any = KEY, kid: str = "one", algorithm: str
     return Secret(jwt.encode(signed, key, algorithm=algorithm, headers={"kid": kid}))
 
 
-def test_a_good_token(issuer: Issuer, tmp_path: Path) -> None:
+def test_a_valid_token_is_verified_with_cached_keys(issuer: Issuer, tmp_path: Path) -> None:
     here = host(tmp_path, issuer)
     assert (
         verified(token(issuer, pipeline_slug="storefront"), here)["pipeline_slug"] == "storefront"
@@ -81,37 +81,41 @@ def test_a_good_token(issuer: Issuer, tmp_path: Path) -> None:
         {"key": None, "algorithm": "none"},
     ],
 )
-def test_tokens_that_are_refused(issuer: Issuer, tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_invalid_tokens_are_refused(issuer: Issuer, tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="is not valid"):
         verified(token(issuer, **wrong), host(tmp_path, issuer))
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "not a token"])
-def test_what_is_no_token(issuer: Issuer, tmp_path: Path, text: str) -> None:
+def test_text_that_is_not_a_token_is_refused(issuer: Issuer, tmp_path: Path, text: str) -> None:
     with pytest.raises(Refused, match="is not valid"):
         verified(Secret(text), host(tmp_path, issuer))
 
 
-def test_a_key_that_the_issuer_does_not_have(issuer: Issuer, tmp_path: Path) -> None:
+def test_a_key_that_the_issuer_does_not_have_cannot_start_a_job(
+    issuer: Issuer, tmp_path: Path
+) -> None:
     with pytest.raises(CannotStart, match='has no key "two"'):
         verified(token(issuer, kid="two"), host(tmp_path, issuer))
 
 
-def test_a_new_key_is_found_at_once(issuer: Issuer, tmp_path: Path) -> None:
+def test_a_new_key_is_fetched_at_once(issuer: Issuer, tmp_path: Path) -> None:
     here = host(tmp_path, issuer)
     verified(token(issuer), here)
     issuer.kid = "two"
     assert verified(token(issuer, kid="two"), here)
 
 
-def test_no_keys_no_job(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_issuer_without_a_reply_cannot_start_a_job(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bootstrap.buildkite.agent_api.PATIENCE", 0)
     issuer.fail("*", problem(500, "away"), times=100)
     with pytest.raises(CannotStart, match="did not answer"):
         verified(token(issuer), host(tmp_path, issuer))
 
 
-def test_the_token_is_asked_in_the_jobs_name(issuer: Issuer) -> None:
+def test_a_token_is_requested_on_behalf_of_the_job(issuer: Issuer) -> None:
     agent = {
         "BUILDKITE_AGENT_ENDPOINT": f"{issuer.url}/v3/",
         "BUILDKITE_REQUEST_HEADER_BUILDKITE_HOST_GROUP": "7",
@@ -138,7 +142,7 @@ def test_a_refusal_or_redirect_is_final(issuer: Issuer, status: int) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["", "file:///etc/passwd", "ftp://x", "not a url"])
-def test_an_endpoint_that_is_none(endpoint: str) -> None:
+def test_an_endpoint_that_is_not_http_is_an_error(endpoint: str) -> None:
     api = AgentApi("j", {"BUILDKITE_AGENT_ENDPOINT": endpoint}, Secret("t"))
     with pytest.raises(CannotStart, match="Buildkite did not annotate the build"):
         api.annotate("x", context="c")

@@ -1,4 +1,4 @@
-"""Every spelling of a plugin is one plugin; what is not certain is nothing.
+"""Every spelling of a plugin is one plugin; what is not certain has no name.
 
 What the agent makes of such spellings: tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 """
@@ -24,7 +24,7 @@ DOCKER = "github.com/buildkite-plugins/docker-buildkite-plugin#v5.12.0"
         "github.com/Buildkite-Plugins/Docker-buildkite-plugin#v5.12.0",
     ],
 )
-def test_spellings_of_one_plugin(spelling: str) -> None:
+def test_spellings_of_one_plugin_have_one_name(spelling: str) -> None:
     assert canonical(spelling) == DOCKER
     assert parse(json.dumps([spelling])) == frozenset({DOCKER})
     assert parse(json.dumps([{spelling: {"image": "node"}}])) == frozenset({DOCKER})
@@ -44,7 +44,7 @@ def test_spellings_of_one_plugin(spelling: str) -> None:
         (".buildkite/plugins/x", "./.buildkite/plugins/x"),
     ],
 )
-def test_what_else_has_a_name(spelling: str, name: str) -> None:
+def test_other_locations_have_one_name(spelling: str, name: str) -> None:
     assert canonical(spelling) == canonical(name) == name
 
 
@@ -52,7 +52,7 @@ def test_what_else_has_a_name(spelling: str, name: str) -> None:
     "source",
     [
         "",
-        "docker",  # the agent does not know it
+        "docker",  # the agent does not expand it
         "docker#v5.12.0",
         "acme/docker#v5.12.0",  # the agent clones https://acme/docker
         "github.com/acme#v1",
@@ -102,7 +102,7 @@ def test_what_else_has_a_name(spelling: str, name: str) -> None:
         "gitlab.com/acme/x.git/sub#v1",
     ],
 )
-def test_what_has_no_name(source: str) -> None:
+def test_sources_that_may_mean_something_else_have_no_name(source: str) -> None:
     assert canonical(source) is None
     assert parse(json.dumps([source])) is None
     assert parse(json.dumps([DOCKER, {source: None}])) is None
@@ -116,11 +116,11 @@ def test_what_has_no_name(source: str) -> None:
         "v1-12-gDEAD", "*", "v1.*", "v 1", "v1/", "v1//x",
     ],
 )  # fmt: skip
-def test_versions_that_git_reads_as_something_else(version: str) -> None:
+def test_versions_that_git_reads_as_something_else_have_no_name(version: str) -> None:
     assert canonical(f"github.com/acme/x#{version}") is None
 
 
-def test_versions_that_are_branches_tags_or_commits() -> None:
+def test_versions_that_are_branches_tags_or_commits_have_a_name() -> None:
     for version in ("main", "v1.0.0", "feature/x", "1.0+2", "0" * 40, "v1-rc1", "x-g12"):
         assert canonical(f"github.com/acme/x#{version}") == f"github.com/acme/x#{version}"
 
@@ -148,7 +148,7 @@ def test_policies_may_use_globs_and_short_names(pattern: str, form: str) -> None
     ["", "!docker", "plugins/deploy/**", "github.com/acme#v1", "acme/../x", "x?y#v1", "a b",
      "*/acme/x#v1", "https://*/x", "docker#", "docker#v1#v2", "GitHub.com/acme/x#v1"],
 )  # fmt: skip
-def test_patterns_that_would_not_mean_what_they_say(pattern: str) -> None:
+def test_ambiguous_patterns_have_no_form(pattern: str) -> None:
     assert canonical_pattern(pattern) is None
 
 
@@ -166,18 +166,18 @@ def test_patterns_that_would_not_mean_what_they_say(pattern: str) -> None:
         ("my:plugin", "my:plugin"),
     ],
 )
-def test_short_names_are_written_out_as_buildkite_does(source: str, full: str) -> None:
+def test_short_names_are_expanded_as_buildkite_does(source: str, full: str) -> None:
     assert full_source(source) == full_source(full) == full
 
 
-def test_no_plugins() -> None:
+def test_an_empty_list_is_no_plugins() -> None:
     assert parse("") == parse("[]") == frozenset()
 
 
 @pytest.mark.parametrize(
     "text", ["{", "{}", '"docker"', "[1]", '[{"a": 1, "b": 2}]', "[{}]", "[null]", "[" * 100_000]
 )
-def test_what_is_not_certain_is_no_plugin(text: str) -> None:
+def test_text_that_is_not_a_list_of_plugins_is_unknown(text: str) -> None:
     assert parse(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Only the files that the agent made for this job are read, however its variables were bent."""
+"""Only the files that the agent made for this job are read, whatever the job sets."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 def planted(directory: Path, name: str = f"job-env-json-{JOB_ID}9", **env: str) -> Path:
-    """What an attacker would like to be: the same job with another branch."""
+    """Write what an attacker wants to be read: the same job with another branch."""
     path = directory / name
     path.write_text(json.dumps(job_env(BUILDKITE_BRANCH="release", **env)))
     path.chmod(0o600)
@@ -35,19 +35,19 @@ def branch(tmp_path: Path, variables: dict[str, str]) -> str:
     return assemble(read(env, writable=(tmp_path / "state",)), env).claims.env["BUILDKITE_BRANCH"]
 
 
-def test_what_the_agent_made_is_read(tmp_path: Path, files: dict[str, str]) -> None:
+def test_files_of_the_agent_are_read(tmp_path: Path, files: dict[str, str]) -> None:
     assert branch(tmp_path, files) == "main"
     for name in (JSON, SHELL):
         assert branch(tmp_path, {**files, name: ""}) == "main"
 
 
-def test_a_well_placed_file_would_be_believed(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_planted_file_with_all_properties_is_read(tmp_path: Path, files: dict[str, str]) -> None:
     """The attacks below show something: without what each lacks, the planted file is read."""
     path = planted(tmp_path / "agent")
     assert branch(tmp_path, {**files, JSON: str(path), SHELL: ""}) == "release"
 
 
-def test_a_link_to_a_planted_file(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_link_to_a_planted_file_is_not_followed(tmp_path: Path, files: dict[str, str]) -> None:
     path = planted(tmp_path / "state", "anything")
     link = tmp_path / "agent" / f"job-env-json-{JOB_ID}9"
     link.symlink_to(path)
@@ -56,7 +56,9 @@ def test_a_link_to_a_planted_file(tmp_path: Path, files: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("tree", ["state", "builds", "plugins", "mirrors"])
-def test_a_file_where_jobs_may_write(tmp_path: Path, files: dict[str, str], tree: str) -> None:
+def test_a_file_where_jobs_may_write_is_refused(
+    tmp_path: Path, files: dict[str, str], tree: str
+) -> None:
     deep = tmp_path / tree / "deep"
     deep.mkdir(parents=True)
     paths = {
@@ -65,31 +67,31 @@ def test_a_file_where_jobs_may_write(tmp_path: Path, files: dict[str, str], tree
         "BUILDKITE_GIT_MIRRORS_PATH": str(tmp_path / "mirrors"),
     }
     marker = {"BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(deep / f"job-timeout-{JOB_ID}")}
-    bent = {**files, **paths, **marker, JSON: str(planted(deep)), SHELL: ""}
-    with pytest.raises(Refused, match="lies where jobs may write"):
-        branch(tmp_path, bent)
+    forged = {**files, **paths, **marker, JSON: str(planted(deep)), SHELL: ""}
+    with pytest.raises(Refused, match="is in a directory that jobs may write to"):
+        branch(tmp_path, forged)
     (tmp_path / "link").symlink_to(deep)
-    linked = {name: value.replace(str(deep), f"{tmp_path}/link") for name, value in bent.items()}
-    with pytest.raises(Refused, match="lies where jobs may write"):
+    linked = {name: value.replace(str(deep), f"{tmp_path}/link") for name, value in forged.items()}
+    with pytest.raises(Refused, match="is in a directory that jobs may write to"):
         branch(tmp_path, linked)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
-def test_a_file_of_the_jobs_user(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_file_of_the_jobs_user_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     path = planted(tmp_path / "agent")
     os.chown(path, 23000, 23000)
     with pytest.raises(Refused, match="belongs to uid 23000"):
         branch(tmp_path, {**files, JSON: str(path), SHELL: ""})
 
 
-def test_a_file_that_others_may_write(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_file_that_others_may_write_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     path = planted(tmp_path / "agent")
     path.chmod(0o666)
     with pytest.raises(Refused, match="mode 0666"):
         branch(tmp_path, {**files, JSON: str(path), SHELL: ""})
 
 
-def test_a_named_pipe_does_not_hold_anything_up(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_named_pipe_is_refused_without_blocking(tmp_path: Path, files: dict[str, str]) -> None:
     pipe = tmp_path / "agent" / f"job-env-json-{JOB_ID}9"
     os.mkfifo(pipe, 0o600)
     with pytest.raises(Refused, match="is not a regular file"):
@@ -97,47 +99,47 @@ def test_a_named_pipe_does_not_hold_anything_up(tmp_path: Path, files: dict[str,
 
 
 @pytest.mark.parametrize("name", [JSON, SHELL, "BUILDKITE_AGENT_JOB_TIMEOUT_FILE"])
-def test_a_variable_with_a_sign_in_its_name(
+def test_a_path_with_an_equals_sign_is_refused(
     tmp_path: Path, files: dict[str, str], name: str
 ) -> None:
     """`NAME=/dir` as the name of a variable leaves `/dir=value` as the value of NAME."""
     directory = tmp_path / "agent="
     directory.mkdir()
-    bent = directory / Path(files[name]).name
-    bent.write_bytes(Path(files[JSON]).read_bytes())
-    bent.chmod(0o600)
+    forged = directory / Path(files[name]).name
+    forged.write_bytes(Path(files[JSON]).read_bytes())
+    forged.chmod(0o600)
     with pytest.raises(Refused, match="expected a path without ="):
-        branch(tmp_path, {**files, name: str(bent)})
+        branch(tmp_path, {**files, name: str(forged)})
 
 
 @pytest.mark.parametrize("name", [
     "job-env-json-other7", f"job-env-json-{JOB_ID}", f"job-env-json-{JOB_ID}x7",
     f"job-env-{JOB_ID}7", f"job-env-json-{JOB_ID}7.bak", f"xjob-env-json-{JOB_ID}7",
 ])  # fmt: skip
-def test_a_name_that_the_agent_would_not_give(
+def test_a_file_name_that_the_agent_does_not_use_is_refused(
     tmp_path: Path, files: dict[str, str], name: str
 ) -> None:
-    """Another job's file too, which would be everything that is asked for but this job's."""
+    """Also the file of another job, which fulfils every other condition."""
     path = planted(tmp_path / "agent", name)
     with pytest.raises(Refused, match="the agent's file for this job is"):
         branch(tmp_path, {**files, JSON: str(path), SHELL: ""})
 
 
-def test_another_jobs_files_altogether(tmp_path: Path, files: dict[str, str]) -> None:
-    """They agree with each other, but not with the one variable that was not bent."""
+def test_the_files_of_another_job_are_refused(tmp_path: Path, files: dict[str, str]) -> None:
+    """They agree with each other, but not with the one variable that was not forged."""
     (tmp_path / "other").mkdir()
-    theirs = agent_files(tmp_path / "other", job_env(BUILDKITE_JOB_ID="0193-other"))
+    other = agent_files(tmp_path / "other", job_env(BUILDKITE_JOB_ID="0193-other"))
     for name, value in files.items():
         with pytest.raises(Refused, match="are in different directories"):
-            branch(tmp_path, {**theirs, name: value})
+            branch(tmp_path, {**other, name: value})
 
 
-def test_files_that_disagree(tmp_path: Path, files: dict[str, str]) -> None:
+def test_files_that_disagree_are_refused(tmp_path: Path, files: dict[str, str]) -> None:
     path = planted(tmp_path / "agent", DEPLOY="yes")
     with pytest.raises(Refused, match="disagree about BUILDKITE_BRANCH, DEPLOY"):
         branch(tmp_path, {**files, JSON: str(path)})
 
 
-def test_neither_file_is_named(tmp_path: Path) -> None:
+def test_an_environment_that_names_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongConfiguration, match="neither"):
         branch(tmp_path, {SHELL: ""})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bootstrap.job.repository import Repository, parse, same, same_name
 
 HERE = "git@github.com:acme/storefront.git"
-OURS = "git@git.example.com:acme/storefront.git"
+ELSEWHERE = "git@git.example.com:acme/storefront.git"
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ OURS = "git@git.example.com:acme/storefront.git"
         "git@GitHub.com:Acme/Storefront.git",
     ],
 )
-def test_the_same(spelling: str) -> None:
+def test_spellings_of_one_repository_are_the_same(spelling: str) -> None:
     assert same(HERE, spelling)
     assert same_name(HERE, spelling)
 
@@ -79,7 +79,7 @@ def test_the_same(spelling: str) -> None:
         "ssh://git:pass@github.com/acme/storefront.git",
     ],
 )
-def test_not_the_same(other: str) -> None:
+def test_urls_of_other_repositories_are_not_the_same(other: str) -> None:
     assert not same(HERE, other)
     assert not same_name(HERE, other)
 
@@ -90,11 +90,11 @@ def test_not_the_same(other: str) -> None:
         "mallory@github.com:acme/storefront.git",  # another account
         "https://token@github.com/acme/storefront.git",  # another account
         "https://user:secret@github.com/acme/storefront.git",
-        "http://github.com/acme/storefront.git",  # anybody on the way answers
+        "http://github.com/acme/storefront.git",  # anything on the network path can answer
         "git://github.com/acme/storefront.git",
     ],
 )
-def test_what_is_reached_differently_is_not_the_same_but_itself(other: str) -> None:
+def test_a_url_with_other_credentials_or_transport_is_the_same_only_as_itself(other: str) -> None:
     assert not same(HERE, other)
     assert same(other, other)
 
@@ -112,8 +112,8 @@ def test_what_is_reached_differently_is_not_the_same_but_itself(other: str) -> N
         "ssh://git@git.example.com:2222/acme/storefront.git",
     ],
 )
-def test_on_a_host_that_nobody_knows_only_what_git_contacts_alike_is_the_same(other: str) -> None:
-    assert not same(OURS, other)
+def test_on_a_host_that_is_no_forge_only_equal_contacts_are_the_same(other: str) -> None:
+    assert not same(ELSEWHERE, other)
     assert same(other, other)
 
 
@@ -126,11 +126,11 @@ def test_on_a_host_that_nobody_knows_only_what_git_contacts_alike_is_the_same(ot
         ("http://10.77.0.2:8080/a.git", "http://10.77.0.2:8080/a.git"),
     ],
 )
-def test_there_two_spellings_of_one_contact_are_the_same(one: str, other: str) -> None:
+def test_two_spellings_of_one_contact_are_the_same(one: str, other: str) -> None:
     assert same(one, other)
 
 
-def test_what_git_contacts() -> None:
+def test_a_url_is_parsed_into_what_git_contacts() -> None:
     assert parse("ssh://ci@Git.Example.com:2222/~ci/a.git") == Repository(
         transport="ssh", user="ci", host="git.example.com", port="2222", path="~ci/a.git"
     )
@@ -148,7 +148,7 @@ def test_what_git_contacts() -> None:
         "https://git.example.com/a%0ab.git",
         "https://git.example.com/a%2Fb.git",
         "https://git.example.com/a%zz.git",
-        "https://127.1/a.git",  # 127.0.0.1 to libcurl, and to ssh whatever a resolver says
+        "https://127.1/a.git",  # 127.0.0.1 to libcurl, and to ssh whatever a resolver returns
         "https://0x7f000001/a.git",
         "https://2130706433/a.git",
         "https://010.77.0.2/a.git",
@@ -162,7 +162,7 @@ def test_what_git_contacts() -> None:
         "ftp://git.example.com/a.git",
     ],
 )
-def test_what_git_takes_for_something_else_is_not_even_itself(url: str) -> None:
+def test_a_url_without_a_meaning_equals_none(url: str) -> None:
     assert not same(url, url)
     assert not same_name(url, url)
 
@@ -176,9 +176,9 @@ def test_what_git_takes_for_something_else_is_not_even_itself(url: str) -> None:
         "http://github.com/acme/storefront",
     ],
 )
-def test_the_origin_of_a_pull_request_is_a_name_and_no_address(origin: str) -> None:
+def test_the_origin_of_a_pull_request_is_compared_by_name(origin: str) -> None:
     assert same_name(HERE, origin)
-    assert same_name(OURS, origin.replace("github", "git.example").replace("Acme", "acme"))
+    assert same_name(ELSEWHERE, origin.replace("github", "git.example").replace("Acme", "acme"))
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ URLS = st.text() | st.from_regex(
 
 
 @given(URLS, URLS)
-def test_any_text_is_symmetric_and_no_traceback(one: str, other: str) -> None:
+def test_comparison_of_arbitrary_text_is_symmetric_and_no_traceback(one: str, other: str) -> None:
     assert same(one, other) == same(other, one)
     assert same_name(one, other) == same_name(other, one)
 
 
 @given(URLS)
-def test_what_has_a_meaning_is_itself(url: str) -> None:
+def test_a_url_with_a_meaning_equals_itself(url: str) -> None:
     assert same(url, url) == (parse(url) is not None)
     assert same(url, url) <= same_name(url, url)
