@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from bootstrap.commands.policy.schema import of
+from bootstrap.commands.policy.schema import json_schema
 from tests.credentials.given import write_credentials
 from tests.fakes.simulator import loopback
 from tests.fakes.ssm import StrictSsm
@@ -210,21 +210,21 @@ def test_iam_finds_drift(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])
 def test_the_published_schemas_are_the_grammar(document: str) -> None:
     published = ROOT / f"agent-config/{document}.schema.json"
-    assert json.loads(published.read_text()) == of(document), "run `make schemas`"
-    assert json.loads(policy("schema", document).stdout) == of(document)
-    jsonschema.Draft202012Validator.check_schema(of(document))
+    assert json.loads(published.read_text()) == json_schema(document), "run `make schemas`"
+    assert json.loads(policy("schema", document).stdout) == json_schema(document)
+    jsonschema.Draft202012Validator.check_schema(json_schema(document))
 
 
 def test_editors_accept_what_the_parser_accepts() -> None:
-    texts = [(EXAMPLES.joinpath(f"{name}.yaml").read_text(), of("policy"))
+    texts = [(EXAMPLES.joinpath(f"{name}.yaml").read_text(), json_schema("policy"))
              for name in ("docs", "storefront")]  # fmt: skip
-    texts += [(EXAMPLES.joinpath("guardrails.yaml").read_text(), of("guardrails"))]
-    texts += [(EXAMPLES.joinpath("storefront.test.yaml").read_text(), of("cases"))]
-    texts += [(corpus.document(1), of("policy")), (corpus.cases(1), of("cases"))]
-    for text, schema in [*texts, (corpus.GUARDRAILS, of("guardrails"))]:
+    texts += [(EXAMPLES.joinpath("guardrails.yaml").read_text(), json_schema("guardrails"))]
+    texts += [(EXAMPLES.joinpath("storefront.test.yaml").read_text(), json_schema("cases"))]
+    texts += [(corpus.document(1), json_schema("policy")), (corpus.cases(1), json_schema("cases"))]
+    for text, schema in [*texts, (corpus.GUARDRAILS, json_schema("guardrails"))]:
         jsonschema.validate(yaml.safe_load(text), schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"pipeline": "x", "brnach": "y"}, of("policy"))
+        jsonschema.validate({"pipeline": "x", "brnach": "y"}, json_schema("policy"))
 
 
 def test_push_writes_what_differs_and_pull_brings_it_back(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bootstrap
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.commands.policy.schema import of
+from bootstrap.commands.policy.schema import json_schema
 from bootstrap.credentials.obtain import obtained
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.kind import Obtained, Variables
@@ -45,7 +45,7 @@ SECRET = "the licence's text"
 def in_policies(made: Policy) -> None:
     grant = made.rules[0].allow
     assert grant.references == (REFERENCE,)
-    assert "build-licence" in of("policy")["$defs"]["Allow"]["properties"]
+    assert "build-licence" in json_schema("policy")["$defs"]["Allow"]["properties"]
 
     rails = parse_guardrails("guardrails: acme\nsecrets: 'ssm:/other/*'\n", "guardrails.yaml")
     assert [(e.guardrail, e.got) for e in exceeds(grant, rails)] == [("secrets", REFERENCE)]
