@@ -1,1 +1,1 @@
-"""Tests of the credentials room, on the loopback only."""
+"""Tests of bootstrap/credentials, on the loopback interface only."""

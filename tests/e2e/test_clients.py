@@ -142,4 +142,4 @@ def test_a_client_reads_role_and_profile_through_renewals(ran: Ran, name: str) -
 
 def test_an_outage_is_told_once_and_its_end_once(ran: Ran) -> None:
     assert ran.log.count("credentials cannot be renewed") == 2, "one for each role"
-    assert ran.log.count("credentials were renewed after all") == 2
+    assert ran.log.count("credentials were renewed after an outage") == 2

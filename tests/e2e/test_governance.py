@@ -48,7 +48,7 @@ def test_a_refusal_by_the_hook_is_the_agents_and_on_the_builds_page(fleet: Fleet
     (note,) = refused.annotations
     assert note["context"] == "airlock"
     assert note["style"] == "error"
-    assert "wants branch main and got" in note["body"].replace("&#40;", "(")
+    assert "expected branch main, got" in note["body"].replace("&#40;", "(")
     assert "<b>" not in note["body"]
     assert "`" not in note["body"]
     assert admitted.annotations == []

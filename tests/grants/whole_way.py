@@ -1,4 +1,4 @@
-"""One kind's way through the product, in a copy of the package that has one more kind.
+"""One kind from the policy to the sandbox, in a copy of the package that has one more kind.
 
 test_kinds runs this as a program in that copy. It names the new kind's key in a policy, and
 nothing else of it.
@@ -63,7 +63,7 @@ def in_policies(made: Policy) -> None:
 
 
 def no_role(_: SessionRequest) -> Session:
-    raise AssertionError("a session was asked for")
+    raise AssertionError("a session was requested")
 
 
 def fetched(
@@ -127,7 +127,7 @@ def in_a_sandbox(grant: Grant, place: Path) -> None:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    assert Path(bootstrap.__file__).is_relative_to(Path.cwd()), "the copy is what is tried"
+    assert Path(bootstrap.__file__).is_relative_to(Path.cwd()), "the copy must be what is tested"
     try:
         of_a_rule = policy(RULE.format(f"build-licence: '{REFERENCE}'"))
     except WrongConfiguration as mistakes:

@@ -1,1 +1,1 @@
-"""Tests of the policy room."""
+"""Tests of bootstrap/policy."""
