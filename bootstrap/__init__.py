@@ -1,8 +1,8 @@
-"""Airlock: a Buildkite bootstrap-script: papers checked, credentials of its own, a sealed room.
+"""Airlock: a Buildkite bootstrap-script. Each job has its own decision, credentials and sandbox.
 
-How a job travels: `run.py` is the whole way in one function. The rooms are `job` (what the agent
-handed over), `policy` (may it run, and as what), `credentials` (sessions of its own), `sandbox`
-(the sealed room) and `host` (this machine's configuration).
+`run.py` is the whole course of a job in one function, and `admission.py` its decision. Below them
+are packages, each importing only those named before it: `host` (this machine), `buildkite`, `job`,
+`aws`, `grants`, `policy`, `credentials`, `sandbox` (docs/design.md#layout-of-the-code).
 """
 
 __version__ = "0.1.0"

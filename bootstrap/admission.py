@@ -94,7 +94,9 @@ def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
     The check of a commit may use the repository's credentials of the one rule that admits the job
     if the check succeeds, and nothing if there is no such rule. They are recorded as they are read.
 
-    A policy with mistakes refuses where it is only observed; else WrongConfiguration is raised.
+    In observe mode, mistakes in a policy or in what the check needs are a refusal that is only
+    observed. Otherwise they raise WrongConfiguration: to take them for an unknown commit would
+    admit jobs by `verified-or-unknown`.
     """
     observes = host.policy.observes(claims.pipeline)
     try:
@@ -102,18 +104,19 @@ def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
     except WrongConfiguration as mistakes:
         if not observes:
             raise
-        return Admission(
-            claims=_confirmed(claims, agent, host, ()),
-            decision=Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=()),
-            enforced=False,
-        )
+        return _only_observed(_confirmed(claims, agent, host, ()), mistakes)
     claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
     if rules.asks_for_commit(claims, policy, guardrails):
         grant = rules.grant_if_verified(claims, policy, guardrails)
         access = partial(
             repository_access, grant, claims.repository, host.aws, log=log, record=record
         )
-        found = ancestry.commit_on_branch(claims, host, access, log)
+        try:
+            found = ancestry.commit_on_branch(claims, host, access, log)
+        except WrongConfiguration as mistakes:
+            if not observes:
+                raise
+            return _only_observed(claims, mistakes)
         claims = rules.with_commit(claims, found)
     decision = rules.decide(claims, policy, guardrails)
     return Admission(
@@ -121,6 +124,11 @@ def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
         decision=decision,
         enforced=not (observes and isinstance(decision, Denied)),
     )
+
+
+def _only_observed(claims: Claims, mistakes: WrongConfiguration) -> Admission:
+    denied = Denied(problem=mistakes.problem, hint=mistakes.hint, nearest=None, reasons=())
+    return Admission(claims=claims, decision=denied, enforced=False)
 
 
 def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) -> Claims:
@@ -153,11 +161,10 @@ def write_down(decision: Decision, record: Record, *, enforced: bool = True) -> 
 
 
 def observed_grant(claims: Claims, denied: Denied, host: Host) -> Admitted:
-    """What a job gets that is refused in name only: what the operator chose, nothing by default.
+    """Return what a job gets in observe mode if it is refused: the operator's choice, or nothing.
 
-    No rule says here whom to trust, so nobody is trusted with what another left behind: branches
-    and tags have workspaces of their own. A pull request, which anybody may have opened, gets no
-    role and a workspace that is thrown away; so does what cannot be told apart from one.
+    No rule separates trust levels here, so each branch and each tag has a workspace of its own. A
+    pull request, or a build that may be one, gets no role and a fresh workspace.
     """
     request = claims.facts.get("pull-request")
     ours = isinstance(request, Known) and request.value == PullRequest.NO

@@ -13,10 +13,28 @@ if TYPE_CHECKING:
     from bootstrap.command_line import Arguments
 
 
+def cleared() -> dict[str, str] | None:
+    """Clear the environment and return what it was; None, and it stays, if a name is empty.
+
+    Values are decoded as the agent's files are, whatever locale a job sets: what differs from them
+    counts as the agent's (bootstrap/job/assemble.py). No program can remove an empty name.
+    """
+    if b"" in os.environb:
+        return None
+    pairs = {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, value in os.environb.items()
+    }
+    os.environ.clear()
+    return pairs
+
+
 def main() -> int:
     """Run one command and return its exit status; 2 for a wrong command line."""
-    process_env = dict(os.environ)
-    os.environ.clear()
+    process_env = cleared()
+    if process_env is None:
+        os.write(2, b"airlock: the environment has a variable without a name; no job may set one\n")
+        return 77
     import sys
 
     from bootstrap.command_line import parse

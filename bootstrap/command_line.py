@@ -49,7 +49,7 @@ _Commands = argparse._SubParsersAction  # noqa: SLF001 - it has no public name
 
 
 def parse() -> Arguments:
-    """Return what sys.argv says; ends the process with status 2 if that is not a command."""
+    """Return the arguments in sys.argv; ends the process with status 2 if they are wrong."""
     parser = _Parser(
         prog="airlock",
         description="Run Buildkite jobs, each in a sandbox with its own policy and credentials.",

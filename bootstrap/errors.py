@@ -1,4 +1,4 @@
-"""Every way in which Airlock itself says no, each with its exit status.
+"""Every way in which Airlock itself ends a job, each with its exit status.
 
     AirlockError
     ├── Refused              77  policy does not admit the job; retrying changes nothing
@@ -16,7 +16,7 @@ from typing import ClassVar
 class AirlockError(Exception):
     """Something that ends the job before, or instead of, its own end.
 
-    `problem` says what happened with got and expected; `hint` says what to do next; `docs` is the
+    `problem` is what happened, with got and expected; `hint` is what to do next; `docs` is the
     README's anchor that explains it. None of them may hold a secret.
     """
 
@@ -32,7 +32,7 @@ class AirlockError(Exception):
 
 
 class Refused(AirlockError):
-    """No rule admits this job, or it hands over what no job may."""
+    """No rule admits this job, or it brings what no job may bring."""
 
     exit_code = 77
     title = "Refused by policy"

@@ -24,5 +24,5 @@ def write(path: Path, content: bytes, mode: int = 0o600, owner: int | None = Non
             os.fchmod(descriptor, mode)
         nascent.rename(path)
     except BaseException:
-        nascent.unlink()
+        nascent.unlink(missing_ok=True)  # it may have been renamed already
         raise

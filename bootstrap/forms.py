@@ -1,6 +1,6 @@
 """Values that people write in airlock.toml and in policies, each form read in one place.
 
-A function takes what was written and returns the value; it raises ValueError that says what was
+A function takes what was written and returns the value; it raises ValueError with what was
 expected. The annotated types below are the same for pydantic.
 """
 

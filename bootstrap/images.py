@@ -27,7 +27,7 @@ def repository_of(image: str) -> str:
 
 
 def ecr_region(registry: str) -> str | None:
-    """Return the region of an ECR registry, None if it is none."""
+    """Return the region of an ECR registry, None for any other registry."""
     found = _ECR.fullmatch(registry)
     return (found["region"] or found["there"]) if found else None
 

@@ -28,33 +28,37 @@ class JobLog:
 
     def group(self, title: str) -> None:
         """Open a quiet, collapsed group."""
-        self._line(f"~~~ :lock: {printable(title)}")
+        self._line(f"~~~ :lock: {self._shown(title, 200)}")
 
     def note(self, text: str) -> None:
         """Add one grey line."""
-        self._line(f"\x1b[90m# {printable(text, limit=500)}\x1b[0m")
+        self._line(f"\x1b[90m# {self._shown(text, 500)}\x1b[0m")
 
     def alert(self, text: str) -> None:
-        """Add a line that opens the group it stands in."""
-        self._line(f"\x1b[33m⚠️ Airlock: {printable(text, limit=500)}\x1b[0m\n^^^ +++")
+        """Add a line that opens its group."""
+        self._line(f"\x1b[33m⚠️ Airlock: {self._shown(text, 500)}\x1b[0m\n^^^ +++")
 
     def failure(self, error: AirlockError) -> None:
-        """Say in an open group what happened, with got and expected, and what to do."""
+        """Add an open group with what happened, with got and expected, and what to do."""
         self._line(f"+++ :no_entry: Airlock: {error.title}")
-        self._line(f"\x1b[31m{printable(error.problem, limit=2000)}\x1b[0m")
+        self._line(f"\x1b[31m{self._shown(error.problem, 2000)}\x1b[0m")
         for detail in error.details:
-            self._line(f"  {printable(detail, limit=500)}")
-        self._line(f"What to do: {printable(error.hint, limit=1000)}")
+            self._line(f"  {self._shown(detail, 500)}")
+        self._line(f"What to do: {self._shown(error.hint, 1000)}")
         self._line(f"Exit status {error.exit_code} is Airlock's: {README}{error.docs}")
 
-    def _line(self, text: str) -> None:
+    def _shown(self, text: str, limit: int) -> str:
+        """Mask before anything is cut off or replaced: part of a secret is one too."""
         for secret in self._secrets:
             text = text.replace(secret.reveal(), str(secret))
+        return printable(text, limit=limit)
+
+    def _line(self, text: str) -> None:
         self._write(text.encode("utf-8", "replace") + b"\n")
 
 
 def to_descriptor(descriptor: int) -> Write:
-    """Return a writer that gives up quietly when nobody reads: the agent is gone then."""
+    """Return a writer that stops silently when the reader is gone: the agent has ended then."""
 
     def write(line: bytes) -> None:
         try:

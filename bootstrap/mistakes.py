@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a document, in the words of whoever wrote it."""
+"""What pydantic found wrong with a document, in plain words."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -35,7 +35,7 @@ _EXPECTED = {
     "model_type": "a mapping of names to values",
     "path_type": "a path",
     "string_too_long": "at most {max_length} characters",
-    "string_too_short": "at least {min_length} character(s)",
+    "string_too_short": "text that is not empty",
     "string_type": "text",
     "too_long": "at most {max_length} entries",
     "too_short": "at least {min_length} entry",

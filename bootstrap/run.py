@@ -37,7 +37,7 @@ def run(
     cancellation: Cancellation,
     out: int,
 ) -> ExitStatus:
-    """Take one job from its environment files to its end and return the status the agent shall see.
+    """Take one job from its environment files to its end and return the status for the agent.
 
     Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
     agent cancels it before. Either way nothing of it is left on this host.
@@ -63,17 +63,17 @@ def run(
             obtained = held.enter_context(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
             )
-            room = held.enter_context(
-                job_sandbox.sealed(
+            sandbox = held.enter_context(
+                job_sandbox.opened_sandbox(
                     job, admitted, obtained, host, ours, log=log, record=record, out=out
                 )
             )
-        ended = room.supervision.until_end(room.pump, cancellation)
-        with no_longer_its_business(log):
+        ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
+        with keeping_the_result(log):
             held.close()
             if isinstance(ended, Evicted):
                 eviction.discard_workspace(host, tree)
-    for problem in room.pump.problems:
+    for problem in sandbox.pump.problems:
         log.alert(problem)
     explain(ended, log)
     return _concluded(ended, log, record)
@@ -84,19 +84,19 @@ def _token_for_sts(job: Job) -> Secret:
 
 
 @contextmanager
-def no_longer_its_business(log: JobLog) -> Iterator[None]:
-    """Whatever goes wrong once the job has ended, its result stays its own."""
+def keeping_the_result(log: JobLog) -> Iterator[None]:
+    """Turn every failure after the job's end into an alert: the job's result stays unchanged."""
     try:
         yield
-    except Exception as trouble:  # noqa: BLE001 - a bug of ours must not fail a finished job
+    except Exception as failure:  # noqa: BLE001 - a bug of ours must not fail a finished job
         log.alert(
-            f"the room was not cleared: {type(trouble).__name__}: {trouble}. The next job of this "
-            "host, or `airlock gc`, does it"
+            f"the sandbox was not removed: {type(failure).__name__}: {failure}. The next job on "
+            "this host, or `airlock gc`, removes it"
         )
 
 
 def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
-    """The job's result is the job's: not even a full disk may change it any more."""
+    """Record the end. Not even a full disk changes the job's result."""
     status = resolve(ended)
     try:
         record.ended(

@@ -27,7 +27,7 @@ def printable(text: str, *, limit: int = 200) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Mask what URLs in `text` say before their host, but for the plain user of an ssh URL."""
+    """Mask what URLs in `text` have before their host, but for the plain user of an ssh URL."""
     if "@" not in text:
         return text
     return _PASSWORD.sub(rf"\1:{MASK}@", _USERINFO.sub(_userinfo, text))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.lab import lab as labs
 
-# How long an example takes says more about the machine's other work than about the code.
+# The time of an example depends on the machine's other work more than on the code.
 settings.register_profile("airlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("airlock")
 
@@ -31,7 +31,7 @@ def fleet(lab: labs.Lab, tmp_path: Path) -> Iterator[labs.Fleet]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which attacks were made, file by file, and how many held."""
+    """Print the attacks that ran: each file's outcomes and the first line of its docstring."""
     counted: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.getreports(outcome):
@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("attacks")
     for file, outcomes in sorted(counted.items()):
         text = (terminalreporter.config.rootpath / file).read_text()
-        said = ast.get_docstring(ast.parse(text)) or ""
+        summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
         how = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
         terminalreporter.line(f"{Path(file).stem.removeprefix('test_'):44} {how}")
-        terminalreporter.line(f"    {said.splitlines()[0] if said else ''}")
+        terminalreporter.line(f"    {summary}")

@@ -191,3 +191,27 @@ def test_the_environment_of_a_job_is_not_obeyed(tmp_path: Path) -> None:
     env = {**as_agent(tmp_path, BUILDKITE_PULL_REQUEST="7"), **hostile}
     done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
     assert done.returncode == 77
+
+
+CLEARED = """import json, os
+from bootstrap.cli import cleared
+print(json.dumps([cleared(), len(os.environ)]))"""
+
+
+def test_environment_in_a_legacy_locale_is_decoded_as_utf_8() -> None:
+    """Else a job's own value would differ from the agent's file, and count as the agent's."""
+    env = {"LC_ALL": "POSIX", "BUILDKITE_SECRETS_CONFIG": "é"}
+    legacy = [sys.executable, "-I", "-X", "utf8=0", "-c"]
+    done = subprocess.run([*legacy, CLEARED], env=env, capture_output=True, check=True)
+    assert json.loads(done.stdout) == [env, 0]
+    naive = "import json, os; print(json.dumps(os.environ['BUILDKITE_SECRETS_CONFIG']))"
+    done = subprocess.run([*legacy, naive], env=env, capture_output=True, check=True)
+    assert json.loads(done.stdout) != "é", "the locale changes nothing: the test proves nothing"
+
+
+def test_variable_without_a_name_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    env = {**as_agent(tmp_path), "": "x"}
+    done = airlock("bootstrap", "--config", str(configured(tmp_path)), env=env)
+    assert done.returncode == 77
+    assert "a variable without a name" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -51,3 +51,18 @@ def test_a_link_in_place_of_the_unfinished_file_is_not_followed(tmp_path: Path) 
     write(tmp_path / "file", b"new")
     assert not (tmp_path / "victim").exists()
     assert not (tmp_path / "file").is_symlink()
+
+
+def test_interruption_after_the_rename_keeps_the_file_and_the_reason(tmp_path: Path) -> None:
+    class Interrupting(type(tmp_path)):  # type: ignore[misc]  # the platform's own path class
+        def rename(self, target: Path) -> None:
+            super().rename(target)
+            raise KeyboardInterrupt
+
+        def with_name(self, name: str) -> "Interrupting":
+            return Interrupting(self.parent / name)
+
+    with pytest.raises(KeyboardInterrupt):
+        write(Interrupting(tmp_path / "file"), b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

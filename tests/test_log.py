@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
 from bootstrap.log import JobLog, to_descriptor
-from bootstrap.run import no_longer_its_business
+from bootstrap.run import keeping_the_result
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
@@ -52,11 +53,22 @@ def test_issued_secrets_are_masked_wherever_they_turn_up() -> None:
     assert b"hunter2" not in b"".join(lines)
 
 
-def test_trouble_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
+def test_a_failure_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
     lines: list[bytes] = []
-    with no_longer_its_business(JobLog(lines.append)):
+    with keeping_the_result(JobLog(lines.append)):
         raise KeyError("a bug of ours")
-    assert b"the room was not cleared: KeyError" in lines[0]
+    assert b"the sandbox was not removed: KeyError" in lines[0]
+
+
+@pytest.mark.parametrize("text", ["x" * 490 + "hunter2-hunter2", "two\nlines"])
+def test_secret_at_the_limit_or_with_newlines_is_masked_whole(text: str) -> None:
+    lines: list[bytes] = []
+    log = JobLog(lines.append)
+    log.mask(Secret("hunter2-hunter2"), Secret("two\nlines"))
+    log.note(text)
+    assert b"hunter2" not in lines[0]
+    assert b"two" not in lines[0]
+    assert b"***" in lines[0]
 
 
 def test_an_empty_secret_masks_nothing() -> None:
@@ -67,7 +79,9 @@ def test_an_empty_secret_masks_nothing() -> None:
     assert b"as it is" in lines[0]
 
 
-def test_a_log_that_nobody_reads_is_no_traceback() -> None:
+def test_line_for_closed_descriptor_is_dropped() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(9999, b"hello")
     to_descriptor(9999)(b"hello")
 
 

@@ -23,7 +23,7 @@ from tests.policy.given import HEAD
          "rules[0].when: expected a mapping of names to values; got 'x'"),
         ("{name: a, when: {brnach: x}, allow: {}}",
          'rules[0].when: unknown key "brnach"; did you mean "branch"?'),
-        ("{name: '', allow: {}}", "rules[0].name: expected at least 1 character(s); got nothing"),
+        ("{name: '', allow: {}}", "rules[0].name: expected text that is not empty; got nothing"),
         ("{name: a}", "rules[0].allow is missing"),
         ("{name: a, allow: {workspace: shared}}",
          "rules[0].allow.workspace: expected 'reuse' or 'fresh'; got 'shared'"),

@@ -83,7 +83,7 @@ def test_a_jobs_record_has_all_its_events_in_order(tmp_path: Path) -> None:
     assert [event["event"] for event in kept["events"]] == KINDS
     roles = [event["role"] for event in kept["events"] if event["event"] == "session"]
     assert roles == [SESSION["role"], "arn:aws:iam::444455556666:role/audit"]
-    assert not {"job", "schema"} & kept["events"][0].keys(), "said once, above"
+    assert not {"job", "schema"} & kept["events"][0].keys(), "both are above, once"
 
 
 def test_every_event_and_its_fields_are_in_the_documents_table(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bootstrap.text import printable
 
 PATIENCE = 30.0
 _REPLAYED = "BUILDKITE_REQUEST_HEADER_"
-# No proxy of anybody's environment, and no redirect: the token goes where the agent's own goes.
+# No proxy of the environment and no redirect: the token goes only where the agent's own goes.
 _OPENER = urllib.request.OpenerDirector()
 for _handler in (
     urllib.request.HTTPHandler,
@@ -64,10 +64,10 @@ def document(url: str) -> Any:  # noqa: ANN401 - JSON
 
 
 class _Unwilling(OSError):
-    """An answer that is no success."""
+    """An HTTP status other than success."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"HTTP {status} {printable(said, limit=300)}")
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"HTTP {status} {printable(message, limit=300)}")
         self.status = status
 
 

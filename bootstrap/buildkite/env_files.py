@@ -1,4 +1,4 @@
-"""The two files in which the agent hands over the job's environment.
+"""The two files in which the agent passes the job's environment.
 
 Their form: docs/agent-contract.md#the-environment-files
 """
@@ -27,8 +27,8 @@ _ESCAPE = re.compile(
 def parse_json(data: bytes) -> dict[str, str]:
     """Read BUILDKITE_ENV_JSON_FILE.
 
-    Raises CannotStart if it is not what an agent writes, Refused if a name or value is none that
-    a job may bring.
+    Raises CannotStart if it is not what an agent writes, Refused for a name or value that no job
+    may bring.
     """
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates)

@@ -25,7 +25,7 @@ LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
     """Decide about the job whose environment files the agent names.
 
-    Returns 0 if it may start, or if that cannot be told now: `airlock bootstrap` asks again and
+    Returns 0 if it may start, or if that cannot be decided now: `airlock bootstrap` asks again and
     ends with 125, which can be retried, where a refusal here cannot. Else the refusal's status,
     with the reasons on the build's page.
     """
@@ -67,12 +67,12 @@ def _annotate(job_id: str, agent: Agent, refusal: AirlockError, log: JobLog) -> 
     """Show the reasons on the build's page: the hook's output stays in the agent's log."""
     try:
         AgentApi(job_id, agent.values, agent.token).annotate(markdown(refusal), context=CONTEXT)
-    except CannotStart as unheard:
-        log.note(f"the build could not be annotated: {unheard.problem}")
+    except CannotStart as failed:
+        log.note(f"the build could not be annotated: {failed.problem}")
 
 
 def markdown(refusal: AirlockError) -> str:
-    """Say the refusal on a build's page. What the job says in it is neither Markdown nor HTML."""
+    """Return the refusal for a build's page, with what comes from the job escaped."""
     details = "".join(f"<li><code>{_plain(detail)}</code></li>" for detail in refusal.details)
     return (
         f"<p><strong>Airlock: {escape(refusal.title)}</strong></p>"

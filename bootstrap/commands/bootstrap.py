@@ -66,7 +66,7 @@ def _run(
 
 
 def _keep(record: Record, directory: Path, log: JobLog) -> None:
-    """Nobody's result depends on this file: the audit trail has the same events already."""
+    """A failure is only noted: the audit trail has the same events already."""
     try:
         record.keep(directory)
     except OSError as unwritable:

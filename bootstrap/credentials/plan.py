@@ -99,7 +99,7 @@ def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: s
     return f"{kept[: limit - _DIGEST - 1]}-{digest[:_DIGEST]}"
 
 
-def _tags(claims: Claims, stated: Mapping[str, str], rule: str) -> dict[str, str]:
+def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, str]:
     ours: dict[str, str] = {
         Tag.ORGANIZATION: claims.organization,
         Tag.PIPELINE: claims.pipeline,
@@ -108,22 +108,22 @@ def _tags(claims: Claims, stated: Mapping[str, str], rule: str) -> dict[str, str
         Tag.JOB: claims.job_id,
         Tag.RULE: rule,
     }
-    _check(stated, ours, rule)
-    return {**{key: tag_value(value) for key, value in ours.items()}, **stated}
+    _check_tags(of_rule, ours, rule)
+    return {**{key: tag_value(value) for key, value in ours.items()}, **of_rule}
 
 
-def _check(stated: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
+def _check_tags(of_rule: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
     """Refuse the policy's tags that do not fit: what a policy states is never altered."""
-    keys = [key.casefold() for key in (*ours, *stated)]
+    keys = [key.casefold() for key in (*ours, *of_rule)]
     if len(set(keys)) != len(keys):
         raise _wrong(rule, "session tags repeat each other or Airlock's own; case is ignored")
     if len(keys) > MAX_TAGS:
         raise _wrong(
             rule,
-            f"got {len(stated)} session tags; expected at most {MAX_TAGS - len(ours)}, because "
+            f"got {len(of_rule)} session tags; expected at most {MAX_TAGS - len(ours)}, because "
             f"Airlock adds {len(ours)}",
         )
-    for key, value in stated.items():
+    for key, value in of_rule.items():
         if not (key and _fits_tag(key, MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
             raise _wrong(rule, f"STS does not accept the session tag key {key!r}")
         if not _fits_tag(value, MAX_TAG_VALUE):

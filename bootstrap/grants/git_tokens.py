@@ -1,5 +1,6 @@
 """Tokens for git over https, which a credential helper answers only for the rule's repositories."""
 
+import base64
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -40,6 +41,15 @@ class GitTokens(Kind[Mapping[str, str]]):
         """Raise WrongConfiguration for a malformed token."""
         lines(self._tokens(obtained))
 
+    def derived(self, obtained: Obtained) -> tuple[Secret, ...]:
+        """Return the passwords, alone and as git sends them: a server may repeat what it got."""
+        pairs = [_pair(token.reveal().strip()) for token in self._tokens(obtained).values()]
+        return tuple(
+            Secret(form)
+            for name, password in pairs
+            for form in (password, base64.b64encode(f"{name}:{password}".encode()).decode())
+        )
+
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
         """Write the helper's file, and return the variables by which git calls the helper."""
         sandbox.put(sandbox.root / TOKENS, lines(self._tokens(obtained)))
@@ -55,8 +65,7 @@ def lines(tokens: Mapping[str, Secret]) -> bytes:
 
 
 def _line(url: str, token: str) -> str:
-    user, colon, rest = token.partition(":")
-    name, password = (user, rest) if colon else (USER, token)
+    name, password = _pair(token)
     if not re.fullmatch(r"[!-~]+", name) or not re.fullmatch(r"[!-~]+", password):
         raise WrongConfiguration(
             f"the git token for {url} is malformed",
@@ -64,6 +73,11 @@ def _line(url: str, token: str) -> str:
             "allow.git-tokens of the rule names.",
         )
     return f"{url} {name} {password}\n"
+
+
+def _pair(token: str) -> tuple[str, str]:
+    user, colon, rest = token.partition(":")
+    return (user, rest) if colon else (USER, token)
 
 
 def variables(helper: PurePosixPath, env: Mapping[str, str]) -> dict[str, str]:

@@ -88,7 +88,7 @@ class Policy(_Section):
     serve_stale: Duration = 0
 
     def observes(self, pipeline: str) -> bool:
-        """Say whether this pipeline's refusals are only written down."""
+        """Return whether this pipeline's refusals are only recorded."""
         return self.mode == "observe" and pipeline not in self.enforce
 
 
@@ -129,7 +129,7 @@ class Sandbox(_Section):
 
     @property
     def helper_uid(self) -> int:
-        """The uid beside the range, for programs of ours that serve jobs: no job ever has it."""
+        """The uid below the range, for Airlock's programs that serve jobs: no job ever has it."""
         return self.first_uid - 1
 
     @model_validator(mode="after")
@@ -152,7 +152,7 @@ class Paths(_Section):
 
 
 class Storage(_Section):
-    """What may be kept below `paths.state`, and how much of its filesystem has to stay free."""
+    """Budgets for what is below `paths.state`, and the space that has to stay free there."""
 
     min_free: Size = 5 << 30
     min_free_inodes: Annotated[int, Field(ge=0)] = 250_000

@@ -49,7 +49,7 @@ EVERY_VERSION = _named(
 )
 
 # The agent writes these only in some configurations; else the job's value is what it would obey
-# (docs/agent-contract.md#who-sets-which-variable). They reach the room as they are, and decide
+# (docs/agent-contract.md#who-sets-which-variable). They reach the sandbox as they are, and decide
 # nothing outside of it.
 SOMETIMES = _named(
     """

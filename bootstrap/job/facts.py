@@ -27,8 +27,8 @@ PLAIN = {
 AGENT_TAG = "BUILDKITE_AGENT_META_DATA_"
 _AGENTS_OWN = re.compile(rf"{AGENT_TAG}[A-Z0-9_]+")
 
-# Buildkite knows who these are: they were logged in, or held an API token. A webhook's creator is
-# whoever the head commit says, by an e-mail that nobody verified; a schedule has none.
+# Buildkite has authenticated these creators, by login or API token. A webhook's creator is the
+# author of the head commit, by an unverified e-mail; a schedule has none.
 _VOUCHED_SOURCES = frozenset({"ui", "api"})
 # Builds whose creator variables Buildkite sends. In others, a step may set them unhindered.
 _SOURCES_WITH_CREATORS = _VOUCHED_SOURCES | {"webhook"}
@@ -78,7 +78,7 @@ def _plain(env: Mapping[str, str], name: str) -> Fact:
 
 
 def _pull_request(env: Mapping[str, str]) -> Fact:
-    """Say where the code comes from. What cannot be told apart from a fork counts as one."""
+    """Say where the code comes from. What may be a fork counts as one."""
     number = env.get("BUILDKITE_PULL_REQUEST", "")
     if number == "false":
         return _kind(PullRequest.NO)

@@ -12,9 +12,9 @@ from bootstrap.secret import Secret
 class Provenance(StrEnum):
     """Who vouches for a value (docs/agent-contract.md#who-sets-which-variable)."""
 
-    AGENT = "agent"  # the agent always overwrites it, so nobody else can have written it
-    JOB = "job"  # Buildkite's backend, or whoever may edit the pipeline, step or build
-    HOST = "host"  # this host has looked itself
+    AGENT = "agent"  # the agent always overwrites it, so no job can have written it
+    JOB = "job"  # Buildkite's backend, or an author of the pipeline, step or build
+    HOST = "host"  # checked by this host
     SIGNED = "signed"  # a verified claim of Buildkite's OIDC token
 
 
@@ -43,7 +43,7 @@ class Absent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unvouched:
-    """There is a value, but nobody vouches for it here. Never satisfies a rule.
+    """There is a value, but no party vouches for it. Never satisfies a rule.
 
     For instance the creator of a webhook build, which comes from a commit's unverified e-mail.
     """

@@ -38,7 +38,7 @@ _SOURCE, _PATTERN = _grammar(""), _grammar("*")
 
 
 def parse(text: str) -> frozenset[str] | None:
-    """Read BUILDKITE_PLUGINS: the plugins' names; None if one of them cannot be told.
+    """Read BUILDKITE_PLUGINS: the plugins' names; None if one of them is not certain.
 
     Empty means no plugins. The configuration of a plugin is not looked at.
     """

@@ -1,4 +1,4 @@
-"""The only reader of what the agent left on disk for this job."""
+"""The environment files that the agent wrote for this job: the only reader."""
 
 import os
 import stat
@@ -71,11 +71,11 @@ def _bytes(path: Path, trees: Iterable[Path]) -> bytes:
 
 
 def _read(path: Path, trees: Iterable[Path]) -> bytes:
-    """Read what no job can have put there: an own file of the agent's user, and no link to one."""
+    """Read a file that no job can have created: the agent user's own, and no link."""
     directory = path.parent.resolve(strict=True)
     if any(directory.is_relative_to(tree.resolve()) for tree in trees):
         raise _planted(path, "lies where jobs may write")
-    # NONBLOCK: a named pipe must not hold us up before it is found out.
+    # NONBLOCK: opening a named pipe must not block before its type is checked.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(directory / path.name, flags)
     with os.fdopen(descriptor, "rb") as file:

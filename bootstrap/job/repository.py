@@ -45,7 +45,8 @@ class Repository:
 
     `transport` is `ssh`, `https`, `http` or `git`, or `forge` for either of the first two on one
     of FORGES as its ordinary user. `port` None is the transport's own. `path` is as git sends it,
-    on a forge without what makes no difference there. `user` None is none, or the forge's own.
+    on a forge without what makes no difference there. `user` is None for no user, and for the
+    forge's own.
     """
 
     transport: str
@@ -56,7 +57,7 @@ class Repository:
 
 
 def parse(url: str) -> Repository | None:
-    """Return what git contacts for `url`; None if that is no host or cannot be told for certain.
+    """Return what git contacts for `url`; None if that is no host or not certain.
 
     None are, among others: local paths, options, helpers (`ext::`), `file://`, IPv6 literals,
     two `@`, empty, `.` and `..` segments, white space, control characters and non-ASCII letters.
@@ -126,7 +127,7 @@ def _on_forge(plain: Repository) -> Repository | None:
 
 
 def name_of(url: str) -> tuple[str, str | None, str] | None:
-    """Return host, port and path of what `url` names, whoever asks and by which transport."""
+    """Return host, port and path of what `url` names, whatever the user and the transport."""
     found = parse(url)
     if found is None or "%" in found.path:
         return None

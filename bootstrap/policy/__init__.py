@@ -1,1 +1,1 @@
-"""May a job run, and as what."""
+"""Policies: their documents, the decision, guardrails, and queries about them."""

@@ -63,9 +63,9 @@ def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
 
 def _limits(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
     for name in ("memory", "cpus", "pids"):
-        granted, most = getattr(grant.limits, name), getattr(guardrails.limits, name)
-        if granted is not None and most is not None and granted > most:
-            yield _excess(f"limits.{name}", str(granted), (f"at most {most}",))
+        limit, most = getattr(grant.limits, name), getattr(guardrails.limits, name)
+        if limit is not None and most is not None and limit > most:
+            yield _excess(f"limits.{name}", str(limit), (f"at most {most}",))
 
 
 _CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)

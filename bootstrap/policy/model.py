@@ -67,9 +67,7 @@ class Grant:
     session_policy: str | None = None  # JSON; the session has what it and the role both allow
     policy_arns: tuple[str, ...] = ()  # managed policies to the same effect
     via: str | None = None  # ARN of the role that is assumed first, and assumes the others
-    web_identity: bool = (
-        False  # the first role is assumed with Buildkite's token, not by the host's role
-    )
+    web_identity: bool = False  # the first role is assumed with Buildkite's token
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with_role: bool = False  # False: everything secret is read with the host's role
     known_hosts: tuple[str, ...] = ()  # in addition to the lines of the big hosts

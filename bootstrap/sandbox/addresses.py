@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bootstrap import files
 from bootstrap.sandbox.model import Running
 
 _FILE = "address"  # in the job directory
@@ -38,9 +39,7 @@ def record_of(directory: Path, running: Running, port: int | None) -> AddressRec
 
 def write(directory: Path, record: AddressRecord) -> None:
     """Write a record into its job directory. Readers see all of it or nothing."""
-    new = directory / f".{_FILE}"
-    new.write_text(json.dumps(asdict(record)))
-    new.rename(directory / _FILE)
+    files.write(directory / _FILE, json.dumps(asdict(record)).encode())
 
 
 def read(directory: Path) -> AddressRecord | None:

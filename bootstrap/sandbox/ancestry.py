@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 PATIENCE = 45  # seconds for the branch's name, again for the fetch, and again for packing
 LIMIT = 3 * PATIENCE + 15.0  # seconds after which the container is killed
 LARGEST_FILE = 2 << 30  # bytes
-DRAIN = 5.0  # seconds for the rest of what git says
+DRAIN = 5.0  # seconds for the rest of git's output
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
 
@@ -57,7 +57,7 @@ def commit_on_branch(
     """
     branch, commit = (claims.env.get(f"BUILDKITE_{name}", "") for name in ("BRANCH", "COMMIT"))
     if not _COMMIT.fullmatch(commit):
-        log.note(f"commit-on-branch: {commit or 'no commit'} is no commit's full name")
+        log.note(f"commit-on-branch: {commit or 'no commit'} is not the full name of a commit")
         return _known(UNKNOWN)
     values = {
         # By the environment, since git keeps a URL that is an argument in the cache, with any token
@@ -74,7 +74,7 @@ def commit_on_branch(
     if code not in _ANSWERS:
         log.note(
             f"commit-on-branch: {branch} of {claims.repository} could not be fetched ({code}): "
-            f"{output or 'git said nothing'}"
+            f"{output or 'git printed nothing'}"
         )
     return _known(UNKNOWN if code is None else _ANSWERS.get(code, UNKNOWN))
 

@@ -29,7 +29,7 @@ class SandboxDelivery:
     known_hosts: tuple[str, ...]  # lines of the rule's own
     uid: int  # the job's
     log: JobLog
-    used: Callable[[Usage], object]  # is told what the ssh agent was asked for
+    used: Callable[[Usage], object]  # is called at the end with how the ssh agent was used
     root: PurePosixPath = AIRLOCK
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:

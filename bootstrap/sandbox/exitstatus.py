@@ -51,14 +51,14 @@ def resolve(ended: Ended) -> ExitStatus:
 def explain(ended: Ended, log: JobLog) -> None:
     """Print in the job's log what its own output does not show: who ended it, and why.
 
-    Where the status comes from Airlock, the log says so. A job that ended by itself, or in time
-    after its cancellation, gets no line.
+    The line also says whether the status is the job's or Airlock's. A job that ended by itself, or
+    in time after its cancellation, gets no line.
     """
     match ended:
         case Exited(out_of_memory=True):
             log.alert(
-                "the job ran out of the memory that its limit allows; the exit status is the job's "
-                "own. Raise allow.limits.memory in its rule, or have the job use less"
+                "the job ran out of memory: raise allow.limits.memory in its rule, or have the job "
+                "use less. The exit status is the job's own"
             )
         case Overdue(by=by, after=after):
             log.alert(

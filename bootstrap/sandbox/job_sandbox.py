@@ -5,7 +5,7 @@ opens the start gate.
 
 1. The image is pulled, unless this host has it.
 2. The job's variables are chosen: without AWS's chain, and without what steers a job with a grant.
-3. The workspace is claimed and the sandbox directory created; both belong to the job's uid.
+3. The workspace is locked and the sandbox directory created; both belong to the job's uid.
 4. `container.opened`: ruleset, credential endpoint, container, and the proof that it is isolated.
 5. The grant is delivered: nothing secret is put where an unproven container could read it.
 6. The environment is written, which step 5 has part in.
@@ -42,7 +42,7 @@ from bootstrap.sandbox.supervise import Supervision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SealedSandbox:
+class JobSandbox:
     """A sandbox that has been shown to be isolated; its entry waits at the start gate."""
 
     supervision: Supervision
@@ -56,7 +56,7 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
 
 
 @contextmanager
-def sealed(
+def opened_sandbox(
     job: Job,
     admitted: Admitted,
     obtained: Obtained,
@@ -66,7 +66,7 @@ def sealed(
     log: JobLog,
     record: Record,
     out: int,
-) -> Iterator[SealedSandbox]:
+) -> Iterator[JobSandbox]:
     """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
 
     Nothing of the job has run when this yields. When it closes, the job's credentials are no
@@ -114,7 +114,7 @@ def sealed(
         )
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
-        yield SealedSandbox(supervision=supervision, pump=pump)
+        yield JobSandbox(supervision=supervision, pump=pump)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

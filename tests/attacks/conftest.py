@@ -1,10 +1,12 @@
-"""What most attacks need: a fleet, an attacker's job in it, and the same without the protection."""
+"""Fixtures of most attacks: a fleet, an attacker's job, and the same without protection."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.attacks.room import Attacker, Unprotected, attacker, unprotected
+from tests.attacks.attacker import Attacker, Unprotected, attacker, unprotected_container
+from tests.attacks.ssh_agent import Servers, two_servers
 from tests.lab.lab import Fleet, Lab, fleet
 
 
@@ -15,12 +17,18 @@ def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet
 
 
 @pytest.fixture(scope="module")
-def room(shared: Fleet) -> Iterator[Attacker]:
+def sandbox(shared: Fleet) -> Iterator[Attacker]:
     with attacker(shared) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def naked(shared: Fleet, room: Attacker) -> Iterator[Unprotected]:
-    with unprotected(shared) as made:
+def unprotected(shared: Fleet, sandbox: Attacker) -> Iterator[Unprotected]:
+    with unprotected_container(shared) as made:
+        yield made
+
+
+@pytest.fixture
+def servers(fleet: Fleet, tmp_path: Path) -> Iterator[Servers]:
+    with two_servers(fleet, tmp_path) as made:
         yield made

@@ -1,7 +1,7 @@
-"""What an attacker asks of the kernel, run inside a container: prints one JSON object.
+"""Dangerous system calls, made inside a container: prints one JSON object with their results.
 
-Each answer is "done", or the name of the error. It is a program of its own for the image's python3:
-nothing of the tests is imported.
+A result is "done" or the name of the error. It is a program for the image's python3 and imports
+nothing of the tests.
 """
 
 import ctypes
@@ -37,19 +37,19 @@ def family(number: int, kind: int) -> str:
 
 
 def here(x86: int, arm: int) -> int:
-    """Return this machine's number; those from 424 on are the same everywhere."""
+    """Return the call's number on this machine; those from 424 on are the same everywhere."""
     return arm if ARM else x86
 
 
 def perf() -> str:
-    """Count the time of this process in user space, by the kernel's own clock."""
+    """Open a counter of this process's time in user space, by the kernel's own clock."""
     attributes = struct.pack("=IIQQQQQ", 1, 112, 1, 0, 0, 0, 1 << 0 | 1 << 5 | 1 << 6)
     ctypes.memmove(BUFFER, attributes, len(attributes))
     return call(here(298, 241), HERE, 0, -1, -1, 0)
 
 
 def socketcall() -> str:
-    """Make a socket by way of the 32-bit entry, whose arguments are in memory (int 0x80)."""
+    """Make a socket by the entry for 32-bit programs, with arguments in memory (int 0x80)."""
     if platform.machine() != "x86_64":
         return "no such entry"
     code = bytes.fromhex("53b866000000bb0100000089f9cd805bc3")
@@ -61,7 +61,7 @@ def socketcall() -> str:
 
 
 def unshare() -> str:
-    """In a child: it would change what comes after."""
+    """Call it in a child, since it would change the calls after it."""
     if (child := os.fork()) == 0:
         answer = call(here(272, 97), 0x10000000)  # CLONE_NEWUSER
         os._exit(0 if answer == "done" else getattr(errno, answer))

@@ -1,4 +1,4 @@
-"""Looking for the bytes of secrets, everywhere: in a room with root's eyes, and on its host."""
+"""Search for the bytes of secrets everywhere: in a sandbox, with root's rights, and on its host."""
 
 import os
 import re
@@ -6,26 +6,26 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.attacks.room import Attacker
+from tests.attacks.attacker import Attacker
 from tests.lab import world
 
 Found = dict[str, set[str]]  # by the secret's name: where it is
 
 _PROC = "environ cmdline status maps mountinfo limits stat comm"
-_IN_ROOM = f"""
+_IN_SANDBOX = f"""
 cd /
 for file in {_PROC}; do set -- "$@" /proc/[0-9]*/$file /proc/[0-9]*/task/[0-9]*/$file; done
 exec grep -r -s -o -a -F -f - -- $(ls -d /* /.??* | grep -v -x -E '/(proc|sys)') "$@"
 """
 
 
-def in_room(room: Attacker, secrets: Mapping[str, str]) -> Found:
-    """Search all file systems of the room, and /proc of all its processes, as root.
+def in_sandbox(sandbox: Attacker, secrets: Mapping[str, str]) -> Found:
+    """Search all file systems of the sandbox, and /proc of all its processes, as root.
 
-    The patterns come by standard input: on a command line they would be found there.
+    The patterns are passed on standard input: on a command line the search would find them.
     """
     world.assert_contained()
-    enter = ["nsenter", "--target", str(room.pid), "--all", "--", "bash", "-c", _IN_ROOM]
+    enter = ["nsenter", "--target", str(sandbox.pid), "--all", "--", "bash", "-c", _IN_SANDBOX]
     return _grepped(enter, secrets)
 
 
@@ -46,12 +46,12 @@ def in_directories(
 
 
 def in_processes(secrets: Mapping[str, str], *, outside_of: Attacker) -> Found:
-    """Search command line and environment of every process of the host but those of the room."""
-    room = Path(f"/proc/{outside_of.pid}/ns/pid").readlink()
+    """Search command line and environment of every process of the host outside of the sandbox."""
+    inside = Path(f"/proc/{outside_of.pid}/ns/pid").readlink()
     found: Found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "ns/pid").readlink() == room:
+            if (process / "ns/pid").readlink() == inside:
                 continue
             content = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
@@ -63,7 +63,7 @@ def in_processes(secrets: Mapping[str, str], *, outside_of: Attacker) -> Found:
 
 
 def in_texts(texts: Mapping[str, str], secrets: Mapping[str, str]) -> Found:
-    """Search what programs said."""
+    """Search the output of programs."""
     return {
         name: places
         for name, secret in secrets.items()

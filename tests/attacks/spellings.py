@@ -1,6 +1,6 @@
 """Spellings of repositories and plugins, honest and mutated, the same in every run.
 
-Also what read them before, so that the tests that use them show that they can fail.
+Also the previous parsers, by which the tests that use them show that they can fail.
 """
 
 import random
@@ -113,7 +113,7 @@ _MUTATIONS: tuple[Callable[[str, random.Random], str], ...] = (
     lambda text, chosen: re.sub(r"#.*|(\.git)?/?$", "", text) + chosen.choice(_ENDS),
 )
 
-# What read repositories and plugins before (commit 02b8316), in short.
+# The previous parsers of repositories and plugins (commit 02b8316), in short.
 _SCP = re.compile(r"(?:[^@/]+@)?(?P<host>[^:/@]+):(?P<path>(?!//).+)")
 _HOSTED = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 
@@ -144,7 +144,7 @@ def _split_before(url: str) -> tuple[str, int | None, str] | None:
 
 
 def admitted_before(patterns: Sequence[str], source: str) -> bool:
-    """Say whether a list of plugins admitted a source."""
+    """Return whether a list of plugins admitted a source."""
     return any_matches(list(map(plugin_before, patterns)), [plugin_before(source)])
 
 

@@ -1,4 +1,4 @@
-"""The attacker's program: what a job says to an ssh agent. Runs inside, with Python alone.
+"""The attacker's program: what a job sends to an ssh agent. Runs inside, with Python alone.
 
 python3 ssh_agent_job.py change|malformed|flood|misuse SOCKET [KNOWN_HOST]
 """
@@ -43,7 +43,7 @@ def ask(client: socket.socket, kind: int, body: bytes = b"") -> bytes:
 
 
 def change() -> None:
-    """Everything by which the protocol changes an agent."""
+    """Send every request that changes an agent."""
     library = bytes(next(Path("/usr/lib").glob("*-linux-gnu/libcrypto.so.3")))
     pair = string(b"ssh-ed25519") + string(bytes(range(32))) + string(bytes(range(64)))
     requests = {
@@ -72,7 +72,7 @@ def command(comm: Path) -> str:
 
 
 def malformed() -> None:
-    """Messages of no length, of too much, and of less than they announce."""
+    """Send messages of no length, of too much, and of less than they announce."""
     for length in (0, 256 * 1024 + 1, 0xFFFFFFFF):
         with connect() as client:
             client.sendall(struct.pack(">I", length))
@@ -89,28 +89,28 @@ def malformed() -> None:
 
 
 def flood() -> None:
-    """Hold what can be held, say so, and go on until somebody ends this."""
-    drip = connect()
-    drip.sendall(struct.pack(">IB", 256 * 1024, 13))
-    deaf = connect()
-    deaf.settimeout(0.5)
+    """Keep as many connections open as possible, print that, and go on until it is ended."""
+    slow = connect()
+    slow.sendall(struct.pack(">IB", 256 * 1024, 13))
+    unread = connect()
+    unread.settimeout(0.5)
     with suppress(OSError):
-        deaf.sendall(struct.pack(">IB", 1, 11) * 1_000_000)
-    held: list[socket.socket] = []
+        unread.sendall(struct.pack(">IB", 1, 11) * 1_000_000)
+    opened: list[socket.socket] = []
     while True:
-        held.append(connect())
-        if len(held) == 500:
+        opened.append(connect())
+        if len(opened) == 500:
             print("flooded", flush=True)
-        if len(held) > 500:
-            held.pop(0).close()
+        if len(opened) > 500:
+            opened.pop(0).close()
         try:
-            drip.send(b"x")
+            slow.send(b"x")
         except OSError:
-            drip = connect()
+            slow = connect()
 
 
 def misuse() -> None:
-    """Signatures that no trusted host has asked for."""
+    """Request signatures that no trusted host has asked for."""
     with connect() as client:
         listed = ask(client, 11)
         (length,) = struct.unpack_from(">I", listed, 5)

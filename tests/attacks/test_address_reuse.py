@@ -1,7 +1,7 @@
 """Promises 3 and 5, over time: what a finished job leaves at its address does not reach the next.
 
-The engine gives an address away as soon as the container at it has ended. Here it has ended, and
-who ran it is stopped: the moment in which nothing has been cleared lasts as long as the test.
+The engine reuses an address as soon as its container has ended. Here the container has ended and
+its wrapper is stopped, so that nothing is cleared for as long as the test runs.
 """
 
 import os
@@ -20,11 +20,11 @@ import pytest
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox import firewall
 from bootstrap.sandbox.model import Running
-from tests.attacks.room import Attacker, Unprotected, attacker, run
+from tests.attacks.attacker import Attacker, Unprotected, attacker, container_of, run
 from tests.fakes.control_plane import Job
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROLE, Fleet
+from tests.lab.lab import DELETE_RULESET, ROLE, Fleet
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
@@ -62,7 +62,7 @@ PY
 
 
 class Outside:
-    """Somebody in the world who never stops answering whoever has sent him a datagram."""
+    """A host in the world that keeps sending to every address from which it got a datagram."""
 
     def __init__(self, ours: socket.socket) -> None:
         self.port = ours.getsockname()[1]
@@ -101,7 +101,7 @@ def outside() -> Outside:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """A job whose container has ended and whose wrapper, stopped, has not noticed."""
+    """A job whose container has ended and whose wrapper is stopped."""
 
     fleet: Fleet
     job: Job
@@ -109,25 +109,24 @@ class Ended:
     address: str
 
     def wake(self) -> None:
-        """Let the wrapper clear up, late, and wait until it has. Again is fine."""
+        """Let the wrapper clean up, late, and wait for its end."""
         os.kill(self.wrapper, signal.SIGCONT)
         self.fleet.control.finished(self.job)
 
 
 @contextmanager
 def ended(fleet: Fleet, command: str = "true") -> Iterator[Ended]:
-    docker = ["docker", "-H", fleet.lab.docker]
     with fleet.agent(name="first") as agent:
         command = f"{command}\necho running\nsleep 300"
         job = fleet.control.enqueue(fleet.env(command, BUILDKITE_AGENT_NAME="first"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log or j.finish)
         assert job.finish is None, job.log.decode()
-        container = run(*docker, "ps", "-q", "--filter", f"label=airlock.job-id={job.id}").strip()
-        room = Attacker(fleet=fleet, job=job, container=container)
-        first = Ended(fleet=fleet, job=job, wrapper=agent.bootstrap_pid(), address=room.address)
+        container = container_of(fleet, job)
+        sandbox = Attacker(fleet=fleet, job=job, container=container)
+        first = Ended(fleet=fleet, job=job, wrapper=agent.bootstrap_pid(), address=sandbox.address)
         os.kill(first.wrapper, signal.SIGSTOP)
         try:
-            run(*docker, "rm", "-f", container)
+            run("docker", "-H", fleet.lab.docker, "rm", "-f", container)
             yield first
         finally:
             if job.finish is None:
@@ -136,7 +135,7 @@ def ended(fleet: Fleet, command: str = "true") -> Iterator[Ended]:
 
 @contextmanager
 def unclaimed(fleet: Fleet) -> Iterator[Unprotected]:
-    """The next container at the address, had Airlock not claimed it: behind the same ruleset."""
+    """The next container at the address without Airlock's claim, behind the same ruleset."""
     docker = ["docker", "-H", fleet.lab.docker]
     container = run(
         *docker, "run", "-d", "--network", "airlock", "--user", "2000:2000", "--cap-drop", "ALL",
@@ -148,7 +147,7 @@ def unclaimed(fleet: Fleet) -> Iterator[Unprotected]:
         run(*docker, "rm", "-f", container)
 
 
-def test_what_comes_for_a_finished_job_does_not_reach_the_next_at_its_address(
+def test_reused_address_datagrams_for_previous_job_are_not_delivered(
     fleet: Fleet,
 ) -> None:
     with outside() as peer:
@@ -157,15 +156,15 @@ def test_what_comes_for_a_finished_job_does_not_reach_the_next_at_its_address(
         with ended(fleet, send) as first:
             with unclaimed(fleet) as bare:
                 assert bare.tries(listen).stdout == "for the first job\n", "without a claim"
-            with attacker(fleet) as heir:
-                assert heir.address == first.address
-                assert heir.tries(listen).stdout == "nothing\n"
+            with attacker(fleet) as successor:
+                assert successor.address == first.address
+                assert successor.tries(listen).stdout == "nothing\n"
                 own = UDP.format(source=5556, send=True, port=peer.port)
-                assert heir.tries(own).stdout == "for the first job\n", "its own flows work"
+                assert successor.tries(own).stdout == "for the first job\n", "its own flows work"
     assert leftovers(fleet) == []
 
 
-def test_the_listener_of_a_finished_job_neither_blocks_the_next_nor_misleads_it(
+def test_reused_address_stale_credential_listener_is_replaced(
     fleet: Fleet,
 ) -> None:
     fleet.policy(POLICY)
@@ -173,50 +172,52 @@ def test_the_listener_of_a_finished_job_neither_blocks_the_next_nor_misleads_it(
         stale = firewall.listeners()[first.address]
         with pytest.raises(subprocess.CalledProcessError) as refused:
             add_element(first.address, stale + 1)
-        assert "File exists" in refused.value.stderr, "it blocks whoever only adds"
+        assert "File exists" in refused.value.stderr, "it blocks a plain add"
         with unclaimed(fleet) as bare:
             assert bare.tries(CONNECT).stdout == "reached\n", "it misleads without a claim"
-        with attacker(fleet, BUILDKITE_BRANCH="feature") as poor:
-            assert poor.address == first.address
-            assert poor.tries(CONNECT).stdout == ""
+        with attacker(fleet, BUILDKITE_BRANCH="feature") as unprivileged:
+            assert unprivileged.address == first.address
+            assert unprivileged.tries(CONNECT).stdout == ""
             assert first.address not in firewall.listeners()
         add_element(first.address, stale)
-        with attacker(fleet) as heir:
-            assert heir.address == first.address
-            assert firewall.listeners()[heir.address] != stale
-            assert heir.tries(FETCH).stdout == "200"
+        with attacker(fleet) as successor:
+            assert successor.address == first.address
+            assert firewall.listeners()[successor.address] != stale
+            assert successor.tries(FETCH).stdout == "200"
     assert leftovers(fleet) == []
 
 
-def test_a_finished_job_takes_nothing_from_the_next_at_its_address(fleet: Fleet) -> None:
-    """It clears up late, when the address has been somebody else's for a while."""
+def test_reused_address_late_cleanup_of_previous_job_leaves_successor_untouched(
+    fleet: Fleet,
+) -> None:
+    """It cleans up late, when the address has belonged to another job for a while."""
     fleet.policy(POLICY)
-    with outside() as peer, ended(fleet) as first, attacker(fleet) as heir:
-        assert heir.address == first.address
-        port = firewall.listeners()[heir.address]
+    with outside() as peer, ended(fleet) as first, attacker(fleet) as successor:
+        assert successor.address == first.address
+        port = firewall.listeners()[successor.address]
         flow = UDP.format(source=5555, send=True, port=peer.port)
-        assert heir.tries(flow).stdout == "for the first job\n"
+        assert successor.tries(flow).stdout == "for the first job\n"
         first.wake()
-        assert firewall.listeners()[heir.address] == port
-        assert heir.tries(FETCH).stdout == "200"
+        assert firewall.listeners()[successor.address] == port
+        assert successor.tries(FETCH).stdout == "200"
         still = UDP.format(source=5555, send=False, port=0)
-        assert heir.tries(still).stdout == "for the first job\n", "its connections stand"
+        assert successor.tries(still).stdout == "for the first job\n", "its connections are kept"
     assert leftovers(fleet) == []
 
 
 def test_address_of_running_container_cannot_be_assigned(fleet: Fleet) -> None:
     fleet.policy(POLICY)
-    with attacker(fleet) as room:
-        port = firewall.listeners()[room.address]
-        thief = Running(id="", name="", pid=os.getpid(), address=room.address, gateway="")
+    with attacker(fleet) as sandbox:
+        port = firewall.listeners()[sandbox.address]
+        thief = Running(id="", name="", pid=os.getpid(), address=sandbox.address, gateway="")
         with pytest.raises(CannotStart, match="in use by the container of job"):
             firewall.assign_address(Path("/run/airlock/jobs/thief"), thief, port + 1)
-        assert firewall.listeners()[room.address] == port
-        assert room.tries(FETCH).stdout == "200"
+        assert firewall.listeners()[sandbox.address] == port
+        assert sandbox.tries(FETCH).stdout == "200"
 
 
-def test_a_connection_that_is_tracked_already_opens_no_way_in(fleet: Fleet) -> None:
-    """Somebody's rule led to the container before ours was there; the kernel remembers."""
+def test_inbound_connection_tracked_before_ruleset_is_dropped(fleet: Fleet) -> None:
+    """Another program's rule led to the container before the ruleset did; the kernel tracks it."""
     with attacker(fleet):
         pass  # the bridge is there
     docker = ["docker", "-H", fleet.lab.docker]
@@ -226,11 +227,11 @@ def test_a_connection_that_is_tracked_already_opens_no_way_in(fleet: Fleet) -> N
     ).strip()  # fmt: skip
     try:
         with asker() as asks:
-            run(*FIREWALL)
+            run(*DELETE_RULESET)
             eventually(lambda: asks() == b"pong", "without the ruleset it is a way in")
             firewall.ensure_loaded(Path("/run/airlock"))
             assert asks() == b""
-            run(*FIREWALL)
+            run(*DELETE_RULESET)
             assert asks() == b"pong", "the same connection, still tracked"
     finally:
         firewall.ensure_loaded(Path("/run/airlock"))
@@ -239,7 +240,7 @@ def test_a_connection_that_is_tracked_already_opens_no_way_in(fleet: Fleet) -> N
 
 @contextmanager
 def asker() -> Iterator[Callable[[], bytes]]:
-    """Somebody in the world who asks the host's published port, always from the same port."""
+    """A host in the world that calls the published port, always from the same port."""
 
     def bound() -> socket.socket:
         ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,7 +1,7 @@
-"""Names of variables, some thousand spellings: what a real agent makes of them, and what we read.
+"""Names of variables in some thousand spellings: as a real agent passes them and as Airlock reads.
 
-The agent is real and starts a script that keeps what it was given. Then the same files and the same
-environment are read as Airlock reads them: no variable may mean anything else than the agent means.
+The agent is real and starts a script that keeps its files and environment. These are then read as
+Airlock reads them: every variable has to have the value that it has for the agent.
 """
 
 import json
@@ -29,12 +29,12 @@ KEEP = """#!/bin/sh
 /bin/cp "$BUILDKITE_ENV_JSON_FILE" "$BUILDKITE_ENV_FILE" {out}/
 /bin/cat /proc/self/environ >{out}/environ
 """
-# The agent, or the kernel's start of the script, does something else with these than to pass them.
-ELSEWHERE = {"BUILDKITE_AGENT_TOKEN", "TERM", "PWD", "OLDPWD", "_", "BUILDKITE_IGNORED_ENV"}
+# The agent, or the kernel's start of the script, does not simply pass these on.
+NOT_PASSED = {"BUILDKITE_AGENT_TOKEN", "TERM", "PWD", "OLDPWD", "_", "BUILDKITE_IGNORED_ENV"}
 
 
 def spellings(count: int, *, signs: str) -> list[str]:
-    """Names near those that mean something: other cases, other ends, `signs` put in somewhere."""
+    """Return `count` names near those with a meaning: other cases, other ends, inserted `signs`."""
     chance = random.Random(20261124)  # noqa: S311 - the same spellings every time
     known = sorted({*AGENT_NAMES, *SOMETIMES, *job_env(), "PATH", "LD_AUDIT", "BASH_ENV"})
     found: dict[str, None] = {}
@@ -55,14 +55,14 @@ def spellings(count: int, *, signs: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What the agent gave its bootstrap-script."""
+    """What the agent passed to its bootstrap-script."""
 
     files: Mapping[str, str]  # the variables that name the two files
     environ: Mapping[str, str]
 
 
 def kept(base: Path, env: dict[str, str]) -> Kept:
-    """Have a real agent run a job with this environment."""
+    """Run a job with this environment by a real agent, and return what it passed."""
     out = base / "out"
     out.mkdir(parents=True)
     script = base / "keep"
@@ -85,44 +85,45 @@ def assembled(seen: Kept) -> Job:
     return assemble(read(env), env)
 
 
-def test_what_we_read_is_what_the_agent_means(tmp_path: Path) -> None:
+def test_ordinary_variable_names_are_read_with_agents_values(tmp_path: Path) -> None:
     names = [n for n in spellings(900, signs=string.ascii_letters + "_09") if NAME.fullmatch(n)]
     odd = {name: f"value of {name}" for name in names if name not in {*AGENT_NAMES, *job_env()}}
-    assert len(odd) >= 500
+    assert len(odd) >= 500, "too few spellings: the test proves nothing"
     seen = kept(tmp_path, {**job_env(), **odd})
     job = assembled(seen)
     differing = {
         name: (value, seen.environ.get(name))
         for name, value in job.claims.env.items()
-        if value != seen.environ.get(name) and name not in ELSEWHERE
+        if value != seen.environ.get(name) and name not in NOT_PASSED
     }
     assert differing == {}
     assert {**job_env(), **odd}.items() <= job.claims.env.items()
 
 
-def test_what_counts_as_the_agents_no_job_can_set(tmp_path: Path) -> None:
-    """All names that we take from the agent, set by a job: not one arrives as the agent's."""
+def test_agent_owned_names_set_by_job_are_not_attributed_to_agent(tmp_path: Path) -> None:
+    """A job sets all names that Airlock takes from the agent: none is attributed to the agent."""
     forged = dict.fromkeys((*AGENT_NAMES, *SOMETIMES), FORGED)
     seen = kept(tmp_path, {**job_env(), **forged})
     job = assembled(seen)
     assert sorted(name for name, value in job.agent.values.items() if value == FORGED) == []
     assert sorted(name for name in EVERY_VERSION if seen.environ[name] == FORGED) == []
     some = [name for name in AGENT_NAMES if seen.environ[name] == FORGED]
-    assert some, "this agent sets every name: the row proves nothing"
+    assert some, "this agent sets every name: the test proves nothing"
 
 
-def test_names_that_become_others_are_refused(tmp_path: Path) -> None:
-    """The agent passes them on, some as its own variables. None of them gets as far as a job."""
+def test_malformed_variable_names_are_refused(tmp_path: Path) -> None:
+    """The agent passes them on, some as its own variables. Airlock refuses each of them."""
     signs = "=-. \t\n%+:~()\u00e9\u0430"
     names = [n for n in spellings(900, signs=signs) if not NAME.fullmatch(n)]
-    assert len(names) >= 500
+    assert len(names) >= 500, "too few spellings: the test proves nothing"
     for name in names:
-        with pytest.raises(Refused):
+        with pytest.raises(Refused, match="the job's environment variable"):
             parse_json(json.dumps({**job_env(), name: FORGED}).encode())
-    bent = {f"{name}=/evil": FORGED for name in sorted(AGENT_NAMES)}
+    malformed = {f"{name}=/evil": FORGED for name in sorted(AGENT_NAMES)}
     files = {"BUILDKITE_ENV_JSON_FILE=/evil", "BUILDKITE_ENV_FILE=/evil"}
-    seen = kept(tmp_path, {**job_env(), **{n: v for n, v in bent.items() if n not in files}})
+    seen = kept(tmp_path, {**job_env(), **{n: v for n, v in malformed.items() if n not in files}})
     taken = [name for name in AGENT_NAMES if seen.environ.get(name) == f"/evil={FORGED}"]
-    assert taken, "the agent lets no such name through any more: the row proves nothing"
-    with pytest.raises(AirlockError):
+    assert taken, "the agent passes no such name any more: the test proves nothing"
+    # Which of them reaches Airlock depends on the agent, which sets them in no certain order.
+    with pytest.raises(AirlockError, match=r"a path without =|environment variable 'BUILDKITE_"):
         assembled(seen)

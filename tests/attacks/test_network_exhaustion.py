@@ -1,4 +1,4 @@
-"""What one job can use up of the network that all jobs and the host share, and cannot.
+"""Exhaustion by one job of the network that all jobs and the host share.
 
 Every attack also runs in a container on an ordinary bridge, where it has to succeed. It sends to
 the lab's own world and to its own bridge only.
@@ -17,7 +17,7 @@ from bootstrap.errors import CannotStart
 from bootstrap.sandbox import conntrack
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.proof import prove
-from tests.attacks.room import Attacker, Unprotected, attacker, run
+from tests.attacks.attacker import UNPROTECTED, Attacker, Unprotected, attacker, run
 from tests.lab import world
 from tests.lab.engine import eventually
 from tests.lab.lab import Fleet
@@ -75,15 +75,15 @@ HONEST = "timeout 1 bash -c 'exec 3<>/dev/tcp/10.77.0.2/{port}' && echo connecte
 
 
 @pytest.fixture(scope="module")
-def neighbour(shared: Fleet, room: Attacker) -> Iterator[Attacker]:
-    """An honest job beside it."""
+def neighbour(shared: Fleet, sandbox: Attacker) -> Iterator[Attacker]:
+    """An honest job beside the attacker's."""
     with attacker(shared) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
-    """A port in the world that accepts whoever comes, and hangs up."""
+    """A port in the world that accepts every connection and closes it."""
     listener = world.inside_world(lambda: socket.create_server((world.WORLD, 0), backlog=1024))
 
     def serve() -> None:
@@ -113,69 +113,75 @@ def tracking_no_more_than(further: int) -> Iterator[int]:
         MAXIMUM.write_text(before)
 
 
-def test_one_job_cannot_fill_connection_tracking(
-    room: Attacker, neighbour: Attacker, naked: Unprotected, server: int
+def test_conntrack_flood_by_one_job_stops_at_its_limit(
+    sandbox: Attacker, neighbour: Attacker, unprotected: Unprotected, server: int
 ) -> None:
     flood, honest = UDP_FLOOD.format(sockets=5, address=world.WORLD), HONEST.format(port=server)
     with tracking_no_more_than(LIMIT + 1000) as size:
-        room.tries(flood)
+        sandbox.tries(flood)
         assert LIMIT * 0.9 < tracked() < size - 500
         for _ in range(10):
             assert neighbour.tries(honest).stdout == "connected\n"
-        assert conntrack.forget(room.address) < LIMIT + 100  # a few that have ended
-        naked.tries(flood)
+        assert conntrack.forget(sandbox.address) < LIMIT + 100  # a few that have ended
+        unprotected.tries(flood)
         assert tracked() > size * 0.99
         eventually(lambda: neighbour.tries(honest).stdout == "", "the neighbour is cut off")
-    conntrack.forget(address_of(naked))
+    conntrack.forget(address_of(unprotected))
 
 
-def test_connections_that_have_ended_do_not_fill_it_either(
-    room: Attacker, neighbour: Attacker, naked: Unprotected, server: int
+def test_short_connection_loop_by_one_job_is_rate_limited(
+    sandbox: Attacker, neighbour: Attacker, unprotected: Unprotected, server: int
 ) -> None:
-    """They are not in the first limit, so there is a second one, of how fast they come."""
+    """Ended connections do not count against the first limit; the second one is of the rate."""
     loop, honest = TCP_LOOP.format(number=6000, port=server), HONEST.format(port=server)
-    assert int(naked.tries(loop).stdout) == 6000
+    assert int(unprotected.tries(loop).stdout) == 6000
     before = tracked()
-    assert int(room.tries(loop).stdout) < 6000
+    assert int(sandbox.tries(loop).stdout) < 6000
     assert tracked() < before + 6000
     assert neighbour.tries(honest).stdout == "connected\n"
-    eventually(lambda: room.tries(honest).stdout == "connected\n", "the loop's job may go on")
+    eventually(
+        lambda: sandbox.tries(honest).stdout == "connected\n", "the attacker's job connects again"
+    )
 
 
-def test_inside_the_container_hardly_anything_is_tracked(
-    room: Attacker, naked: Unprotected
+def test_container_loopback_flood_is_barely_tracked(
+    sandbox: Attacker, unprotected: Unprotected
 ) -> None:
-    """Its own loopback: kernel memory of each container, which no limit of the job counts."""
+    """Its own loopback uses kernel memory that no limit of the job counts."""
     flood = UDP_FLOOD.format(sockets=5, address="127.0.0.1")
-    naked.tries(flood)
-    room.tries(flood)
-    assert tracked_inside(room.pid) < 100
-    assert room.tries(f"getent hosts {name_of(room)}").stdout.startswith(room.address)
+    unprotected.tries(flood)
+    sandbox.tries(flood)
+    assert tracked_inside(sandbox.pid) < 100
+    assert sandbox.tries(f"getent hosts {name_of(sandbox)}").stdout.startswith(sandbox.address)
     resolver = flood.replace('("127.0.0.1", port)', '("127.0.0.11", port)')
-    room.tries(resolver)
-    assert tracked_inside(room.pid) < 8192 + 100
+    sandbox.tries(resolver)
+    assert tracked_inside(sandbox.pid) < 8192 + 100
 
 
-def test_one_job_cannot_fill_the_table_of_neighbours(
-    room: Attacker, neighbour: Attacker, naked: Unprotected, server: int
+def test_neighbour_table_scan_by_one_job_reaches_gateway_only(
+    sandbox: Attacker, neighbour: Attacker, unprotected: Unprotected, server: int
 ) -> None:
-    theirs = IPv4Network(f"{address_of(naked)}/20", strict=False)
-    assert int(naked.tries(SCAN.format(subnet=theirs)).stdout) > 500
-    assert int(room.tries(SCAN.format(subnet="172.31.240.0/20")).stdout) == 1
-    assert neighbours_of(room.pid) == {"172.31.240.1"}
+    theirs = IPv4Network(f"{address_of(unprotected)}/20", strict=False)
+    assert int(unprotected.tries(SCAN.format(subnet=theirs)).stdout) > 500
+    assert int(sandbox.tries(SCAN.format(subnet="172.31.240.0/20")).stdout) == 1
+    assert neighbours_of(sandbox.pid) == {"172.31.240.1"}
     assert neighbour.tries(HONEST.format(port=server)).stdout == "connected\n"
 
 
-def test_a_container_that_could_look_for_neighbours_does_not_start(fleet: Fleet) -> None:
-    """The proof sends to one, past all routes. Here it runs again, with the protection removed."""
-    with attacker(fleet) as room:
+def test_neighbour_probe_without_inner_ruleset_fails_proof(fleet: Fleet) -> None:
+    """The probe sends to one, past all routes. Here it runs again, with the protection removed."""
+    with attacker(fleet) as sandbox:
         running = Running(
-            id=room.container, name="", pid=room.pid, address=room.address, gateway="172.31.240.1"
+            id=sandbox.container,
+            name="",
+            pid=sandbox.pid,
+            address=sandbox.address,
+            gateway="172.31.240.1",
         )
         (sent,) = [probe for probe in prove(running, None) if probe.target.startswith("neighbour ")]
         assert sent.outcome == "EPERM"
-        run("nsenter", "--target", str(room.pid), "--net", "nft", "delete table inet airlock")
-        with pytest.raises(CannotStart, match=r"not sealed: neighbour 172\.31\.240\.\d+: sent"):
+        run("nsenter", "--target", str(sandbox.pid), "--net", "nft", "delete table inet airlock")
+        with pytest.raises(CannotStart, match=r"not isolated: neighbour 172\.31\.240\.\d+: sent"):
             prove(running, None)
 
 
@@ -193,10 +199,10 @@ def neighbours_of(pid: int) -> set[str]:
 
 
 def address_of(container: Unprotected) -> str:
-    what = "{{.NetworkSettings.Networks.nowalls.IPAddress}}"
+    what = f"{{{{.NetworkSettings.Networks.{UNPROTECTED}.IPAddress}}}}"
     return run(*container.docker, "inspect", "-f", what, container.container).strip()
 
 
-def name_of(room: Attacker) -> str:
-    docker = ["docker", "-H", room.fleet.lab.docker]
-    return run(*docker, "inspect", "-f", "{{.Name}}", room.container).strip("/\n")
+def name_of(sandbox: Attacker) -> str:
+    docker = ["docker", "-H", sandbox.fleet.lab.docker]
+    return run(*docker, "inspect", "-f", "{{.Name}}", sandbox.container).strip("/\n")

@@ -1,15 +1,11 @@
-"""A table of attacks on the decision. Each row also has the honest job that the rule is meant for.
-
-`refused` means: by policy. `not a job`: the job does not get as far as a decision. `no policy`: the
-document does not get as far as being one.
-"""
+"""A table of attacks on the decision, each with the honest job that the rule is meant for."""
 
 from typing import Any
 
 import pytest
 
 from bootstrap.buildkite.env_files import parse_json
-from bootstrap.errors import AirlockError, Refused, WrongConfiguration
+from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import MAX_TEXT
@@ -26,9 +22,9 @@ FORK: Env = {
     "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/mallory/storefront.git",
 }
 
-# (attack, the rule's `when`, what the attacker's job says)
+# (attack, the rule's `when`, variables of the attacker's job)
 JOBS: list[tuple[str, str, Env]] = [
-    # Teams that nobody vouches for.
+    # Teams that are not verified.
     ("team of a webhook's commit author", TEAM, {"BUILDKITE_SOURCE": "webhook"}),
     ("team of a schedule", TEAM, {"BUILDKITE_SOURCE": "schedule"}),
     ("team of a triggered build", TEAM, {"BUILDKITE_SOURCE": "trigger_job"}),
@@ -69,13 +65,13 @@ JOBS: list[tuple[str, str, Env]] = [
     ("tag named like the branch", "{branch: main}", {"BUILDKITE_TAG": "main"}),
     ("tag below the branch glob", "{branch: 'release/*'}",
      {"BUILDKITE_BRANCH": "release/1", "BUILDKITE_TAG": "release/1"}),
-    ("tag where only forks are spoken of", "{pull-request: any}", {"BUILDKITE_TAG": "v1"}),
+    ("tag where the rule names forks only", "{pull-request: any}", {"BUILDKITE_TAG": "v1"}),
     ("tag named none", "{tag: none}", {"BUILDKITE_TAG": "none"}),
     ("no tag", "{tag: '*'}", {}),
     ("no tag, negated", "{tag: '!v*'}", {}),
     # Pull requests.
     ("fork with the same branch name", "{branch: main}", FORK),
-    ("fork where branches of our own may", "{pull-request: same-repository}", FORK),
+    ("fork where own branches are admitted", "{pull-request: same-repository}", FORK),
     ("fork that hides its origin", "{pull-request: same-repository}",
      {"BUILDKITE_PULL_REQUEST": "7", "BUILDKITE_PULL_REQUEST_REPO": ""}),
     ("fork with a similar origin", "{pull-request: same-repository}",
@@ -87,10 +83,10 @@ JOBS: list[tuple[str, str, Env]] = [
     ("fork with our host as user", "{pull-request: same-repository}",
      {"BUILDKITE_PULL_REQUEST": "7",
       "BUILDKITE_PULL_REQUEST_REPO": "https://github.com@evil.example/acme/storefront.git"}),
-    ("pull request that says it is none", "{branch: main}", {"BUILDKITE_PULL_REQUEST": "False"}),
+    ("pull request named False", "{branch: main}", {"BUILDKITE_PULL_REQUEST": "False"}),
     ("pull request without a number", "{branch: main}", {"BUILDKITE_PULL_REQUEST": ""}),
     # Plugins, commands, variables, steps, queues.
-    ("plugin of somebody else", "{plugin: 'docker#v5.*'}",
+    ("plugin of another owner", "{plugin: 'docker#v5.*'}",
      plugins("mallory/docker#v5.1.0")),
     ("plugin beside an allowed one", "{plugin: 'docker#v5.*'}",
      plugins("docker#v5.1.0", "evil#v1")),
@@ -111,9 +107,9 @@ JOBS: list[tuple[str, str, Env]] = [
      {"BUILDKITE_PLUGINS": '["gitlab.com/acme/..%2F..%2Fevil#v1"]'}),
     ("plugin by another transport", "{plugin: 'github.com/acme/*#v*'}",
      {"BUILDKITE_PLUGINS": '["http://github.com/acme/x#v1"]'}),
-    ("plugin by somebody's own account", "{plugin: 'github.com/acme/*#v*'}",
+    ("plugin with our host as user", "{plugin: 'github.com/acme/*#v*'}",
      {"BUILDKITE_PLUGINS": '["https://github.com@evil.example/acme/x#v1"]'}),
-    ("plugin at any commit, in a version's clothes", "{plugin: 'docker#v5.*'}",
+    ("plugin at any commit, spelled as a version", "{plugin: 'docker#v5.*'}",
      plugins("docker#v5.1.0-1-gdeadbeef")),
     ("plugin that is off the list, in capitals", "{plugin: ['*', '!mallory/*']}",
      {"BUILDKITE_PLUGINS": '["github.com/Mallory/x-buildkite-plugin#v1"]'}),
@@ -125,7 +121,7 @@ JOBS: list[tuple[str, str, Env]] = [
      {"BUILDKITE_COMMAND": "make test\ncurl evil"}),
     ("variable that is empty", "{env: {MODE: live}}", {"MODE": ""}),
     ("variable that must not be there", "{env: {MODE: absent}}", {"MODE": ""}),
-    ("variable that says absent", "{env: {MODE: live}}", {"MODE": "absent"}),
+    ("variable with the value absent", "{env: {MODE: live}}", {"MODE": "absent"}),
     ("step named like a glob", "{step: deploy-prod}", {"BUILDKITE_STEP_KEY": "deploy-*"}),
     ("no step key", "{step: '*'}", {"BUILDKITE_STEP_KEY": ""}),
     ("agent tag without its prefix", "{agent-tag: {size: large}}", {"SIZE": "large"}),
@@ -141,7 +137,7 @@ JOBS: list[tuple[str, str, Env]] = [
     ("author's team of a triggered build", "{author-team: platform}",
      {"BUILDKITE_SOURCE": "trigger_job"}),
     # Where the agent fetches from.
-    ("a mirror of somebody else's", "{}",
+    ("a mirror of another owner", "{}",
      {"BUILDKITE_GIT_REMOTE_MIRROR_URL": "https://github.com/mallory/storefront.git"}),
     ("a mirror that is a helper", "{}", {"BUILDKITE_GIT_REMOTE_MIRROR_URL": "ext::sh -c id"}),
     # Repositories: HEAD's own is checked for every rule.
@@ -195,14 +191,14 @@ HONEST: dict[str, Env] = {
 }
 
 
-def test_nobody_has_unblocked_a_build_for_sure() -> None:
-    """A step may set BUILDKITE_UNBLOCKER_TEAMS: nobody is admitted by it, whoever did."""
+def test_unblocker_team_condition_never_admits() -> None:
+    """A step may set BUILDKITE_UNBLOCKER_TEAMS, so that the variable admits no job."""
     for env in ({}, {"BUILDKITE_UNBLOCKER_TEAMS": "platform"}):
         assert not isinstance(decision("{unblocker-team: platform}", env), Admitted)
 
 
 @pytest.mark.parametrize("mirror", ["", "https://github.com/acme/storefront.git"])
-def test_a_mirror_among_the_policys_repositories_is_fine(mirror: str) -> None:
+def test_mirror_listed_in_policy_is_admitted(mirror: str) -> None:
     assert isinstance(decision("{}", {"BUILDKITE_GIT_REMOTE_MIRROR_URL": mirror}), Admitted)
 
 
@@ -211,7 +207,7 @@ def test_a_mirror_among_the_policys_repositories_is_fine(mirror: str) -> None:
     ("{tag: [none, 'v*']}", {"", "branch", "v1"}), ("{tag: '!v*'}", {"x"}),
     ("{tag: [none, '!v*']}", {"", "branch", "x"}), ("{}", {"", "branch"}),
 ])  # fmt: skip
-def test_which_builds_a_rule_about_tags_admits(when: str, admitted: set[str]) -> None:
+def test_tag_condition_admits_exactly_matching_builds(when: str, admitted: set[str]) -> None:
     tags = {"": {"BUILDKITE_TAG": ""}, "branch": {}, "v1": {"BUILDKITE_TAG": "v1"},
             "x": {"BUILDKITE_TAG": "x"}}  # fmt: skip
     found = {name for name, env in tags.items() if isinstance(decision(when, env), Admitted)}
@@ -219,7 +215,7 @@ def test_which_builds_a_rule_about_tags_admits(when: str, admitted: set[str]) ->
 
 
 def decision(when: str, env: Env) -> Any:
-    """Decide about the job; what cannot even be assembled is refused too."""
+    """Decide about the job; one that cannot be assembled is refused too."""
     policy = parse(f"{HEAD}  - {{name: only, when: {when}, allow: {{role: '{ROLE}'}}}}\n", "p")
     try:
         return decide(claims_of(job_env(**env), process_env()), policy)
@@ -228,7 +224,7 @@ def decision(when: str, env: Env) -> Any:
 
 
 @pytest.mark.parametrize(("attack", "when", "env"), JOBS, ids=[row[0] for row in JOBS])
-def test_it_is_refused_and_the_honest_job_is_not(attack: str, when: str, env: Env) -> None:
+def test_attack_job_is_refused_and_honest_job_is_admitted(attack: str, when: str, env: Env) -> None:
     assert not isinstance(decision(when, env), Admitted), attack
     assert isinstance(decision(when, HONEST.get(when, {})), Admitted), "the row proves nothing"
 
@@ -237,40 +233,43 @@ def test_it_is_refused_and_the_honest_job_is_not(attack: str, when: str, env: En
     "name",
     ["BUILDKITE_REPO=x", "A B", "", "1", "BASH_FUNC_a%%", "A\nB", "\u0410", "LD_PRELOAD=", "A=B=C"],
 )
-def test_names_that_would_become_others_are_not_a_job(name: str) -> None:
-    with pytest.raises(Refused):
+def test_environment_with_malformed_name_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="the job's environment variable"):
         parse_json(('{"' + name.replace("\n", "\\n") + '": "x"}').encode())
 
 
 @pytest.mark.parametrize("slug", ["../storefront", "..", ".", "a/b", "a\\u0000", "x" * 300])
-def test_slugs_that_would_become_paths_are_not_a_job(slug: str) -> None:
-    with pytest.raises(AirlockError):
+def test_malformed_pipeline_slug_is_refused(slug: str) -> None:
+    with pytest.raises(Refused, match="BUILDKITE_PIPELINE_SLUG is"):
         claims_of(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "pipeline: &a storefront\nrepository: *a\n",
-        HEAD + "  - {name: a, allow: {}}\npipeline: other\n",
-        HEAD + "  - {name: a, allow: {role: x, role: y}}\n",
-        HEAD + "  - {name: a, allow: {}}\n---\npipeline: other\n",
-        HEAD + "  - !!python/object/apply:os.system [id]\n",
-        HEAD + "  - <<: {allow: {}}\n    name: a\n",
-        HEAD + "  - {name: a, when: {branch: true}, allow: yes}\n",
-        HEAD + "  - {name: a, when: {Branch: main}, allow: {}}\n",
-        HEAD + "  - {name: a, when: {br\u0430nch: main}, allow: {}}\n",
-        HEAD + "  - {name: a, when: {branch: {a: b}}, allow: {}}\n",
-        HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:role/*'}}\n",
-        HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:user/x'}}\n",
-        HEAD + "#" * MAX_TEXT,
-        HEAD + "  - " + "[" * 500,
-    ],
-)
-def test_documents_that_would_read_as_more_than_they_say(text: str) -> None:
-    with pytest.raises(WrongConfiguration):
+# (what is wrong with it, the document)
+DOCUMENTS = [
+    ("anchors and aliases", "pipeline: &a storefront\nrepository: *a\n"),
+    ('the key "pipeline"', HEAD + "  - {name: a, allow: {}}\npipeline: other\n"),
+    ('the key "role"', HEAD + "  - {name: a, allow: {role: x, role: y}}\n"),
+    ("a second document", HEAD + "  - {name: a, allow: {}}\n---\npipeline: other\n"),
+    ("tags", HEAD + "  - !!python/object/apply:os.system [id]\n"),
+    ('unknown key "<<"', HEAD + "  - <<: {allow: {}}\n    name: a\n"),
+    ("rules[0].allow: ", HEAD + "  - {name: a, when: {branch: true}, allow: yes}\n"),
+    ('unknown key "Branch"', HEAD + "  - {name: a, when: {Branch: main}, allow: {}}\n"),
+    ('unknown key "br\u0430nch"', HEAD + "  - {name: a, when: {br\u0430nch: main}, allow: {}}\n"),
+    ("rules[0].when.branch", HEAD + "  - {name: a, when: {branch: {a: b}}, allow: {}}\n"),
+    ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:role/*'}}\n"),
+    ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:user/x'}}\n"),
+    (f"at most {MAX_TEXT}", HEAD + "#" * MAX_TEXT),
+    ("nested deeper than", HEAD + "  - " + "[" * 500),
+]
+
+
+@pytest.mark.parametrize(("mistake", "text"), DOCUMENTS, ids=[row[1][-60:] for row in DOCUMENTS])
+def test_ambiguous_policy_document_is_rejected(mistake: str, text: str) -> None:
+    with pytest.raises(WrongConfiguration, match=r"^p has") as caught:
         parse(text, "p")
+    assert mistake in "\n".join(caught.value.details)
 
 
-def test_there_are_as_many_rows_as_were_promised() -> None:
-    assert len(JOBS) >= 60
+def test_attack_table_rows_are_complete_and_unique() -> None:
+    assert len(JOBS) == len({attack for attack, _, _ in JOBS}) == 91
+    assert set(HONEST) <= {when for _, when, _ in JOBS}

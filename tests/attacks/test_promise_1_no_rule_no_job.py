@@ -80,7 +80,7 @@ CASES: list[tuple[Callable[[Fleet], dict[str, str]], str]] = [
 
 
 @pytest.mark.parametrize(("case", "status"), CASES, ids=[case.__name__ for case, _ in CASES])
-def test_a_refused_job_starts_nothing(
+def test_refused_job_starts_no_container_and_calls_no_sts(
     fleet: Fleet, case: Callable[[Fleet], dict[str, str]], status: str
 ) -> None:
     fleet.policy(DEPLOY)
@@ -96,8 +96,8 @@ def test_a_refused_job_starts_nothing(
     assert _created_since(fleet, begin) == 0
 
 
-def test_the_same_job_runs_where_a_rule_admits_it(fleet: Fleet) -> None:
-    """Without the refusal the attack succeeds: the container starts and STS is asked."""
+def test_admitted_job_starts_one_container_and_gets_one_session(fleet: Fleet) -> None:
+    """The attack without the refusal: a container starts and STS issues a session."""
     fleet.policy(DEPLOY)
     begin = time.time()
     with fleet.agent():
@@ -111,7 +111,7 @@ def test_the_same_job_runs_where_a_rule_admits_it(fleet: Fleet) -> None:
 def _created_since(fleet: Fleet, begin: float) -> int:
     """Count containers that were created, not those that remain. The engine keeps 256 events.
 
-    The moment now is written out: a duration such as 0s ends with the last whole second.
+    The current time is passed as such: a duration such as 0s ends with the last whole second.
     """
     done = subprocess.run(
         ["docker", "-H", fleet.lab.docker, "events",
@@ -124,7 +124,7 @@ def _created_since(fleet: Fleet, begin: float) -> int:
     return len(done.stdout.splitlines())
 
 
-def test_a_policy_directory_that_is_gone_refuses(fleet: Fleet) -> None:
+def test_missing_policy_directory_fails_closed(fleet: Fleet) -> None:
     for path in sorted((fleet.base / "policies").glob("*")):
         path.unlink()
     Path(fleet.base / "policies").rmdir()

@@ -21,7 +21,7 @@ POLICY = f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n"
 
 
 class Mallory(Simulator):
-    """Waits for whoever can be lured here."""
+    """A server of the attacker that records every call."""
 
     def answer(self, _: Call) -> Reply:
         return Reply(status=404)
@@ -29,7 +29,7 @@ class Mallory(Simulator):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trap:
-    """A directory that a job's variables point to, and a server. `sprung` says who fell for it."""
+    """A directory and a server that a job's variables point to. `sprung` lists who used them."""
 
     path: Path
     mallory: Mallory
@@ -73,7 +73,7 @@ class Trap:
             },
             "home": {"HOME": path, "XDG_CONFIG_HOME": path, "TMPDIR": f"{path}/absent"},
             "libraries": {
-                "OPENSSL_CONF": f"{path}/pipe",  # whoever opens it hangs
+                "OPENSSL_CONF": f"{path}/pipe",  # a program that opens it hangs
                 "SSL_CERT_FILE": f"{path}/absent",
                 "REQUESTS_CA_BUNDLE": f"{path}/absent",
                 "GCONV_PATH": path,
@@ -104,8 +104,8 @@ def trap(tmp_path: Path) -> Iterator[Trap]:
 @pytest.mark.parametrize(
     "kind", ["path", "python", "shell", "docker", "aws", "proxy", "home", "libraries"]
 )
-def test_the_jobs_variables_steer_nothing(fleet: Fleet, trap: Trap, kind: str) -> None:
-    """The room was opened with the rule's own role; what the job does in it is its own affair."""
+def test_job_variables_do_not_affect_host_programs(fleet: Fleet, trap: Trap, kind: str) -> None:
+    """Airlock reaches the start of the job with the rule's own role; the job itself may fail."""
     fleet.policy(POLICY)
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **trap.variables(kind)))
@@ -119,7 +119,7 @@ def ordinary(*argv: str, env: Mapping[str, str]) -> None:
     subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, check=False)
 
 
-def test_an_ordinary_program_falls_for_them(trap: Trap) -> None:
+def test_ordinary_program_is_steered_by_job_variables(trap: Trap) -> None:
     ordinary("sh", "-c", "nft list tables", env=trap.variables("path"))
     ordinary(sys.executable, "-c", "pass", env={"PYTHONPATH": f"{trap.path}/python"})
     assert {Path(path).name for path in trap.sprung} == {"sprung-sh", "sprung-python"}
@@ -128,14 +128,14 @@ def test_an_ordinary_program_falls_for_them(trap: Trap) -> None:
     assert "POST /" in trap.sprung
 
 
-def test_an_ordinary_program_loads_what_openssl_is_told_to(trap: Trap) -> None:
+def test_ordinary_program_hangs_on_openssl_configuration_of_job(trap: Trap) -> None:
     variables = {"OPENSSL_CONF": f"{trap.path}/pipe"}
     program = [sys.executable, "-I", "-c", "import hashlib; hashlib.new('sha256')"]
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(program, env=variables, timeout=3, check=False)
 
 
-def test_without_isolation_airlock_itself_would_fall_for_python(fleet: Fleet, trap: Trap) -> None:
+def test_airlock_without_isolated_mode_runs_python_code_of_job(fleet: Fleet, trap: Trap) -> None:
     script = f"{sys.executable} -m bootstrap bootstrap --config {fleet.config}"
     with fleet.agent(bootstrap_script=script):
         job = fleet.control.enqueue(fleet.env("true", PYTHONPATH=f"{trap.path}/python"))
@@ -151,7 +151,7 @@ ALLOW_LIST = (
 )
 
 
-def test_loader_variables_are_for_the_agents_allow_list(fleet: Fleet, trap: Trap) -> None:
+def test_loader_variables_with_agent_allow_list_are_refused(fleet: Fleet, trap: Trap) -> None:
     loader = {**LOADER, "LD_DEBUG_OUTPUT": f"{trap.path}/sprung"}
     with fleet.agent(*ALLOW_LIST):
         job = fleet.control.enqueue(fleet.env("true", **loader))
@@ -165,5 +165,4 @@ def test_without_the_allow_list_they_act_on_the_host(fleet: Fleet, trap: Trap) -
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **loader))
         fleet.control.finished(job, 60)
-    assert os.listdir(trap.path)  # noqa: PTH208
-    assert trap.sprung
+    assert trap.sprung, "LD_DEBUG_OUTPUT has written no file"

@@ -1,4 +1,4 @@
-"""Promises 1, 3 and 6 for the container that looks for a commit before there is a decision."""
+"""Promises 1, 3 and 6 for the container that looks up a commit before the decision."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.e2e.test_commit_on_branch import cache, ends, rules
 from tests.fakes.git import git
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROLE, Fleet
+from tests.lab.lab import DELETE_RULESET, ROLE, Fleet
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
@@ -22,7 +22,7 @@ def refs(fleet: Fleet) -> list[str]:
     return listed.split()
 
 
-def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
+def test_commit_check_follows_deleted_and_rewritten_branches(fleet: Fleet) -> None:
     """`a`, then `a/b` in its place, then a forced push; and what a killed check left behind."""
     fleet.policy(
         f"  - name: verified\n    when: {{branch: '*', commit-on-branch: verified}}\n"
@@ -34,7 +34,7 @@ def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
         git(work, "push", "-q", bare, "HEAD:refs/heads/a")
         assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "0"
         git(work, "push", "-q", bare, ":refs/heads/a", "HEAD:refs/heads/a/b")
-        assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "77", "it is deleted"
+        assert ends(fleet, first, BUILDKITE_BRANCH="a")[0] == "77", "the branch is deleted"
         for name in ("objects/pack/tmp_pack_x", "refs/airlock/claimed.lock", "config.lock"):
             (cache(fleet) / name).touch()
         assert ends(fleet, first, BUILDKITE_BRANCH="a/b")[0] == "0"
@@ -47,7 +47,7 @@ def test_branches_come_go_and_are_rewritten(fleet: Fleet) -> None:
     assert not (cache(fleet) / "objects/pack/tmp_pack_x").exists()
 
 
-def test_what_is_only_called_like_a_branch_is_none(fleet: Fleet) -> None:
+def test_commit_check_ignores_refs_named_like_branches(fleet: Fleet) -> None:
     """Git takes a tag, or a branch, named refs/heads/release/9 for a branch that is not there."""
     fleet.policy(
         f"  - name: verified\n    when: {{branch: 'release/*', commit-on-branch: verified}}\n"
@@ -61,7 +61,7 @@ def test_what_is_only_called_like_a_branch_is_none(fleet: Fleet) -> None:
     git(work, "push", "-q", bare, "HEAD:refs/heads/refs/heads/release/8")
     for branch in ("release/8", "release/9"):
         git(work, "fetch", "-q", bare, f"+refs/heads/{branch}:refs/taken")
-        assert git(work, "rev-parse", "refs/taken").strip() == evil, "git does take it"
+        assert git(work, "rev-parse", "refs/taken").strip() == evil, "git fetches the other ref"
     with fleet.agent():
         assert ends(fleet, fleet.commit, BUILDKITE_BRANCH="release/7")[0] == "0"
         for branch in ("release/8", "release/9"):
@@ -70,8 +70,8 @@ def test_what_is_only_called_like_a_branch_is_none(fleet: Fleet) -> None:
             assert f"the repository has no branch {branch}".encode() in log
 
 
-def test_nothing_is_asked_where_a_guardrail_refuses_anyway(fleet: Fleet) -> None:
-    """What the rule grants is beyond the guardrails; within them, the same job is asked about."""
+def test_commit_check_is_skipped_when_guardrails_refuse(fleet: Fleet) -> None:
+    """The rule's grant exceeds the guardrails; within them, the same job's commit is looked up."""
     fleet.policy(rules("verified"))
     rails = fleet.base / "policies/guardrails.yaml"
     setting = f'[policy]\nguardrails = "file:{rails}"'
@@ -89,41 +89,42 @@ def test_nothing_is_asked_where_a_guardrail_refuses_anyway(fleet: Fleet) -> None
 
 @contextmanager
 def silent(fleet: Fleet) -> Iterator[str]:
-    """A repository whose server takes connections and never answers."""
+    """A repository whose server accepts connections and never answers."""
     with world.listen(world.WORLD, 0) as listener:
         url = f"http://{world.WORLD}:{listener.getsockname()[1]}/storefront.git"
         fleet.policy(rules("verified"), repository=url)
         yield url
 
 
-def test_the_check_is_stopped_when_the_ruleset_falls(fleet: Fleet) -> None:
+def test_commit_check_is_stopped_when_ruleset_is_removed(fleet: Fleet) -> None:
     with silent(fleet) as url, fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_REPO=url))
-        eventually(lambda: checking(fleet), "the check is fetching")
-        subprocess.run(FIREWALL, check=True)
+        eventually(lambda: fetching(url), "the check is fetching")
+        subprocess.run(DELETE_RULESET, check=True)
         assert fleet.control.finished(job, 20) == ("-1", "", "process_run_error"), job.log.decode()
     assert b"the check of the commit was stopped: table inet airlock was changed" in job.log
     assert leftovers(fleet) == []
 
 
-def checking(fleet: Fleet) -> bool:
-    """Say whether git, in a container of this lab, waits for the silent server."""
+def fetching(url: str) -> bool:
+    """Return whether a git process is fetching from this URL."""
     lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    return any(line.startswith(b"/usr/lib/git-core/git-remote-http\0") for line in lines)
+    remote = b"/usr/lib/git-core/git-remote-http\0"
+    return any(line.startswith(remote) and url.encode() in line for line in lines)
 
 
-def test_the_check_does_not_begin_where_its_container_is_not_sealed(fleet: Fleet) -> None:
-    """A rule of somebody else that answers before ours: the proof notices, nothing is fetched."""
+def test_commit_check_without_isolation_fetches_nothing(fleet: Fleet) -> None:
+    """A foreign rule that applies before ours: the proof fails and nothing is fetched."""
     fleet.policy(rules("verified"))
     with fleet.agent():
         assert ends(fleet, fleet.commit)[0] == "0"
         asked = len(fleet.git.calls)
-        pierce = (
+        foreign = (
             "add table ip intruder; "
             "add chain ip intruder c1 { type filter hook prerouting priority -400; }; "
             "add rule ip intruder c1 ip daddr 169.254.169.254 ip daddr set 10.77.0.2"
         )
-        subprocess.run(["nft", pierce], check=True)
+        subprocess.run(["nft", foreign], check=True)
         try:
             status, log = ends(fleet, fleet.commit)
         finally:

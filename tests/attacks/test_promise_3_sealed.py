@@ -11,11 +11,11 @@ import pytest
 
 from bootstrap.host.config import Sandbox
 from bootstrap.sandbox.firewall import refusals
-from tests.attacks.room import Attacker, Unprotected, attacker, run
+from tests.attacks.attacker import Attacker, Unprotected, attacker, run
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world
 from tests.lab.engine import eventually
-from tests.lab.lab import FIREWALL, ROUTING, Fleet, Lab
+from tests.lab.lab import DELETE_ROUTING, DELETE_RULESET, Fleet, Lab
 
 pytestmark = pytest.mark.lab
 
@@ -38,27 +38,31 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_the_metadata_service_is_out_of_reach(
-    room: Attacker, naked: Unprotected, spelling: str
+def test_metadata_service_in_any_spelling_is_unreachable(
+    sandbox: Attacker, unprotected: Unprotected, spelling: str
 ) -> None:
     script = STEAL.format(base=spelling)
-    assert ACCESS_KEY_ID in naked.tries(script).stdout
-    before = len(room.fleet.lab.metadata.calls)
-    stolen = room.tries(script)
+    assert ACCESS_KEY_ID in unprotected.tries(script).stdout
+    before = len(sandbox.fleet.lab.metadata.calls)
+    stolen = sandbox.tries(script)
     assert stolen.returncode != 0
     assert ACCESS_KEY_ID not in stolen.stdout
-    assert len(room.fleet.lab.metadata.calls) == before
+    assert len(sandbox.fleet.lab.metadata.calls) == before
 
 
-def test_proxy_variables_do_not_lead_there(room: Attacker, naked: Unprotected) -> None:
-    """A proxy of the job's own, in the room, is behind the same walls."""
+def test_metadata_service_by_proxy_variables_is_unreachable(
+    sandbox: Attacker, unprotected: Unprotected
+) -> None:
+    """A proxy of the job's own would be in the sandbox too, behind the same ruleset."""
     script = "http_proxy=http://169.254.169.254:80 curl -s -m 3 -o /dev/null -w '%{http_code}' http://any/"
-    assert naked.tries(script).stdout in {"401", "404"}
-    assert room.tries(script).stdout == "000"
+    assert unprotected.tries(script).stdout in {"401", "404"}
+    assert sandbox.tries(script).stdout == "000"
 
 
-def test_a_redirect_does_not_lead_there(room: Attacker, naked: Unprotected) -> None:
-    """Somebody else's server sends the client on to the metadata address."""
+def test_metadata_service_by_redirect_is_unreachable(
+    sandbox: Attacker, unprotected: Unprotected
+) -> None:
+    """A server redirects the client to the metadata address."""
     redirector = """
     import http.server, threading
     class R(http.server.BaseHTTPRequestHandler):
@@ -74,41 +78,29 @@ def test_a_redirect_does_not_lead_there(room: Attacker, naked: Unprotected) -> N
     """
     lines = "\n".join(line[4:] for line in redirector.splitlines())
     script = f"python3 - <<'PY'\n{lines}\nPY\n"
-    assert naked.tries(script).stdout.strip() == "401"
-    assert room.tries(script).stdout.strip() in {"000", "302"}
+    assert unprotected.tries(script).stdout.strip() == "401"
+    assert sandbox.tries(script).stdout.strip() in {"000", "302"}
 
 
 @pytest.mark.parametrize("port", [22, 53, 80, 443, 8080, 65535])
-def test_udp_and_tcp_to_metadata_are_refused_on_every_port(room: Attacker, port: int) -> None:
-    before = _counted(room)
-    room.tries(f"exec 3<>/dev/tcp/169.254.169.254/{port}")
-    room.tries(f"echo x > /dev/udp/169.254.169.254/{port}")
-    assert _counted(room) >= before + 2
+def test_metadata_packets_on_any_port_are_refused_and_counted(sandbox: Attacker, port: int) -> None:
+    before = _counted(sandbox)
+    sandbox.tries(f"exec 3<>/dev/tcp/169.254.169.254/{port}")
+    sandbox.tries(f"echo x > /dev/udp/169.254.169.254/{port}")
+    assert _counted(sandbox) >= before + 2
 
 
-def test_ipv6_metadata_is_out_of_reach(room: Attacker) -> None:
+def test_metadata_service_by_ipv6_is_unreachable(sandbox: Attacker) -> None:
     script = "curl -s -m 3 -o /dev/null -w '%{http_code}' 'http://[fd00:ec2::254]/'"
-    assert room.tries(script).stdout == "000"
-    before = len(room.fleet.lab.metadata_v6.calls)
+    assert sandbox.tries(script).stdout == "000"
+    before = len(sandbox.fleet.lab.metadata_v6.calls)
     world.assert_contained()
-    assert (
-        run(
-            "curl",
-            "-s",
-            "-m",
-            "3",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "http://[fd00:ec2::254]/",
-        )
-        == "401"
-    )
-    assert len(room.fleet.lab.metadata_v6.calls) == before + 1
+    from_host = ("curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}")
+    assert run(*from_host, "http://[fd00:ec2::254]/") == "401"
+    assert len(sandbox.fleet.lab.metadata_v6.calls) == before + 1
 
 
-def test_the_host_is_out_of_reach(room: Attacker, naked: Unprotected) -> None:
+def test_host_services_are_unreachable(sandbox: Attacker, unprotected: Unprotected) -> None:
     """A service on every address of the host, as a node exporter or a debug port would be."""
     server = subprocess.Popen(
         ["python3", "-m", "http.server", "18099", "--bind", "0.0.0.0", "--directory", "/var/empty"],
@@ -120,27 +112,29 @@ def test_the_host_is_out_of_reach(room: Attacker, naked: Unprotected) -> None:
         gateways = {"airlock0": "172.31.240.1", "world": world.HOST, "docker0": "172.17.0.1"}
         for address in gateways.values():
             script = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://{address}:18099/"
-            assert room.tries(script).stdout == "000", address
+            assert sandbox.tries(script).stdout == "000", address
         world_side = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://{world.HOST}:18099/"
-        assert naked.tries(world_side).stdout in {"200", "404"}
+        assert unprotected.tries(world_side).stdout in {"200", "404"}
     finally:
         server.terminate()
         server.wait(10)
 
 
-def test_there_is_no_docker_socket_no_device_and_no_capability(room: Attacker) -> None:
-    found = room.tries("find / -xdev -name '*.sock' 2>/dev/null; ls /dev; mount")
+def test_container_has_no_docker_socket_device_or_capability(sandbox: Attacker) -> None:
+    found = sandbox.tries("find / -xdev -name '*.sock' 2>/dev/null; ls /dev; mount")
+    assert "urandom" in found.stdout
+    assert " on / type " in found.stdout
     assert "docker.sock" not in found.stdout
     assert "kmsg" not in found.stdout
-    status = Path(f"/proc/{room.pid}/status").read_text()
+    status = Path(f"/proc/{sandbox.pid}/status").read_text()
     for kind in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert f"{kind}:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
-    assert int(room.uid) in Sandbox(image="any").uids
-    assert "Uid:" + f"\t{room.uid}" * 4 in status
+    assert int(sandbox.uid) in Sandbox(image="any").uids
+    assert "Uid:" + f"\t{sandbox.uid}" * 4 in status
 
 
-def test_another_jobs_room_is_out_of_reach(shared: Fleet, room: Attacker) -> None:
+def test_sandbox_of_another_job_is_unreachable(shared: Fleet, sandbox: Attacker) -> None:
     """At every layer: IP through the bridge, ARP beside it, IP through the host."""
     with attacker(shared) as neighbour:
         listening = subprocess.Popen(
@@ -157,19 +151,17 @@ def test_another_jobs_room_is_out_of_reach(shared: Fleet, room: Attacker) -> Non
             eventually(
                 lambda: neighbour.tries(own).stdout in {"200", "404"}, "the neighbour listens"
             )
-            assert room.tries(reach).stdout == "000"
-            assert f"{neighbour.address} dev eth0 lladdr" not in room.tries("ip neigh").stdout
+            assert sandbox.tries(reach).stdout == "000"
+            assert f"{neighbour.address} dev eth0 lladdr" not in sandbox.tries("ip neigh").stdout
         finally:
             listening.terminate()
             listening.wait(10)
 
 
-def test_each_layer_holds_without_the_other_and_neither_falls_unseen(
-    lab: Lab, shared: Fleet
-) -> None:
+def test_metadata_service_is_unreachable_with_either_layer_removed(lab: Lab, shared: Fleet) -> None:
     """Without nftables the routing policy still refuses; without both, the credentials are stolen.
 
-    The room is entered by hand here: Airlock itself would stop it at once.
+    The container is started by hand here: Airlock would stop a job of its own at once.
     """
     steal = STEAL.format(base="http://169.254.169.254")
     docker = ["docker", "-H", lab.docker]
@@ -181,9 +173,9 @@ def test_each_layer_holds_without_the_other_and_neither_falls_unseen(
     victim = Unprotected(docker=docker, container=bare)
     try:
         assert ACCESS_KEY_ID not in victim.tries(steal).stdout
-        run(*FIREWALL)
+        run(*DELETE_RULESET)
         assert ACCESS_KEY_ID not in victim.tries(steal).stdout
-        for rule in ROUTING:
+        for rule in DELETE_ROUTING:
             run(*rule)
         assert ACCESS_KEY_ID in victim.tries(steal).stdout
     finally:
@@ -193,13 +185,15 @@ def test_each_layer_holds_without_the_other_and_neither_falls_unseen(
 @pytest.mark.parametrize(
     "sabotage",
     [
-        FIREWALL,
+        DELETE_RULESET,
         ("nft", "flush", "ruleset"),
         ("nft", "flush", "chain", "inet", "airlock", "from_container"),
     ],
     ids=["delete-table", "flush-ruleset", "flush-chain"],
 )
-def test_a_room_whose_walls_fall_is_stopped(fleet: Fleet, sabotage: tuple[str, ...]) -> None:
+def test_running_job_is_stopped_when_ruleset_changes(
+    fleet: Fleet, sabotage: tuple[str, ...]
+) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo running; sleep 60"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
@@ -213,8 +207,8 @@ def test_a_room_whose_walls_fall_is_stopped(fleet: Fleet, sabotage: tuple[str, .
     assert b"was changed or removed while the job ran" in job.log
 
 
-def test_walls_that_others_pierced_stop_the_job_before_it_begins(fleet: Fleet) -> None:
-    """A rule of somebody else that answers before ours: the proof notices, nothing runs."""
+def test_job_behind_bypassed_ruleset_does_not_start(fleet: Fleet) -> None:
+    """A foreign rule that applies before ours: the proof fails and nothing runs."""
     with fleet.agent():
         first = fleet.control.enqueue(fleet.env("true"))
         assert fleet.control.finished(first) == ("0", "", "")
@@ -234,13 +228,13 @@ def test_walls_that_others_pierced_stop_the_job_before_it_begins(fleet: Fleet) -
 
 
 def _restore(saved: str, sabotage: tuple[str, ...]) -> None:
-    """Docker's own rules have to come back after a flush of everything."""
+    """Restore Docker's own rules after a flush of the whole ruleset."""
     if "ruleset" in sabotage:
         subprocess.run(["nft", "-f", "-"], input="flush ruleset\n" + saved, text=True, check=True)
 
 
-def _counted(room: Attacker) -> int:
-    return refusals(room.address)
+def _counted(sandbox: Attacker) -> int:
+    return refusals(sandbox.address)
 
 
 def _open_port(port: int) -> bool:

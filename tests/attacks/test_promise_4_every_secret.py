@@ -1,4 +1,4 @@
-"""Promise 4: one rule that grants everything, and a search for every byte of it, everywhere."""
+"""Promise 4: one rule that grants everything, and a search for every secret, everywhere."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import search
-from tests.attacks.room import Attacker, attacker, run
+from tests.attacks.attacker import Attacker, attacker, run
 from tests.fakes.control_plane import REGISTRATION
 from tests.fakes.ssm import StrictSsm
 from tests.fakes.sts import Trust
@@ -34,7 +34,7 @@ EVERYTHING = f"""  - name: everything
 """
 ENVIRONMENT = {"/airlock/env", "/proc/*/environ"}
 
-# Where in the room a secret is, and nowhere else: to whom the rule grants it, that job reads it.
+# The only places of each secret in the sandbox. What a rule grants, its job reads.
 GRANTED: search.Found = {
     "variable": ENVIRONMENT,
     "agent access token": ENVIRONMENT,
@@ -47,8 +47,8 @@ GRANTED: search.Found = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Raid:
-    """A job with every grant there is, one of another pipeline beside it, and every secret."""
+class SecretSearch:
+    """A job with every kind of grant, a job of another pipeline beside it, and every secret."""
 
     fleet: Fleet
     victim: Attacker
@@ -58,12 +58,12 @@ class Raid:
 
     @property
     def ours(self) -> dict[str, str]:
-        """What Airlock brought; the agent's own tokens are where the agent keeps them."""
+        """The secrets that Airlock delivers; the agent keeps its own tokens elsewhere."""
         return {name: text for name, text in self.secrets.items() if not name.startswith("agent")}
 
 
 def stored() -> dict[str, str]:
-    """Return a value for each parameter; random, so that no file of the image has it by chance."""
+    """Return a random value for each parameter, which no file of the image has by chance."""
     names = ("variable", "file", "git", "registry", "of another pipeline")
     return {name: f"{name.split()[0]}-{uuid.uuid4().hex}" for name in names}
 
@@ -77,8 +77,8 @@ def private_key(directory: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def raid(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Raid]:
-    base = tmp_path_factory.mktemp("raid")
+def searched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretSearch]:
+    base = tmp_path_factory.mktemp("secrets")
     (began := base / "began").touch()
     values, key = stored(), private_key(base)
     with fleet(lab, base / "fleet") as made, StrictSsm(world.listen(world.WORLD, 0)) as ssm:
@@ -93,7 +93,9 @@ def raid(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Raid]:
         made.policy("  - {name: nothing, allow: {}}\n", pipeline="web")
         with attacker(made) as victim, attacker(made, BUILDKITE_PIPELINE_SLUG="web") as stranger:
             secrets = every_secret(made, victim, values, key)
-            yield Raid(fleet=made, victim=victim, stranger=stranger, secrets=secrets, began=began)
+            yield SecretSearch(
+                fleet=made, victim=victim, stranger=stranger, secrets=secrets, began=began
+            )
 
 
 def every_secret(made: Fleet, victim: Attacker, values: dict[str, str], key: str) -> dict[str, str]:
@@ -117,13 +119,13 @@ def every_secret(made: Fleet, victim: Attacker, values: dict[str, str], key: str
     }
 
 
-def test_the_room_holds_what_its_rule_grants_where_it_says_and_nothing_else(raid: Raid) -> None:
-    assert search.in_room(raid.victim, raid.secrets) == GRANTED
+def test_sandbox_has_exactly_the_granted_secrets_in_place(searched: SecretSearch) -> None:
+    assert search.in_sandbox(searched.victim, searched.secrets) == GRANTED
 
 
-def test_a_job_of_another_pipeline_holds_nothing_of_it(raid: Raid) -> None:
-    assert search.in_room(raid.stranger, raid.secrets) == {}
-    look = raid.stranger.tries(
+def test_sandbox_of_other_pipeline_has_no_secret(searched: SecretSearch) -> None:
+    assert search.in_sandbox(searched.stranger, searched.secrets) == {}
+    look = searched.stranger.tries(
         "ls -A /airlock/ssh /airlock/profiles /airlock/registries /airlock/secrets; "
         "tr '\\0' '\\n' </proc/$(pgrep -f 'sleep 300' | head -1)/environ | "
         "grep -E '^(SSH_AUTH_SOCK|GIT_CONFIG|DOCKER_CONFIG|AWS_(CONFIG|CONTAINER))' || echo none"
@@ -132,63 +134,67 @@ def test_a_job_of_another_pipeline_holds_nothing_of_it(raid: Raid) -> None:
     assert listed == ["none"]
 
 
-def test_the_searches_find_what_is_there(raid: Raid, tmp_path: Path) -> None:
-    """A key in a file of the room, in an environment there, in a file and an argv of the host."""
-    key = {"ssh key": raid.secrets["ssh key"]}
-    raid.stranger.tries(f"echo {key['ssh key']} >/tmp/.planted")
-    assert search.in_room(raid.stranger, key) == {"ssh key": {"/tmp/.planted"}}
-    raid.stranger.tries("rm /tmp/.planted")
+def test_searches_find_planted_secret(searched: SecretSearch, tmp_path: Path) -> None:
+    """A key planted in a file of the sandbox, and in a file and an environment of the host."""
+    key = {"ssh key": searched.secrets["ssh key"]}
+    searched.stranger.tries(f"echo {key['ssh key']} >/tmp/.planted")
+    assert search.in_sandbox(searched.stranger, key) == {"ssh key": {"/tmp/.planted"}}
+    searched.stranger.tries("rm /tmp/.planted")
     (tmp_path / "planted").write_text(key["ssh key"])
-    found = search.in_directories([tmp_path], key, since=raid.began)
+    found = search.in_directories([tmp_path], key, since=searched.began)
     assert found == {"ssh key": {str(tmp_path / "planted")}}
     (tmp_path / "planted").unlink()
     planted = subprocess.Popen(["sleep", "60"], env={"PLANTED": key["ssh key"]})
     try:
-        found = search.in_processes(key, outside_of=raid.victim)
+        found = search.in_processes(key, outside_of=searched.victim)
     finally:
         planted.kill()
         planted.wait()
     assert found == {"ssh key": {f"/proc/{planted.pid}"}}
 
 
-def test_no_command_line_and_no_environment_of_the_host_holds_any(raid: Raid) -> None:
-    assert search.in_processes(raid.ours, outside_of=raid.victim) == {}
+def test_host_processes_have_no_secret(searched: SecretSearch) -> None:
+    assert search.in_processes(searched.ours, outside_of=searched.victim) == {}
 
 
-def test_no_disk_of_the_host_holds_any(raid: Raid) -> None:
-    """Temporary directories, everything of Airlock's on disk, the records, the engine's files.
+def test_host_disks_have_no_secret(searched: SecretSearch) -> None:
+    """Search temporary directories, Airlock's files and records, and the engine's files.
 
-    The secrets are younger than most of what is there.
+    Only files that changed after the first secret was made.
     """
-    docker = ["docker", "-H", raid.fleet.lab.docker]
+    docker = ["docker", "-H", searched.fleet.lab.docker]
     engine = Path(run(*docker, "info", "-f", "{{.DockerRootDir}}").strip())
-    places = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), raid.fleet.base]
-    found = search.in_directories([*places, engine / "containers"], raid.ours, since=raid.began)
+    places = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), searched.fleet.base]
+    found = search.in_directories(
+        [*places, engine / "containers"], searched.ours, since=searched.began
+    )
     assert found == {}
 
 
-def test_nothing_that_the_engine_or_airlock_says_holds_any(raid: Raid) -> None:
-    docker = ["docker", "-H", raid.fleet.lab.docker]
+def test_engine_output_records_and_logs_have_no_secret(searched: SecretSearch) -> None:
+    docker = ["docker", "-H", searched.fleet.lab.docker]
     containers = run(*docker, "ps", "-aq").split()
-    log = raid.victim.job.log.decode(errors="replace")
-    said = {
+    log = searched.victim.job.log.decode(errors="replace")
+    output = {
         "inspect": run(*docker, "inspect", *containers),
         "events": run(*docker, "events", "--since", "0", "--until", "0s", "--format", "{{json .}}"),
         "network": run(*docker, "network", "inspect", "airlock"),
-        "records": raid.fleet.records.read_text(),
+        "records": searched.fleet.records.read_text(),
         "job log": log,
     }
-    assert search.in_texts(said, raid.secrets) == {}
-    (fetched,) = [e for e in raid.fleet.events(raid.victim.job.id) if e["event"] == "secrets"]
-    assert "ssm:/storefront/variable" in json.dumps(fetched), "the records are the right ones"
+    assert search.in_texts(output, searched.secrets) == {}
+    (fetched,) = [
+        e for e in searched.fleet.events(searched.victim.job.id) if e["event"] == "secrets"
+    ]
+    assert "ssm:/storefront/variable" in json.dumps(fetched), "these are not the records of the job"
 
 
-def test_in_memory_only_root_reads_it(raid: Raid) -> None:
-    """What the room reads is on the host's tmpfs, below a directory of root's."""
+def test_secrets_in_host_memory_are_readable_by_root_alone(searched: SecretSearch) -> None:
+    """The files of the sandbox are on a tmpfs of the host, below a directory of root's."""
     runtime = Path("/run/airlock")
     assert runtime.stat().st_uid == 0
     assert runtime.stat().st_mode & 0o077 == 0
-    found = search.in_directories([runtime], raid.ours)
+    found = search.in_directories([runtime], searched.ours)
     granted = {name for name in GRANTED if not name.startswith("agent")}
     assert set(found) == granted
     for place in set[str]().union(*found.values()):

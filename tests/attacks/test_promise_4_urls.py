@@ -51,7 +51,7 @@ def finished(fleet: Fleet, **env: str) -> Iterator[Job]:
 
 
 def kept(fleet: Fleet, job: Job) -> dict[str, str]:
-    """What Airlock has printed, annotated and written; the agent's own lines are not its."""
+    """Return what Airlock has printed, annotated and written, without the agent's own lines."""
     own, _, _ = job.log.decode(errors="replace").partition("~~~ Preparing working directory")
     agents = [path for path in fleet.base.rglob("agent.log") if path.is_file()]
     state = [path for path in (fleet.base / "state").rglob("*") if path.is_file()]
@@ -75,9 +75,7 @@ def found(fleet: Fleet, job: Job) -> set[str]:
 
 @pytest.mark.parametrize("way", ["hook", "script"])
 @pytest.mark.parametrize("why", ["repository", "rules"])
-def test_a_refusal_shows_whose_repository_it_is_and_no_token(
-    fleet: Fleet, way: str, why: str
-) -> None:
+def test_refusal_masks_token_in_repository_url(fleet: Fleet, way: str, why: str) -> None:
     url = with_token(fleet)
     elsewhere = "https://github.com/acme/else" if why == "repository" else url
     fleet.policy(RULES, repository=elsewhere)
@@ -92,8 +90,8 @@ def test_a_refusal_shows_whose_repository_it_is_and_no_token(
     assert found(fleet, job) == set()
 
 
-def test_a_job_with_a_token_in_its_url_runs_and_nothing_is_kept_of_it(fleet: Fleet) -> None:
-    """Its commit is looked for with that token too: the cache of the history has none of it."""
+def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet) -> None:
+    """The commit is looked up with that token too: the cached history does not contain it."""
     url = with_token(fleet)
     when = "{branch: main, commit-on-branch: verified}"
     rules = f"  - {{name: main, when: {when}, allow: {{role: '{ROLE}'}}}}\n"
@@ -103,14 +101,16 @@ def test_a_job_with_a_token_in_its_url_runs_and_nothing_is_kept_of_it(fleet: Fle
     with finished(fleet, **env) as job:
         assert b"\nI ran" in job.log, job.log.decode()
     asked = [call for call in fleet.git.calls if call.headers.get("git-protocol")]
-    assert asked, "the commit was looked for"
-    assert any("ancestry" in place for place in kept(fleet, job)), "and the search is wide enough"
+    assert asked, "the commit was not looked up"
+    assert any("ancestry" in place for place in kept(fleet, job)), (
+        "the cached history is not searched"
+    )
     assert found(fleet, job) == set()
     (record,) = Path(fleet.base / "state/records").iterdir()
     assert "***@" in record.read_text()
 
 
-def test_what_git_says_of_a_url_is_masked_too(fleet: Fleet) -> None:
+def test_git_error_that_quotes_url_is_masked(fleet: Fleet) -> None:
     url = with_token(fleet).replace("storefront.git", "absent.git")
     when = "{branch: main, commit-on-branch: verified}"
     fleet.policy(f"  - {{name: main, when: {when}, allow: {{}}}}\n", repository=url)

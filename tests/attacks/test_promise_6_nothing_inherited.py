@@ -21,7 +21,7 @@ POLICY = """  - name: release
 SHARED = ("$BUILDKITE_BUILD_PATH/left", "$BUILDKITE_PLUGINS_PATH/left", "$PWD/left", ".git/left")
 LOST = ("$HOME/left", "/tmp/left", "/dev/shm/left", "/run/buildkite/left")
 
-# A checkout that is poisoned, a link out of it, files everywhere, and a process that stays.
+# A poisoned checkout, a link out of it, files everywhere, and a background process.
 LEAVE = "\n".join(
     [
         *(f"echo left > {path}" for path in (*SHARED, *LOST)),
@@ -67,7 +67,7 @@ def seen(job: Job) -> list[str]:
     ],
     ids=["another-rule", "fresh", "another-agent", "another-organization"],
 )
-def test_nothing_of_it_is_seen(fleet: Fleet, other: dict[str, str]) -> None:
+def test_workspace_of_other_trust_level_is_not_seen(fleet: Fleet, other: dict[str, str]) -> None:
     fleet.policy(POLICY)
     runs(fleet, LEAVE, BUILDKITE_BRANCH="feature")
     job = runs(fleet, LOOK, **other)
@@ -76,15 +76,15 @@ def test_nothing_of_it_is_seen(fleet: Fleet, other: dict[str, str]) -> None:
     assert b"fsmonitor" not in job.log.split(b"Running commands")[0]
 
 
-def test_a_fresh_workspace_is_gone_for_its_own_rule_too(fleet: Fleet) -> None:
+def test_fresh_workspace_is_removed_after_job(fleet: Fleet) -> None:
     fleet.policy(POLICY)
     runs(fleet, LEAVE, BUILDKITE_BRANCH="fresh/1")
     assert seen(runs(fleet, LOOK, BUILDKITE_BRANCH="fresh/1")) == []
     assert not list((fleet.base / "state/fresh").glob("*"))
 
 
-def test_within_one_rule_the_checkout_is_shared_and_only_that(fleet: Fleet) -> None:
-    """What `reuse` means; and the proof that these looks do find what is there."""
+def test_workspace_within_one_rule_shares_checkout_only(fleet: Fleet) -> None:
+    """The meaning of `reuse`; it also shows that LOOK finds what LEAVE has left."""
     fleet.policy(POLICY)
     runs(fleet, LEAVE, BUILDKITE_BRANCH="feature")
     found = seen(runs(fleet, LOOK, BUILDKITE_BRANCH="feature-2"))
@@ -94,8 +94,8 @@ def test_within_one_rule_the_checkout_is_shared_and_only_that(fleet: Fleet) -> N
     assert not {f"seen: {path}" for path in LOST} & set(found)
 
 
-def test_a_tree_deeper_than_any_path_is_still_removed(fleet: Fleet) -> None:
-    """And does not keep the next jobs of this host from starting."""
+def test_workspace_tree_deeper_than_any_path_is_removed(fleet: Fleet) -> None:
+    """It does not keep the next jobs of this host from starting either."""
     fleet.policy(POLICY)
     dig = (
         "python3 -c \"import os; [(os.mkdir('d'), os.chdir('d')) for _ in range(3000)]\"\n"

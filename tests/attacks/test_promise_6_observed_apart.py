@@ -1,4 +1,4 @@
-"""Promise 6 where no rule says whom to trust: in observe mode, branches and forks are apart."""
+"""Promise 6 where no rule separates jobs: observe mode keeps branches and forks apart."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,13 @@ FORK = {
     "BUILDKITE_BRANCH": "mallory:main",
 }
 
-# Neither "false" nor a number. Only of GitHub would the agent fetch a pull request's head.
+# Neither "false" nor a number. The agent fetches a pull request's head from GitHub only.
 UNKNOWN = {"BUILDKITE_PULL_REQUEST": "", "BUILDKITE_PIPELINE_PROVIDER": "git"}
 
 
 @pytest.fixture
 def observed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet without a policy: every job is refused, and none of it counts."""
+    """A fleet without a policy: every job is refused, and no refusal is enforced."""
     settings = f'mode = "observe"\nobserve-role = "{ROLE}"'
     with fleet(lab, tmp_path_factory.mktemp("observed") / "fleet", policy=settings) as made:
         (made.base / "policies/storefront.yaml").unlink()
@@ -32,7 +32,7 @@ def own_request(made: Fleet) -> dict[str, str]:
     return {**FORK, "BUILDKITE_PULL_REQUEST_REPO": made.repository, "BUILDKITE_BRANCH": "feature"}
 
 
-def test_a_fork_leaves_nothing_to_a_branch_and_finds_nothing(observed: Fleet) -> None:
+def test_observed_fork_and_branch_have_separate_workspaces(observed: Fleet) -> None:
     runs(observed, LEAVE, **FORK)
     assert seen(runs(observed, LOOK)) == []
     runs(observed, LEAVE)
@@ -44,20 +44,22 @@ def test_a_fork_leaves_nothing_to_a_branch_and_finds_nothing(observed: Fleet) ->
 @pytest.mark.parametrize(
     "other",
     [{"BUILDKITE_BRANCH": "feature"}, {"BUILDKITE_TAG": "main"}, UNKNOWN],
-    ids=["another-branch", "a-tag-of-that-name", "what-cannot-be-told"],
+    ids=["another-branch", "a-tag-of-that-name", "unknown"],
 )
-def test_branches_and_tags_are_apart(observed: Fleet, other: dict[str, str]) -> None:
+def test_observed_branches_and_tags_have_separate_workspaces(
+    observed: Fleet, other: dict[str, str]
+) -> None:
     runs(observed, LEAVE, **other)
     assert seen(runs(observed, LOOK)) == []
 
 
-def test_one_branch_does_find_its_own_checkout(observed: Fleet) -> None:
-    """Observing costs a branch nothing; and these looks do find what is there."""
+def test_observed_branch_reuses_its_own_checkout(observed: Fleet) -> None:
+    """A branch keeps its checkout; it also shows that LOOK finds what LEAVE has left."""
     runs(observed, LEAVE)
     assert "seen: $BUILDKITE_BUILD_PATH/left" in seen(runs(observed, LOOK))
 
 
-def test_no_pull_request_gets_the_role_that_is_for_observing(observed: Fleet) -> None:
+def test_observed_pull_request_gets_no_observe_role(observed: Fleet) -> None:
     command = (
         "test -z \"$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI\" || echo 'seen: credentials'; "
         "echo done looking"

@@ -1,4 +1,4 @@
-"""Promise 7: however the wrapper or the agent dies, the room dies and nothing of it stays."""
+"""Promise 7: however the wrapper or the agent dies, its container ends and nothing of it stays."""
 
 import os
 import signal
@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.attacks.attacker import run
+from tests.fakes.control_plane import Job
+from tests.lab.agent import reaper_of
 from tests.lab.engine import eventually
-from tests.lab.lab import AIRLOCK, ROLE, Fleet
+from tests.lab.lab import AIRLOCK, GATE, ROLE, Fleet, open_gate
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
 
 POLICY = f"  - name: all\n    allow: {{role: '{ROLE}', workspace: fresh}}\n"
 
-# A line of our own output, or a moment, at which the wrapper is killed.
-MOMENTS = ["lease", "create", "start", "address", "running"]
+# The steps at which the wrapper is killed.
+STEPS = ["lease", "create", "start", "address", "running", "command"]
 
 
-def reached(fleet: Fleet, moment: str) -> bool:
-    """Say whether the wrapper has got as far as this."""
+def reached(fleet: Fleet, job: Job, step: str) -> bool:
+    """Return whether the wrapper has reached this step."""
     leases = list(Path("/run/airlock/jobs").glob("[!.]*"))
-    match moment:
+    match step:
         case "lease":
             return bool(leases)
         case "create":
@@ -31,48 +34,48 @@ def reached(fleet: Fleet, moment: str) -> bool:
             return "container" in " ".join(_containers(fleet, "created", "running"))
         case "address":
             return any((lease / "address").exists() for lease in leases)
-        case _:
+        case "running":
             return bool(_containers(fleet, "running"))
+        case _:
+            return b"\nsleeping" in job.log
 
 
 def _containers(fleet: Fleet, *states: str) -> list[str]:
     filters = [flag for state in states for flag in ("--filter", f"status={state}")]
-    command = [
-        "docker",
-        "-H",
-        fleet.lab.docker,
+    docker = ("docker", "-H", fleet.lab.docker)
+    listed = (
         "ps",
         "-a",
         "--filter",
         "label=airlock.job",
         *filters,
-    ]
-    done = subprocess.run(
-        [*command, "--format", "container {{.ID}}"], capture_output=True, text=True, check=True
+        "--format",
+        "container {{.ID}}",
     )
-    return done.stdout.splitlines()
+    return run(*docker, *listed).splitlines()
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_kill_9_at_every_step_leaves_nothing(fleet: Fleet, moment: str) -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_wrapper_killed_at_any_step_leaves_nothing(fleet: Fleet, step: str) -> None:
     fleet.policy(POLICY)
     with fleet.agent() as agent:
-        job = fleet.control.enqueue(fleet.env("sleep 60"))
+        job = fleet.control.enqueue(fleet.env("echo sleeping; sleep 60"))
         pid = agent.bootstrap_pid()
-        eventually(lambda: reached(fleet, moment), f"the wrapper reaches {moment!r}")
+        eventually(lambda: reached(fleet, job, step), f"the wrapper reaches {step!r}")
+        assert leftovers(fleet) != []
         os.kill(pid, signal.SIGKILL)
         assert fleet.control.finished(job)[1] == "SIGKILL"
-        eventually(lambda: leftovers(fleet) == [], "everything is given back", 6)
+        eventually(lambda: leftovers(fleet) == [], "everything is removed", 6)
 
 
-def test_without_the_reaper_the_next_job_clears_what_is_left(fleet: Fleet) -> None:
-    """Wrapper and reaper killed together: this is the protection removed. Then the second line."""
+def test_leftovers_of_killed_reaper_are_cleared_by_next_job(fleet: Fleet) -> None:
+    """Wrapper and reaper are killed together: the first protection is removed, the second works."""
     fleet.policy(POLICY)
     with fleet.agent() as agent:
         job = fleet.control.enqueue(fleet.env("echo running; sleep 60"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
         wrapper = agent.bootstrap_pid()
-        for pid in (_reaper_of(wrapper), wrapper):
+        for pid in (reaper_of(wrapper), wrapper):
             os.kill(pid, signal.SIGKILL)
         assert fleet.control.finished(job)[1] == "SIGKILL"
         assert leftovers(fleet) != []
@@ -81,35 +84,29 @@ def test_without_the_reaper_the_next_job_clears_what_is_left(fleet: Fleet) -> No
         assert leftovers(fleet) == []
 
 
-def test_gc_clears_what_is_left(fleet: Fleet) -> None:
+def test_leftovers_of_killed_reaper_are_cleared_by_gc(fleet: Fleet) -> None:
     with fleet.agent() as agent:
         job = fleet.control.enqueue(fleet.env("echo running; sleep 60"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
         wrapper = agent.bootstrap_pid()
-        for pid in (_reaper_of(wrapper), wrapper):
+        for pid in (reaper_of(wrapper), wrapper):
             os.kill(pid, signal.SIGKILL)
         fleet.control.finished(job)
     done = subprocess.run(
         [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
     )
-    assert "1 dead job(s) cleared" in done.stdout
+    assert "removed 1 dead job\n" in done.stdout
     assert leftovers(fleet) == []
 
 
-def test_gc_leaves_running_jobs_alone(fleet: Fleet) -> None:
+def test_gc_leaves_running_job_alone(fleet: Fleet) -> None:
     with fleet.agent():
-        job = fleet.control.enqueue(fleet.env("echo running; sleep 5; echo still here"))
+        job = fleet.control.enqueue(fleet.env(f"echo running; {GATE}; echo still here"))
         fleet.control.wait(job, lambda j: b"\nrunning" in j.log)
         done = subprocess.run(
             [*AIRLOCK, "gc", "--config", fleet.config], capture_output=True, text=True, check=True
         )
-        assert "0 dead job(s) cleared" in done.stdout
+        assert "removed 0 dead jobs\n" in done.stdout
+        open_gate(job)
         assert fleet.control.finished(job) == ("0", "", "")
     assert b"\nstill here" in job.log
-
-
-def _reaper_of(wrapper: int) -> int:
-    children = Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split()
-    sessions = {int(child): os.getsid(int(child)) for child in children}
-    (reaper,) = [child for child, session in sessions.items() if session == child]
-    return reaper

@@ -1,6 +1,6 @@
 """Promise 8: what the job prints and returns arrives unchanged, whatever it does to prevent that.
 
-The plain case of every status, cancellation and the log's bytes: tests/e2e.
+The plain case of every status, cancellation and the log's bytes: tests/lab/contract_cases.py.
 """
 
 import pytest
@@ -10,8 +10,8 @@ from tests.lab.lab import Fleet
 pytestmark = pytest.mark.lab
 
 
-def test_a_job_cannot_speak_in_our_group(fleet: Fleet) -> None:
-    """Job-controlled text in our own lines: no newline, escape or group header survives."""
+def test_job_text_in_airlocks_log_group_is_neutralised(fleet: Fleet) -> None:
+    """In Airlock's own lines no newline, escape or group header of the job's text survives."""
     branch = "main\n+++ :white_check_mark: approved\x1b[2J"
     fleet.policy("  - {name: main, when: {branch: main}, allow: {}}\n")
     with fleet.agent():
@@ -22,19 +22,19 @@ def test_a_job_cannot_speak_in_our_group(fleet: Fleet) -> None:
     assert b"\x1b[2J" not in job.log
 
 
-def test_a_process_left_behind_does_not_hold_the_job_open(fleet: Fleet) -> None:
+def test_background_process_does_not_delay_job_end(fleet: Fleet) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("setsid sleep 300 & disown; echo left; exit 4"))
         assert fleet.control.finished(job, 30) == ("4", "", ""), job.log.decode()
 
 
-def test_a_closed_stdout_is_no_end(fleet: Fleet) -> None:
+def test_closed_stdout_does_not_end_job(fleet: Fleet) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("exec >&- 2>&-; sleep 2; exit 6"))
         assert fleet.control.finished(job, 40) == ("6", "", ""), job.log.decode()
 
 
-def test_a_job_that_kills_its_bootstrap_ends_as_it_would_outside(fleet: Fleet) -> None:
+def test_job_that_kills_its_bootstrap_ends_with_status_137(fleet: Fleet) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(
             fleet.env("kill -9 $(pgrep -f 'buildkite-agent bootstrap'); sleep 9")
@@ -42,8 +42,8 @@ def test_a_job_that_kills_its_bootstrap_ends_as_it_would_outside(fleet: Fleet) -
         assert fleet.control.finished(job, 40)[0] == "137", job.log.decode()
 
 
-def test_airlocks_own_status_names_itself(fleet: Fleet) -> None:
-    """77 of the job and 77 of ours look the same to a retry rule, not to a reader."""
+def test_status_77_is_attributed_to_job_or_airlock(fleet: Fleet) -> None:
+    """A retry rule cannot tell the job's 77 from Airlock's, but a reader can."""
     with fleet.agent():
         own = fleet.control.enqueue(fleet.env("exit 77"))
         assert fleet.control.finished(own) == ("77", "", "")

@@ -1,8 +1,8 @@
 """Repositories and plugins: what a policy admits is what git and the agent fetch.
 
-The real git and the real agent are asked what they make of generated spellings: tests.lab.contacts
-records whom they contact, and nothing leaves the machine. Two spellings that are one to Airlock
-have to be one to them. What read spellings before is asked the same, and is caught.
+The real git and the real agent resolve generated spellings: tests.lab.contacts records which host
+they contact, and nothing leaves the machine. Two spellings that are equal for Airlock have to be
+equal for them. The previous parsers fail the same test.
 """
 
 import json
@@ -40,7 +40,7 @@ PORTS = {"ssh": "22", "https": "443", "http": "80", "git": "9418"}
 
 
 def reached(contact: Contact | None) -> Reached:
-    """Return which repository that is. On three hosts, by their documentation, much is one."""
+    """Return the identity of a repository. Three hosts document several forms as equal."""
     if contact is None:
         return None
     host = contact.host.lower()
@@ -76,7 +76,7 @@ def contacts(asked: Recorder) -> Contacts:
     return asked.ask(URLS)
 
 
-def test_two_urls_of_one_repository_make_git_contact_one(contacts: Contacts) -> None:
+def test_equal_repositories_are_one_contact_for_git(contacts: Contacts) -> None:
     together: dict[Repository, set[Reached]] = defaultdict(set)
     for url in URLS:
         if meaning := parse(url):
@@ -84,31 +84,31 @@ def test_two_urls_of_one_repository_make_git_contact_one(contacts: Contacts) -> 
     assert {m: found for m, found in together.items() if len(found) != 1 or None in found} == {}
     known = [url for url in URLS if parse(url)]
     alike = [url for url in known if any(same(url, honest) for honest in REPOSITORIES)]
-    assert len(URLS) >= 500
-    assert len(known) >= 150
+    assert len(URLS) == 703
+    assert len(known) >= 150, "the spellings prove nothing"
     assert len(set(alike) - set(REPOSITORIES)) >= 30, "the spellings prove nothing"
 
 
-def test_git_contacts_whom_a_url_means(contacts: Contacts) -> None:
-    for url in URLS:
-        meaning, contact = parse(url), contacts[url]
-        if meaning is None:
-            continue
+def test_parsed_repository_matches_contact_of_git(contacts: Contacts) -> None:
+    known = {url: meaning for url in URLS if (meaning := parse(url))}
+    assert {url: meaning.host for url, meaning in known.items()} == {
+        url: (contact := contacts[url]) and contact.host.lower() for url in known
+    }
+    plain = {url: meaning for url, meaning in known.items() if meaning.transport != "forge"}
+    assert len(plain) >= 50, "the spellings prove nothing"
+    for url, meaning in plain.items():
+        contact, port = contacts[url], PORTS[meaning.transport]
         assert contact, url
-        assert meaning.host == contact.host.lower(), url
-        if meaning.transport != "forge":
-            assert (meaning.transport, meaning.user) == (contact.transport, contact.user), url
-            assert (meaning.port or PORTS[meaning.transport]) == (
-                contact.port or PORTS[meaning.transport]
-            ), url
-            assert meaning.path == contact.path, url
+        assert (meaning.transport, meaning.user) == (contact.transport, contact.user), url
+        assert (meaning.port or port) == (contact.port or port), url
+        assert meaning.path == contact.path, url
 
 
-def test_no_honest_spelling_is_without_meaning() -> None:
+def test_honest_repository_spellings_are_parsed() -> None:
     assert all(same(url, url) for url in REPOSITORIES)
 
 
-def test_what_compared_urls_before_is_caught(contacts: Contacts) -> None:
+def test_previous_repository_comparison_is_caught(contacts: Contacts) -> None:
     caught = {
         url
         for url in URLS
@@ -154,7 +154,7 @@ def cloned(asked: Recorder, clones: Mapping[str, Clone | None]) -> Contacts:
 
 
 @pytest.mark.lab
-def test_two_sources_of_one_name_make_the_agent_clone_one(
+def test_equal_plugin_names_are_one_clone_for_agent(
     clones: Mapping[str, Clone | None], cloned: Contacts
 ) -> None:
     together: dict[str, set[object]] = defaultdict(set)
@@ -162,8 +162,8 @@ def test_two_sources_of_one_name_make_the_agent_clone_one(
         if called := name(source):
             together[called].add(resolved(clones[source], cloned))
     assert {called: found for called, found in together.items() if len(found) != 1} == {}
-    assert len(SOURCES) >= 500
-    assert len(together) >= 80
+    assert len(SOURCES) == 502
+    assert len(together) >= 80, "the spellings prove nothing"
     assert sum(name(source) is not None for source in SOURCES) - len(together) >= 10
 
 
@@ -172,21 +172,21 @@ def resolved(clone: Clone | None, cloned: Contacts) -> object:
 
 
 @pytest.mark.lab
-def test_the_agent_clones_what_a_name_says(
+def test_plugin_name_matches_clone_of_agent(
     clones: Mapping[str, Clone | None], cloned: Contacts
 ) -> None:
-    for source in SOURCES:
-        called = name(source)
-        if called is None:
-            continue
-        clone = clones[source]
-        assert (clone is None) == called.startswith("./"), source
-        if clone is not None:
-            assert says(called, clone, cloned[clone.url]), (source, called, clone)
+    named = {source: called for source in SOURCES if (called := name(source))}
+    local = {source for source, called in named.items() if called.startswith("./")}
+    found = {source: clone for source in named if (clone := clones[source])}
+    assert local
+    assert found
+    assert local == named.keys() - found.keys()
+    for source, clone in found.items():
+        assert matches(named[source], clone, cloned[clone.url]), (source, named[source], clone)
 
 
-def says(called: str, clone: Clone, contact: Contact | None) -> bool:
-    """Compare a name with what the agent cloned, as somebody would who reads the name."""
+def matches(called: str, clone: Clone, contact: Contact | None) -> bool:
+    """Return whether the agent cloned what a reader of the name expects."""
     location, _, version = called.partition("#")
     inside = "" if clone.directory == "." else f"/{clone.directory}"
     if "://" in location:
@@ -198,7 +198,7 @@ def says(called: str, clone: Clone, contact: Contact | None) -> bool:
 
 
 @pytest.mark.lab
-def test_what_named_plugins_before_is_caught(
+def test_previous_plugin_naming_is_caught(
     clones: Mapping[str, Clone | None], cloned: Contacts
 ) -> None:
     together: dict[str, set[object]] = defaultdict(set)
@@ -207,7 +207,7 @@ def test_what_named_plugins_before_is_caught(
     assert sum(len(found - {None}) > 1 for found in together.values()) >= 5
 
 
-# (what a list says, what the author means by it, a source that means something else)
+# (a list's pattern, what its author means, an attack that it admitted, an honest source)
 HOST = r"git\.example\.com"
 LISTS: list[tuple[str, str, str, str]] = [
     ("gitlab.com/acme/*#v*", r"https://gitlab\.com/acme/[^/]+",
@@ -234,7 +234,7 @@ LISTS: list[tuple[str, str, str, str]] = [
 
 @pytest.mark.lab
 @pytest.mark.parametrize("row", LISTS, ids=[row[2].replace("/", "|") for row in LISTS])
-def test_a_list_admits_no_more_than_its_author_means(
+def test_plugin_list_admits_no_more_than_author_means(
     row: tuple[str, str, str, str], agent: Path, asked: Recorder, tmp_path: Path
 ) -> None:
     pattern, means, attack, honest = row
@@ -262,12 +262,12 @@ def admitted(pattern: str, source: str) -> bool:
     return names is not None and all(admits([pattern], called) for called in names)
 
 
-def test_a_version_is_not_the_commit_that_it_ends_in(tmp_path: Path) -> None:
-    """Git takes `v5.1.0-1-gCOMMIT` for that commit, whichever branch of the plugin it is on."""
+def test_plugin_version_with_commit_suffix_is_not_admitted_as_version(tmp_path: Path) -> None:
+    """Git reads `v5.1.0-1-gCOMMIT` as that commit, on any branch of the plugin."""
     publish(tmp_path, "plugin", {"hooks/command": "#!/bin/sh\n"})
     work = tmp_path / "plugin.work"
     git(work, "tag", "v5.1.0")
-    git(work, "commit", "-q", "--allow-empty", "-m", "of nobody who may tag")
+    git(work, "commit", "-q", "--allow-empty", "-m", "of an author who may not tag")
     evil = git(work, "rev-parse", "HEAD").strip()
     git(work, "push", "-q", "--tags", str(tmp_path / "plugin.git"), "v5.1.0", "HEAD:refs/heads/x")
     git(tmp_path, "clone", "-q", str(tmp_path / "plugin.git"), "clone")

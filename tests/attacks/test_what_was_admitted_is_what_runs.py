@@ -1,6 +1,6 @@
-"""A rule may name one command. What a step sets beside it must not make that another one.
+"""A rule may name one command. A step's other attributes must not make it run another one.
 
-Every attack also runs under a rule that lets the variable through, where it has to succeed.
+Every attack also runs under a rule that grants the variable, where it has to succeed.
 """
 
 import json
@@ -28,8 +28,8 @@ def ran(fleet: Fleet, env: dict[str, str]) -> tuple[str, str]:
         return fleet.control.finished(job, 60)[0], job.log.decode()
 
 
-def test_a_step_sets_what_runs_beside_the_command(fleet: Fleet) -> None:
-    """All at once, under the rule and under one that lets them pass; the honest job runs too."""
+def test_code_running_variables_are_removed_unless_granted(fleet: Fleet) -> None:
+    """All at once, under the rule and under one that grants them; the honest job runs too."""
     everything = {
         "BASH_ENV": EXECUTED,
         "GIT_TRACE": "2",
@@ -47,7 +47,7 @@ def test_a_step_sets_what_runs_beside_the_command(fleet: Fleet) -> None:
     assert "trace: built-in" not in log
     assert "import _frozen_importlib" not in log
     for name in everything:
-        assert name in log, "what is left out is named"
+        assert name in log, f"the log does not name {name}"
     fleet.policy(rules(", env: ['*']"))
     status, log = ran(fleet, everything)
     assert "STOLEN" in log
@@ -55,7 +55,7 @@ def test_a_step_sets_what_runs_beside_the_command(fleet: Fleet) -> None:
     assert "import _frozen_importlib" in log
 
 
-def test_a_step_skips_the_command_altogether(fleet: Fleet) -> None:
+def test_phases_variable_cannot_skip_command_unless_granted(fleet: Fleet) -> None:
     """A deploy that is recorded as passed, and did not run."""
     phases = {"BUILDKITE_BOOTSTRAP_PHASES": "checkout"}
     fleet.policy(rules(""))
@@ -66,8 +66,8 @@ def test_a_step_skips_the_command_altogether(fleet: Fleet) -> None:
     assert (status, "\nhonest" in log) == ("0", False), log
 
 
-def test_a_variable_whose_name_takes_the_place_of_the_agents_file(fleet: Fleet) -> None:
-    """The agent sets its variables after the job's, but not after names that hold an =."""
+def test_variable_that_replaces_agents_environment_file_is_refused(fleet: Fleet) -> None:
+    """The agent sets its variables after the job's, but not after names that contain =."""
     planted = fleet.base / "planted="
     planted.mkdir()
     honest = fleet.env("echo honest")
@@ -91,8 +91,8 @@ def test_a_variable_whose_name_takes_the_place_of_the_agents_file(fleet: Fleet) 
         assert fleet.control.finished(after, 60)[0] == "0", after.log.decode()
 
 
-def test_a_step_uploads_what_its_rule_grants(fleet: Fleet) -> None:
-    """No command has to change for that: `artifact_paths` is an attribute of every step."""
+def test_artifact_paths_outside_checkout_are_removed_unless_granted(fleet: Fleet) -> None:
+    """It needs no other command: `artifact_paths` is an attribute of every step."""
     outside = {"BUILDKITE_ARTIFACT_PATHS": "README.md;/airlock/env"}
     honest = {"BUILDKITE_ARTIFACT_PATHS": "README.md"}
 

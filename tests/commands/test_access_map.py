@@ -88,9 +88,9 @@ def test_a_fragment_of_the_url_is_the_filter(page: Path, window: Browser) -> Non
 
 def test_a_focused_mark_shows_its_rule_and_conditions(at: Browser) -> None:
     at.run("document.querySelector('button.dot').focus()")
-    card = at.run("return document.getElementById('card').innerText")
-    assert "hostile: deploy → arn:aws:iam::" in card
-    assert "branch main or release/*" in card
+    shown = at.run("return document.getElementById('card').innerText")
+    assert "hostile: deploy → arn:aws:iam::" in shown
+    assert "branch main or release/*" in shown
     inside = at.run(
         "const box = document.getElementById('card').getBoundingClientRect();"
         "return box.left >= 0 && box.top >= 0 && box.right <= innerWidth"

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -11,9 +10,6 @@ import pytest
 import yaml
 
 from bootstrap.commands.policy.schema import json_schema
-from tests.credentials.given import write_credentials
-from tests.fakes.simulator import loopback
-from tests.fakes.ssm import StrictSsm
 from tests.job.given import job_env
 from tests.policy import corpus
 from tests.policy.given import HEAD
@@ -30,35 +26,6 @@ def policy(*arguments: str | Path) -> Done:
     done = airlock("policy", *map(str, arguments))
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return done
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "policies"
-    path.mkdir()
-    (path / "storefront.yaml").write_text(
-        HEAD + f"  - {{name: deploy, when: {{branch: main}}, allow: {{role: '{ROLE}'}}}}\n"
-    )
-    return path
-
-
-@pytest.fixture
-def ssm() -> Iterator[StrictSsm]:
-    with StrictSsm(loopback()) as strict:
-        yield strict
-
-
-@pytest.fixture
-def config(tmp_path: Path, ssm: StrictSsm) -> Path:
-    write_credentials(tmp_path / "credentials", "AKIAHOST")
-    path = tmp_path / "airlock.toml"
-    path.write_text(
-        '[policy]\nstore = "ssm:/buildkite/pipelines"\ncache = "0s"\n'
-        f'[aws]\ncredentials = "file:{tmp_path}/credentials"\nssm-endpoint = "{ssm.url}"\n'
-        f'[sandbox]\nimage = "job:1"\n[paths]\nruntime = "{tmp_path}/run"\n'
-    )
-    path.chmod(0o644)
-    return path
 
 
 @pytest.mark.parametrize("verb", verbs())
@@ -151,8 +118,10 @@ def test_explain_of_a_refused_job_prints_every_condition(
     got = "NO   branch           expected main, got feature (from the job's environment)"
     assert got in done.stdout
     assert "refused: no rule of" in done.stdout
-    printed = json.loads(policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout)
-    assert [(r["subject"], r["holds"], r["provenance"]) for r in printed["reasons"]] == [
+    explained = json.loads(
+        policy("explain", tmp_path / "env", "--policies", folder, "--json").stdout
+    )
+    assert [(r["subject"], r["holds"], r["provenance"]) for r in explained["reasons"]] == [
         ("branch", False, "job"), ("tag", True, None), ("pull-request", True, "job"),
     ]  # fmt: skip
 
@@ -162,6 +131,20 @@ def test_explain_of_an_admitted_job_prints_rule_and_role(folder: Path, tmp_path:
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 0
     assert f"admitted by rule 'deploy' of {folder}/storefront.yaml, with {ROLE}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n", b"a: b\n", b"{", b"[1]", b"A=1\n", b'{"A": 1}', b"\xff\xfe="]
+)
+def test_explain_of_a_file_that_is_not_an_environment(
+    folder: Path, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "env").write_bytes(content)
+    done = policy("explain", tmp_path / "env", "--policies", folder)
+    assert done.returncode == 78
+    assert f"{tmp_path}/env is not the environment of a job: " in done.stderr
+    assert 'one JSON object, or lines of NAME="value"' in done.stderr
+    assert "disk" not in done.stderr
 
 
 def test_explain_without_a_file_is_an_error(folder: Path, tmp_path: Path) -> None:
@@ -231,87 +214,6 @@ def test_editors_accept_what_the_parser_accepts() -> None:
         jsonschema.validate(yaml.safe_load(text), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"pipeline": "x", "brnach": "y"}, json_schema("policy"))
-
-
-def test_push_writes_what_differs_and_pull_brings_it_back(
-    ssm: StrictSsm, config: Path, folder: Path, tmp_path: Path
-) -> None:
-    done = policy("push", folder, "--config", config, "--dry-run")
-    assert "would write /buildkite/pipelines/storefront/policy" in done.stdout
-    assert "PutParameter" not in ssm.operations
-    done = policy("push", folder, "--config", config)
-    assert done.returncode == 0, done.stderr
-    assert "wrote /buildkite/pipelines/storefront/policy, version 1" in done.stdout
-    assert "0 of 1 document differed" in policy("push", folder, "--config", config).stdout
-    ssm.put("/buildkite/pipelines/leafy/repository", "git@github.com:acme/leafy.git")
-    ssm.put("/buildkite/pipelines/leafy/branches", "main,release/*", kind="StringList")
-    assert policy("pull", tmp_path / "back", "--config", config).returncode == 0
-    back = tmp_path / "back"
-    assert (back / "storefront.yaml").read_text() == (folder / "storefront.yaml").read_text()
-    assert policy("lint", back).returncode == 0
-    assert "release/*" in (back / "leafy.yaml").read_text()
-    full = policy("pull", back, "--config", config)
-    assert full.returncode == 78
-    assert "is not empty" in full.stderr
-
-
-def test_push_refuses_what_lint_refuses(ssm: StrictSsm, config: Path, folder: Path) -> None:
-    (folder / "b.yaml").write_text(ALL)
-    done = policy("push", folder, "--config", config)
-    assert done.returncode == 1
-    assert "nothing was written" in done.stdout
-    assert ssm.calls == []
-
-
-def test_push_refuses_to_mix_layouts(ssm: StrictSsm, config: Path, folder: Path) -> None:
-    ssm.put("/buildkite/pipelines/storefront/repository", "git@github.com:acme/storefront.git")
-    done = policy("push", folder, "--config", config)
-    assert done.returncode == 78
-    assert "a pipeline has either those or one document" in done.stderr
-    assert "PutParameter" not in ssm.operations
-
-
-def test_a_push_that_fails_midway_prints_how_much_was_written(
-    ssm: StrictSsm, config: Path, folder: Path
-) -> None:
-    for number in range(3):
-        text = ALL.replace("pipeline: storefront", f"pipeline: p{number}")
-        (folder / f"p{number}.yaml").write_text(text)
-    ssm.may_put = 2
-    done = policy("push", folder, "--config", config)
-    assert done.returncode == 125
-    assert "2 of 4 were written before this failed" in done.stdout
-    ssm.may_put = 100
-    again = policy("push", folder, "--config", config)
-    assert again.returncode == 0
-    assert "2 of 4 documents differed" in again.stdout
-
-
-def test_push_refuses_a_policy_too_large_for_a_parameter(
-    ssm: StrictSsm, config: Path, folder: Path
-) -> None:
-    (folder / "storefront.yaml").write_text(ALL + "#" * 8192)
-    done = policy("push", folder, "--config", config)
-    assert done.returncode == 1
-    assert "; a parameter holds 8192" in done.stdout
-
-
-def test_push_refuses_a_store_that_is_not_in_ssm(tmp_path: Path, folder: Path) -> None:
-    config = tmp_path / "file.toml"
-    config.write_text('[sandbox]\nimage = "job:1"\n')
-    config.chmod(0o644)
-    done = policy("push", folder, "--config", config)
-    assert done.returncode == 78
-    assert "which is not in SSM" in done.stderr
-
-
-def test_the_hosts_store_is_the_default(ssm: StrictSsm, config: Path) -> None:
-    ssm.put("/buildkite/pipelines/storefront/policy", ALL)
-    ssm.put("/buildkite/pipelines/broken/branchs", "x")
-    done = policy("lint", "--config", config)
-    assert "1 policy, 0 errors" in done.stdout
-    ssm.put("/buildkite/pipelines/broken/branches", "x")
-    assert policy("lint", "--config", config).returncode == 1
 
 
 def test_a_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Tests of bootstrap/credentials, on the loopback interface only."""
+"""Tests of the package credentials, on the loopback only."""

@@ -1,4 +1,4 @@
-"""The AWS variables that a sandbox gets, and those of the job that it does not get."""
+"""What of AWS a sandbox's environment holds, and what of the job's it does not."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_strip_removes_and_names_exactly_the_credential_chain() -> None:
     assert sorted(kept) == sorted(KEPT)
 
 
-def test_every_sandbox_has_a_region_and_no_metadata_service() -> None:
+def test_every_sandbox_has_a_region_and_no_metadata() -> None:
     assert region_only("eu-central-1") == {
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",

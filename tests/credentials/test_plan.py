@@ -17,7 +17,7 @@ from bootstrap.grants.profiles import Profiles
 from bootstrap.grants.role import Role
 from bootstrap.policy.model import Grant
 from tests.credentials.given import JOB_ID, ROLE, claims
-from tests.fakes.sts import Asked, validate
+from tests.fakes.sts_limits import Asked, validate
 
 # Lone surrogates too: a job's environment may hold any bytes.
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=400)

@@ -1,7 +1,6 @@
 """A session is renewed while its job runs, through outages, and discarded at its end."""
 
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -35,11 +34,12 @@ def renewing(issuer: Issuer, warnings: list[str]) -> tuple[Sessions, Renewal]:
     return sessions, renewal
 
 
-@pytest.mark.parametrize("hours", [0.25, 1, 12])
-def test_a_session_is_renewed_at_half_of_its_lifetime(hours: float) -> None:
+@pytest.mark.parametrize(("hours", "minutes"), [(0.25, 7.5), (1, 30), (12, 360)])
+def test_next_renewal_leaves_half_of_session(hours: float, minutes: float) -> None:
     issued = datetime.now(UTC)
-    one = replace(session(), expires=issued + timedelta(hours=hours))
-    assert next_renewal(one, issued) == issued + timedelta(hours=hours / 2)
+    one = session(seconds=hours * 3600)
+    left = one.expires - next_renewal(one, issued)
+    assert abs(left - timedelta(minutes=minutes)) < timedelta(seconds=5)
 
 
 def test_a_session_that_expired_at_once_is_renewed_after_a_second() -> None:

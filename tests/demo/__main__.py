@@ -29,7 +29,7 @@ exit 3
 
 
 def main() -> int:
-    """Run the demo; 0 if everything happened as it says."""
+    """Run the demo; return 0 if both jobs ended as expected."""
     if os.geteuid() != 0:
         needs = "make demo needs root: it starts Docker, a network namespace and nftables"
         print(needs, file=sys.stderr)
@@ -60,13 +60,13 @@ def _show(made: Fleet) -> int:
     remains = leftovers(made)
     print(f"\nThe agent reported {result[0]!r} for the first job, {refusal[0]!r} for the fork's")
     print(f"Sessions that STS issued: {len(made.sts.asked)}")
-    print(f"Requests to the metadata service from a job: {_from_rooms(made)}")
+    print(f"Requests to the metadata service from a job: {_from_jobs(made)}")
     print(f"Left behind: {remains or 'nothing'}")
-    return 0 if (result[0], refusal[0], remains, _from_rooms(made)) == ("3", "77", [], 0) else 1
+    return 0 if (result[0], refusal[0], remains, _from_jobs(made)) == ("3", "77", [], 0) else 1
 
 
-def _from_rooms(made: Fleet) -> int:
-    """Count requests by anybody but Airlock itself, whose botocore says what it is."""
+def _from_jobs(made: Fleet) -> int:
+    """Count requests of jobs: those without the user agent of Airlock's botocore."""
     agents = [call.headers.get("user-agent", "").lower() for call in made.lab.metadata.calls]
     return sum("python" not in agent and "airlock" not in agent for agent in agents)
 

@@ -1,7 +1,7 @@
-"""Every AWS client in the room at once, for three sessions, STS down for most of the middle one.
+"""All AWS clients in one sandbox, for three sessions, STS down for most of the middle one.
 
-One job, for it takes its time: sessions of a minute, the shortest whose last tenth is longer than
-the longest pause between two tries of a renewal.
+One job runs them all, since it takes minutes: sessions last a minute, the shortest time whose last
+tenth is longer than the longest pause between two attempts at a renewal.
 """
 
 import re
@@ -29,7 +29,7 @@ HOME = "/opt/clients"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Client:
-    """What the job calls with URL, seconds and profile, and how it names itself to STS."""
+    """A command that takes URL, seconds and profile, and the user agent that STS receives."""
 
     command: str
     agent: str
@@ -55,7 +55,7 @@ CLIENTS = {
     ),
     "JavaScript v3": Client(
         command=f"node {HOME}/javascript/whoami.js",
-        agent=r"aws-sdk-js/3\.1168\.0 ",  # what release 3.1169.0 calls itself
+        agent=r"aws-sdk-js/3\.1168\.0 ",  # the user agent of release 3.1169.0
     ),
     "Go v2": Client(command=f"{HOME}/go/whoami", agent=r"aws-sdk-go-v2/1\.47\.8 ", needs_go=True),
     "Terraform": Client(
@@ -71,7 +71,7 @@ CLIENTS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ran:
-    """The one job, at its end."""
+    """The one job after its end."""
 
     result: tuple[str, str, str]
     log: str
@@ -109,14 +109,14 @@ def ran(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 
 def script(url: str, seconds: int) -> str:
-    """Start all clients beside each other, and fail if any of them does."""
+    """Start all clients in parallel, and fail if any of them fails."""
     here = [client for client in CLIENTS.values() if find_go() or not client.needs_go]
     starts = (f"{c.command} {url} {seconds} audit {c.then} & pids+=($!)" for c in here)
     return "\n".join((*starts, 'for pid in "${pids[@]}"; do wait "$pid"; done'))
 
 
 def outage(sts: StrictSts, *, seconds: float) -> int:
-    """Let STS issue nothing for that long; return how often it was asked to."""
+    """Let STS issue nothing for that long; return how many requests it refused."""
     until, before = time.monotonic() + seconds, len(sts.calls)
     sts.down = True
     eventually(lambda: time.monotonic() > until, "the outage is over", 2 * seconds)
@@ -125,13 +125,13 @@ def outage(sts: StrictSts, *, seconds: float) -> int:
     return down.count("AssumeRole")
 
 
-def test_no_request_of_the_job_fails(ran: Ran) -> None:
+def test_clients_through_sts_outage_succeed(ran: Ran) -> None:
     assert ran.result == ("0", "", ""), ran.log
-    assert ran.refused >= 4, "STS was not even asked while it was down"
+    assert ran.refused >= 4, "too few requests while STS was down"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_client_reads_role_and_profile_through_renewals(ran: Ran, name: str) -> None:
+def test_client_reads_role_and_profile_across_renewals(ran: Ran, name: str) -> None:
     client = CLIENTS[name]
     if client.needs_go and not find_go():
         pytest.skip("no Go: install Go 1.26")
@@ -140,6 +140,6 @@ def test_a_client_reads_role_and_profile_through_renewals(ran: Ran, name: str) -
     assert min(map(len, seen.values())) >= 3, f"sessions seen: {seen}"
 
 
-def test_an_outage_is_told_once_and_its_end_once(ran: Ran) -> None:
+def test_sts_outage_and_recovery_are_logged_once_per_role(ran: Ran) -> None:
     assert ran.log.count("credentials cannot be renewed") == 2, "one for each role"
     assert ran.log.count("credentials were renewed after an outage") == 2

@@ -1,4 +1,4 @@
-"""A build may claim any branch; whether its commit is there, the repository itself says."""
+"""A build may claim any branch: its commit is looked up in the repository itself."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def ends(fleet: Fleet, commit: str, **env: str) -> tuple[str, bytes]:
     return fleet.control.finished(job, 120)[0], job.log
 
 
-def test_a_commit_has_to_be_where_its_build_says(fleet: Fleet) -> None:
+def test_commit_outside_claimed_branch_is_refused(fleet: Fleet) -> None:
     fleet.policy(rules("verified"))
     on_main, elsewhere = commits(fleet)
     with fleet.agent():
@@ -66,7 +66,7 @@ def cache(fleet: Fleet) -> Path:
     return path
 
 
-def test_without_the_condition_the_same_build_gets_the_role(fleet: Fleet) -> None:
+def test_commit_without_condition_is_not_verified(fleet: Fleet) -> None:
     fleet.policy(f"  - {{name: claimed, when: {{branch: main}}, allow: {{role: '{ROLE}'}}}}\n")
     _, elsewhere = commits(fleet)
     with fleet.agent():
@@ -77,7 +77,7 @@ def test_without_the_condition_the_same_build_gets_the_role(fleet: Fleet) -> Non
 @pytest.mark.parametrize(
     ("condition", "status"), [("verified", "77"), ("verified-or-unknown", "0")]
 )
-def test_what_cannot_be_told_refuses_unless_the_rule_says_otherwise(
+def test_unverifiable_commit_is_refused_unless_rule_tolerates_it(
     fleet: Fleet, condition: str, status: str
 ) -> None:
     fleet.policy(rules(condition))
@@ -90,14 +90,14 @@ def test_what_cannot_be_told_refuses_unless_the_rule_says_otherwise(
 
 
 @pytest.mark.parametrize("commit", ["HEAD", "main", "--all", "refs/heads/main"])
-def test_what_is_no_commit_is_not_asked_for(fleet: Fleet, commit: str) -> None:
+def test_malformed_commit_is_refused_without_fetch(fleet: Fleet, commit: str) -> None:
     fleet.policy(rules("verified"))
     with fleet.agent():
         assert ends(fleet, commit)[0] == "77"
     assert fleet.git.calls == []
 
 
-def test_nothing_is_asked_where_the_answer_would_change_nothing(fleet: Fleet) -> None:
+def test_commit_of_refused_job_is_not_fetched(fleet: Fleet) -> None:
     fleet.policy(rules("verified"))
     with fleet.agent():
         assert ends(fleet, "0" * 40, BUILDKITE_BRANCH="feature")[0] == "77"

@@ -1,4 +1,4 @@
-"""Real AWS clients in the room, with nothing but what Airlock gave them."""
+"""Real AWS clients in the sandbox, with nothing but what Airlock delivers."""
 
 import pytest
 
@@ -12,7 +12,7 @@ BY_ENV = DEPLOY.replace("allow: {", "allow: {delivery: env, ")
 CLI = "AWS_PAGER= aws --endpoint-url {url} sts get-caller-identity --query Arn --output text"
 
 
-def test_the_default_role_is_the_rules(fleet: Fleet) -> None:
+def test_default_role_is_role_of_matched_rule(fleet: Fleet) -> None:
     fleet.policy(DEPLOY)
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env(CLI.format(url=fleet.sts.url)))
@@ -21,7 +21,7 @@ def test_the_default_role_is_the_rules(fleet: Fleet) -> None:
     assert b"assumed-role/storefront-deploy/storefront-42-" in job.log
 
 
-def test_delivery_by_env_serves_tools_that_read_nothing_else(fleet: Fleet) -> None:
+def test_delivery_by_env_sets_session_variables_only(fleet: Fleet) -> None:
     fleet.policy(BY_ENV)
     with fleet.agent():
         command = (
@@ -32,7 +32,7 @@ def test_delivery_by_env_serves_tools_that_read_nothing_else(fleet: Fleet) -> No
         assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
 
 
-def test_what_sts_is_asked_names_pipeline_build_and_job(fleet: Fleet) -> None:
+def test_sts_request_names_pipeline_rule_and_job(fleet: Fleet) -> None:
     fleet.policy(DEPLOY)
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true"))
@@ -43,7 +43,7 @@ def test_what_sts_is_asked_names_pipeline_build_and_job(fleet: Fleet) -> None:
     assert asked.tags["buildkite:rule"] == "deploy"
 
 
-def test_the_jobs_own_aws_variables_do_not_replace_its_grant(fleet: Fleet) -> None:
+def test_aws_variables_of_job_do_not_replace_grant(fleet: Fleet) -> None:
     fleet.policy(DEPLOY)
     with fleet.agent():
         env = fleet.env(

@@ -1,4 +1,4 @@
-"""Private repositories over https: the rule's token is found for them, and for nothing else."""
+"""Private repositories over https: git uses the rule's token for them, and for nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +62,7 @@ def policy(fleet: Fleet, url: str, below: str) -> None:
     )
 
 
-def test_a_private_repository_with_a_private_submodule(
+def test_private_repository_and_submodule_are_cloned_with_token(
     fleet: Fleet, private: PrivateGitServer
 ) -> None:
     commit = with_submodule(fleet, private.url)
@@ -75,20 +75,21 @@ def test_a_private_repository_with_a_private_submodule(
     assert private.password not in fleet.records.read_text()
 
 
-def test_the_token_is_for_the_rules_repositories_alone(
+def test_git_token_of_one_repository_does_not_fetch_submodule(
     fleet: Fleet, private: PrivateGitServer
 ) -> None:
     commit = with_submodule(fleet, private.url)
     policy(fleet, private.url, "acme/private.git")
     status, log = ends(fleet, private.url, commit, "echo I ran")
-    assert status != "0"
-    assert b"library.git" in log
+    assert status == "1", log.decode()
+    assert f"could not read Username for '{private.url}/acme/library.git'".encode() in log
     assert b"\nI ran" not in log
 
 
-def test_another_rule_gets_no_token(fleet: Fleet, private: PrivateGitServer) -> None:
+def test_other_rule_gets_no_git_token(fleet: Fleet, private: PrivateGitServer) -> None:
     commit = with_submodule(fleet, private.url)
     policy(fleet, private.url, "acme/")
     status, log = ends(fleet, private.url, commit, "echo I ran", BUILDKITE_BRANCH="feature")
-    assert status != "0"
+    assert status == "128", log.decode()
+    assert b"could not read Username for" in log
     assert b"\nI ran" not in log

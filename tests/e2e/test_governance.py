@@ -34,7 +34,7 @@ def events(made: Fleet) -> list[dict[str, object]]:
     return [json.loads(line) for line in made.records.read_text().splitlines()]
 
 
-def test_a_refusal_by_the_hook_is_the_agents_and_on_the_builds_page(fleet: Fleet) -> None:
+def test_hook_refusal_is_reported_by_agent_and_annotated(fleet: Fleet) -> None:
     fleet.policy(MAIN)
     hook(fleet)
     with fleet.agent():
@@ -54,7 +54,7 @@ def test_a_refusal_by_the_hook_is_the_agents_and_on_the_builds_page(fleet: Fleet
     assert admitted.annotations == []
 
 
-def test_without_the_hook_the_script_refuses_with_77_and_a_group(fleet: Fleet) -> None:
+def test_script_refusal_without_hook_is_status_77_and_log_group(fleet: Fleet) -> None:
     fleet.policy(MAIN)
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_BRANCH="feature"))
@@ -62,7 +62,7 @@ def test_without_the_hook_the_script_refuses_with_77_and_a_group(fleet: Fleet) -
     assert b"+++ :no_entry: Airlock: Refused by policy" in job.log
 
 
-def test_the_hook_refuses_what_would_act_on_airlock_itself(fleet: Fleet) -> None:
+def test_hook_refuses_loader_variables(fleet: Fleet) -> None:
     fleet.policy(MAIN)
     hook(fleet)
     sprung = fleet.base / "sprung"
@@ -74,7 +74,7 @@ def test_the_hook_refuses_what_would_act_on_airlock_itself(fleet: Fleet) -> None
     assert "LD_DEBUG" in job.annotations[0]["body"].replace("&#95;", "_")
 
 
-def test_a_hook_that_cannot_tell_leaves_it_to_the_script(fleet: Fleet) -> None:
+def test_hook_that_cannot_decide_leaves_decision_to_script(fleet: Fleet) -> None:
     """A refusal by the hook cannot be retried; status 125 can."""
     hook(fleet)
     text = fleet.config.read_text().replace(str(fleet.records), "/dev/full")
@@ -91,7 +91,7 @@ def observing(lab: Lab, base: Path, policy: str) -> Iterator[Fleet]:
         yield made
 
 
-def test_observe_mode_runs_and_records(lab: Lab, tmp_path: Path) -> None:
+def test_observe_mode_runs_and_records_refused_job(lab: Lab, tmp_path: Path) -> None:
     settings = f'mode = "observe"\nobserve-role = "{OBSERVED}"'
     with observing(lab, tmp_path, settings) as made:
         made.policy(MAIN)
@@ -106,7 +106,7 @@ def test_observe_mode_runs_and_records(lab: Lab, tmp_path: Path) -> None:
         assert denied["nearest"] == "main"
 
 
-def test_observe_mode_grants_nothing_unless_the_operator_says_so(lab: Lab, tmp_path: Path) -> None:
+def test_observe_mode_without_role_grants_nothing(lab: Lab, tmp_path: Path) -> None:
     with observing(lab, tmp_path, 'mode = "observe"') as made:
         (made.base / "policies/storefront.yaml").write_text("pipelin: x\n")
         with made.agent():
@@ -118,7 +118,7 @@ def test_observe_mode_grants_nothing_unless_the_operator_says_so(lab: Lab, tmp_p
         assert made.sts.asked == []
 
 
-def test_a_pipeline_may_be_enforced_already(lab: Lab, tmp_path: Path) -> None:
+def test_observe_mode_refuses_job_of_enforced_pipeline(lab: Lab, tmp_path: Path) -> None:
     with observing(lab, tmp_path, 'mode = "observe"\nenforce = ["storefront"]') as made:
         made.policy(MAIN)
         with made.agent():
@@ -129,7 +129,7 @@ def test_a_pipeline_may_be_enforced_already(lab: Lab, tmp_path: Path) -> None:
 SIGNED = 'identity = "signed"\nissuer = "CONTROL"'
 
 
-def test_signed_identity_admits_what_is_true(lab: Lab, tmp_path: Path) -> None:
+def test_signed_identity_with_true_environment_is_admitted(lab: Lab, tmp_path: Path) -> None:
     with observing(lab, tmp_path, SIGNED) as made:
         made.policy(MAIN)
         with made.agent():
@@ -138,7 +138,7 @@ def test_signed_identity_admits_what_is_true(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "truth"),
+    ("claimed", "signed"),
     [
         ({"BUILDKITE_BRANCH": "main"}, {"build_branch": "feature"}),
         ({"BUILDKITE_PIPELINE_SLUG": "storefront"}, {"pipeline_slug": "mallory"}),
@@ -146,20 +146,22 @@ def test_signed_identity_admits_what_is_true(lab: Lab, tmp_path: Path) -> None:
     ],
     ids=["branch", "pipeline", "source"],
 )
-def test_signed_identity_refuses_an_environment_that_lies(
-    lab: Lab, tmp_path: Path, lie: dict[str, str], truth: dict[str, str]
+def test_signed_identity_with_false_environment_is_refused(
+    lab: Lab, tmp_path: Path, claimed: dict[str, str], signed: dict[str, str]
 ) -> None:
     with observing(lab, tmp_path, SIGNED) as made:
         made.policy(MAIN)
         with made.agent():
-            job = made.control.enqueue(JobOrder(env=made.env("echo I ran", **lie), claims=truth))
+            job = made.control.enqueue(
+                JobOrder(env=made.env("echo I ran", **claimed), claims=signed)
+            )
             assert made.control.finished(job) == ("77", "", ""), job.log.decode()
         assert b"signed token says" in job.log
         assert made.sts.asked == []
 
 
-def test_signed_identity_says_which_tags_an_agent_has(lab: Lab, tmp_path: Path) -> None:
-    """A step sets the variable of a tag that its agent lacks: Buildkite sends none over it."""
+def test_signed_identity_overrules_agent_tags_of_environment(lab: Lab, tmp_path: Path) -> None:
+    """A step sets the variable of a tag that its agent lacks, which Buildkite does not override."""
     rules = f"  - {{name: prod, when: {{agent-tag: {{env: prod}}}}, allow: {{role: '{ROLE}'}}}}\n"
     with observing(lab, tmp_path, SIGNED) as made:
         made.policy(rules)
@@ -177,7 +179,7 @@ def test_signed_identity_says_which_tags_an_agent_has(lab: Lab, tmp_path: Path) 
         )
 
 
-def test_without_keys_no_job(lab: Lab, tmp_path: Path) -> None:
+def test_signed_identity_without_keys_starts_nothing(lab: Lab, tmp_path: Path) -> None:
     with observing(lab, tmp_path, 'identity = "signed"\nissuer = "http://10.77.0.2:1"') as made:
         made.policy(MAIN)
         with made.agent():

@@ -1,4 +1,4 @@
-"""Further roles as profiles and secrets, in the room, by real clients."""
+"""Roles as profiles, and secrets, used in the sandbox by real clients."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -59,7 +59,7 @@ def stores(fleet: Fleet, ssm: StrictSsm, manager: SecretsManager) -> Fleet:
     return fleet
 
 
-def test_default_role_and_profile_are_sessions_of_their_own(stores: Fleet) -> None:
+def test_default_role_and_profile_have_separate_sessions(stores: Fleet) -> None:
     both = [CLI.format(url=stores.sts.url, profile=way) for way in ("", "--profile audit")]
     with stores.agent():
         job = stores.control.enqueue(stores.env("set -e\n" + "\n".join(both)))
@@ -70,7 +70,7 @@ def test_default_role_and_profile_are_sessions_of_their_own(stores: Fleet) -> No
     assert {asked.source_identity for asked in stores.sts.asked} == {job.id}
 
 
-def test_a_second_hop_is_planned_by_the_rule(stores: Fleet) -> None:
+def test_role_via_hub_is_assumed_in_two_hops(stores: Fleet) -> None:
     stores.sts.roles[HUB] = Trust()
     stores.policy(f"  - {{name: a, allow: {{role: '{ROLE}', session: {{via: '{HUB}'}}}}}}\n")
     with stores.agent():
@@ -86,7 +86,7 @@ def test_a_second_hop_is_planned_by_the_rule(stores: Fleet) -> None:
     assert (session["role"], session["via"]) == (ROLE, HUB)
 
 
-def test_a_session_that_is_nearly_full_says_so(stores: Fleet) -> None:
+def test_session_near_size_limit_is_logged(stores: Fleet) -> None:
     stores.sts.packed_size = 93
     with stores.agent():
         job = stores.control.enqueue(stores.env("true"))
@@ -94,7 +94,7 @@ def test_a_session_that_is_nearly_full_says_so(stores: Fleet) -> None:
     assert job.log.count(b"its tags and policies take 93 % of STS's limit") == 2
 
 
-def test_buildkites_token_is_enough_where_the_role_trusts_it(stores: Fleet) -> None:
+def test_role_with_web_identity_is_assumed_with_buildkite_token(stores: Fleet) -> None:
     stores.sts.roles[ROLE] = Trust(web_identity=True)
     grant = f"{{role: '{ROLE}', session: {{identity: buildkite}}}}"
     stores.policy(f"  - {{name: a, allow: {grant}}}\n")
@@ -109,7 +109,7 @@ def test_buildkites_token_is_enough_where_the_role_trusts_it(stores: Fleet) -> N
 
 
 @pytest.mark.parametrize("reader", ["host", "role"])
-def test_secrets_are_read_with_the_role_that_the_rule_says(
+def test_secrets_are_read_with_credentials_that_rule_names(
     stores: Fleet, ssm: StrictSsm, manager: SecretsManager, reader: str
 ) -> None:
     stores.policy(GRANT.replace("secrets:", f"secrets-with: {reader}\n      secrets:"))
@@ -121,7 +121,7 @@ def test_secrets_are_read_with_the_role_that_the_rule_says(
     assert manager.access_keys() == ssm.access_keys()
 
 
-def test_secrets_arrive_redacted_and_nowhere_else(stores: Fleet) -> None:
+def test_secrets_are_redacted_in_log_and_absent_from_records(stores: Fleet) -> None:
     sums = [sha256(text.encode()).hexdigest() for text in ("the npm secret", "the db secret")]
     command = f"""set -e
         printf %s "$NPM_AUTH" | sha256sum | grep {sums[0]}
@@ -146,7 +146,7 @@ def test_secrets_arrive_redacted_and_nowhere_else(stores: Fleet) -> None:
     assert licence in event["secrets"]
 
 
-def test_another_rule_gets_neither(stores: Fleet) -> None:
+def test_other_rule_gets_no_role_and_no_secret(stores: Fleet) -> None:
     command = """
         test -z "$NPM_AUTH$DB$AWS_CONFIG_FILE" && test -z "$(ls -A $AIRLOCK_SECRETS)" && echo none
     """
@@ -157,7 +157,7 @@ def test_another_rule_gets_neither(stores: Fleet) -> None:
     assert stores.sts.asked == []
 
 
-def test_a_job_cannot_bring_a_value_for_the_rules_variable(stores: Fleet) -> None:
+def test_variable_of_job_does_not_replace_granted_secret(stores: Fleet) -> None:
     with stores.agent():
         job = stores.control.enqueue(
             stores.env('test "$DB" = "the db secret" && echo the rule counts', DB="mine")
@@ -166,7 +166,7 @@ def test_a_job_cannot_bring_a_value_for_the_rules_variable(stores: Fleet) -> Non
     assert b"\nthe rule counts" in job.log
 
 
-def test_a_secret_that_is_not_there_starts_nothing(stores: Fleet) -> None:
+def test_missing_secret_starts_nothing(stores: Fleet) -> None:
     stores.policy(GRANT.replace("/storefront/npm", "/storefront/absent"))
     with stores.agent():
         job = stores.control.enqueue(stores.env("echo I ran"))

@@ -46,7 +46,7 @@ def manager() -> Iterator[SecretsManager]:
 
 
 class Pull:
-    """One job's way to its image, and what it said."""
+    """One job's way to its image, and its log."""
 
     def __init__(self, host: Host, image: str) -> None:
         self.host, self.image = host, image
@@ -58,10 +58,10 @@ class Pull:
 
     def _write(self, line: bytes) -> None:
         self.log += line.decode()
-        self.hear(line.decode())
+        self.on_line(line.decode())
 
-    def hear(self, line: str) -> None:
-        """See every line of the log as it comes."""
+    def on_line(self, line: str) -> None:
+        """Receive every line of the log as it is written."""
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def pull(
     subprocess.run([*command, "rm", "-f", *images], capture_output=True, check=False)
 
 
-def way(pull: Pull, how: str | None, policy: str = "always") -> Pull:
+def with_login(pull: Pull, how: str | None, policy: str = "always") -> Pull:
     registry = pull.image.split("/", maxsplit=1)[0]
     changed = {
         "registries": {registry: how} if how else {},
@@ -99,8 +99,8 @@ def way(pull: Pull, how: str | None, policy: str = "always") -> Pull:
 
 
 @pytest.mark.parametrize("how", ["secretsmanager:ci/registry", "ecr"])
-def test_the_host_logs_in_as_it_was_told(pull: Pull, how: str) -> None:
-    pull = way(pull, how)
+def test_host_pull_uses_configured_login(pull: Pull, how: str) -> None:
+    pull = with_login(pull, how)
     assert pull().startswith("sha256:")
     assert f"pulling {pull.image}" in pull.log
     assert "layers" not in pull.log, "a quick pull needs no progress"
@@ -109,25 +109,26 @@ def test_the_host_logs_in_as_it_was_told(pull: Pull, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "says"),
-    [(None, "pulling .* failed|could not provide"), ("docker", "could not provide|failed"),
-     ("secretsmanager:ci/wrong", "could not provide|failed"),
+    ("how", "message"),
+    [(None, "could not provide .*no basic auth credentials"),
+     ("docker", "could not provide .*no basic auth credentials"),
+     ("secretsmanager:ci/wrong", "could not provide .*unauthorized"),
      ("secretsmanager:ci/absent", "does not exist")],
 )  # fmt: skip
-def test_a_registry_that_says_no(pull: Pull, how: str | None, says: str) -> None:
-    with pytest.raises(AirlockError, match=says):
-        way(pull, how)()
+def test_host_pull_without_valid_login_fails(pull: Pull, how: str | None, message: str) -> None:
+    with pytest.raises(AirlockError, match=message):
+        with_login(pull, how)()
 
 
-def test_a_host_that_may_not_ask_ecr_is_told_the_statement(pull: Pull, ecr: Ecr) -> None:
+def test_host_pull_without_ecr_permission_prints_statement(pull: Pull, ecr: Ecr) -> None:
     ecr.forbidden = True
     with pytest.raises(CannotStart, match="ECR issued no login") as caught:
-        way(pull, "ecr")()
+        with_login(pull, "ecr")()
     assert '"ecr:GetAuthorizationToken"' in caught.value.details[0]
 
 
-def test_pull_policies(pull: Pull, registry: Registry) -> None:
-    never, missing = way(pull, "ecr", "never"), way(pull, "ecr", "missing")
+def test_pull_policies_decide_when_registry_is_called(pull: Pull, registry: Registry) -> None:
+    never, missing = with_login(pull, "ecr", "never"), with_login(pull, "ecr", "missing")
     with pytest.raises(WrongConfiguration, match="not on this host"):
         never()
     assert registry.calls == []
@@ -137,30 +138,28 @@ def test_pull_policies(pull: Pull, registry: Registry) -> None:
     assert len(registry.calls) == asked
     registry.push("ci/job", "1", {"version": b"two"})
     assert missing() == first
-    assert way(pull, "ecr")() != first
+    assert with_login(pull, "ecr")() != first
 
 
-def test_what_runs_is_what_was_pulled_whoever_moves_the_tag(pull: Pull, registry: Registry) -> None:
-    """Another job pulls the moved tag when ours is pulled and has not yet looked what it is."""
+def test_pulled_image_is_used_when_tag_moves_meanwhile(pull: Pull, registry: Registry) -> None:
+    """Another job pulls the moved tag between our pull and our look at the pulled image's id."""
     one = registry.push("ci/job", "1", {"version": b"one"})
     other = Pull(pull.host, pull.image)
     moved: list[str] = []
 
-    def hear(line: str) -> None:
+    def move_tag(line: str) -> None:
         if "# pulled" in line and not moved:
             registry.push("ci/job", "1", {"version": b"two"})
             moved.append(other())
 
-    pull.hear = hear  # type: ignore[method-assign]
+    pull.on_line = move_tag  # type: ignore[method-assign]
     ours = pull()
     assert moved
     assert ours != moved[0]
     assert ours == pull(one)
 
 
-def test_the_jobs_own_pulls_have_its_roles_login_and_the_rules_secret(
-    fleet: Fleet, ecr: Ecr
-) -> None:
+def test_pulls_of_job_use_login_of_role_and_granted_secret(fleet: Fleet, ecr: Ecr) -> None:
     with (
         Registry(world.listen(world.WORLD, 0), {}) as role_registry,
         Registry(world.listen(world.WORLD, 0), {"ci": "the registry password"}) as other,

@@ -1,4 +1,4 @@
-"""Private repositories over ssh: the key is used in the room, and is not in it."""
+"""Private repositories over ssh: the sandbox uses the key and does not contain it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.lab.sshd import GitOverSsh, git_over_ssh
 
 pytestmark = pytest.mark.lab
 
-# Everything that a job can read, and everything that says what runs.
+# Every file that a job can read, and every environment and command line.
 SEARCH = """
     find / -xdev -type f -readable -size -16M 2>/dev/null | xargs -r grep -laF "$NEEDLE" || true
     find /airlock /tmp /home /run /dev/shm $BUILDKITE_BUILD_PATH $BUILDKITE_PLUGINS_PATH \
@@ -72,7 +72,9 @@ def run(fleet: Fleet, command: str, url: str, commit: str, **env: str) -> tuple[
         return fleet.control.finished(job, 120)[0], job.log
 
 
-def test_a_private_repository_with_a_private_submodule(fleet: Fleet, ssh: GitOverSsh) -> None:
+def test_private_repository_and_submodule_are_cloned_and_key_is_not_readable(
+    fleet: Fleet, ssh: GitOverSsh
+) -> None:
     url, commit = private(fleet, ssh)
     policy(fleet, ssh, url)
     needle = ssh.private_key.splitlines()[2][:40]
@@ -92,7 +94,7 @@ def test_a_private_repository_with_a_private_submodule(fleet: Fleet, ssh: GitOve
     assert leftovers(fleet) == []
 
 
-def test_the_search_does_find_what_is_there(fleet: Fleet, ssh: GitOverSsh) -> None:
+def test_search_finds_planted_key(fleet: Fleet, ssh: GitOverSsh) -> None:
     needle = ssh.private_key.splitlines()[2][:40]
     command = f'echo {needle} > /tmp/key; NEEDLE="{needle[:20]}""{needle[20:]}"\n{SEARCH}'
     fleet.policy("  - {name: all, allow: {}}\n")
@@ -102,7 +104,7 @@ def test_the_search_does_find_what_is_there(fleet: Fleet, ssh: GitOverSsh) -> No
     assert b"\n/tmp/key" in job.log
 
 
-def test_another_rule_gets_neither_socket_nor_repository(fleet: Fleet, ssh: GitOverSsh) -> None:
+def test_other_rule_gets_no_agent_socket_and_no_repository(fleet: Fleet, ssh: GitOverSsh) -> None:
     url, commit = private(fleet, ssh)
     policy(fleet, ssh, url)
     known = {"GIT_SSH_COMMAND": "ssh -o StrictHostKeyChecking=no -o BatchMode=yes"}
@@ -117,7 +119,7 @@ def test_another_rule_gets_neither_socket_nor_repository(fleet: Fleet, ssh: GitO
     assert b"\nno socket" in log
 
 
-def test_a_host_that_is_not_pinned_is_not_trusted(fleet: Fleet, ssh: GitOverSsh) -> None:
+def test_unpinned_host_is_not_trusted(fleet: Fleet, ssh: GitOverSsh) -> None:
     url, commit = private(fleet, ssh)
     policy(fleet, ssh, url, pinned=ssh.known_host.replace("10.77.0.2", "10.77.0.3"))
     status, log = run(fleet, "echo I ran", url, commit)
@@ -125,11 +127,11 @@ def test_a_host_that_is_not_pinned_is_not_trusted(fleet: Fleet, ssh: GitOverSsh)
     assert b"Host key verification failed" in log
 
 
-def test_what_is_no_key_starts_nothing(fleet: Fleet, ssh: GitOverSsh) -> None:
+def test_malformed_ssh_key_starts_nothing(fleet: Fleet, ssh: GitOverSsh) -> None:
     url, commit = private(fleet, ssh)
     policy(fleet, ssh, url, key="broken-key")
     status, log = run(fleet, "echo I ran", url, commit)
     assert status == "78"
-    assert b"the ssh key ssm:/storefront/broken-key could not be used" in log
+    assert b"the ssh key ssm:/storefront/broken-key cannot be used" in log
     assert b"no key at all" not in log
     assert leftovers(fleet) == []

@@ -1,4 +1,4 @@
-"""A fleet that keeps its pipelines in SSM already switches to Airlock with no new document."""
+"""A fleet with its pipelines in SSM parameters switches to Airlock without a new document."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def ssm(fleet: Fleet) -> Iterator[StrictSsm]:
         yield strict
 
 
-def test_the_repository_alone_is_enough(fleet: Fleet, ssm: StrictSsm) -> None:
+def test_ssm_pipeline_with_repository_alone_admits_its_jobs(fleet: Fleet, ssm: StrictSsm) -> None:
     ssm.put(f"{PREFIX}/storefront/repository", fleet.repository)
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran", BUILDKITE_BRANCH="feature"))
@@ -37,7 +37,7 @@ def test_the_repository_alone_is_enough(fleet: Fleet, ssm: StrictSsm) -> None:
     assert set(ssm.operations) == {"GetParametersByPath"}
 
 
-def test_all_leaves_together(fleet: Fleet, ssm: StrictSsm) -> None:
+def test_ssm_pipeline_with_all_parameters_is_decided_by_them(fleet: Fleet, ssm: StrictSsm) -> None:
     ssm.put(f"{PREFIX}/storefront/repository", fleet.repository)
     ssm.put(f"{PREFIX}/storefront/branches", "main,release/*", kind="StringList")
     ssm.put(f"{PREFIX}/storefront/teams", "platform", kind="StringList")
@@ -51,14 +51,14 @@ def test_all_leaves_together(fleet: Fleet, ssm: StrictSsm) -> None:
     assert [asked.role for asked in fleet.sts.asked] == [ROLE]
 
 
-def test_a_pipeline_without_parameters_is_refused(fleet: Fleet, ssm: StrictSsm) -> None:
+def test_ssm_pipeline_without_parameters_is_refused(fleet: Fleet, ssm: StrictSsm) -> None:
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("echo I ran"))
         assert fleet.control.finished(job) == ("77", "", "")
     assert b"no policy exists for pipeline 'storefront'" in job.log
 
 
-def test_a_misspelt_leaf_stops_the_pipeline_and_says_so(fleet: Fleet, ssm: StrictSsm) -> None:
+def test_ssm_pipeline_with_misspelt_parameter_fails_closed(fleet: Fleet, ssm: StrictSsm) -> None:
     ssm.put(f"{PREFIX}/storefront/repository", fleet.repository)
     ssm.put(f"{PREFIX}/storefront/branchs", "main")
     with fleet.agent():

@@ -1,4 +1,4 @@
-"""Two first jobs of a machine at once: no bridge, no table, no directory is there yet."""
+"""The first jobs of a host at once, before it has a bridge, a ruleset or a directory."""
 
 from contextlib import ExitStack
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.lab
 AGENTS = 4
 
 
-def test_the_first_jobs_of_a_machine_may_come_together(fleet: Fleet) -> None:
+def test_concurrent_first_jobs_of_host_all_succeed(fleet: Fleet) -> None:
     fleet.policy(f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n")
     forget_host(fleet.lab.docker)
     with ExitStack() as held:

@@ -1,7 +1,7 @@
-"""The agent's next generation, outside and inside, where the machine has one.
+"""Endings of jobs with the agent's next generation (v4), where the machine has one.
 
-It tells its deadlines in another dialect and writes bare names into its environment file; that is
-tested without it too (tests/job). Here the whole of endings is run with the real one.
+It passes its deadlines in other variables and writes bare names into its environment file, which
+tests/job tests without it. Here all endings are run with the real one.
 """
 
 import os
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.git import publish
-from tests.lab.contract import CANCELS, ENDINGS, REPOSITORY, Case, Site, site
+from tests.lab.contract import REPOSITORY, Case, Site, site
+from tests.lab.contract_endings import CANCELS, ENDINGS
 from tests.lab.fleet import Origin, RealAgent
 from tests.lab.lab import Lab, fleet
 
@@ -31,10 +32,10 @@ def here(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             origin = Origin(url=f"{made.git.url}/contract.git", commit=commit)
             made.policy("  - {name: all, allow: {}}\n", repository=origin.url)
             agent = RealAgent(name="v4", bootstrap_script=made.bootstrap_script)
-            with site(made.control, origin, base / "agents", agent) as sealed:
-                yield sealed
+            with site(made.control, origin, base / "agents", agent) as running:
+                yield running
 
 
 @pytest.mark.parametrize("case", [*ENDINGS, *CANCELS], ids=lambda case: case.name.replace(" ", "-"))
-def test_the_sealed_room_keeps_the_contract_of_v4(here: Site, case: Case) -> None:
+def test_job_of_v4_agent_in_sandbox_keeps_contract(here: Site, case: Case) -> None:
     case.verify(here.run(case))

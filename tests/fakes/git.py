@@ -11,13 +11,8 @@ from pathlib import Path
 from tests.fakes.simulator import Call, Reply, Simulator, problem
 
 IDENTITY = (
-    "-c",
-    "user.name=Lab",
-    "-c",
-    "user.email=lab@example.com",
-    "-c",
-    "init.defaultBranch=main",
-)
+    "-c", "user.name=Lab", "-c", "user.email=lab@example.com", "-c", "init.defaultBranch=main",
+)  # fmt: skip
 
 
 class GitServer(Simulator):
@@ -36,7 +31,7 @@ class GitServer(Simulator):
         return Reply(body=path.read_bytes(), kind="application/octet-stream")
 
     def _smart(self, call: Call) -> Reply:
-        """Let git's own CGI answer, which knows filters and only sends what is asked."""
+        """Answer by git's own CGI, which supports filters and sends requested objects only."""
         env = {
             "PATH": "/usr/bin:/bin",
             "GIT_PROJECT_ROOT": str(self.root),
@@ -59,7 +54,7 @@ class GitServer(Simulator):
 
 
 class PrivateGitServer(GitServer):
-    """The same over TLS, for whoever knows `user` and `password`; `asked` has what was said."""
+    """The same over TLS, for clients with `user` and `password`."""
 
     def __init__(self, listener: socket.socket, root: Path, certificate: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -69,8 +64,8 @@ class PrivateGitServer(GitServer):
         self.user, self.password = "x-access-token", "git-" + secrets.token_hex(8)
 
     def answer(self, call: Call) -> Reply:
-        said = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        if call.headers.get("authorization") != f"Basic {said}":
+        expected = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        if call.headers.get("authorization") != f"Basic {expected}":
             return Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         return super().answer(call)
 
@@ -78,19 +73,8 @@ class PrivateGitServer(GitServer):
 def self_signed(directory: Path) -> Path:
     """Return a new certificate with its key, in one file."""
     path = directory / "server.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=git",
-        "-keyout",
-    ]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+               "-subj", "/CN=git", "-keyout"]  # fmt: skip
     subprocess.run([*command, str(path), "-out", f"{path}.crt"], capture_output=True, check=True)
     path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
     return path

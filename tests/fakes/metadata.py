@@ -1,14 +1,14 @@
-"""The EC2 metadata service: what no job may ever reach."""
+"""The EC2 metadata service, which no job may reach."""
 
 import json
 import secrets
 import socket
 from datetime import UTC, datetime, timedelta
 
-from tests.fakes.simulator import Call, Reply, Simulator, problem, said
+from tests.fakes.simulator import Call, Reply, Simulator, json_reply, problem
 
 ROLE = "fleet-instance-role"
-ACCESS_KEY_ID = "ASIAHOSTINSTANCEROLE"  # what an attack that succeeds has in its hands
+ACCESS_KEY_ID = "ASIAHOSTINSTANCEROLE"  # a successful attack gets this
 
 
 class Metadata(Simulator):
@@ -29,7 +29,7 @@ class Metadata(Simulator):
             case path if path == credentials:
                 return Reply(body=ROLE.encode(), kind="text/plain")
             case path if path == credentials + ROLE:
-                return said(self._credentials())
+                return json_reply(self._credentials())
             case "/latest/meta-data/placement/region":
                 return Reply(body=b"us-east-1", kind="text/plain")
             case "/latest/user-data":

@@ -1,4 +1,4 @@
-"""A container registry that shows nobody anything without a login, and an ECR that gives one."""
+"""A container registry that requires a login, and an ECR that issues one."""
 
 import base64
 import gzip
@@ -72,7 +72,7 @@ class Registry(Simulator):
 
 
 class Ecr(Simulator):
-    """Gives everybody who may ask a token for `registry`, which then knows it."""
+    """Issues tokens for `registry`, which then accepts them; with `forbidden`, it denies all."""
 
     def __init__(self, listener: socket.socket, registry: Registry) -> None:
         super().__init__(listener)

@@ -1,4 +1,4 @@
-"""An HTTP server in a thread that records every call and can be told to fail or to wait."""
+"""An HTTP server in a thread that records every call and fails on demand."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One request, as it came."""
+    """One request as received."""
 
     method: str
     path: str
@@ -39,12 +39,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def said(document: Any, status: int = 200) -> Reply:
+def json_reply(document: Any, status: int = 200) -> Reply:
     return Reply(status=status, body=json.dumps(document).encode())
 
 
 def problem(status: int, message: str) -> Reply:
-    return said({"message": message}, status)
+    return json_reply({"message": message}, status)
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class _Fault:
 
 
 class Simulator(ABC):
-    """Subclasses say what to answer; this serves, records and injects faults."""
+    """Serves, records and injects faults; a subclass defines the answers."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.calls: list[Call] = []
@@ -68,7 +68,7 @@ class Simulator(ABC):
 
     @abstractmethod
     def answer(self, call: Call) -> Reply:
-        """Say what the real one would."""
+        """Return what the real service would answer."""
 
     def fail(self, pattern: str, reply: Reply, times: int = 1) -> None:
         """Answer the next `times` calls whose "METHOD path" matches with `reply` instead."""
@@ -115,7 +115,7 @@ class _Server(ThreadingHTTPServer):
         self.simulator = simulator
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients of attack tests go away in the middle of things."""
+        """Ignore clients that disconnect early, as those of attacks do."""
 
 
 class _Handler(BaseHTTPRequestHandler):

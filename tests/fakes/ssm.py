@@ -57,7 +57,7 @@ class StrictSsm(Simulator):
         self._bucket = threading.Lock()
 
     def put(self, name: str, value: str, *, kind: str = "String") -> None:
-        """Store what the real one would store. Raises ValueError with its reason."""
+        """Store what the real service would store. Raises ValueError with its reason."""
         if not _NAME.fullmatch(name) or name.count("/") > 15 or len(name) > 1011:
             raise ValueError(f"ValidationException: the name {name!r}")
         if not 0 < len(value.encode()) <= 8192:

@@ -1,10 +1,8 @@
-"""The strict STS is held to what is known of the real one, by real botocore.
-
-What is known: docs/aws.md#limits-of-sts
-"""
+"""The strict STS has the limits of the real one (docs/aws.md#limits-of-sts), shown by botocore."""
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import botocore.session
@@ -13,7 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.fakes.metadata import ACCESS_KEY_ID
-from tests.fakes.sts import CHAINED, StrictSts, Trust
+from tests.fakes.sts import StrictSts, Trust
+from tests.fakes.sts_limits import CHAINED
 
 OPEN = "arn:aws:iam::111122223333:role/open"
 PLAIN = "arn:aws:iam::111122223333:role/no-tags-no-identity"
@@ -94,7 +93,9 @@ def tags(*pairs: tuple[str, str]) -> list[dict[str, str]]:
         ("arn:aws:iam::1:role/malformed", {}, "ValidationError"),
     ],
 )
-def test_every_limit_is_enforced_exactly(role: str, more: dict[str, Any], code: str | None) -> None:
+def test_request_at_limit_succeeds_and_beyond_it_is_rejected(
+    role: str, more: dict[str, Any], code: str | None
+) -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         try:
             client(sts).assume_role(**{"RoleArn": role, "RoleSessionName": "name", **more})
@@ -104,7 +105,7 @@ def test_every_limit_is_enforced_exactly(role: str, more: dict[str, Any], code: 
             assert code is None
 
 
-def test_a_chained_role_gets_an_hour_and_no_second_more() -> None:
+def test_chained_session_longer_than_one_hour_is_rejected() -> None:
     with StrictSts(roles=ROLES) as sts:
         host = client(sts, ACCESS_KEY_ID)
         ask(host, DurationSeconds=3600)
@@ -112,12 +113,14 @@ def test_a_chained_role_gets_an_hour_and_no_second_more() -> None:
             ask(host, DurationSeconds=3601)
 
 
-def test_a_session_is_who_it_says_until_it_expires() -> None:
-    with StrictSts(roles=ROLES, callers=USER, lifetime=0.5) as sts:
+def test_session_identifies_its_role_until_it_expires() -> None:
+    with StrictSts(roles=ROLES, callers=USER, lifetime=60) as sts:
         session = of_session(sts, ask(client(sts))["Credentials"])
         arn = "arn:aws:sts::111122223333:assumed-role/open/name"
         assert session.get_caller_identity()["Arn"] == arn
-        time.sleep(0.6)  # lifetimes are in real time: there is nothing to wait on
+        (key,) = sts.issued
+        assert sts.issued[key].until - time.time() <= 60
+        sts.issued[key] = replace(sts.issued[key], until=time.time() - 1)
         with pytest.raises(ClientError, match="ExpiredToken") as refused:
             session.get_caller_identity()
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
@@ -131,14 +134,14 @@ def test_a_session_is_who_it_says_until_it_expires() -> None:
         ({"AccessKeyId": "ASIAUNKNOWN"}, "InvalidClientTokenId"),
     ],
 )
-def test_a_guessed_part_of_a_session_is_refused(wrong: dict[str, str], code: str) -> None:
+def test_session_with_guessed_part_is_refused(wrong: dict[str, str], code: str) -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         credentials = {**ask(client(sts))["Credentials"], **wrong}
         with pytest.raises(ClientError, match=code):
             of_session(sts, credentials).get_caller_identity()
 
 
-def test_a_transitive_tag_and_a_source_identity_stay_through_the_chain() -> None:
+def test_chained_session_cannot_change_transitive_tag_or_source_identity() -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         first = ask(
             client(sts), Tags=tags(("Team", "a")), TransitiveTagKeys=["Team"], SourceIdentity="me"
@@ -151,7 +154,7 @@ def test_a_transitive_tag_and_a_source_identity_stay_through_the_chain() -> None
         ask(chained, SourceIdentity="me")
 
 
-def test_web_identity_needs_a_role_that_trusts_it_and_no_signature() -> None:
+def test_web_identity_needs_trusting_role_and_no_signature() -> None:
     with StrictSts(roles=ROLES) as sts:
         asker = client(sts)
         how = {"RoleSessionName": "name", "WebIdentityToken": "e.y.J"}
@@ -161,7 +164,7 @@ def test_web_identity_needs_a_role_that_trusts_it_and_no_signature() -> None:
         assert [request.key for request in sts.requests] == [None, None]
 
 
-def test_faults_are_injected_as_often_as_asked_and_recorded() -> None:
+def test_injected_faults_are_returned_as_often_as_set_and_recorded() -> None:
     with StrictSts(roles=ROLES, callers=USER) as sts:
         sts.fail_with("Throttling", times=2)
         for _ in range(2):

@@ -61,46 +61,58 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "problem"),
     [
-        ("", "1 mistake"),
+        ("", "sandbox is missing"),
         ("[sandbox", "is not TOML"),
         (b"\xff\xfe", "is not TOML"),
-        (LEAST + 'docker = "tcp://0.0.0.0:2375"\n', "1 mistake"),
-        (LEAST + "cpus = 0\n", "1 mistake"),
-        (LEAST + 'pull = "sometimes"\n', "1 mistake"),
-        (LEAST + 'subnet = "172.31.240.0/29"\n', "1 mistake"),
-        (LEAST + 'subnet = "10.0.0.0/8"\n', "1 mistake"),
-        (LEAST + 'subnet = "169.254.0.0/20"\n', "1 mistake"),
-        (LEAST + 'subnet = "127.8.0.0/20"\n', "1 mistake"),
-        (LEAST + "first-uid = 999\n", "1 mistake"),
-        (LEAST + "first-uid = 1000\n", "1 mistake"),  # the one before the first is the helpers'
-        (LEAST + "slots = 0\n", "1 mistake"),
-        (LEAST + 'memory = "0GiB"\n', "1 mistake"),  # to Docker, that is no limit
-        (LEAST + 'memory = "1MiB"\n', "1 mistake"),
-        (LEAST + 'tmp = "0MiB"\n', "1 mistake"),
-        (LEAST + "first-uid = 65500\nslots = 35\n", "1 mistake"),  # 65534 is nobody
-        (LEAST + "first-uid = 2147483640\nslots = 9\n", "1 mistake"),
-        (LEAST + '[storage]\nfloor = "6GiB"\n', "1 mistake"),
-        (LEAST + "[storage]\nworkspaces = 0\n", "1 mistake"),
-        (LEAST + '[storage]\nrecord-age = "1w"\n', "1 mistake"),
-        (LEAST + '[policy]\nstore = "s3:/x"\n', "1 mistake"),
-        (LEAST + '[aws]\ncredentials = "AKIA"\n', "1 mistake"),
+        (LEAST + 'docker = "tcp://0.0.0.0:2375"\n', "sandbox.docker: expected"),
+        (LEAST + "cpus = 0\n", "sandbox.cpus: expected"),
+        (LEAST + 'pull = "sometimes"\n', "sandbox.pull: expected"),
+        (LEAST + 'subnet = "172.31.240.0/29"\n', "sandbox.subnet: expected"),
+        (LEAST + 'subnet = "10.0.0.0/8"\n', "sandbox.subnet: expected"),
+        (LEAST + 'subnet = "169.254.0.0/20"\n', "sandbox.subnet: expected"),
+        (LEAST + 'subnet = "127.8.0.0/20"\n', "sandbox.subnet: expected"),
+        (LEAST + "first-uid = 999\n", "sandbox.first-uid: expected"),
+        (
+            LEAST + "first-uid = 1000\n",
+            "sandbox.first-uid: expected",
+        ),  # the one before the first is the helpers'
+        (LEAST + "slots = 0\n", "sandbox.slots: expected"),
+        (LEAST + 'memory = "0GiB"\n', "sandbox.memory: expected"),  # to Docker, that is no limit
+        (LEAST + 'memory = "1MiB"\n', "sandbox.memory: expected"),
+        (LEAST + 'tmp = "0MiB"\n', "sandbox.tmp: expected"),
+        (
+            LEAST + "first-uid = 65500\nslots = 35\n",
+            "first-uid and slots give jobs uids",
+        ),  # 65534 is nobody
+        (LEAST + "first-uid = 2147483640\nslots = 9\n", "first-uid and slots give jobs uids"),
+        (LEAST + '[storage]\nfloor = "6GiB"\n', "floor is above min-free"),
+        (LEAST + "[storage]\nworkspaces = 0\n", "storage.workspaces: expected"),
+        (LEAST + '[storage]\nrecord-age = "1w"\n', "storage.record-age: expected"),
+        (LEAST + '[policy]\nstore = "s3:/x"\n', "policy.store: expected"),
+        (LEAST + '[aws]\ncredentials = "AKIA"\n', "aws.credentials: expected"),
     ],
 )
-def test_invalid_file_is_refused(tmp_path: Path, text: str | bytes, says: str) -> None:
-    assert says in mistake(written(tmp_path, text)).problem
+def test_invalid_file_is_refused(tmp_path: Path, text: str | bytes, problem: str) -> None:
+    found = mistake(written(tmp_path, text))
+    assert problem in "\n".join((found.problem, *found.details))
+    assert len(found.details) <= 1
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in mistake(tmp_path / "absent.toml").problem
 
 
-@pytest.mark.parametrize(("first", "slots"), [(65500, 34), (2147483640, 8)])
-def test_highest_possible_uids_are_accepted(tmp_path: Path, first: int, slots: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "slots", "last"), [(65500, 34, 65533), (2147483640, 8, 2**31 - 1)]
+)
+def test_highest_possible_uids_are_accepted(
+    tmp_path: Path, first: int, slots: int, last: int
+) -> None:
     further = f"first-uid = {first}\nslots = {slots}\n"
     uids = load(written(tmp_path, LEAST + further)).sandbox.uids
-    assert uids[-1] in {65533, 2**31 - 1}
+    assert uids[-1] == last
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
@@ -133,7 +145,7 @@ def test_arbitrary_document_is_parsed_or_refused(document: dict[str, object]) ->
 
 
 def test_removed_key_is_refused_with_its_replacement() -> None:
-    with pytest.raises(WrongConfiguration) as wrong:
+    with pytest.raises(WrongConfiguration, match="has 1 mistake") as wrong:
         parse({"sandbox": {"image": "x", "uid": 2000}}, Path("airlock.toml"))
     (detail,) = wrong.value.details
     assert "each running job has a uid of its own, see first-uid and slots" in detail

@@ -1,1 +1,1 @@
-"""Tests of the job room."""
+"""Tests of the package job, and of buildkite."""

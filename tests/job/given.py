@@ -1,4 +1,4 @@
-"""What an agent hands over, for tests that need no agent."""
+"""What an agent passes, for tests that need no agent."""
 
 import json
 from pathlib import Path

@@ -89,15 +89,15 @@ _DEADLINES = {
 
 @pytest.mark.parametrize("name", sorted(AGENT_NAMES - EVERY_VERSION - _DEADLINES - {OVERRIDE_MODE}))
 def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
-    """Whoever said it, the bootstrap inside gets what the agent's own would have got."""
+    """Whichever set it, the bootstrap inside gets what the agent's own would have got."""
     marker = {"BUILDKITE_AGENT_JOB_TIMEOUT_FILE": f"/tmp/job-timeout-{JOB_ID}"}
     agent = process_env(**{name: marker.get(name, "strict")})
     repeated = job_env(**{name: agent[name]})
-    rooms = [
+    sandboxes = [
         sandbox_environment(job, job_env=job.claims.env, granted={}, home="/home/a").variables
         for job in (assemble(job_env(), agent), assemble(repeated, agent))
     ]
-    assert rooms[0] == rooms[1]
+    assert sandboxes[0] == sandboxes[1]
 
 
 @pytest.mark.parametrize("mode", ["none", "strict", "from-job"])
@@ -137,7 +137,7 @@ def test_claims_without_an_agent_are_checked_all_the_same(
 
 
 def test_claims_and_agent_need_no_build_path() -> None:
-    """The pre-bootstrap hook is not told where jobs are built."""
+    """The agent does not pass the build path to its pre-bootstrap hook."""
     given = without(process_env(), "BUILDKITE_BUILD_PATH")
     job = assemble(job_env(), process_env())
     assert claims_of(job_env(), given) == job.claims

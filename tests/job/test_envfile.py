@@ -21,7 +21,7 @@ def test_json_as_an_agent_writes_it(env: dict[str, str]) -> None:
 
 
 @given(ENVIRONMENTS)
-def test_what_we_write_for_the_room_reads_back(env: dict[str, str]) -> None:
+def test_what_we_write_for_the_sandbox_reads_back(env: dict[str, str]) -> None:
     assert parse_json(as_json(env)) == env
     assert parse_shell(go_quoted(env)) == env
 

@@ -16,7 +16,7 @@ from bootstrap.buildkite.identity import verified
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.config import Host, parse
 from bootstrap.secret import Secret
-from tests.fakes.simulator import Call, Reply, Simulator, loopback, problem, said
+from tests.fakes.simulator import Call, Reply, Simulator, json_reply, loopback, problem
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -31,7 +31,7 @@ class Issuer(Simulator):
         if call.path != "/.well-known/jwks":
             return problem(404, "no such document")
         public = json.loads(RSAAlgorithm.to_jwk(KEY.public_key()))
-        return said({"keys": [{**public, "kid": self.kid, "alg": "RS256", "use": "sig"}]})
+        return json_reply({"keys": [{**public, "kid": self.kid, "alg": "RS256", "use": "sig"}]})
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def token(issuer: Simulator, *, key: Any = KEY, kid: str = "one", algorithm: str
           **claims: Any) -> Secret:  # fmt: skip
     now = int(time.time())
     standard = {"iss": issuer.url, "aud": "airlock", "iat": now, "exp": now + 300, "sub": "x"}
-    said = {name: value for name, value in {**standard, **claims}.items() if value is not None}
-    return Secret(jwt.encode(said, key, algorithm=algorithm, headers={"kid": kid}))
+    signed = {name: value for name, value in {**standard, **claims}.items() if value is not None}
+    return Secret(jwt.encode(signed, key, algorithm=algorithm, headers={"kid": kid}))
 
 
 def test_a_good_token(issuer: Issuer, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_token_is_asked_in_the_jobs_name(issuer: Issuer) -> None:
         "BUILDKITE_REQUEST_HEADER_BUILDKITE_HOST_GROUP": "7",
     }
     issuer.fail("*", problem(429, "slow down"))
-    issuer.fail("*", said({"token": "a.b.c"}))
+    issuer.fail("*", json_reply({"token": "a.b.c"}))
     api = AgentApi("a.b", agent, Secret("bkaj_secret"))
     assert api.oidc_token("airlock", ("queue_key",)).reveal() == "a.b.c"
     call = issuer.calls[-1]
@@ -140,5 +140,5 @@ def test_a_refusal_or_redirect_is_final(issuer: Issuer, status: int) -> None:
 @pytest.mark.parametrize("endpoint", ["", "file:///etc/passwd", "ftp://x", "not a url"])
 def test_an_endpoint_that_is_none(endpoint: str) -> None:
     api = AgentApi("j", {"BUILDKITE_AGENT_ENDPOINT": endpoint}, Secret("t"))
-    with pytest.raises(CannotStart):
+    with pytest.raises(CannotStart, match="Buildkite did not annotate the build"):
         api.annotate("x", context="c")

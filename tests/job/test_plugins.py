@@ -1,4 +1,4 @@
-"""Every spelling of a plugin is one plugin; what cannot be told is nothing.
+"""Every spelling of a plugin is one plugin; what is not certain is nothing.
 
 What the agent makes of such spellings: tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 """
@@ -177,7 +177,7 @@ def test_no_plugins() -> None:
 @pytest.mark.parametrize(
     "text", ["{", "{}", '"docker"', "[1]", '[{"a": 1, "b": 2}]', "[{}]", "[null]", "[" * 100_000]
 )
-def test_what_cannot_be_told(text: str) -> None:
+def test_what_is_not_certain_is_no_plugin(text: str) -> None:
     assert parse(text) is None
 
 

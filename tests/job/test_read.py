@@ -128,7 +128,7 @@ def test_another_jobs_files_altogether(tmp_path: Path, files: dict[str, str]) ->
     (tmp_path / "other").mkdir()
     theirs = agent_files(tmp_path / "other", job_env(BUILDKITE_JOB_ID="0193-other"))
     for name, value in files.items():
-        with pytest.raises(Refused):
+        with pytest.raises(Refused, match="are in different directories"):
             branch(tmp_path, {**theirs, name: value})
 
 

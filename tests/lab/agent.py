@@ -39,16 +39,9 @@ def _build(target: Path) -> None:
     print("lab: building buildkite-agent (some minutes, once)", flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")
+    module = "github.com/buildkite/agent/v3"
     subprocess.run(
-        [
-            go,
-            "build",
-            "-trimpath",
-            "-ldflags=-s -w",
-            "-o",
-            str(fresh),
-            "github.com/buildkite/agent/v3",
-        ],
+        [go, "build", "-trimpath", "-ldflags=-s -w", "-o", str(fresh), module],
         cwd=_BUILD,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
         check=True,
@@ -73,7 +66,7 @@ class Agent:
 
 
 def _wrappers(pid: int) -> list[int]:
-    """The agent has other children, for moments: only one of them runs our module."""
+    """Return its children that run Airlock; the agent has others for moments."""
     return [child for child in _children(pid) if b"\0-m\0bootstrap\0" in _command(child)]
 
 
@@ -85,12 +78,19 @@ def _command(pid: int) -> bytes:
 
 
 def _children(pid: int) -> list[int]:
-    """A Go program forks from any of its threads, and those come and go."""
+    """Return the children of all threads: a Go program forks from any, and threads come and go."""
     found = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(FileNotFoundError, ProcessLookupError):
             found += [int(child) for child in path.read_text().split()]
     return found
+
+
+def reaper_of(wrapper: int) -> int:
+    """Return the wrapper's reaper: its one child that leads a session of its own."""
+    children = Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split()
+    (reaper,) = [int(child) for child in children if os.getsid(int(child)) == int(child)]
+    return reaper
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def running_agent(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """First graceful, then at once: a second signal ends the agent's job too."""
+    """Stop it gracefully, then with a second signal, which ends the agent's job too."""
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             process.send_signal(number)

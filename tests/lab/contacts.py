@@ -1,7 +1,7 @@
-"""What the real git and the real agent make of a spelling: whom they contact, and for what.
+"""How the real git and the real agent read a spelling: which host they contact, for which path.
 
-Nothing leaves the machine: git speaks to a proxy on the loopback, and to recorders in the places of
-ssh and of `core.gitProxy`; transports that could not be recorded are not allowed.
+Nothing leaves the machine: git talks to a proxy on the loopback, and to recorders in place of ssh
+and of `core.gitProxy`; transports that could not be recorded are not allowed.
 """
 
 import base64
@@ -24,9 +24,9 @@ from tests.fakes.git import self_signed
 
 _RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >"$RECORD"\n'
 _SSH = _RECORDER + "exit 1\n"
-# Not the last command, or the shell would become it, and git see an end before it has written.
+# Not the last command: the shell would exec it, and git would see the end before it has written.
 _GIT_PROXY = _RECORDER + 'dd bs=4096 count=1 2>/dev/null >>"$RECORD"\nexit 1\n'
-_ASKPASS = "#!/bin/sh\necho nobody\n"
+_ASKPASS = "#!/bin/sh\necho anonymous\n"
 _CLONE = """#!/bin/sh
 printf "%s\\0" "$@" "" >>"$RECORD"
 [ "$1" != clone ] || mkdir hooks .git
@@ -35,7 +35,7 @@ printf "%s\\0" "$@" "" >>"$RECORD"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contact:
-    """Whom git asked for a repository, and for which; `port` and `user` None if it named none."""
+    """The repository that git asked for, and where; without a port or user these are None."""
 
     transport: str
     user: str | None
@@ -45,7 +45,7 @@ class Contact:
 
 
 class Recorder:
-    """Asks the real git. One proxy serves all questions at once; `ask` may be called often."""
+    """Runs the real git. One proxy serves all clones; `ask` may be called several times."""
 
     def __init__(self, base: Path, proxy: "_Proxy") -> None:
         self._base, self._proxy = base, proxy
@@ -53,7 +53,7 @@ class Recorder:
             _script(base / name, script)
 
     def ask(self, urls: Iterable[str]) -> dict[str, Contact | None]:
-        """Clone from every URL as the agent does; None where git contacted nobody."""
+        """Clone from every URL as the agent does; None where git contacts no host."""
         wanted = sorted(set(urls))
         with ThreadPoolExecutor(4) as pool:
             return dict(zip(wanted, pool.map(self._one, wanted), strict=True))
@@ -92,7 +92,7 @@ class Recorder:
 
 
 def _recorded(words: list[str]) -> Contact:
-    """Read what the place of ssh got (options, host, command), or that of `core.gitProxy`."""
+    """Read the recorded arguments of ssh (options, host, command) or of `core.gitProxy`."""
     if re.match(r"[0-9a-f]{4}git-upload-pack ", words[2]):
         return Contact(
             transport="git", user=None, host=words[0], port=words[1],
@@ -110,7 +110,7 @@ def _recorded(words: list[str]) -> Contact:
 
 
 class _Proxy(ThreadingHTTPServer):
-    """Answers everything with "who are you", then with 404; keeps what was asked, by question."""
+    """Answers every request with 401, then with 404; keeps the contact of each question."""
 
     daemon_threads = True
 
@@ -122,7 +122,7 @@ class _Proxy(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no matter of this test."""
+        """Ignore clients that disconnect."""
 
 
 class _Asked(BaseHTTPRequestHandler):
@@ -140,12 +140,12 @@ class _Asked(BaseHTTPRequestHandler):
         self.close_connection = False
 
     def do_GET(self) -> None:
-        said = self.headers.get("Authorization", "").removeprefix("Basic ")
-        if said:
-            user = base64.b64decode(said).decode().removesuffix(":nobody").removesuffix(":")
-            asked = self._contact(None if user == "nobody" else user)
+        login = self.headers.get("Authorization", "").removeprefix("Basic ")
+        if login:
+            user = base64.b64decode(login).decode().removesuffix(":anonymous").removesuffix(":")
+            asked = self._contact(None if user == "anonymous" else user)
             self.server.requests[self.headers["X-Question"]] = asked
-        self.send_response(404 if said else 401)
+        self.send_response(404 if login else 401)
         self.send_header("WWW-Authenticate", 'Basic realm="git"')
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -165,12 +165,12 @@ class _Asked(BaseHTTPRequestHandler):
         )
 
     def finish(self) -> None:
-        """Close what was wrapped for the tunnel, too."""
+        """Close the tunnel's connection, too."""
         super().finish()
         self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def recorder(base: Path) -> Iterator[Recorder]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clone:
-    """What the agent told git to clone and to check out, and where in it the plugin is.
+    """What the agent made git clone and check out, and the plugin's directory in it.
 
     `ref` None is the default branch; `directory` of the whole repository is `.`.
     """
@@ -199,7 +199,7 @@ class Clone:
 
 
 def agent_clones(agent: Path, base: Path, sources: Iterable[str]) -> dict[str, Clone | None]:
-    """Have the real agent resolve each source in a job of its own; a git of ours records.
+    """Have the real agent resolve each source in a job of its own; a recorder replaces git.
 
     None where the agent clones nothing.
     """
@@ -241,13 +241,13 @@ def _agent_clone(agent: Path, place: Path, source: str) -> Clone | None:
         [str(agent), "bootstrap", "--phases", "plugin"],
         env=env, cwd=place, capture_output=True, check=False, timeout=60,
     )  # fmt: skip
-    said = (done.stdout + done.stderr).decode()
-    assert "~~~ Preparing plugins" in said, said
+    log = (done.stdout + done.stderr).decode()
+    assert "~~~ Preparing plugins" in log, log
     if not record.exists():
         return None
     clone, *checkout = record.read_bytes().decode().removesuffix("\0\0").split("\0\0")
-    directory = re.search(r'PluginDir: ("[^"\n]*")', said)
-    assert directory, said
+    directory = re.search(r'PluginDir: ("[^"\n]*")', log)
+    assert directory, log
     return Clone(
         url=clone.split("\0")[-2],
         ref=checkout[0].split("\0")[-1] if checkout else None,

@@ -14,7 +14,7 @@ STATE = Path("/var/lib/airlock-lab")
 SYSTEM = Path("/var/run/docker.sock")
 OURS = Path("/run/airlock-lab/docker.sock")
 PIDFILE = OURS.with_name("dockerd.pid")
-# Runtimes of an engine that does not do what it is asked to (tests/lab/runtime).
+# Runtimes that ignore one part of their configuration (tests/lab/runtime).
 BROKEN = ("without-seccomp", "without-no-new-privileges", "without-empty-bounding-set")
 
 
@@ -46,7 +46,7 @@ def engine() -> Iterator[str]:
 
 
 def answers(path: Path) -> bool:
-    """Say whether an engine answers at this socket."""
+    """Return whether an engine answers at this socket."""
     connection = http.client.HTTPConnection("localhost", timeout=5)
     try:
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -82,7 +82,7 @@ def _broken(name: str) -> Path:
 
 
 def _end_previous() -> None:
-    """A lab that was killed leaves its dockerd: end it by the pid it wrote down."""
+    """End the dockerd of a lab that was killed, by its pid file."""
     try:
         pid = int(PIDFILE.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,4 +1,4 @@
-"""Real agents against a control plane: what a test says about one, and how to find its parts."""
+"""Real agents against a control plane: a test's settings of one, and its processes."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from tests.lab.engine import eventually
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RealAgent:
-    """A `buildkite-agent start` as a test wants it; nothing of the test run's environment."""
+    """The settings of a `buildkite-agent start`, without the test run's environment."""
 
     name: str = "agent-1"
     bootstrap_script: str = ""  # else the agent's own bootstrap
@@ -32,7 +32,7 @@ class RealAgent:
 
     @contextmanager
     def running(self, control: ControlPlane, base: Path) -> Iterator[Agent]:
-        """Run it below `base` until this closes: first asked to stop, at last with SIGKILL."""
+        """Run it below `base` until this closes, then stop it: gracefully, at last with SIGKILL."""
         temporary = base / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         with running_agent(
@@ -46,21 +46,21 @@ class RealAgent:
             yield agent
 
     def _flags(self) -> tuple[str, ...]:
-        """Later flags win over those that every agent of the lab gets."""
+        """Return its flags; later ones override those of every agent of the lab."""
         return (
             *(() if self.pty else ("--no-pty",)),
             *(("--no-ansi-timestamps=false",) if self.timestamps else ()),
             *(part for tag in self.tags for part in ("--tags", tag)),
-            *_given("--build-path", self.build_path),
-            *_given("--hooks-path", self.hooks_path),
-            *_given("--plugins-path", self.plugins_path),
-            *_given("--cancel-grace-period", self.cancel_grace_period),
-            *_given("--signal-grace-period-seconds", self.signal_grace_period),
+            *_flag("--build-path", self.build_path),
+            *_flag("--hooks-path", self.hooks_path),
+            *_flag("--plugins-path", self.plugins_path),
+            *_flag("--cancel-grace-period", self.cancel_grace_period),
+            *_flag("--signal-grace-period-seconds", self.signal_grace_period),
             *self.flags,
         )
 
 
-def _given(flag: str, value: object) -> tuple[str, ...]:
+def _flag(flag: str, value: object) -> tuple[str, ...]:
     return () if value is None else (flag, str(value))
 
 
@@ -82,7 +82,7 @@ def bootstrap_pid(agent: Agent, job: Job, seconds: float = 30) -> int:
 
 
 def _children(pid: int) -> list[int]:
-    """A Go program forks from any of its threads, and threads end while we read."""
+    """Return the children of all threads: a Go program forks from any, and they come and go."""
     listed = (_read(path) for path in Path(f"/proc/{pid}/task").glob("*/children"))
     return [int(child) for line in listed for child in line.split()]
 
@@ -95,7 +95,7 @@ def job_of(pid: int) -> str:
 
 
 def _read(path: Path) -> bytes:
-    """Return what is there, or nothing if the process has ended meanwhile."""
+    """Return the content, or nothing if the process has ended meanwhile."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.host.config import Sandbox
-from tests.fakes.control_plane import ControlPlane
+from tests.fakes.control_plane import ControlPlane, Job
 from tests.fakes.git import GitServer, publish
 from tests.fakes.metadata import Metadata
 from tests.fakes.sts import StrictSts, Trust
 from tests.lab import agent, engine, world
 from tests.lab.image import lab_image
 
-FIREWALL = ("nft", "delete", "table", "inet", "airlock")
-ROUTING = (
+DELETE_RULESET = ("nft", "delete", "table", "inet", "airlock")
+DELETE_ROUTING = (
     ("ip", "-4", "rule", "del", "pref", "1690"),
     ("ip", "-6", "rule", "del", "pref", "1690"),
 )
 ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
-# The first user of jobs on hosts that say nothing else, such as the lab's, as Docker writes it.
+# The first user of jobs on hosts that configure no other, such as the lab's, as Docker writes it.
 FIRST_USER = "{0}:{0}".format(Sandbox(image="any").first_uid)
 # What has to be free on a machine where the lab runs.
 STORAGE = 'min-free = "1GiB"\nmin-free-inodes = 1000\nfloor = "64MiB"\nfloor-inodes = 100\n'
-# As agent-config/buildkite-agent.cfg starts it: deaf to PYTHON*.
+# As agent-config/buildkite-agent.cfg starts it: Python ignores PYTHON*.
 AIRLOCK = (sys.executable, "-I", "-m", "bootstrap")
 
 
@@ -66,12 +66,21 @@ def lab() -> Iterator[Lab]:
         yield Lab(docker=docker, image=image, metadata=v4, metadata_v6=v6)
 
 
+# A job with this in its command waits until the test calls `open_gate`.
+GATE = "until buildkite-agent meta-data exists go; do sleep 0.1; done"
+
+
+def open_gate(job: Job) -> None:
+    """Let a job go on that waits at `GATE`."""
+    job.meta_data["go"] = "on"
+
+
 def forget_host(docker: str) -> None:
-    """Take away what Airlock sets up once for a machine: bridge, firewall, routing, directory."""
+    """Remove what Airlock sets up once per host: bridge, ruleset, routing, directory."""
     for command in (
         ("docker", "-H", docker, "network", "rm", "airlock"),
-        FIREWALL,
-        *ROUTING,
+        DELETE_RULESET,
+        *DELETE_ROUTING,
         ("umount", "/run/airlock"),
     ):
         subprocess.run(command, capture_output=True, check=False)
@@ -102,7 +111,7 @@ class Fleet:
         return shlex.join([*AIRLOCK, "bootstrap", "--config", str(self.config)])
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
-        """Return what the audit trail says of one job."""
+        """Return the audit events of one job."""
         lines = map(json.loads, self.records.read_text().splitlines())
         return [event for event in lines if event.get("job") == job_id]
 
@@ -176,9 +185,9 @@ def fleet(
     storage: str = STORAGE,
     lifetime: float | None = None,
 ) -> Iterator[Fleet]:
-    """Put a fleet into the lab; the others are further lines of airlock.toml.
+    """Run a fleet in the lab; the other arguments are further lines of airlock.toml.
 
-    `CONTROL` in them is the control plane's URL.
+    `CONTROL` in them is replaced by the control plane's URL.
     """
     (base / "policies").mkdir(parents=True)
     (base / "git").mkdir()

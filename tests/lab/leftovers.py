@@ -1,4 +1,4 @@
-"""What jobs hold on this machine at this moment."""
+"""What jobs occupy on this machine at this moment."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A git server over ssh, in the lab's own namespace, that takes one key."""
+"""A git server over ssh, in the lab's own namespace, that accepts one key."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ PORT = 2222
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GitOverSsh:
-    """Where it is, whom it lets in, and how it proves who it is."""
+    """Its address, the key that it accepts, and its host key."""
 
     base: Path
     private_key: str
@@ -33,7 +33,7 @@ def git_over_ssh(
 ) -> Iterator[GitOverSsh]:
     """Serve this machine's repositories over ssh until this closes.
 
-    With `takes` it is another host that lets in the key which that server takes.
+    With `takes` it is another host that accepts the key of that server.
     """
     base.mkdir(parents=True)
     for name in ("host", "deploy"):

@@ -1,13 +1,14 @@
 """The contract as the real agent keeps it by itself, with its own bootstrap and no Airlock.
 
-What passes here is a fact about the agent and its protocol, so the simulator is right as well.
+What passes here is a fact about the agent and its protocol, and shows that the simulator is right.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.contract import CASES, REPOSITORY, Case, Site, site
+from tests.lab.contract import REPOSITORY, Case, Site, site
+from tests.lab.contract_cases import CASES
 from tests.lab.fleet import RealAgent, native
 
 
@@ -22,5 +23,5 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_the_agents_own_bootstrap_keeps_the_contract(here: Site, case: Case) -> None:
+def test_job_of_native_bootstrap_keeps_contract(here: Site, case: Case) -> None:
     case.verify(here.run(case))

@@ -1,8 +1,8 @@
 """The world outside of the host: a network namespace behind a bridge of its own.
 
-It holds the metadata service at 169.254.169.254 and, at 10.77.0.2, everything that a job may talk
-to. NETWORK RULE: no packet to a metadata address may leave this machine. So the unreachable routes
-come first and go last, and whoever probes calls `assert_contained` before.
+It has the metadata service at 169.254.169.254 and, at 10.77.0.2, everything that a job may talk to.
+NETWORK RULE: no packet to a metadata address may leave this machine. So the unreachable routes are
+added first and removed last, and every probe calls `assert_contained` before it sends.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ def ip(*arguments: str, check: bool = True) -> str:
 
 @contextmanager
 def world() -> Iterator[None]:
-    """Build the namespace, contained before it is reachable; leave no trace of it."""
+    """Build the namespace, contained before it is reachable, and remove all of it at the end."""
     _tear_down()
     try:
         _contain()
@@ -105,7 +105,7 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def inside_world(work: Callable[[], T]) -> T:
-    """Run `work` in a thread that has entered the namespace."""
+    """Run `work` in a thread that has entered the namespace, and return its result."""
     results: list[T] = []
 
     def enter() -> None:

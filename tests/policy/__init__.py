@@ -1,1 +1,1 @@
-"""Tests of bootstrap/policy."""
+"""Tests of the package policy."""

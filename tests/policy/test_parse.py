@@ -58,8 +58,8 @@ def mistakes(text: str) -> tuple[str, ...]:
 
 def test_a_rule_with_every_key_sets_every_setting() -> None:
     rule = policy(EVERYTHING).rules[0]
-    stated = {(c.subject, c.name): (c.patterns, c.line) for c in rule.when}
-    assert stated == {
+    found = {(c.subject, c.name): (c.patterns, c.line) for c in rule.when}
+    assert found == {
         ("organization", None): (("acme",), 6),
         ("branch", None): (("main", "release/*"), 7),
         ("env", "MODE"): (("live",), 8),

@@ -30,21 +30,35 @@ def test_ending_resolves_to_the_status_the_agent_sees(ended: Ended, status: Exit
     assert resolve(ended) == status
 
 
-@pytest.mark.parametrize(
-    ("ended", "says"),
-    [
-        (Exited(code=0, out_of_memory=False), ""),
-        (Exited(code=137, out_of_memory=True), "raise allow.limits.memory"),
-        (Cancelled(by=TERM, forwarded=TERM, code=143), ""),
-        (Overdue(by=TERM, after=7.5), "it still ran 7.5 s after SIGTERM"),
-        (Breached(why="the table is gone"), "the job was stopped: the table is gone"),
-    ],
-)
-def test_ending_is_explained_in_the_log(ended: Ended, says: str) -> None:
+def explanation(ended: Ended) -> str:
     written: list[bytes] = []
     explain(ended, JobLog(written.append))
-    text = b"".join(written).decode()
-    assert says in text if says else text == ""
+    return b"".join(written).decode()
+
+
+@pytest.mark.parametrize(
+    ("ended", "problem", "whose"),
+    [
+        (Exited(code=137, out_of_memory=True), "raise allow.limits.memory", "the job's own"),
+        (Overdue(by=TERM, after=7.5), "it still ran 7.5 s after SIGTERM", "killed by Airlock"),
+        (Breached(why="it is gone"), "the job was stopped: it is gone", "status is not the job's"),
+        (Evicted(why="no space"), "the job was stopped: no space", "status is not the job's"),
+    ],
+)
+def test_ending_not_shown_by_the_output_is_explained(
+    ended: Ended, problem: str, whose: str
+) -> None:
+    text = explanation(ended)
+    assert problem in text
+    assert whose in text
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [Exited(code=0, out_of_memory=False), Cancelled(by=TERM, forwarded=TERM, code=143)],
+)
+def test_ordinary_ending_adds_nothing_to_the_log(ended: Ended) -> None:
+    assert explanation(ended) == ""
 
 
 def test_every_cancel_signal_is_translated_to_one_that_the_bootstrap_handles() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bootstrap.buildkite.env_files import parse_json, parse_shell
 from bootstrap.commands.policy.source import Output, catalogue
-from bootstrap.errors import WrongConfiguration
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.model import Claims, Provenance
 from bootstrap.policy.decide import decide
@@ -51,17 +51,25 @@ def explain(
 
 
 def _claims(path: Path) -> Claims:
-    """Read BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE, whichever form it has."""
+    """Read a copy of BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE, whichever form it has."""
     try:
         data = path.read_bytes()
+        env = (parse_json if data.lstrip().startswith(b"{") else parse_shell)(data)
     except OSError as unreadable:
-        raise WrongConfiguration(
-            f"{path} cannot be read: {unreadable.strerror}",
-            hint='Name a file of a job\'s environment, as the agent writes it: NAME="value" '
-            "lines, or one JSON object.",
-        ) from unreadable
-    parse = parse_json if data.lstrip().startswith(b"{") else parse_shell
-    return claims_of(parse(data), process_env={})
+        raise _wrong(f"{path} cannot be read: {unreadable.strerror}") from unreadable
+    except CannotStart as broken:
+        raise _wrong(f"{path} is not the environment of a job: {broken.problem}") from broken
+    if not env:
+        raise _wrong(f"{path} is not the environment of a job: it holds no variable")
+    return claims_of(env, process_env={})
+
+
+def _wrong(problem: str) -> WrongConfiguration:
+    return WrongConfiguration(
+        problem,
+        hint="Name a copy of the file that the agent writes for a job: one JSON object, or lines "
+        'of NAME="value".',
+    )
 
 
 def _granted(grant: Grant) -> dict[str, Any]:

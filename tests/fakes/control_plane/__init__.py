@@ -5,8 +5,8 @@ The calls: docs/agent-contract.md#the-agent-api
 
 from tests.fakes.control_plane.environment import job_env
 from tests.fakes.control_plane.job import Artifact, Job, JobOrder, JobResult, Timings
-from tests.fakes.control_plane.log import IncompleteLogError, strip_timestamps
-from tests.fakes.control_plane.plane import REGISTRATION, ControlPlane, Request
+from tests.fakes.control_plane.log import IncompleteLogError
+from tests.fakes.control_plane.plane import REGISTRATION, ControlPlane
 
 __all__ = [
     "REGISTRATION",
@@ -16,8 +16,6 @@ __all__ = [
     "Job",
     "JobOrder",
     "JobResult",
-    "Request",
     "Timings",
     "job_env",
-    "strip_timestamps",
 ]

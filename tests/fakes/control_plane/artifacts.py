@@ -7,13 +7,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tests.fakes.control_plane.job import Job
-from tests.fakes.simulator import Call, Reply, problem, said
+from tests.fakes.simulator import Call, Reply, json_reply, problem
 
 PART = 5 << 20  # Buildkite's store takes no smaller parts, but for the last one
 
 
 def create(job: Job, asked: Mapping[str, Any], base: str) -> Reply:
-    """Register a batch and tell where each file goes; the same batch twice is the same files."""
+    """Register a batch and return each file's upload URL; a repeated batch has the same files."""
     batch = str(asked["id"])
     made = [known for known in job.artifacts if known["batch"] == batch] or [
         _register(job, batch, artifact) for artifact in asked["artifacts"]
@@ -21,8 +21,8 @@ def create(job: Job, asked: Mapping[str, Any], base: str) -> Reply:
     reply: dict[str, Any] = {"id": batch, "artifact_ids": [known["id"] for known in made]}
     if asked.get("multipart_supported"):
         parts = {known["id"]: {"actions": _actions(known, base)} for known in made}
-        return said({**reply, "per_artifact_instructions": parts})
-    return said({**reply, "upload_instructions": _form(job, batch, base)})
+        return json_reply({**reply, "per_artifact_instructions": parts})
+    return json_reply({**reply, "upload_instructions": _form(job, batch, base)})
 
 
 def _register(job: Job, batch: str, artifact: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def update(job: Job, asked: Mapping[str, Any]) -> Reply:
     states = {one["id"]: one["state"] for one in asked["artifacts"]}
     for known in job.artifacts:
         known["state"] = states.get(known["id"], known["state"])
-    return said({})
+    return json_reply({})
 
 
 def store(job: Job, call: Call, rest: list[str]) -> Reply:
@@ -107,8 +107,8 @@ def search(jobs: Iterable[Job], query: Mapping[str, str], base: str) -> Reply:
         if query.get("state", known["state"]) == known["state"] and _asked(query, known["path"])
     ][::-1]
     if query.get("include_duplicates") == "true":
-        return said(found)
-    return said(list({known["path"]: known for known in reversed(found)}.values()))
+        return json_reply(found)
+    return json_reply(list({known["path"]: known for known in reversed(found)}.values()))
 
 
 def _asked(query: Mapping[str, str], path: str) -> bool:

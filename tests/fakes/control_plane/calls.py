@@ -1,11 +1,11 @@
-"""What a job's agent and the job itself call with the job's own token."""
+"""Calls that a job's agent and the job itself make with the job's own token."""
 
 import gzip
 from typing import Any
 
 from tests.fakes.control_plane import artifacts
 from tests.fakes.control_plane.job import Job
-from tests.fakes.simulator import Call, Reply, problem, said
+from tests.fakes.simulator import Call, Reply, json_reply, problem
 
 
 def order(job: Job, base: str) -> dict[str, Any]:
@@ -24,12 +24,12 @@ def order(job: Job, base: str) -> dict[str, Any]:
 
 
 def answer(job: Job, call: Call, rest: list[str]) -> Reply:
-    """Take what concerns this job alone."""
+    """Answer calls about this job alone."""
     match call.method, rest:
         case "GET", []:
-            return said({"id": job.id, "state": job.state})
+            return json_reply({"id": job.id, "state": job.state})
         case "PUT", []:
-            return said({"id": job.id})
+            return json_reply({"id": job.id})
         case "PUT", ["start"]:
             return _start(job)
         case "POST", ["chunks"]:
@@ -43,11 +43,11 @@ def answer(job: Job, call: Call, rest: list[str]) -> Reply:
         case "PUT", ["artifacts"]:
             return artifacts.update(job, call.json())
         case _:
-            return _told(job, call, rest)
-    return said({})
+            return _reported(job, call, rest)
+    return json_reply({})
 
 
-def _told(job: Job, call: Call, rest: list[str]) -> Reply:
+def _reported(job: Job, call: Call, rest: list[str]) -> Reply:
     match call.method, rest:
         case "POST", ["annotations"]:
             return _annotate(job, call.json())
@@ -57,7 +57,7 @@ def _told(job: Job, call: Call, rest: list[str]) -> Reply:
         case "POST", ["pipelines"]:
             return _upload(job, call)
         case "GET", ["pipelines", change] if any(p.get("uuid") == change for p in job.pipelines):
-            return said({"state": "applied"})
+            return json_reply({"state": "applied"})
         case "PUT", ["promise_failure"]:
             return _promise(job, call.json())
         case _:
@@ -65,31 +65,31 @@ def _told(job: Job, call: Call, rest: list[str]) -> Reply:
 
 
 def _start(job: Job) -> Reply:
-    if job.state == "accepted":  # a cancel may have been quicker
+    if job.state == "accepted":  # it may have been cancelled first
         job.state = "running"
     job.note("started")
-    return said({})
+    return json_reply({})
 
 
 def _chunk(job: Job, call: Call) -> Reply:
-    """Keep a piece of the log. The same piece twice is one; another in its place is refused."""
+    """Keep a chunk of the log. A repeated chunk counts once, a different one there is refused."""
     if call.headers.get("content-encoding") != "gzip" or int(call.query["sequence"]) < 1:
         return problem(422, "a chunk is gzip and numbered from 1")
     data, offset = gzip.decompress(call.body), int(call.query["offset"])
     if len(data) != int(call.query["size"]):
-        return problem(422, f"{len(data)} bytes came, {call.query['size']} were announced")
+        return problem(422, f"{len(data)} bytes received, {call.query['size']} were announced")
     if job.chunks.setdefault(offset, data) != data:
         return problem(409, f"something else was already uploaded at {offset}")
     job.note("first_chunk")
-    return said({})
+    return json_reply({})
 
 
-def _finish(job: Job, told: dict[str, Any]) -> Reply:
-    if job.finish not in (None, told):
+def _finish(job: Job, report: dict[str, Any]) -> Reply:
+    if job.finish not in (None, report):
         return problem(422, "this job has already finished otherwise")
-    job.finish, job.state = told, "finished"
+    job.finish, job.state = report, "finished"
     job.note("finished")
-    return said({})
+    return json_reply({})
 
 
 def _annotate(job: Job, note: dict[str, Any]) -> Reply:
@@ -97,24 +97,24 @@ def _annotate(job: Job, note: dict[str, Any]) -> Reply:
     before = job.shown.get(context, "") if note.get("append") else ""
     job.shown[context] = before + note.get("body", "")
     job.annotations.append(note)
-    return said({})
+    return json_reply({})
 
 
 def _upload(job: Job, call: Call) -> Reply:
-    """Take a pipeline; a retry carries the same uuid. 202 makes the agent ask what became of it."""
+    """Take a pipeline; a retry carries the same uuid. 202 makes the agent poll for its state."""
     change = call.json()
     if not any(known["uuid"] == change["uuid"] for known in job.pipelines):
         job.pipelines.append(change)
     if call.query.get("async") != "true":
-        return said({})
+        return json_reply({})
     where = {"Location": f"{call.path}/{change['uuid']}", "Retry-After": "0"}
     return Reply(status=202, headers=where)
 
 
-def _promise(job: Job, told: dict[str, Any]) -> Reply:
-    if not isinstance(told.get("exit_status"), int) or told["exit_status"] == 0:
+def _promise(job: Job, report: dict[str, Any]) -> Reply:
+    if not isinstance(report.get("exit_status"), int) or report["exit_status"] == 0:
         return problem(422, "a promised failure is a number other than 0")
-    job.promised.append(told)
+    job.promised.append(report)
     return Reply(status=204, body=b"")
 
 
@@ -126,29 +126,29 @@ def meta_data(build: dict[str, str], verb: str, asked: dict[str, Any]) -> Reply:
         case "set-batch":
             build.update({item["key"]: item["value"] for item in asked["items"]})
         case "get" if asked["key"] in build:
-            return said({"key": asked["key"], "value": build[asked["key"]]})
+            return json_reply({"key": asked["key"], "value": build[asked["key"]]})
         case "get":
             return problem(404, f"no key {asked['key']}")
         case "exists":
-            return said({"exists": asked["key"] in build})
+            return json_reply({"exists": asked["key"] in build})
         case "keys":
-            return said(sorted(build))
+            return json_reply(sorted(build))
         case _:
             return problem(404, f"no data/{verb}")
-    return said({})
+    return json_reply({})
 
 
 def step(attributes: dict[str, str], call: Call, rest: list[str]) -> Reply:
     """Export and update the attributes of a step."""
     match call.method, rest:
         case "POST", ["export"]:
-            return said({"output": attributes.get(call.json().get("attribute", ""), "")})
+            return json_reply({"output": attributes.get(call.json().get("attribute", ""), "")})
         case "PUT", []:
             asked = call.json()
             before = attributes.get(asked["attribute"], "") if asked.get("append") else ""
             attributes[asked["attribute"]] = before + asked.get("value", "")
-            return said({"uuid": asked.get("idempotency_uuid", "")})
+            return json_reply({"uuid": asked.get("idempotency_uuid", "")})
         case "POST", ["cancel"]:
-            return said({"uuid": call.json()["build_id"]})
+            return json_reply({"uuid": call.json()["build_id"]})
         case _:
             return problem(404, f"no {call.method} {call.path} here")

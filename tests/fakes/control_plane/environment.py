@@ -15,7 +15,7 @@ def job_env(
     plugins: Sequence[Any] = (),
     overrides: Mapping[str, str | None] | None = None,
 ) -> dict[str, str]:
-    """Return a complete job environment of a build that somebody started on main.
+    """Return a complete job environment of a build on main that a user started.
 
     `overrides` replace, add or (None) remove names; neither names nor values are checked.
     """
@@ -86,6 +86,6 @@ _BUILD = {
 
 
 def _identities() -> dict[str, str]:
-    """Every job is of a build of its own unless a test says otherwise."""
+    """Return random ids: every job is of a build of its own unless a test overrides that."""
     names = ("BUILDKITE_JOB_ID", "BUILDKITE_BUILD_ID", "BUILDKITE_STEP_ID", "BUILDKITE_AGENT_ID")
     return {name: str(uuid.uuid4()) for name in names}

@@ -1,4 +1,4 @@
-"""OIDC: tokens that are really signed, and the documents that let anybody check them."""
+"""OIDC: tokens with a real signature, and the documents by which they are verified."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.fakes.control_plane.job import Job
 
-# Which of Buildkite's claims say what the environment says (the backend knows both).
+# Buildkite's claims and the variables with the same value (the backend knows both).
 _REQUIRED = {
     "organization_slug": "BUILDKITE_ORGANIZATION_SLUG",
     "pipeline_slug": "BUILDKITE_PIPELINE_SLUG",
@@ -47,9 +47,11 @@ class Issuer:
         return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def token(self, job: Job, asked: Mapping[str, Any]) -> str:
-        """Sign what `asked` asks about the job. RS256."""
+        """Return a token with the claims that `asked` requests about the job. RS256."""
         header = {"alg": "RS256", "typ": "JWT", "kid": self.key_id}
-        signed = ".".join(_encoded(json.dumps(p).encode()) for p in (header, self._say(job, asked)))
+        signed = ".".join(
+            _encoded(json.dumps(p).encode()) for p in (header, self._claims(job, asked))
+        )
         signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_encoded(signature)}"
 
@@ -83,7 +85,7 @@ class Issuer:
             "id_token_signing_alg_values_supported": ["RS256"],
         }
 
-    def _say(self, job: Job, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _claims(self, job: Job, asked: Mapping[str, Any]) -> dict[str, Any]:
         known = _known(job)
         now = int(time.time())
         optional = {name: known[name] for name in asked.get("claims") or () if name in known}
@@ -107,13 +109,13 @@ _ALWAYS = ("job_id", "agent_id", "runner_environment")
 
 
 def _known(job: Job) -> dict[str, Any]:
-    """Everything that the backend can say; the order's claims are the truth if `env` lies."""
+    """Return all claims the backend knows; the order's claims win over those of `env`."""
     names = {**_REQUIRED, **_OPTIONAL}
-    told = {claim: job.env[name] for claim, name in names.items() if job.env.get(name)}
-    if told.get("build_number", "").isdigit():
-        told["build_number"] = int(told["build_number"])  # type: ignore[assignment]
+    known = {claim: job.env[name] for claim, name in names.items() if job.env.get(name)}
+    if known.get("build_number", "").isdigit():
+        known["build_number"] = int(known["build_number"])  # type: ignore[assignment]
     always = {"job_id": job.id, "agent_id": job.agent_id, "runner_environment": "self-hosted"}
-    return {**told, **always, **job.order.claims}
+    return {**known, **always, **job.order.claims}
 
 
 def _subject(known: Mapping[str, Any]) -> str:

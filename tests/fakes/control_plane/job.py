@@ -1,4 +1,4 @@
-"""The values of the control plane: what a test orders, what a job holds, what comes back."""
+"""The values of the control plane: a test's order, a job's state, and its result."""
 
 import time
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ class JobOrder:
     id: str = ""  # else BUILDKITE_JOB_ID of `env`, else a new one
     agent: str = ""  # only for the agent of this name
     step: Mapping[str, Any] = field(default_factory=dict)  # added to the job's `step`
-    claims: Mapping[str, Any] = field(default_factory=dict)  # what OIDC says, whatever `env` says
+    claims: Mapping[str, Any] = field(default_factory=dict)  # of OIDC tokens, whatever `env` has
     chunk_bytes: int = 100_000  # 0 makes the agent drop the job between start and finish
     log_bytes: int = 1 << 30
-    own_token: bool = True  # else the agent uses its own for the job, and hands that over
+    own_token: bool = True  # else the agent passes its own token to the job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timings:
-    """Moments of a job on this machine's monotonic clock; 0.0 for what never was."""
+    """Moments of a job on this machine's monotonic clock; 0.0 for one that has not happened."""
 
     enqueued: float = 0.0
     offered: float = 0.0
@@ -47,7 +47,7 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobResult:
-    """What Buildkite would know of a job that has finished."""
+    """What Buildkite knows of a finished job."""
 
     exit_status: str
     signal: str
@@ -99,7 +99,7 @@ class Job:
 
     @property
     def log(self) -> bytes:
-        """The log as far as it came, in order of its offsets."""
+        """The log so far, in order of its offsets."""
         return so_far(self.chunks)
 
     @property

@@ -1,13 +1,10 @@
-"""A job's log: put together from its chunks, and read without the agent's marks."""
+"""A job's log, put together from its chunks."""
 
-import re
 from collections.abc import Mapping
-
-_TIMESTAMP = re.compile(rb"\x1b_bk;t=\d+\x07")
 
 
 class IncompleteLogError(AssertionError):
-    """The agent said that it had finished, but a part of the log never came."""
+    """The agent has reported the end of the job, but a part of its log is missing."""
 
 
 def assemble(chunks: Mapping[int, bytes]) -> bytes:
@@ -26,12 +23,3 @@ def assemble(chunks: Mapping[int, bytes]) -> bytes:
 def so_far(chunks: Mapping[int, bytes]) -> bytes:
     """Return what came until now, in the order of the offsets, gaps closed."""
     return b"".join(chunks[offset] for offset in sorted(chunks))
-
-
-def strip_timestamps(log: bytes) -> bytes:
-    r"""Remove the agent's `ESC _ bk;t=... BEL` marks, and nothing else.
-
-    What is left is still what the agent's PTY made of the job's output: there every `\n` has become
-    `\r\n`. Only an agent that runs with `--no-pty` uploads the job's own bytes.
-    """
-    return _TIMESTAMP.sub(b"", log)

@@ -1,25 +1,23 @@
-"""The control plane itself: agents, the queue, and what a test can ask and order."""
+"""The control plane itself: agents, the queue of jobs, and the methods of a test."""
 
 import secrets
 import socket
-import threading
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 from tests.fakes.control_plane import artifacts, calls
 from tests.fakes.control_plane.identity import Issuer
 from tests.fakes.control_plane.job import Job, JobOrder, JobResult
-from tests.fakes.simulator import Call, Reply, Simulator, problem, said
+from tests.fakes.simulator import Call, Reply, Simulator, json_reply, problem
 
 REGISTRATION = "registration-token-of-the-fleet"
 
-_NOT_UNDERSTOOD = (
+_MALFORMED = (
     LookupError,
     ValueError,
     TypeError,
@@ -28,18 +26,6 @@ _NOT_UNDERSTOOD = (
     OSError,
     zlib.error,
 )
-
-TokenKind = Literal["registration", "access", "job", "unknown", "none"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """One recorded call, as a test wants to see it."""
-
-    method: str
-    path: str
-    token: TokenKind
-    body: Any  # None where there was no JSON
 
 
 @dataclass(slots=True)
@@ -50,13 +36,6 @@ class _Agent:
     registered: dict[str, Any]
     offered: str = ""  # a job's id, until the agent accepts it
     connected: bool = False
-
-
-@dataclass(slots=True)
-class _Delay:
-    pattern: str
-    seconds: float
-    times: int
 
 
 class ControlPlane(Simulator):
@@ -80,11 +59,8 @@ class ControlPlane(Simulator):
         self.jobs: dict[str, Job] = {}
         self.agents: dict[str, _Agent] = {}  # by access token
         self.secrets: dict[str, str] = {}
-        self.denied_secrets: set[str] = set()
-        self.repository_tokens: dict[str, str] = {}
         self.steps: dict[str, dict[str, str]] = {}
         self.issuer = Issuer(self.url)
-        self.ping_says: dict[str, str] = {}  # for example {"action": "disconnect"}
         self._intervals = {
             "ping_interval": ping_interval,
             "job_status_interval": job_status_interval,
@@ -92,13 +68,11 @@ class ControlPlane(Simulator):
         }
         self._builds: dict[str, dict[str, str]] = {}
         self._waiting: list[Job] = []
-        self._delays: list[_Delay] = []
-        self._closing = threading.Event()
 
-    # What tests order.
+    # Methods of tests.
 
     def enqueue(self, order: JobOrder | Mapping[str, str]) -> Job:
-        """Offer a job to the next agent that asks (and that the order does not exclude)."""
+        """Offer a job to the next agent that pings, unless the order names another agent."""
         order = order if isinstance(order, JobOrder) else JobOrder(env=order)
         job_id = order.id or order.env.get("BUILDKITE_JOB_ID") or str(uuid.uuid4())
         env = {"BUILDKITE_JOB_ID": job_id, **order.env}
@@ -129,7 +103,7 @@ class ControlPlane(Simulator):
         return self._known(job).completed()
 
     def cancel(self, job: Job | str, state: str = "canceling") -> None:
-        """Ask the agent to end the job, as somebody's click does. One that waits never starts."""
+        """Cancel the job as a user does. A waiting job never starts."""
         job = self._known(job)
         with self.changed:
             if job in self._waiting:
@@ -138,70 +112,19 @@ class ControlPlane(Simulator):
             job.state = state
 
     def time_out(self, job: Job | str) -> None:
-        """Say that the job has used up its time."""
+        """Report that the job has reached its timeout."""
         self.cancel(job, "timing_out")
-
-    def fail(self, pattern: str, reply: Reply | int, times: int = 1) -> None:
-        """Answer the next `times` calls whose "METHOD path" matches with this reply or status."""
-        wanted = problem(reply, "as the test wants it") if isinstance(reply, int) else reply
-        with self.changed:
-            super().fail(pattern, wanted, times)
-
-    def delay(self, pattern: str, seconds: float, times: int = 1) -> None:
-        """Let the next `times` calls whose "METHOD path" matches wait; no other call waits."""
-        with self.changed:
-            self._delays.append(_Delay(pattern, seconds, times))
-
-    def requests(self, pattern: str = "*") -> tuple[Request, ...]:
-        """Return every call so far whose "METHOD path" matches, in order."""
-        with self.changed:
-            seen = [call for call in self.calls if _matches(call, pattern)]
-        return tuple(self._request(call) for call in seen)
-
-    def _request(self, call: Call) -> Request:
-        json_body = call.headers.get("content-type", "").startswith("application/json")
-        return Request(
-            method=call.method,
-            path=call.path,
-            token=self._kind(_token(call)),
-            body=call.json() if json_body and call.body else None,
-        )
-
-    def _kind(self, token: str) -> TokenKind:
-        if not token:
-            return "none"
-        if token == REGISTRATION:
-            return "registration"
-        if token in self.agents:
-            return "access"
-        return "job" if any(job.token == token for job in self.jobs.values()) else "unknown"
 
     def _known(self, job: Job | str) -> Job:
         return self.jobs[job] if isinstance(job, str) else job
 
-    # What agents and jobs ask.
-
-    def handle(self, call: Call) -> Reply:
-        self._closing.wait(self._delay_of(call))
-        return super().handle(call)
-
-    def __exit__(self, *reason: object) -> None:
-        self._closing.set()
-        super().__exit__(*reason)
-
-    def _delay_of(self, call: Call) -> float:
-        with self.changed:
-            for delay in self._delays:
-                if delay.times > 0 and _matches(call, delay.pattern):
-                    delay.times -= 1
-                    return delay.seconds
-        return 0.0
+    # Calls of agents and jobs.
 
     def answer(self, call: Call) -> Reply:
-        """Answer; what cannot be understood is the caller's fault and told in the reply."""
+        """Answer; a malformed call gets 400 with the error."""
         try:
             return self._route(call, [unquote(part) for part in call.path.strip("/").split("/")])
-        except _NOT_UNDERSTOOD as wrong:
+        except _MALFORMED as wrong:
             return problem(400, f"{call.method} {call.path}: {type(wrong).__name__}: {wrong}")
 
     def _route(self, call: Call, path: list[str]) -> Reply:
@@ -216,7 +139,7 @@ class ControlPlane(Simulator):
                 return artifacts.store(self.jobs[job_id], call, rest)
             case [".well-known", name]:
                 document = self.issuer.document(name)
-                return said(document) if document else problem(404, f"no {name} here")
+                return json_reply(document) if document else problem(404, f"no {name} here")
             case _:
                 return self._job_call(call, path)
 
@@ -228,7 +151,7 @@ class ControlPlane(Simulator):
         agent = _Agent(id=str(uuid.uuid4()), name=asked["name"], token=token, registered=asked)
         self._give_back(agent.name)
         self.agents[token] = agent
-        return said(
+        return json_reply(
             {
                 "id": agent.id,
                 "name": agent.name,
@@ -247,23 +170,21 @@ class ControlPlane(Simulator):
             case "ping":
                 return self._ping(agent)
             case "accept" | "acquire":
-                return self._hand_over(agent, job_id, verb)
+                return self._accept(agent, job_id, verb)
             case "connect" | "disconnect":
                 agent.connected = verb == "connect"
                 self._give_back(agent.name)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        return said({"sent_at": now, "received_at": now})
+        return json_reply({"sent_at": now, "received_at": now})
 
     def _give_back(self, name: str) -> None:
-        """A job that an agent never accepted is there for the next one."""
+        """Requeue a job that this agent was offered and has not accepted."""
         for agent in self.agents.values():
             if agent.name == name and agent.offered:
                 self._waiting.insert(0, self.jobs[agent.offered])
                 agent.offered = ""
 
     def _ping(self, agent: _Agent) -> Reply:
-        if self.ping_says:
-            return said(self.ping_says)
         if agent.offered and self.jobs[agent.offered].state != "scheduled":
             agent.offered = ""  # canceled meanwhile
         mine = [job for job in self._waiting if job.order.agent in ("", agent.name)]
@@ -271,9 +192,9 @@ class ControlPlane(Simulator):
             self._waiting.remove(mine[0])
             mine[0].note("offered")
             agent.offered = mine[0].id
-        return said({"job": {"id": agent.offered}} if agent.offered else {})
+        return json_reply({"job": {"id": agent.offered}} if agent.offered else {})
 
-    def _hand_over(self, agent: _Agent, job_id: str, verb: str) -> Reply:
+    def _accept(self, agent: _Agent, job_id: str, verb: str) -> Reply:
         job = self.jobs.get(job_id)
         if job is None:
             return problem(404, "no such job")
@@ -286,12 +207,12 @@ class ControlPlane(Simulator):
         if not job.order.own_token:
             job.token = agent.token
         job.note("accepted")
-        return said(calls.order(job, self.url))
+        return json_reply(calls.order(job, self.url))
 
     def _again(self, agent: _Agent, job: Job, verb: str) -> Reply:
-        """An answer may be lost on its way: who asks again gets the same, nobody else does."""
+        """Answer the same agent's repeated call as before: the first answer may have been lost."""
         if job.agent_id == agent.id and job.state == "accepted":
-            return said(calls.order(job, self.url))
+            return json_reply(calls.order(job, self.url))
         return problem(423 if verb == "acquire" else 422, "this job is not for you")
 
     def _job_call(self, call: Call, path: list[str]) -> Reply:
@@ -320,27 +241,18 @@ class ControlPlane(Simulator):
             case "POST", ["artifacts"]:
                 return artifacts.create(job, call.json(), self.url)
             case "POST", ["oidc", "tokens"]:
-                return said({"token": self.issuer.token(job, call.json())})
+                return json_reply({"token": self.issuer.token(job, call.json())})
             case "GET", ["secrets"]:
                 return self._secret(call.query["key"])
-            case "POST", ["repository_access_token"]:
-                token = self.repository_tokens.get(call.json()["repo_url"])
-                return said({"token": token}) if token else problem(404, "no such repository")
             case _:
                 return calls.answer(job, call, rest)
 
     def _secret(self, key: str) -> Reply:
-        if key in self.denied_secrets:
-            return problem(403, f"the secret {key} is not for this job")
         if key not in self.secrets:
             return problem(404, f"no secret {key}")
-        return said({"key": key, "value": self.secrets[key], "uuid": str(uuid.uuid4())})
+        return json_reply({"key": key, "value": self.secrets[key], "uuid": str(uuid.uuid4())})
 
 
 def _token(call: Call) -> str:
     kind, _, token = call.headers.get("authorization", "").partition(" ")
     return token if kind == "Token" else ""
-
-
-def _matches(call: Call, pattern: str) -> bool:
-    return fnmatchcase(f"{call.method} {call.path}", pattern)

@@ -1,4 +1,4 @@
-"""A room of the real kind for attackers: sealed by Airlock, driven step by step by a test."""
+"""A real sandbox for attackers: isolated by Airlock, driven step by step by a test."""
 
 import subprocess
 import textwrap
@@ -13,10 +13,12 @@ from tests.lab import world
 from tests.lab.engine import eventually
 from tests.lab.lab import FIRST_USER, Fleet
 
+UNPROTECTED = "unprotected"  # the engine's network without Airlock's ruleset
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attacker:
-    """A job that is running in its sealed room."""
+    """A job that is running in its sandbox."""
 
     fleet: Fleet
     job: Job
@@ -64,8 +66,8 @@ class Attacker:
                 path.unlink(missing_ok=True)
 
 
-# The command of the attacker's job: it runs every script whose name it reads. The scripts are
-# read before they run, so that a search of the container does not find what it searches for.
+# The command of the attacker's job: it runs every script whose number it reads. A script is deleted
+# before it runs, so that a search of the container does not find what it searches for.
 _BOX = "/tmp/.attacker"
 _COMMAND = f"""mkdir -m 0700 {_BOX}
 mkfifo {_BOX}/next
@@ -79,56 +81,55 @@ one() {{
   echo $status >{_BOX}/$1.new
   mv {_BOX}/$1.new {_BOX}/$1.status
 }}
-echo the room is mine
+echo attacker is ready
 while read -r -t 300 number seconds <&7; do one $number $seconds & done"""
 
 
 @contextmanager
 def attacker(fleet: Fleet, **overrides: str) -> Iterator[Attacker]:
-    """Run a job that waits, and hand its room to the test."""
+    """Run a job that waits for scripts, and yield its sandbox to the test."""
     name = f"agent-{len(fleet.control.jobs) + 1}"
     with fleet.agent(name=name):
         env = fleet.env(_COMMAND, BUILDKITE_AGENT_NAME=name, **overrides)
         job = fleet.control.enqueue(env)
-        fleet.control.wait(job, lambda j: b"\nthe room is mine" in j.log or j.finish)
+        fleet.control.wait(job, lambda j: b"\nattacker is ready" in j.log or j.finish)
         assert job.finish is None, job.log.decode()
-        yield Attacker(fleet=fleet, job=job, container=_container(fleet, job))
+        yield Attacker(fleet=fleet, job=job, container=container_of(fleet, job))
         fleet.control.cancel(job)
         fleet.control.finished(job)
 
 
-def _container(fleet: Fleet, job: Job) -> str:
-    command = [
-        "docker",
-        "-H",
-        fleet.lab.docker,
-        "ps",
-        "-q",
-        "--filter",
-        f"label=airlock.job-id={job.id}",
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def container_of(fleet: Fleet, job: Job) -> str:
+    docker = ("docker", "-H", fleet.lab.docker)
+    return run(*docker, "ps", "-q", "--filter", f"label=airlock.job-id={job.id}").strip()
 
 
 @contextmanager
-def unprotected(fleet: Fleet) -> Iterator["Unprotected"]:
-    """A container as sealed as any, on a bridge without walls: what the attack would meet."""
+def unprotected_container(fleet: Fleet) -> Iterator["Unprotected"]:
+    """A container with a job's user and capabilities, on a bridge without Airlock's ruleset."""
     docker = ["docker", "-H", fleet.lab.docker]
-    run(*docker, "network", "create", "-o", "com.docker.network.bridge.name=nowalls0", "nowalls")
+    run(
+        *docker,
+        "network",
+        "create",
+        "-o",
+        f"com.docker.network.bridge.name={UNPROTECTED}0",
+        UNPROTECTED,
+    )
     try:
         started = run(
-            *docker, "run", "-d", "--rm", "--network", "nowalls", "--user", FIRST_USER,
+            *docker, "run", "-d", "--rm", "--network", UNPROTECTED, "--user", FIRST_USER,
             "--cap-drop", "ALL", fleet.lab.image, "sleep", "120",
         )  # fmt: skip
         yield Unprotected(docker=docker, container=started.strip())
         run(*docker, "rm", "-f", started.strip())
     finally:
-        run(*docker, "network", "rm", "nowalls")
+        run(*docker, "network", "rm", UNPROTECTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unprotected:
-    """The same attacks, without the protection."""
+    """Runs the same attacks, without the protection."""
 
     docker: list[str]
     container: str
