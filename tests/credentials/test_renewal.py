@@ -1,6 +1,7 @@
 """A session is renewed while its job runs, through outages, and discarded at its end."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
