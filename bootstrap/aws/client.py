@@ -1,4 +1,4 @@
-"""The only importer of boto3: clients that nothing of the environment steers. Tried: 1.44.5."""
+"""The only importer of boto3: clients that ignore the environment. Verified with 1.44.5."""
 
 from enum import Enum
 from functools import cache
@@ -24,7 +24,7 @@ class Caller(Enum):
 
 
 def role_of(caller: "Caller | Session") -> str:
-    """Name the role that an operator has to change if the caller lacks a permission."""
+    """Name the role that an operator must change if the caller lacks a permission."""
     return "the host's role" if isinstance(caller, Caller) else caller.role
 
 
@@ -37,8 +37,8 @@ def connect(
 ) -> Any:  # noqa: ANN401 - boto3 is untyped
     """Return a client of a service's regional endpoint that makes exactly one try per call.
 
-    Region, endpoint, certificates and credentials are ours or `aws`'s: no variable, no file of a
-    home directory and no proxy of the process's environment changes any of them.
+    Region, endpoint, certificates and credentials are Airlock's or `aws`'s: no variable, no file in
+    a home directory and no proxy of the process's environment changes any of them.
     """
     import boto3  # noqa: PLC0415 - 70 ms that a refused job need not wait for
     from botocore.config import Config  # noqa: PLC0415
@@ -56,7 +56,7 @@ def connect(
     elif not isinstance(caller, Caller):
         secret, token = caller.secret_access_key.reveal(), caller.session_token.reveal()
         core.set_credentials(caller.access_key_id, secret, token)
-    # The region belongs here: one that boto3's session is given does not reach our settings.
+    # The region belongs here: boto3's session would not pass it on to our settings.
     return boto3.Session(botocore_session=core).client(
         service,
         region_name=aws.region,
@@ -102,7 +102,7 @@ def _core() -> Any:  # noqa: ANN401
 
 @cache
 def _loader() -> Any:  # noqa: ANN401
-    """Return the reader of botocore's own service models, which it keeps for the next client."""
+    """Return the loader of botocore's own service models, which caches them for later clients."""
     from botocore.loaders import Loader  # noqa: PLC0415
 
     return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)

@@ -17,7 +17,7 @@ PATIENCE = 30.0
 
 
 def login(aws: Aws, registry: str, caller: "Caller | Session") -> logins.Login:
-    """Return a login of 12 hours for the registry, made with the caller's rights there.
+    """Return a login of 12 hours for the registry, with the caller's permissions there.
 
     Raises CannotStart, with the statement to add if the permission is missing.
     """
@@ -31,6 +31,6 @@ def login(aws: Aws, registry: str, caller: "Caller | Session") -> logins.Login:
         if kind(failed) is Kind.FORBIDDEN:
             statement = allow(LOGIN, "*")
             raise missing(problem, role=role_of(caller), statement=statement) from failed
-        hint = f"Check that this host reaches ECR in {region}."
+        hint = f"Check that this host can reach ECR in {region}."
         raise CannotStart(problem, hint=hint) from failed
     return logins.ecr_login(answer["authorizationData"][0]["authorizationToken"])

@@ -1,4 +1,4 @@
-"""Kinds of failed AWS calls (docs/aws.md#failed-calls).
+"""The kinds of failed AWS calls (docs/aws.md#failed-calls).
 
 They are recognised by botocore's class names and the services' codes, so that nothing here needs
 botocore itself.

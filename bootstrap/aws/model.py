@@ -1,4 +1,4 @@
-"""Sessions: what STS is asked for, and what it issues."""
+"""Sessions: what is requested of STS, and what it issues."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One AWS service, called until it answers: what all services have in common."""
+"""Calls of one AWS service, with retries: what all services have in common."""
 
 import threading
 import time
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class Service:
-    """Connects when first called. It may be used by any thread.
+    """Connects when first called. Threads may share it.
 
-    Throttling, 5xx, connection errors and, for the instance role, a silent metadata service are
-    retried with jitter; no call is begun that could end more than `patience` seconds after the
-    first. Expired credentials are fetched anew, once per try.
+    Throttling, 5xx, connection errors and, for the instance role, a metadata service that does not
+    answer are retried with jitter; no call is begun that could end more than `patience` seconds
+    after the first. Expired credentials are fetched anew, once per try.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Service:
 
     def _is_transient(self, failed: BaseException) -> bool:
         if kind(failed) is Kind.NO_CREDENTIALS and self._aws.credentials == "instance-role":
-            self._client = None  # it takes the metadata service's silence for a final answer
+            self._client = None  # it would not ask the metadata service again
             return True
         return kind(failed) is Kind.TRANSIENT
 
     def _connected(self) -> Any:  # noqa: ANN401 - boto3 is untyped
-        """Threads that need a client at once share one, and one request for credentials."""
+        """Return the client; threads share one, and one request for credentials."""
         with self._lock:
             self._client = self._client or connect(
                 self._name, self._aws, metadata=self._metadata, caller=self._caller

@@ -42,7 +42,7 @@ class ParameterStore:
         self._ssm = Service("ssm", aws, patience=patience, caller=caller, clock=clock, sleep=sleep)
 
     def named(self, names: Sequence[str]) -> dict[str, Parameter]:
-        """Return the parameters of these names, at most `AT_ONCE`, decrypted; absent ones not.
+        """Return those of at most `AT_ONCE` named parameters that exist, decrypted.
 
         A name may be an ARN, and may end in a version or label: the keys are spelled the same.
         """

@@ -19,10 +19,10 @@ CHAINING_LIMIT = timedelta(hours=1)
 
 
 class Sts:
-    """AssumeRole with the host's own credentials and nothing of the process's environment.
+    """AssumeRole with the host's own credentials, independent of the process's environment.
 
-    It may be called from any thread. `token` returns Buildkite's token for the job, fresh for each
-    call: STS takes it instead of the host's credentials where a request says so.
+    Threads may share it. `token` returns Buildkite's token for the job, fresh for each
+    call: it replaces the host's credentials in requests that have a `subject`.
     """
 
     def __init__(

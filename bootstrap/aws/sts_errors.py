@@ -16,7 +16,7 @@ _CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
 _NOT_AUTHORIZED = re.compile(r"User: (?P<caller>\S+) is not authorized to perform: (?P<action>\S+)")
 
 _HINTS = {
-    "InvalidClientTokenId": "STS does not know the host's own access key: was it deleted?",
+    "InvalidClientTokenId": "STS does not know the host's access key. Check that it still exists.",
     "OptInRequired": "The host's account has not opted in to the region in airlock.toml.",
     "RegionDisabledException": "Enable STS for aws.region of airlock.toml in the role's account.",
     "SignatureDoesNotMatch": "The host's secret key or its clock is wrong. Check the clock: "
@@ -25,16 +25,16 @@ _HINTS = {
 
 
 def is_chaining_limit(failed: BaseException) -> bool:
-    """Say whether a chained role was asked for more than its hour.
+    """Return whether a session of a chained role was requested for more than an hour.
 
-    The code is that of every wrong request, so the text has to tell.
+    The code is that of every wrong request; only the text distinguishes it.
     """
     return code(failed) == "ValidationError" and _CHAINING_TEXT in str(failed)
 
 
 def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> AirlockError:
-    """Turn it into what an operator can act upon: WrongConfiguration or CannotStart."""
-    problem = f"STS issued no session of {request.role}: {failed}"
+    """Return the error that an operator can act upon: WrongConfiguration or CannotStart."""
+    problem = f"STS issued no session for {request.role}: {failed}"
     match kind(failed):
         case Kind.FORBIDDEN | Kind.FORBIDDEN_KEY | Kind.TOKEN_REFUSED if request.subject:
             # AWS answers FORBIDDEN where the role, or its account, does not know the issuer.
@@ -57,7 +57,7 @@ def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> Airlock
 def _hint(failed: BaseException, aws: Aws) -> str:
     if kind(failed) is Kind.TRANSIENT:
         where = aws.sts_endpoint or f"STS of {aws.region}"
-        return f"Airlock tried several times. Check that this host reaches {where}."
+        return f"Airlock tried several times. Check that this host can reach {where}."
     if kind(failed) is Kind.STALE:
         return "The host's own credentials have expired and could not be refreshed."
     return _HINTS.get(code(failed), "See AWS's documentation of AssumeRole.")
@@ -72,18 +72,18 @@ def _correction(problem: str) -> str:
 def _without_credentials(request: SessionRequest, aws: Aws) -> CannotStart:
     source = {"instance-role": "the instance metadata service"}.get(aws.credentials)
     return CannotStart(
-        f"this host has no AWS credentials of its own to assume {request.role} with: "
+        f"this host has no AWS credentials with which to assume {request.role}: "
         f"got none from {source or aws.credentials}",
-        hint="aws.credentials in airlock.toml names their source. Does the instance have a role, "
-        "and may root reach the metadata endpoint?"
+        hint="Check their source, aws.credentials in airlock.toml: an instance role must exist, "
+        "and root must be able to reach the metadata endpoint."
         if source
-        else "aws.credentials in airlock.toml names their source. Does the file exist, with a "
-        "[default] section?",
+        else "Check their source, aws.credentials in airlock.toml: the file must exist and have a "
+        "[default] section.",
     )
 
 
 def _forbidden(problem: str, request: SessionRequest) -> CannotStart:
-    """Both sides have to allow all three actions; STS names at most one that was missing."""
+    """Both sides must allow all three actions; STS names at most one that is missing."""
     found = _NOT_AUTHORIZED.search(problem)
     missing = found["action"] if found and found["action"] in SESSION else "one of the actions"
     host = _role_of(found["caller"] if found else "")
@@ -100,7 +100,7 @@ def _forbidden(problem: str, request: SessionRequest) -> CannotStart:
 
 
 def _token_refused(problem: str, request: SessionRequest) -> CannotStart:
-    """The account has to know the issuer, and the role has to trust it for this subject."""
+    """The account must know the issuer, and the role must trust it for this subject."""
     trusted = trusting_buildkite(request.role, [request.subject or ""])
     return CannotStart(
         problem,

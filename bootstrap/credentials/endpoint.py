@@ -3,7 +3,7 @@
 Why this address and form: docs/aws.md#choice-of-endpoint
 Why no HTTP library: docs/design.md#why-the-endpoint-uses-no-http-library
 
-Three things have to be right before a session is sent: the firewall lets only this job's container
+Three conditions must hold before a session is sent: the firewall lets only this job's container
 connect, the peer's address is the container's, and the path is the job's unguessable one.
 """
 
@@ -20,15 +20,15 @@ from bootstrap.grants.kind import Sessions
 from bootstrap.server import Server
 
 MAX_CONNECTIONS = 128
-BACKLOG = 256  # connections that wait: more would wait longer, and a lost one costs its client 1 s
+BACKLOG = 256  # waiting connections; one beyond them is lost, and its client tries again after 1 s
 IDLE = 5.0  # seconds from one whole request to the end of the next
 LINGER = 1.0  # seconds in which a client may read the last answer before the socket closes
-MAX_IGNORED = 1 << 18  # bytes that are read and thrown away meanwhile
+MAX_IGNORED = 1 << 18  # bytes that are read and discarded meanwhile
 CHUNK = 16384
 
 
 class _Connection:
-    """One client: what was received, what is still to be sent, and until when it may stay."""
+    """One client: what was received, what is still to be sent, and when it is disconnected."""
 
     __slots__ = ("answer", "ignored", "last", "lingering", "received", "socket", "unsent", "until")
 
@@ -43,11 +43,11 @@ class _Connection:
         self.until = time.monotonic() + IDLE
 
     def precedence(self) -> tuple[bool, float]:
-        """Put lingering connections first, then those that asked longest ago."""
+        """Order lingering connections first, then those whose last request is oldest."""
         return not self.lingering, self.until
 
     def waits_for(self) -> tuple[socket.socket, int]:
-        """Wait until the client takes the answer, or else until it asks again."""
+        """Return what to wait for: that the client reads the answer, or that it sends a request."""
         return self.socket, selectors.EVENT_WRITE if self.unsent else selectors.EVENT_READ
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class _Connection:
         self.socket.close()
 
     def advance(self) -> None:
-        """Receive, and answer every whole request, as fast as the client takes the answers."""
+        """Receive, and answer every whole request, as fast as the client reads the answers."""
         if not self.unsent:
             self._receive()
         while self.unsent or self._next_answer():
@@ -66,7 +66,7 @@ class _Connection:
             self.socket.shutdown(socket.SHUT_WR)
 
     def _receive(self) -> None:
-        """Raises OSError once the client has hung up, or does not stop sending."""
+        """Raises OSError once the client has closed, or does not stop sending."""
         chunk = self.socket.recv(CHUNK)
         if self.lingering:
             self.ignored += len(chunk)
@@ -119,7 +119,7 @@ class Endpoint:
 def serving(address: str, sessions: Sessions, *, peer: str | None = None) -> Iterator[Endpoint]:
     """Serve until this closes; then the path, the listener and every connection are gone.
 
-    `peer` is for when the container's address is known already; else `Endpoint.allow` comes later.
+    `peer` is the container's address, if it is known already; otherwise call `Endpoint.allow`.
     """
     endpoint = Endpoint(address, sessions)
     if peer is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 # Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
-# that brings one would silently use something else than its grant
+# that sets one would silently use other credentials than its grant's
 # (docs/aws.md#how-sdks-find-the-endpoint). AMAZON_* is Ruby's (aws-sdk-core
 # credential_provider_chain.rb).
 AWS_CHAIN = (
@@ -38,12 +38,12 @@ def strip(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def in_chain(name: str) -> bool:
-    """Say whether some AWS SDK takes its credentials, or the way to them, from this variable."""
+    """Return whether some AWS SDK finds its credentials, or their source, by this variable."""
     return any(fnmatchcase(name, pattern) for pattern in AWS_CHAIN)
 
 
 def region_only(region: str) -> dict[str, str]:
-    """Return what every sandbox gets: without a region or with IMDS on, SDKs stall."""
+    """Return what every sandbox gets: without a region, or with IMDS enabled, SDKs stall."""
     return {
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,

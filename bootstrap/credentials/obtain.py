@@ -1,4 +1,4 @@
-"""What a grant needs, obtained: sessions that renew themselves, and secrets."""
+"""Obtains what a grant needs: sessions, kept fresh while the job runs, and secrets."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,10 +30,10 @@ def obtained(
     log: JobLog,
     record: Record,
 ) -> Iterator[Obtained]:
-    """Yield what the rule's grant needs, checked, its sessions kept fresh until this closes.
+    """Yield what the rule's grant needs, checked; its sessions are renewed until this closes.
 
-    Raises WrongConfiguration for what is absent or unfit, CannotStart for what AWS does not
-    provide now.
+    Raises WrongConfiguration for what does not exist or is malformed, CannotStart for what cannot
+    be obtained now.
     """
     grant = admitted.grant
     requests = plans(claims, grant, rule=admitted.rule)
@@ -45,7 +45,7 @@ def obtained(
             for name, request in requests.items()
         }
         if not sessions:
-            log.note("no AWS role: the sandbox has no credentials")
+            log.note("no AWS role: the sandbox has no AWS credentials")
         own = unexpired(sessions[DEFAULT], requests[DEFAULT].role) if grant.role else Caller.HOST
         reader = own if grant.secrets_with_role else Caller.HOST
         found = Obtained(
@@ -63,7 +63,7 @@ def obtained(
 
 
 def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionRequest], Session]:
-    """Wrap STS so that nothing is issued that is not masked and recorded."""
+    """Wrap STS so that every session is masked in the log and recorded."""
 
     def issue(wanted: SessionRequest) -> Session:
         session = assume(wanted)
@@ -105,13 +105,13 @@ def _kept_fresh(
 
 
 def _announcement(name: str, request: SessionRequest, first: Session, *, renews: bool) -> str:
-    """Say which role it is, when its session ends, and what was cut short."""
+    """Return the log's line about a session: role, expiry, and the limits it met."""
     which = "role" if name == DEFAULT else f"profile {name}: role"
     renewed = "renewed while the job runs" if renews else "not renewed: delivered in variables"
     via = f" (via {request.via.role})" if request.via else ""
     text = f"{which} {request.role}{via} until {first.expires:%H:%M:%S} UTC, {renewed}"
     if first.duration < request.duration:
-        text += f"; {first.duration} instead of {request.duration}, all that role chaining gets"
+        text += f"; {first.duration} instead of {request.duration}, the limit for a chained role"
     if (first.packed_size_percent or 0) >= NEARLY_FULL:
         text += f"; its tags and policies take {first.packed_size_percent} % of STS's limit"
     return text
@@ -120,7 +120,7 @@ def _announcement(name: str, request: SessionRequest, first: Session, *, renews:
 def _secrets(
     grant: Grant, aws: Aws, caller: Caller | Session, log: JobLog, record: Record
 ) -> dict[str, Secret]:
-    """Fetch everything secret at once, by reference."""
+    """Fetch all secrets at once, by reference."""
     listed = tuple(named(grant))
     if not listed:
         return {}
@@ -132,7 +132,7 @@ def _secrets(
 
 
 def named(grant: Grant) -> Iterator[dict[str, str]]:
-    """Name everything secret that the grant gives, for the audit trail."""
+    """Yield the names and references of all secrets of the grant, for the audit trail."""
     for kind in grant.kinds:
         needs = kind.needs()
         for name, reference in (*needs.references.items(), *((r, BY_ROLE) for r in needs.ecr)):

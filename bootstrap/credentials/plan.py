@@ -1,4 +1,4 @@
-"""From claims and a grant to the AssumeRole calls it needs (docs/aws.md#limits-of-sts)."""
+"""The AssumeRole requests of a job, from its claims and its grant (docs/aws.md#limits-of-sts)."""
 
 import hashlib
 import re
@@ -25,8 +25,8 @@ _DIGEST = 10  # hexadecimal digits
 def plans(claims: Claims, grant: Grant, *, rule: str) -> dict[str, SessionRequest]:
     """Return the session requests of the grant's roles, by AWS profile; DEFAULT is the job's own.
 
-    Whatever the job says, a request keeps STS's limits. Raises WrongConfiguration if the
-    policy's own words do not.
+    Whatever the job's claims are, a request keeps STS's limits. Raises WrongConfiguration if what
+    the policy states does not.
     """
     roles = grant.roles.items()
     return {name: _request(claims, grant, role, rule) for name, role in roles}
@@ -34,7 +34,7 @@ def plans(claims: Claims, grant: Grant, *, rule: str) -> dict[str, SessionReques
 
 def _request(claims: Claims, grant: Grant, role: str, rule: str) -> SessionRequest:
     if not MIN_DURATION <= grant.duration <= MAX_DURATION:
-        raise _wrong(rule, f"a session of {grant.duration}; expected 15 minutes to 12 hours")
+        raise _wrong(rule, f"got a duration of {grant.duration}; expected 15 minutes to 12 hours")
     request = SessionRequest(
         role=role,
         session_name=session_name(claims),
@@ -54,7 +54,7 @@ def _request(claims: Claims, grant: Grant, role: str, rule: str) -> SessionReque
 
 
 def _hop(request: SessionRequest, role: str) -> SessionRequest:
-    """Request the role between: for the shortest time STS allows, and with nothing to pass on.
+    """Return the request for the role in between: as short as STS allows, with nothing transitive.
 
     A tag that is transitive may not be sent again (docs/aws.md#limits-of-sts).
     """
@@ -70,7 +70,7 @@ def _hop(request: SessionRequest, role: str) -> SessionRequest:
 
 
 def _first(claims: Claims, grant: Grant, request: SessionRequest) -> SessionRequest:
-    """Say who asks first: the host's role, or Buildkite's token, which stands for tags as well."""
+    """Make the first call the host's, or Buildkite's token's, which replaces tags as well."""
     if not grant.web_identity:
         return request
     subject = f"organization:{claims.organization}:pipeline:{claims.pipeline}:*"
@@ -80,17 +80,17 @@ def _first(claims: Claims, grant: Grant, request: SessionRequest) -> SessionRequ
 def session_name(claims: Claims) -> str:
     """Name pipeline, build and job: what CloudTrail shows of every call the job makes.
 
-    The job is named by the end of its id, for its id is a UUIDv7: jobs of one minute share the
-    beginning. Unique per job even where the pipeline's slug has to be shortened.
+    The job is named by the end of its id, a UUIDv7: jobs of one minute share the beginning. Unique
+    per job even where the pipeline's slug must be shortened.
     """
     text = f"{claims.pipeline}-{claims.build_number or 'x'}-{claims.job_id[-12:]}"
     return _fitting(text, MAX_NAME, _in_name, unique=claims.job_id)
 
 
 def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: str = "") -> str:
-    """Return `text` if STS takes it as it is, else what fits of it with a digest of the whole.
+    """Return `text` if STS accepts it, else as much of it as fits, with a digest of the whole.
 
-    The digest keeps different texts different: `a b` may not pass for another job's `a-b`.
+    The digest keeps different texts different: a branch `a b` must not pass for a branch `a-b`.
     """
     kept = "".join(char if allowed(char) else "-" for char in text)
     if kept == text and 2 <= len(kept) <= limit:
@@ -113,27 +113,27 @@ def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, st
 
 
 def _check_tags(of_rule: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
-    """Refuse tags that do not fit: what a policy says is never altered."""
+    """Refuse the policy's tags that do not fit: what a policy states is never altered."""
     keys = [key.casefold() for key in (*ours, *of_rule)]
     if len(set(keys)) != len(keys):
-        raise _wrong(rule, "session tags that repeat each other or Airlock's own (in any case)")
+        raise _wrong(rule, "session tags repeat each other or Airlock's own; case is ignored")
     if len(keys) > MAX_TAGS:
         raise _wrong(
             rule,
-            f"{len(of_rule)} session tags; expected at most {MAX_TAGS - len(ours)}, "
-            "the rest are Airlock's",
+            f"got {len(of_rule)} session tags; expected at most {MAX_TAGS - len(ours)}, because "
+            f"Airlock adds {len(ours)}",
         )
     for key, value in of_rule.items():
         if not (key and _fits_tag(key, MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
-            raise _wrong(rule, f"the session tag key {key!r}, which STS does not take")
+            raise _wrong(rule, f"STS does not accept the session tag key {key!r}")
         if not _fits_tag(value, MAX_TAG_VALUE):
-            raise _wrong(rule, f"the session tag {key!r} with a value that STS does not take")
+            raise _wrong(rule, f"STS does not accept the value of the session tag {key!r}")
 
 
 def tag_value(text: str) -> str:
     """Return `text` in the characters and length STS allows for a tag's value.
 
-    Two texts never become one value: a policy on the tag must not hold for an imitation.
+    Two texts never become the same value: a policy on the tag must not match an imitation.
     """
     return text if _fits_tag(text, MAX_TAG_VALUE) else _fitting(text, MAX_TAG_VALUE, _in_tag)
 
@@ -157,6 +157,6 @@ def _in_tag(char: str) -> bool:
 
 def _wrong(rule: str, what: str) -> WrongConfiguration:
     return WrongConfiguration(
-        f"the session of rule {rule!r} asks for {what}",
-        hint=f"Mend allow.session of rule {rule!r} in the pipeline's policy.",
+        f"rule {rule!r} has an invalid session: {what}",
+        hint=f"Correct allow.session of rule {rule!r} in the pipeline's policy.",
     )

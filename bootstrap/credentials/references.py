@@ -38,7 +38,7 @@ def member(reference: Reference, value: str) -> Secret:
 
 
 def wrong(reference: Reference, what: str) -> WrongConfiguration:
-    """Say what is wrong with a secret, and never its value."""
+    """Return the error that states what is wrong with a secret, and never its value."""
     return WrongConfiguration(
         f"the secret {reference.text} {what}",
         hint="Correct the reference in allow of the rule, or the secret itself.",

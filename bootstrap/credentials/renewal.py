@@ -9,30 +9,30 @@ from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.errors import AirlockError
 
 SHORTEST_WAIT = timedelta(seconds=1)
-LONGEST_NAP = 30.0  # seconds; a host that was asleep notices on waking that time has passed
+LONGEST_WAIT = 30.0  # seconds; a host that was suspended soon notices how late it is
 
 Assume = Callable[[SessionRequest], Session]
 Now = Callable[[], datetime]
-Say = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 def utc_now() -> datetime:
-    """Return the time, in the form of every session's end."""
+    """Return the current time in UTC, as sessions state their expiry."""
     return datetime.now(UTC)
 
 
 def next_renewal(session: Session, issued: datetime) -> datetime:
-    """Say when to renew: at half of the lifetime, but a second after `issued` at the earliest.
+    """Return when to renew: at half of the lifetime, but a second after `issued` at the earliest.
 
-    With an hour, which is all that a chained role gets, 30 minutes always remain: SDKs re-ask on
-    every call once less than 15 do (docs/aws.md#when-sdks-come-back). The second keeps a host
-    whose clock is far ahead from asking without a pause.
+    With an hour, the limit for a chained role, 30 minutes always remain: SDKs ask again on every
+    call once less than 15 do (docs/aws.md#when-sdks-come-back). The second keeps a host
+    whose clock is far ahead from asking continuously.
     """
     return issued + max((session.expires - issued) / 2, SHORTEST_WAIT)
 
 
 def pause(failures: int, lifetime: timedelta) -> float:
-    """Say how many seconds to wait after that many failures in a row, before jitter.
+    """Return how many seconds to wait after that many failures in a row, before jitter.
 
     Doubles from one second to a minute, or to a twentieth of a lifetime that is shorter than 20
     minutes: half of it is left when the first try fails, so ten tries fit in.
@@ -42,7 +42,7 @@ def pause(failures: int, lifetime: timedelta) -> float:
 
 
 class Sessions:
-    """One job's current session, for any thread; nothing once it has expired or after `close`."""
+    """One job's current session, for any thread; None once it has expired or after `close`."""
 
     def __init__(self, first: Session, *, now: Now = utc_now) -> None:
         self._current: Session | None = first
@@ -52,7 +52,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def current(self) -> Session | None:
-        """Return the session to hand out, or None once it has expired or the job has ended."""
+        """Return the session to serve, or None once it has expired or the job has ended."""
         session = self._current
         return session if session and session.expires > self.now() else None
 
@@ -64,7 +64,7 @@ class Sessions:
                 to(self._current)
 
     def replace(self, fresh: Session) -> bool:
-        """Hand out `fresh` from now on. False, and nothing of it is kept, after `close`."""
+        """Serve `fresh` from now on. After `close`, discard it and return False."""
         with self._lock:
             if not self._closed:
                 self._publish(fresh)
@@ -72,7 +72,7 @@ class Sessions:
             return not self._closed
 
     def close(self) -> None:
-        """Hand out nothing any more, and forget what there was."""
+        """Discard the session, and serve none from now on."""
         with self._lock:
             self._closed, self._current = True, None
 
@@ -87,7 +87,7 @@ class Renewal:
         request: SessionRequest,
         assume: Assume,
         *,
-        warn: Say,
+        warn: Warn,
     ) -> None:
         self._sessions = sessions
         self._request = request
@@ -101,11 +101,11 @@ class Renewal:
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
     def start(self) -> None:
-        """Begin to renew."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End at once. What STS answers to a call that is under way is dropped."""
+        """Stop at once. What STS answers to a call that is under way is discarded."""
         self._closing.set()
         self._sessions.close()
 
@@ -113,37 +113,39 @@ class Renewal:
         while not self._closing.is_set():
             left = (self._due - self._now()).total_seconds()
             if left > 0:
-                self._closing.wait(min(left, LONGEST_NAP))
+                self._closing.wait(min(left, LONGEST_WAIT))
             else:
                 self._renew()
 
     def _renew(self) -> None:
-        """Renew, however long it takes: one warning per outage, and one when it is over."""
+        """Renew, however long it takes, with one warning per outage and one when it is over."""
         failures = 0
         while not self._closing.is_set():
             try:
-                self._take(self._assume(self._request), after_outage=failures > 0)
-            except Exception as problem:  # noqa: BLE001 - a thread that dies says nothing at all
+                self._replace(self._assume(self._request), after_outage=failures > 0)
+            except Exception as problem:  # noqa: BLE001 - a dead thread would renew and report nothing
                 failures += 1
-                self._rest(failures, problem)
+                self._back_off(failures, problem)
             else:
                 return
 
-    def _rest(self, failures: int, problem: Exception) -> None:
+    def _back_off(self, failures: int, problem: Exception) -> None:
         if self._closing.is_set():
             return
         if failures == 1:
             why = problem.problem if isinstance(problem, AirlockError) else type(problem).__name__
             self._warn(
-                f"credentials cannot be renewed and end at {self._expires:%H:%M:%S} UTC: {why}"
+                f"credentials cannot be renewed and expire at {self._expires:%H:%M:%S} UTC: {why}"
             )
         jitter = random.uniform(0.5, 1)  # noqa: S311 - spreads a fleet's tries, guards nothing
         self._closing.wait(jitter * pause(failures, self._expires - self._issued))
 
-    def _take(self, fresh: Session, *, after_outage: bool) -> None:
+    def _replace(self, fresh: Session, *, after_outage: bool) -> None:
         if not self._sessions.replace(fresh):
             return
         self._issued, self._expires = self._now(), fresh.expires
         self._due = next_renewal(fresh, self._issued)
         if after_outage:
-            self._warn(f"credentials were renewed after all, until {fresh.expires:%H:%M:%S} UTC")
+            self._warn(
+                f"credentials were renewed after an outage, until {fresh.expires:%H:%M:%S} UTC"
+            )

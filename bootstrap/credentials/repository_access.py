@@ -1,7 +1,7 @@
-"""What the check of a commit may use: what the rule it decides about grants for its repository.
+"""What the check of a commit may use: its rule's git credentials for the repository.
 
-Secrets are read with the host's role. The rule's own role is for jobs that are admitted, and this
-is before that.
+Secrets are read with the host's role. The rule's own role is only for admitted jobs, and the check
+comes before the decision.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ PURPOSE = "commit-on-branch"
 class RepositoryAccess:
     """A grant of nothing but credentials for one repository, and what it needs.
 
-    Without any, the repository has to be public.
+    Without any, the repository must be public.
     """
 
     grant: Grant = field(default_factory=Grant)
@@ -31,7 +31,7 @@ class RepositoryAccess:
 def repository_access(
     grant: Grant | None, repository: str, aws: Aws, *, log: JobLog, record: Record
 ) -> RepositoryAccess:
-    """Fetch what the grant has for fetching this repository, mask it and record it.
+    """Fetch the grant's credentials for this repository, mask and record them.
 
     Raises WrongConfiguration for a secret that does not exist or is malformed, CannotStart for one
     that cannot be read now.

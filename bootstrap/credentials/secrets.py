@@ -29,7 +29,7 @@ def fetch(
     """Return the secret of every reference in `wanted`, by the same names.
 
     They are read with the host's role, or with the session that is the `caller`.
-    Raises WrongConfiguration for a secret that does not exist or is not what its reference says,
+    Raises WrongConfiguration for a secret that does not exist or does not fit its reference,
     CannotStart if it cannot be read now, with the statement to add if a permission is missing.
     """
     references = {name: parse(text) for name, text in wanted.items()}
@@ -58,13 +58,13 @@ def _managed(aws: Aws, wanted: Mapping[str, Reference], caller: Caller | Session
     for name, reference in wanted.items():
         text = _explained(partial(manager.text, name), reference, aws, caller)
         if text is None:
-            raise wrong(reference, "is binary, and only text can be delivered")
+            raise wrong(reference, "is binary; expected text")
         found["secretsmanager", name] = text
     return found
 
 
 def batches(names: Iterable[str], size: int) -> Iterable[list[str]]:
-    """Cut into lists of at most `size`."""
+    """Return the names in lists of at most `size`."""
     rest = iter(names)
     return iter(lambda: list(islice(rest, size)), [])
 
@@ -87,5 +87,5 @@ def _explain(failed: BaseException, reference: Reference, aws: Aws, role: str) -
         action = _ACTIONS[reference.service] if found is Kind.FORBIDDEN else DECRYPT
         return missing(problem, role=role, statement=allow(action, "the secret's ARN"))
     return CannotStart(
-        problem, hint=f"Check that this host reaches {reference.service} in {aws.region}."
+        problem, hint=f"Check that this host can reach {reference.service} in {aws.region}."
     )

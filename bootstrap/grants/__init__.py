@@ -1,4 +1,4 @@
-"""What a rule can grant, one kind a file."""
+"""What a rule can grant: one kind per file."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from bootstrap.grants.secret_files import SecretFiles
 from bootstrap.grants.secrets import Secrets
 from bootstrap.grants.ssh_keys import SshKeys
 
-# In the order of delivery: of two that set one variable, the later one does. So what a rule names
-# itself in `secrets` is last.
+# In the order of delivery: of two kinds that set a variable, the later one wins. So `secrets`, in
+# which a rule names the variables itself, is last.
 KINDS: tuple[type[Kind[Any]], ...] = (
     Role,
     Profiles,

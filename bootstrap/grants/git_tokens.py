@@ -1,4 +1,4 @@
-"""Tokens for git over https, which a credential helper gives to the rule's repositories alone."""
+"""Tokens for git over https, which a credential helper answers only for the rule's repositories."""
 
 import base64
 import re
@@ -14,7 +14,7 @@ from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 from bootstrap.secret import Secret
 
 HELPER, TOKENS = "git-credential", "git-credentials"  # below the sandbox directory
-USER = "x-access-token"  # what GitHub, GitLab and Bitbucket take for a token without a name
+USER = "x-access-token"  # GitHub, GitLab and Bitbucket accept it as the user of any token
 
 _URL = r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?"
 GitUrl = Annotated[
@@ -34,7 +34,7 @@ class GitTokens(Kind[Mapping[str, str]]):
         return Needs(references=self.granted)
 
     def fetches(self, repository: str) -> bool:
-        """Tokens are for https alone."""
+        """Return whether the URL is https: tokens are for nothing else."""
         return repository.startswith("https://")
 
     def check(self, obtained: Obtained) -> None:
@@ -51,7 +51,7 @@ class GitTokens(Kind[Mapping[str, str]]):
         )
 
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Put the helper's file, and return git's way to the helper."""
+        """Write the helper's file, and return the variables by which git calls the helper."""
         sandbox.put(sandbox.root / TOKENS, lines(self._tokens(obtained)))
         return variables(sandbox.root / HELPER, sandbox.env)
 
@@ -69,8 +69,8 @@ def _line(url: str, token: str) -> str:
     if not re.fullmatch(r"[!-~]+", name) or not re.fullmatch(r"[!-~]+", password):
         raise WrongConfiguration(
             f"the git token for {url} is malformed",
-            hint="Expected `token` or `user:token`, without blanks, where allow.git-tokens of the "
-            "rule says it is stored.",
+            hint="Store it as `token` or `user:token`, without blanks, in the secret that "
+            "allow.git-tokens of the rule names.",
         )
     return f"{url} {name} {password}\n"
 
@@ -81,7 +81,7 @@ def _pair(token: str) -> tuple[str, str]:
 
 
 def variables(helper: PurePosixPath, env: Mapping[str, str]) -> dict[str, str]:
-    """Return git's settings by variables, after those that the job brings itself."""
+    """Return git's settings as variables, numbered after those that the job sets itself."""
     count = env.get("GIT_CONFIG_COUNT", "")
     first = int(count) if re.fullmatch(r"[0-9]{1,3}", count) else 0
     settings = (("credential.helper", str(helper)), ("credential.useHttpPath", "true"))

@@ -1,7 +1,7 @@
 """What a kind of grant is: what it needs of AWS, and how it reaches the sandbox of a job.
 
 Each kind is one file beside this one and one entry of `bootstrap.grants.KINDS`. Policies, IAM,
-guardrails, the fetching of secrets and their delivery ask the kinds and name none of them.
+guardrails, the fetching of secrets and their delivery use this interface and name no kind.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ Variables = Mapping[str, str | Secret]  # of the job's environment; a Secret is 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """What has to be obtained before a grant can be delivered."""
+    """What must be obtained before a grant can be delivered."""
 
     roles: Mapping[str, str] = field(default_factory=dict)  # AWS profile, or DEFAULT -> role ARN
     references: Mapping[str, str] = field(default_factory=dict)  # name -> "ssm:/path"
@@ -48,7 +48,7 @@ def unexpired(sessions: Sessions, role: str) -> Session:
     if session is None:
         raise CannotStart(
             f"the session of {role} expired before the sandbox was ready",
-            hint="Is this host's clock right?",
+            hint="Check this host's clock: `chronyc tracking`.",
         )
     return session
 
@@ -67,11 +67,11 @@ class Delivery(Protocol):
 
     @property
     def root(self) -> PurePosixPath:
-        """Where the job sees the files that are put there."""
+        """The directory in which the job sees the files."""
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The variables of the job's own that it gets."""
+        """The job's own variables that reach the sandbox."""
 
     @property
     def region(self) -> str:
@@ -82,10 +82,10 @@ class Delivery(Protocol):
         """The path of the job's credential endpoint; None if the grant has none."""
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:
-        """Write a file below `root`, whole, that only the job's user reads."""
+        """Write a file below `root`, whole, that only the job's user can read."""
 
     def start_ssh_agent(self, keys: Mapping[str, Secret]) -> Variables:
-        """Hold these keys, by their references, in an agent on the host for as long as the job.
+        """Load these keys, by their references, into an agent on the host that ends with the job.
 
         Raises WrongConfiguration for a key that cannot be used, CannotStart without an agent.
         """
@@ -103,13 +103,13 @@ class Kind(ABC, Generic[G]):
 
     @abstractmethod
     def needs(self) -> Needs:
-        """Return what has to be obtained."""
+        """Return what must be obtained."""
 
     def check(self, obtained: Obtained) -> None:
-        """Raise WrongConfiguration for a secret that cannot be delivered: no container yet."""
+        """Raise WrongConfiguration for a secret that cannot be delivered, before any container."""
 
     def fetches(self, repository: str) -> bool:
-        """Say whether git may need this kind to fetch the repository of that URL."""
+        """Return whether git may need this kind to fetch the repository of that URL."""
         del repository
         return False
 
@@ -120,4 +120,4 @@ class Kind(ABC, Generic[G]):
 
     @abstractmethod
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Put the files of a checked grant, and return its variables."""
+        """Write the files of a checked grant, and return its variables."""

@@ -1,4 +1,4 @@
-"""Further AWS roles, as profiles whose sessions the host keeps fresh in files."""
+"""Further AWS roles, as profiles whose sessions the host renews in files."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ class Profiles(Kind[Mapping[str, str]]):
         return Needs(roles=self.granted)
 
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Put the configuration and a file for each session; later sessions replace theirs."""
+        """Write the configuration, and a file per session that each renewal replaces."""
         directory = sandbox.root / "profiles"
         config = config_file(self.granted, directory=directory, region=sandbox.region)
         sandbox.put(directory / "config", config)
@@ -38,10 +38,10 @@ class Profiles(Kind[Mapping[str, str]]):
 
 
 def config_file(profiles: Iterable[str], *, directory: PurePosixPath, region: str) -> bytes:
-    """Write an AWS configuration file whose profiles read what the host keeps fresh.
+    """Return an AWS configuration file whose profiles read the files that the host renews.
 
     `credential_process` is the one form that boto3, Go, Java, JavaScript, Ruby and Terraform all
-    know and that needs neither a token nor a second listener
+    support and that needs neither a token nor a second listener
     (docs/aws.md#tools-without-an-endpoint).
     """
     sections = (

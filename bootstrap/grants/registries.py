@@ -1,4 +1,4 @@
-"""Logins at container registries, in Docker's configuration file."""
+"""Logins for container registries, in Docker's configuration file."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -36,7 +36,7 @@ class Registries(Kind[Mapping[str, str]]):
         return tuple(form for login in found for form in logins.shown(login))
 
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Put Docker's configuration file; skopeo and buildah read a variable of their own."""
+        """Write Docker's configuration file; skopeo and buildah find it by another variable."""
         directory = sandbox.root / "registries"
         sandbox.put(directory / "config.json", logins.docker_config(self._logins(obtained)))
         return {

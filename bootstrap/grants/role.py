@@ -25,21 +25,21 @@ class Role(Kind[str]):
         return Needs(roles={DEFAULT: self.granted})
 
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Return the way to the endpoint, or the session itself. Raises CannotStart if expired."""
+        """Return the endpoint's path, or the session itself. Raises CannotStart if it expired."""
         if sandbox.endpoint:
             return by_endpoint(sandbox.endpoint, sandbox.env)
         return by_variables(unexpired(obtained.sessions[DEFAULT], self.granted))
 
 
 def by_endpoint(path: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return what points every SDK at the job's listener, past any proxy of the job's."""
+    """Return what points every SDK at the job's listener, bypassing any proxy that the job uses."""
     return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": path, **past_proxies(env)}
 
 
 def past_proxies(env: Mapping[str, str]) -> dict[str, str]:
     """Return both spellings of NO_PROXY, extended by the listener's address.
 
-    Some tools read NO_PROXY and some no_proxy first: whichever the job set counts for both.
+    Some tools read NO_PROXY first and some no_proxy: if the job set only one, it is used for both.
     """
     upper, lower = env.get("NO_PROXY", ""), env.get("no_proxy", "")
     return {"NO_PROXY": _with_address(upper or lower), "no_proxy": _with_address(lower or upper)}

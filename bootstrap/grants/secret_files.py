@@ -1,4 +1,4 @@
-"""Secrets in files that only the job's user reads."""
+"""Secrets in files that only the job's user can read."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -28,7 +28,7 @@ class SecretFiles(Kind[Mapping[str, str]]):
         return Needs(references=self.granted)
 
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Put the files."""
+        """Write the files."""
         for name, reference in self.granted.items():
             content = obtained.secrets[reference].reveal().encode()
             sandbox.put(sandbox.root / DIRECTORY / name, content)

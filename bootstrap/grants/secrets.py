@@ -39,6 +39,7 @@ def check_fits(name: str, reference: str, value: Secret) -> None:
     text = value.reveal()
     if "\0" in text or len(f"{name}={text}".encode()) > MAX_STRING:
         raise WrongConfiguration(
-            f"the secret {reference} does not fit into the variable {name}; deliver it as a file",
+            f"the secret {reference} cannot be the value of the variable {name}; "
+            "deliver it as a file",
             hint="Correct allow.secrets or allow.secret-files of the rule, or the secret itself.",
         )

@@ -20,9 +20,9 @@ class SshKeys(Kind[tuple[str, ...]]):
         return Needs(references={reference: reference for reference in self.granted})
 
     def fetches(self, repository: str) -> bool:
-        """Keys are for whatever git reaches by ssh: those URLs have two forms."""
+        """Return whether git reaches the repository by ssh: such URLs have two forms."""
         return not repository.startswith(("https://", "http://", "git://"))
 
     def deliver(self, obtained: Obtained, sandbox: Delivery) -> Variables:
-        """Return the way to the agent, which holds the keys."""
+        """Load the keys into an agent, and return the variables by which clients find it."""
         return sandbox.start_ssh_agent({key: obtained.secrets[key] for key in self.granted})

@@ -1,4 +1,4 @@
-"""Tests of policies, written beside them: given a build, expect a rule, a role or a refusal."""
+"""Test cases beside the policies: for a given build, expect a rule, a role or a refusal."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from bootstrap.policy.document import load
 from bootstrap.policy.model import NO_TAG, Admitted, Decision, Denied, Guardrails, Policy
 from bootstrap.policy.parse import validated, wrong
 
-# What a case says -> Buildkite's variable.
+# Key of a case's `given` -> Buildkite's variable.
 _VARIABLES = {
     **{fact: variable for fact, variable in PLAIN.items() if fact not in {"pipeline", "tag"}},
     "creator": "BUILDKITE_BUILD_CREATOR",
@@ -48,7 +48,7 @@ _REFUSED = BeforeValidator(
 
 
 class ExpectNode(schema.Node):
-    """What has to come of it. `refused` is a part of the refusal's text."""
+    """The expected decision. `refused` is a part of the refusal's message."""
 
     rule: str | None = None
     role: str | None = None
@@ -72,7 +72,7 @@ class CasesNode(schema.Node):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One build and what has to come of it; None: does not matter."""
+    """One build and the expected decision; what is None is not checked."""
 
     name: str
     line: int
@@ -93,7 +93,7 @@ class Cases:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What came of one case. `problem` is empty if it is what was expected."""
+    """The result of one case. `problem` is empty if the case passed."""
 
     origin: str
     pipeline: str
@@ -145,12 +145,12 @@ def _problem(case: Case, policy: Policy | None, slug: str, rails: Guardrails | N
     try:
         decision = decide(build(case.given, slug, policy), policy, rails)
     except AirlockError as refusal:
-        return f"the case itself is refused: {refusal.problem}"
+        return f"the case does not describe a valid build: {refusal.problem}"
     return verdict(case, decision)
 
 
 def verdict(case: Case, decision: Decision) -> str:
-    """Return what is not as the case expects, or nothing."""
+    """Return how the decision differs from what the case expects, "" if it does not."""
     match decision:
         case Denied(problem=problem):
             if case.refused is None:
@@ -169,12 +169,12 @@ def verdict(case: Case, decision: Decision) -> str:
 def _wanted(case: Case) -> str:
     return " with ".join(
         f"{kind} {value!r}" for kind, value in (("rule", case.rule), ("role", case.role)) if value
-    ) or "a rule that holds"  # fmt: skip
+    ) or "a matching rule"  # fmt: skip
 
 
 def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Claims:
-    """Return the claims of a build of main, started in the UI, but for what is given."""
-    repository = policy.repositories[0] if policy else "git@example.com:nobody/nothing.git"
+    """Return the claims of a build of main that was started in the UI, changed by `given`."""
+    repository = policy.repositories[0] if policy else "git@example.com:acme/without-policy.git"
     env = {
         "BUILDKITE_JOB_ID": "00000000-0000-4000-8000-000000000000",
         "BUILDKITE_BUILD_NUMBER": "1",
@@ -206,7 +206,7 @@ def _pull_request(kind: Literal["no", "same-repository", "fork"], here: str) -> 
 
 
 def _tag_build(tag: str) -> dict[str, str]:
-    """Return what Buildkite sends for a tag: its name is the branch's too."""
+    """Return what Buildkite sends for a tag: the tag's name is also the branch."""
     return {} if tag == NO_TAG else {"BUILDKITE_TAG": tag, "BUILDKITE_BRANCH": tag}
 
 
@@ -222,7 +222,7 @@ def _listed(value: object) -> list[Any]:
 
 
 def _uploaded(entry: object) -> object:
-    """Write short names out, as Buildkite does before a job sees them."""
+    """Expand short names, as Buildkite does before it sends a job."""
     if isinstance(entry, dict):
         return {full_source(str(source)): entry[source] for source in entry}
     return full_source(entry) if isinstance(entry, str) else entry

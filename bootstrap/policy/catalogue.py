@@ -1,4 +1,4 @@
-"""All policies of an organisation at once, and what of them can be asked."""
+"""All policies of an organisation at once, and the questions that can be asked of them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bootstrap.text import printable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unreadable:
-    """A document that is no policy, with every mistake in it."""
+    """A document that is not a valid policy, with every mistake in it."""
 
     origin: str
     details: tuple[str, ...]
@@ -28,18 +28,21 @@ class Catalogue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """One thing that one rule gives, and to whom. `kind` is a noun of grants.KINDS, or image."""
+    """One thing that one rule grants, and to which jobs.
+
+    `kind` is a noun of grants.KINDS, or image.
+    """
 
     pipeline: str
     rule: str
     kind: str
     name: str
-    to: tuple[str, ...]  # the rule's conditions in words; all of them have to hold
+    to: tuple[str, ...]  # the rule's conditions in words; all of them must hold
     pull_requests: str  # no, same-repository or any
 
 
 def accesses(policies: Iterable[Policy]) -> Iterator[Access]:
-    """List everything that any rule of any policy gives."""
+    """Yield everything that any rule of any policy grants."""
     for policy in policies:
         for rule in policy.rules:
             for kind, name in granted(rule):
@@ -54,7 +57,7 @@ def accesses(policies: Iterable[Policy]) -> Iterator[Access]:
 
 
 def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
-    """Return kind and name of each thing that the rule gives."""
+    """Return kind and name of each thing that the rule grants."""
     named = [
         (kind.noun, name)
         for kind in rule.allow.kinds
@@ -70,7 +73,7 @@ def who_can(policies: Iterable[Policy], wanted: str) -> tuple[Access, ...]:
 
 
 def in_words(condition: Condition) -> str:
-    """Say a condition as a person would: `branch main or release/*`."""
+    """Return a condition in words: `branch main or release/*`."""
     subject = f"{condition.subject} {condition.name}" if condition.name else condition.subject
     return printable(f"{subject} {' or '.join(condition.patterns)}", limit=300)
 

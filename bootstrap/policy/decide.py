@@ -30,9 +30,10 @@ def decide(claims: Claims, policy: Policy | None, guardrails: Guardrails | None 
     does a matching rule that grants more than the guardrails allow, if there are any.
     """
     if policy is None:
+        slug = printable(claims.pipeline)
         return Denied(
-            problem=f"no policy exists for pipeline {printable(claims.pipeline)!r}",
-            hint=f"Add a policy document for it to the store: {printable(claims.pipeline)}.yaml.",
+            problem=f"no policy exists for pipeline {slug!r}",
+            hint=f"Add it to the store: {slug}.yaml in a directory, {slug}/policy in SSM.",
             nearest=None,
             reasons=(),
         )
@@ -49,10 +50,9 @@ def agent_tags(policy: Policy) -> tuple[str, ...]:
 
 
 def asks_for_commit(claims: Claims, policy: Policy | None, guardrails: Guardrails | None) -> bool:
-    """Say whether the decision depends on the commit being on its branch: only then it is asked.
+    """Return whether the decision depends on the commit being on its branch.
 
-    It does if the possible answers do not all come to the same, with everything else as it is: a
-    job that is refused whatever the answer starts nothing.
+    Only then is the repository checked: a job that is refused whatever the answer starts nothing.
     """
     decisions = (
         _decided_if(answer, claims, policy, guardrails) for answer in (VERIFIED, ELSEWHERE, UNKNOWN)
@@ -65,7 +65,7 @@ def grant_if_verified(
 ) -> Grant | None:
     """Return what the job gets if its commit is on its branch; None if it is refused even then.
 
-    Nothing of any other rule may be used to find out whether it is.
+    The check of the commit may use what this grant contains, and nothing of any other rule.
     """
     decision = _decided_if(VERIFIED, claims, policy, guardrails)
     return decision.grant if isinstance(decision, Admitted) else None
@@ -90,9 +90,9 @@ def _within(guardrails: Guardrails, claims: Claims, policy: Policy, admitted: Ad
     first = beyond[0]
     return _denied(
         policy,
-        f"rule {admitted.rule!r} of {policy.origin} goes beyond the guardrail {first.guardrail!r} "
-        f"of {guardrails.origin}: got {first.got}, allowed is {first.allowed}",
-        hint="Make the rule smaller, or have the platform team widen the guardrail.",
+        f"rule {admitted.rule!r} of {policy.origin} exceeds the guardrail {first.guardrail!r} of "
+        f"{guardrails.origin}: got {first.got}, allowed: {first.allowed}",
+        hint="Reduce what the rule grants, or ask the platform team to widen the guardrail.",
         nearest=admitted.rule,
         reasons=(*admitted.reasons, *(_reason(admitted.rule, excess) for excess in beyond)),
     )
@@ -113,8 +113,8 @@ def _mismatch(claims: Claims, policy: Policy) -> Denied | None:
         return _denied(
             policy,
             f"{policy.origin} is the policy of pipeline {policy.pipeline!r}, "
-            f"the job's is {printable(claims.pipeline)!r}",
-            hint="Name the document after the pipeline in it.",
+            f"but the job belongs to pipeline {printable(claims.pipeline)!r}",
+            hint="Give the document the name of the pipeline in it.",
         )
     if not any(same(allowed, claims.repository) for allowed in policy.repositories):
         return _denied(
@@ -122,16 +122,16 @@ def _mismatch(claims: Claims, policy: Policy) -> Denied | None:
             f"repository: expected {without_credentials(' or '.join(policy.repositories))}, "
             f"got {printable(claims.repository)}",
             hint=_other_spelling(claims, policy)
-            or f"If the pipeline has moved, change `repository` in {policy.origin}.",
+            or f"If the pipeline's repository has moved, change `repository` in {policy.origin}.",
         )
     mirror = claims.env.get(MIRROR, "")
     if mirror and not any(same(allowed, mirror) for allowed in policy.repositories):
         return _denied(
             policy,
-            f"{MIRROR}: expected {' or '.join(policy.repositories)}, or nothing, "
+            f"{MIRROR}: expected {' or '.join(policy.repositories)}, or no value, "
             f"got {printable(mirror)}",
-            hint="The agent would fetch the commit from there. Take it out, or add it to "
-            f"`repository` in {policy.origin}.",
+            hint="The agent would fetch the commit from that URL. Remove the variable, or add the "
+            f"URL to `repository` in {policy.origin}.",
         )
     return None
 
@@ -141,8 +141,8 @@ def _other_spelling(claims: Claims, policy: Policy) -> str:
     if not any(same_name(allowed, claims.repository) for allowed in policy.repositories):
         return ""
     return (
-        "This is another spelling of the same name. If both lead to one repository, list both "
-        f"under `repository` in {policy.origin}."
+        "The two URLs have the same host and path in different forms. If both lead to the same "
+        f"repository, list both under `repository` in {policy.origin}."
     )
 
 
@@ -179,8 +179,8 @@ def _none_matched(
     first = failures[nearest][0]
     return _denied(
         policy,
-        f"no rule of {policy.origin} admits this job; nearest is {nearest!r}, which wants "
-        f"{first.subject} {first.expected} and got {first.got}",
+        f"no rule of {policy.origin} admits this job; nearest is {nearest!r}: "
+        f"expected {first.subject} {first.expected}, got {first.got}",
         hint=f"Change the build, or that rule in {policy.origin}.",
         nearest=nearest,
         reasons=seen,

@@ -1,4 +1,4 @@
-"""What changes for whom between two versions of all policies: access, not text."""
+"""How access, not text, changes between two versions of all policies."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Change:
     pipeline: str
     what: str  # role, secret, ssh-key, image, or "a sandbox"
     name: str
-    before: tuple[str, ...]  # each in words; one of them has to hold
+    before: tuple[str, ...]  # each in words; one of them must hold
     after: tuple[str, ...]
 
 

@@ -1,7 +1,7 @@
 """YAML as far as a policy needs it: mappings, lists and strings, each with its line.
 
 Nothing becomes a boolean, number or date by accident. Anchors, aliases, tags, several documents
-and duplicate keys are errors: each of them has hidden a grant from a reviewer somewhere.
+and duplicate keys are errors: each of them can hide a grant from a reviewer.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-# libyaml where it is there: linting hundreds of documents is ten times faster.
+# libyaml where it is installed: linting hundreds of documents is ten times faster.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_TEXT = 64 << 10  # characters
@@ -21,7 +21,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistake:
-    """One thing wrong with a document, and where."""
+    """One mistake in a document, and its line."""
 
     line: int
     text: str
@@ -29,7 +29,7 @@ class Mistake:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A document's plain content, the line of every value, and what is wrong with its form."""
+    """A document's plain content, the line of every value, and the mistakes in its form."""
 
     content: Any
     lines: dict[Path, int]
@@ -47,18 +47,20 @@ class _Reading:
     lines: dict[Path, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def wrong(self, node: yaml.Node, text: str) -> None:
+    def add(self, node: yaml.Node, text: str) -> None:
         self.mistakes.append(Mistake(line=node.start_mark.line + 1, text=text))
 
 
 def load(text: str) -> Document:
-    """Read one document. Never raises: what is wrong is in `mistakes`."""
+    """Read one document. Never raises: every mistake is in `mistakes`."""
     if len(text) > MAX_TEXT:
-        return _unreadable(1, f"the document has {len(text)} characters; at most {MAX_TEXT}")
+        return _unreadable(
+            1, f"the document has {len(text)} characters; expected at most {MAX_TEXT}"
+        )
     try:
-        surprise = next(_surprises(text), None)
-        if surprise:
-            return _unreadable(surprise.line, surprise.text)
+        mistake = next(_forbidden(text), None)
+        if mistake:
+            return _unreadable(mistake.line, mistake.text)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 1
@@ -76,8 +78,8 @@ def _unreadable(line: int, text: str) -> Document:
     return Document(content=None, lines={}, mistakes=(Mistake(line=line, text=text),))
 
 
-def _surprises(text: str) -> Iterator[Mistake]:
-    """Look at the events first: they need no recursion and no expansion of aliases."""
+def _forbidden(text: str) -> Iterator[Mistake]:
+    """Yield what no policy may contain, by the parser's events: without recursion or aliases."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
@@ -90,7 +92,7 @@ def _surprises(text: str) -> Iterator[Mistake]:
         if depth > MAX_DEPTH:
             yield Mistake(line=line, text=f"nested deeper than {MAX_DEPTH} levels")
         if documents > 1:
-            yield Mistake(line=line, text="a second document; a file holds one")
+            yield Mistake(line=line, text="a second document; expected one per file")
         if getattr(event, "anchor", None):
             yield Mistake(line=line, text="anchors and aliases are not part of a policy")
         if getattr(event, "tag", None):
@@ -112,9 +114,9 @@ def _mapping(node: yaml.MappingNode, path: Path, reading: _Reading) -> dict[str,
     content: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            reading.wrong(key, "expected a word as key")
+            reading.add(key, "expected text as the key")
         elif key.value in content:
-            reading.wrong(key, f'the key "{key.value}" is here twice')
+            reading.add(key, f'duplicate key "{key.value}"')
         else:
             content[key.value] = _plain(value, (*path, key.value), reading)
             reading.lines[*path, key.value] = key.start_mark.line + 1

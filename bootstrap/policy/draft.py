@@ -1,4 +1,4 @@
-"""From records of observed jobs to the policy that admits exactly their kind."""
+"""Policies drafted from records of observed jobs: they admit exactly these kinds of jobs."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,14 +10,14 @@ from bootstrap.policy.model import NO_TAG
 from bootstrap.text import MASK
 
 Env = Mapping[str, str]
-MANY = 8  # values of one fact beyond which `*` is written instead of a list
+MANY = 8  # more values of one fact than this are not listed: `*`
 
 
 def drafts(observed: Iterable[Env]) -> dict[str, dict[str, Any]]:
-    """Return a document for each pipeline that was seen, in the grammar of `policy.parse`.
+    """Return a document for each pipeline that was observed, in the grammar of `policy.parse`.
 
-    Rules grant nothing: what a job needs cannot be seen from outside. They differ by
-    what matters for a grant: the default branch, other branches, pull requests, forks.
+    Rules grant nothing: what a job needs cannot be observed. There is one for each kind of job
+    that matters for a grant: the default branch, tags, other branches, pull requests, forks.
     """
     by_pipeline: dict[str, list[Env]] = {}
     for env in observed:
@@ -42,7 +42,7 @@ def _draft(slug: str, jobs: list[Env]) -> dict[str, Any]:
     }
 
 
-# Kind -> the pull requests it admits; in the order in which rules have to be tried.
+# Kind -> the pull requests it admits; in the order in which the rules must be tried.
 _WHEN = {
     "the default branch": "no",
     "tags": "no",
@@ -85,7 +85,7 @@ def _always(jobs: list[Env], key: str) -> bool:
 
 
 def _values(jobs: list[Env], key: str) -> list[str]:
-    """Return what was seen, the most frequent first; `*` if that is too much to be a rule."""
+    """Return the observed values by frequency; `*` if they are too many or read as patterns."""
     seen = Counter(fact.value for env in jobs if isinstance(fact := _fact(env, key), Known))
     plain = [value for value, _ in seen.most_common()]
     safe = all("*" not in v and not v.startswith("!") and v != NO_TAG for v in plain)

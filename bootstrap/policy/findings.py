@@ -1,4 +1,4 @@
-"""What `airlock policy lint` finds: each finding with its place and what to do."""
+"""What `airlock policy lint` finds: each finding with its place and its fix."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -7,7 +7,7 @@ from bootstrap.policy.model import Policy
 
 
 class Severity(StrEnum):
-    """Errors make `airlock policy lint` fail and `push` refuse; warnings are for a person."""
+    """Errors make `airlock policy lint` fail and `push` refuse; warnings need judgement."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -15,7 +15,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing to correct. `id` is stable, for `--ignore`."""
+    """One thing to fix. `id` is stable, for `--ignore`."""
 
     id: str
     severity: Severity
@@ -38,5 +38,5 @@ def error(identifier: str, policy: Policy, line: int, text: str, fix: str) -> Fi
 
 
 def warning(identifier: str, policy: Policy, line: int, text: str, fix: str) -> Finding:
-    """Return a finding for a person to judge."""
+    """Return a finding that needs a person's judgement and does not fail lint."""
     return replace(error(identifier, policy, line, text, fix), severity=Severity.WARNING)

@@ -1,14 +1,14 @@
 """Buildkite's branch-filter globs, and nothing more: `*` is any run of characters.
 
-No regular expression ever meets what a job says: the search below is linear in the value for
-every part of the pattern, whatever the input.
+No regular expression is applied to a job's values: the search below is linear in the value for
+every part of the pattern, however hostile either is.
 """
 
 from collections.abc import Collection, Iterable
 
 
 def matches(pattern: str, value: str) -> bool:
-    """Say whether the whole of `value` matches; `*` also crosses `/`. Case counts."""
+    """Return whether the whole of `value` matches. `*` also matches `/`; case matters."""
     first, *rest = pattern.split("*")
     if not rest:
         return value == pattern

@@ -1,7 +1,7 @@
 """What no pipeline's policy may exceed: the platform team's one document for the organisation.
 
-A rule that grants more is not trimmed but refused, with the guardrail's name: a job must not run
-with less than its policy says.
+A rule that grants more is refused with the guardrail's name, not trimmed: a job must not run with
+less than its policy grants.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ Check = Callable[[Grant, Guardrails], Iterator[Excess]]
 
 
 def exceeds(grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
-    """Return everything that this grant has and no grant may have, whatever the job."""
+    """Return everything in which the grant exceeds the guardrails, whatever the job."""
     return tuple(excess for check in _CHECKS for excess in check(grant, guardrails))
 
 
 def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
-    """Return what this job would get beyond the guardrails: `exceeds`, and what depends on it."""
+    """Return what `exceeds` does, and in what this job would exceed the guardrails."""
     return (
         *exceeds(grant, guardrails),
         *_forks(claims, grant, guardrails),
@@ -72,18 +72,18 @@ _CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)
 
 
 def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    """What may be a fork counts as one."""
+    """A pull request whose repository is unknown counts as a fork's."""
     fact = claims.facts.get("pull-request")
     if isinstance(fact, Known) and fact.value != PullRequest.FORK:
         return
     if guardrails.forks is ForkAccess.REFUSE:
-        yield _excess("forks", "a fork's pull request", ("refuse",))
+        yield _excess("forks", "a fork's pull request", ("no pull request of a fork",))
     elif guardrails.forks is ForkAccess.NOTHING and not is_empty(grant):
         yield _excess("forks", "a grant to a fork's pull request", ("nothing",))
 
 
 def is_empty(grant: Grant) -> bool:
-    """Say whether the grant gives a sandbox and nothing else that is worth stealing."""
+    """Return whether the grant is a sandbox without any role, secret or key."""
     return not grant.kinds
 
 

@@ -1,7 +1,7 @@
-"""The IAM side of policies: what the hosts' role needs, and whom each granted role may trust.
+"""The IAM side of policies: what the hosts' role needs, and whom other roles trust.
 
-Airlock tags every session and names its job as source identity (credentials.plan), so a role can
-insist on its pipelines and branches even if the hosts' role is stolen.
+Airlock tags every session and names its job as source identity (credentials.plan), so a role's
+trust policy can require its pipelines and branches even of stolen credentials of the hosts' role.
 """
 
 import re
@@ -41,17 +41,17 @@ class Iam:
 
     host_role: str
     host: Document
-    hops: Mapping[str, Document]  # what roles need that others are assumed with (session.via)
+    hops: Mapping[str, Document]  # what the roles of session.via need to assume others
     trust: Mapping[str, Document]
     scp: Document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Hop:
-    """One way to a role: by whose call, and for which rule. `by` None: by Buildkite's token."""
+    """One AssumeRole call. `caller` is a role's ARN; None: Buildkite's token makes the call."""
 
     role: str
-    by: str | None
+    caller: str | None
     pipeline: str
     rule: Rule
     last: bool  # its session is the job's, so it has the rule's external id
@@ -66,7 +66,7 @@ def iam(
 ) -> Iam:
     """Return the documents; `store` is the statement that reading the store needs, if any.
 
-    Without an `organization`, trust in Buildkite's tokens names a placeholder that matches none.
+    Without an `organization`, trust in Buildkite's tokens names a placeholder that no token has.
     """
     listed = tuple(policies)
     hops = [hop for policy in listed for rule in policy.rules
@@ -82,12 +82,12 @@ def iam(
         ),
         hops={
             caller: _document(*_sessions(hops, caller))
-            for caller in sorted({hop.by for hop in hops if hop.by} - {host_role})
+            for caller in sorted({hop.caller for hop in hops if hop.caller} - {host_role})
         },
         trust={
             role: _trust([hop for hop in hops if hop.role == role], organization) for role in roles
         },
-        scp=_scp(sorted({host_role, *(hop.by for hop in hops if hop.by)}), roles),
+        scp=_scp(sorted({host_role, *(hop.caller for hop in hops if hop.caller)}), roles),
     )
 
 
@@ -97,21 +97,21 @@ def _hops(pipeline: str, rule: Rule, host_role: str) -> Iterable[_Hop]:
     first = None if allow.web_identity else host_role
     roles = tuple(dict.fromkeys(allow.roles.values()))
     if roles and allow.via:
-        yield _Hop(role=allow.via, by=first, pipeline=pipeline, rule=rule, last=False)
+        yield _Hop(role=allow.via, caller=first, pipeline=pipeline, rule=rule, last=False)
     for role in roles:
-        by = allow.via or first
-        yield _Hop(role=role, by=by, pipeline=pipeline, rule=rule, last=True)
+        caller = allow.via or first
+        yield _Hop(role=role, caller=caller, pipeline=pipeline, rule=rule, last=True)
 
 
 def _sessions(hops: Iterable[_Hop], caller: str) -> Iterable[Document]:
     """Return what `caller` needs to make its hops."""
-    roles = sorted({hop.role for hop in hops if hop.by == caller})
+    roles = sorted({hop.role for hop in hops if hop.caller == caller})
     if roles:
         yield {"Sid": "AirlockSessions", **allow(list(SESSION), roles)}
 
 
 def _secrets(policies: Iterable[Policy], *, partition: str) -> Iterable[Document]:
-    """Return what reading the secrets of all rules needs, in whichever region the hosts are."""
+    """Return what reading the secrets of all rules needs, in any region."""
     rules = [rule for p in policies for rule in p.rules if not rule.allow.secrets_with_role]
     references = {reference for rule in rules for reference in rule.allow.references}
     for service, (sid, action) in _READING.items():
@@ -140,8 +140,8 @@ def _arn(service: str, name: str, partition: str) -> str:
 
 
 def _trust(hops: list[_Hop], organization: str | None) -> Document:
-    by_caller = {caller: [hop for hop in hops if hop.by == caller] for caller in
-                 dict.fromkeys(hop.by for hop in hops)}  # fmt: skip
+    by_caller = {caller: [hop for hop in hops if hop.caller == caller] for caller in
+                 dict.fromkeys(hop.caller for hop in hops)}  # fmt: skip
     return _document(
         *(
             _trusting(caller, made)
@@ -153,7 +153,7 @@ def _trust(hops: list[_Hop], organization: str | None) -> Document:
 
 
 def _trusting(caller: str, hops: list[_Hop]) -> Document:
-    """Trust a role for the pipelines and branches that get here with its help."""
+    """Return the statement that trusts `caller` for the pipelines and branches of its hops."""
     rules = [hop.rule for hop in hops]
     equal: dict[str, Any] = {PIPELINE: sorted({hop.pipeline for hop in hops})}
     like: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def _trusting(caller: str, hops: list[_Hop]) -> Document:
 
 
 def _subjects(hops: list[_Hop], organization: str | None) -> list[str]:
-    """Name the branch before anything that a job can choose."""
+    """Return token subjects that name the branch before anything that a job can choose."""
     named = organization or "NAME-IT-WITH---organization"
     return sorted(
         {
@@ -190,9 +190,9 @@ def _refs(rule: Rule) -> tuple[str, ...]:
 
 
 def _branches(rule: Rule) -> tuple[str, ...]:
-    """Return the rule's branches, or nothing where IAM cannot say the same.
+    """Return the rule's branches, or nothing where IAM cannot express them.
 
-    `*` is the same in both; `?` and `$` are not, and IAM has no negation within a list.
+    `*` means the same in both; `?` and `$` do not, and IAM has no negation within a list.
     """
     for condition in rule.when:
         plain = all(re.fullmatch(r"[^!?$][^?$]*", pattern) for pattern in condition.patterns)
@@ -202,7 +202,7 @@ def _branches(rule: Rule) -> tuple[str, ...]:
 
 
 def _scp(callers: list[str], roles: list[str]) -> Document:
-    """Let only these assume a job's role, and only with the tag of a pipeline."""
+    """Let only `callers` assume a job's role, and only with a pipeline's session tag."""
     if not roles:
         return _document()
     return _document(

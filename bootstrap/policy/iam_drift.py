@@ -1,4 +1,4 @@
-"""How the roles of an account differ from what `policy.iam` says."""
+"""How the roles of an account differ from what `policy.iam` expects."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from bootstrap.policy.iam import Document, Iam
 
 
 def drift(made: Iam, dump: Mapping[str, Any]) -> tuple[str, ...]:
-    """Compare with what `aws iam get-account-authorization-details` says; nothing: no drift."""
+    """Compare with the output of `aws iam get-account-authorization-details`; empty: no drift."""
     real = {role["Arn"]: role for role in dump.get("RoleDetailList", [])}
     found: list[str] = []
     for role, wanted in made.trust.items():
@@ -35,15 +35,15 @@ def _trust_drift(wanted: Document, role: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _principal_drift(principal: str, ours: Document, allowing: list[Any]) -> Iterable[str]:
-    trusting = [s for s in allowing if principal in _principals(s)]
-    missing = set(ours["Action"]) - {a for s in trusting for a in _listed(s.get("Action", []))}
+    matching = [s for s in allowing if principal in _principals(s)]
+    missing = set(ours["Action"]) - {a for s in matching for a in _listed(s.get("Action", []))}
     if missing:
         yield f"does not trust {principal} for {', '.join(sorted(missing))}"
-    for statement in trusting:
+    for statement in matching:
         if statement.get("Condition") != ours["Condition"]:
             got = json.dumps(statement.get("Condition", {}), sort_keys=True)
             expected = json.dumps(ours["Condition"], sort_keys=True)
-            yield f"trusts it under {got}, expected {expected}"
+            yield f"trusts {principal} under the condition {got}, expected {expected}"
 
 
 def _principals(statement: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from bootstrap.policy.iam import Document, Iam
 
 
 def as_json(made: Iam) -> Document:
-    """Return all documents by what they are for."""
+    """Return all documents by their purpose."""
     return {
         "host-role": made.host,
         "hop-roles": dict(made.hops),
@@ -19,7 +19,7 @@ def as_json(made: Iam) -> Document:
 def as_cloudformation(made: Iam) -> Document:
     """Return a template: the hosts' policy, and the roles with their trust and no permission yet.
 
-    For one account; roles of other accounts belong into a stack there.
+    For one account; roles of other accounts belong in a stack of that account.
     """
     resources: Document = {
         "AirlockHostPolicy": {
@@ -78,6 +78,6 @@ def _parts(role: str) -> tuple[str, str]:
 
 
 def _logical(role: str) -> str:
-    """Return a name that templates allow; the account keeps roles of one name apart."""
+    """Return a logical id; the account distinguishes roles of the same name."""
     words = re.findall(r"[A-Za-z0-9]+", role.partition(":role/")[2])
     return "".join(word.capitalize() for word in words) + role.split(":")[4]

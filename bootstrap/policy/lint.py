@@ -1,4 +1,4 @@
-"""What is wrong with policies that can be read: checks of documents, and of rules together."""
+"""The checks of policies: of documents, of each rule, and of rules together."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
                 origin=document.origin,
                 line=int(line) if line.isdecimal() else 0,
                 text=text or detail,
-                fix="docs/policy.md has the grammar.",
+                fix="See the grammar in docs/policy.md.",
             )
 
 
@@ -69,8 +69,8 @@ def _policy(policy: Policy, guardrails: Guardrails | None) -> Iterator[Finding]:
             yield error(
                 "beyond-guardrail", policy, rule.line,
                 f"rule {rule.name!r} exceeds the guardrail {excess.guardrail!r}: got {excess.got}, "
-                f"allowed is {excess.allowed}",
-                "Every job that this rule admits would be refused: make the grant smaller.",
+                f"allowed: {excess.allowed}",
+                "Reduce what it grants: every job that this rule admits would be refused.",
             )  # fmt: skip
 
 

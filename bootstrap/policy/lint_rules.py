@@ -1,4 +1,4 @@
-"""What may be wrong with one rule: each check yields its findings."""
+"""The checks of one rule; each yields its findings."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def _open_to_pull_requests(policy: Policy, rule: Rule) -> Iterator[Finding]:
         yield warning(
             "pull-request-reaches-grant", policy, rule.line,
             f"rule {rule.name!r} grants {_names(rule)} to anyone who may push a branch",
-            "Grant only what needs no review before; use --ignore if that is so already.",
+            "Grant only what needs no review. If that is so, pass --ignore with this finding's id.",
         )  # fmt: skip
 
 
@@ -41,9 +41,9 @@ def _unvouched_creator(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if asked and not set(sources) & set(_VOUCHED):
         yield error(
             "creator-never-holds", policy, asked[0].line,
-            f"rule {rule.name!r} never matches: Buildkite vouches for no creator of builds from "
-            f"{' or '.join(sources) or 'no source'}",
-            "Allow source ui or api, or ask for author-team, which is a weaker claim.",
+            f"rule {rule.name!r} never matches: Buildkite vouches for the creator only if the "
+            f"source is ui or api, and the rule allows {' and '.join(sources) or 'no source'}",
+            "Allow source ui or api, or use author-team, which is a weaker claim.",
         )  # fmt: skip
 
 
@@ -52,8 +52,8 @@ def _unvouched_unblocker(policy: Policy, rule: Rule) -> Iterator[Finding]:
         if condition.subject == "unblocker-team":
             yield error(
                 "unblocker-never-holds", policy, condition.line,
-                f"rule {rule.name!r} never matches: nothing proves who unblocked a build, as a "
-                "step may set BUILDKITE_UNBLOCKER_TEAMS itself",
+                f"rule {rule.name!r} never matches: nothing proves who unblocked a build, since a "
+                "step can set BUILDKITE_UNBLOCKER_TEAMS itself",
                 "Restrict who may unblock in the pipeline's block step, and remove this condition.",
             )  # fmt: skip
 
@@ -72,7 +72,7 @@ def _tag_beside_branch(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 
 def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    """A repository that cannot be asked just now would let everything pass."""
+    """While the repository cannot be reached, every commit would pass."""
     for condition in rule.when:
         if "verified-or-unknown" in condition.patterns and not is_empty(rule.allow):
             yield warning(
@@ -91,12 +91,12 @@ def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
             yield warning(
                 "any-branch-reaches-production", policy, rule.line,
                 f"rule {rule.name!r} grants {name} to every branch",
-                "Name the branches or tags that may have it.",
+                "Add `branch` or `tag` with those that may use it.",
             )  # fmt: skip
 
 
 def _unbound_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    """Plugins' hooks run beside the command, with all that the rule grants."""
+    """Hooks of plugins run in the same job as the command, with everything the rule grants."""
     subjects = {condition.subject for condition in rule.when}
     if "command" in subjects and "plugin" not in subjects and not is_empty(rule.allow):
         yield error(
@@ -111,7 +111,7 @@ _BINDING = ("command", "plugin", "commit", "commit-on-branch")
 
 
 def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    """A condition on a command or commit is worth little beside variables that change what runs."""
+    """A condition on a command or commit means little beside variables that change what runs."""
     binding = [c.subject for c in rule.when if c.subject in _BINDING]
     if rule.allow.env and binding and not is_empty(rule.allow):
         yield warning(
@@ -130,7 +130,7 @@ def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-# Set by Buildkite's backend or by this host in every job: no step and no build can set it.
+# Set by Buildkite's backend or by this host in every job: neither a step nor a build can set them.
 _VOUCHED_CONDITIONS = frozenset(
     {"branch", "commit", "source", "queue", "creator", "creator-email", "creator-team",
      "commit-on-branch"}
@@ -138,7 +138,7 @@ _VOUCHED_CONDITIONS = frozenset(
 _FORGEABLE = frozenset({"tag", "step", "author-team", "agent-tag", "env"})
 
 
-def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
+def _forgeable_conditions(policy: Policy, rule: Rule) -> Iterator[Finding]:
     asked = [c for c in rule.when if c.subject in _FORGEABLE and c.patterns != (NO_TAG,)]
     vouched = any(c.subject in _VOUCHED_CONDITIONS and "*" not in c.patterns for c in rule.when)
     if asked and not vouched and not is_empty(rule.allow):
@@ -147,11 +147,11 @@ def _only_the_jobs_word(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"rule {rule.name!r} grants {_names(rule)} to anyone who writes a step, because a step "
             f"can set {asked[0].subject} itself",
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
-            'policy.identity = "signed" on hosts; see docs/policy.md#what-a-condition-is-worth.',
+            'policy.identity = "signed" on the hosts: docs/policy.md#what-a-condition-is-worth',
         )  # fmt: skip
 
 
-def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
+def _unpinned_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
     image = rule.allow.image
     if image and "@sha256:" not in image:
         yield warning(
@@ -161,13 +161,16 @@ def _loose_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _loose_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
+def _unversioned_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
     for condition in rule.when:
-        loose = [p for p in condition.patterns if "#" not in p and not p.startswith(("!", "*"))]
-        if condition.subject == "plugin" and loose:
+        unversioned = [
+            p for p in condition.patterns if "#" not in p and not p.startswith(("!", "*"))
+        ]
+        if condition.subject == "plugin" and unversioned:
             yield warning(
                 "plugin-without-version", policy, condition.line,
-                f"{' and '.join(loose)} in rule {rule.name!r} means only plugins without one",
+                f"{' and '.join(unversioned)} in rule {rule.name!r} matches only plugins without a "
+                "version",
                 "Add the versions, as in docker#v5.*.",
             )  # fmt: skip
 
@@ -180,10 +183,10 @@ CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _unknown_commit,
     _broad_production,
     _steering,
-    _only_the_jobs_word,
+    _forgeable_conditions,
     _unbound_plugins,
-    _loose_image,
-    _loose_plugins,
+    _unpinned_image,
+    _unversioned_plugins,
 )
 
 

@@ -20,7 +20,7 @@ from bootstrap.policy.model import NO_TAG, Condition, Reason
 from bootstrap.policy.plugins import admits
 from bootstrap.text import printable
 
-# What the host finds out about a commit and the branch its build claims (sandbox.ancestry).
+# What the host finds about a commit and the branch that its build claims (sandbox.ancestry).
 VERIFIED, ELSEWHERE, UNKNOWN = "verified", "elsewhere", "unknown"
 _COMMITS: Mapping[str, frozenset[str]] = {
     "verified": frozenset({VERIFIED}),
@@ -93,7 +93,7 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
         case "commit-on-branch":
             known = frozenset[str]().union(*(_COMMITS[p] for p in condition.patterns))
             return bool(values) and known.issuperset(values)
-        case "plugin":  # an allow-list: every plugin of the job has to be on it
+        case "plugin":  # an allow-list: every plugin of the job must be on it
             return all(admits(condition.patterns, plugin) for plugin in values)
         case "tag":  # a tag may itself be called "none"
             return any_matches([p for p in condition.patterns if p != NO_TAG], values)
@@ -108,6 +108,6 @@ def _variable(condition: Condition, fact: Fact) -> tuple[bool, str]:
         return isinstance(fact, Absent), "not set" if isinstance(fact, Absent) else "set"
     if not isinstance(fact, Known):
         return False, "not set"
-    # Which variables are secret only the agent knows, and it does not tell its own hooks.
+    # Only the agent knows which variables are secret, so no value is shown.
     holds = any_matches(condition.patterns, (fact.value,))
     return holds, "a value that matches" if holds else "another value"

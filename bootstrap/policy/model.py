@@ -13,11 +13,11 @@ from typing import Any
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.model import Provenance
 
-NO_TAG = "none"  # a pattern of `tag`: the build is not a tag's
+NO_TAG = "none"  # a pattern of `tag`: the build is not of a tag
 
 
 class Workspace(StrEnum):
-    """Whether the checkout of an earlier job under the same rule is seen again."""
+    """Whether the checkout of an earlier job under the same rule is reused."""
 
     REUSE = "reuse"
     FRESH = "fresh"
@@ -70,8 +70,8 @@ class Grant:
     web_identity: bool = False  # the first role is assumed with Buildkite's token
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with_role: bool = False  # False: everything secret is read with the host's role
-    known_hosts: tuple[str, ...] = ()  # lines beside Airlock's own
-    env: tuple[str, ...] = ()  # globs over names of steering variables that the job may bring
+    known_hosts: tuple[str, ...] = ()  # in addition to the lines of the big hosts
+    env: tuple[str, ...] = ()  # globs over names of steering variables that the job may set
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = Workspace.REUSE
@@ -88,13 +88,13 @@ class Grant:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The reference of everything secret, each once."""
+        """The references of all secrets, each once."""
         return tuple(dict.fromkeys(r for k in self.kinds for r in k.needs().references.values()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """If every condition holds, the grant is the job's. No condition: holds for every job."""
+    """A job that fulfils every condition gets the grant. No conditions: every job does."""
 
     name: str
     when: tuple[Condition, ...]
@@ -114,7 +114,7 @@ class Policy:
 
 
 class ForkAccess(StrEnum):
-    """How far a pull request from a fork may get, whatever a rule says."""
+    """What a pull request from a fork may get, whatever a rule grants."""
 
     REFUSE = "refuse"
     NOTHING = "nothing"  # a sandbox, and no role, secret or key
@@ -149,10 +149,10 @@ class Excess:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One condition's verdict: what the rule expected, what the job brought, and did it hold.
+    """One condition's verdict: what the rule expected, what the job has, and whether it holds.
 
-    `provenance` is the party that vouches for what was got; None if it is absent, unvouched, or
-    nothing that the job brings (a guardrail).
+    `provenance` is the party that vouches for `got`; None if the claim is absent or unvouched, and
+    for a guardrail.
     """
 
     rule: str
@@ -167,7 +167,7 @@ class Reason:
 class Admitted:
     """The first rule that matched, and every verdict up to it.
 
-    `apart` keeps jobs of one rule out of each other's workspace where their trust differs.
+    `apart` separates the workspaces of jobs of one rule that are not equally trusted.
     """
 
     rule: str

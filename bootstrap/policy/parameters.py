@@ -1,4 +1,4 @@
-"""A pipeline's policy from SSM parameters: one YAML document, or the leaves many fleets have.
+"""A pipeline's policy from SSM parameters: one YAML document, or one parameter per setting.
 
     <prefix>/<slug>/policy                                        the document of `parse`
     <prefix>/<slug>/repository, branches, teams, queues, role-arn  compiled into one rule
@@ -50,8 +50,8 @@ class Parameter:
 def compiled(path: str, slug: str, parameters: Iterable[Parameter]) -> Policy | None:
     """Return the policy that these parameters of `path` are; None if there are none of ours.
 
-    Other parameters may be beside ours, but none that looks like a misspelt leaf: a
-    condition that is not read would admit jobs. Raises WrongConfiguration with every mistake.
+    Other parameters are allowed beside ours, but none that looks like a misspelt leaf: a condition
+    that is not read would admit jobs. Raises WrongConfiguration with every mistake.
     """
     named = {parameter.name: parameter for parameter in parameters}
     ours = {name: named[name] for name in sorted({DOCUMENT, *LEAVES} & set(named))}
@@ -76,7 +76,7 @@ def _misspelt(others: set[str]) -> Iterable[str]:
 def _both(ours: Mapping[str, Parameter]) -> Iterable[str]:
     leaves = sorted(LEAVES & set(ours))
     if DOCUMENT in ours and leaves:
-        yield f"{DOCUMENT} and {', '.join(leaves)} are both there; only one of the layouts counts"
+        yield f"{DOCUMENT} and {', '.join(leaves)} are both present; expected one of the layouts"
 
 
 def _from_leaves(path: str, slug: str, ours: Mapping[str, Parameter], origin: str) -> Policy:
@@ -108,7 +108,7 @@ def as_document(slug: str, leaves: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _explain(error: "ErrorDetails") -> str:
-    """Name the parameter, not a place in a document that exists only here."""
+    """Name the leaf, not its place: the operator has never seen the document around it."""
     path = error["loc"]
     leaf = next((leaf for leaf, p in _PLACES.items() if path[: len(p)] == p), "the pipeline")
     if error["type"] == "missing":
@@ -120,6 +120,6 @@ def _wrong(path: str, mistakes: Iterable[str]) -> WrongConfiguration:
     listed = tuple(f"ssm:{path}: {mistake}" for mistake in mistakes)
     return WrongConfiguration(
         f"the parameters of ssm:{path} have {counted(len(listed), 'mistake')}",
-        hint="docs/policy.md#policies-in-ssm has both layouts.",
+        hint="See both layouts in docs/policy.md#policies-in-ssm.",
         details=listed,
     )

@@ -1,4 +1,4 @@
-"""From a document's text to a Policy, or to every mistake in it at once."""
+"""Reads a document's text as a Policy, or reports every mistake in it at once."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ Line = Callable[[tuple[str | int, ...]], int]
 def parse(text: str, origin: str) -> Policy:
     """Read a policy document.
 
-    Raises WrongConfiguration whose details are all mistakes, each as `origin:line: what`.
+    Raises WrongConfiguration whose details are all mistakes, each as `origin:line: mistake`.
     """
     document = load(text)
     node, mistakes = validated(document, schema.PolicyNode)
@@ -32,7 +32,7 @@ def parse(text: str, origin: str) -> Policy:
 
 
 def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:
-    """Make a Policy of a valid document; `line` returns the line of a part."""
+    """Return the Policy of a valid document; `line` returns the line of a part."""
     return Policy(
         pipeline=node.pipeline,
         repositories=tuple(node.repository),
@@ -90,7 +90,7 @@ def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake
     for i, rule in enumerate(node.rules):
         if rule.name in seen:
             line = document.line(("rules", i, "name"))
-            yield Mistake(line=line, text=f'a second rule is named "{rule.name}"')
+            yield Mistake(line=line, text=f'duplicate rule name "{rule.name}"')
         seen.add(rule.name)
 
 
@@ -111,7 +111,7 @@ def _rule(node: schema.RuleNode, index: int, line: Line) -> Rule:
 
 def _conditions(
     key: str,
-    value: Any,  # noqa: ANN401 - a list, a mapping or a word of the document
+    value: Any,  # noqa: ANN401 - a list, a mapping or a string of the document
     line: int,
 ) -> Iterable[Condition]:
     if isinstance(value, dict):
@@ -149,10 +149,10 @@ def _limits(node: schema.LimitsNode) -> Limits:
 
 
 def wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
-    """Return the refusal of a document, with its mistakes in the order of their lines."""
+    """Return the error for a document, with its mistakes in the order of their lines."""
     ordered = sorted(mistakes, key=lambda mistake: mistake.line)
     return WrongConfiguration(
         f"{origin} has {counted(len(ordered), 'mistake')}",
-        hint="docs/policy.md has the grammar; agent-config/policies/ has examples.",
+        hint="See the grammar in docs/policy.md and the examples in agent-config/policies/.",
         details=tuple(f"{origin}:{m.line}: {printable(m.text, limit=300)}" for m in ordered),
     )

@@ -10,16 +10,16 @@ _TRANSPORT = re.compile(r"\A[a-z]+://(?:[^@/]+@)?|(?<=[^/:]):[0-9]+(?=/)|\.git(?
 
 
 def admits(patterns: Iterable[str], plugin: str) -> bool:
-    """Say whether `plugin`, a name of job.plugins, is on the list and no `!` takes it off.
+    """Return whether the list admits `plugin`, a name of job.plugins, and no `!` excludes it.
 
-    With negations only, what none of them names is on it. A `*` stays within its segment of the
-    location. In doubt a plugin is off: a negation means every version if it has none, whatever lies
-    below its location, and every transport.
+    A list of negations alone admits every plugin that none of them names. A `*` does not match `/`
+    in a location. In doubt a plugin is excluded: a negation without a version excludes all of them,
+    and it also excludes whatever lies below its location, by any transport.
     """
     listed = tuple(patterns)
     positive = [pattern for pattern in listed if not pattern.startswith("!")]
     negative = [pattern.removeprefix("!") for pattern in listed if pattern.startswith("!")]
-    if not listed or any(_takes_off(pattern, plugin) for pattern in negative):
+    if not listed or any(_excludes(pattern, plugin) for pattern in negative):
         return False
     return not positive or any(_names(pattern, plugin) for pattern in positive)
 
@@ -35,7 +35,7 @@ def _names(pattern: str, plugin: str) -> bool:
     return location == "*" or _segments(location.split("/"), got.split("/"))
 
 
-def _takes_off(pattern: str, plugin: str) -> bool:
+def _excludes(pattern: str, plugin: str) -> bool:
     form = canonical_pattern(pattern)
     if form is None:
         return True

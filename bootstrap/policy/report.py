@@ -1,4 +1,4 @@
-"""The access map: every pipeline and everything it reaches, as one page that works offline."""
+"""The access map: every pipeline and what it can use, as one page that works offline."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _ORDER = ("any", "same-repository", "no")
 
 
 def page(template: str, catalogue: Catalogue, *, source: str, made: str) -> str:
-    """Fill the template. `source` says where the policies are from, `made` when it was asked."""
+    """Fill the template. `source` is where the policies were read, `made` is when."""
     listed = sorted(accesses(catalogue.policies), key=lambda access: access.pipeline)
     by_pipeline = {
         pipeline: tuple(group)
@@ -32,7 +32,7 @@ def page(template: str, catalogue: Catalogue, *, source: str, made: str) -> str:
 def _summary(catalogue: Catalogue, roles: Sequence[str], source: str, made: str) -> str:
     accounts = {role.split(":")[4] for role in roles}
     broken = len(catalogue.unreadable)
-    unread = f" {broken} documents could not be read and are not in it." if broken else ""
+    unread = f" {broken} documents could not be read and are not shown." if broken else ""
     return (
         f"{len(catalogue.policies)} pipelines, {len(roles)} roles in {len(accounts)} accounts, "
         f"from {source}, {made}.{unread}"

@@ -63,7 +63,7 @@ def _plugin(value: str) -> str:
 
 
 def _session_policy(value: str) -> str:
-    """Check what STS would refuse at every job (docs/aws.md#limits-of-sts)."""
+    """Check what STS would otherwise refuse for every job (docs/aws.md#limits-of-sts)."""
     try:
         document = json.loads(value)
     except ValueError:
@@ -76,7 +76,7 @@ def _session_policy(value: str) -> str:
 
 
 def _number(value: object) -> object:
-    """Everything in the document is a string: let pydantic's numbers see one."""
+    """Everything in the document is a string: pass pydantic's number types nothing else."""
     if not isinstance(value, str):
         raise ValueError("expected a number")  # noqa: TRY004 - pydantic reports ValueError
     return value
@@ -102,7 +102,7 @@ SessionDuration = Annotated[timedelta, BeforeValidator(_duration, json_schema_in
 
 
 class Node(BaseModel):
-    """What all parts of a document have in common: unknown keys are mistakes."""
+    """A part of a document; unknown keys are mistakes."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
@@ -112,7 +112,7 @@ class Node(BaseModel):
 class When(Node):
     """Conditions, all of which must hold. Each is a string or a list of which one must match.
 
-    Without `tag` a rule is not for tag builds: Buildkite gives those the tag's name as branch.
+    Without `tag`, no build of a tag matches: Buildkite gives those the tag's name as branch.
     """
 
     organization: Patterns | None = None
@@ -137,7 +137,7 @@ class When(Node):
 
 
 class SessionNode(Node):
-    """How long a session lasts, how it is tagged, and what it has less than its role."""
+    """How long a session lasts, how it is tagged, and how it is restricted beyond its role."""
 
     duration: SessionDuration = timedelta(hours=1)
     tags: dict[Text, str] = {}
@@ -157,8 +157,8 @@ class SessionNode(Node):
         return self
 
     @model_validator(mode="after")
-    def _tokens_carry_nothing_of_ours(self) -> "SessionNode":
-        """AssumeRoleWithWebIdentity takes none of these; with `via`, the second hop does."""
+    def _only_a_call_by_a_role_has_tags(self) -> "SessionNode":
+        """AssumeRoleWithWebIdentity accepts neither; with `via`, the second call has them."""
         if self.identity == "buildkite" and not self.via and (self.tags or self.external_id):
             raise ValueError("expected neither tags nor external-id with identity: buildkite")
         return self
@@ -173,7 +173,7 @@ class LimitsNode(Node):
 
 
 def _keys_of(kinds: Iterable[type[Kind[Any]]]) -> type[Node]:
-    """Return a part of a document that has the key of every kind."""
+    """Return a part of a document with the key of every kind."""
     keys = {_field(kind): kind.grammar for kind in kinds}
     return create_model("Kinds", __base__=Node, **keys)
 
@@ -182,8 +182,8 @@ def _field(kind: type[Kind[Any]]) -> str:
     return kind.key.replace("-", "_")
 
 
-class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base made of the kinds
-    """The grant."""
+class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from the kinds
+    """What the rule grants."""
 
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
@@ -196,20 +196,22 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base made of the 
 
     def kinds(self) -> tuple[Kind[Any], ...]:
         """Return what is granted of each kind that the document names."""
-        granted = ((kind, getattr(self, _field(kind))) for kind in KINDS)
-        return tuple(kind(granted=value) for kind, value in granted if value)
+        values = ((kind, getattr(self, _field(kind))) for kind in KINDS)
+        return tuple(kind(granted=value) for kind, value in values if value)
 
     @model_validator(mode="after")
-    def _a_role_that_reads(self) -> "Allow":
+    def _a_role_where_one_is_used(self) -> "Allow":
         needs = [kind.needs() for kind in self.kinds()]
         own = any(DEFAULT in need.roles for need in needs)
         if not own and (self.secrets_with == "role" or any(need.ecr for need in needs)):
-            raise ValueError("expected a role that secrets-with, or a registry's login, can mean")
+            raise ValueError(
+                "expected `role`, since secrets-with: role, or a registry with `role`, uses it"
+            )
         return self
 
 
 class RuleNode(Node):
-    """One rule. Without `when` it holds for every build of a branch that is no pull request."""
+    """One rule. Without `when`, it matches every build of a branch that is not a pull request."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     when: When = When()

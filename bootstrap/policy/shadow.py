@@ -1,4 +1,4 @@
-"""Whether one rule admits every job that a later one does, so that the later is never reached."""
+"""Whether one rule admits every job that a later one does: then the later is never reached."""
 
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
@@ -6,9 +6,9 @@ from bootstrap.policy.model import NO_TAG, Condition, Rule
 
 
 def shadows(earlier: Rule, later: Rule) -> bool:
-    """Say whether every job that `later` admits is admitted by `earlier` already.
+    """Return whether `earlier` admits every job that `later` admits; in doubt, False.
 
-    In doubt it is not. Each condition of `earlier` has to be implied by one of `later`.
+    Each condition of `earlier` must be implied by one of `later`.
     """
     return all(
         any(implies(narrow, wide) for narrow in later.when) or _is_everything(wide)
@@ -17,7 +17,7 @@ def shadows(earlier: Rule, later: Rule) -> bool:
 
 
 def implies(narrow: Condition, wide: Condition) -> bool:
-    """Say whether whatever satisfies `narrow` satisfies `wide`."""
+    """Return whether everything that satisfies `narrow` also satisfies `wide`."""
     if (narrow.subject, narrow.name) != (wide.subject, wide.name):
         return False
     if set(narrow.patterns) == set(wide.patterns):

@@ -1,4 +1,4 @@
-"""Variables that make a job run, fetch or trust something else than its rule's conditions name.
+"""Variables by which a job runs, fetches or trusts something its rule's conditions do not name.
 
 A rule may name one command, one plugin or a verified commit. Everyone who starts a build, or edits
 a step, sets variables beside those, and each of these changes what the same command does. So a job
@@ -18,7 +18,7 @@ from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import Grant
 
 _TABLE: Mapping[str, str] = {
-    "the dynamic loader and the C library load code or data from there": """
+    "the dynamic loader and the C library load code or data that it names": """
         LD_* GLIBC_TUNABLES GCONV_PATH LOCPATH NLSPATH HOSTALIASES LOCALDOMAIN RES_OPTIONS
     """,
     "shells run what it holds or names, or find other programs": """
@@ -27,11 +27,11 @@ _TABLE: Mapping[str, str] = {
     "git runs, reads or trusts what it names": """
         GIT_* SSH_* SVN_SSH CVS_RSH RSYNC_* HGRCPATH GNUPGHOME
     """,
-    "programs read their settings from there": """
+    "programs read their settings from where it points": """
         XDG_* EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE LESS TAR_OPTIONS WGETRC
         PSQLRC AWKPATH AWKLIBPATH GIO_*
     """,
-    "it decides which certificates TLS trusts, or where connections lead": """
+    "it decides which certificates TLS trusts, or where connections go": """
         OPENSSL_* SSL_CERT_* SSLKEYLOGFILE CURL_CA_BUNDLE CURL_HOME CURL_SSL_BACKEND
         REQUESTS_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY FTP_PROXY NO_PROXY OTEL_*
     """,
@@ -78,7 +78,7 @@ _TABLE: Mapping[str, str] = {
         ANSIBLE_* KUBECONFIG KUBE_EDITOR HELM_* PULUMI_* CDK_DOCKER SAM_CLI_* CLOUDSDK_*
         BAZEL* NIX_* ASDF_* MISE_*
     """,
-    "the agent's bootstrap obeys it": """
+    "the agent's bootstrap takes settings from it": """
         BUILDKITE_AGENT_NO_JOB_API BUILDKITE_BOOTSTRAP_PHASES BUILDKITE_BUILD_CHECKOUT_PATH
         BUILDKITE_COMMIT_RESOLVED BUILDKITE_DOCKER* BUILDKITE_KUBERNETES_EXEC
         BUILDKITE_NO_LOCAL_HOOKS BUILDKITE_OVERRIDE_SELF BUILDKITE_REFSPEC BUILDKITE_SKIP_CHECKOUT
@@ -88,13 +88,13 @@ _TABLE: Mapping[str, str] = {
         BUILDKITE_GIT_LFS_ENABLED BUILDKITE_GIT_SSH_KEY BUILDKITE_USE_*_GIT_CREDENTIALS
         BUILDKITE_PLUGIN_* BUILDKITE_HOOK_* BUILDKITE_SCRIPT_PATH
     """,
-    "artifacts are fetched with it or from there, or sent there": """
+    "it decides where artifacts are uploaded or downloaded, or with which credentials": """
         BUILDKITE_S3_* BUILDKITE_GS_* BUILDKITE_GCS_* BUILDKITE_AZURE_BLOB_* BUILDKITE_ARTIFACTORY_*
         BUILDKITE_ARTIFACT_UPLOAD_DESTINATION
     """,
 }
 
-# What the patterns above name and what changes nothing of the kind.
+# Variables that match the patterns above but change nothing of the kind.
 _INERT = """
     GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE GIT_BRANCH GIT_COMMIT GIT_COMMITTER_NAME
     GIT_COMMITTER_EMAIL GIT_COMMITTER_DATE GIT_DESCRIBE GIT_HASH GIT_LFS_SKIP_SMUDGE GIT_REF
@@ -127,14 +127,14 @@ def steers(name: str) -> str | None:
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _MANY = 1000  # spellings of one glob
-# Escaped or classed, a dot is a dot too; a tilde is a home directory, a dollar a variable.
+# A dot may be escaped or in a class; a tilde is a home directory, a dollar a variable.
 _DOUBTFUL = re.compile(r"^\s*[/~]|[\\${}]|\[[^\]]*\.")
 
 
 def stays_inside(glob: str) -> bool:
-    """Say whether a glob of artifacts certainly matches files below the checkout alone.
+    """Return whether a glob of artifacts certainly matches only files below the checkout.
 
-    `{.,x}./` is `../` to the agent, so braces are written out first.
+    `{.,x}./` is `../` to the agent, so braces are expanded first.
     """
     spellings = [glob]
     while found := next(filter(None, map(_BRACES.search, spellings)), None):
@@ -146,7 +146,7 @@ def stays_inside(glob: str) -> bool:
 
 
 def _by_value(name: str, value: str, grant: Grant) -> str | None:
-    """Return what this value changes, of variables that most jobs use for something else."""
+    """Return what the variable changes, if that depends on its value."""
     match name:
         case "BUILDKITE_ARTIFACT_PATHS" if not all(map(stays_inside, value.split(";"))):
             return "files outside of the checkout, such as the rule's secrets, would be uploaded"
@@ -157,7 +157,7 @@ def _by_value(name: str, value: str, grant: Grant) -> str | None:
 
 
 def _sets_nothing_else(config: str, grant: Grant) -> bool:
-    """Say whether Buildkite's own secrets arrive in variables that a step may set too."""
+    """Return whether Buildkite's own secrets set only variables that a step may set too."""
     try:
         names = [str(entry["environment_variable"]) for entry in json.loads(config)]
     except (ValueError, TypeError, KeyError, RecursionError):

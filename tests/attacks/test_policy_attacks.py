@@ -247,8 +247,8 @@ def test_malformed_pipeline_slug_is_refused(slug: str) -> None:
 # (what is wrong with it, the document)
 DOCUMENTS = [
     ("anchors and aliases", "pipeline: &a storefront\nrepository: *a\n"),
-    ('the key "pipeline"', HEAD + "  - {name: a, allow: {}}\npipeline: other\n"),
-    ('the key "role"', HEAD + "  - {name: a, allow: {role: x, role: y}}\n"),
+    ('duplicate key "pipeline"', HEAD + "  - {name: a, allow: {}}\npipeline: other\n"),
+    ('duplicate key "role"', HEAD + "  - {name: a, allow: {role: x, role: y}}\n"),
     ("a second document", HEAD + "  - {name: a, allow: {}}\n---\npipeline: other\n"),
     ("tags", HEAD + "  - !!python/object/apply:os.system [id]\n"),
     ('unknown key "<<"', HEAD + "  - <<: {allow: {}}\n    name: a\n"),

@@ -1,4 +1,4 @@
-"""Clients: nothing of the environment steers them, and each is regional."""
+"""Clients: they ignore the environment, and each is regional."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.fakes.sts import StrictSts
 def test_instance_role_ignores_every_variable_of_the_environment(
     sts: StrictSts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the environment says of AWS, proxies or certificates is not even looked at."""
+    """Variables about AWS, proxies or certificates have no effect."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIAFORGED",
         "AWS_SECRET_ACCESS_KEY": "forged",

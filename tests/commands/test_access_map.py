@@ -1,4 +1,4 @@
-"""The access map in a real browser: it opens, filters, tells, and fits a phone and paper."""
+"""The access map in a real browser: it opens, filters, shows details, and fits a phone."""
 
 import struct
 from collections.abc import Iterator
@@ -50,19 +50,19 @@ def at(page: Path, window: Browser) -> Browser:
     return window
 
 
-def test_it_opens_with_everything_and_without_complaint(at: Browser) -> None:
+def test_the_page_opens_with_every_pipeline_and_no_console_error(at: Browser) -> None:
     assert at.run(COUNT) == "301 of 301 pipelines"
     assert len(at.run(SHOWN)) == 301
     assert at.errors() == []
 
 
-def test_it_needs_nothing_from_anywhere(page: Path, at: Browser) -> None:
+def test_the_page_loads_no_resource(page: Path, at: Browser) -> None:
     assert "http://" not in page.read_text()
     assert "https://" not in page.read_text()
     assert at.run("return performance.getEntriesByType('resource').length") == 0
 
 
-def test_filtering_leaves_what_fits_and_its_columns(at: Browser) -> None:
+def test_a_filter_leaves_matching_rows_and_their_columns(at: Browser) -> None:
     at.run(typed("service-01 deploy-1"))
     assert at.run(SHOWN) == [f"service-01{n}" for n in range(10)]
     assert len(at.run(HEADS)) == 20
@@ -73,20 +73,20 @@ def test_filtering_leaves_what_fits_and_its_columns(at: Browser) -> None:
     assert at.run(COUNT) == "301 of 301 pipelines"
 
 
-def test_what_is_open_to_pull_requests(at: Browser) -> None:
+def test_the_pull_request_box_combines_with_the_filter(at: Browser) -> None:
     at.run("document.getElementById('open').click()")
     assert at.run(COUNT) == "301 of 301 pipelines"
     at.run(typed("nothing is both"))
     assert at.run(COUNT) == "0 of 301 pipelines"
 
 
-def test_a_link_may_name_the_filter(page: Path, window: Browser) -> None:
+def test_a_fragment_of_the_url_is_the_filter(page: Path, window: Browser) -> None:
     window.open("about:blank")
     window.open(f"{page.as_uri()}#service-299")
     assert window.run(SHOWN) == ["service-299"]
 
 
-def test_pointing_at_a_mark_tells_the_rule_and_its_conditions(at: Browser) -> None:
+def test_a_focused_mark_shows_its_rule_and_conditions(at: Browser) -> None:
     at.run("document.querySelector('button.dot').focus()")
     shown = at.run("return document.getElementById('card').innerText")
     assert "hostile: deploy → arn:aws:iam::" in shown
@@ -98,7 +98,7 @@ def test_pointing_at_a_mark_tells_the_rule_and_its_conditions(at: Browser) -> No
     assert inside
 
 
-def test_it_fits_a_phone(at: Browser) -> None:
+def test_the_page_fits_a_phone(at: Browser) -> None:
     at.resize(390, 844)
     assert at.run("return document.documentElement.scrollWidth <= innerWidth")
     assert not at.run("return document.querySelector('.map').offsetParent")
@@ -107,5 +107,5 @@ def test_it_fits_a_phone(at: Browser) -> None:
     assert height > 300
 
 
-def test_documents_do_not_speak_html(page: Path) -> None:
+def test_html_in_a_policy_is_escaped(page: Path) -> None:
     assert "<img" not in page.read_text()

@@ -1,4 +1,4 @@
-"""`airlock policy`: every verb, on good folders, bad folders and a store in SSM."""
+"""`airlock policy`: every verb, on valid folders, invalid folders and a store in SSM."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from bootstrap.commands.policy.schema import of
+from bootstrap.commands.policy.schema import json_schema
 from tests.job.given import job_env
 from tests.policy import corpus
 from tests.policy.given import HEAD
@@ -29,26 +29,26 @@ def policy(*arguments: str | Path) -> Done:
 
 
 @pytest.mark.parametrize("verb", verbs())
-def test_every_verb_explains_itself(verb: str) -> None:
+def test_every_verb_has_a_help_text(verb: str) -> None:
     done = policy(verb, "--help")
     assert done.returncode == 0
     assert f"usage: airlock policy {verb}" in done.stdout
 
 
 @pytest.mark.parametrize("verb", ["lint", "test", "report", "push"])
-def test_a_folder_that_is_not_there(verb: str, tmp_path: Path, config: Path) -> None:
+def test_a_folder_that_does_not_exist_is_an_error(verb: str, tmp_path: Path, config: Path) -> None:
     more = {"report": ("--output", tmp_path / "x"), "push": ("--config", config)}.get(verb, ())
     done = policy(verb, tmp_path / "absent", *more)
     assert done.returncode == 78
     assert "cannot be read: No such file or directory" in done.stderr
 
 
-def test_the_examples_are_clean() -> None:
+def test_the_examples_have_no_errors_and_pass_their_cases() -> None:
     assert "2 policies, 0 errors" in policy("lint", EXAMPLES).stdout
     assert "3 cases, 0 failed" in policy("test", EXAMPLES).stdout
 
 
-def test_lint_shows_place_and_remedy(folder: Path) -> None:
+def test_lint_prints_the_place_of_each_mistake(folder: Path) -> None:
     (folder / "broken.yaml").write_text("pipelin: x\n")
     done = policy("lint", folder)
     assert done.returncode == 1
@@ -77,7 +77,7 @@ def test_a_yml_file_is_not_ignored_silently(folder: Path, verb: str) -> None:
     assert "expected a name that ends in .yaml: Airlock reads no .yml files" in done.stdout
 
 
-def test_cases_and_their_junit(folder: Path, tmp_path: Path) -> None:
+def test_failed_cases_are_printed_and_in_the_junit_file(folder: Path, tmp_path: Path) -> None:
     (folder / "storefront.test.yaml").write_text(
         "pipeline: storefront\ncases:\n"
         f"  - {{name: main, expect: {{role: '{ROLE}'}}}}\n"
@@ -92,7 +92,7 @@ def test_cases_and_their_junit(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["test", "report", "draft"])
-def test_a_place_that_cannot_be_written_to(folder: Path, tmp_path: Path, verb: str) -> None:
+def test_a_path_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "records").mkdir()
     (tmp_path / "records/a.json").write_text(json.dumps({"env": job_env()}))
@@ -107,7 +107,9 @@ def test_a_place_that_cannot_be_written_to(folder: Path, tmp_path: Path, verb: s
 
 
 @pytest.mark.parametrize("form", ["json", "shell"])
-def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> None:
+def test_explain_of_a_refused_job_prints_every_condition(
+    folder: Path, tmp_path: Path, form: str
+) -> None:
     env = job_env(BUILDKITE_BRANCH="feature")
     lines = "".join(f'{name}="{value}"\n' for name, value in env.items())
     (tmp_path / "env").write_text(json.dumps(env) if form == "json" else lines)
@@ -124,7 +126,7 @@ def test_explain_shows_every_rule(folder: Path, tmp_path: Path, form: str) -> No
     ]  # fmt: skip
 
 
-def test_explain_of_an_admitted_job(folder: Path, tmp_path: Path) -> None:
+def test_explain_of_an_admitted_job_prints_rule_and_role(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "env").write_text(json.dumps(job_env()))
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 0
@@ -145,12 +147,13 @@ def test_explain_of_a_file_that_is_not_an_environment(
     assert "disk" not in done.stderr
 
 
-def test_explain_without_a_file(folder: Path, tmp_path: Path) -> None:
+def test_explain_without_a_file_is_an_error(folder: Path, tmp_path: Path) -> None:
     done = policy("explain", tmp_path / "absent", "--policies", folder)
     assert done.returncode == 78
+    assert "absent cannot be read: No such file or directory" in done.stderr
 
 
-def test_diff_says_who_gains_what(folder: Path, tmp_path: Path) -> None:
+def test_diff_prints_the_changed_access(folder: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
     text = (folder / "storefront.yaml").read_text()
@@ -162,24 +165,24 @@ def test_diff_says_who_gains_what(folder: Path, tmp_path: Path) -> None:
     assert policy("diff", folder, folder).returncode == 0
 
 
-def test_who_can(folder: Path) -> None:
+def test_who_can_prints_rules_or_returns_1(folder: Path) -> None:
     done = policy("who-can", ROLE, "--policies", folder)
     assert done.returncode == 0
     assert "storefront: rule 'deploy' grants role" in done.stdout
-    nobody = policy("who-can", "arn:nobody", "--policies", folder)
-    assert nobody.returncode == 1
-    assert "0 pipelines can reach arn:nobody" in nobody.stdout
+    unused = policy("who-can", "arn:unused", "--policies", folder)
+    assert unused.returncode == 1
+    assert "0 pipelines can reach arn:unused" in unused.stdout
 
 
 @pytest.mark.parametrize("form", ["json", "cloudformation", "terraform"])
-def test_iam_prints_documents(folder: Path, form: str) -> None:
+def test_iam_prints_documents_in_each_format(folder: Path, form: str) -> None:
     done = policy("iam", folder, "--host-role", HOST, "--format", form)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)
+    json.loads(done.stdout)
     assert "sts:SetSourceIdentity" in done.stdout
 
 
-def test_iam_finds_drift(folder: Path, tmp_path: Path) -> None:
+def test_iam_prints_drift_and_refuses_malformed_input(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "dump.json").write_text(json.dumps({"RoleDetailList": []}))
     done = policy("iam", folder, "--host-role", HOST, "--drift", tmp_path / "dump.json")
     assert done.returncode == 1
@@ -187,30 +190,33 @@ def test_iam_finds_drift(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "dump.json").write_text("{}")
     wrong = policy("iam", folder, "--host-role", HOST, "--drift", tmp_path / "dump.json")
     assert wrong.returncode == 78
-    assert policy("iam", folder, "--host-role", "me").returncode == 78
+    assert "dump.json has no RoleDetailList" in wrong.stderr
+    malformed = policy("iam", folder, "--host-role", "me")
+    assert malformed.returncode == 78
+    assert "--host-role is 'me': expected a role's ARN" in malformed.stderr
 
 
 @pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])
-def test_the_published_schemas_are_the_grammar(document: str) -> None:
+def test_the_published_schemas_match_the_grammar(document: str) -> None:
     published = ROOT / f"agent-config/{document}.schema.json"
-    assert json.loads(published.read_text()) == of(document), "run `make schemas`"
-    assert json.loads(policy("schema", document).stdout) == of(document)
-    jsonschema.Draft202012Validator.check_schema(of(document))
+    assert json.loads(published.read_text()) == json_schema(document), "run `make schemas`"
+    assert json.loads(policy("schema", document).stdout) == json_schema(document)
+    jsonschema.Draft202012Validator.check_schema(json_schema(document))
 
 
 def test_editors_accept_what_the_parser_accepts() -> None:
-    texts = [(EXAMPLES.joinpath(f"{name}.yaml").read_text(), of("policy"))
+    texts = [(EXAMPLES.joinpath(f"{name}.yaml").read_text(), json_schema("policy"))
              for name in ("docs", "storefront")]  # fmt: skip
-    texts += [(EXAMPLES.joinpath("guardrails.yaml").read_text(), of("guardrails"))]
-    texts += [(EXAMPLES.joinpath("storefront.test.yaml").read_text(), of("cases"))]
-    texts += [(corpus.document(1), of("policy")), (corpus.cases(1), of("cases"))]
-    for text, schema in [*texts, (corpus.GUARDRAILS, of("guardrails"))]:
+    texts += [(EXAMPLES.joinpath("guardrails.yaml").read_text(), json_schema("guardrails"))]
+    texts += [(EXAMPLES.joinpath("storefront.test.yaml").read_text(), json_schema("cases"))]
+    texts += [(corpus.document(1), json_schema("policy")), (corpus.cases(1), json_schema("cases"))]
+    for text, schema in [*texts, (corpus.GUARDRAILS, json_schema("guardrails"))]:
         jsonschema.validate(yaml.safe_load(text), schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"pipeline": "x", "brnach": "y"}, of("policy"))
+        jsonschema.validate({"pipeline": "x", "brnach": "y"}, json_schema("policy"))
 
 
-def test_a_reader_that_has_enough_is_no_traceback(tmp_path: Path) -> None:
+def test_a_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
     policies = corpus.write(tmp_path / "policies")
     command = f"{AIRLOCK} policy lint {policies} | head -n 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
@@ -218,7 +224,7 @@ def test_a_reader_that_has_enough_is_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_three_hundred_pipelines(tmp_path: Path) -> None:
+def test_three_hundred_pipelines_pass_every_verb(tmp_path: Path) -> None:
     """How long it takes: `make bench`."""
     policies = corpus.write(tmp_path / "policies")
     assert "300 policies, 0 errors" in policy("lint", policies).stdout

@@ -44,7 +44,9 @@ def test_push_refuses_to_mix_layouts(ssm: StrictSsm, config: Path, folder: Path)
     assert "PutParameter" not in ssm.operations
 
 
-def test_push_says_how_far_it_came(ssm: StrictSsm, config: Path, folder: Path) -> None:
+def test_a_push_that_fails_midway_prints_how_much_was_written(
+    ssm: StrictSsm, config: Path, folder: Path
+) -> None:
     for number in range(3):
         text = ALL.replace("pipeline: storefront", f"pipeline: p{number}")
         (folder / f"p{number}.yaml").write_text(text)
@@ -58,14 +60,16 @@ def test_push_says_how_far_it_came(ssm: StrictSsm, config: Path, folder: Path) -
     assert "2 of 4 documents differed" in again.stdout
 
 
-def test_a_policy_too_large_for_a_parameter(ssm: StrictSsm, config: Path, folder: Path) -> None:
+def test_push_refuses_a_policy_too_large_for_a_parameter(
+    ssm: StrictSsm, config: Path, folder: Path
+) -> None:
     (folder / "storefront.yaml").write_text(ALL + "#" * 8192)
     done = policy("push", folder, "--config", config)
     assert done.returncode == 1
     assert "; a parameter holds 8192" in done.stdout
 
 
-def test_a_store_that_cannot_be_pushed_to(tmp_path: Path, folder: Path) -> None:
+def test_push_refuses_a_store_that_is_not_in_ssm(tmp_path: Path, folder: Path) -> None:
     config = tmp_path / "file.toml"
     config.write_text('[sandbox]\nimage = "job:1"\n')
     config.chmod(0o644)

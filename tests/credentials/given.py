@@ -73,7 +73,7 @@ def write_credentials(path: Path, key: str, secret: str = "host", token: str = "
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `condition` holds; fail with the seconds it was given."""
+    """Wait until `condition` holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"

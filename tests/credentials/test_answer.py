@@ -87,7 +87,7 @@ def test_a_head_request_answers_without_a_secret() -> None:
         ("HTTP/1.0\r\nConnection: close, keep-alive", False),
     ],
 )
-def test_the_connection_is_kept_as_http_demands(fields: str, keep: bool) -> None:  # noqa: FBT001
+def test_the_connection_is_kept_where_http_allows_it(fields: str, keep: bool) -> None:  # noqa: FBT001
     assert answer(f"GET {PATH} {fields}".encode(), PATH, session()).keep is keep
 
 

@@ -116,7 +116,7 @@ def test_many_connections_take_one_thread(endpoint: Endpoint) -> None:
         client.close()
 
 
-def test_more_slow_clients_than_places_delay_no_other(endpoint: Endpoint) -> None:
+def test_slow_clients_beyond_the_limit_delay_no_other(endpoint: Endpoint) -> None:
     """Each sends one byte and waits."""
     slow = [dial(endpoint) for _ in range(MAX_CONNECTIONS + 20)]
     for client in slow:
@@ -166,7 +166,7 @@ def test_a_body_is_not_taken_for_the_next_request(endpoint: Endpoint) -> None:
     assert answered.count(b"HTTP/1.1") == 1
 
 
-def test_a_close_waits_for_no_client() -> None:
+def test_close_does_not_wait_for_clients() -> None:
     with serving("127.0.0.1", Sessions(session()), peer="127.0.0.1") as endpoint:
         clients = [dial(endpoint) for _ in range(20)]
         for client in clients:

@@ -47,7 +47,7 @@ KEPT = [
 ]
 
 
-def test_the_whole_chain_is_dropped_and_named_and_nothing_else() -> None:
+def test_strip_removes_and_names_exactly_the_credential_chain() -> None:
     kept, dropped = strip(dict.fromkeys([*DROPPED, *KEPT], "x"))
     assert dropped == tuple(DROPPED)
     assert sorted(kept) == sorted(KEPT)
@@ -61,7 +61,7 @@ def test_every_sandbox_has_a_region_and_no_metadata() -> None:
     }
 
 
-def test_by_endpoint_hands_over_a_path_and_no_key() -> None:
+def test_by_endpoint_sets_a_path_and_no_key() -> None:
     assert by_endpoint("/v1/x", {}) == {
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v1/x",
         "NO_PROXY": "169.254.170.2",
@@ -89,7 +89,7 @@ def test_no_proxy_is_extended_in_both_spellings(
     }
 
 
-def test_by_variables_hands_over_the_session() -> None:
+def test_by_variables_sets_the_session() -> None:
     made = by_variables(session())
     assert {name: str(value) for name, value in made.items()} == {
         "AWS_ACCESS_KEY_ID": "ASIAONE",

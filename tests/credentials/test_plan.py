@@ -1,4 +1,4 @@
-"""Whatever the job says, the request keeps STS's limits; whatever the policy says is checked."""
+"""Requests keep STS's limits whatever the job's claims are; what the policy states is checked."""
 
 import re
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def test_every_profile_has_a_session_of_its_own_role() -> None:
     assert list(planned) == [DEFAULT, "audit"]
 
 
-def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
+def test_a_first_hop_has_nothing_transitive_and_the_shortest_duration() -> None:
     grant = Grant(
         kinds=(Role(granted=ROLE),), via=f"{ROLE}-hub", tags={"team": "a"},
         transitive_tags=("team",), external_id="partner",
@@ -78,7 +78,7 @@ def test_a_hop_carries_nothing_that_the_next_one_may_not_repeat() -> None:
     assert hop.tags == request.tags
 
 
-def test_buildkites_token_stands_for_tags_and_source_identity() -> None:
+def test_web_identity_request_has_neither_tags_nor_source_identity() -> None:
     def asked(via: str | None) -> SessionRequest:
         grant = Grant(kinds=(Role(granted=ROLE),), via=via, web_identity=True)
         return plans(claims(), grant, rule="deploy")[DEFAULT]
@@ -92,7 +92,7 @@ def test_buildkites_token_stands_for_tags_and_source_identity() -> None:
     assert (second.via.subject, second.via.tags) == (alone.subject, {})
 
 
-def test_names_and_tags_say_pipeline_build_job_and_rule() -> None:
+def test_session_name_and_tags_name_pipeline_build_job_and_rule() -> None:
     request = planned(tags={"team": "storefront"})
     assert request.session_name == "storefront-42-0c1d2e3f4a5b"
     assert request.source_identity == JOB_ID
@@ -116,13 +116,13 @@ def test_names_and_tags_say_pipeline_build_job_and_rule() -> None:
     branch=ANYTHING,
     rule=ANYTHING,
 )
-def test_whatever_the_job_says_the_request_keeps_the_limits(rule: str, **of_job: Any) -> None:
+def test_request_for_random_claims_keeps_the_limits_of_sts(rule: str, **of_job: Any) -> None:
     validate(as_asked(planned(rule=rule, **of_job)), chained=True)
 
 
 @settings(max_examples=300, deadline=None)
 @given(tags=st.dictionaries(ANYTHING, ANYTHING, max_size=50), minutes=st.integers(0, 1000))
-def test_whatever_the_policy_says_is_refused_or_keeps_the_limits(
+def test_random_session_settings_are_refused_or_keep_the_limits(
     tags: dict[str, str], minutes: int
 ) -> None:
     try:
@@ -135,16 +135,16 @@ def test_whatever_the_policy_says_is_refused_or_keeps_the_limits(
 
 @settings(deadline=None)
 @given(one=ANYTHING, other=ANYTHING)
-def test_two_branches_never_share_a_tag(one: str, other: str) -> None:
+def test_different_branches_have_different_tag_values(one: str, other: str) -> None:
     assert (tag_value(one) == tag_value(other)) == (one == other)
 
 
-def test_a_branch_cannot_imitate_what_another_one_is_turned_into() -> None:
+def test_an_altered_tag_value_differs_from_the_branch_it_resembles() -> None:
     assert tag_value("release~1") != tag_value("release-1") == "release-1"
     assert tag_value("x" * 300) != tag_value("x" * 301)
 
 
-def test_jobs_of_one_build_in_one_minute_have_names_of_their_own() -> None:
+def test_jobs_of_one_minute_have_different_session_names() -> None:
     """The first eight digits of a UUIDv7 change every 65 seconds."""
     ids = [f"0193a1b2-c3d4-7e5f-8a9b-{number:012x}" for number in range(20)]
     assert len({session_name(claims(job_id=each)) for each in ids}) == 20
@@ -161,14 +161,18 @@ def test_jobs_of_one_build_in_one_minute_have_names_of_their_own() -> None:
         ({"aws:team": "a"}, timedelta(hours=1), "the session tag key 'aws:team'"),
         ({"": "a"}, timedelta(hours=1), "the session tag key ''"),
         ({"k" * 129: "a"}, timedelta(hours=1), "the session tag key"),
-        ({"team": "a\nb"}, timedelta(hours=1), "the session tag 'team' with a value"),
-        ({"team": "v" * 257}, timedelta(hours=1), "the session tag 'team' with a value"),
-        ({str(n): "" for n in range(45)}, timedelta(hours=1), "45 session tags; expected at most"),
+        ({"team": "a\nb"}, timedelta(hours=1), "the value of the session tag 'team'"),
+        ({"team": "v" * 257}, timedelta(hours=1), "the value of the session tag 'team'"),
+        (
+            {str(n): "" for n in range(45)},
+            timedelta(hours=1),
+            "45 session tags; expected at most 44,",
+        ),
         ({}, timedelta(seconds=899), "0:14:59; expected 15 minutes to 12 hours"),
         ({}, timedelta(seconds=43201), "12:00:01; expected 15 minutes to 12 hours"),
     ],
 )
-def test_a_policy_that_asks_for_what_sts_refuses_is_named(
+def test_session_settings_that_sts_would_refuse_are_wrong_configuration(
     tags: dict[str, str], duration: timedelta, problem: str
 ) -> None:
     with pytest.raises(WrongConfiguration) as refused:

@@ -1,4 +1,4 @@
-"""Which registry an image is in, whose token it may be sent, and how logins are read."""
+"""An image's registry, the registries that get ECR's token, and the forms of logins."""
 
 import base64
 import json
@@ -35,7 +35,9 @@ ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
          "registry.example.com/ci/job"),
     ],
 )  # fmt: skip
-def test_where_an_image_is(image: str, registry: str, repository: str) -> None:
+def test_an_image_has_its_registry_and_repository(
+    image: str, registry: str, repository: str
+) -> None:
     assert (registry_of(image), repository_of(image)) == (registry, repository)
 
 
@@ -54,11 +56,11 @@ def test_where_an_image_is(image: str, registry: str, repository: str) -> None:
         ("public.ecr.aws", None),
     ],
 )
-def test_only_ecr_is_sent_its_token(registry: str, region: str | None) -> None:
+def test_only_registries_of_ecr_have_a_region(registry: str, region: str | None) -> None:
     assert ecr_region(registry) == region
 
 
-def test_the_arn_of_a_repository() -> None:
+def test_a_repository_of_ecr_has_an_arn() -> None:
     arn = "arn:aws:ecr:eu-west-1:111122223333:repository/ci/job"
     assert ecr_arn(f"{ECR}/ci/job:1@sha256:ab", "aws") == arn
     assert ecr_arn("registry.example.com/ci/job", "aws") is None
@@ -67,13 +69,13 @@ def test_the_arn_of_a_repository() -> None:
 @pytest.mark.parametrize(
     "stored", ["ci:a b:c", '{"username": "ci", "password": "a b:c"}', " ci:a b:c\n"]
 )
-def test_a_stored_login(stored: str) -> None:
+def test_a_stored_login_of_any_form_is_read(stored: str) -> None:
     found = login("r.example.com", Secret(stored))
     assert (found.username, found.password.reveal()) == ("ci", "a b:c")
 
 
 @given(st.text() | st.from_regex(r"\{.*\}"))
-def test_what_is_no_login_is_named_and_not_shown(stored: str) -> None:
+def test_a_malformed_login_is_an_error_that_does_not_chain_its_cause(stored: str) -> None:
     try:
         found = login("r.example.com", Secret(stored))
     except WrongConfiguration as wrong:
@@ -84,7 +86,7 @@ def test_what_is_no_login_is_named_and_not_shown(stored: str) -> None:
         assert found.password.reveal()
 
 
-def test_the_file_that_every_tool_reads() -> None:
+def test_dockers_configuration_has_the_login_of_each_registry() -> None:
     token = base64.b64encode(b"AWS:p:w").decode()
     logins = {ECR: ecr_login(token), "docker.io": Login(username="u", password=Secret("w"))}
     assert json.loads(docker_config(logins)) == {
@@ -96,7 +98,7 @@ def test_the_file_that_every_tool_reads() -> None:
     assert [form.reveal() for form in shown(logins[ECR])] == ["p:w", token]
 
 
-def test_a_long_pull_tells_now_and_then_how_far_it_is() -> None:
+def test_a_long_pull_reports_progress_every_five_seconds() -> None:
     pulling = PullProgress("r/x:1", 0.0)
 
     def received(now: float, status: str, layer: str = "", current: int = 0) -> str | None:

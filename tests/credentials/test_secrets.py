@@ -1,4 +1,4 @@
-"""Secrets from both services: whole values and members, and every way in which one is not there."""
+"""Secrets of both services: whole values, members of JSON objects, and every failure."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def revealed(found: dict[str, Secret]) -> dict[str, str]:
     return {name: secret.reveal() for name, secret in found.items()}
 
 
-def test_both_services_at_once(aws: Aws, ssm: StrictSsm) -> None:
+def test_secrets_of_both_services_are_fetched_together(aws: Aws, ssm: StrictSsm) -> None:
     found = fetch(
         aws,
         {
@@ -69,7 +69,7 @@ def test_both_services_at_once(aws: Aws, ssm: StrictSsm) -> None:
     assert ssm.operations == ["GetParameters"]
 
 
-def test_moto_agrees(tmp_path: Path) -> None:
+def test_secrets_from_moto_are_read_as_from_the_fakes(tmp_path: Path) -> None:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -101,7 +101,9 @@ def test_moto_agrees(tmp_path: Path) -> None:
         ("ssm:/storefront/npm-token#x", "no JSON object"),
     ],
 )
-def test_a_secret_that_is_not_what_its_reference_says(aws: Aws, reference: str, says: str) -> None:
+def test_a_secret_that_does_not_fit_its_reference_is_wrong_configuration(
+    aws: Aws, reference: str, says: str
+) -> None:
     with pytest.raises(WrongConfiguration) as caught:
         fetch(aws, {"A": reference})
     assert f"the secret {reference} " in caught.value.problem
@@ -110,19 +112,19 @@ def test_a_secret_that_is_not_what_its_reference_says(aws: Aws, reference: str, 
 
 def test_a_missing_permission_prints_the_statement(aws: Aws, manager: SecretsManager) -> None:
     manager.forbidden = {"prod/db"}
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(CannotStart, match="secretsmanager:prod/db cannot be read") as caught:
         fetch(aws, {"A": "secretsmanager:prod/db"})
     assert json.loads(caught.value.details[0])["Action"] == "secretsmanager:GetSecretValue"
 
 
-def test_a_key_that_may_not_be_used(aws: Aws, ssm: StrictSsm) -> None:
+def test_a_forbidden_key_prints_the_statement_for_kms(aws: Aws, ssm: StrictSsm) -> None:
     ssm.may_decrypt = False
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(CannotStart, match="npm-token cannot be read") as caught:
         fetch(aws, {"A": "ssm:/storefront/npm-token"})
     assert json.loads(caught.value.details[0])["Action"] == "kms:Decrypt"
 
 
-def test_more_than_one_call_takes(aws: Aws, ssm: StrictSsm) -> None:
+def test_more_secrets_than_a_call_takes_need_several_calls(aws: Aws, ssm: StrictSsm) -> None:
     for number in range(23):
         ssm.put(f"/many/{number}", f"value {number}")
     found = fetch(aws, {f"V{n}": f"ssm:/many/{n}" for n in range(23)})
@@ -130,20 +132,20 @@ def test_more_than_one_call_takes(aws: Aws, ssm: StrictSsm) -> None:
     assert ssm.operations == ["GetParameters"] * 3
 
 
-def test_nothing_wanted_nobody_asked(aws: Aws, ssm: StrictSsm, manager: SecretsManager) -> None:
+def test_no_reference_causes_no_call(aws: Aws, ssm: StrictSsm, manager: SecretsManager) -> None:
     assert fetch(aws, {}) == {}
     assert ssm.calls == manager.calls == []
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])
-def test_what_no_variable_can_hold(value: str) -> None:
+def test_a_value_that_no_variable_can_have_is_refused(value: str) -> None:
     with pytest.raises(WrongConfiguration, match="deliver it as a file") as caught:
         check_fits("A", "ssm:/a", Secret(value))
     assert value[:3] not in caught.value.problem.replace("ssm:/a", "")
 
 
 @given(st.text(), st.text())
-def test_no_value_is_a_traceback_or_in_one(value: str, key: str) -> None:
+def test_random_values_are_not_shown_in_errors(value: str, key: str) -> None:
     try:
         references.member(references.parse(f"secretsmanager:a#{key}"), value)
     except AirlockError as error:
@@ -151,7 +153,7 @@ def test_no_value_is_a_traceback_or_in_one(value: str, key: str) -> None:
 
 
 @given(st.lists(st.text(), max_size=40), st.integers(1, 12))
-def test_batches_lose_nothing(names: list[str], size: int) -> None:
+def test_batches_contain_every_name_in_order(names: list[str], size: int) -> None:
     cut = list(batches(names, size))
     assert [name for batch in cut for name in batch] == names
     assert all(0 < len(batch) <= size for batch in cut)

@@ -142,4 +142,4 @@ def test_client_reads_role_and_profile_across_renewals(ran: Ran, name: str) -> N
 
 def test_sts_outage_and_recovery_are_logged_once_per_role(ran: Ran) -> None:
     assert ran.log.count("credentials cannot be renewed") == 2, "one for each role"
-    assert ran.log.count("credentials were renewed after all") == 2
+    assert ran.log.count("credentials were renewed after an outage") == 2

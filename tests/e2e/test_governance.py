@@ -48,7 +48,7 @@ def test_hook_refusal_is_reported_by_agent_and_annotated(fleet: Fleet) -> None:
     (note,) = refused.annotations
     assert note["context"] == "airlock"
     assert note["style"] == "error"
-    assert "wants branch main and got" in note["body"].replace("&#40;", "(")
+    assert "expected branch main, got" in note["body"].replace("&#40;", "(")
     assert "<b>" not in note["body"]
     assert "`" not in note["body"]
     assert admitted.annotations == []

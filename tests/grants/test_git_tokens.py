@@ -1,4 +1,4 @@
-"""The credential helper answers for the rule's repositories and for nothing that is like them."""
+"""The credential helper answers for the rule's repositories and for no similar URL."""
 
 import subprocess
 from pathlib import Path
@@ -20,7 +20,7 @@ GRANTED = {
 
 
 def asked(tmp_path: Path, protocol: str, host: str, path: str, verb: str = "get") -> str:
-    """Ask the real script as git would; only its file is elsewhere."""
+    """Call the real script as git does, with its file in another place."""
     (tmp_path / "tokens").write_bytes(lines(GRANTED))
     script = SCRIPT.read_text().replace(str(AIRLOCK / TOKENS), str(tmp_path / "tokens"))
     question = f"protocol={protocol}\nhost={host}\npath={path}\n\n"
@@ -78,7 +78,7 @@ def test_helper_is_silent_for_any_verb_but_get(tmp_path: Path, verb: str) -> Non
 
 @pytest.mark.parametrize("value", ["", "two words", "a\nb", "user:", ":token", "ünï"])
 def test_malformed_token_is_a_configuration_error(value: str) -> None:
-    with pytest.raises(WrongConfiguration) as caught:
+    with pytest.raises(WrongConfiguration, match="acme/ is malformed") as caught:
         lines({"https://github.com/acme/": Secret(value)})
     assert not value or value not in caught.value.problem
 

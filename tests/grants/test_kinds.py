@@ -1,4 +1,4 @@
-"""What every kind of grant keeps, and that a new one takes one file and its line in the list."""
+"""The rules for all kinds of grants; a new kind takes one file and its line in the list."""
 
 import shutil
 import subprocess
@@ -43,8 +43,8 @@ def test_a_new_kind_takes_one_file_and_its_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "all of it passed\n"), done.stderr
 
 
-def test_without_its_line_the_file_is_no_kind(tmp_path: Path) -> None:
-    """Else the test above would show nothing."""
+def test_a_file_without_its_line_is_no_kind(tmp_path: Path) -> None:
+    """Otherwise the test above would prove nothing."""
     with_one_more_kind(tmp_path)
     shutil.copy(ROOT / "bootstrap/grants/__init__.py", tmp_path / "bootstrap/grants/__init__.py")
     done = whole_way(tmp_path)
@@ -65,7 +65,7 @@ ONE_IS_MEANT = {
 }
 
 
-def test_no_other_package_knows_a_kind() -> None:
+def test_no_other_package_imports_a_kind() -> None:
     modules = {kind.__module__ for kind in KINDS}
     assert len(modules) == len(KINDS)
     package = ROOT / "bootstrap"
@@ -82,7 +82,7 @@ UNMISTAKABLE = [kind for kind in KINDS if kind not in {Role, Profiles, Secrets}]
 
 
 @pytest.mark.parametrize("kind", UNMISTAKABLE, ids=[kind.key for kind in UNMISTAKABLE])
-def test_no_other_file_has_the_key_of_a_kind(kind: type[Kind[object]]) -> None:
+def test_no_other_file_contains_the_key_of_a_kind(kind: type[Kind[object]]) -> None:
     literal = {f'"{kind.key}"', f'"{kind.key.replace("-", "_")}"'}
     package = ROOT / "bootstrap"
     found = {

@@ -1,4 +1,4 @@
-"""One kind's way through the product, in a copy of the package that has one more kind.
+"""One kind from the policy to the sandbox, in a copy of the package that has one more kind.
 
 test_kinds runs this as a program in that copy. It names the new kind's key in a policy, and
 nothing else of it.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bootstrap
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.commands.policy.schema import of
+from bootstrap.commands.policy.schema import json_schema
 from bootstrap.credentials.obtain import obtained
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.kind import Obtained, Variables
@@ -45,7 +45,7 @@ SECRET = "the licence's text"
 def in_policies(made: Policy) -> None:
     grant = made.rules[0].allow
     assert grant.references == (REFERENCE,)
-    assert "build-licence" in of("policy")["$defs"]["Allow"]["properties"]
+    assert "build-licence" in json_schema("policy")["$defs"]["Allow"]["properties"]
 
     rails = parse_guardrails("guardrails: acme\nsecrets: 'ssm:/other/*'\n", "guardrails.yaml")
     assert [(e.guardrail, e.got) for e in exceeds(grant, rails)] == [("secrets", REFERENCE)]
@@ -63,7 +63,7 @@ def in_policies(made: Policy) -> None:
 
 
 def no_role(_: SessionRequest) -> Session:
-    raise AssertionError("a session was asked for")
+    raise AssertionError("a session was requested")
 
 
 def fetched(
@@ -127,7 +127,7 @@ def in_a_sandbox(grant: Grant, place: Path) -> None:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    assert Path(bootstrap.__file__).is_relative_to(Path.cwd()), "the copy is what is tried"
+    assert Path(bootstrap.__file__).is_relative_to(Path.cwd()), "the copy must be what is tested"
     try:
         of_a_rule = policy(RULE.format(f"build-licence: '{REFERENCE}'"))
     except WrongConfiguration as mistakes:

@@ -14,7 +14,7 @@ cases:
     expect: {rule: deploy, role: "arn:aws:iam::111122223333:role/ci/deploy"}
   - name: forks do not
     given: {branch: main, pull-request: fork, creator-team: platform}
-    expect: {refused: "wants pull-request no and got fork"}
+    expect: {refused: "expected pull-request no, got fork"}
   - name: everything a build can be
     given: {source: webhook, step: x, queue: y, tag: none, command: make, plugin: ["docker#v5"],
             agent-tag: {size: large}, env: {MODE: live}, creator: Ada, commit: abc}

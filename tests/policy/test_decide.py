@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bootstrap.job.model import Known, Provenance
@@ -23,26 +23,27 @@ TWO = """  - name: deploy
 """
 
 
-def test_the_first_rule_that_holds_decides() -> None:
+def test_the_first_rule_whose_conditions_all_hold_admits() -> None:
     decision = decide(claims(), policy(TWO))
     assert isinstance(decision, Admitted)
     assert decision.rule == "deploy"
     assert all(reason.holds for reason in decision.reasons)
 
 
-def test_no_policy_no_job() -> None:
+def test_a_pipeline_without_a_policy_is_refused() -> None:
     decision = decide(claims(), None)
     assert isinstance(decision, Denied)
     assert "no policy exists for pipeline 'storefront'" in decision.problem
     assert "storefront.yaml" in decision.hint
 
 
-def test_a_policy_without_rules_refuses() -> None:
+def test_a_policy_without_rules_refuses_every_job() -> None:
     decision = decide(claims(), replace(policy(TWO), rules=()))
     assert isinstance(decision, Denied)
+    assert decision.problem == "storefront.yaml has no rules"
 
 
-def test_another_pipelines_policy_refuses() -> None:
+def test_another_pipelines_policy_refuses_the_job() -> None:
     decision = decide(claims(), replace(policy(TWO), pipeline="warehouse"))
     assert isinstance(decision, Denied)
     assert "the policy of pipeline 'warehouse'" in decision.problem
@@ -61,7 +62,7 @@ def test_a_refusal_names_the_nearest_rule_and_what_failed() -> None:
     decision = decide(claims(BUILDKITE_AGENT_META_DATA_QUEUE="default"), policy(TWO))
     assert isinstance(decision, Denied)
     assert decision.nearest == "deploy"
-    assert "wants queue deploy and got default" in decision.problem
+    assert "expected queue deploy, got default" in decision.problem
     assert {reason.rule for reason in decision.reasons} == {"deploy", "test"}
 
 
@@ -111,7 +112,9 @@ def test_a_refusal_names_the_nearest_rule_and_what_failed() -> None:
         ),
     ],
 )
-def test_what_a_rule_does_not_admit(when: str, env: dict[str, str]) -> None:
+def test_a_rule_with_an_unfulfilled_condition_does_not_admit_the_job(
+    when: str, env: dict[str, str]
+) -> None:
     decision = decided(when, **env)
     assert isinstance(decision, Denied), decision
     assert decision.nearest == "only"
@@ -123,7 +126,7 @@ def test_what_a_rule_does_not_admit(when: str, env: dict[str, str]) -> None:
         ("{branch: [dev, main]}", {}),
         ("{branch: ['*', '!dev']}", {}),
         ("{tag: 'v*'}", {"BUILDKITE_TAG": "v1"}),
-        ("{creator-team: [nobody, platform]}", {}),
+        ("{creator-team: [security, platform]}", {}),
         ("{author-team: platform}", {"BUILDKITE_SOURCE": "webhook"}),
         ("{env: {MODE: absent}}", {}),
         ("{env: {MODE: [live, 'test-*']}}", {"MODE": "test-1"}),
@@ -147,7 +150,7 @@ def test_what_a_rule_does_not_admit(when: str, env: dict[str, str]) -> None:
         ),
     ],
 )
-def test_what_a_rule_admits(when: str, env: dict[str, str]) -> None:
+def test_a_rule_with_fulfilled_conditions_admits_the_job(when: str, env: dict[str, str]) -> None:
     assert isinstance(decided(when, **env), Admitted)
 
 
@@ -162,14 +165,15 @@ def test_every_refusal_names_a_nearest_rule(rules: list[str], branch: str, sourc
         f"  - {{name: r{n}, when: {{{w}}}, allow: {{}}}}\n" for n, w in enumerate(rules)
     )
     decision = decide(claims(BUILDKITE_BRANCH=branch, BUILDKITE_SOURCE=source), policy(listed))
-    if isinstance(decision, Denied):
-        failed = [reason.rule for reason in decision.reasons if not reason.holds]
-        assert decision.nearest in failed
-        assert all(failed.count(decision.nearest) <= failed.count(rule) for rule in failed)
-        assert f"nearest is {decision.nearest!r}" in decision.problem
+    assume(isinstance(decision, Denied))
+    assert isinstance(decision, Denied)
+    failed = [reason.rule for reason in decision.reasons if not reason.holds]
+    assert decision.nearest in failed
+    assert all(failed.count(decision.nearest) <= failed.count(rule) for rule in failed)
+    assert f"nearest is {decision.nearest!r}: expected " in decision.problem
 
 
-def test_a_secret_variable_is_not_shown() -> None:
+def test_a_refusal_shows_no_value_of_a_variable() -> None:
     decision = decided("{env: {NPM_TOKEN: x}}", NPM_TOKEN="npm-secret")
     assert isinstance(decision, Denied)
     assert "npm-secret" not in str(decision)
@@ -184,10 +188,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"
     teams=st.just("platform") | TEXT,
     pull_request=st.just("false") | TEXT,
 )
-def test_no_job_talks_its_way_into_a_rule(
+def test_random_claims_are_admitted_only_where_they_match_the_rule(
     branch: str, source: str, teams: str, pull_request: str
 ) -> None:
-    """Whatever a build says, the rule holds only for exactly what it names."""
+    """Whatever a build claims, the rule admits exactly what it names."""
     decision = decided(
         "{branch: main, source: ui, creator-team: platform}",
         BUILDKITE_BRANCH=branch,
@@ -202,7 +206,7 @@ def test_no_job_talks_its_way_into_a_rule(
 
 
 @given(TEXT.filter(bool))
-def test_reasons_are_fit_to_be_printed(branch: str) -> None:
+def test_reasons_of_random_branches_are_printable(branch: str) -> None:
     decision = decided("{branch: never}", BUILDKITE_BRANCH=branch)
     assert isinstance(decision, Denied)
     assert all(printable(reason.got) == reason.got for reason in decision.reasons)
@@ -222,7 +226,7 @@ def test_reasons_are_fit_to_be_printed(branch: str) -> None:
         ("{creator-team: platform}", {}, Provenance.JOB),
     ],
 )
-def test_a_reason_names_who_vouches_for_what_was_got(
+def test_a_reason_has_the_provenance_of_its_claim(
     when: str, env: dict[str, str], provenance: Provenance | None
 ) -> None:
     (subject,) = yaml.safe_load(when)
@@ -230,7 +234,7 @@ def test_a_reason_names_who_vouches_for_what_was_got(
     assert [reason.provenance for reason in found] == [provenance]
 
 
-def test_what_the_host_has_checked_and_what_is_signed_says_so() -> None:
+def test_checked_and_signed_claims_have_their_provenance_in_the_reasons() -> None:
     rules = "  - {name: r, when: {branch: main, commit-on-branch: verified}, allow: {}}\n"
     signed = Known(value="main", provenance=Provenance.SIGNED)
     asked = replace(claims(), facts={**claims().facts, "branch": signed})

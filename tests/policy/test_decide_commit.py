@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bootstrap.job.model import Known, Provenance
 from bootstrap.policy.decide import asks_for_commit, decide, grant_if_verified, with_commit
-from bootstrap.policy.model import Admitted, ForkAccess, Guardrails
+from bootstrap.policy.model import ForkAccess, Guardrails
 from tests.policy.given import claims, policy
 
 VERIFIED = """  - name: deploy
@@ -38,7 +38,7 @@ FORK = {"BUILDKITE_PULL_REQUEST": "7", "BUILDKITE_PULL_REQUEST_REPO": "https://g
     ids=["needed", "or-another-rule", "within-guardrails", "no-condition", "earlier-rule",
          "another-branch", "another-repository", "role-beyond", "fork", "fork-that-may"],
 )  # fmt: skip
-def test_the_commit_is_asked_for_only_where_an_answer_admits_and_another_does_not(
+def test_the_commit_is_checked_only_where_the_answer_changes_the_decision(
     rules: str,
     env: dict[str, str],
     guardrails: Guardrails | None,
@@ -53,7 +53,7 @@ def test_the_commit_is_asked_for_only_where_an_answer_admits_and_another_does_no
              min_size=1, max_size=5),
     st.sampled_from(["verified", "elsewhere", "unknown"]),
 )  # fmt: skip
-def test_where_it_is_not_asked_no_answer_would_have_changed_the_decision(
+def test_an_unchecked_commit_would_not_have_changed_the_decision(
     conditions: list[str], answer: str
 ) -> None:
     rules = "".join(
@@ -65,14 +65,14 @@ def test_where_it_is_not_asked_no_answer_would_have_changed_the_decision(
     answered = decide(with_commit(of, Known(value=answer, provenance=Provenance.HOST)), made)
     unasked = decide(of, made)
     assert type(answered) is type(unasked)
-    assert not isinstance(answered, Admitted) or answered.rule == getattr(unasked, "rule", None)
+    assert getattr(answered, "rule", None) == getattr(unasked, "rule", None)
 
 
 @pytest.mark.parametrize(
     ("env", "granted"),
     [({}, "checked"), ({"BUILDKITE_BRANCH": "dev"}, "others"), ({"BUILDKITE_TAG": "v1"}, None)],
 )
-def test_what_the_job_gets_if_its_commit_is_verified(
+def test_grant_if_verified_is_that_of_the_rule_a_verified_commit_matches(
     env: dict[str, str], granted: str | None
 ) -> None:
     rules = policy(

@@ -30,7 +30,7 @@ def admitted(policy: Policy, env: dict[str, str]) -> bool:
     return isinstance(decide(claims_of(env, process_env()), policy), Admitted)
 
 
-def test_the_kinds_of_jobs_become_rules() -> None:
+def test_each_observed_kind_of_job_becomes_one_rule() -> None:
     policy = drafted(
         job_env(**DEFAULT), job_env(**DEFAULT, BUILDKITE_BRANCH="dev"), job_env(**DEFAULT, **OWN)
     )
@@ -43,14 +43,14 @@ def test_the_kinds_of_jobs_become_rules() -> None:
     )
 
 
-def test_only_what_was_seen_of_the_default_branch() -> None:
+def test_a_draft_of_the_default_branch_admits_no_other_branch_or_source() -> None:
     policy = drafted(job_env(**DEFAULT))
     assert admitted(policy, job_env(**DEFAULT))
     assert not admitted(policy, job_env(**DEFAULT, BUILDKITE_SOURCE="webhook"))
     assert not admitted(policy, job_env(**DEFAULT, BUILDKITE_BRANCH="dev"))
 
 
-def test_pipelines_are_kept_apart() -> None:
+def test_each_pipeline_gets_a_draft_of_its_own() -> None:
     both = drafts([job_env(), job_env(BUILDKITE_PIPELINE_SLUG="warehouse")])
     assert set(both) == {"storefront", "warehouse"}
 
@@ -76,7 +76,7 @@ def test_every_observed_job_is_admitted_by_its_draft(
 
 
 def test_a_masked_repository_becomes_one_without_credentials() -> None:
-    """Records say `https://***@…`; the policy admits the job with its token all the same."""
+    """Records contain `https://***@…`: the credentials of the URL cannot be restored."""
     masked = job_env(**DEFAULT, BUILDKITE_REPO="https://***@github.com/acme/storefront.git")
     policy = drafted(masked)
     assert policy.repositories == ("https://github.com/acme/storefront.git",)

@@ -1,4 +1,4 @@
-"""The directory store: only what root alone could have written counts."""
+"""The directory store: documents count only if no user but root could have written them."""
 
 import os
 from pathlib import Path
@@ -26,41 +26,41 @@ def test_a_policy_is_found_by_its_slug(tmp_path: Path) -> None:
     assert load(store(tmp_path / "p"), "storefront") == POLICY
 
 
-def test_no_document_is_no_policy(tmp_path: Path) -> None:
+def test_a_pipeline_without_a_document_has_no_policy(tmp_path: Path) -> None:
     assert load(store(tmp_path / "p"), "warehouse") is None
 
 
 @pytest.mark.parametrize("example", [EXAMPLES / "docs.yaml", EXAMPLES / "storefront.yaml"])
-def test_the_examples_are_policies(example: Path) -> None:
+def test_the_examples_are_valid_policies(example: Path) -> None:
     assert parse(load(EXAMPLES, example.stem) or "", str(example)).pipeline == example.stem
 
 
-def test_no_store(tmp_path: Path) -> None:
+def test_a_store_that_does_not_exist_is_wrong_configuration(tmp_path: Path) -> None:
     with pytest.raises(WrongConfiguration, match="No such file"):
         load(tmp_path / "absent", "storefront")
 
 
-def test_a_file_as_store(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WrongConfiguration, match="is not a directory"):
         load(tmp_path / "file", "storefront")
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
-def test_a_document_that_others_can_write(tmp_path: Path, mode: int) -> None:
+def test_a_document_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
     (store(tmp_path / "p") / "storefront.yaml").chmod(mode)
     with pytest.raises(WrongConfiguration, match=f"mode {mode:04o}"):
         load(tmp_path / "p", "storefront")
 
 
-def test_a_directory_that_others_can_write(tmp_path: Path) -> None:
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     store(tmp_path / "p").chmod(0o777)
     with pytest.raises(WrongConfiguration, match="mode 0777"):
         load(tmp_path / "p", "storefront")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
-def test_a_document_of_somebody_else(tmp_path: Path) -> None:
+def test_a_document_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(store(tmp_path / "p") / "storefront.yaml", 1234, 1234)
     with pytest.raises(WrongConfiguration, match="belongs to uid 1234"):
         load(tmp_path / "p", "storefront")
@@ -74,7 +74,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         load(directory, "storefront")
 
 
-def test_a_directory_in_place_of_a_document(tmp_path: Path) -> None:
+def test_a_directory_in_place_of_a_document_is_refused(tmp_path: Path) -> None:
     directory = store(tmp_path / "p")
     (directory / "storefront.yaml").unlink()
     (directory / "storefront.yaml").mkdir(mode=0o755)
@@ -82,7 +82,7 @@ def test_a_directory_in_place_of_a_document(tmp_path: Path) -> None:
         load(directory, "storefront")
 
 
-def test_a_pipe_does_not_hang_the_fleet(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_document_is_refused_at_once(tmp_path: Path) -> None:
     directory = store(tmp_path / "p")
     (directory / "storefront.yaml").unlink()
     os.mkfifo(directory / "storefront.yaml", 0o644)
@@ -90,6 +90,6 @@ def test_a_pipe_does_not_hang_the_fleet(tmp_path: Path) -> None:
         load(directory, "storefront")
 
 
-def test_a_document_that_is_not_text(tmp_path: Path) -> None:
+def test_a_document_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongConfiguration, match="not UTF-8 at byte 0"):
         load(store(tmp_path / "p", b"\xff\xfe"), "storefront")

@@ -1,4 +1,4 @@
-"""The glob against a regular expression that is slower but obvious."""
+"""The glob against an equivalent regular expression, and lists of globs."""
 
 import re
 
@@ -12,7 +12,7 @@ FEW = st.text("ab/*", max_size=12)
 
 
 @given(FEW, st.text("ab/", max_size=20))
-def test_it_is_what_the_regular_expression_says(pattern: str, value: str) -> None:
+def test_a_glob_matches_as_the_equivalent_regular_expression_does(pattern: str, value: str) -> None:
     expected = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value, re.DOTALL)
     assert matches(pattern, value) == bool(expected)
 
@@ -37,12 +37,12 @@ def test_a_value_without_stars_matches_itself(value: str) -> None:
         ("main", "m\u0430in"),
     ],
 )
-def test_what_does_not_match(pattern: str, value: str) -> None:
+def test_a_similar_value_does_not_match(pattern: str, value: str) -> None:
     assert not matches(pattern, value)
 
 
-def test_a_hostile_pattern_meets_a_hostile_value() -> None:
-    """With a backtracking engine this would take longer than the universe has."""
+def test_a_hostile_pattern_on_a_hostile_value_takes_no_time() -> None:
+    """A backtracking engine would not finish this."""
     assert not matches("*a" * 60 + "b", "a" * 100_000)
 
 
@@ -64,5 +64,9 @@ def test_a_hostile_pattern_meets_a_hostile_value() -> None:
         ([""], [""], True),
     ],
 )
-def test_lists(patterns: list[str], values: list[str], holds: bool) -> None:  # noqa: FBT001
+def test_a_list_matches_by_its_patterns_and_negations(
+    patterns: list[str],
+    values: list[str],
+    holds: bool,  # noqa: FBT001
+) -> None:
     assert any_matches(patterns, values) is holds

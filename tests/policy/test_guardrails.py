@@ -1,4 +1,4 @@
-"""No policy exceeds the guardrails, and a refusal names the one it ran into."""
+"""No policy exceeds the guardrails, and a refusal names the guardrail."""
 
 import pytest
 from hypothesis import given
@@ -60,10 +60,12 @@ def decided(rails: str, allow: str, **env: str) -> Decision:
         ("forks: refuse", "{}", {"BUILDKITE_PULL_REQUEST": "7"}, "forks"),
     ],
 )  # fmt: skip
-def test_what_they_refuse(rails: str, allow: str, env: dict[str, str], named: str) -> None:
+def test_a_grant_beyond_a_guardrail_is_refused_with_its_name(
+    rails: str, allow: str, env: dict[str, str], named: str
+) -> None:
     decision = decided(rails, allow, **env)
     assert isinstance(decision, Denied), decision
-    assert f"goes beyond the guardrail '{named}' of guardrails.yaml" in decision.problem
+    assert f"exceeds the guardrail '{named}' of guardrails.yaml" in decision.problem
     assert decision.nearest == "only"
 
 
@@ -87,11 +89,13 @@ def test_what_they_refuse(rails: str, allow: str, env: dict[str, str], named: st
         ("plugins: '!mallory/*'", "{}", plugins("docker#v5.1.0")),
     ],
 )
-def test_what_they_let_pass(rails: str, allow: str, env: dict[str, str]) -> None:
+def test_a_grant_within_the_guardrails_is_admitted(
+    rails: str, allow: str, env: dict[str, str]
+) -> None:
     assert isinstance(decided(rails, allow, **env), Admitted)
 
 
-def test_all_that_is_beyond_is_in_the_reasons() -> None:
+def test_every_exceeded_guardrail_is_in_the_reasons() -> None:
     decision = decided(
         "roles: []\naccounts: []\nsession: 1h\nimages: []",
         f"{{role: '{ROLE}', session: {{duration: 2h}}, image: x}}",
@@ -111,7 +115,9 @@ ROLES = st.builds(
 
 
 @given(role=ROLES, patterns=st.lists(st.text("arn:wsiolec/*!-", max_size=8), max_size=4))
-def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
+def test_a_random_role_exceeds_the_guardrail_unless_a_pattern_matches(
+    role: str, patterns: list[str]
+) -> None:
     rails = Guardrails(organization="acme", roles=tuple(patterns), origin="g", digest="")
     assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails)) != any_matches(
         patterns, (role,)
@@ -128,7 +134,7 @@ def test_guardrails_always_win(role: str, patterns: list[str]) -> None:
         ("limits: {memory: lots}", "expected a size"),
     ],
 )
-def test_a_document_with_mistakes_is_none(text: str, says: str) -> None:
+def test_a_guardrails_document_with_mistakes_is_refused(text: str, says: str) -> None:
     with pytest.raises(WrongConfiguration) as caught:
         guardrails(text)
     assert says in "\n".join(caught.value.details)

@@ -73,5 +73,5 @@ def test_drift_reports_missing_role_and_wider_trust() -> None:
     text = "\n".join(
         drift(made, {"RoleDetailList": [{"Arn": ROLE, "AssumeRolePolicyDocument": wide}]})
     )
-    assert "trusts it under {}" in text
+    assert f"trusts {HOST} under the condition {{}}" in text
     assert "also trusts *" in text

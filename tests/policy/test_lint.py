@@ -1,16 +1,16 @@
-"""Every finding, on the policy that deserves it and on none that does not."""
+"""Every finding, on a policy that has the problem and on none without it."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.decide import decide
 from bootstrap.policy.findings import Finding, Severity
 from bootstrap.policy.lint import lint
-from bootstrap.policy.model import Admitted
+from bootstrap.policy.model import Denied
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.shadow import shadows
 from tests.policy.given import claims, policy
@@ -65,13 +65,13 @@ def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
          "  - {name: b, when: {branch: ['dev', '!main']}, allow: {}}\n", "unreachable"),
     ],
 )  # fmt: skip
-def test_what_it_finds(rules: str, identifier: str) -> None:
+def test_a_policy_with_a_problem_has_its_finding(rules: str, identifier: str) -> None:
     finding = found(rules)[identifier]
     assert finding.fix
-    assert finding.line >= 4
+    assert finding.line == 3 + rules.count("\n")
 
 
-def test_what_goes_beyond_the_guardrails() -> None:
+def test_a_grant_beyond_the_guardrails_is_an_error() -> None:
     rules = f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{ROLE}'}}}}\n"
     assert found(rules, "roles: []")["beyond-guardrail"].severity is Severity.ERROR
     assert found(rules, "roles: ['*']") == {}
@@ -103,11 +103,11 @@ def test_what_goes_beyond_the_guardrails() -> None:
         "  - {name: b, when: {env: {A: x}}, allow: {}}\n",
     ],
 )
-def test_what_it_leaves_alone(rules: str) -> None:
+def test_a_policy_without_a_problem_has_no_finding(rules: str) -> None:
     assert found(rules) == {}
 
 
-def test_documents_that_are_wrong_as_such() -> None:
+def test_misnamed_duplicate_and_unreadable_documents_are_found() -> None:
     one = policy("  - {name: a, allow: {}}\n")
     catalogue = Catalogue(
         policies=(replace(one, origin="p/storefront.yaml"), replace(one, origin="p/other.yaml")),
@@ -125,12 +125,13 @@ KINDS = st.sampled_from(["no", "same-repository", "any"])
 TAGS = st.sampled_from(["none", "'*'", "a", "[none, 'a*']", "'!a'", "[none, '!a']"])
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     first=BRANCHES, second=BRANCHES, kinds=st.tuples(KINDS, KINDS), tags=st.tuples(TAGS, TAGS),
     branch=st.text("ab/", min_size=1, max_size=5), pull_request=st.sampled_from(["false", "7"]),
     tag=st.sampled_from(["", "a", "ab", "none"]),
 )  # fmt: skip
-def test_a_rule_that_is_called_unreachable_is_never_reached(
+def test_an_unreachable_rule_admits_no_job(
     *, first: list[str], second: list[str], kinds: tuple[str, str], tags: tuple[str, str],
     branch: str, pull_request: str, tag: str,
 ) -> None:  # fmt: skip
@@ -143,6 +144,6 @@ def test_a_rule_that_is_called_unreachable_is_never_reached(
         )
     )
     env = {"BUILDKITE_BRANCH": branch, "BUILDKITE_PULL_REQUEST": pull_request, "BUILDKITE_TAG": tag}
+    assume(shadows(*both.rules))
     decision = decide(claims(**env), both)
-    if shadows(*both.rules) and isinstance(decision, Admitted):
-        assert decision.rule == "r0"
+    assert isinstance(decision, Denied) or decision.rule == "r0"

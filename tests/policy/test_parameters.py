@@ -1,4 +1,4 @@
-"""Both layouts of SSM parameters, and every way to get one wrong."""
+"""Both layouts of SSM parameters, and every mistake in them."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def mistakes(**values: str) -> str:
     return "\n".join(caught.value.details)
 
 
-def test_a_repository_alone_is_a_sandbox_for_every_branch_and_no_pull_request() -> None:
+def test_a_repository_alone_admits_every_branch_and_no_pull_request() -> None:
     only = policy(repository=REPOSITORY)
     assert isinstance(decide(claims(BUILDKITE_BRANCH="x"), only), Admitted)
     assert isinstance(decide(claims(BUILDKITE_PULL_REQUEST="7"), only), Denied)
@@ -63,12 +63,12 @@ def test_every_leaf_is_a_condition_or_the_role() -> None:
         assert isinstance(decide(claims(**wrong), full), Denied), wrong
 
 
-def test_several_repositories() -> None:
+def test_a_list_of_repositories_is_read_whole() -> None:
     both = policy(repository=f"https://github.com/acme/other,{REPOSITORY}")
     assert both.repositories == ("https://github.com/acme/other", REPOSITORY)
 
 
-def test_versions_are_in_the_origin() -> None:
+def test_the_origin_names_each_parameters_version() -> None:
     assert policy(branches="main", repository=REPOSITORY).origin == (
         f"ssm:{PATH} (branches:1, repository:2)"
     )
@@ -85,7 +85,7 @@ def test_the_digest_changes_with_any_value_or_version() -> None:
     assert len({digest(REPOSITORY, 1), digest(REPOSITORY, 2), digest(REPOSITORY + "x", 1)}) == 3
 
 
-def test_nothing_of_ours_is_no_policy() -> None:
+def test_other_parameters_alone_are_no_policy() -> None:
     assert compiled(PATH, "storefront", []) is None
     assert compiled(PATH, "storefront", parameters(npm_token="x", notes="y")) is None
 
@@ -103,7 +103,7 @@ def test_nothing_of_ours_is_no_policy() -> None:
         ({"repository": REPOSITORY, "team": "x"}, 'did you mean "teams"?'),
         ({"repositories": REPOSITORY}, 'did you mean "repository"?'),
         ({"repository": REPOSITORY, "role_arns": ROLE}, 'did you mean "role-arn"?'),
-        ({"policy": HEAD, "branches": "main"}, "only one of the layouts counts"),
+        ({"policy": HEAD, "branches": "main"}, "expected one of the layouts"),
     ],
 )
 def test_mistakes_name_the_parameter(values: dict[str, str], says: str) -> None:
@@ -111,7 +111,7 @@ def test_mistakes_name_the_parameter(values: dict[str, str], says: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["repository", "branches", "teams", "role_arn"]), st.text()))
-def test_no_value_is_a_traceback(values: dict[str, str]) -> None:
+def test_random_values_raise_only_errors_with_details(values: dict[str, str]) -> None:
     try:
         compiled(PATH, "storefront", parameters(**values))
     except AirlockError as error:

@@ -1,4 +1,4 @@
-"""A document is read whole or refused whole, with every mistake and its line."""
+"""A document is valid as a whole, or refused with every mistake and its line."""
 
 from dataclasses import fields
 
@@ -56,7 +56,7 @@ def mistakes(text: str) -> tuple[str, ...]:
     return caught.value.details
 
 
-def test_everything_a_rule_can_say() -> None:
+def test_a_rule_with_every_key_sets_every_setting() -> None:
     rule = policy(EVERYTHING).rules[0]
     found = {(c.subject, c.name): (c.patterns, c.line) for c in rule.when}
     assert found == {
@@ -69,8 +69,8 @@ def test_everything_a_rule_can_say() -> None:
         ("pull-request", None): (("any",), 10),
     }
     grant = rule.allow
-    unsaid = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
-    assert unsaid == [], "this document has to set every setting"
+    unset = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
+    assert unset == [], "this document has to set every setting"
     assert grant.via == "arn:aws:iam::444455556666:role/hub"
     assert grant.web_identity is grant.secrets_with_role is True
     assert {kind.key: kind.granted for kind in grant.kinds} == {
@@ -97,20 +97,20 @@ def test_everything_a_rule_can_say() -> None:
     assert (limits.memory, limits.cpus, limits.pids) == (512 << 20, 0.5, 64)
 
 
-def test_without_a_word_a_rule_means_neither_a_tag_nor_a_pull_request() -> None:
+def test_a_rule_without_conditions_matches_neither_tags_nor_pull_requests() -> None:
     when = policy("  - {name: all, allow: {}}\n").rules[0].when
     assert [(c.subject, c.patterns) for c in when] == [
         ("tag", ("none",)), ("pull-request", ("no",)),
     ]  # fmt: skip
 
 
-def test_nothing_becomes_a_boolean_a_number_or_a_date() -> None:
+def test_yaml_scalars_stay_strings() -> None:
     rule = policy("  - {name: on, when: {branch: [yes, 1e3, 2026-01-01, ~]}, allow: {}}\n").rules[0]
     assert rule.name == "on"
     assert rule.when[0].patterns == ("yes", "1e3", "2026-01-01", "~")
 
 
-def test_all_mistakes_at_once_each_with_its_line() -> None:
+def test_several_mistakes_are_all_reported_with_their_lines() -> None:
     found = mistakes(
         """pipelin: storefront
 repository: not a repository
@@ -132,9 +132,9 @@ rules:
     assert "expected a role's ARN" in text
 
 
-def test_two_rules_of_one_name() -> None:
+def test_two_rules_of_the_same_name_are_refused() -> None:
     (found,) = mistakes(HEAD + "  - {name: a, allow: {}}\n  - {name: a, allow: {}}\n")
-    assert found == 'p.yaml:5: a second rule is named "a"'
+    assert found == 'p.yaml:5: duplicate rule name "a"'
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_two_rules_of_one_name() -> None:
         ("a: !!python/object:os.system 1\n", "tags"),
         ("<<: {a: 1}\n", 'unknown key "<<"'),
         ("a: 1\n---\nb: 2\n", "a second document"),
-        ("pipeline: a\npipeline: b\n", "is here twice"),
-        ("? [a]\n: b\n", "expected a word as key"),
+        ("pipeline: a\npipeline: b\n", 'duplicate key "pipeline"'),
+        ("? [a]\n: b\n", "expected text as the key"),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested deeper"),
         ("{a: " * 5000, "nested deeper"),
-        ("#" * (MAX_TEXT + 1), "at most"),
+        ("#" * (MAX_TEXT + 1), "expected at most 65536"),
         (HEAD + "  []\n", "at least 1"),
         (HEAD + "  - {name: a}\n", "missing"),
         (
@@ -174,8 +174,8 @@ def test_two_rules_of_one_name() -> None:
             HEAD + "  - {name: a, allow: {session: {identity: buildkite, tags: {a: b}}}}\n",
             "neither tags nor external-id",
         ),
-        (HEAD + "  - {name: a, allow: {secrets-with: role}}\n", "a role that secrets-with"),
-        (HEAD + "  - {name: a, allow: {registries: {r.example.com: role}}}\n", "a role that"),
+        (HEAD + "  - {name: a, allow: {secrets-with: role}}\n", "expected `role`"),
+        (HEAD + "  - {name: a, allow: {registries: {r.example.com: role}}}\n", "expected `role`"),
         (HEAD + "  - {name: a, allow: {registries: {r.example.com/x: role}}}\n", "host, with its"),
         (HEAD + "  - {name: a, allow: {registries: {r.example.com: ecr}}}\n", "'role'"),
         (HEAD + "  - {name: a, allow: {session: {policy: '{'}}}\n", "IAM policy as JSON"),
@@ -197,13 +197,13 @@ def test_two_rules_of_one_name() -> None:
         (HEAD.replace("storefront\n", "../etc\n", 1) + "  - {name: a, allow: {}}\n", "slug"),
     ],
 )
-def test_documents_that_are_refused(text: str, says: str) -> None:
+def test_a_document_with_a_mistake_is_refused_with_its_reason(text: str, says: str) -> None:
     found = mistakes(text)
     assert any(says in line for line in found), found
 
 
 @given(st.text(max_size=200))
-def test_no_text_is_a_traceback(text: str) -> None:
+def test_random_text_raises_only_errors_with_details(text: str) -> None:
     for document in (text, HEAD + text):
         try:
             parse(document, "p.yaml")
@@ -212,6 +212,6 @@ def test_no_text_is_a_traceback(text: str) -> None:
 
 
 @given(st.text("{}[]:-&*!|>'\"#%@`?, \n\tabc~<=", max_size=60))
-def test_no_punctuation_is_a_traceback(text: str) -> None:
+def test_random_punctuation_has_content_or_mistakes(text: str) -> None:
     document = load(text)
     assert document.mistakes or document.content is not None

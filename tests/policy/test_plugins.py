@@ -29,7 +29,7 @@ DOCKER = "github.com/buildkite-plugins/docker-buildkite-plugin"
         (["*", "!acme/x"], "github.com/acme/xy-buildkite-plugin#v1"),
     ],
 )
-def test_on_the_list(patterns: list[str], plugin: str) -> None:
+def test_a_plugin_on_the_list_is_admitted(patterns: list[str], plugin: str) -> None:
     assert admits(patterns, plugin)
 
 
@@ -57,11 +57,11 @@ def test_on_the_list(patterns: list[str], plugin: str) -> None:
         (["!*#v*"], f"{DOCKER}#v5"),
     ],
 )
-def test_off_the_list(patterns: list[str], plugin: str) -> None:
+def test_a_plugin_off_the_list_is_not_admitted(patterns: list[str], plugin: str) -> None:
     assert not admits(patterns, plugin)
 
 
 @given(st.lists(st.text(max_size=8), max_size=4), st.text(max_size=8))
-def test_a_negation_only_ever_takes_away(patterns: list[str], more: str) -> None:
+def test_a_further_negation_never_admits_a_plugin(patterns: list[str], more: str) -> None:
     if any(not pattern.startswith("!") for pattern in patterns):
         assert admits([*patterns, f"!{more}"], DOCKER) <= admits(patterns, DOCKER)

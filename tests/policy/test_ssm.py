@@ -1,4 +1,4 @@
-"""The SSM store against the strict fake and against moto, and a fleet that starts all at once."""
+"""The SSM store against the strict fake and moto, and a fleet whose hosts all start at once."""
 
 import json
 import threading
@@ -65,7 +65,7 @@ def found(host: Host) -> Policy:
 
 
 @pytest.mark.parametrize("which", ["strict", "moto"])
-def test_the_layout_that_fleets_already_have(
+def test_separate_parameters_are_read_as_a_policy(
     which: str, ssm: StrictSsm, moto: str, tmp_path: Path
 ) -> None:
     url = {"strict": ssm.url, "moto": moto}[which]
@@ -79,7 +79,9 @@ def test_the_layout_that_fleets_already_have(
 
 
 @pytest.mark.parametrize("which", ["strict", "moto"])
-def test_a_document_of_8_kilobytes(which: str, ssm: StrictSsm, moto: str, tmp_path: Path) -> None:
+def test_a_document_of_8_kilobytes_is_read(
+    which: str, ssm: StrictSsm, moto: str, tmp_path: Path
+) -> None:
     url = {"strict": ssm.url, "moto": moto}[which]
     text = HEAD + "  - {name: all, allow: {}}\n"
     text += "#" * (8192 - len(text))
@@ -92,14 +94,14 @@ def test_a_document_of_8_kilobytes(which: str, ssm: StrictSsm, moto: str, tmp_pa
     assert policy.origin.startswith(f"ssm:{PREFIX}/warehouse (policy:")
 
 
-def test_one_call_per_job_and_none_while_it_is_fresh(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_a_fresh_policy_is_not_requested_again(ssm: StrictSsm, tmp_path: Path) -> None:
     here = host(tmp_path, ssm.url)
     for _ in range(3):
         found(here)
     assert ssm.operations == ["GetParametersByPath"]
 
 
-def test_no_parameters_no_policy(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_a_pipeline_without_parameters_has_no_policy(ssm: StrictSsm, tmp_path: Path) -> None:
     assert policy_for(host(tmp_path, ssm.url), "warehouse") is None
 
 
@@ -110,14 +112,14 @@ def test_a_pipeline_does_not_get_its_neighbours_parameters(ssm: StrictSsm, tmp_p
     assert policy_for(host(tmp_path, ssm.url), "stor") is None
 
 
-def test_more_parameters_than_a_page(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_parameters_of_several_pages_are_all_read(ssm: StrictSsm, tmp_path: Path) -> None:
     for number in range(25):
         ssm.put(f"{HERE}/a-{number}", "not ours")
     assert found(host(tmp_path, ssm.url)).repositories == (REPOSITORY,)
     assert ssm.operations == ["GetParametersByPath"] * 3
 
 
-def test_only_what_is_ours_is_decrypted(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_only_parameters_of_the_policy_are_decrypted(ssm: StrictSsm, tmp_path: Path) -> None:
     ssm.put(f"{HERE}/npm-token", "secret", kind="SecureString")
     found(host(tmp_path, ssm.url))
     assert ssm.operations == ["GetParametersByPath"]
@@ -128,7 +130,7 @@ def test_only_what_is_ours_is_decrypted(ssm: StrictSsm, tmp_path: Path) -> None:
     assert [call["Names"] for call in asked] == [[f"{HERE}/branches"]]
 
 
-def test_a_key_that_may_not_be_used(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_a_forbidden_key_names_kms_decrypt(ssm: StrictSsm, tmp_path: Path) -> None:
     ssm.put(f"{HERE}/branches", "main", kind="SecureString")
     ssm.may_decrypt = False
     with pytest.raises(CannotStart) as caught:
@@ -153,21 +155,23 @@ def test_put_without_permission_prints_the_statement_to_add(ssm: StrictSsm, tmp_
     assert json.loads(caught.value.details[0])["Action"] == ["ssm:PutParameter"]
 
 
-def test_mistakes_in_parameters_are_wrong_configuration(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_a_misspelt_parameter_is_wrong_configuration(ssm: StrictSsm, tmp_path: Path) -> None:
     ssm.put(f"{HERE}/branchs", "main")
     with pytest.raises(WrongConfiguration, match="1 mistake"):
         found(host(tmp_path, ssm.url))
 
 
-def test_a_store_that_is_away_fails_and_says_what_helps(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_an_unreachable_store_is_an_error_that_names_serve_stale(
+    ssm: StrictSsm, tmp_path: Path
+) -> None:
     ssm.fail("*", failure("InternalServerError"), times=1000)
     here = host(tmp_path, ssm.url)
-    with pytest.raises(CannotStart) as caught:
+    with pytest.raises(CannotStart, match="cannot be read") as caught:
         policy_for(here, "storefront", ssm=Ssm(here.aws, patience=0))
     assert "policy.serve-stale" in caught.value.hint
 
 
-def test_stale_policies_serve_only_as_far_as_the_operator_says(tmp_path: Path) -> None:
+def test_a_stale_policy_is_served_only_as_long_as_configured(tmp_path: Path) -> None:
     now = [1000.0]
 
     def away() -> Any:
@@ -185,7 +189,7 @@ def test_stale_policies_serve_only_as_far_as_the_operator_says(tmp_path: Path) -
         cache.get("key", away)
 
 
-def test_a_torn_cache_is_asked_again(tmp_path: Path) -> None:
+def test_a_damaged_cache_entry_is_fetched_again(tmp_path: Path) -> None:
     cache = Cache(tmp_path, fresh=30, stale=60)
     cache.get("key", lambda: 1)
     for path in tmp_path.iterdir():
@@ -193,7 +197,7 @@ def test_a_torn_cache_is_asked_again(tmp_path: Path) -> None:
     assert cache.get("key", lambda: 2) == 2
 
 
-def test_one_process_asks_and_the_others_wait(tmp_path: Path) -> None:
+def test_concurrent_readers_cause_one_request(tmp_path: Path) -> None:
     asked: list[int] = []
     started = threading.Event()
 
@@ -210,7 +214,7 @@ def test_one_process_asks_and_the_others_wait(tmp_path: Path) -> None:
     assert asked == [1]
 
 
-def test_three_hundred_hosts_at_once_lose_no_job(tmp_path: Path) -> None:
+def test_three_hundred_throttled_hosts_all_get_their_policy(tmp_path: Path) -> None:
     """Every host has a cache of its own; the account's 40 calls a second are for all of them."""
     with StrictSsm(loopback(), LEAVES, tps=TPS) as ssm:
         shared = Ssm(host(tmp_path, ssm.url).aws)
@@ -225,7 +229,7 @@ def test_three_hundred_hosts_at_once_lose_no_job(tmp_path: Path) -> None:
     assert ssm.throttled > 0
 
 
-def test_guardrails_from_a_parameter(ssm: StrictSsm, tmp_path: Path) -> None:
+def test_guardrails_in_a_parameter_are_read_or_missing(ssm: StrictSsm, tmp_path: Path) -> None:
     here = host(tmp_path, ssm.url, guardrails="ssm:/buildkite/guardrails")
     with pytest.raises(WrongConfiguration, match="there are no guardrails"):
         guardrails_of(here)
@@ -236,7 +240,7 @@ def test_guardrails_from_a_parameter(ssm: StrictSsm, tmp_path: Path) -> None:
     assert (rails.forks, rails.origin) == ("refuse", "ssm:/buildkite/guardrails:1")
 
 
-def test_guardrails_from_a_file(tmp_path: Path) -> None:
+def test_guardrails_in_a_file_are_read_or_missing(tmp_path: Path) -> None:
     path = tmp_path / "guardrails.yaml"
     here = host(tmp_path, "http://127.0.0.1:1", guardrails=f"file:{path}")
     with pytest.raises(WrongConfiguration, match="there are no guardrails"):

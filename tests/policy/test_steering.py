@@ -1,4 +1,4 @@
-"""Which variables change what a job runs, and who may bring them."""
+"""Which variables change what a job runs, and which jobs may set them."""
 
 import re
 import subprocess
@@ -36,20 +36,20 @@ STEERING, INERT = CHANGING.split(), UNCHANGING.split()
 
 
 @pytest.mark.parametrize("name", STEERING)
-def test_it_changes_what_a_job_runs(name: str) -> None:
+def test_a_steering_variable_has_a_reason(name: str) -> None:
     assert steers(name)
 
 
 @pytest.mark.parametrize("name", INERT)
-def test_it_does_not(name: str) -> None:
+def test_an_inert_variable_has_no_reason(name: str) -> None:
     assert steers(name) is None
 
 
-def test_a_job_without_grants_may_bring_anything() -> None:
+def test_a_job_without_grants_keeps_every_variable() -> None:
     assert left_out(dict.fromkeys(STEERING, ""), Grant()) == {}
 
 
-def test_a_job_with_grants_brings_what_its_rule_lists() -> None:
+def test_a_job_with_grants_keeps_only_the_steering_variables_its_rule_lists() -> None:
     all_of_them = dict.fromkeys([*STEERING, *INERT], "")
     assert set(left_out(all_of_them, Grant(kinds=(Role(granted=ROLE),)))) == set(STEERING)
     assert left_out(all_of_them, Grant(kinds=(Role(granted=ROLE),), env=("*",))) == {}
@@ -68,7 +68,7 @@ def test_a_job_with_grants_brings_what_its_rule_lists() -> None:
     (r".\\./x", False), ("[.][.]/x", False), ("x/{.,a/b}{.,c}/x", False), (".{,x}./x", False),
     ("{,.}{,.}/x", False), ("$HOME/x", False),
 ])  # fmt: skip
-def test_artifacts_come_from_the_checkout_alone(paths: str, lets: bool) -> None:  # noqa: FBT001
+def test_artifact_paths_outside_the_checkout_are_left_out(paths: str, lets: bool) -> None:  # noqa: FBT001
     found = left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant(kinds=(Role(granted=ROLE),)))
     assert (found == {}) is lets
     assert left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant()) == {}
@@ -79,7 +79,7 @@ def test_artifacts_come_from_the_checkout_alone(paths: str, lets: bool) -> None:
     ('[{"key": "a", "environment_variable": "BASH_ENV"}]', False), ("{", False), ("[1]", False),
     ('[{"key": "a"}]', False), ('[{"key": "a", "environment_variable": "GIT_SSH_COMMAND"}]', False),
 ])  # fmt: skip
-def test_buildkites_own_secrets_set_no_more_than_a_step_may(
+def test_a_secrets_config_that_sets_steering_variables_is_left_out(
     config: str,
     lets: bool,  # noqa: FBT001
 ) -> None:
@@ -87,7 +87,7 @@ def test_buildkites_own_secrets_set_no_more_than_a_step_may(
     assert (found == {}) is lets
 
 
-# What the bootstrap reads and a step may set, each with the reason why it may.
+# What the bootstrap reads and a step may set, each with the reason why.
 REVIEWED = """
     BUILDKITE_AGENT_LOG_LEVEL BUILDKITE_AGENT_PROFILE       how much it logs
     BUILDKITE_AGENT_META_DATA_QUEUE BUILDKITE_AGENT_NAME    the agent's own, sent by Buildkite
@@ -95,8 +95,8 @@ REVIEWED = """
     BUILDKITE_BRANCH BUILDKITE_COMMAND BUILDKITE_COMMIT BUILDKITE_PLUGINS BUILDKITE_TAG  conditions
     BUILDKITE_REPO BUILDKITE_PULL_REQUEST BUILDKITE_JOB_ID          conditions, and checked
     BUILDKITE_ORGANIZATION_SLUG BUILDKITE_PIPELINE_SLUG             conditions, and checked
-    BUILDKITE_GIT_REMOTE_MIRROR_URL                         has to be one of the policy's own
-    BUILDKITE_CANCEL_SIGNAL BUILDKITE_GIT_CHECKOUT_TIMEOUT BUILDKITE_PTY    how it is ended, shown
+    BUILDKITE_GIT_REMOTE_MIRROR_URL                         must be one of the policy's own
+    BUILDKITE_CANCEL_SIGNAL BUILDKITE_GIT_CHECKOUT_TIMEOUT BUILDKITE_PTY    how it is stopped, shown
     BUILDKITE_CLEAN_CHECKOUT BUILDKITE_PLUGINS_ALWAYS_CLONE_FRESH   less is kept
     BUILDKITE_PIPELINE_PROVIDER                             sent by Buildkite with every job
     BUILDKITE_PULL_REQUEST_HEAD_COMMIT BUILDKITE_PULL_REQUEST_USING_MERGE_REFSPEC   pull requests
@@ -106,8 +106,8 @@ REVIEWED = """
 
 
 @pytest.mark.lab
-def test_everything_that_the_real_bootstrap_reads_has_been_looked_at() -> None:
-    """An agent that obeys a new variable makes this fail: somebody has to say what it changes."""
+def test_every_variable_that_the_real_bootstrap_reads_is_reviewed() -> None:
+    """A new variable of the agent makes this fail, until its effect has been reviewed."""
     shown = subprocess.run(
         [agent.binary(), "bootstrap", "--help"], capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,4 @@
-"""`airlock policy explain`: how each rule of a policy judges one job."""
+"""`airlock policy explain`: every condition of every rule, checked for one job."""
 
 import json
 from dataclasses import asdict
@@ -73,13 +73,13 @@ def _wrong(problem: str) -> WrongConfiguration:
 
 
 def _granted(grant: Grant) -> dict[str, Any]:
-    """Return settings and kinds by the names of their keys."""
+    """Return the grant's settings and kinds by their keys."""
     named = {kind.key.replace("-", "_"): kind.granted for kind in grant.kinds}
     return {**named, **{key: value for key, value in asdict(grant).items() if key != "kinds"}}
 
 
 def _all(claims: Claims, policy: Policy | None, decision: Decision) -> tuple[Reason, ...]:
-    """Every rule's verdicts, also of those that were not tried any more; guardrails at the end."""
+    """Return the verdicts of every rule, also of those after the match; guardrails last."""
     tried = (
         verdict(rule.name, condition, claims)
         for rule in (policy.rules if policy else ())

@@ -1,4 +1,4 @@
-"""`airlock policy iam`: the IAM documents that policies need, and what differs from them."""
+"""`airlock policy iam`: the IAM documents that policies need, and the drift from them."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def _require_role(host_role: str) -> None:
     except ValueError as wrong:
         raise WrongConfiguration(
             f"--host-role is {host_role!r}: {wrong}",
-            hint="Pass the ARN of the role of the instances that the agents run on.",
+            hint="Pass the ARN of the role of the instances on which the agents run.",
         ) from wrong
 
 
@@ -69,11 +69,11 @@ def _dump(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as broken:
         raise WrongConfiguration(
             f"{path} is not a dump of roles: {broken}",
-            hint="Make it with `aws iam get-account-authorization-details --filter Role`.",
+            hint="Create it with `aws iam get-account-authorization-details --filter Role`.",
         ) from broken
     if not isinstance(dump, dict) or "RoleDetailList" not in dump:
         raise WrongConfiguration(
             f"{path} has no RoleDetailList",
-            hint="Make it with `aws iam get-account-authorization-details --filter Role`.",
+            hint="Create it with `aws iam get-account-authorization-details --filter Role`.",
         )
     return dump

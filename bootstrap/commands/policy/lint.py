@@ -1,4 +1,4 @@
-"""`airlock policy lint`: mistakes and risks in policies, before a job meets them."""
+"""`airlock policy lint`: mistakes and risks in policies, before a job runs by them."""
 
 import json
 from collections.abc import Collection

@@ -16,11 +16,11 @@ _DOCUMENTS: dict[str, type[Node]] = {
 
 def schema(*, document: str, output: Output) -> int:
     """Print the schema of one kind of document."""
-    output(json.dumps(of(document), indent=2))
+    output(json.dumps(json_schema(document), indent=2))
     return 0
 
 
-def of(document: str) -> dict[str, Any]:
+def json_schema(document: str) -> dict[str, Any]:
     """Return the JSON Schema of "policy", "guardrails" or "cases"."""
     made = _DOCUMENTS[document].model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

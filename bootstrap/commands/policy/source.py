@@ -1,4 +1,4 @@
-"""What the policy commands share: where they read from and how they write."""
+"""What the policy commands share: reading policies and writing files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def save(path: Path, content: bytes, *, parents: bool = False) -> None:
     except OSError as unwritable:
         raise WrongConfiguration(
             f"{path} cannot be written: {unwritable.strerror}",
-            hint="Name a place where you may write.",
+            hint="Choose a path that you can write to.",
         ) from unwritable
 
 

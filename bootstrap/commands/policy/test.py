@@ -59,7 +59,7 @@ def _only(policies: dict[str, Policy], document: Cases) -> dict[str, Policy]:
 
 
 def _junit(found: Iterable[Outcome]) -> bytes:
-    """Write the outcomes in the form every CI system reads."""
+    """Return the outcomes as JUnit XML, which every CI system reads."""
     suites = ET.Element("testsuites", name="airlock policy test")
     for pipeline, listed in groupby(found, key=lambda outcome: outcome.pipeline):
         group = list(listed)

@@ -1,4 +1,4 @@
-"""`airlock policy who-can`: the pipelines, branches and teams that reach something granted."""
+"""`airlock policy who-can`: the pipelines, branches and teams that can use a grant."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The store that airlock.toml names, and what is in it for one pipeline."""
+"""The store that airlock.toml names: one pipeline's policy, and the guardrails."""
 
 from dataclasses import asdict
 from typing import assert_never
@@ -38,7 +38,7 @@ def _from_ssm(host: Host, path: str, pipeline: str, ssm: Ssm) -> Policy | None:
 def guardrails_of(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
     """Return the guardrails; None if airlock.toml names none.
 
-    If it names some and they are not there, nothing may be granted: WrongConfiguration.
+    Raises WrongConfiguration if it names some that do not exist: nothing may be granted then.
     """
     store = host.policy.guardrails
     if store is None:
@@ -47,7 +47,7 @@ def guardrails_of(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
     if text is None:
         raise WrongConfiguration(
             f"there are no guardrails at {store}",
-            hint="Put the document there, or take policy.guardrails out of airlock.toml.",
+            hint="Create the document, or remove policy.guardrails from airlock.toml.",
         )
     return parse_guardrails(*text)
 

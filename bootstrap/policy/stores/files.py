@@ -15,9 +15,8 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def pipeline_text(directory: Path, pipeline: str) -> str | None:
     """Return the text of <directory>/<pipeline>.yaml, or None if there is none.
 
-    Raises WrongConfiguration if the directory or the file cannot be read, or if another user
-    than root could have written them. `pipeline` must already be fit for a file name
-    (job.assemble).
+    Raises WrongConfiguration if the directory or the file cannot be read, or if a user other
+    than root could have written them. `pipeline` must be safe as a file name (job.assemble).
     """
     _trusted(directory)
     return text_of(directory / f"{pipeline}.yaml")
@@ -54,7 +53,7 @@ def _check(path: Path, status: os.stat_result, is_kind: Callable[[int], bool], k
         raise _wrong(path, f"is not {kind}")
     if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
         owner = f"belongs to uid {status.st_uid} with mode {mode:04o}"
-        raise _wrong(path, f"{owner}; expected owner root, and write permission for root alone")
+        raise _wrong(path, f"{owner}; expected root, and no write permission for others")
 
 
 def _wrong(path: Path, what: str) -> WrongConfiguration:

@@ -27,7 +27,7 @@ _READ = (LIST_PARAMETERS, READ_PARAMETERS)
 
 
 class Ssm:
-    """Reads and writes policies with the host's own credentials. It may be used by any thread."""
+    """Reads and writes policies with the host's own credentials. Threads may share it."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Ssm:
     def below(self, path: str) -> tuple[Parameter, ...]:
         """Return all parameters directly below `path`. Raises CannotStart.
 
-        Encrypted ones that are not ours are not decrypted: only their owner need allow that.
+        Encrypted ones that are not ours are not decrypted: the host needs no permission for them.
         """
         with self._explained(path):
             return self._opened(path, [_parameter(stored) for stored in self._store.below(path)])
@@ -51,7 +51,7 @@ class Ssm:
     def tree(self, prefix: str) -> dict[str, tuple[Parameter, ...]]:
         """Return all parameters one level below `prefix`'s children, by child. Raises CannotStart.
 
-        For the commands of operators, who may read it all: everything of ours is decrypted.
+        For operators' commands: everything of ours is decrypted.
         """
         found: dict[str, list[Parameter]] = {}
         with self._explained(prefix):
@@ -100,20 +100,20 @@ def _explain(failed: BaseException, problem: str, needed: Statement) -> AirlockE
     match kind(failed):
         case Kind.FORBIDDEN_KEY:
             return cannot(
-                hint="Allow kms:Decrypt on the parameters' key to the host's role, or store "
+                hint="Allow the host's role kms:Decrypt on the parameters' key, or store "
                 "policies as String: they are not secret."
             )
         case Kind.FORBIDDEN:
             return missing(problem, role="the host's role", statement=needed)
         case Kind.NO_CREDENTIALS:
             return cannot(
-                hint="aws.credentials in airlock.toml names their source. Does the instance have "
-                "a role, and may root reach the metadata endpoint?"
+                hint="Check their source, aws.credentials in airlock.toml: an instance role must "
+                "exist, and root must be able to reach the metadata endpoint."
             )
         case _:
             return cannot(
                 hint=f"Airlock tried for {PATIENCE:.0f} s. policy.serve-stale in airlock.toml lets "
-                "this host use the policies that it has read before."
+                "this host use the policies that it read before."
             )
 
 

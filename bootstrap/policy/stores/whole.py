@@ -36,8 +36,8 @@ class Folder:
 def folder(directory: Path) -> Folder:
     """Read <slug>.yaml, <slug>.test.yaml and guardrails.yaml of a directory.
 
-    It does not matter who may write them: no job is decided from here. Raises WrongConfiguration
-    if the directory cannot be read; documents with mistakes are in `catalogue.unreadable`.
+    Their owner and mode do not matter: no job is admitted by these. Raises WrongConfiguration if
+    the directory cannot be read; documents with mistakes are in `catalogue.unreadable`.
     """
     unreadable: list[Unreadable] = []
     policies: list[Policy] = []
