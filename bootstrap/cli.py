@@ -55,6 +55,10 @@ def main() -> int:
     except BrokenPipeError:  # as in `airlock policy lint | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as failed:  # as in `airlock policy lint >/dev/full`
+        sys.stderr.write(f"airlock: {failed}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
 
 
 def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from signal import Signals
 
 from bootstrap import admission
 from bootstrap.aws.iam import AUDIENCE
@@ -21,7 +22,7 @@ from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox import eviction, job_sandbox, lease
-from bootstrap.sandbox.exitstatus import ExitStatus, explain, resolve
+from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
 from bootstrap.sandbox.model import Ended, Evicted
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
@@ -95,13 +96,21 @@ def keeping_the_result(log: JobLog) -> Iterator[None]:
         )
 
 
+_STATUS: dict[type[ExitStatus], str] = {ExitWith: "exit", DieBy: "signal"}
+
+
+def _fields(value: ExitStatus | Ended) -> dict[str, object]:
+    """Return the fields, signals by their names."""
+    return {k: v.name if isinstance(v, Signals) else v for k, v in asdict(value).items()}
+
+
 def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
     """Record the end. Not even a full disk changes the job's result."""
     status = resolve(ended)
     try:
         record.ended(
-            status={"kind": type(status).__name__, **asdict(status)},
-            ended={"kind": type(ended).__name__.lower(), **asdict(ended)},
+            status={"kind": _STATUS[type(status)], **_fields(status)},
+            ended={"kind": type(ended).__name__.lower(), **_fields(ended)},
         )
     except CannotStart as unwritable:
         log.alert(f"the job's end is not in the audit record: {unwritable.problem}")

@@ -53,7 +53,7 @@ def filled(path: Path) -> Record:
     record.ssh_agent({"signed": 1})
     record.failed(Refused("no", hint="x"))
     record.cancelled("SIGTERM")
-    record.ended(status={"kind": "ExitWith", "code": 3, "whose": "job"}, ended={"kind": "exited"})
+    record.ended(status={"kind": "exit", "code": 3, "whose": "job"}, ended={"kind": "exited"})
     return record
 
 
@@ -72,7 +72,7 @@ def test_every_event_has_its_schema_its_time_and_its_job(tmp_path: Path) -> None
         assert event["schema"] == 2
         assert WHO.items() <= event.items()
         assert event["timestamp"]
-    assert found[-1]["status"] == {"kind": "ExitWith", "code": 3, "whose": "job"}
+    assert found[-1]["status"] == {"kind": "exit", "code": 3, "whose": "job"}
 
 
 def test_a_jobs_record_has_all_its_events_in_order(tmp_path: Path) -> None:

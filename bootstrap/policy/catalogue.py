@@ -41,6 +41,17 @@ class Access:
     pull_requests: str  # no, same-repository or any
 
 
+def by_slug(policies: Iterable[Policy]) -> dict[str, Policy]:
+    """Return the policies as a host finds them: of a file, its name says which pipeline it is."""
+    return {slug_of(policy.origin) or policy.pipeline: policy for policy in policies}
+
+
+def slug_of(origin: str) -> str:
+    """Return the slug in the name of a policy's file, "" for what is in no such file."""
+    file = origin.rpartition("/")[2]
+    return file.removesuffix(".yaml") if file.endswith(".yaml") else ""
+
+
 def accesses(policies: Iterable[Policy]) -> Iterator[Access]:
     """Yield everything that any rule of any policy grants."""
     for policy in policies:

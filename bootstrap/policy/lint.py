@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from bootstrap.policy.catalogue import Catalogue
+from bootstrap.policy.catalogue import Catalogue, slug_of
 from bootstrap.policy.findings import Finding, Severity, error
 from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.lint_rules import CHECKS
@@ -46,11 +46,11 @@ def _twice(catalogue: Catalogue) -> Iterator[Finding]:
 
 
 def _misnamed(policy: Policy) -> Iterator[Finding]:
-    file = policy.origin.rpartition("/")[2]
-    if file.endswith(".yaml") and file != f"{policy.pipeline}.yaml":
+    slug = slug_of(policy.origin)
+    if slug and slug != policy.pipeline:
         yield error(
             "misnamed", policy, 1,
-            f"{file} describes pipeline {policy.pipeline}, whose policy Airlock reads from "
+            f"{slug}.yaml describes pipeline {policy.pipeline}, whose policy Airlock reads from "
             f"{policy.pipeline}.yaml only",
             f"Rename it to {policy.pipeline}.yaml.",
         )  # fmt: skip

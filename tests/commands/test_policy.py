@@ -231,3 +231,59 @@ def test_three_hundred_pipelines_pass_every_verb(tmp_path: Path) -> None:
     assert "900 cases, 0 failed" in policy("test", policies).stdout
     assert policy("diff", policies, policies).returncode == 0
     assert policy("report", policies, "--output", tmp_path / "map.html").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("diff", "OLD", "NEW"), ("who-can", "*", "--policies", "NEW"),
+     ("iam", "NEW", "--host-role", "arn:aws:iam::999988887777:role/agents")],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_question_about_policies_with_mistakes_is_not_answered(
+    tmp_path: Path, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    """An answer without the unreadable document would be wrong."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "storefront.yaml").write_text("pipeline: [\n")
+    places = {"OLD": str(folder), "NEW": str(broken)}
+    done = policy(*(places.get(argument, argument) for argument in arguments))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "1 document with mistakes" in done.stderr
+    assert "storefront.yaml:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("storefront.yaml", "pipeline: [\n"), ("guardrails.yaml", "guardrails: [\n")],
+)
+def test_explain_with_mistakes_that_stop_the_host_ends_as_the_host_does(
+    tmp_path: Path, folder: Path, name: str, text: str
+) -> None:
+    (folder / name).write_text(text)
+    (tmp_path / "env").write_text(json.dumps(job_env()))
+    done = policy("explain", tmp_path / "env", "--policies", folder)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert f"{name}:" in done.stderr
+
+
+def test_explain_of_policy_in_a_file_of_another_name_is_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    """A host reads <slug>.yaml only."""
+    (folder / "storefront.yaml").rename(folder / "shop.yaml")
+    (tmp_path / "env").write_text(json.dumps(job_env()))
+    done = policy("explain", tmp_path / "env", "--policies", folder)
+    assert done.returncode == 77
+    assert "no policy exists for pipeline 'storefront'" in done.stdout
+
+
+def test_output_that_cannot_be_written_is_an_error(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(AIRLOCK), "policy", "schema"], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

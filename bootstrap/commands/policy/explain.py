@@ -10,6 +10,7 @@ from bootstrap.commands.policy.source import Output, catalogue
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.model import Claims, Provenance
+from bootstrap.policy.catalogue import Catalogue, by_slug
 from bootstrap.policy.decide import decide
 from bootstrap.policy.match import verdict
 from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
@@ -30,8 +31,8 @@ def explain(
     """Print every condition of every rule for the job; 0 if it is admitted, 77 if not."""
     claims = _claims(env_file)
     read = catalogue(directory, config_path)
-    policies = {policy.pipeline: policy for policy in read.policies}
-    policy = policies.get(claims.pipeline)
+    _require_documents(read, claims.pipeline)
+    policy = by_slug(read.policies).get(claims.pipeline)
     decision = decide(claims, policy, read.guardrails)
     reasons = _all(claims, policy, decision)
     dropped = left_out(claims.env, decision.grant) if isinstance(decision, Admitted) else {}
@@ -48,6 +49,23 @@ def explain(
         for name, reason in dropped.items():
             output(f"{name} is left out of the job's environment: {reason}")
     return 0 if isinstance(decision, Admitted) else 77
+
+
+def _require_documents(read: Catalogue, pipeline: str) -> None:
+    """Raise WrongConfiguration for mistakes with which a host would end this job too."""
+    used = {f"{name}.{suffix}" for name in (pipeline, "guardrails") for suffix in ("yaml", "yml")}
+    details = tuple(
+        detail
+        for document in read.unreadable
+        if document.origin.rpartition("/")[2] in {*used, pipeline}
+        for detail in document.details
+    )
+    if details:
+        raise WrongConfiguration(
+            f"the documents for pipeline {pipeline} have mistakes",
+            hint="Correct them first: with these, a host ends every job of the pipeline with 78.",
+            details=details,
+        )
 
 
 def _claims(path: Path) -> Claims:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bootstrap.commands.policy.source import Output, catalogue
+from bootstrap.commands.policy.source import Output, catalogue, readable
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import SsmStore, role_arn
 from bootstrap.host import config
@@ -34,7 +34,7 @@ def iam(
 ) -> int:
     """Print the documents, or with `drift` every difference of the dump. Return 1 if it differs."""
     _require_role(host_role)
-    read = catalogue(directory, config_path)
+    read = readable(catalogue(directory, config_path), directory)
     store = _store(config.load(config_path)) if config_path.exists() else None
     known = organization or (read.guardrails.organization if read.guardrails else None)
     made = rules.iam(read.policies, host_role=host_role, organization=known, store=store)

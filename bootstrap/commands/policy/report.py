@@ -16,5 +16,9 @@ def report(*, directory: Path | None, config_path: Path, path: Path, output: Out
     source = str(directory) if directory else "the host's store"
     made = page(template, read, source=source, made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     save(path, made.encode())
-    output(f"wrote {path}: {counted(len(read.policies), 'pipeline')}")
+    mistakes = f", {counted(len(read.unreadable), 'document')} with mistakes"
+    output(
+        f"wrote {path}: {counted(len(read.policies), 'pipeline')}"
+        f"{mistakes if read.unreadable else ''}"
+    )
     return 0

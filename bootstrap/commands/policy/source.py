@@ -9,6 +9,7 @@ from bootstrap.forms import SsmStore, Store
 from bootstrap.host import config
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.stores import whole
+from bootstrap.text import counted
 
 Output = Callable[[str], None]  # takes one line
 
@@ -18,6 +19,23 @@ def catalogue(directory: Path | None, config_path: Path) -> Catalogue:
     if directory is not None:
         return whole.folder(directory).catalogue
     return whole.store(config.load(config_path))
+
+
+def readable(read: Catalogue, source: Path | None) -> Catalogue:
+    """Return the policies if all could be read: an answer that leaves some out would be wrong.
+
+    Raises WrongConfiguration with every mistake, or if there is no policy at all.
+    """
+    require_policies(read, source)
+    details = tuple(detail for document in read.unreadable for detail in document.details)
+    if details:
+        raise WrongConfiguration(
+            f"{source or 'the store in airlock.toml'} has "
+            f"{counted(len(read.unreadable), 'document')} with mistakes",
+            hint="Correct them first; this command needs every document.",
+            details=details,
+        )
+    return read
 
 
 def require_policies(read: Catalogue, source: Path | None) -> None:
@@ -35,9 +53,10 @@ def save(path: Path, content: bytes, *, parents: bool = False) -> None:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, content, 0o644)
-    except OSError as unwritable:
+    except (OSError, ValueError) as unwritable:  # ValueError: the path has no name, as / and .
+        why = unwritable.strerror if isinstance(unwritable, OSError) else "it names no file"
         raise WrongConfiguration(
-            f"{path} cannot be written: {unwritable.strerror}",
+            f"{path} cannot be written: {why}",
             hint="Choose a path that you can write to.",
         ) from unwritable
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from bootstrap.commands.policy.source import Output, require_policies, save
 from bootstrap.policy.cases import Cases, Outcome, outcomes
+from bootstrap.policy.catalogue import by_slug
 from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.stores import whole
 from bootstrap.text import counted
@@ -25,7 +26,7 @@ def test(*, directory: Path, junit: Path | None, output: Output) -> int:
     for document in read.catalogue.unreadable:
         for detail in document.details:
             output(detail)
-    policies = {policy.pipeline: policy for policy in read.catalogue.policies}
+    policies = by_slug(read.catalogue.policies)
     found = _outcomes(read.cases, policies, read.catalogue.guardrails)
     for outcome in found:
         if outcome.problem:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bootstrap.commands.policy.source import Output, catalogue
+from bootstrap.commands.policy.source import Output, catalogue, readable
 from bootstrap.policy.catalogue import who_can as find
 from bootstrap.text import counted
 
@@ -13,7 +13,7 @@ def who_can(
     *, wanted: str, directory: Path | None, config_path: Path, as_json: bool, output: Output
 ) -> int:
     """Print every access to what `wanted` names. Return 1 if there is none."""
-    found = find(catalogue(directory, config_path).policies, wanted)
+    found = find(readable(catalogue(directory, config_path), directory).policies, wanted)
     if as_json:
         output(json.dumps([asdict(access) for access in found], indent=2))
         return int(not found)
