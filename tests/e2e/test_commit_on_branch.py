@@ -51,7 +51,7 @@ def test_commit_outside_claimed_branch_is_refused(fleet: Fleet) -> None:
         assert status == "0", log.decode()
         status, log = ends(fleet, elsewhere)
         assert status == "77", log.decode()
-        assert b"commit-on-branch verified and got elsewhere" in log
+        assert b"expected commit-on-branch verified, got elsewhere" in log
         status, log = ends(fleet, "0" * 40)
         assert status == "77"
     assert len(fleet.sts.asked) == 1
@@ -154,7 +154,7 @@ def test_a_private_repository_is_verified_with_the_rules_token(
         assert private.password.encode() not in log
         status, log = ends(fleet, elsewhere, BUILDKITE_REPO=url)
         assert status == "77", log.decode()
-        assert b"commit-on-branch verified and got elsewhere" in log
+        assert b"expected commit-on-branch verified, got elsewhere" in log
     assert events(fleet) == [
         "secrets commit-on-branch", "admitted", "secrets job", "sandbox", "ended",
         "secrets commit-on-branch", "denied", "failed",
@@ -174,7 +174,7 @@ def test_without_a_token_a_private_repository_is_unknown(
         status, log = ends(fleet, fleet.commit, BUILDKITE_REPO=url)
     assert status == "77", log.decode()
     assert b"could not be fetched" in log
-    assert b"commit-on-branch verified and got unknown" in log
+    assert b"expected commit-on-branch verified, got unknown" in log
 
 
 def test_a_job_that_no_answer_would_admit_has_no_token_fetched(
