@@ -58,7 +58,7 @@ def main() -> int:
     except OSError as failed:  # as in `airlock policy lint >/dev/full`
         sys.stderr.write(f"airlock: {failed}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        return 70  # 1 would be an answer of a policy command, or look like a job's own status
 
 
 def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
