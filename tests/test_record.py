@@ -52,6 +52,7 @@ def filled(path: Path) -> Record:
     record.sandbox(image="sha256:ab")
     record.ssh_agent({"signed": 1})
     record.failed(Refused("no", hint="x"))
+    record.internal_error("the sandbox was not removed", ["Traceback", "KeyError: 1"])
     record.cancelled("SIGTERM")
     record.ended(status={"kind": "exit", "code": 3, "whose": "job"}, ended={"kind": "exited"})
     return record
@@ -59,7 +60,7 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "failed",
-    "cancelled", "ended",
+    "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
@@ -231,12 +231,28 @@ def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
     )
 
 
-def outcome(client: "APIClient", container_id: str) -> tuple[int, bool]:
-    """Wait for the container's end; return its exit status and whether it ran out of memory."""
-    with explained("report how the container ended"):
-        client.wait(container_id, timeout=TIMEOUT)
-        state = client.inspect_container(container_id)["State"]
-        return int(state["ExitCode"]), bool(state["OOMKilled"])
+def outcome(
+    client: "APIClient", container_id: str, *, timeout: float = TIMEOUT
+) -> tuple[int, bool] | None:
+    """Wait for the container's end; return its exit status and whether it ran out of memory.
+
+    None if there is no such container. Raises CannotStart, also if one of the two calls that this
+    takes has no answer after `timeout` seconds.
+    """
+    from docker.errors import NotFound  # noqa: PLC0415
+
+    before, client.timeout = client.timeout, cast("int", timeout)
+    try:
+        with explained("report how the container ended"):
+            client.wait(container_id, timeout=client.timeout)
+            state = client.inspect_container(container_id)["State"]
+            return int(state["ExitCode"]), bool(state["OOMKilled"])
+    except CannotStart as failed:
+        if isinstance(failed.__cause__, NotFound):
+            return None
+        raise
+    finally:
+        client.timeout = before
 
 
 def send(client: "APIClient", container_id: str, signal: int) -> None:

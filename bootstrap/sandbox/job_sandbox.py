@@ -13,11 +13,13 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.errors import WrongConfiguration
@@ -36,9 +38,13 @@ from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
+from bootstrap.sandbox.process_end import ProcessEnd
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.ssh_agent import report_use
 from bootstrap.sandbox.supervise import Supervision
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,20 +107,46 @@ def opened_sandbox(
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
-        supervision = Supervision(
+        tree = tree_of(job, admitted, host, lease.token)
+        supervision = _supervision(
             client,
-            container.running,
-            guard=container.guard,
-            grace=sandbox_grace(job.grace),
+            container,
+            job,
             directory=directory,
-            timeout_marker=job.timeout_marker,
-            disk=held.enter_context(
-                eviction.watched(host, lease, tree_of(job, admitted, host, lease.token))
-            ),
+            disk=held.enter_context(eviction.watched(host, lease, tree)),
+            process_end=held.enter_context(_end_of(container)),
+            alerts=Alerts(log, record),
         )
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump)
+
+
+def _end_of(container: Opened) -> closing[ProcessEnd]:
+    return closing(ProcessEnd(container.running.pid, container.guard.process))
+
+
+def _supervision(
+    client: "APIClient",
+    container: Opened,
+    job: Job,
+    *,
+    directory: workspace.SandboxDirectory,
+    disk: eviction.Watch,
+    process_end: ProcessEnd,
+    alerts: Alerts,
+) -> Supervision:
+    return Supervision(
+        client,
+        container.running,
+        guard=container.guard,
+        grace=sandbox_grace(job.grace),
+        directory=directory,
+        timeout_marker=job.timeout_marker,
+        disk=disk,
+        process_end=process_end,
+        alerts=alerts,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

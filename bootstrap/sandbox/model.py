@@ -38,12 +38,13 @@ class SandboxSpec:
 class SandboxGrace:
     """Deadlines inside the sandbox, in seconds after the cancel signal.
 
-    At `inner` the bootstrap kills its command, at `kill_after` Airlock kills the container, and
-    both are before the agent kills Airlock.
+    At `inner` the bootstrap kills its command, at `kill_after` Airlock kills the container, and at
+    `agent_kills` the agent kills Airlock.
     """
 
     inner: float
     kill_after: float
+    agent_kills: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +60,13 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exited:
-    """The job ended by itself with this status (128 + n for signal n)."""
+    """The job ended by itself with this status (128 + n for signal n).
+
+    `out_of_memory` is None if Docker did not report it.
+    """
 
     code: int
-    out_of_memory: bool
+    out_of_memory: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,4 +100,11 @@ class Evicted:
     why: str
 
 
-Ended = Exited | Cancelled | Overdue | Breached | Evicted
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unknown:
+    """The job ran, and neither the kernel nor Docker reports how it ended."""
+
+    why: str
+
+
+Ended = Exited | Cancelled | Overdue | Breached | Evicted | Unknown

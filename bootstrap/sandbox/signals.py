@@ -5,6 +5,7 @@ Its steps and deadlines: docs/agent-contract.md#cancellation
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from signal import Signals
@@ -42,13 +43,14 @@ class Cancellation:
     def __init__(self, descriptor: int, writer: int) -> None:
         self.descriptor = descriptor
         self.first: Signals | None = None
+        self.received: float | None = None  # time.monotonic() of the first one
         self._writer = writer
         self._interrupting = False
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: the first one counts, later ones mean the same."""
         if self.first is None:
-            self.first = Signals(number)
+            self.first, self.received = Signals(number), time.monotonic()
             os.write(self._writer, b"!")
         if self._interrupting:
             raise CancelledEarly(self.first)
@@ -67,15 +69,19 @@ class Cancellation:
 
 @contextmanager
 def cancellation() -> Iterator[Cancellation]:
-    """Handle the cancel signals until this closes, then restore the handlers."""
+    """Handle the cancel signals until this closes, and ignore them from then on.
+
+    What follows is this process's own end, with a status that is decided.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     received = Cancellation(reader, writer)
-    before = {number: signal.signal(number, received.note) for number in CANCEL}
+    for number in CANCEL:
+        signal.signal(number, received.note)
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in CANCEL:
+            signal.signal(number, signal.SIG_IGN)
         os.close(reader)
         os.close(writer)
 
