@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox.process_end import ProcessEnd
 
 # Seconds. The kernel reports at once; only a container's shim that does not run delays it.
 KERNEL = 2.0
@@ -30,13 +29,19 @@ class Outcome:
     why: str = ""
 
 
-def outcome(end: ProcessEnd, ask: Ask, *, left: Callable[[], float], cancelled: bool) -> Outcome:
+def outcome(
+    kernel: Callable[[float], int | None],
+    ask: Ask,
+    *,
+    left: Callable[[], float],
+    cancelled: bool,
+) -> Outcome:
     """Find out how the container ended, which it has.
 
-    `ask` asks the engine once and waits that many seconds (`engine.outcome`). `left` returns the
-    seconds until Airlock itself has to have ended.
+    Both `kernel` (`ProcessEnd.status`) and `ask`, which asks the engine once (`engine.outcome`),
+    wait for at most the seconds they get. `left` returns those until Airlock itself has to end.
     """
-    code = end.status(min(KERNEL, max(left(), 0.0)))
+    code = kernel(min(KERNEL, max(left(), 0.0)))
     explains = OUT_OF_MEMORY_CANCELLED if cancelled else OUT_OF_MEMORY
     deadline = time.monotonic() + (ENGINE if code is None else explains)
     reported = _asked(ask, lambda: min(deadline - time.monotonic(), left()))

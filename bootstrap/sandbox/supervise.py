@@ -183,7 +183,7 @@ class Supervision:
         if self._end.by and self._end.overdue:
             return Overdue(by=self._end.by, after=self._grace.kill_after)
         found = outcome(
-            self._process_end,
+            self._process_end.status,
             lambda seconds: engine.outcome(self._client, self._running.id, timeout=seconds),
             left=lambda: self._left(cancellation),
             cancelled=cancellation.received is not None,
