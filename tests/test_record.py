@@ -266,3 +266,15 @@ def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
     drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
     assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     assert (tmp_path / "policies/storefront.yaml").exists()
+
+
+def test_a_record_that_is_not_whole_is_passed_over_with_a_note(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    document = json.dumps(record_of(2, {**job_env()}))
+    (tmp_path / "saved/j-1.json").write_text(document)
+    (tmp_path / "saved/j-2.json").write_text(document[:200])
+    printed: list[str] = []
+    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
+    assert draft(**drafted, config_path=tmp_path / "absent", output=printed.append) == 0
+    assert [line for line in printed if "j-2.json was passed over" in line]
+    assert (tmp_path / "policies/storefront.yaml").exists()
