@@ -59,6 +59,17 @@ def test_a_bug_leaves_its_traceback_in_the_record_and_not_in_the_log(tmp_path: P
     assert "hunter2" not in json.dumps(event) + done.stdout
 
 
+def test_a_log_without_space_does_not_change_the_status(tmp_path: Path) -> None:
+    """The interpreter's own end would flush the output again, and end with 120."""
+    config = configured(tmp_path)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "bootstrap", "bootstrap", "--config", str(config)],
+            env={"PATH": "/usr/bin:/bin"}, stdout=full, check=False,
+        )  # fmt: skip
+    assert done.returncode == 78
+
+
 def test_a_wrong_configuration_stays_one_if_it_cannot_be_recorded(tmp_path: Path) -> None:
     config = configured(tmp_path, records="/dev/full")
     env = {**as_agent(tmp_path), "BUILDKITE_CANCEL_GRACE_PERIOD": "never"}
