@@ -26,6 +26,7 @@ ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever
 TABLE = ("inet", "airlock")
 # After `local` (0), so our own listener stays reachable; before every table with a default route.
 PREFERENCE = "1690"
+WATCHING = 2.0  # seconds for nft and ip while a job runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +69,19 @@ def ensure_loaded(runtime: Path) -> Ruleset:
 
 
 def is_unchanged(ruleset: Ruleset) -> bool:
-    """Say whether the ruleset is what `ensure_loaded` left. If it cannot be read, it is not."""
-    try:
-        return _listing() == ruleset.expected
-    except CannotStart:
-        return False
+    """Say whether the ruleset is what `ensure_loaded` left. Raises CannotStart if it is unreadable.
+
+    A ruleset that was removed is changed.
+    """
+    return _listing(WATCHING) == ruleset.expected
+
+
+def restore_routing() -> bool:
+    """Put back the routing rules of `ensure_loaded`; False if none was missing. Raises CannotStart.
+
+    systemd-networkd removes rules that it has not made, each time it starts.
+    """
+    return _policy_routing(WATCHING)
 
 
 def refusals(container_ip: str) -> int:
@@ -197,9 +206,10 @@ def bridge_port(container_pid: int) -> str:
     )
 
 
-def _listing() -> str:
+def _listing(timeout: float = 10.0) -> str:
+    listing = ["nft", "--stateless", "--terse", "list", "table", *TABLE]
     try:
-        return process.run(["nft", "--stateless", "--terse", "list", "table", *TABLE])
+        return process.run(listing, timeout=timeout)
     except CannotStart as absent:
         if "No such file or directory" in absent.problem:
             return ""
@@ -265,17 +275,28 @@ def _command(verb: str, address: str, port: int) -> str:
     return f"{verb} element inet airlock credentials {element}\n"
 
 
-def _policy_routing() -> None:
-    """Refuse the metadata range by routing too: that holds if nftables is flushed."""
+def _policy_routing(timeout: float = 10.0) -> bool:
+    """Refuse the metadata range by routing too: that holds if nftables is flushed.
+
+    Returns whether a rule was missing. It takes no lock: the watch of a job must not wait for one.
+    """
+    missing = False
     wanted = {"-4": ["to", "169.254.0.0/16"], "-6": []}
     for family, target in wanted.items():
         rule = ["iif", BRIDGE, *target, "prohibit"]
-        if not _has_rule(family, rule):
-            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule])
+        if _has_rule(family, rule, timeout):
+            continue
+        missing = True
+        try:
+            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule], timeout=timeout)
+        except CannotStart:
+            if not _has_rule(family, rule, timeout):  # else another job has added it meanwhile
+                raise
+    return missing
 
 
-def _has_rule(family: str, rule: list[str]) -> bool:
-    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE])
+def _has_rule(family: str, rule: list[str], timeout: float) -> bool:
+    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE], timeout=timeout)
     expected = sorted([f"{PREFERENCE}:", "from", "all", *rule])
     return any(sorted(line.split()) == expected for line in shown.splitlines())
 

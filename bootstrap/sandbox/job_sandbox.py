@@ -13,14 +13,14 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.errors import WrongConfiguration
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.grants.kind import DEFAULT, Obtained, Sessions
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
@@ -83,7 +83,15 @@ def opened_sandbox(
         record.timed("directories")
         listening = partial(_listening, obtained.sessions.get(DEFAULT), admitted)
         container = held.enter_context(
-            opened(client, spec, host, lease, listening=listening, timed=record.timed)
+            opened(
+                client,
+                spec,
+                host,
+                lease,
+                listening=listening,
+                timed=record.timed,
+                report=_second_layer(held, log, record),
+            )
         )
         sandbox = SandboxDelivery(
             held=held,
@@ -124,6 +132,20 @@ class _Passed:
     variables: dict[str, str]
     chain: tuple[str, ...]  # of AWS clients
     steering: tuple[str, ...]  # of what a job runs
+
+
+def _second_layer(held: ExitStack, log: JobLog, record: Record) -> Callable[[str], None]:
+    """Record at once what happens to the routing rules; print it when the job has ended.
+
+    A line of Airlock's in the midst of the job's output would change that.
+    """
+
+    def report(text: str) -> None:
+        held.callback(log.alert, text)
+        with suppress(CannotStart):  # the log has it, and the job goes on
+            record.routing(text)
+
+    return report
 
 
 def _passed(job: Job, admitted: Admitted) -> _Passed:
