@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import confinement, engine, firewall, first_process, terminals, watch
+from bootstrap.sandbox import bridge, confinement, engine, firewall, first_process, terminals, watch
 from bootstrap.sandbox.guard import Guard, Protection
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
@@ -121,8 +121,8 @@ def opened(
 
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
-    firewall.isolate_port(firewall.bridge_port(running.pid))
-    firewall.load_inside(running.pid, running.gateway)
+    bridge.isolate_port(bridge.bridge_port(running.pid))
+    bridge.load_inside(running.pid, running.gateway)
     if listener:
         listener.allow(running.address)
     firewall.assign_address(lease.directory, running, listener.port if listener else None)

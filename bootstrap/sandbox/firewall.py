@@ -1,4 +1,4 @@
-"""The ruleset, and each container's part of it: the only caller of nft and ip.
+"""The ruleset, and each container's part of it. Only this and bridge.py call nft and ip.
 
 `ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
 not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
@@ -11,7 +11,6 @@ import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import resources
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap import files, process
@@ -172,38 +171,6 @@ def _others(directory: Path, address: str) -> tuple[AddressRecord, ...]:
 def _remove_element(record: AddressRecord) -> None:
     if record.port is not None and listeners().get(record.address) == record.port:
         process.run(["nft", "-f", "-"], stdin=_command("delete", record.address, record.port))
-
-
-def load_inside(container_pid: int, gateway: str) -> None:
-    """Load inside.nft into the container's network namespace: it sends to the gateway only.
-
-    Raises CannotStart.
-    """
-    rules = resources.files("bootstrap.sandbox").joinpath("inside.nft").read_text()
-    process.run(
-        ["nsenter", "--target", str(container_pid), "--net", "nft", "-f", "-"],
-        stdin=f"define gateway = {IPv4Address(gateway)}\n{rules}",
-    )
-
-
-def isolate_port(port: str) -> None:
-    """Keep one port of the bridge from reaching the others, at layer 2. Raises CannotStart."""
-    process.run(["ip", "link", "set", "dev", port, "type", "bridge_slave", "isolated", "on"])
-
-
-def bridge_port(container_pid: int) -> str:
-    """Return the name of the host's end of the container's interface. Raises CannotStart."""
-    inside = process.run(
-        ["nsenter", "--target", str(container_pid), "--net", "ip", "-j", "link", "show", "eth0"]
-    )
-    index = json.loads(inside)[0]["link_index"]
-    for link in json.loads(process.run(["ip", "-j", "link", "show", "master", BRIDGE])):
-        if link["ifindex"] == index:
-            return str(link["ifname"])
-    raise CannotStart(
-        f"the container's interface is not a port of {BRIDGE}",
-        hint="Another program moved it while the job was starting; see `ip link`.",
-    )
 
 
 def _listing(timeout: float = 10.0) -> str:
