@@ -82,29 +82,16 @@ def opened_sandbox(
         )
         record.timed("directories")
         listening = partial(_listening, obtained.sessions.get(DEFAULT), admitted)
+        events = {"timed": record.timed, "report": _second_layer(held, log, record)}
         container = held.enter_context(
-            opened(
-                client,
-                spec,
-                host,
-                lease,
-                listening=listening,
-                timed=record.timed,
-                report=_second_layer(held, log, record),
-            )
+            opened(client, spec, host, lease, listening=listening, **events)
         )
         sandbox = SandboxDelivery(
-            held=held,
-            directory=directory,
-            env=passed.variables,
-            region=host.aws.region,
+            held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
-            settings=host.sandbox,
-            known_hosts=admitted.grant.known_hosts,
-            uid=lease.uid,
-            log=log,
+            settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
             used=partial(report_use, log=log, record=record),
-        )
+        )  # fmt: skip
         dropped = _deliver(job, admitted, obtained, sandbox)
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
