@@ -10,7 +10,7 @@ from bootstrap.sandbox.lease import sweep
 from bootstrap.sandbox.workspace import prepare_host
 from bootstrap.text import counted
 
-SWEEPING = 60.0  # seconds for clearing all dead leases
+SWEEPING = 20.0  # seconds for clearing all dead leases
 
 
 def gc(*, config_path: Path, write: Write) -> int:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
@@ -114,31 +115,33 @@ def _lock(directory: Path) -> int:
 def sweep(host: Host, *, patience: float = SWEEP_PATIENCE) -> Swept:
     """Clear every lease whose holder is dead. Takes about `patience` seconds at most.
 
-    One that cannot be cleared stays, and is tried again by the next job; it raises nothing.
+    What cannot be cleared stays, and is tried again by the next job. A failure is never raised,
+    because one job's leftovers must not keep others from starting.
     """
     deadline = time.monotonic() + patience
     cleared: list[str] = []
     left: list[tuple[str, str]] = []
-    dead: list[str] = []
-    try:
-        dead += _dead(host.paths.runtime)
-        dead += _without_lease(host, patience)
-    except OSError as unreadable:
-        left.append(("the list of jobs", str(unreadable)))
-    except CannotStart as silent:
-        left.append(("containers without a lease", silent.problem))
-    for name in dead:
-        if problems := clear(host, name, patience=max(0.0, deadline - time.monotonic())):
-            left.append((name, problems[0].problem))
-        else:
-            cleared.append(name)
+    for found in (partial(dead, host), partial(_without_lease, host, deadline)):
+        try:
+            for name in found():
+                if problems := clear(host, name, patience=_left(deadline)):
+                    left.append((name, problems[0].problem))
+                else:
+                    cleared.append(name)
+        except (OSError, CannotStart) as failed:
+            left.append(("the list of jobs and containers", str(failed)))
     return Swept(cleared=tuple(cleared), left=tuple(left))
 
 
-def _dead(runtime: Path) -> list[str]:
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def dead(host: Host) -> list[str]:
     """Return the leases without a holder, the newest first: older ones were tried before."""
-    with _listed(runtime):
-        found = [path for path in (runtime / "jobs").iterdir() if _abandoned(path)]
+    jobs = host.paths.runtime / "jobs"
+    with _listed(host.paths.runtime):
+        found = [path for path in jobs.iterdir() if _abandoned(path)]
         return [path.name for path in sorted(found, key=_created, reverse=True)]
 
 
@@ -149,12 +152,12 @@ def _created(directory: Path) -> float:
         return 0.0
 
 
-def _without_lease(host: Host, patience: float) -> list[str]:
+def _without_lease(host: Host, deadline: float) -> list[str]:
     """Return containers without a lease, once after this machine has started."""
     swept = host.paths.runtime / _SWEPT
     if swept.exists():
         return []
-    with engine.connected(host.sandbox.docker, timeout=patience) as client:
+    with engine.connected(host.sandbox.docker, timeout=max(0.1, _left(deadline))) as client:
         found = engine.containers(client)
     swept.touch()
     return [token for token in found if not (host.paths.runtime / "jobs" / token).exists()]
