@@ -81,7 +81,7 @@ def _recorded(directory: Path) -> Iterator[int | None]:
     try:
         fact = json.loads((directory / _FILE).read_text())
         process = os.pidfd_open(fact["pid"])
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError):
         yield None
         return
     try:

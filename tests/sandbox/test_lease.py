@@ -129,7 +129,7 @@ def test_sweep_with_hung_engine_takes_seconds_and_names_what_is_left(host: Host)
 def test_broken_leftovers_do_not_keep_others_from_starting(host: Host) -> None:
     broken = host.paths.runtime / "jobs" / "broken"
     broken.mkdir()
-    (broken / "process").write_text('{"pid": ')
+    (broken / "process").write_text('{"pid": ')  # clearing never guesses what to kill
     (broken / "address").write_text("[]")
     (host.paths.runtime / "jobs" / "a file").touch()
     swept = lease.sweep(host, patience=1.0)
