@@ -12,6 +12,7 @@ from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
 from bootstrap.buildkite.agent_api import AgentApi
+from bootstrap.buildkite.grace import Grace
 from bootstrap.credentials import obtain
 from bootstrap.ending import NOT_REMOVED, Result, concluded
 from bootstrap.host import storage
@@ -22,11 +23,14 @@ from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox import eviction, job_sandbox, lease
+from bootstrap.sandbox.clearing import PATIENCE
 from bootstrap.sandbox.exitstatus import ExitStatus
 from bootstrap.sandbox.model import Evicted
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
 from bootstrap.secret import Secret
+
+BEFORE_KILL = 0.6  # seconds between the end of clearing and the agent's SIGKILL
 
 
 def run(
@@ -55,12 +59,20 @@ def run(
     result = Result(alerts)
     with result.kept(), lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
-            lease.sweep(host)
+            if problem := lease.sweep(host).problem():
+                log.alert(problem)
             storage.collect(host, time.time())
             storage.require(host, note=log.note)
             tree = job_sandbox.tree_of(job, admitted, host, token)
             job_lease = held.enter_context(
-                lease.acquire(host, token, tree=tree, agent=claims.agent_name, alert=log.alert)
+                lease.acquire(
+                    host,
+                    token,
+                    tree=tree,
+                    agent=claims.agent_name,
+                    alert=log.alert,
+                    patience=lambda: clearing_patience(cancellation, job.grace),
+                )
             )
             assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
             obtained = held.enter_context(
@@ -80,6 +92,14 @@ def run(
             with alerts.instead("the job's workspace was not discarded"):
                 eviction.discard_workspace(host, tree)
     return concluded(ended, sandbox.pump, alerts, log=log, record=record)
+
+
+def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
+    """Return how many seconds clearing may take: after a cancellation the agent kills Airlock."""
+    if cancellation.received is None:
+        return PATIENCE
+    left = cancellation.received + grace.until_kill - BEFORE_KILL - time.monotonic()
+    return max(0.0, min(PATIENCE, left))
 
 
 def _token_for_sts(job: Job) -> Secret:

@@ -13,8 +13,8 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 from bootstrap.alerts import Alerts
-from bootstrap.errors import CannotStart
 from bootstrap.sandbox import engine, eviction
+from bootstrap.sandbox.guard import Guard
 from bootstrap.sandbox.model import (
     Breached,
     Cancelled,
@@ -30,7 +30,6 @@ from bootstrap.sandbox.outcome import Outcome, outcome
 from bootstrap.sandbox.process_end import ProcessEnd
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation, translated
-from bootstrap.sandbox.watch import Guard
 from bootstrap.sandbox.workspace import SandboxDirectory
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
 CLEARING = 1.2  # seconds for what remains to be done before the agent kills Airlock
+SETTLED = 0.3  # seconds for the kernel's report about a container that Airlock has killed
 KILLED = 10.0  # seconds for a killed container to end
-BREACH = "table inet airlock was changed or removed while the job ran"
 
 
 @dataclass(slots=True)
@@ -50,7 +49,6 @@ class _End:
     forwarded: Signals | None = None
     deadline: float | None = None  # time.monotonic() at which the container is killed
     overdue: bool = False
-    breach: str | None = None
     evicted: str | None = None
     failed: str | None = None  # a bug in the loop, because of which the container was killed
 
@@ -92,7 +90,7 @@ class Supervision:
         events.register(self._guard.process, selectors.EVENT_READ, "ended")
         events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
         events.register(pump.broken, selectors.EVENT_READ, "log broken")
-        events.register(self._guard.changes, selectors.EVENT_READ, "rules changed")
+        events.register(self._guard.breach, selectors.EVENT_READ, "breach")
         events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
         self._directory.open_start_gate()
         with self._ending_the_job(), events:
@@ -137,8 +135,8 @@ class Supervision:
                     # Closed at the end of output, readable with a byte if writing failed.
                     if os.read(key.fd, 1):
                         self._cancel(Signals.SIGHUP)
-                case "rules changed":
-                    self._check_ruleset()
+                case "breach":  # the guard has killed the container
+                    events.unregister(key.fileobj)
                 case "disk full":
                     events.unregister(key.fileobj)
                     if self._disk.why:
@@ -154,34 +152,27 @@ class Supervision:
 
     def _cancel(self, by: Signals) -> None:
         """Forward exactly one signal: after a second one the bootstrap skips its hooks."""
-        if self._end.by is not None or self._end.breach or self._end.evicted:
+        if self._end.by is not None or self._guard.why or self._end.evicted:
             return
         self._end.by = by
         self._end.forwarded = translated(by)
         self._end.deadline = time.monotonic() + self._grace.kill_after
         if self._timeout_marker and self._timeout_marker.exists():
             self._directory.mark_timed_out()
-        try:
-            engine.send(self._client, self._running.id, self._end.forwarded)
-        except CannotStart:  # the engine does not answer: the deadline still ends the job
-            return
+        self._guard.signal(self._end.forwarded)
 
     def _kill_if_overdue(self) -> None:
         if self._end.deadline and not self._end.overdue and not self._patience():
             self._end.overdue = True
             self._guard.kill()
 
-    def _check_ruleset(self) -> None:
-        if not self._end.breach and self._guard.breached():
-            self._end.breach = BREACH
-
     def _ended(self, cancellation: Cancellation) -> Ended:
-        if self._end.breach:
-            return Breached(why=self._end.breach)
-        if self._end.evicted:
-            return Evicted(why=self._end.evicted)
-        if self._end.by and self._end.overdue:
-            return Overdue(by=self._end.by, after=self._grace.kill_after)
+        if self._guard.why:  # set only if the container still ran
+            return Breached(why=self._guard.why)
+        killed = self._killed()
+        # It may have ended by itself in the moment before: then its status is its own.
+        if killed and self._process_end.status(SETTLED) in {None, 128 + Signals.SIGKILL}:
+            return killed
         found = outcome(
             self._process_end.status,
             lambda seconds: engine.outcome(self._client, self._running.id, timeout=seconds),
@@ -189,6 +180,13 @@ class Supervision:
             cancelled=cancellation.received is not None,
         )
         return self._ended_by_itself(found)
+
+    def _killed(self) -> Evicted | Overdue | None:
+        if self._end.evicted:
+            return Evicted(why=self._end.evicted)
+        if self._end.by and self._end.overdue:
+            return Overdue(by=self._end.by, after=self._grace.kill_after)
+        return None
 
     def _ended_by_itself(self, found: Outcome) -> Ended:
         # After a bug the container was killed, unless it had ended already with its own status.
