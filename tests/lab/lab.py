@@ -158,7 +158,7 @@ class Fleet:
         with agent.running_agent(
             self.base / name,
             name=name,
-            endpoint=self.control.url,
+            control=self.control,
             bootstrap_script=str(script),
             flags=flags,
         ) as running:
