@@ -1,5 +1,6 @@
 """How the lab starts agents of both generations, and what it reports when one does not start."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.control_plane.log import unstamped
 from tests.lab.agent import known_flags, running_agent, spelled
+from tests.test_docs import ROOT, tracked
 
 V3 = frozenset({"--no-color", "--no-ansi-timestamps", "--cancel-grace-period"})
 V4 = frozenset({"--no-color", "--cancel-signal-timeout"})
@@ -60,3 +62,16 @@ def test_agent_that_does_not_register_fails_at_once_with_its_own_words(
 def test_only_timestamps_are_taken_out_of_a_log() -> None:
     log = b"\x1b_bk;t=1718000000123\x07one\n\x1b_bk;t=1\x07two \x1b_bk;t=2\x07slow \x1b[31mred"
     assert unstamped(log) == b"one\ntwo slow \x1b[31mred"
+
+
+TABLE = "docs/agent-contract.md#agent-3-and-agent-4"
+
+
+def test_what_depends_on_the_generation_names_the_table_and_the_table_names_it() -> None:
+    page = (ROOT / "docs/agent-contract.md").read_text()
+    section = page.partition("\n## Agent 3 and agent 4\n")[2].partition("\n## ")[0]
+    rows = "".join(line for line in section.splitlines() if line.startswith("| "))
+    listed = set(re.findall(r"`((?:bootstrap|tests)/[\w/]+\.py)`", rows))
+    python = [path for path in tracked() if path.suffix == ".py" and path != Path(__file__)]
+    citing = {str(path.relative_to(ROOT)) for path in python if TABLE in path.read_text()}
+    assert listed == citing
