@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tests.lab.engine import STATE, SYSTEM, answers
 from tests.lab.lab import lab
-from tests.side_by_side import plan, results
+from tests.side_by_side import plan
+from tests.side_by_side.report import report
 from tests.side_by_side.stage import Stage, begin
 
 LOGS = plan.ROOT / "out/tests"
@@ -55,7 +56,7 @@ def _run(held: int, files: list[str]) -> int:
         _follow(stages)
     finally:
         _end(stages)
-    return _report(stages, time.monotonic() - began)
+    return report(stages, time.monotonic() - began, LOGS / "seconds")
 
 
 def _end(stages: list[Stage]) -> None:
@@ -110,25 +111,6 @@ def _follow(stages: list[Stage]) -> None:
         if not running:
             return
         time.sleep(1)
-
-
-def _report(stages: list[Stage], seconds: float) -> int:
-    """Print what failed, then the tables, the skips and the totals of all stages together."""
-    outcomes = [(stage, *stage.outcome()) for stage in stages]
-    for stage, _, wrong in outcomes:
-        if wrong:
-            print(f"\n{stage.name}: {wrong}\n{stage.findings()}")
-    found = results.together([part for _, part, _ in outcomes if part])
-    for title, lines in results.tables(found):
-        print("\n".join([f"{f' {title} ':=^80}", *lines]))
-    print(*results.skips(found), sep="\n")
-    for stage, _, wrong in outcomes:
-        print(f"{stage.name}: {wrong or 'passed'}")
-    print(f" {results.totals(found)} in {seconds:.0f} s ".center(80, "="))
-    spent = sorted(found.seconds.items(), key=lambda item: (-item[1], item[0]))
-    listed = [f"{took:.0f} {file}" for file, took in spent if took >= 2]
-    (LOGS / "seconds").write_text("\n".join(listed) + "\n")
-    return 1 if any(wrong for _, _, wrong in outcomes) else 0
 
 
 @contextmanager

@@ -111,3 +111,10 @@ def totals(results: Results) -> str:
     """Return how many tests ended how, as in pytest's last line."""
     counted = Counter(one.outcome for one in results.outcomes)
     return ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES if counted[outcome])
+
+
+def seconds(results: Results) -> Iterator[str]:
+    """Yield a line for every file that took long enough to matter for the plan, in its form."""
+    for file, spent in sorted(results.seconds.items(), key=lambda item: (-item[1], item[0])):
+        if spent >= 2:
+            yield f"{spent:.0f} {file}"
