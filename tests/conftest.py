@@ -1,14 +1,13 @@
 """Fixtures for tests that need the lab; those that do not never touch it."""
 
-import ast
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import summary
 from tests.lab import lab as labs
 
 # The time of an example depends on the machine's other work more than on the code.
@@ -31,17 +30,15 @@ def fleet(lab: labs.Lab, tmp_path: Path) -> Iterator[labs.Fleet]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the attacks that ran: each file's outcomes and the first line of its docstring."""
-    counted: dict[str, Counter[str]] = {}
-    for outcome in ("passed", "failed", "skipped", "error"):
-        for report in terminalreporter.getreports(outcome):
-            if report.nodeid.startswith("tests/attacks/"):
-                counted.setdefault(report.nodeid.split("::")[0], Counter())[outcome] += 1
-    if counted:
-        terminalreporter.section("attacks")
-    for file, outcomes in sorted(counted.items()):
-        text = (terminalreporter.config.rootpath / file).read_text()
-        summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-        how = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
-        terminalreporter.line(f"{Path(file).stem.removeprefix('test_'):44} {how}")
-        terminalreporter.line(f"    {summary}")
+    """Print the attacks and the faults that ran: tests.summary."""
+    outcomes = [
+        (report.nodeid, outcome)
+        for outcome in ("passed", "failed", "skipped", "error")
+        for report in terminalreporter.getreports(outcome)
+    ]
+    for suite in summary.SUITES:
+        lines = list(summary.lines(suite, outcomes, terminalreporter.config.rootpath))
+        if lines:
+            terminalreporter.section(suite.title)
+        for line in lines:
+            terminalreporter.line(line)
