@@ -6,7 +6,7 @@ No environment variable changes any of it: the job controls the environment.
 import os
 import stat
 import tomllib
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -40,6 +40,14 @@ def _subnet(value: IPv4Network) -> IPv4Network:
     if special or not 16 <= value.prefixlen <= 28:
         raise ValueError(
             "expected a network of private addresses from /16 to /28 (enough for 13 jobs at once)"
+        )
+    return value
+
+
+def _resolver(value: IPv4Address) -> IPv4Address:
+    if value.is_loopback or value.is_link_local or value.is_multicast or value.is_unspecified:
+        raise ValueError(
+            "expected an address that a container can reach, neither loopback nor link-local"
         )
     return value
 
@@ -121,6 +129,7 @@ class Sandbox(_Section):
     tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
     subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
+    dns: tuple[Annotated[IPv4Address, AfterValidator(_resolver)], ...] | None = None
 
     @property
     def uids(self) -> range:

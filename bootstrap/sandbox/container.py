@@ -79,7 +79,8 @@ def opened(
         ruleset = firewall.ensure_loaded(host.paths.runtime)
         listener = held.enter_context(listening())
         timed("firewall")
-        container = engine.create(client, spec)
+        apparmor = engine.apparmor(client)
+        container = engine.create(client, spec, apparmor)
         timed("create")
         stream = engine.attach(client, container)
         held.callback(stream.close)
@@ -90,7 +91,7 @@ def opened(
         terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
         probes = (
-            *confinement.check(running.pid, host.sandbox.runtime),
+            *confinement.check(running.pid, host.sandbox.runtime, apparmor),
             *prove(running, listener.path if listener else None),
         )
         timed("proof")

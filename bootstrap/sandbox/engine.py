@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.images import repository_of
-from bootstrap.sandbox.confinement import profile
+from bootstrap.sandbox import confinement
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
@@ -183,9 +183,17 @@ def _pull(
     return f"{repository_of(reference)}@{pulled.digest}" if pulled.digest else reference
 
 
-def create(client: "APIClient", spec: SandboxSpec) -> str:
-    """Create the container, not started, and return its id."""
-    body = engine_body(spec, profile())
+def apparmor(client: "APIClient") -> str | None:
+    """Return the AppArmor profile that containers get, or None if this host has no AppArmor."""
+    if not confinement.has_apparmor():
+        return None
+    with explained("report its security options"):
+        return confinement.apparmor_profile(client.info().get("SecurityOptions") or ())
+
+
+def create(client: "APIClient", spec: SandboxSpec, apparmor: str | None = None) -> str:
+    """Create the container, not started, and return its id. `apparmor` is a profile's name."""
+    body = engine_body(spec, confinement.profile(), apparmor)
     with explained("create the container"):
         return str(client.create_container_from_config(body, spec.name)["Id"])
 

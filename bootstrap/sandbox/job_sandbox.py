@@ -28,7 +28,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, eviction, firewall, workspace
+from bootstrap.sandbox import engine, eviction, firewall, resolvers, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -162,6 +162,7 @@ def _prepare(
     directory = held.enter_context(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
+    resolvers.write_into(directory.path, host.sandbox.dns)
     spec = plan(
         job,
         admitted.grant,

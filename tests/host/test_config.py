@@ -73,6 +73,9 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
         (LEAST + 'subnet = "10.0.0.0/8"\n', "sandbox.subnet: expected"),
         (LEAST + 'subnet = "169.254.0.0/20"\n', "sandbox.subnet: expected"),
         (LEAST + 'subnet = "127.8.0.0/20"\n', "sandbox.subnet: expected"),
+        (LEAST + 'dns = ["127.0.0.1"]\n', "sandbox.dns[0]: expected"),
+        (LEAST + 'dns = ["169.254.169.253"]\n', "sandbox.dns[0]: expected"),
+        (LEAST + 'dns = ["fd00::2"]\n', "sandbox.dns[0]: "),
         (LEAST + "first-uid = 999\n", "sandbox.first-uid: expected"),
         (
             LEAST + "first-uid = 1000\n",

@@ -223,6 +223,7 @@ docker = "{lab.docker}"
 agent-binary = "{agent.binary()}"
 memory = "2GiB"
 open-files = 4096
+dns = ["{world.WORLD}"]
 {settings}
 [paths]
 state = "{base}/state"

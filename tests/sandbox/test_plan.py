@@ -12,6 +12,7 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant, Limits
+from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.plan import engine_body, plan, workspace_key
 from tests.job.given import TOKEN, job_env, process_env
 
@@ -22,10 +23,10 @@ def job(agent: dict[str, str] | None = None, **env: str) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
-def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> dict[str, Any]:
-    spec = plan(
-        of or job(),
-        grant or Grant(),
+def plan_of(of: Job, grant: Grant, **settings: Any) -> SandboxSpec:
+    return plan(
+        of,
+        grant,
         DEFAULTS.model_copy(update=settings),
         token="t-1",
         uid=61007,
@@ -34,7 +35,10 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
         workspace=Path("/var/lib/airlock/workspaces/w"),
         agent_binary=Path("/usr/bin/buildkite-agent"),
     )
-    return engine_body(spec, "{profile}")
+
+
+def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> dict[str, Any]:
+    return engine_body(plan_of(of or job(), grant or Grant(), **settings), "{profile}")
 
 
 def test_container_configuration_is_locked_down() -> None:
@@ -76,7 +80,22 @@ def test_limits_of_the_rule_override_the_hosts() -> None:
     host = body(grant=Grant(limits=limits))["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (1 << 30, 1 << 30)
     assert (host["CpuQuota"], host["CpuPeriod"], host["PidsLimit"]) == (50_000, 100_000, 100)
+    assert host["CpuShares"] == 512
     assert body()["HostConfig"]["Memory"] == DEFAULTS.memory
+
+
+@pytest.mark.parametrize(
+    ("cpus", "shares"), [(4.0, 4096), (1.0, 1024), (0.25, 256), (0.0001, 2), (1000.0, 262_144)]
+)
+def test_cpu_shares_follow_cpus_within_the_kernels_bounds(cpus: float, shares: int) -> None:
+    assert body(cpus=cpus)["HostConfig"]["CpuShares"] == shares
+
+
+def test_apparmor_profile_is_requested_where_the_engine_applies_one() -> None:
+    spec = plan_of(job(), Grant())
+    assert engine_body(spec, "{profile}", "docker-default")["HostConfig"]["SecurityOpt"] == [
+        "no-new-privileges:true", "seccomp={profile}", "apparmor=docker-default",
+    ]  # fmt: skip
 
 
 def test_agent_hooks_are_mounted_only_if_configured() -> None:

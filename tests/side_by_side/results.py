@@ -1,6 +1,5 @@
 """The outcomes of tests: written by each pytest, put together and printed once."""
 
-import ast
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import summary
 from tests.side_by_side.plan import ROOT
 
 OUTCOMES = ("failed", "error", "passed", "skipped", "xfailed", "xpassed")
@@ -21,10 +21,6 @@ class Outcome:
     test: str
     outcome: str
     reason: str = ""
-
-    @property
-    def file(self) -> str:
-        return self.test.partition("::")[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,21 +79,10 @@ def together(parts: Sequence[Results]) -> Results:
 
 def tables(results: Results) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the lines of every table that a run ends with."""
-    if lines := list(_attacks(results)):
-        yield "attacks", lines
-
-
-def _attacks(results: Results) -> Iterator[str]:
-    """Yield each file's outcomes and the first line of its docstring."""
-    counted: dict[str, Counter[str]] = {}
-    for one in results.outcomes:
-        if one.file.startswith("tests/attacks/"):
-            counted.setdefault(one.file, Counter())[one.outcome] += 1
-    for file, outcomes in sorted(counted.items()):
-        how = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
-        yield f"{Path(file).stem.removeprefix('test_'):44} {how}"
-        docstring = ast.get_docstring(ast.parse((ROOT / file).read_text())) or ""
-        yield f"    {docstring.partition(chr(10))[0]}"
+    outcomes = [(one.test, one.outcome) for one in results.outcomes]
+    for suite in summary.SUITES:
+        if lines := list(summary.lines(suite, outcomes, ROOT)):
+            yield suite.title, lines
 
 
 def skips(results: Results) -> Iterator[str]:

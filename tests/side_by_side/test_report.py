@@ -41,7 +41,7 @@ def test_results_are_counted_and_printed_over_all_runs(tmp_path: Path) -> None:
     both = together([read(tmp_path / "a"), read(tmp_path / "b")])
     assert totals(both) == "1 failed, 2 passed, 2 skipped"
     assert list(skips(both)) == ["SKIPPED [2] tests/x.py:1: no agent"]
-    ((title, (counts, promise)),) = tables(both)
+    ((title, (counts, promise, *_)),) = tables(both)
     assert title == "attacks"
     assert counts.split() == ["promise_8_unchanged", "1", "passed,", "1", "failed"]
     assert promise.strip().startswith("Promise 8")
