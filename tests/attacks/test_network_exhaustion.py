@@ -22,7 +22,8 @@ from tests.lab import world
 from tests.lab.engine import eventually
 from tests.lab.lab import Fleet
 
-pytestmark = pytest.mark.lab
+# The size of the kernel's table can be set only in the machine's first network namespace.
+pytestmark = [pytest.mark.lab, pytest.mark.host_namespaces]
 
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 MAXIMUM = COUNT.with_name("nf_conntrack_max")
