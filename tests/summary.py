@@ -1,4 +1,4 @@
-"""What `make test` prints at its end: the attacks that were tried, the faults that were injected."""
+"""The table that `make test` prints at its end: attacks tried and faults injected."""
 
 import ast
 import re
