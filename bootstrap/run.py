@@ -74,7 +74,7 @@ def run(
             held.close()
             if isinstance(ended, Evicted):
                 eviction.discard_workspace(host, tree)
-    for problem in sandbox.pump.problems:
+    for problem in sandbox.problems:
         log.alert(problem)
     explain(ended, log)
     return _concluded(ended, log, record)

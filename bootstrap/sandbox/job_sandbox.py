@@ -28,7 +28,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, eviction, firewall, resolvers, workspace
+from bootstrap.sandbox import engine, eviction, firewall, process_limit, resolvers, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -40,6 +40,11 @@ from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.ssh_agent import report_use
 from bootstrap.sandbox.supervise import Supervision
 
+PROCESSES = (
+    "the job reached its limit of processes and threads, so starting more failed inside: raise "
+    "allow.limits.pids in its rule, or have the job use fewer. The exit status is the job's own"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobSandbox:
@@ -47,6 +52,13 @@ class JobSandbox:
 
     supervision: Supervision
     pump: Pump
+    processes: process_limit.ProcessLimit | None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the job's own output does not show, each for one line of its log."""
+        reached = self.processes is not None and self.processes.reached
+        return (*self.pump.problems, *((PROCESSES,) if reached else ()))
 
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
@@ -112,9 +124,10 @@ def opened_sandbox(
                 eviction.watched(host, lease, tree_of(job, admitted, host, lease.token))
             ),
         )
+        processes = held.enter_context(process_limit.watched(container.running.pid))
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
-        yield JobSandbox(supervision=supervision, pump=pump)
+        yield JobSandbox(supervision=supervision, pump=pump, processes=processes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
