@@ -42,7 +42,7 @@ SIDE_EFFECTS = {
 
 # Each of these libraries has the callers below and no others.
 CALLERS = {
-    "docker": {"sandbox/engine.py"},
+    "docker": {"sandbox/engine.py", "sandbox/network.py"},
     "boto3": {"aws/client.py"},
     "botocore": {"aws/client.py"},
     "subprocess": {"process.py"},

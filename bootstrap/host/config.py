@@ -120,7 +120,7 @@ class Sandbox(_Section):
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
-    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
+    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("198.18.240.0/20")
 
     @property
     def uids(self) -> range:
