@@ -34,7 +34,7 @@ def ensure(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
     CannotStart if a network of that name is not Airlock's, or if it has another subnet and
     containers that use it.
     """
-    _require_free(subnet, _routes())
+    require_free(subnet, _routes())
     with explained(f"set up the network {NETWORK}"):
         if _is_as_wanted(client, subnet):
             return
@@ -122,7 +122,7 @@ def _routes() -> list[dict[str, Any]]:
     return routes
 
 
-def _require_free(subnet: IPv4Network, routes: Iterable[Mapping[str, Any]]) -> None:
+def require_free(subnet: IPv4Network, routes: Iterable[Mapping[str, Any]]) -> None:
     """Raise WrongConfiguration if a route or an address of another device overlaps the subnet."""
     for route in routes:
         hops = route.get("nexthops") or [route]
