@@ -165,7 +165,8 @@ def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) 
     """
     if host.policy.identity != "signed":
         return claims
-    api = AgentApi(claims.job_id, agent.values, agent.token)
+    proxy_for = host.aws.proxy_for
+    api = AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for)
     token = api.oidc_token(identity.AUDIENCE, requested(tags))
     return confirmed(claims, identity.verified(token, host), tags)
 

@@ -48,7 +48,7 @@ def _key(wanted: str, host: Host) -> dict[str, Any]:
     directory = host.paths.runtime / "keys"
     for fresh in (KEYS_ARE_FRESH, 0.0):
         cache = Cache(directory, fresh=fresh, stale=0)
-        keys = cache.get(url, lambda _: document(url), patience=PATIENCE).value
+        keys = cache.get(url, lambda _: _keys(url, host), patience=PATIENCE).value
         for key in keys.get("keys", ()) if isinstance(keys, dict) else ():
             if wanted and key.get("kid") == wanted:
                 return dict(key)
@@ -56,3 +56,7 @@ def _key(wanted: str, host: Host) -> dict[str, Any]:
         f"{url} has no key {json.dumps(wanted)[:100]}",
         hint="policy.issuer in airlock.toml has to be the issuer of the agent's own organization.",
     )
+
+
+def _keys(url: str, host: Host) -> Any:  # noqa: ANN401 - JSON
+    return document(url, proxy_for=host.aws.proxy_for)

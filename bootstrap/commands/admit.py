@@ -11,7 +11,7 @@ from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
-from bootstrap.job.model import Agent, Claims
+from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.record import Record
@@ -36,6 +36,7 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     """
     log = JobLog(write)
     host = config.load(config_path)
+    log.mask(*host.secrets)
     try:
         env = read(process_env, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
@@ -55,7 +56,10 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
         return 0
     except AirlockError as refusal:
         log.failure(refusal)
-        _annotate(claims.job_id, agent, refusal, log)
+        proxy_for = host.aws.proxy_for
+        _annotate(
+            AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for), refusal, log
+        )
         return refusal.exit_code
     log.note(f"{claims.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
     return 0
@@ -72,10 +76,10 @@ def refuse_loader_variables(claims: Claims, host: Host) -> None:
         )
 
 
-def _annotate(job_id: str, agent: Agent, refusal: AirlockError, log: JobLog) -> None:
+def _annotate(api: AgentApi, refusal: AirlockError, log: JobLog) -> None:
     """Show the reasons on the build's page: the hook's output stays in the agent's log."""
     try:
-        AgentApi(job_id, agent.values, agent.token).annotate(markdown(refusal), context=CONTEXT)
+        api.annotate(markdown(refusal), context=CONTEXT)
     except CannotStart as failed:
         log.note(f"the build could not be annotated: {failed.problem}")
 
