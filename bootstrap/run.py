@@ -60,7 +60,7 @@ def run(
             job_lease = held.enter_context(
                 lease.acquire(host, token, tree=tree, agent=claims.agent_name, alert=log.alert)
             )
-            assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
+            assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
             obtained = held.enter_context(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
             )
@@ -80,8 +80,10 @@ def run(
     return _concluded(ended, log, record)
 
 
-def _token_for_sts(job: Job) -> Secret:
-    return AgentApi(job.claims.job_id, job.agent.values, job.agent.token).oidc_token(AUDIENCE, ())
+def _token_for_sts(job: Job, host: Host) -> Secret:
+    of, proxy_for = job.agent, host.aws.proxy_for
+    api = AgentApi(job.claims.job_id, of.values, of.token, proxy_for=proxy_for)
+    return api.oidc_token(AUDIENCE, ())
 
 
 @contextmanager

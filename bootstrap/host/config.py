@@ -8,7 +8,7 @@ import stat
 import tomllib
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,8 +25,13 @@ from bootstrap.forms import (
     StoreLocation,
     form,
 )
+from bootstrap.host.proxy import NoProxy, Proxy, ProxyUrl, is_direct
 from bootstrap.mistakes import explain
+from bootstrap.secret import Secret
 from bootstrap.text import counted
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def _absolute(path: Path) -> Path:
@@ -101,7 +106,10 @@ class Policy(_Section):
 
 
 class Aws(_Section):
-    """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION."""
+    """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION.
+
+    The proxy is for Buildkite's API too.
+    """
 
     region: Region = "us-east-1"
     credentials: HostCredentials = "instance-role"
@@ -109,6 +117,12 @@ class Aws(_Section):
     ssm_endpoint: Url | None = None
     secretsmanager_endpoint: Url | None = None
     ecr_endpoint: Url | None = None
+    https_proxy: ProxyUrl | None = None
+    no_proxy: tuple[NoProxy, ...] = ()
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """Return the proxy through which Airlock reaches a URL, AWS's or Buildkite's."""
+        return None if is_direct(url, self.no_proxy) else self.https_proxy
 
 
 class Sandbox(_Section):
@@ -128,7 +142,7 @@ class Sandbox(_Section):
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
-    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
+    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("198.18.240.0/20")
     dns: tuple[Annotated[IPv4Address, AfterValidator(_resolver)], ...] | None = None
 
     @property
@@ -191,6 +205,11 @@ class Host(_Section):
     paths: Paths = Paths()
     storage: Storage = Storage()
 
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What of this must be masked in all output."""
+        return self.aws.https_proxy.secrets() if self.aws.https_proxy else ()
+
 
 def load(path: Path) -> Host:
     """Read and check airlock.toml. Raises WrongConfiguration that lists every mistake at once."""
@@ -221,10 +240,17 @@ def parse(document: dict[str, Any], path: Path) -> Host:
         return Host.model_validate(document)
     except ValidationError as invalid:
         errors = [error for error in invalid.errors() if error["loc"] != _REMOVED]
-        details = [explain(error, _known_keys()) for error in errors]
+        details = [explain(_without_secrets(error), _known_keys()) for error in errors]
         if len(errors) < invalid.error_count():
             details.append(_REMOVED_TEXT)
         raise _wrong(path, f"has {counted(len(details), 'mistake')}", tuple(details)) from invalid
+
+
+def _without_secrets(error: "ErrorDetails") -> "ErrorDetails":
+    """Hide a proxy's URL: it may have a password, in a form that nothing masks."""
+    if error["loc"] == ("aws", "https-proxy"):
+        return {**error, "input": "another text, which is not shown"}
+    return error
 
 
 def _only_root_writes(path: Path, status: os.stat_result) -> None:

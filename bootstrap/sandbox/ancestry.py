@@ -134,8 +134,8 @@ def _create_directory(path: Path, uid: int) -> Path:
     path.mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
     os.chown(path / "ssh", uid, uid)
-    write(path / "entry", _program("ancestry.sh"), 0o555)
-    write(path / "git-credential", _program("git_credential.sh"), 0o555)
+    write(path / "entry", _program("ancestry.sh"), 0o444)
+    write(path / "git-credential", _program("git_credential.sh"), 0o444)
     write(path / "passwd", environment.passwd(uid, str(HOME)), 0o444)
     write(path / "group", environment.group(uid), 0o444)
     return path

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import confinement, engine, firewall, terminals, watch
+from bootstrap.sandbox import confinement, engine, firewall, network, terminals, watch
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.proof import Probe, prove
@@ -75,7 +75,7 @@ def opened(
     """
     with ExitStack() as held:
         changes = held.enter_context(watch.changes())
-        engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
+        network.ensure(client, host.sandbox.subnet, host.paths.runtime)
         ruleset = firewall.ensure_loaded(host.paths.runtime)
         listener = held.enter_context(listening())
         timed("firewall")

@@ -1,18 +1,17 @@
-"""The only caller of Docker. Never its archive API, never exec: both run on the job's files."""
+"""Docker, with network.py: no other module calls it.
+
+Never its archive API, never exec: both run on the job's files.
+"""
 
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import IPv4Network
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
-from bootstrap.host.lock import locked
 from bootstrap.images import repository_of
 from bootstrap.sandbox import confinement
-from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
 from bootstrap.sandbox.pulling import PullProgress
@@ -69,40 +68,6 @@ def explained(what: str) -> Iterator[None]:
         ) from failed
 
 
-def ensure_network(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
-    """Create the network behind the ruleset's bridge unless it exists.
-
-    Raises CannotStart, also if a network of that name is configured differently.
-    """
-    with explained(f"set up the network {NETWORK}"):
-        if not _network(client):
-            with locked(runtime / "network.lock"):
-                _create_network(client, subnet)
-        _check_network(_network(client), subnet)
-
-
-def _network(client: "APIClient") -> list[dict[str, Any]]:
-    return list(client.networks(names=[f"^{NETWORK}$"]))
-
-
-def _create_network(client: "APIClient", subnet: IPv4Network) -> None:
-    from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415
-
-    if _network(client):
-        return  # another job has created it
-    client.create_network(
-        NETWORK,
-        driver="bridge",
-        check_duplicate=True,
-        enable_ipv6=False,
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-        options={
-            "com.docker.network.bridge.name": BRIDGE,
-            "com.docker.network.bridge.enable_icc": "false",
-        },
-    )
-
-
 @contextmanager
 def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
     """Ignore the answer 409: another process is doing the same."""
@@ -111,24 +76,6 @@ def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
     except api_error as conflict:
         if getattr(conflict, "status_code", None) != 409:
             raise
-
-
-def _check_network(found: list[dict[str, Any]], subnet: IPv4Network) -> None:
-    options = found[0]["Options"] if len(found) == 1 else {}
-    if options.get("com.docker.network.bridge.name") != BRIDGE or found[0]["EnableIPv6"]:
-        raise CannotStart(
-            f"the Docker network {NETWORK} is not the one that Airlock creates: expected "
-            f"the bridge {BRIDGE} without IPv6",
-            hint=f"Remove it (`docker network rm {NETWORK}`); the next job creates it.",
-        )
-    got = [pool.get("Subnet") for pool in found[0]["IPAM"]["Config"] or ()]
-    if got != [str(subnet)]:
-        raise CannotStart(
-            f"the Docker network {NETWORK} has the subnet {' and '.join(map(str, got))}, expected "
-            f"{subnet} (sandbox.subnet in airlock.toml)",
-            hint=f"When no job runs, remove it (`docker network rm {NETWORK}`); the next job "
-            "creates it.",
-        )
 
 
 def image_id(

@@ -1,4 +1,4 @@
-"""The ruleset, and each container's part of it: the only caller of nft and ip.
+"""The ruleset, and each container's part of it: the only caller of nft.
 
 `ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
 not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
@@ -17,7 +17,7 @@ from pathlib import Path
 from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
-from bootstrap.sandbox import addresses, conntrack
+from bootstrap.sandbox import addresses, conntrack, ipv6
 from bootstrap.sandbox.addresses import AddressRecord
 from bootstrap.sandbox.model import Running
 
@@ -266,8 +266,11 @@ def _command(verb: str, address: str, port: int) -> str:
 
 
 def _policy_routing() -> None:
-    """Refuse the metadata range by routing too: that holds if nftables is flushed."""
-    wanted = {"-4": ["to", "169.254.0.0/16"], "-6": []}
+    """Refuse the metadata range by routing too: that holds if nftables is flushed.
+
+    A kernel without IPv6 has no rules of it, and needs none.
+    """
+    wanted = {"-4": ["to", "169.254.0.0/16"], **({"-6": []} if ipv6.is_supported() else {})}
     for family, target in wanted.items():
         rule = ["iif", BRIDGE, *target, "prohibit"]
         if not _has_rule(family, rule):
@@ -282,6 +285,6 @@ def _has_rule(family: str, rule: list[str]) -> bool:
 
 def _endpoint_address() -> None:
     shown = process.run(["ip", "-j", "-4", "addr", "show", "dev", BRIDGE])
-    addresses = {a["local"] for link in json.loads(shown) for a in link["addr_info"]}
-    if ENDPOINT_ADDRESS not in addresses:
+    present = {a["local"] for link in json.loads(shown) for a in link["addr_info"]}
+    if ENDPOINT_ADDRESS not in present:
         process.run(["ip", "addr", "add", f"{ENDPOINT_ADDRESS}/32", "dev", BRIDGE])

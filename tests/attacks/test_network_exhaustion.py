@@ -162,8 +162,8 @@ def test_neighbour_table_scan_by_one_job_reaches_gateway_only(
 ) -> None:
     theirs = IPv4Network(f"{address_of(unprotected)}/20", strict=False)
     assert int(unprotected.tries(SCAN.format(subnet=theirs)).stdout) > 500
-    assert int(sandbox.tries(SCAN.format(subnet="172.31.240.0/20")).stdout) == 1
-    assert neighbours_of(sandbox.pid) == {"172.31.240.1"}
+    assert int(sandbox.tries(SCAN.format(subnet="198.18.240.0/20")).stdout) == 1
+    assert neighbours_of(sandbox.pid) == {"198.18.240.1"}
     assert neighbour.tries(HONEST.format(port=server)).stdout == "connected\n"
 
 
@@ -175,7 +175,7 @@ def test_neighbour_probe_without_inner_ruleset_fails_proof(fleet: Fleet) -> None
             name="",
             pid=sandbox.pid,
             address=sandbox.address,
-            gateway="172.31.240.1",
+            gateway="198.18.240.1",
         )
         (sent,) = [probe for probe in prove(running, None) if probe.target.startswith("neighbour ")]
         assert sent.outcome == "EPERM"
