@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
-from bootstrap.images import repository_of
 from bootstrap.sandbox.confinement import profile
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
-from bootstrap.sandbox.pulling import PullProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from docker import APIClient
-
-    from bootstrap.logins import Login
 
 TIMEOUT = 60  # seconds for any one call to the engine
 
@@ -67,6 +61,18 @@ def explained(what: str) -> Iterator[None]:
             f"Docker could not {what}: {failed}",
             hint="See the engine's log on this host: `journalctl -u docker`.",
         ) from failed
+
+
+@contextmanager
+def suppress_status(status: int) -> Iterator[None]:
+    """Ignore an answer of the engine with this HTTP status: 404 is "there is none"."""
+    from docker.errors import APIError  # noqa: PLC0415
+
+    try:
+        yield
+    except APIError as answer:
+        if answer.status_code != status:
+            raise
 
 
 def ensure_network(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
@@ -129,58 +135,6 @@ def _check_network(found: list[dict[str, Any]], subnet: IPv4Network) -> None:
             hint=f"When no job runs, remove it (`docker network rm {NETWORK}`); the next job "
             "creates it.",
         )
-
-
-def image_id(
-    client: "APIClient",
-    reference: str,
-    pull: str,
-    *,
-    login: "Callable[[], Login | None]",
-    progress: "Callable[[str], None]",
-) -> str:
-    """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
-
-    `login` is called before a pull; None leaves it to root's Docker configuration. After a pull the
-    id is that of the pulled digest, even if the tag has moved since. Raises WrongConfiguration if
-    the image is missing and must not be pulled, CannotStart if the pull fails.
-    """
-    from docker.errors import ImageNotFound  # noqa: PLC0415
-
-    with explained(f"provide the image {reference}"):
-        if pull == "always":
-            pulled = _pull(client, reference, login(), progress)
-            return str(client.inspect_image(pulled)["Id"])
-        try:
-            return str(client.inspect_image(reference)["Id"])
-        except ImageNotFound:
-            if pull == "never":
-                raise WrongConfiguration(
-                    f"the image {reference} is not on this host, and sandbox.pull is {pull!r}",
-                    hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
-                ) from None
-        pulled = _pull(client, reference, login(), progress)
-        return str(client.inspect_image(pulled)["Id"])
-
-
-def _pull(
-    client: "APIClient", reference: str, login: "Login | None", progress: "Callable[[str], None]"
-) -> str:
-    """Pull, and return the digest reference. docker-py's high-level pull swallows errors."""
-    progress(f"pulling {reference}")
-    pulled = PullProgress(reference, time.monotonic())
-    auth = {"username": login.username, "password": login.password.reveal()} if login else None
-    for event in client.pull(reference, stream=True, decode=True, auth_config=auth):
-        if "error" in event:
-            raise CannotStart(
-                f"pulling {reference} failed: {event['error']}",
-                hint="Check that this host reaches the registry and is logged in there: see "
-                "[registries] in airlock.toml.",
-            )
-        if line := pulled.received(event, time.monotonic()):
-            progress(line)
-    progress(pulled.end(time.monotonic()))
-    return f"{repository_of(reference)}@{pulled.digest}" if pulled.digest else reference
 
 
 def create(client: "APIClient", spec: SandboxSpec) -> str:

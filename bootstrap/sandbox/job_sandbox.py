@@ -32,6 +32,7 @@ from bootstrap.sandbox import engine, eviction, firewall, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
+from bootstrap.sandbox.fullness import Fullness
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
@@ -47,6 +48,7 @@ class JobSandbox:
 
     supervision: Supervision
     pump: Pump
+    fullness: Fullness
 
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
@@ -101,6 +103,14 @@ def opened_sandbox(
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
+        watch = held.enter_context(
+            eviction.watched(
+                host,
+                lease,
+                tree_of(job, admitted, host, lease.token),
+                pid=container.running.pid,
+            )
+        )
         supervision = Supervision(
             client,
             container.running,
@@ -108,13 +118,11 @@ def opened_sandbox(
             grace=sandbox_grace(job.grace),
             directory=directory,
             timeout_marker=job.timeout_marker,
-            disk=held.enter_context(
-                eviction.watched(host, lease, tree_of(job, admitted, host, lease.token))
-            ),
+            disk=watch,
         )
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
-        yield JobSandbox(supervision=supervision, pump=pump)
+        yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
