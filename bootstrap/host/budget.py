@@ -37,32 +37,50 @@ def beyond(
 ) -> Iterator[tuple[Entry, str]]:
     """Yield what has to go so that the rest is within the budget, with the reason.
 
-    The least recently used goes first. What is in use stays, and counts. A size that could not be
-    measured completely counts as too large for the budget, but not against the others.
+    What is too old or too large by itself goes first, then the least recently used. What is in use
+    stays, and counts. A size that could not be measured completely counts as too large, but not
+    against the others.
     """
     kept = sorted(entries, key=lambda entry: entry.used)
     number = len(kept)
-    total = sum(e.size.bytes for e in kept if e.size and e.size.complete)
-    for entry in kept:
-        why = _reason(budget, entry, now, number, total)
-        if why and not in_use(entry.path):
-            yield entry, why
-            number -= 1
-            total -= entry.size.bytes if entry.size and entry.size.complete else 0
+    total = sum(_counted(entry) for entry in kept)
+    for reason in (_alone, _together):
+        for entry in tuple(kept):
+            why = reason(budget, entry, now, number, total)
+            if why and not in_use(entry.path):
+                yield entry, why
+                kept.remove(entry)
+                number -= 1
+                total -= _counted(entry)
 
 
-def _reason(budget: Budget, entry: Entry, now: float, number: int, total: int) -> str:
+def _counted(entry: Entry) -> int:
+    return entry.size.bytes if entry.size and entry.size.complete else 0
+
+
+def _alone(budget: Budget, entry: Entry, now: float, _number: int, _total: int) -> str:
     if budget.age and entry.used < now - budget.age:
-        return f"unused since {moment(entry.used)}, longer than {budget.age / 86400:g} days"
-    if budget.number and number > budget.number:
-        return f"beyond the budget of {counted(budget.number, *budget.kind)}"
+        return f"unused since {moment(entry.used)}, longer than {span(budget.age)}"
     if budget.size and entry.size and not entry.size.complete:
         return "could not be measured in time, so it counts as beyond the budget"
     if budget.largest and entry.size and entry.size.bytes > budget.largest:
         return f"beyond the budget of {shown(budget.largest)} for one"
+    return ""
+
+
+def _together(budget: Budget, _entry: Entry, _now: float, number: int, total: int) -> str:
+    if budget.number and number > budget.number:
+        return f"beyond the budget of {counted(budget.number, *budget.kind)}"
     if budget.size and total > budget.size:
         return f"beyond the budget of {shown(budget.size)} for all {budget.kind[1]}"
     return ""
+
+
+def span(seconds: float) -> str:
+    """Return a duration in days, or in minutes if it is shorter than one day."""
+    if seconds < 86400:
+        return counted(round(seconds / 60), "minute")
+    return counted(round(seconds / 86400), "day")
 
 
 def moment(seconds: float) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bootstrap.host.budget import Budget, Entry, beyond, moment
+from bootstrap.host.budget import Budget, Entry, beyond, moment, span
 from bootstrap.host.change import Change
 from bootstrap.host.config import Host
 from bootstrap.host.lock import locked
@@ -69,7 +69,7 @@ def _due(path: Path, largest: int, age: float, now: float) -> str:
     longest = min(LONGEST, age) if age else LONGEST
     first = _first(path)
     if first is not None and first < now - longest:
-        return f"its first line is of {moment(first)}, longer ago than {longest / 86400:g} days"
+        return f"its first line is of {moment(first)}, longer ago than {span(longest)}"
     return ""
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.log import JobLog
+from bootstrap.sandbox.environment import SCRATCH
 from bootstrap.sandbox.model import Cancelled, Ended, Exited
-from bootstrap.sandbox.plan import HOME, SCRATCH
+from bootstrap.sandbox.plan import HOME
 
 NEARLY = 256 << 10  # bytes: a directory with less free than this counts as full
-_SETTINGS = {Path("/tmp"): True, HOME: True, SCRATCH: False}  # noqa: S108 - whether sandbox.tmp
+_SETTINGS = {Path("/tmp"): True, HOME: True, Path(SCRATCH): False}  # noqa: S108 - as plan._tmpfs
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -30,7 +31,8 @@ class _Place:
 
     def is_full(self) -> bool:
         found = os.fstatvfs(self.descriptor)
-        return found.f_bavail * found.f_frsize < NEARLY or (found.f_files > 0 == found.f_favail)
+        no_inodes = found.f_files > 0 and found.f_favail == 0
+        return no_inodes or found.f_bavail * found.f_frsize < NEARLY
 
     def __str__(self) -> str:
         found = os.fstatvfs(self.descriptor)
@@ -48,8 +50,12 @@ class Fullness:
 
     def __init__(self, pid: int, state: Path) -> None:
         self._lock = threading.Lock()
-        self._places = [*_in_memory(pid), *_disk(state)]
-        self._events = _pids_events(pid)
+        self._places: list[_Place] = []
+        self._events: Path | None = None
+        with suppress(OSError):  # the container has ended already
+            self._places.extend(_disk(state))
+            self._places.extend(_in_memory(pid))
+            self._events = _pids_events(pid)
         self._found: dict[str, None] = {}
 
     def look(self) -> None:
@@ -58,7 +64,7 @@ class Fullness:
             for place in self._places:
                 if place.is_full():
                     self._found[str(place)] = None
-            with suppress(OSError, ValueError):  # the container has ended
+            with suppress(OSError, ValueError, IndexError):  # the container has ended
                 if self._events and int(self._events.read_text().split()[1]):
                     self._found[_PROCESSES] = None
 

@@ -103,14 +103,8 @@ def opened_sandbox(
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
-        watch = held.enter_context(
-            eviction.watched(
-                host,
-                lease,
-                tree_of(job, admitted, host, lease.token),
-                pid=container.running.pid,
-            )
-        )
+        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
+        watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = Supervision(
             client,
             container.running,
