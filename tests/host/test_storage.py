@@ -198,3 +198,21 @@ def test_shortage_is_described_with_got_and_expected(found: storage.Space, lack:
 
 def test_discard_of_missing_tree_does_nothing(tmp_path: Path) -> None:
     assert not discard_unused(tmp_path, tmp_path / "absent")
+
+
+def test_workspace_that_a_collector_looks_at_for_a_moment_is_not_refused(tmp_path: Path) -> None:
+    path, locked, leave = tmp_path / "state/workspaces/w", threading.Event(), threading.Event()
+
+    def looks() -> None:
+        with locked_tree(path):
+            locked.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=looks)
+    thread.start()
+    assert locked.wait(30)
+    timer = threading.Timer(0.2, leave.set)
+    timer.start()
+    with locked_tree(path) as got:
+        assert got
+    thread.join(30)
