@@ -4,10 +4,11 @@ No line is lost to a rotation: a job that has the file open goes on writing to i
 name, and a file that a process has open is not deleted.
 """
 
+import fcntl
 import json
 import re
+import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -102,10 +103,16 @@ def _is_kept(current: Path, file: Path) -> bool:
 
 
 def _is_open(file: Path) -> bool:
-    """Say whether any process of this host has the file open."""
-    wanted = file.resolve()
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):  # the process has ended, or has closed it
-            if descriptor.readlink() == wanted:
-                return True
+    """Say whether any process has the file open for writing, by asking for a lease (fcntl(2)).
+
+    Not by a look at all processes, since jobs decide how many there are. Raises OSError where the
+    filesystem has no leases.
+    """
+    with file.open("rb") as opened:
+        # A process that opens it meanwhile has us sent a signal, which would end us by default.
+        fcntl.fcntl(opened, fcntl.F_SETSIG, signal.SIGURG)
+        try:
+            fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except BlockingIOError:
+            return True
     return False

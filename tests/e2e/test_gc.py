@@ -109,7 +109,10 @@ def snapshot(made: Fleet) -> list[object]:
     files = sorted(path for root in roots for path in (root, *root.rglob("*")))
     facts = [(str(p), (s := p.lstat()).st_mtime_ns, s.st_ctime_ns, s.st_ino) for p in files]
     ruleset = subprocess.run(
-        ["nft", "--stateless", "list", "ruleset"], capture_output=True, text=True, check=True
+        ["nft", "--stateless", "--terse", "list", "ruleset"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     engine = [docker(made, *c) for c in (("ps", "-aq"), ("images", "-aq"), ("network", "ls", "-q"))]
     return [facts, engine, ruleset]
