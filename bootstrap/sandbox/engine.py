@@ -13,7 +13,7 @@ from bootstrap.host.lock import locked
 from bootstrap.sandbox.confinement import profile
 from bootstrap.sandbox.firewall import BRIDGE
 from bootstrap.sandbox.model import Running, SandboxSpec
-from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
+from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body, volumes_in_memory
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -141,6 +141,8 @@ def create(client: "APIClient", spec: SandboxSpec) -> str:
     """Create the container, not started, and return its id."""
     body = engine_body(spec, profile())
     with explained("create the container"):
+        image = client.inspect_image(spec.image)["Config"] or {}
+        body["HostConfig"]["Mounts"] += volumes_in_memory(spec, image.get("Volumes") or ())
         return str(client.create_container_from_config(body, spec.name)["Id"])
 
 

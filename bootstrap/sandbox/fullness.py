@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.log import JobLog
-from bootstrap.sandbox.environment import SCRATCH
+from bootstrap.sandbox import environment
 from bootstrap.sandbox.model import Cancelled, Ended, Exited
-from bootstrap.sandbox.plan import HOME
 
 NEARLY = 256 << 10  # bytes: a directory with less free than this counts as full
-_SETTINGS = {Path("/tmp"): True, HOME: True, Path(SCRATCH): False}  # noqa: S108 - as plan._tmpfs
+_NOT_THE_JOBS = ("/dev", "/proc", "/sys")  # the engine's own mounts are there
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -101,27 +100,36 @@ def explain(ended: Ended, found: tuple[str, ...], log: JobLog) -> None:
 def _in_memory(pid: int) -> Iterator[_Place]:
     """Open the container's directories in memory, which the image can have made links of."""
     mounted = _tmpfs(pid)
-    for path, has_setting in _SETTINGS.items():
-        descriptor = _opened(pid, path) if str(path) in mounted else None
+    for path, device in mounted.items():
+        descriptor = _opened(pid, path)
         if descriptor is None:
             continue
-        if os.fstat(descriptor).st_dev != mounted[str(path)]:
+        if os.fstat(descriptor).st_dev != device:
             os.close(descriptor)
             continue
-        advice = "sandbox.tmp in airlock.toml sets the size" if has_setting else "The size is fixed"
+        fixed = path == Path(environment.SCRATCH)
+        advice = "The size is fixed" if fixed else "sandbox.tmp in airlock.toml sets the size"
         yield _Place(descriptor=descriptor, name=f"{path}, in memory,", advice=advice)
 
 
-def _tmpfs(pid: int) -> dict[str, int]:
-    """Return the device of each tmpfs of a process, by where it is mounted (proc(5))."""
+def _tmpfs(pid: int) -> dict[Path, int]:
+    """Return the device of each tmpfs that a job writes to, by where it is mounted (proc(5)).
+
+    Their paths have no spaces: mountinfo would show those differently.
+    """
     found = {}
     for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
         mount, _, filesystem = line.partition(" - ")
         fields = mount.split(" ")
-        if filesystem.split(" ")[0] == "tmpfs":
+        path = Path(fields[4])
+        if filesystem.split(" ")[0] == "tmpfs" and not _is_engines(path):
             major, _, minor = fields[2].partition(":")
-            found[fields[4]] = os.makedev(int(major), int(minor))
+            found[path] = os.makedev(int(major), int(minor))
     return found
+
+
+def _is_engines(path: Path) -> bool:
+    return any(path.is_relative_to(other) for other in (*_NOT_THE_JOBS, environment.AIRLOCK))
 
 
 def _opened(pid: int, path: Path) -> int | None:

@@ -183,3 +183,31 @@ def test_nearly_full_disk_frees_unused_workspaces_then_rejects_jobs(
         theirs.unlink()
         fourth = start_job(made, "agent-2", "echo I ran")
         assert made.control.finished(fourth, 60) == DONE, fourth.log.decode()
+
+
+@pytest.mark.parametrize("engine_alone", [False, True], ids=["airlock", "engine-alone"])
+def test_volume_that_the_image_declares_uses_no_disk(fleet: Fleet, *, engine_alone: bool) -> None:
+    """The engine alone keeps it on its own disk, bounded by nothing; who removes it waits."""
+    docker = ("docker", "-H", fleet.lab.docker)
+    image = "airlock-lab/with-volume:1"
+    try:
+        base = run(*docker, "create", "--user", "0", "--entrypoint", "/bin/sh", fleet.lab.image,
+                   "-c", "mkdir -m 1777 /data").strip()  # fmt: skip
+        run(*docker, "start", "--attach", base)
+        run(*docker, "commit", "--change", "VOLUME /data", base, image)
+        run(*docker, "rm", base)
+        command = "dd if=/dev/zero of=/data/f bs=1M count=3 2>&1 && echo written; sleep 60"
+        if engine_alone:
+            name = run(*docker, "run", "--detach", "--rm", "--entrypoint", "/bin/sh", image,
+                       "-c", command).strip()  # fmt: skip
+            assert run(*docker, "volume", "ls", "-q") != ""
+            run(*docker, "rm", "-fv", name)
+            return
+        fleet.policy(f"  - {{name: all, allow: {{image: '{image}'}}}}\n")
+        with agents(fleet, "agent-1"):
+            job = start_job(fleet, "agent-1", command, until="written")
+            assert run(*docker, "volume", "ls", "-q") == ""
+            fleet.control.cancel(job)
+            fleet.control.finished(job)
+    finally:
+        run(*docker, "rmi", "-f", image)
