@@ -30,6 +30,21 @@ def _locked(path: Path) -> int:
         os.close(descriptor)
 
 
+@contextmanager
+def locked_now(path: Path) -> Iterator[bool]:
+    """Lock the file at `path`, or yield False at once if another process has locked it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield _is_at(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
 def is_unlocked(path: Path) -> bool:
     """Say whether no process holds the lock at this moment; False if the file does not exist."""
     return _with_lock(path, lambda: None)

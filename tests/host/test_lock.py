@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 from pathlib import Path
 
-from bootstrap.host.lock import is_unlocked, locked, remove_unlocked
+from bootstrap.host.lock import is_unlocked, locked, locked_now, remove_unlocked
 
 
 def test_locked_file_is_not_removed(tmp_path: Path) -> None:
@@ -38,6 +38,16 @@ def test_waiter_for_a_removed_lock_takes_the_new_file(tmp_path: Path) -> None:
     assert not is_unlocked(path)
     go.set()
     thread.join(30)
+
+
+def test_lock_that_another_process_has_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path), locked_now(path) as ours:
+        assert not ours
+    with locked_now(path) as ours:
+        assert ours
+        assert not is_unlocked(path)
+    assert is_unlocked(path)
 
 
 def count(path: Path, counter: Path, times: int) -> None:

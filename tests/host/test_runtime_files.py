@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from bootstrap.host import runtime_files
-from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host, Paths, Sandbox
 from bootstrap.host.lock import locked
 
@@ -29,27 +28,27 @@ def touched(path: Path, at: float) -> Path:
     return path
 
 
-def invent_pipelines(directory: Path, number: int, now: float) -> Cache:
-    cache = Cache(directory, fresh=60, stale=0, now=lambda: now)
+def invent_pipelines(directory: Path, number: int) -> None:
+    """Leave what the cache of answers leaves for each: the answer, and its lock."""
+    directory.mkdir(parents=True)
     for pipeline in range(number):
-        cache.get(f"tree /pipelines/invented-{pipeline}", lambda: None)
-    return cache
+        (directory / f"{pipeline:032x}").write_text("{}")
+        (directory / f"{pipeline:032x}.lock").touch()
 
 
 def test_answers_for_invented_pipelines_are_bounded_in_number(tmp_path: Path) -> None:
     directory = tmp_path / "runtime/policies"
     now = tmp_path.stat().st_mtime
-    cache = invent_pipelines(directory, runtime_files.CACHED, now)
+    invent_pipelines(directory, runtime_files.CACHED)
     assert len(list(directory.iterdir())) > runtime_files.CACHED
     assert collected(tmp_path, now) > 0
     assert len(list(directory.iterdir())) == runtime_files.CACHED
-    assert cache.get("tree /pipelines/real", lambda: "answer") == "answer"
 
 
 def test_answers_and_locks_that_are_too_old_are_removed_unless_locked(tmp_path: Path) -> None:
     directory = tmp_path / "runtime/policies"
     now = tmp_path.stat().st_mtime
-    invent_pipelines(directory, 3, now)
+    invent_pipelines(directory, 3)
     lock = next(directory.glob("*.lock"))
     with locked(lock):
         assert collected(tmp_path, now + runtime_files.IDLE) == 0
