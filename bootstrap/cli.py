@@ -78,7 +78,8 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             from bootstrap.commands.gc import gc
             from bootstrap.log import to_descriptor
 
-            return gc(config_path=args.config_path, write=to_descriptor(out))
+            write = to_descriptor(out)
+            return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
         case "policy":
             return _query(args) if args.verb in _QUERIES else _produce(args)
         case _:

@@ -21,7 +21,7 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import eviction, job_sandbox, lease
+from bootstrap.sandbox import eviction, fullness, job_sandbox, lease
 from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
 from bootstrap.sandbox.model import Ended, Evicted
 from bootstrap.sandbox.signals import Cancellation
@@ -74,9 +74,10 @@ def run(
             held.close()
             if isinstance(ended, Evicted):
                 eviction.discard_workspace(host, tree)
-    for problem in sandbox.problems:
+    for problem in sandbox.pump.problems:
         log.alert(problem)
     explain(ended, log)
+    fullness.explain(ended, sandbox.fullness.found, log)
     return _concluded(ended, log, record)
 
 

@@ -182,7 +182,7 @@ def test_secrets_are_revealed_only_in_listed_files() -> None:
         "aws/client.py",  # a caller's own keys
         "aws/sts.py",  # Buildkite's token
         "logins.py",  # Docker's configuration file
-        "sandbox/engine.py",  # the engine's own login
+        "sandbox/engine_images.py",  # the engine's own login
         "credentials/answer.py",  # the endpoint's body
         "grants/profiles.py",  # the files of profiles' sessions
         "grants/secrets.py",  # whether it fits

@@ -175,7 +175,10 @@ class Paths(_Section):
 
 
 class Storage(_Section):
-    """Budgets for what is below `paths.state`, and the space that has to stay free there."""
+    """Budgets for what is kept, and the space that has to stay free on the disk of `paths.state`.
+
+    0 as a size or an age is no bound.
+    """
 
     min_free: Size = 5 << 30
     min_free_inodes: Annotated[int, Field(ge=0)] = 250_000
@@ -183,8 +186,27 @@ class Storage(_Section):
     floor_inodes: Annotated[int, Field(ge=0)] = 25_000
     workspaces: Annotated[int, Field(ge=1)] = 50
     workspace_age: Duration = 14 * 86400
+    workspaces_size: Size = 100 << 30
+    histories: Annotated[int, Field(ge=1)] = 50
+    history_age: Duration = 30 * 86400
+    histories_size: Size = 16 << 30
     records: Annotated[int, Field(ge=1)] = 10_000
     record_age: Duration = 90 * 86400
+    records_size: Size = 2 << 30
+    trail_file: Size = 100 << 20
+    trail_size: Size = 1 << 30
+    trail_age: Duration = 400 * 86400
+    image_age: Duration = 30 * 86400
+
+    @model_validator(mode="after")
+    def _trail_holds_its_files(self) -> Self:
+        if 0 < self.trail_size < 2 * self.trail_file:
+            raise ValueError(
+                f"trail-size is {self.trail_size >> 20} MiB, expected at least twice trail-file "
+                f"({self.trail_file >> 20} MiB): the audit trail would lose its last file as soon "
+                "as it is rotated"
+            )
+        return self
 
     @model_validator(mode="after")
     def _floors_are_below(self) -> Self:

@@ -10,18 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
-from bootstrap.images import repository_of
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.model import Running, SandboxSpec
-from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
-from bootstrap.sandbox.pulling import PullProgress
+from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body, volumes_in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from docker import APIClient
-
-    from bootstrap.logins import Login
 
 TIMEOUT = 60  # seconds for any one call to the engine
 
@@ -69,6 +63,18 @@ def explained(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def suppress_status(status: int) -> Iterator[None]:
+    """Ignore an answer of the engine with this HTTP status: 404 is "there is none"."""
+    from docker.errors import APIError  # noqa: PLC0415
+
+    try:
+        yield
+    except APIError as answer:
+        if answer.status_code != status:
+            raise
+
+
+@contextmanager
 def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
     """Ignore the answer 409: another process is doing the same."""
     try:
@@ -76,58 +82,6 @@ def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
     except api_error as conflict:
         if getattr(conflict, "status_code", None) != 409:
             raise
-
-
-def image_id(
-    client: "APIClient",
-    reference: str,
-    pull: str,
-    *,
-    login: "Callable[[], Login | None]",
-    progress: "Callable[[str], None]",
-) -> str:
-    """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
-
-    `login` is called before a pull; None leaves it to root's Docker configuration. After a pull the
-    id is that of the pulled digest, even if the tag has moved since. Raises WrongConfiguration if
-    the image is missing and must not be pulled, CannotStart if the pull fails.
-    """
-    from docker.errors import ImageNotFound  # noqa: PLC0415
-
-    with explained(f"provide the image {reference}"):
-        if pull == "always":
-            pulled = _pull(client, reference, login(), progress)
-            return str(client.inspect_image(pulled)["Id"])
-        try:
-            return str(client.inspect_image(reference)["Id"])
-        except ImageNotFound:
-            if pull == "never":
-                raise WrongConfiguration(
-                    f"the image {reference} is not on this host, and sandbox.pull is {pull!r}",
-                    hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
-                ) from None
-        pulled = _pull(client, reference, login(), progress)
-        return str(client.inspect_image(pulled)["Id"])
-
-
-def _pull(
-    client: "APIClient", reference: str, login: "Login | None", progress: "Callable[[str], None]"
-) -> str:
-    """Pull, and return the digest reference. docker-py's high-level pull swallows errors."""
-    progress(f"pulling {reference}")
-    pulled = PullProgress(reference, time.monotonic())
-    auth = {"username": login.username, "password": login.password.reveal()} if login else None
-    for event in client.pull(reference, stream=True, decode=True, auth_config=auth):
-        if "error" in event:
-            raise CannotStart(
-                f"pulling {reference} failed: {event['error']}",
-                hint="Check that this host reaches the registry and is logged in there: see "
-                "[registries] in airlock.toml.",
-            )
-        if line := pulled.received(event, time.monotonic()):
-            progress(line)
-    progress(pulled.end(time.monotonic()))
-    return f"{repository_of(reference)}@{pulled.digest}" if pulled.digest else reference
 
 
 def apparmor(client: "APIClient") -> str | None:
@@ -142,6 +96,8 @@ def create(client: "APIClient", spec: SandboxSpec, apparmor: str | None = None) 
     """Create the container, not started, and return its id. `apparmor` is a profile's name."""
     body = engine_body(spec, confinement.profile(), apparmor)
     with explained("create the container"):
+        image = client.inspect_image(spec.image)["Config"] or {}
+        body["HostConfig"]["Mounts"] += volumes_in_memory(spec, image.get("Volumes") or ())
         return str(client.create_container_from_config(body, spec.name)["Id"])
 
 

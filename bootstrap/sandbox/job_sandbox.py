@@ -28,10 +28,11 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, eviction, firewall, process_limit, resolvers, workspace
+from bootstrap.sandbox import engine, eviction, firewall, resolvers, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
+from bootstrap.sandbox.fullness import Fullness
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
@@ -40,11 +41,6 @@ from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.ssh_agent import report_use
 from bootstrap.sandbox.supervise import Supervision
 
-PROCESSES = (
-    "the job reached its limit of processes and threads, so starting more failed inside: raise "
-    "allow.limits.pids in its rule, or have the job use fewer. The exit status is the job's own"
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobSandbox:
@@ -52,13 +48,7 @@ class JobSandbox:
 
     supervision: Supervision
     pump: Pump
-    processes: process_limit.ProcessLimit | None
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What the job's own output does not show, each for one line of its log."""
-        reached = self.processes is not None and self.processes.reached
-        return (*self.pump.problems, *((PROCESSES,) if reached else ()))
+    fullness: Fullness
 
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
@@ -113,6 +103,8 @@ def opened_sandbox(
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
+        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
+        watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = Supervision(
             client,
             container.running,
@@ -120,14 +112,11 @@ def opened_sandbox(
             grace=sandbox_grace(job.grace),
             directory=directory,
             timeout_marker=job.timeout_marker,
-            disk=held.enter_context(
-                eviction.watched(host, lease, tree_of(job, admitted, host, lease.token))
-            ),
+            disk=watch,
         )
-        processes = held.enter_context(process_limit.watched(container.running.pid))
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
-        yield JobSandbox(supervision=supervision, pump=pump, processes=processes)
+        yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

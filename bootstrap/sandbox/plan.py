@@ -4,7 +4,7 @@ Each flag names the promise that it serves; README.md#security-model has the num
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -193,6 +193,18 @@ def _bind(mount: Mount) -> Mapping[str, Any]:
         "ReadOnly": not mount.writable,
         "BindOptions": {"Propagation": "rprivate"},
     }
+
+
+def volumes_in_memory(spec: SandboxSpec, volumes: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return the engine's mounts for the volumes that the image declares.
+
+    The engine would create them on its own disk, which no budget of ours bounds, and whoever
+    removes the container would wait for the deletion of their files.
+    """
+    taken = {*map(str, (mount.target for mount in spec.mounts)), *_tmpfs(spec)}
+    paths = sorted({str(PurePosixPath(volume)) for volume in volumes} - taken)
+    options = {"SizeBytes": spec.tmp, "Mode": 0o1777}
+    return [{"Type": "tmpfs", "Target": path, "TmpfsOptions": options} for path in paths]
 
 
 def _tmpfs(spec: SandboxSpec) -> dict[str, str]:

@@ -13,7 +13,7 @@ from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant, Limits
 from bootstrap.sandbox.model import SandboxSpec
-from bootstrap.sandbox.plan import engine_body, plan, workspace_key
+from bootstrap.sandbox.plan import engine_body, plan, volumes_in_memory, workspace_key
 from tests.job.given import TOKEN, job_env, process_env
 
 DEFAULTS = Sandbox(image="job:latest")
@@ -23,10 +23,10 @@ def job(agent: dict[str, str] | None = None, **env: str) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
-def plan_of(of: Job, grant: Grant, **settings: Any) -> SandboxSpec:
+def spec_of(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> SandboxSpec:
     return plan(
-        of,
-        grant,
+        of or job(),
+        grant or Grant(),
         DEFAULTS.model_copy(update=settings),
         token="t-1",
         uid=61007,
@@ -38,7 +38,7 @@ def plan_of(of: Job, grant: Grant, **settings: Any) -> SandboxSpec:
 
 
 def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> dict[str, Any]:
-    return engine_body(plan_of(of or job(), grant or Grant(), **settings), "{profile}")
+    return engine_body(spec_of(of, grant, **settings), "{profile}")
 
 
 def test_container_configuration_is_locked_down() -> None:
@@ -92,7 +92,7 @@ def test_cpu_shares_follow_cpus_within_the_kernels_bounds(cpus: float, shares: i
 
 
 def test_apparmor_profile_is_requested_where_the_engine_applies_one() -> None:
-    spec = plan_of(job(), Grant())
+    spec = spec_of()
     assert engine_body(spec, "{profile}", "docker-default")["HostConfig"]["SecurityOpt"] == [
         "no-new-privileges:true", "seccomp={profile}", "apparmor=docker-default",
     ]  # fmt: skip
@@ -139,3 +139,15 @@ def test_workspace_key_of_any_slug_is_a_plain_file_name(slug: str) -> None:
     assert key.isascii()
     assert "/" not in key
     assert len(key) <= 60
+
+
+def test_volumes_of_the_image_are_in_memory_unless_something_is_mounted_there() -> None:
+    spec = spec_of(tmp=64 << 20)
+    mounts = volumes_in_memory(spec, ["/data", "/data/", "/tmp", "/home/airlock", "/airlock"])
+    assert mounts == [
+        {
+            "Type": "tmpfs",
+            "Target": "/data",
+            "TmpfsOptions": {"SizeBytes": 64 << 20, "Mode": 0o1777},
+        }
+    ]
