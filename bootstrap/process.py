@@ -1,7 +1,14 @@
-"""The one way to run a program and wait for it."""
+"""The one way to run a program and wait for it.
 
+Every program has a session of its own: the agent signals its process group to cancel a job, and
+must not end the programs that Airlock needs to protect the job, or to clean up after it.
+"""
+
+import os
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
@@ -16,27 +23,43 @@ def run(
     """Return what `argv` prints on stdout.
 
     Raises CannotStart: with the package to install if the program is missing, else with command,
-    status and stderr if it cannot be started, fails or takes more than `timeout` seconds.
+    status and stderr if it cannot be started, fails or takes more than `timeout` seconds. If it
+    takes longer, or this is interrupted, the program and what it has started are killed.
     """
     try:
-        done = subprocess.run(
-            list(argv),
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            cwd=cwd,
-            timeout=timeout,
-            check=False,
-        )
+        with _started(argv, cwd, takes_input=stdin is not None) as program:
+            output, errors = program.communicate(stdin, timeout=timeout)
     except OSError as not_started:
         raise _not_started(argv, not_started) from not_started
     except subprocess.TimeoutExpired as late:
         raise _failed(argv, f"it did not end within {timeout:.0f} s") from late
-    if done.returncode != 0:
-        raise _failed(argv, f"exit status {done.returncode}: {done.stderr.strip()[:500]}")
-    return done.stdout
+    if program.returncode != 0:
+        raise _failed(argv, f"exit status {program.returncode}: {errors.strip()[:500]}")
+    return output
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str], cwd: Path, *, takes_input: bool
+) -> Iterator["subprocess.Popen[str]"]:
+    """Start a program in its own session; kill its process group if this closes with an error."""
+    with subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE if takes_input else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=cwd,
+        start_new_session=True,
+    ) as program:
+        try:
+            yield program
+        except BaseException:
+            if program.returncode is None:  # not waited for yet, so the number is still its own
+                with suppress(ProcessLookupError):
+                    os.killpg(program.pid, signal.SIGKILL)
+            raise
 
 
 def detach(argv: Sequence[str]) -> None:
@@ -50,7 +73,7 @@ def detach(argv: Sequence[str]) -> None:
     try:
         subprocess.run(
             own_session, stdin=devnull, stdout=devnull, stderr=devnull,
-            env=ENVIRONMENT, cwd="/", timeout=10, check=True,
+            env=ENVIRONMENT, cwd="/", timeout=10, check=True, start_new_session=True,
         )  # fmt: skip
     except OSError as not_started:
         raise _not_started(own_session, not_started) from not_started

@@ -105,6 +105,10 @@ class Record:
         """The sandbox is proven: image id, address, proof, timings."""
         self._event("sandbox", timings=self.timings, **facts)
 
+    def routing(self, problem: str) -> None:
+        """The second protection of the metadata address was removed while the job ran."""
+        self._event("routing", problem=problem)
+
     def ended(self, *, status: Fields, ended: Fields) -> None:
         """How the job ended, its status for the agent, and whether that is Airlock's."""
         self._event("ended", status=status, ended=ended)

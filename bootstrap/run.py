@@ -12,6 +12,7 @@ from bootstrap import admission
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
 from bootstrap.buildkite.agent_api import AgentApi
+from bootstrap.buildkite.grace import Grace
 from bootstrap.credentials import obtain
 from bootstrap.errors import CannotStart
 from bootstrap.host import storage
@@ -22,11 +23,14 @@ from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox import eviction, fullness, job_sandbox, lease
+from bootstrap.sandbox.clearing import PATIENCE
 from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
 from bootstrap.sandbox.model import Ended, Evicted
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
 from bootstrap.secret import Secret
+
+BEFORE_KILL = 0.6  # seconds between the end of clearing and the agent's SIGKILL
 
 
 def run(
@@ -53,12 +57,20 @@ def run(
     token = token_for(claims.job_id, secrets.token_hex(4))
     with lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
-            lease.sweep(host)
+            if problem := lease.sweep(host).problem():
+                log.alert(problem)
             storage.collect(host, time.time())
             storage.require(host, note=log.note)
             tree = job_sandbox.tree_of(job, admitted, host, token)
             job_lease = held.enter_context(
-                lease.acquire(host, token, tree=tree, agent=claims.agent_name, alert=log.alert)
+                lease.acquire(
+                    host,
+                    token,
+                    tree=tree,
+                    agent=claims.agent_name,
+                    alert=log.alert,
+                    patience=lambda: clearing_patience(cancellation, job.grace),
+                )
             )
             assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
             obtained = held.enter_context(
@@ -79,6 +91,14 @@ def run(
     explain(ended, log)
     fullness.explain(ended, sandbox.fullness.found, log)
     return _concluded(ended, log, record)
+
+
+def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
+    """Return how many seconds clearing may take: after a cancellation the agent kills Airlock."""
+    if cancellation.received is None:
+        return PATIENCE
+    left = cancellation.received + grace.until_kill - BEFORE_KILL - time.monotonic()
+    return max(0.0, min(PATIENCE, left))
 
 
 def _token_for_sts(job: Job, host: Host) -> Secret:

@@ -43,10 +43,13 @@ def write(directory: Path, record: AddressRecord) -> None:
 
 
 def read(directory: Path) -> AddressRecord | None:
-    """Return the record in a job directory, or None if it has none."""
+    """Return the record in a job directory; None if it has none, or one of another version.
+
+    An unknown record must not keep other jobs from starting.
+    """
     try:
         return AddressRecord(**json.loads((directory / _FILE).read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

@@ -33,7 +33,6 @@ from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.model import Mount, SandboxSpec
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.pump import Pump
-from bootstrap.sandbox.supervise import BREACH
 from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate, token_for
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 PATIENCE = 45  # seconds for the branch's name, again for the fetch, and again for packing
 LIMIT = 3 * PATIENCE + 15.0  # seconds after which the container is killed
 LARGEST_FILE = 2 << 30  # bytes
+CLEARING = 5.0  # seconds; a job that is cancelled meanwhile has about nine
 DRAIN = 5.0  # seconds for the rest of git's output
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ANSWERS = {0: VERIFIED, 1: ELSEWHERE}
@@ -98,7 +98,14 @@ def _asked(
     kept = history.path_of(host.paths.state, claims)
     with (
         lease.reaper(host, token),
-        lease.acquire(host, token, tree=kept, agent=claims.agent_name, alert=log.alert) as ours,
+        lease.acquire(
+            host,
+            token,
+            tree=kept,
+            agent=claims.agent_name,
+            alert=log.alert,
+            patience=lambda: CLEARING,
+        ) as ours,
         history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
         engine.connected(host.sandbox.docker) as client,
     ):
@@ -109,7 +116,7 @@ def _asked(
         credentials = access()
         with (
             start_gate(directory, ours.uid) as gate,
-            opened(client, spec, host, ours) as container,
+            opened(client, spec, host, ours, report=log.note) as container,
             ExitStack() as held,
         ):
             sandbox = SandboxDirectory(directory, gate, ours.uid)
@@ -197,14 +204,13 @@ def _ended(container: Opened, deadline: float) -> bool:
     guard = container.guard
     with selectors.DefaultSelector() as events:
         events.register(guard.process, selectors.EVENT_READ)
-        events.register(guard.changes, selectors.EVENT_READ)
-        while ready := events.select(max(0.0, deadline - time.monotonic())):
-            if any(key.fd == guard.process for key, _ in ready):
-                return True
-            if guard.breached():
-                raise CannotStart(
-                    f"the check of the commit was stopped: {BREACH}",
-                    hint="Find what changes nftables on this host (`nft monitor`), then retry.",
-                )
-    guard.kill()
-    return False
+        events.register(guard.breach, selectors.EVENT_READ)
+        ended = events.select(max(0.0, deadline - time.monotonic()))
+    if guard.why:
+        raise CannotStart(
+            f"the check of the commit was stopped: {guard.why}",
+            hint="Find what changes nftables on this host (`nft monitor`), then retry.",
+        )
+    if not ended:
+        guard.kill()
+    return bool(ended)

@@ -76,7 +76,6 @@ def main(arguments: Sequence[str]) -> None:
     alive = os.pidfd_open(int(parent))
     if os.getppid() != int(parent):
         raise ProcessLookupError("the parent has ended already")
-    os.setsid()  # not in the job's process group, which the agent signals
     checked(LIBC.unshare(NEW_NAMESPACES), "unshare")
     enter_empty_root(Path(directory))
     parent_end, child_end = socket.socketpair()

@@ -2,7 +2,8 @@
 
 Jobs and the commit-on-branch check share it, and with it the ruleset, the proof and the watch:
 
- 1. Subscribe to changes of nftables. First, so that no change falls between step 3 and the watch.
+ 1. Subscribe to changes of nftables and of routing rules. First, so that no change falls between
+    step 3 and the watch.
  2. Create the engine's network. The routing rule and the address of step 3 need its bridge.
  3. Load the ruleset unless it is loaded. Before the bridge gets a container.
  4. Open the credential listener, if there is one. It binds an address that step 3 has added; its
@@ -10,7 +11,7 @@ Jobs and the commit-on-branch check share it, and with it the ruleset, the proof
  5. Create the container.
  6. Attach to its output. Before the start, so that no byte is lost.
  7. Start it. From here there are a pid, an address and namespaces; its entry script waits at the
-    start gate.
+    start gate. Record its process at once: whoever clears the lease can kill it without the engine.
  8. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
     unnoticed.
  9. Limit its terminals: its devpts exists only after the start.
@@ -31,11 +32,20 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import confinement, engine, firewall, network, terminals, watch
+from bootstrap.sandbox import (
+    bridge,
+    confinement,
+    engine,
+    firewall,
+    first_process,
+    network,
+    terminals,
+    watch,
+)
+from bootstrap.sandbox.guard import Guard, Protection
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.proof import Probe, prove
-from bootstrap.sandbox.watch import Guard
 
 if TYPE_CHECKING:
     import socket
@@ -66,15 +76,20 @@ def opened(
     *,
     listening: OpenListener = nullcontext,
     timed: Callable[[str], object] = lambda _: None,
+    report: Callable[[str], object],
 ) -> Iterator[Opened]:
     """Take the steps above. Raises CannotStart if one fails or if isolation cannot be proven.
 
     None of the specification's own code has run when this yields. `listening` opens the container's
-    credential listener, if it has one; `timed` is called with the name of each step as it ends.
+    credential listener, if it has one; `timed` is called with the name of each step as it ends,
+    `report`, from a thread, with what happens to the second protection while the container runs.
     Closing ends the watch and the listener; the lease removes the container.
     """
     with ExitStack() as held:
-        changes = held.enter_context(watch.changes())
+        sockets = ExitStack()  # until the guard has them
+        held.callback(sockets.close)
+        changes = sockets.enter_context(watch.changes())
+        rule_changes = sockets.enter_context(watch.rule_changes())
         network.ensure(client, host.sandbox.subnet, host.paths.runtime)
         ruleset = firewall.ensure_loaded(host.paths.runtime)
         listener = held.enter_context(listening())
@@ -86,7 +101,16 @@ def opened(
         held.callback(stream.close)
         running = engine.start(client, container, spec.name)
         timed("start")
-        guard = Guard(running.pid, changes, lambda: firewall.is_unchanged(ruleset))
+        first_process.record(lease.directory, running.pid)
+        protection = Protection(
+            changes=changes,
+            rule_changes=rule_changes,
+            is_unchanged=lambda: firewall.is_unchanged(ruleset),
+            restore_routing=firewall.restore_routing,
+            report=report,
+        )
+        guard = Guard(running.pid, protection)
+        sockets.pop_all()
         held.callback(guard.close)
         terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
@@ -107,8 +131,8 @@ def opened(
 
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
-    firewall.isolate_port(firewall.bridge_port(running.pid))
-    firewall.load_inside(running.pid, running.gateway)
+    bridge.isolate_port(bridge.bridge_port(running.pid))
+    bridge.load_inside(running.pid, running.gateway)
     if listener:
         listener.allow(running.address)
     firewall.assign_address(lease.directory, running, listener.port if listener else None)

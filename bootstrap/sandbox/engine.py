@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.sandbox import confinement
@@ -17,17 +17,20 @@ from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body, volumes_in_memor
 if TYPE_CHECKING:
     from docker import APIClient
 
-TIMEOUT = 60  # seconds for any one call to the engine
+TIMEOUT = 60  # seconds for any one call to the engine; fractions work too, whatever its types say
 
 
-def connect(url: str) -> "APIClient":
-    """Return a client of the engine at `url`. Raises CannotStart if it does not answer."""
+def connect(url: str, *, timeout: float = TIMEOUT) -> "APIClient":
+    """Return a client of the engine at `url`; each of its calls may take `timeout` seconds.
+
+    Raises CannotStart if the engine does not answer.
+    """
     from docker import APIClient  # noqa: PLC0415 - 0.2 s that a refused job need not wait for
     from docker.errors import DockerException  # noqa: PLC0415
 
     try:
         # The url is explicit: from_env would follow DOCKER_HOST and ~/.docker.
-        return APIClient(base_url=url, version="auto", timeout=TIMEOUT)
+        return APIClient(base_url=url, version="auto", timeout=cast("int", timeout))
     except DockerException as silent:
         raise CannotStart(
             f"Docker Engine does not answer at {url}: {silent}",
@@ -36,9 +39,9 @@ def connect(url: str) -> "APIClient":
 
 
 @contextmanager
-def connected(url: str) -> "Iterator[APIClient]":
+def connected(url: str, *, timeout: float = TIMEOUT) -> "Iterator[APIClient]":
     """Yield a client, and close it afterwards. Raises as `connect`."""
-    client = connect(url)
+    client = connect(url, timeout=timeout)
     try:
         yield client
     finally:
@@ -142,28 +145,26 @@ def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
     )
 
 
-def outcome(client: "APIClient", container_id: str) -> tuple[int, bool]:
+def outcome(
+    client: "APIClient", container_id: str, *, timeout: float = TIMEOUT
+) -> tuple[int, bool]:
     """Wait for the container's end; return its exit status and whether it ran out of memory."""
     with explained("report how the container ended"):
-        client.wait(container_id, timeout=TIMEOUT)
+        client.timeout = cast("int", timeout)
+        client.wait(container_id, timeout=client.timeout)
         state = client.inspect_container(container_id)["State"]
         return int(state["ExitCode"]), bool(state["OOMKilled"])
 
 
-def send(client: "APIClient", container_id: str, signal: int) -> None:
-    """Send one signal to the container's first process, which passes it to the bootstrap."""
-    with explained("send a signal to the container"):
-        client.kill(container_id, signal)
-
-
-def remove(client: "APIClient", name: str) -> bool:
+def remove(client: "APIClient", name: str, *, timeout: float = TIMEOUT) -> bool:
     """Kill and remove a container with its volumes; return once it is removed.
 
-    False if there was none. Raises CannotStart if it still exists after TIMEOUT seconds.
+    False if there was none. Raises CannotStart if it still exists after `timeout` seconds.
     """
     from docker.errors import APIError, NotFound  # noqa: PLC0415
 
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + timeout
+    client.timeout = cast("int", max(0.1, timeout))
     tries = 0
     with explained("remove the container"):
         while True:

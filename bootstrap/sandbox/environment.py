@@ -58,7 +58,7 @@ def sandbox_grace(grace: Grace) -> SandboxGrace:
     """
     kill_after = max(grace.until_kill - KILL_MARGIN, grace.until_kill * 2 / 3)
     inner = max(grace.until_kill - INNER_MARGIN, grace.until_kill / 3)
-    return SandboxGrace(inner=inner, kill_after=kill_after)
+    return SandboxGrace(inner=inner, kill_after=kill_after, agent_kills=grace.until_kill)
 
 
 def sandbox_environment(

@@ -1,4 +1,4 @@
-"""The ruleset, and each container's part of it: the only caller of nft.
+"""The ruleset, and each container's part of it. Only this and bridge.py call nft.
 
 `ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
 not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
@@ -11,7 +11,6 @@ import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import resources
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap import files, process
@@ -26,6 +25,7 @@ ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever
 TABLE = ("inet", "airlock")
 # After `local` (0), so our own listener stays reachable; before every table with a default route.
 PREFERENCE = "1690"
+WATCHING = 2.0  # seconds for nft and ip while a job runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +68,19 @@ def ensure_loaded(runtime: Path) -> Ruleset:
 
 
 def is_unchanged(ruleset: Ruleset) -> bool:
-    """Say whether the ruleset is what `ensure_loaded` left. If it cannot be read, it is not."""
-    try:
-        return _listing() == ruleset.expected
-    except CannotStart:
-        return False
+    """Say whether the ruleset is what `ensure_loaded` left. Raises CannotStart if it is unreadable.
+
+    A ruleset that was removed is changed.
+    """
+    return _listing(WATCHING) == ruleset.expected
+
+
+def restore_routing() -> bool:
+    """Put back the routing rules of `ensure_loaded`; False if none was missing. Raises CannotStart.
+
+    systemd-networkd removes rules that it has not made, each time it starts.
+    """
+    return _policy_routing(WATCHING)
 
 
 def refusals(container_ip: str) -> int:
@@ -165,41 +173,10 @@ def _remove_element(record: AddressRecord) -> None:
         process.run(["nft", "-f", "-"], stdin=_command("delete", record.address, record.port))
 
 
-def load_inside(container_pid: int, gateway: str) -> None:
-    """Load inside.nft into the container's network namespace: it sends to the gateway only.
-
-    Raises CannotStart.
-    """
-    rules = resources.files("bootstrap.sandbox").joinpath("inside.nft").read_text()
-    process.run(
-        ["nsenter", "--target", str(container_pid), "--net", "nft", "-f", "-"],
-        stdin=f"define gateway = {IPv4Address(gateway)}\n{rules}",
-    )
-
-
-def isolate_port(port: str) -> None:
-    """Keep one port of the bridge from reaching the others, at layer 2. Raises CannotStart."""
-    process.run(["ip", "link", "set", "dev", port, "type", "bridge_slave", "isolated", "on"])
-
-
-def bridge_port(container_pid: int) -> str:
-    """Return the name of the host's end of the container's interface. Raises CannotStart."""
-    inside = process.run(
-        ["nsenter", "--target", str(container_pid), "--net", "ip", "-j", "link", "show", "eth0"]
-    )
-    index = json.loads(inside)[0]["link_index"]
-    for link in json.loads(process.run(["ip", "-j", "link", "show", "master", BRIDGE])):
-        if link["ifindex"] == index:
-            return str(link["ifname"])
-    raise CannotStart(
-        f"the container's interface is not a port of {BRIDGE}",
-        hint="Another program moved it while the job was starting; see `ip link`.",
-    )
-
-
-def _listing() -> str:
+def _listing(timeout: float = 10.0) -> str:
+    listing = ["nft", "--stateless", "--terse", "list", "table", *TABLE]
     try:
-        return process.run(["nft", "--stateless", "--terse", "list", "table", *TABLE])
+        return process.run(listing, timeout=timeout)
     except CannotStart as absent:
         if "No such file or directory" in absent.problem:
             return ""
@@ -265,20 +242,29 @@ def _command(verb: str, address: str, port: int) -> str:
     return f"{verb} element inet airlock credentials {element}\n"
 
 
-def _policy_routing() -> None:
+def _policy_routing(timeout: float = 10.0) -> bool:
     """Refuse the metadata range by routing too: that holds if nftables is flushed.
 
-    A kernel without IPv6 has no rules of it, and needs none.
+    A kernel without IPv6 has no rules of it, and needs none. Returns whether a rule was missing. It
+    takes no lock: the watch of a job must not wait for one.
     """
+    missing = False
     wanted = {"-4": ["to", "169.254.0.0/16"], **({"-6": []} if ipv6.is_supported() else {})}
     for family, target in wanted.items():
         rule = ["iif", BRIDGE, *target, "prohibit"]
-        if not _has_rule(family, rule):
-            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule])
+        if _has_rule(family, rule, timeout):
+            continue
+        missing = True
+        try:
+            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule], timeout=timeout)
+        except CannotStart:
+            if not _has_rule(family, rule, timeout):  # else another job has added it meanwhile
+                raise
+    return missing
 
 
-def _has_rule(family: str, rule: list[str]) -> bool:
-    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE])
+def _has_rule(family: str, rule: list[str], timeout: float) -> bool:
+    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE], timeout=timeout)
     expected = sorted([f"{PREFERENCE}:", "from", "all", *rule])
     return any(sorted(line.split()) == expected for line in shown.splitlines())
 

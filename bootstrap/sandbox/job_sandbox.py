@@ -13,14 +13,14 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.errors import WrongConfiguration
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.grants.kind import DEFAULT, Obtained, Sessions
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
@@ -84,21 +84,16 @@ def opened_sandbox(
         )
         record.timed("directories")
         listening = partial(_listening, obtained.sessions.get(DEFAULT), admitted)
+        events = {"timed": record.timed, "report": _second_layer(held, log, record)}
         container = held.enter_context(
-            opened(client, spec, host, lease, listening=listening, timed=record.timed)
+            opened(client, spec, host, lease, listening=listening, **events)
         )
         sandbox = SandboxDelivery(
-            held=held,
-            directory=directory,
-            env=passed.variables,
-            region=host.aws.region,
+            held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
-            settings=host.sandbox,
-            known_hosts=admitted.grant.known_hosts,
-            uid=lease.uid,
-            log=log,
+            settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
             used=partial(report_use, log=log, record=record),
-        )
+        )  # fmt: skip
         dropped = _deliver(job, admitted, obtained, sandbox)
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
@@ -126,6 +121,20 @@ class _Passed:
     variables: dict[str, str]
     chain: tuple[str, ...]  # of AWS clients
     steering: tuple[str, ...]  # of what a job runs
+
+
+def _second_layer(held: ExitStack, log: JobLog, record: Record) -> Callable[[str], None]:
+    """Record at once what happens to the routing rules; print it when the job has ended.
+
+    A line of Airlock's in the midst of the job's output would change that.
+    """
+
+    def report(text: str) -> None:
+        held.callback(log.alert, text)
+        with suppress(CannotStart):  # the log has it, and the job goes on
+            record.routing(text)
+
+    return report
 
 
 def _passed(job: Job, admitted: Admitted) -> _Passed:

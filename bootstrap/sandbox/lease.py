@@ -2,7 +2,6 @@
 
 A lease is a job directory, in memory, that its holder keeps locked. An unlocked one is cleared by
 the reaper within seconds of the holder's death, else by the next job, else by `airlock gc`.
-Clearing may be repeated, also at the same time.
 """
 
 import fcntl
@@ -10,18 +9,22 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bootstrap.errors import AirlockError
-from bootstrap.host import trash
+from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
-from bootstrap.sandbox import engine, firewall
+from bootstrap.host.lock import locked
+from bootstrap.sandbox import engine, first_process
+from bootstrap.sandbox.clearing import PATIENCE, clear
 from bootstrap.sandbox.slots import slot
-from bootstrap.sandbox.workspace import fresh_path
 
+SWEEP_PATIENCE = 3.0  # seconds for clearing all dead leases before a job starts
 REAPER_PATIENCE = 3.0  # seconds for a container that was being created to appear
+REAPER_LIMIT = 600.0  # seconds after which the reaper gives up, once no process is left
+_PAUSES = (0.25, 15.0)  # the reaper's shortest and longest
 _SWEPT = "swept"  # exists once leases were swept since this machine started
 
 
@@ -34,32 +37,73 @@ class Lease:
     uid: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Swept:
+    """The dead leases that were cleared, and those of which something is left, with the reason."""
+
+    cleared: tuple[str, ...]
+    left: tuple[tuple[str, str], ...]
+
+    def problem(self) -> str:
+        """Return one sentence about what is left, "" if nothing is."""
+        if not self.left:
+            return ""
+        name, why = self.left[0]
+        return (
+            f"could not clear all that dead jobs left on this host ({len(self.left)} of them; "
+            f"{name}: {why}). Every later job and `airlock gc` try again"
+        )
+
+
 @contextmanager
 def acquire(
-    host: Host, token: str, *, tree: Path, agent: str, alert: Callable[[str], object]
+    host: Host,
+    token: str,
+    *,
+    tree: Path,
+    agent: str,
+    alert: Callable[[str], object],
+    patience: Callable[[], float] = lambda: PATIENCE,
 ) -> Iterator[Lease]:
     """Acquire a lease; when this closes, everything under its name is cleared.
 
-    `tree` is the workspace; its owner's uid is preferred, see `slots.slot`. `alert` gets a line for
-    what cannot be cleared; the reaper and the next job try again, because it must not change a
-    result or hide the reason of a failure. Raises CannotStart if no uid is free,
-    WrongConfiguration if an account has one of them.
+    `tree` is the workspace; its owner's uid is preferred, see `slots.slot`. `patience` returns the
+    seconds that clearing may take. `alert` gets a line for what cannot be cleared; the reaper and
+    the next job try again, because it must not change a result or hide the reason of a failure.
+    Raises CannotStart if there is no space or no free uid, WrongConfiguration if an account has one
+    of them.
     """
-    jobs = host.paths.runtime / "jobs"
-    new = jobs / f".{token}"  # so that jobs/TOKEN never exists unlocked
-    new.mkdir(mode=0o700)
-    descriptor = _lock(new)
+    directory = host.paths.runtime / "jobs" / token
+    descriptor = _create(host.paths.runtime, directory)
     try:
-        new.rename(jobs / token)
         with slot(host, token, tree=tree, agent=agent) as uid:
-            yield Lease(token=token, directory=jobs / token, uid=uid)
+            yield Lease(token=token, directory=directory, uid=uid)
     finally:
-        for problem in clear(host, token):
+        for problem in clear(host, token, patience=patience()):
             alert(
                 f"could not clear all of {token}: {problem.problem}. The next job on this host "
                 "tries again, or run `airlock gc`"
             )
         os.close(descriptor)
+
+
+def _create(runtime: Path, directory: Path) -> int:
+    """Create the job directory, and return the descriptor that keeps it locked."""
+    try:
+        with _listed(runtime):
+            directory.mkdir(mode=0o700)
+            return _lock(directory)
+    except OSError as failed:
+        raise CannotStart(
+            f"the job directory {directory} could not be created: {failed.strerror}",
+            hint="Is the tmpfs of paths.runtime full (`df -h -i`)? `airlock gc` removes what dead "
+            "jobs left there.",
+        ) from failed
+
+
+def _listed(runtime: Path) -> AbstractContextManager[None]:
+    """Whoever has this lock sees no job directory that its holder has not locked yet."""
+    return locked(runtime / "lease.lock")
 
 
 def _lock(directory: Path) -> int:
@@ -68,59 +112,63 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def clear(host: Host, token: str) -> tuple[AirlockError, ...]:
-    """Clear everything that `token` names, the job directory last. Returns the failures."""
-    directory = host.paths.runtime / "jobs" / token
-    steps: tuple[Callable[[], object], ...] = (
-        # Before the engine can give the address to another container.
-        lambda: firewall.remove_listener(directory),
-        lambda: _remove_container(host, token),
-        lambda: firewall.release_address(directory),
-        lambda: _discard_fresh_workspace(host.paths.state, token),
-    )
-    problems = []
-    for step in steps:
+def sweep(host: Host, *, patience: float = SWEEP_PATIENCE) -> Swept:
+    """Clear every lease whose holder is dead. Takes about `patience` seconds at most.
+
+    What cannot be cleared stays, and is tried again by the next job. A failure is never raised,
+    because one job's leftovers must not keep others from starting.
+    """
+    deadline = time.monotonic() + patience
+    cleared: list[str] = []
+    left: list[tuple[str, str]] = []
+    for found in (partial(dead, host), partial(_without_lease, host, deadline)):
         try:
-            step()
-        except AirlockError as problem:
-            problems.append(problem)
-    if not problems:
-        trash.remove_tree(directory)
-    return tuple(problems)
+            for name in found():
+                if problems := clear(host, name, patience=_left(deadline)):
+                    left.append((name, problems[0].problem))
+                else:
+                    cleared.append(name)
+        except (OSError, CannotStart) as failed:
+            left.append(("the list of jobs and containers", str(failed)))
+    return Swept(cleared=tuple(cleared), left=tuple(left))
 
 
-def _discard_fresh_workspace(state: Path, token: str) -> None:
-    """Delete it in the background, however large it is: the next job may be clearing this."""
-    if trash.discard(state, fresh_path(state, token)):
-        trash.empty_in_background(state)
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
-def _remove_container(host: Host, token: str) -> bool:
-    with engine.connected(host.sandbox.docker) as client:
-        return engine.remove(client, f"airlock-{token}")
-
-
-def sweep(host: Host) -> tuple[str, ...]:
-    """Clear every lease whose holder is dead, and return their names."""
+def dead(host: Host) -> list[str]:
+    """Return the leases without a holder, the newest first: older ones were tried before."""
     jobs = host.paths.runtime / "jobs"
-    dead = [path.name for path in jobs.iterdir() if _abandoned(path)]
-    if not (host.paths.runtime / _SWEPT).exists():
-        dead += [token for token in _containers(host) if not (jobs / token).exists()]
-        (host.paths.runtime / _SWEPT).touch()
-    for name in dead:
-        clear(host, name)
-    return tuple(dead)
+    if not jobs.is_dir():
+        return []
+    with _listed(host.paths.runtime):
+        found = [path for path in jobs.iterdir() if _abandoned(path)]
+        return [path.name for path in sorted(found, key=_created, reverse=True)]
 
 
-def _containers(host: Host) -> tuple[str, ...]:
-    with engine.connected(host.sandbox.docker) as client:
-        return engine.containers(client)
+def _created(directory: Path) -> float:
+    try:
+        return directory.stat().st_ctime
+    except FileNotFoundError:  # cleared by another process meanwhile
+        return 0.0
+
+
+def _without_lease(host: Host, deadline: float) -> list[str]:
+    """Return containers without a lease, once after this machine has started."""
+    swept = host.paths.runtime / _SWEPT
+    if swept.exists():
+        return []
+    with engine.connected(host.sandbox.docker, timeout=max(0.1, _left(deadline))) as client:
+        found = engine.containers(client)
+    swept.touch()
+    return [token for token in found if not (host.paths.runtime / "jobs" / token).exists()]
 
 
 def _abandoned(directory: Path) -> bool:
     try:
         os.close(_lock(directory))
-    except (BlockingIOError, FileNotFoundError):
+    except (BlockingIOError, FileNotFoundError, NotADirectoryError):
         return False
     return True
 
@@ -166,8 +214,23 @@ def _keep_only(descriptor: int) -> None:
 
 
 def _clear_until_gone(host: Host, token: str) -> None:
-    """Clear repeatedly: the engine may finish creating a container after its caller has died."""
-    deadline = time.monotonic() + REAPER_PATIENCE
-    while time.monotonic() < deadline:
-        clear(host, token)
-        time.sleep(0.25)
+    """Clear repeatedly: the engine may finish creating a container after its caller has died.
+
+    While the engine does not answer, the pauses grow, up to REAPER_LIMIT; the next job and
+    `airlock gc` clear what is left then. A container of the lease that still has processes does
+    not become theirs.
+    """
+    directory = host.paths.runtime / "jobs" / token
+    limit = time.monotonic() + REAPER_LIMIT
+    settled = time.monotonic() + REAPER_PATIENCE
+    shortest, longest = _PAUSES
+    pause = shortest
+    while time.monotonic() < settled:
+        if clear(host, token):
+            settled = time.monotonic() + REAPER_PATIENCE
+            if time.monotonic() > limit and not first_process.is_running(directory):
+                return
+            pause = min(pause * 1.5, longest)
+        else:
+            pause = shortest
+        time.sleep(pause)

@@ -38,12 +38,13 @@ class SandboxSpec:
 class SandboxGrace:
     """Deadlines inside the sandbox, in seconds after the cancel signal.
 
-    At `inner` the bootstrap kills its command, at `kill_after` Airlock kills the container, and
-    both are before the agent kills Airlock.
+    At `inner` the bootstrap kills its command, at `kill_after` Airlock kills the container, and at
+    `agent_kills` the agent kills Airlock.
     """
 
     inner: float
     kill_after: float
+    agent_kills: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ Its steps and deadlines: docs/agent-contract.md#cancellation
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from signal import Signals
@@ -46,13 +47,14 @@ class Cancellation:
     def __init__(self, descriptor: int, writer: int) -> None:
         self.descriptor = descriptor
         self.first: Signals | None = None
+        self.received: float | None = None  # time.monotonic() of the first one
         self._writer = writer
         self._interrupting = False
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal: the first one counts, later ones mean the same."""
         if self.first is None:
-            self.first = Signals(number)
+            self.first, self.received = Signals(number), time.monotonic()
             os.write(self._writer, b"!")
         if self._interrupting:
             raise CancelledEarly(self.first)

@@ -28,7 +28,6 @@ def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
     """
     _refuse_accounts(host.sandbox)
     directory = host.paths.runtime / "slots"
-    directory.mkdir(mode=0o700, exist_ok=True)
     for uid in in_order(host.sandbox.uids, preferred=owner(tree), agent=agent):
         descriptor = _taken(directory / str(uid), host.paths.runtime / "jobs", token)
         if descriptor is not None:
@@ -68,7 +67,11 @@ def in_order(uids: range, *, preferred: int | None, agent: str) -> Iterator[int]
 
 def _taken(path: Path, jobs: Path, token: str) -> int | None:
     """Lock the slot at `path` for `token`; None if a job has it or is not cleared yet."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as failed:
+        raise _unusable(path, failed) from failed
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         previous = os.pread(descriptor, 256, 0).decode()
@@ -78,11 +81,21 @@ def _taken(path: Path, jobs: Path, token: str) -> int | None:
             return descriptor
     except BlockingIOError:
         pass
+    except OSError as failed:
+        os.close(descriptor)
+        raise _unusable(path, failed) from failed
     except BaseException:
         os.close(descriptor)
         raise
     os.close(descriptor)
     return None
+
+
+def _unusable(path: Path, failed: OSError) -> CannotStart:
+    return CannotStart(
+        f"the slot {path} could not be taken: {failed.strerror}",
+        hint="Is the tmpfs of paths.runtime full (`df -h -i`)?",
+    )
 
 
 def _refuse_accounts(sandbox: Sandbox) -> None:

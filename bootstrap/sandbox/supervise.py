@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox import engine, eviction
+from bootstrap.sandbox.guard import Guard
 from bootstrap.sandbox.model import (
     Breached,
     Cancelled,
@@ -23,14 +24,12 @@ from bootstrap.sandbox.model import (
 )
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation, translated
-from bootstrap.sandbox.watch import Guard
 from bootstrap.sandbox.workspace import SandboxDirectory
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
-BREACH = "table inet airlock was changed or removed while the job ran"
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class _End:
     forwarded: Signals | None = None
     deadline: float | None = None  # time.monotonic() at which the container is killed
     overdue: bool = False
-    breach: str | None = None
+    breach: str = ""
     evicted: str | None = None
 
 
@@ -79,12 +78,13 @@ class Supervision:
             events.register(self._guard.process, selectors.EVENT_READ, "ended")
             events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
             events.register(pump.broken, selectors.EVENT_READ, "log broken")
-            events.register(self._guard.changes, selectors.EVENT_READ, "rules changed")
+            events.register(self._guard.breach, selectors.EVENT_READ, "breach")
             events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
             while not self._step(events, cancellation):
                 pass
-        pump.finish(DRAIN)
-        return self._ended()
+        self._end.breach = self._guard.why
+        pump.finish(self._patience_after_end(cancellation, DRAIN))
+        return self._ended(cancellation)
 
     def _step(self, events: selectors.BaseSelector, cancellation: Cancellation) -> bool:
         """Wait for the next events and handle them; True when the container has ended."""
@@ -100,8 +100,8 @@ class Supervision:
                     # Closed at the end of output, readable with a byte if writing failed.
                     if os.read(key.fd, 1):
                         self._cancel(Signals.SIGHUP)
-                case "rules changed":
-                    self._check_ruleset()
+                case "breach":  # the guard has killed the container
+                    events.unregister(key.fileobj)
                 case "disk full":
                     events.unregister(key.fileobj)
                     if self._disk.why:
@@ -117,35 +117,40 @@ class Supervision:
 
     def _cancel(self, by: Signals) -> None:
         """Forward exactly one signal: after a second one the bootstrap skips its hooks."""
-        if self._end.by is not None or self._end.breach or self._end.evicted:
+        if self._end.by is not None or self._guard.why or self._end.evicted:
             return
         self._end.by = by
         self._end.forwarded = translated(by)
         self._end.deadline = time.monotonic() + self._grace.kill_after
         if self._timeout_marker and self._timeout_marker.exists():
             self._directory.mark_timed_out()
-        try:
-            engine.send(self._client, self._running.id, self._end.forwarded)
-        except CannotStart:  # the engine does not answer: the deadline still ends the job
-            return
+        self._guard.signal(self._end.forwarded)
 
     def _kill_if_overdue(self) -> None:
         if self._end.deadline and not self._end.overdue and not self._patience():
             self._end.overdue = True
             self._guard.kill()
 
-    def _check_ruleset(self) -> None:
-        if not self._end.breach and self._guard.breached():
-            self._end.breach = BREACH
+    def _patience_after_end(self, cancellation: Cancellation, usual: float) -> float:
+        if cancellation.received is None:
+            return usual
+        left = cancellation.received + self._grace.kill_after - time.monotonic()
+        return max(0.3, min(usual, left))
 
-    def _ended(self) -> Ended:
+    def _ended(self, cancellation: Cancellation) -> Ended:
         if self._end.breach:
             return Breached(why=self._end.breach)
         if self._end.evicted:
             return Evicted(why=self._end.evicted)
         if self._end.by and self._end.overdue:
             return Overdue(by=self._end.by, after=self._grace.kill_after)
-        code, out_of_memory = engine.outcome(self._client, self._running.id)
+        patience = self._patience_after_end(cancellation, engine.TIMEOUT)
+        try:
+            code, out_of_memory = engine.outcome(self._client, self._running.id, timeout=patience)
+        except CannotStart:
+            if not self._end.forwarded:
+                raise
+            code, out_of_memory = 128 + self._end.forwarded, False
         if self._end.by and self._end.forwarded:
             return Cancelled(by=self._end.by, forwarded=self._end.forwarded, code=code)
         return Exited(code=code, out_of_memory=out_of_memory)

@@ -1,57 +1,77 @@
-"""Notice when a container ends, and when the ruleset changes while it runs."""
+"""What the kernel reports (netlink): changes of nftables, and removed routing rules."""
 
 import os
-import signal
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import suppress
-from signal import Signals
+from collections.abc import Iterator
 
 from bootstrap.errors import CannotStart
 
-NETLINK_NETFILTER = 12
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NFNLGRP_NFTABLES = 7
+RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE = 8, 19
+RTM_DELRULE = 33
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 # Map elements come and go with every job, and every transaction ends with a generation message.
 _HARMLESS = {12, 14, 15}  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN
 _HEADER = struct.Struct("=IHHII")
+_INVALID = -1
 
 
 def changes() -> socket.socket:
     """Return a socket that becomes readable on every change of nftables in this namespace."""
-    listener = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
-    )
-    listener.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
+    return _subscribed(NETLINK_NETFILTER, NFNLGRP_NFTABLES)
+
+
+def rule_changes() -> socket.socket:
+    """Return a socket that becomes readable on every change of routing rules (`ip rule`)."""
+    return _subscribed(NETLINK_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)
+
+
+def _subscribed(protocol: int, *groups: int) -> socket.socket:
+    listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    listener.bind((0, sum(1 << (group - 1) for group in groups)))
     listener.setblocking(False)  # noqa: FBT003 - its only spelling
     return listener
 
 
 def may_have_changed(listener: socket.socket) -> bool:
-    """Drain the socket; True if a message reports more than map elements, or was lost."""
+    """Drain the socket of `changes`; True if more than map elements changed, or one was lost."""
+    kinds = list(_drained(listener))
+    return any(
+        kind == _INVALID or (kind >> 8 == _SUBSYSTEM and kind & 0xFF not in _HARMLESS)
+        for kind in kinds
+    )
+
+
+def may_lack_rule(listener: socket.socket) -> bool:
+    """Drain the socket of `rule_changes`; True if a rule was removed, or a message was lost."""
+    kinds = list(_drained(listener))
+    return _INVALID in kinds or RTM_DELRULE in kinds
+
+
+def _drained(listener: socket.socket) -> Iterator[int]:
+    """Yield the kind of every message that has come; _INVALID for those that were lost."""
     while True:
         try:
             message = listener.recv(1 << 16)
         except BlockingIOError:
-            return False
+            return
         except OSError:  # ENOBUFS: messages were lost
-            return True
-        if any(kind not in _HARMLESS for kind in _kinds(message)):
-            return True
+            yield _INVALID
+            return
+        yield from _kinds(message)
 
 
-def _kinds(message: bytes) -> list[int]:
-    kinds = []
+def _kinds(message: bytes) -> Iterator[int]:
     offset = 0
     while offset + _HEADER.size <= len(message):
         length, kind, *_ = _HEADER.unpack_from(message, offset)
         if length < _HEADER.size:
-            return [-1]
-        if kind >> 8 == _SUBSYSTEM:
-            kinds.append(kind & 0xFF)
+            yield _INVALID
+            return
+        yield kind
         offset += (length + 3) & ~3
-    return kinds
 
 
 def wait_for_exit(pid: int) -> int:
@@ -66,33 +86,3 @@ def wait_for_exit(pid: int) -> int:
             "the container ended before it could be watched",
             hint="Does the image have /bin/sh? Try `docker run --rm IMAGE /bin/sh -c true`.",
         ) from ended
-
-
-class Guard:
-    """Watches one container: its end, and its ruleset.
-
-    `listener` is the socket of `changes`, opened before the ruleset was read, so that no change is
-    missed; this closes it. `unchanged` asks the kernel. Raises CannotStart if `pid` has ended.
-    """
-
-    def __init__(self, pid: int, listener: socket.socket, unchanged: Callable[[], bool]) -> None:
-        self.process = wait_for_exit(pid)
-        self.changes = listener
-        self._unchanged = unchanged
-
-    def close(self) -> None:
-        """Close both descriptors."""
-        os.close(self.process)
-        self.changes.close()
-
-    def breached(self) -> bool:
-        """Read `changes`; if the ruleset differs, kill the container and return True."""
-        if not may_have_changed(self.changes) or self._unchanged():
-            return False
-        self.kill()
-        return True
-
-    def kill(self) -> None:
-        """Kill the first process of the PID namespace; the kernel ends all the others."""
-        with suppress(ProcessLookupError):  # it has ended
-            signal.pidfd_send_signal(self.process, Signals.SIGKILL)

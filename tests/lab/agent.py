@@ -114,10 +114,9 @@ def _children(pid: int) -> list[int]:
 
 
 def reaper_of(wrapper: int) -> int:
-    """Return the wrapper's reaper: its one child that leads a session of its own."""
-    children = Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split()
-    (reaper,) = [int(child) for child in children if os.getsid(int(child)) == int(child)]
-    return reaper
+    """Return the wrapper's reaper: its first child that runs the same program."""
+    children = map(int, Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split())
+    return next(child for child in children if _command(child) == _command(wrapper))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.sandbox.watch import may_have_changed, wait_for_exit
+from bootstrap.sandbox.watch import may_have_changed, may_lack_rule, wait_for_exit
 
 
 def message(kind: int, subsystem: int = 10, payload: bytes = b"") -> bytes:
@@ -51,6 +51,24 @@ def test_only_messages_about_map_elements_are_ignored(
     for datagram in datagrams:
         kernel.send(datagram)
     assert may_have_changed(listener) is changed
+
+
+@pytest.mark.parametrize(
+    ("datagram", "removed"),
+    [
+        (struct.pack("=IHHII", 16, 33, 0, 0, 0), True),  # RTM_DELRULE
+        (struct.pack("=IHHII", 16, 32, 0, 0, 0), False),  # RTM_NEWRULE
+        (struct.pack("=IHHII", 3, 0, 0, 0, 0), True),  # an invalid length
+    ],
+)
+def test_removed_routing_rule_is_noticed(
+    netlink: tuple[socket.socket, socket.socket],
+    datagram: bytes,
+    removed: bool,  # noqa: FBT001
+) -> None:
+    kernel, listener = netlink
+    kernel.send(datagram)
+    assert may_lack_rule(listener) is removed
 
 
 @given(st.binary(min_size=1, max_size=200))

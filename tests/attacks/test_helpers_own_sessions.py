@@ -1,0 +1,88 @@
+"""No program that Airlock starts is in its process group, which the agent signals to cancel a job.
+
+A signal there would end the ssh agent before the hooks, or a program in the midst of its work.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.ssh_agent import WAIT, Servers, children, job, waiting
+from tests.lab.lab import Fleet
+
+pytestmark = pytest.mark.lab
+
+
+@dataclass(kw_only=True, slots=True)
+class Seen:
+    """The programs that descend from one process, and those of them in its process group."""
+
+    programs: set[str] = field(default_factory=set)
+    in_group: set[str] = field(default_factory=set)
+
+    def look(self, wrapper: int) -> None:
+        group, own = os.getpgid(wrapper), _program(wrapper)
+        for pid in _descendants(wrapper):
+            with suppress(OSError):
+                before = os.getpgid(pid)
+                program = _program(pid)
+                # Before its exec a child is still in its parent's group, under its parent's name.
+                if program != own:
+                    self.programs.add(program)
+                    if before == group:
+                        self.in_group.add(program)
+                elif before == group and os.getsid(pid) == pid:
+                    self.in_group.add("the reaper")
+
+
+def _program(pid: int) -> str:
+    return Path(f"/proc/{pid}/exe").readlink().name
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        for child in children(pid):
+            yield child
+            yield from _descendants(child)
+
+
+@contextmanager
+def watched(wrapper: int) -> Iterator[Seen]:
+    """Look all the time, in a thread of its own."""
+    seen, stopping = Seen(), threading.Event()
+
+    def watch() -> None:
+        with suppress(OSError):  # it has ended
+            while not stopping.is_set():
+                seen.look(wrapper)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def test_no_helper_is_in_the_process_group_of_its_wrapper(fleet: Fleet, servers: Servers) -> None:
+    """From the first program to the last: sweep, ruleset, credentials, ssh agent, cleaning up."""
+    with fleet.agent():  # so that the host is prepared
+        first = fleet.control.enqueue(
+            fleet.env("true", BUILDKITE_REPO=servers.url, BUILDKITE_COMMIT=servers.commit)
+        )
+        assert fleet.control.finished(first)[0] == "0", first.log.decode()
+    dead = Path("/run/airlock/jobs/dead-job")
+    (dead / "sandbox").mkdir(parents=True)
+    with job(fleet, servers, WAIT) as (running, agent), watched(agent.bootstrap_pid()) as seen:
+        waiting(fleet, running, agent)
+        fleet.control.cancel(running)
+        assert fleet.control.finished(running)[1] == "SIGTERM", running.log.decode()
+    assert not dead.exists()
+    assert seen.programs >= {"nft", "ip", "ssh-agent"}
+    assert seen.in_group == set()
