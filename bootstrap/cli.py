@@ -44,7 +44,10 @@ def main() -> int:
 
     os.environ.update(ENVIRONMENT)
     try:
-        status = _run(parse(), process_env, sys.stdout.fileno())
+        args = parse()
+        status = _run(args, process_env, sys.stdout.fileno())
+        if args.command == "bootstrap":
+            os._exit(status)  # what the interpreter does at its end may fail, or wait for threads
         sys.stdout.flush()
         return status  # noqa: TRY300 - flushing can fail too
     except AirlockError as error:

@@ -5,7 +5,8 @@
     ├── WrongConfiguration   78  host configuration, policy document or job file is wrong
     ├── CannotStart         125  Docker, image, AWS or the network proof failed; worth a retry
     │   └── NoAnswer             a service did not answer; what it answered before may be used
-    └── InternalError        70  a bug in Airlock
+    ├── InternalError        70  a bug in Airlock, before the job began
+    └── StatusUnknown        79  the job ran, and nothing reports how it ended
 
 The job's own status is never an exception: it is a value (`sandbox.exitstatus`). Status 125 becomes
 `-1/process_run_error` in agents >= 3.121.1 (docs/agent-contract.md#exit-status).
@@ -70,3 +71,11 @@ class InternalError(AirlockError):
     exit_code = 70
     title = "Airlock failed"
     docs = "internal-error"
+
+
+class StatusUnknown(AirlockError):
+    """The job has run, and neither the kernel nor Docker reports how it ended."""
+
+    exit_code = 79
+    title = "How the job ended is not known"
+    docs = "status-not-known"

@@ -47,11 +47,15 @@ class JobLog:
         self._line(f"What to do: {self._shown(error.hint, 1000)}")
         self._line(f"Exit status {error.exit_code} is Airlock's: {README}{error.docs}")
 
-    def _shown(self, text: str, limit: int) -> str:
-        """Mask before anything is cut off or replaced: part of a secret is secret too."""
+    def masked(self, text: str) -> str:
+        """Return `text` with every secret masked, of whatever length and on however many lines."""
         for secret in self._secrets:
             text = text.replace(secret.reveal(), str(secret))
-        return printable(text, limit=limit)
+        return text
+
+    def _shown(self, text: str, limit: int) -> str:
+        """Mask before anything is cut off or replaced: part of a secret is secret too."""
+        return printable(self.masked(text), limit=limit)
 
     def _line(self, text: str) -> None:
         self._write(text.encode("utf-8", "replace") + b"\n")

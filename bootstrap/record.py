@@ -4,15 +4,15 @@ It cannot be switched off. A job whose record cannot be written does not start. 
 docs/audit.md#events
 """
 
-import errno
 import json
-import os
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bootstrap import __version__
+from bootstrap.appended import AppendedFile
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.files import write
 from bootstrap.text import without_credentials
@@ -20,22 +20,30 @@ from bootstrap.text import without_credentials
 SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
 
 Fields = Mapping[str, Any]
+Alert = Callable[[str], object]
 _Event = MutableMapping[str, Any]  # as structlog's processors pass it on
 
 
 class Record:
     """Appends events to the host's record file and collects them for the job's own record.
 
-    Every event raises CannotStart if it cannot be written.
+    An event that cannot be written raises CannotStart, until the job has begun. From then on it
+    waits for the next event that can be written, and nothing is raised.
     """
 
     def __init__(self, path: Path, started: str) -> None:
+        try:
+            self._file = AppendedFile(path)
+        except OSError as unwritable:
+            raise _unwritable(unwritable) from unwritable
+        self._alert: Alert | None = None
+        self._late = False  # whether events wait
         self._last = time.monotonic()
         self.timings: dict[str, float] = {}
         self._job: dict[str, Any] = {"schema": SCHEMA, "version": __version__, "started": started}
         self._events: list[Fields] = []
         self._identity: dict[str, str] = {}
-        self._logger = self._opened(path)
+        self._logger = self._opened()
 
     def timed(self, step: str) -> None:
         """Record the seconds since the last step as the duration of `step`."""
@@ -58,6 +66,10 @@ class Record:
                           "build": build, "agent": agent}  # fmt: skip
         self._logger = self._logger.bind(**self._identity)
         self._job |= {**self._identity, "env": _masked(env)}
+
+    def began(self, alert: Alert) -> None:
+        """The job begins: from now on an unwritable record is a line in its log, by `alert`."""
+        self._alert = alert
 
     def admitted(self, *, rule: str, policy: Fields, reasons: Sequence[Fields]) -> None:
         """The policy admits the job, by this rule."""
@@ -117,9 +129,20 @@ class Record:
         """The agent cancelled the job before any of it ran."""
         self._event("cancelled", by=by)
 
-    def failed(self, error: AirlockError) -> None:
-        """The job did not get as far as running."""
-        self._event("failed", exit_code=error.exit_code, title=error.title, problem=error.problem)
+    def failed(self, error: AirlockError, traceback: Sequence[str] = ()) -> None:
+        """The job did not get as far as running. `traceback` is that of a bug."""
+        self._event("failed", exit_code=error.exit_code, title=error.title, problem=error.problem,
+                    traceback=list(traceback))  # fmt: skip
+
+    def internal_error(self, problem: str, traceback: Sequence[str]) -> None:
+        """A bug of Airlock that did not change the job's result."""
+        self._event("internal_error", problem=problem, traceback=list(traceback))
+
+    def unwritten(self) -> int:
+        """Try the events that wait once more; return how many are not in the record file."""
+        with suppress(OSError):
+            self._file.catch_up()
+        return self._file.waiting + self._file.lost
 
     def save(self, directory: Path) -> None:
         """Write the job's own record, readable by root alone, whole or not at all."""
@@ -127,20 +150,28 @@ class Record:
             return  # no job was read: its events are in the audit trail only
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = directory / f"{self._identity['job']}.json"
-        document = {**self._job, "events": self._events}
-        write(path, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        text = json.dumps({**self._job, "events": self._events}, indent=2, ensure_ascii=False)
+        # A value that is not UTF-8 has surrogates, and their backslashed form is JSON's own.
+        write(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
     def _event(self, name: str, **fields: Any) -> None:  # noqa: ANN401
         try:
             self._logger.info(name, **fields)
         except OSError as full:
-            raise _unwritable(full) from full
+            if self._alert is None:
+                self._file.withdraw()
+                raise _unwritable(full) from full
+            if not self._late:
+                self._alert(f"{_unwritable(full).problem}. Airlock tries again with each event")
+            self._late = True
+        else:
+            self._late = False
 
-    def _opened(self, path: Path) -> Any:  # noqa: ANN401 - structlog's loggers have no common type
+    def _opened(self) -> Any:  # noqa: ANN401 - structlog's loggers have no common type
         import structlog  # noqa: PLC0415
 
         return structlog.wrap_logger(
-            structlog.BytesLogger(cast("BinaryIO", _AppendingFile(path))),
+            structlog.BytesLogger(cast("BinaryIO", self._file)),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 _with_schema,
@@ -179,32 +210,14 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
             return value
 
 
-class _AppendingFile:
-    """A file to which each line is appended in one write, so that lines of two jobs never mix."""
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(path, flags, 0o600)
-        except OSError as unwritable:
-            raise _unwritable(unwritable) from unwritable
-
-    def write(self, line: bytes) -> None:
-        if os.write(self._descriptor, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def flush(self) -> None:
-        """There is no buffer."""
-
-
 def _line(event: Fields, **_: object) -> bytes:
     return json.dumps(event).encode()
 
 
 def _unwritable(problem: OSError) -> CannotStart:
+    where = f" ({problem.filename})" if problem.filename else ""
     return CannotStart(
-        f"the audit record cannot be written: {problem.filename or ''} {problem.strerror}",
+        f"the audit record cannot be written: {problem.strerror}{where}",
         hint="Airlock starts no job that it cannot record: see paths.records in airlock.toml, "
         "and whether the disk is full.",
     )

@@ -2,19 +2,19 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from signal import Signals
 
 from bootstrap import admission
+from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
 from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.grace import Grace
 from bootstrap.credentials import obtain
-from bootstrap.errors import CannotStart
+from bootstrap.ending import NOT_REMOVED, Result, concluded
 from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import assemble
@@ -22,10 +22,10 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import eviction, fullness, job_sandbox, lease
+from bootstrap.sandbox import eviction, job_sandbox, lease
 from bootstrap.sandbox.clearing import PATIENCE
-from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
-from bootstrap.sandbox.model import Ended, Evicted
+from bootstrap.sandbox.exitstatus import ExitStatus
+from bootstrap.sandbox.model import Evicted
 from bootstrap.sandbox.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
 from bootstrap.secret import Secret
@@ -55,7 +55,9 @@ def run(
     log.note(f"{claims.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
     token = token_for(claims.job_id, secrets.token_hex(4))
-    with lease.reaper(host, token), ExitStack() as held:
+    alerts = Alerts(log, record)
+    result = Result(alerts)
+    with result.kept(), lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
             if problem := lease.sweep(host).problem():
                 log.alert(problem)
@@ -81,16 +83,18 @@ def run(
                     job, admitted, obtained, host, job_lease, log=log, record=record, out=out
                 )
             )
-        ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
-        with keeping_the_result(log):
+        record.began(log.alert)
+        ended = result.ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
+        # No failure has a part in the result from here on.
+        with alerts.instead(NOT_REMOVED):
             held.close()
-            if isinstance(ended, Evicted):
+        if isinstance(ended, Evicted):
+            with alerts.instead("the job's workspace was not discarded"):
                 eviction.discard_workspace(host, tree)
-    for problem in sandbox.pump.problems:
-        log.alert(problem)
-    explain(ended, log)
-    fullness.explain(ended, sandbox.fullness.found, log)
-    return _concluded(ended, log, record)
+    return concluded(
+        ended, alerts, problems=sandbox.pump.problems, full=sandbox.fullness.found, log=log,
+        record=record,
+    )  # fmt: skip
 
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
@@ -105,36 +109,3 @@ def _token_for_sts(job: Job, host: Host) -> Secret:
     of, proxy_for = job.agent, host.aws.proxy_for
     api = AgentApi(job.claims.job_id, of.values, of.token, proxy_for=proxy_for)
     return api.oidc_token(AUDIENCE, ())
-
-
-@contextmanager
-def keeping_the_result(log: JobLog) -> Iterator[None]:
-    """Turn every failure after the job's end into an alert: the job's result stays unchanged."""
-    try:
-        yield
-    except Exception as failure:  # noqa: BLE001 - no bug may fail a finished job
-        log.alert(
-            f"the sandbox was not removed: {type(failure).__name__}: {failure}. The next job on "
-            "this host, or `airlock gc`, removes it"
-        )
-
-
-_STATUS: dict[type[ExitStatus], str] = {ExitWith: "exit", DieBy: "signal"}
-
-
-def _fields(value: ExitStatus | Ended) -> dict[str, object]:
-    """Return the fields, signals by their names."""
-    return {k: v.name if isinstance(v, Signals) else v for k, v in asdict(value).items()}
-
-
-def _concluded(ended: Ended, log: JobLog, record: Record) -> ExitStatus:
-    """Record the end. Not even a full disk changes the job's result."""
-    status = resolve(ended)
-    try:
-        record.ended(
-            status={"kind": _STATUS[type(status)], **_fields(status)},
-            ended={"kind": type(ended).__name__.lower(), **_fields(ended)},
-        )
-    except CannotStart as unwritable:
-        log.alert(f"the job's end is not in the audit record: {unwritable.problem}")
-    return status

@@ -65,13 +65,13 @@ PACKAGES = {
 }
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
-    "images", "logins", "server", "__init__",
+    "images", "logins", "server", "appended", "alerts", "__init__",
 }  # fmt: skip
 
 
 # These are imported by everything, so they import next to nothing.
 BASE = {
-    "record": {"errors", "text", "__version__", "files"},
+    "record": {"errors", "text", "__version__", "files", "appended"},
 }
 
 

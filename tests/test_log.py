@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
 from bootstrap.log import JobLog, to_descriptor
-from bootstrap.run import keeping_the_result
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
@@ -51,13 +50,6 @@ def test_issued_secrets_are_masked_in_every_text() -> None:
     log.note("the key is hunter2")
     log.failure(CannotStart("hunter2", hint="hunter2", details=("hunter2",)))
     assert b"hunter2" not in b"".join(lines)
-
-
-def test_a_failure_after_the_jobs_end_is_an_alert_and_not_its_status() -> None:
-    lines: list[bytes] = []
-    with keeping_the_result(JobLog(lines.append)):
-        raise KeyError("a bug")
-    assert b"the sandbox was not removed: KeyError" in lines[0]
 
 
 @pytest.mark.parametrize("text", ["x" * 490 + "hunter2-hunter2", "two\nlines"])

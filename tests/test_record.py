@@ -4,6 +4,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bootstrap.record import Record
 from bootstrap.secret import Secret
 from tests.job.given import job_env
 from tests.policy.given import claims, policy
+from tests.test_appended import room
 
 AGENT = Agent(values={}, token=Secret("bkaj_x"), own_token=True)
 RULES = "  - {name: all, allow: {}}\n"
@@ -52,6 +54,7 @@ def filled(path: Path) -> Record:
     record.sandbox(image="sha256:ab")
     record.ssh_agent({"signed": 1})
     record.failed(Refused("no", hint="x"))
+    record.internal_error("the sandbox was not removed", ["Traceback", "KeyError: 1"])
     record.cancelled("SIGTERM")
     record.ended(status={"kind": "exit", "code": 3, "whose": "job"}, ended={"kind": "exited"})
     return record
@@ -59,7 +62,7 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "failed",
-    "cancelled", "ended",
+    "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 
 
@@ -183,6 +186,48 @@ def test_a_job_that_cannot_be_recorded_does_not_start(path: str) -> None:
         Record(Path(path), "now").admitted(rule="deploy", policy=POLICY, reasons=[])
 
 
+def test_events_of_a_job_that_has_begun_wait_for_space_and_keep_their_time(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    lines: list[str] = []
+    record = Record(path, "now")
+    record.job(**WHO, env={})
+    record.sandbox(image="sha256:ab")
+    record.began(lines.append)
+    with room(path, 10):
+        record.session(**SESSION)
+        record.session(**{**SESSION, "role": "arn:aws:iam::444455556666:role/audit"})
+        assert record.unwritten() == 2
+    assert len(lines) == 1
+    assert "the audit record cannot be written" in lines[0]
+    before = datetime.now(UTC).isoformat()
+    record.ended(status={"kind": "exit"}, ended={"kind": "exited"})
+    assert record.unwritten() == 0
+    found = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    assert [event["event"] for event in found] == ["sandbox", "session", "session", "ended"]
+    assert found[1]["timestamp"] < found[2]["timestamp"] < before < found[3]["timestamp"]
+    with room(path, 0):
+        record.ssh_agent({"signed": 1})
+    assert len(lines) == 2, "it is full again"
+
+
+def test_before_the_job_an_event_that_was_refused_is_not_written_later(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    record = Record(path, "now")
+    with room(path, 0), pytest.raises(CannotStart, match="File too large"):
+        record.sandbox(image="sha256:ab")
+    record.cancelled("SIGTERM")
+    assert [event["event"] for event in events(path)] == ["cancelled"]
+
+
+def test_a_value_that_is_not_utf_8_is_kept(tmp_path: Path) -> None:
+    record = Record(tmp_path / "records.jsonl", "now")
+    record.job(**WHO, env={"MESSAGE": "\udcff and €"})
+    record.save(tmp_path / "saved")
+    saved = (tmp_path / "saved/j-1.json").read_bytes()
+    assert json.loads(saved)["env"]["MESSAGE"] == "\udcff and €"
+    assert "€".encode() in saved
+
+
 def test_variables_on_the_agents_own_list_are_secret() -> None:
     env = {"MY_PASSWORD": "a", "SSH_KEY": "b", "NPM_TOKEN": "c", "BRANCH": "d"}
     assert without_secrets(env, {}) == {
@@ -220,4 +265,16 @@ def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
     record.save(tmp_path / "saved")
     drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
     assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
+    assert (tmp_path / "policies/storefront.yaml").exists()
+
+
+def test_a_record_that_is_not_whole_is_passed_over_with_a_note(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    document = json.dumps(record_of(2, {**job_env()}))
+    (tmp_path / "saved/j-1.json").write_text(document)
+    (tmp_path / "saved/j-2.json").write_text(document[:200])
+    printed: list[str] = []
+    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
+    assert draft(**drafted, config_path=tmp_path / "absent", output=printed.append) == 0
+    assert [line for line in printed if "j-2.json was passed over" in line]
     assert (tmp_path / "policies/storefront.yaml").exists()

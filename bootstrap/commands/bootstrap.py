@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import assert_never
 
-from bootstrap.errors import AirlockError, InternalError
+from bootstrap.alerts import Alerts, traced
+from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.host import config
 from bootstrap.log import JobLog, to_descriptor
 from bootstrap.record import Record
 from bootstrap.run import run
 from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith
 from bootstrap.sandbox.signals import Cancellation, CancelledEarly, cancellation, die_by
+from bootstrap.text import counted
 
 
 def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) -> int:
@@ -47,28 +49,50 @@ def _run(
     log.mask(*host.secrets)
     config.require_root()
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    alerts = Alerts(log, record)
     try:
         return run(process_env, host, log=log, record=record, cancellation=requested, out=out)
-    except AirlockError as error:
-        record.failed(error)
-        raise
     except CancelledEarly as cancelled:
-        record.cancelled(cancelled.by.name)
+        with alerts.instead("the cancellation is not in the audit record"):
+            record.cancelled(cancelled.by.name)
         raise
-    except Exception as bug:
-        failure = InternalError(
-            f"{type(bug).__name__}: {bug}",
-            hint="Please report it with the lines of paths.records for this job.",
-        )
-        record.failed(failure)
-        raise failure from bug
+    except Exception as failure:
+        error = _explained(failure)
+        bug = traced(failure, log) if isinstance(error, InternalError) else ()
+        with alerts.instead("the failure is not in the audit record"):
+            record.failed(error, bug)
+        if error is failure:
+            raise
+        raise error from failure
     finally:
-        _save(record, host.paths.state / "records", log)
+        _save(record, host.paths.state / "records", log, alerts)
 
 
-def _save(record: Record, directory: Path, log: JobLog) -> None:
+def _explained(failure: Exception) -> AirlockError:
+    """Return what a failure before the job's begin means, by its class."""
+    match failure:
+        case AirlockError():
+            return failure
+        case OSError():
+            return CannotStart(
+                f"this host refused a call: {failure}",
+                hint="Is a disk or /run full, or mounted read-only? Airlock writes below the paths "
+                "of [paths] in airlock.toml.",
+            )
+        case _:
+            return InternalError(
+                f"{type(failure).__name__}: {failure}",
+                hint="Please report it with the lines of paths.records for this job: its event "
+                "`failed` has the traceback.",
+            )
+
+
+def _save(record: Record, directory: Path, log: JobLog, alerts: Alerts) -> None:
     """A failure is only reported: the audit trail has the same events already."""
-    try:
+    with alerts.instead("the job's own record could not be written"):
         record.save(directory)
-    except OSError as unwritable:
-        log.alert(f"the job's own record could not be written: {unwritable}")
+    with alerts.instead("the audit record is not complete"):
+        if count := record.unwritten():
+            log.alert(
+                f"{counted(count, 'event')} of this job could not be written to the audit record"
+            )

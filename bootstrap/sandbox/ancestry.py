@@ -195,8 +195,8 @@ def _until_end(
     output = os.pread(out, 4096, 0).decode(errors="replace").strip()
     if quiet:  # else the pump may still write: to this file, and to none that takes its number
         os.close(out)
-    code = engine.outcome(client, container.running.id)[0] if ended else None
-    return code, output
+    found = engine.outcome(client, container.running.id) if ended else None
+    return (found[0] if found else None), output
 
 
 def _ended(container: Opened, deadline: float) -> bool:

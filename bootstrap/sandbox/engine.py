@@ -147,13 +147,26 @@ def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
 
 def outcome(
     client: "APIClient", container_id: str, *, timeout: float = TIMEOUT
-) -> tuple[int, bool]:
-    """Wait for the container's end; return its exit status and whether it ran out of memory."""
-    with explained("report how the container ended"):
-        client.timeout = cast("int", timeout)
-        client.wait(container_id, timeout=client.timeout)
-        state = client.inspect_container(container_id)["State"]
-        return int(state["ExitCode"]), bool(state["OOMKilled"])
+) -> tuple[int, bool] | None:
+    """Wait for the container's end; return its exit status and whether it ran out of memory.
+
+    None if there is no such container. Raises CannotStart, also if one of the two calls that this
+    takes has no answer after `timeout` seconds.
+    """
+    from docker.errors import NotFound  # noqa: PLC0415
+
+    before, client.timeout = client.timeout, cast("int", timeout)
+    try:
+        with explained("report how the container ended"):
+            client.wait(container_id, timeout=client.timeout)
+            state = client.inspect_container(container_id)["State"]
+            return int(state["ExitCode"]), bool(state["OOMKilled"])
+    except CannotStart as failed:
+        if isinstance(failed.__cause__, NotFound):
+            return None
+        raise
+    finally:
+        client.timeout = before
 
 
 def remove(client: "APIClient", name: str, *, timeout: float = TIMEOUT) -> bool:

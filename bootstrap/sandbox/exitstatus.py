@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import assert_never
 
-from bootstrap.errors import CannotStart
+from bootstrap.errors import CannotStart, StatusUnknown
 from bootstrap.log import JobLog
-from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue
+from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue, Unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +30,9 @@ class DieBy:
 
 ExitStatus = ExitWith | DieBy
 
+# The statuses of jobs that an engine has stopped: SIGTERM first, SIGKILL after a while.
+_STOPPED = {128 + signal: signal for signal in (Signals.SIGTERM, Signals.SIGKILL)}
+
 
 def resolve(ended: Ended) -> ExitStatus:
     """Return how Airlock must end so that the agent records what it would without Airlock."""
@@ -44,6 +47,8 @@ def resolve(ended: Ended) -> ExitStatus:
             return DieBy(signal=Signals.SIGKILL, whose="airlock")
         case Breached() | Evicted():
             return ExitWith(code=CannotStart.exit_code, whose="airlock")
+        case Unknown():
+            return ExitWith(code=StatusUnknown.exit_code, whose="airlock")
         case _:
             assert_never(ended)
 
@@ -59,6 +64,17 @@ def explain(ended: Ended, log: JobLog) -> None:
             log.alert(
                 "the job ran out of memory: raise allow.limits.memory in its rule, or have the job "
                 "use less. The exit status is the job's own"
+            )
+        case Exited(code=code, out_of_memory=None) if code in _STOPPED:
+            log.alert(
+                f"the job was ended by {_STOPPED[code].name}, and Docker does not answer: it may "
+                "have been stopped or restarted, which ends its containers. The exit status is "
+                "the job's own"
+            )
+        case Exited(code=code, out_of_memory=None) if code != 0:
+            log.alert(
+                "whether the job ran out of memory is not known: Docker did not answer. The exit "
+                "status is the job's own"
             )
         case Overdue(by=by, after=after):
             log.alert(
@@ -82,7 +98,18 @@ def explain(ended: Ended, log: JobLog) -> None:
                     "airlock.toml is the space that has to stay free.",
                 )
             )
+        case Unknown(why=why):
+            log.failure(_status_unknown(why))
         case Exited() | Cancelled():
             return
         case _:
             assert_never(ended)
+
+
+def _status_unknown(why: str) -> StatusUnknown:
+    return StatusUnknown(
+        f"the job ran, and how it ended is not known: {why}",
+        hint="It may have succeeded. Before you retry it, look at the end of its log and at what "
+        "it should have changed: a deployment may be complete.",
+        details=("its processes have ended",),
+    )

@@ -6,7 +6,7 @@ program that gets ENOSPC or EAGAIN rarely says of what, and nobody sees the size
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ _PROCESSES = (
 )
 
 
-def explain(ended: Ended, found: tuple[str, ...], log: JobLog) -> None:
+def explain(ended: Ended, found: Sequence[str], log: JobLog) -> None:
     """Print what was full while the job ran, if it ended with a failure of its own."""
     match ended:
         case Exited(code=code) | Cancelled(code=code) if code != 0:

@@ -13,11 +13,13 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.errors import CannotStart, WrongConfiguration
@@ -37,9 +39,13 @@ from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
+from bootstrap.sandbox.process_end import ProcessEnd
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.ssh_agent import report_use
 from bootstrap.sandbox.supervise import Supervision
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,18 +106,45 @@ def opened_sandbox(
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
-        supervision = Supervision(
+        supervision = _supervision(
             client,
-            container.running,
-            guard=container.guard,
-            grace=sandbox_grace(job.grace),
+            container,
+            job,
             directory=directory,
-            timeout_marker=job.timeout_marker,
             disk=watch,
+            process_end=held.enter_context(_end_of(container)),
+            alerts=Alerts(log, record),
         )
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
+
+
+def _end_of(container: Opened) -> closing[ProcessEnd]:
+    return closing(ProcessEnd(container.running.pid, container.guard.process))
+
+
+def _supervision(
+    client: "APIClient",
+    container: Opened,
+    job: Job,
+    *,
+    directory: workspace.SandboxDirectory,
+    disk: eviction.Watch,
+    process_end: ProcessEnd,
+    alerts: Alerts,
+) -> Supervision:
+    return Supervision(
+        client,
+        container.running,
+        guard=container.guard,
+        grace=sandbox_grace(job.grace),
+        directory=directory,
+        timeout_marker=job.timeout_marker,
+        disk=disk,
+        process_end=process_end,
+        alerts=alerts,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -187,7 +187,8 @@ def reaper(host: Host, token: str) -> Iterator[None]:
         yield
     finally:
         if not (host.paths.runtime / "jobs" / token).exists():
-            os.write(writer, b"done")
+            with suppress(BrokenPipeError):  # the reaper was killed, and is not needed any more
+                os.write(writer, b"done")
         os.close(writer)
 
 

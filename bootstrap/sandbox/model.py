@@ -60,10 +60,13 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exited:
-    """The job ended by itself with this status (128 + n for signal n)."""
+    """The job ended by itself with this status (128 + n for signal n).
+
+    `out_of_memory` is None if Docker did not report it.
+    """
 
     code: int
-    out_of_memory: bool
+    out_of_memory: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,4 +100,11 @@ class Evicted:
     why: str
 
 
-Ended = Exited | Cancelled | Overdue | Breached | Evicted
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unknown:
+    """The job ran, and neither the kernel nor Docker reports how it ended."""
+
+    why: str
+
+
+Ended = Exited | Cancelled | Overdue | Breached | Evicted | Unknown

@@ -1,12 +1,15 @@
 """The log: bytes from the container to the agent, unchanged and in order."""
 
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 _HEADER = 8  # stream number, three zero bytes, big-endian length (Engine API, attach)
 _CHUNK = 1 << 18
+_LOOK = 0.2  # seconds between two looks at how much time is left
 _SETTLE = 2.0  # seconds to tell the end of the container from a broken connection
 
 
@@ -31,15 +34,24 @@ class Pump:
         """Start copying."""
         self._thread.start()
 
-    def finish(self, patience: float) -> bool:
-        """After the container's end, wait `patience` seconds for the rest; False if it is late."""
+    def finish(self, patience: float, left: Callable[[], float] = lambda: math.inf) -> bool:
+        """After the container's end, wait `patience` seconds for the rest; False if it is late.
+
+        Waits only while `left` returns a number of seconds above 0, which may shrink meanwhile.
+        """
         self._stopping.set()
-        self._thread.join(patience)
-        if self._thread.is_alive():
-            self.problems.append(
-                f"the end of the log may be missing: the agent has not read it in {patience:.0f} s"
-            )
-        return not self._thread.is_alive()
+        began = time.monotonic()
+        deadline = began + patience
+        while self._thread.is_alive():
+            until_end = min(deadline - time.monotonic(), left())
+            if until_end <= 0:
+                self.problems.append(
+                    f"the end of the log may be missing: within {time.monotonic() - began:.0f} s "
+                    "Docker has not passed it on, or the agent has not read it"
+                )
+                return False
+            self._thread.join(min(until_end, _LOOK))
+        return True
 
     def close(self) -> None:
         """Close the stream and the pipe; call after `finish`."""

@@ -73,15 +73,19 @@ class Cancellation:
 
 @contextmanager
 def cancellation() -> Iterator[Cancellation]:
-    """Handle the cancel signals until this closes, then restore the handlers."""
+    """Handle the cancel signals until this closes, and ignore them from then on.
+
+    What follows is this process's own end, with a status that is decided.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     received = Cancellation(reader, writer)
-    before = {number: signal.signal(number, received.note) for number in CANCEL}
+    for number in CANCEL:
+        signal.signal(number, received.note)
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in CANCEL:
+            signal.signal(number, signal.SIG_IGN)
         os.close(reader)
         os.close(writer)
 

@@ -1,15 +1,18 @@
 """From opening the start gate to the job's end: one loop, the only place where state changes."""
 
+import math
 import os
+import select
 import selectors
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
-from bootstrap.errors import CannotStart
+from bootstrap.alerts import Alerts
 from bootstrap.sandbox import engine, eviction
 from bootstrap.sandbox.guard import Guard
 from bootstrap.sandbox.model import (
@@ -21,7 +24,10 @@ from bootstrap.sandbox.model import (
     Overdue,
     Running,
     SandboxGrace,
+    Unknown,
 )
+from bootstrap.sandbox.outcome import Outcome, outcome
+from bootstrap.sandbox.process_end import ProcessEnd
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation, translated
 from bootstrap.sandbox.workspace import SandboxDirectory
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
+CLEARING = 1.2  # seconds for what remains to be done before the agent kills Airlock
+KILLED = 10.0  # seconds for a killed container to end
 
 
 @dataclass(slots=True)
@@ -42,6 +50,7 @@ class _End:
     overdue: bool = False
     breach: str = ""
     evicted: str | None = None
+    failed: str | None = None  # a bug in the loop, because of which the container was killed
 
 
 class Supervision:
@@ -57,6 +66,8 @@ class Supervision:
         directory: SandboxDirectory,
         timeout_marker: Path | None,
         disk: eviction.Watch,
+        process_end: ProcessEnd,
+        alerts: Alerts,
     ) -> None:
         self._client = client
         self._running = running
@@ -65,26 +76,51 @@ class Supervision:
         self._directory = directory
         self._timeout_marker = timeout_marker
         self._disk = disk
+        self._process_end = process_end
+        self._alerts = alerts
         self._end = _End()
 
     def until_end(self, pump: Pump, cancellation: Cancellation) -> Ended:
         """Open the start gate, forward cancellation, and return how the job ended.
 
-        Raises CannotStart if the engine does not report the exit status.
+        Raises only what keeps the gate shut. From then on a failure is an alert, or what ended the
+        job: no exception may take the place of a job's result.
         """
+        events = selectors.DefaultSelector()
+        events.register(self._guard.process, selectors.EVENT_READ, "ended")
+        events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
+        events.register(pump.broken, selectors.EVENT_READ, "log broken")
+        events.register(self._guard.breach, selectors.EVENT_READ, "breach")
+        events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
         self._directory.open_start_gate()
-        with ExitStack() as stack:
-            events = stack.enter_context(selectors.DefaultSelector())
-            events.register(self._guard.process, selectors.EVENT_READ, "ended")
-            events.register(cancellation.descriptor, selectors.EVENT_READ, "cancelled")
-            events.register(pump.broken, selectors.EVENT_READ, "log broken")
-            events.register(self._guard.breach, selectors.EVENT_READ, "breach")
-            events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
+        with self._ending_the_job(), events:
             while not self._step(events, cancellation):
                 pass
         self._end.breach = self._guard.why
-        pump.finish(self._patience_after_end(cancellation, DRAIN))
-        return self._ended(cancellation)
+        with self._alerts.instead("the end of the log may be missing"):
+            pump.finish(DRAIN, lambda: self._left(cancellation))
+        try:
+            return self._ended(cancellation)
+        except BaseException as bug:  # noqa: BLE001 - no bug may take the place of a result
+            self._alerts.report("how the job ended was not found out", bug)
+            return Unknown(why=f"Airlock failed ({type(bug).__name__})")
+
+    @contextmanager
+    def _ending_the_job(self) -> Iterator[None]:
+        """Kill the container if the loop fails: nobody would watch it any more."""
+        try:
+            yield
+        except BaseException as bug:  # noqa: BLE001 - see above
+            self._end.failed = f"Airlock failed while the job ran ({type(bug).__name__})"
+            self._guard.kill()
+            self._alerts.report("the job was killed, because Airlock failed", bug)
+            select.select([self._guard.process], [], [], KILLED)
+
+    def _left(self, cancellation: Cancellation) -> float:
+        """Return the seconds until Airlock has to end, so that the agent does not kill it."""
+        if cancellation.received is None:
+            return math.inf
+        return cancellation.received + self._grace.agent_kills - CLEARING - time.monotonic()
 
     def _step(self, events: selectors.BaseSelector, cancellation: Cancellation) -> bool:
         """Wait for the next events and handle them; True when the container has ended."""
@@ -144,13 +180,20 @@ class Supervision:
             return Evicted(why=self._end.evicted)
         if self._end.by and self._end.overdue:
             return Overdue(by=self._end.by, after=self._grace.kill_after)
-        patience = self._patience_after_end(cancellation, engine.TIMEOUT)
-        try:
-            code, out_of_memory = engine.outcome(self._client, self._running.id, timeout=patience)
-        except CannotStart:
-            if not self._end.forwarded:
-                raise
-            code, out_of_memory = 128 + self._end.forwarded, False
+        found = outcome(
+            self._process_end.status,
+            lambda seconds: engine.outcome(self._client, self._running.id, timeout=seconds),
+            left=lambda: self._left(cancellation),
+            cancelled=cancellation.received is not None,
+        )
+        return self._ended_by_itself(found)
+
+    def _ended_by_itself(self, found: Outcome) -> Ended:
+        # After a bug the container was killed, unless it had ended already with its own status.
+        if self._end.failed and found.code in {None, 128 + Signals.SIGKILL}:
+            return Unknown(why=self._end.failed)
+        if found.code is None:
+            return Unknown(why=found.why)
         if self._end.by and self._end.forwarded:
-            return Cancelled(by=self._end.by, forwarded=self._end.forwarded, code=code)
-        return Exited(code=code, out_of_memory=out_of_memory)
+            return Cancelled(by=self._end.by, forwarded=self._end.forwarded, code=found.code)
+        return Exited(code=found.code, out_of_memory=found.out_of_memory)

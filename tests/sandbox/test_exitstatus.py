@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.log import JobLog
 from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
-from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue
+from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue, Unknown
 from bootstrap.sandbox.signals import CANCEL, translated
 
 TERM, KILL, HUP = Signals.SIGTERM, Signals.SIGKILL, Signals.SIGHUP
@@ -24,6 +24,8 @@ TERM, KILL, HUP = Signals.SIGTERM, Signals.SIGKILL, Signals.SIGHUP
         (Overdue(by=TERM, after=7.5), DieBy(signal=KILL, whose="airlock")),
         (Breached(why="x"), ExitWith(code=125, whose="airlock")),
         (Evicted(why="x"), ExitWith(code=125, whose="airlock")),
+        (Exited(code=143, out_of_memory=None), ExitWith(code=143, whose="job")),
+        (Unknown(why="x"), ExitWith(code=79, whose="airlock")),
     ],
 )  # fmt: skip
 def test_ending_resolves_to_the_status_the_agent_sees(ended: Ended, status: ExitStatus) -> None:
@@ -40,6 +42,18 @@ def explanation(ended: Ended) -> str:
     ("ended", "problem", "whose"),
     [
         (Exited(code=137, out_of_memory=True), "raise allow.limits.memory", "the job's own"),
+        (
+            Exited(code=143, out_of_memory=None),
+            "ended by SIGTERM, and Docker does not",
+            "the job's own",
+        ),
+        (
+            Exited(code=137, out_of_memory=None),
+            "ended by SIGKILL, and Docker does not",
+            "the job's own",
+        ),
+        (Exited(code=3, out_of_memory=None), "whether the job ran out of memory", "the job's own"),
+        (Unknown(why="no answer"), "is not known: no answer", "Exit status 79 is Airlock's"),
         (Overdue(by=TERM, after=7.5), "it still ran 7.5 s after SIGTERM", "killed by Airlock"),
         (Breached(why="it is gone"), "the job was stopped: it is gone", "status is not the job's"),
         (Evicted(why="no space"), "the job was stopped: no space", "status is not the job's"),
@@ -55,7 +69,12 @@ def test_ending_not_shown_by_the_output_is_explained(
 
 @pytest.mark.parametrize(
     "ended",
-    [Exited(code=0, out_of_memory=False), Cancelled(by=TERM, forwarded=TERM, code=143)],
+    [
+        Exited(code=0, out_of_memory=False),
+        Exited(code=0, out_of_memory=None),
+        Exited(code=143, out_of_memory=False),
+        Cancelled(by=TERM, forwarded=TERM, code=143),
+    ],
 )
 def test_ordinary_ending_adds_nothing_to_the_log(ended: Ended) -> None:
     assert explanation(ended) == ""

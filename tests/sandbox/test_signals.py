@@ -4,11 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from signal import Signals
 
 import pytest
 
 from bootstrap.sandbox.signals import CANCEL, CancelledEarly, cancellation
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """Restore what the test run itself does with these signals."""
+    before = {number: signal.getsignal(number) for number in CANCEL}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", CANCEL, ids=lambda number: number.name)
@@ -37,11 +47,13 @@ def test_signal_before_interrupting_raises_cancelled_early() -> None:
             pytest.fail("the block must not run")
 
 
-def test_handlers_are_restored_after_cancellation() -> None:
-    before = signal.getsignal(Signals.SIGTERM)
+def test_a_signal_after_the_result_changes_nothing() -> None:
+    """What follows `cancellation` is the process's own end."""
     with cancellation():
-        assert signal.getsignal(Signals.SIGTERM) is not before
-    assert signal.getsignal(Signals.SIGTERM) is before
+        assert signal.getsignal(Signals.SIGTERM) is not signal.SIG_DFL
+    for number in CANCEL:
+        os.kill(os.getpid(), number)
+    assert {signal.getsignal(number) for number in CANCEL} == {signal.SIG_IGN}
 
 
 @pytest.mark.parametrize("number", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGKILL])

@@ -16,7 +16,7 @@ from bootstrap.text import counted
 def draft(*, records: Path | None, directory: Path, config_path: Path, output: Output) -> int:
     """Write <slug>.yaml for every pipeline of the job records that has none in `directory` yet."""
     source = records or config.load(config_path).paths.state / "records"
-    made = drafts(_observed(source))
+    made = drafts(_observed(source, output))
     written = 0
     for slug, document in made.items():
         path = directory / f"{slug}.yaml"
@@ -31,7 +31,7 @@ def draft(*, records: Path | None, directory: Path, config_path: Path, output: O
     return 0
 
 
-def _observed(source: Path) -> list[dict[str, str]]:
+def _observed(source: Path, output: Output) -> list[dict[str, str]]:
     try:
         paths = sorted(path for path in source.iterdir() if path.suffix == ".json")
     except OSError as unreadable:
@@ -39,14 +39,15 @@ def _observed(source: Path) -> list[dict[str, str]]:
             f"the records in {source} cannot be read: {unreadable.strerror}",
             hint="Name a directory of job records. A host keeps them in /var/lib/airlock/records.",
         ) from unreadable
-    return [env for path in paths if (env := _env(path))]
+    return [env for path in paths if (env := _env(path, output))]
 
 
-def _env(path: Path) -> dict[str, str]:
+def _env(path: Path, output: Output) -> dict[str, str]:
     """Return the environment of one record; its secret values are not there, and not needed."""
     try:
         record: Any = json.loads(path.read_text())
         env = record.get("env") or {}
         return {name: value for name, value in env.items() if isinstance(value, str)}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError) as unreadable:
+        output(f"{path} was passed over, it is not the record of a job: {unreadable}")
         return {}
