@@ -10,7 +10,7 @@ demo: $(READY) lab-setup    ## one real job through policy, credentials and the 
 	@$(BIN)/python -m tests.demo
 
 test: lint lab-setup        ## everything: lint, types, unit, end to end, attacks
-	$(BIN)/pytest
+	@$(BIN)/python -m tests.side_by_side
 
 unit: lint                  ## the tests that need neither root nor the lab
 	$(BIN)/pytest -m "not lab"
@@ -45,5 +45,6 @@ schemas: $(READY)           ## write agent-config/*.schema.json from the grammar
 
 clean:                      ## remove what the lab and the build keep between runs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@if mountpoint -q /run/airlock; then umount /run/airlock; fi
-	rm -rf /var/lib/airlock-lab
+	@for mounted in /run/airlock /var/lib/airlock-lab/docker; do \
+	  while mountpoint -q $$mounted; do umount $$mounted || exit 1; done; done
+	rm -rf out/tests /var/lib/airlock-lab

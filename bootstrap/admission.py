@@ -3,8 +3,10 @@
 `airlock bootstrap` and `airlock admit` both call `admit`, so they come to the same decision.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import assert_never
 
 from bootstrap.buildkite import identity
@@ -20,6 +22,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy import decide as rules
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import choose
+from bootstrap.policy.stores.ssm import PATIENCE
 from bootstrap.record import Record
 from bootstrap.sandbox import ancestry
 
@@ -30,26 +33,36 @@ OBSERVED = "observed"  # the rule's name in observe mode
 class Admission:
     """A decision and the claims it is based on, including signed ones and the host's own.
 
-    `enforced` is False for a refusal that is only observed.
+    `enforced` is False for a refusal that is only observed. `ages` are those of old documents
+    (policy.stores.choose.Documents).
     """
 
     claims: Claims
     decision: Decision
     enforced: bool
+    ages: Mapping[str, int] = field(default_factory=dict)
 
 
 def admit(
-    claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
+    claims: Claims,
+    agent: Agent,
+    host: Host,
+    record: Record,
+    log: JobLog,
+    *,
+    patience: float = PATIENCE,
 ) -> tuple[Claims, Admitted]:
     """Decide, record the decision, and only then act on it.
+
+    `patience` is how many seconds the documents may take.
 
     Returns the confirmed claims and what the job gets. Raises Refused if no rule admits the job or
     if a signed claim differs, WrongConfiguration and CannotStart if there can be no decision.
     """
     record_job(claims, agent, record)
     check_token(agent, host, log)
-    admission = decide(claims, agent, host, record, log)
-    record_decision(admission.decision, record, enforced=admission.enforced)
+    admission = decide(claims, agent, host, record, log, patience=patience)
+    record_decision(admission.decision, record, enforced=admission.enforced, ages=admission.ages)
     record.timed("policy")
     match admission.decision:
         case Admitted() as admitted:
@@ -88,7 +101,15 @@ def check_token(agent: Agent, host: Host, log: JobLog) -> None:
     log.alert(f"{problem}: this job could take other jobs of the agent")
 
 
-def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog) -> Admission:
+def decide(
+    claims: Claims,
+    agent: Agent,
+    host: Host,
+    record: Record,
+    log: JobLog,
+    *,
+    patience: float = PATIENCE,
+) -> Admission:
     """Confirm the claims, and decide about them by the documents of the store.
 
     The check of a commit may use the repository's credentials of the one rule that admits the job
@@ -100,11 +121,14 @@ def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
     """
     observes = host.policy.observes(claims.pipeline)
     try:
-        policy, guardrails = choose.policy_for(host, claims.pipeline), choose.guardrails_of(host)
+        read = choose.documents(host, claims.pipeline, patience=patience)
     except WrongConfiguration as mistakes:
         if not observes:
             raise
         return _only_observed(_confirmed(claims, agent, host, ()), mistakes)
+    policy, guardrails = read.policy, read.guardrails
+    for name, age in read.ages.items():
+        log.note(f"{name}: {age} s old, because SSM did not answer (policy.serve-stale)")
     claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
     if rules.asks_for_commit(claims, policy, guardrails):
         grant = rules.grant_if_verified(claims, policy, guardrails)
@@ -123,6 +147,7 @@ def decide(claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
         claims=claims,
         decision=decision,
         enforced=not (observes and isinstance(decision, Denied)),
+        ages=read.ages,
     )
 
 
@@ -140,14 +165,26 @@ def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) 
     """
     if host.policy.identity != "signed":
         return claims
-    api = AgentApi(claims.job_id, agent.values, agent.token)
+    proxy_for = host.aws.proxy_for
+    api = AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for)
     token = api.oidc_token(identity.AUDIENCE, requested(tags))
     return confirmed(claims, identity.verified(token, host), tags)
 
 
-def record_decision(decision: Decision, record: Record, *, enforced: bool = True) -> None:
+def record_decision(
+    decision: Decision,
+    record: Record,
+    *,
+    enforced: bool = True,
+    ages: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Record the decision, whichever it is, with every reason. Raises CannotStart."""
-    policy = {"origin": decision.policy_origin, "sha256": decision.policy_digest}
+    policy = {
+        "origin": decision.policy_origin,
+        "sha256": decision.policy_digest,
+        "age": ages.get("policy"),
+        "guardrails_age": ages.get("guardrails"),
+    }
     reasons = [asdict(reason) for reason in decision.reasons]
     match decision:
         case Admitted(rule=rule):

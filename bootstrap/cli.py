@@ -40,6 +40,7 @@ def main() -> int:
     from bootstrap.command_line import parse
     from bootstrap.errors import AirlockError
     from bootstrap.process import ENVIRONMENT
+    from bootstrap.text import on_terminal
 
     os.environ.update(ENVIRONMENT)
     try:
@@ -51,7 +52,7 @@ def main() -> int:
         return status  # noqa: TRY300 - flushing can fail too
     except AirlockError as error:
         lines = (f"airlock: {error.problem}", *error.details, error.hint)
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.write("".join(f"{on_terminal(line)}\n" for line in lines))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -80,11 +81,21 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             from bootstrap.commands.gc import gc
             from bootstrap.log import to_descriptor
 
-            return gc(config_path=args.config_path, write=to_descriptor(out))
+            write = to_descriptor(out)
+            return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
         case "policy":
             return _query(args) if args.verb in _QUERIES else _produce(args)
         case _:
             raise AssertionError(args.command)
+
+
+def _show(text: str) -> None:
+    """Print it without control sequences: much of it was written by policy authors and jobs."""
+    import sys
+
+    from bootstrap.text import on_terminal
+
+    sys.stdout.write(f"{on_terminal(text)}\n")
 
 
 _QUERIES = ("lint", "test", "explain", "diff", "who-can")
@@ -98,29 +109,29 @@ def _query(args: "Arguments") -> int:
 
             return lint(
                 directory=args.policies, config_path=args.config_path, ignore=args.ignore,
-                as_json=args.as_json, output=print,
+                as_json=args.as_json, output=_show,
             )  # fmt: skip
         case "test":
             from bootstrap.commands.policy.test import test
 
-            return test(directory=args.directory, junit=args.junit, output=print)
+            return test(directory=args.directory, junit=args.junit, output=_show)
         case "explain":
             from bootstrap.commands.policy.explain import explain
 
             return explain(
                 env_file=args.env_file, directory=args.policies, config_path=args.config_path,
-                as_json=args.as_json, output=print,
+                as_json=args.as_json, output=_show,
             )  # fmt: skip
         case "diff":
             from bootstrap.commands.policy.diff import diff
 
-            return diff(old=args.old, new=args.new, as_json=args.as_json, output=print)
+            return diff(old=args.old, new=args.new, as_json=args.as_json, output=_show)
         case "who-can":
             from bootstrap.commands.policy.who_can import who_can
 
             return who_can(
                 wanted=args.wanted, directory=args.policies, config_path=args.config_path,
-                as_json=args.as_json, output=print,
+                as_json=args.as_json, output=_show,
             )  # fmt: skip
         case _:
             raise AssertionError(args.verb)
@@ -134,7 +145,7 @@ def _produce(args: "Arguments") -> int:
 
             return report(
                 directory=args.policies, config_path=args.config_path, path=args.page,
-                output=print,
+                output=_show,
             )  # fmt: skip
         case "iam":
             from bootstrap.commands.policy.iam import iam
@@ -142,29 +153,29 @@ def _produce(args: "Arguments") -> int:
             return iam(
                 directory=args.policies, config_path=args.config_path,
                 host_role=args.host_role, organization=args.organization, form=args.form,
-                drift=args.drift, output=print,
+                drift=args.drift, output=_show,
             )  # fmt: skip
         case "schema":
             from bootstrap.commands.policy.schema import schema
 
-            return schema(document=args.document, output=print)
+            return schema(document=args.document, output=_show)
         case "draft":
             from bootstrap.commands.policy.draft import draft
 
             return draft(
                 records=args.records, directory=args.directory, config_path=args.config_path,
-                output=print,
+                output=_show,
             )  # fmt: skip
         case "push":
             from bootstrap.commands.policy.push import push
 
             return push(
                 directory=args.directory, config_path=args.config_path, dry_run=args.dry_run,
-                output=print,
+                output=_show,
             )  # fmt: skip
         case "pull":
             from bootstrap.commands.policy.pull import pull
 
-            return pull(directory=args.directory, config_path=args.config_path, output=print)
+            return pull(directory=args.directory, config_path=args.config_path, output=_show)
         case _:
             raise AssertionError(args.verb)

@@ -108,8 +108,11 @@ def _admit(commands: "_Commands[_Parser]") -> None:
 
 
 def _gc(commands: "_Commands[_Parser]") -> None:
-    text = "remove the containers and files that dead jobs left on this host"
-    _config(_command(commands, "gc", text))
+    text = "remove what dead jobs left on this host, and what is beyond the budgets"
+    parser = _command(commands, "gc", text)
+    _config(parser)
+    text = "only print what would be removed, and why"
+    parser.add_argument("--dry-run", action="store_true", help=text)
 
 
 def _policy(commands: "_Commands[_Parser]") -> None:

@@ -1,6 +1,6 @@
 """A job's end: its result, and everything that is still to be done without changing it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from signal import Signals
@@ -8,9 +8,9 @@ from signal import Signals
 from bootstrap.alerts import Alerts
 from bootstrap.log import JobLog
 from bootstrap.record import Record
+from bootstrap.sandbox import fullness
 from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
 from bootstrap.sandbox.model import Ended
-from bootstrap.sandbox.pump import Pump
 
 NOT_REMOVED = (
     "the sandbox was not removed as a whole (the next job on this host, or `airlock gc`, does it)"
@@ -37,14 +37,24 @@ class Result:
 
 
 def concluded(
-    ended: Ended, pump: Pump, alerts: Alerts, *, log: JobLog, record: Record
+    ended: Ended,
+    alerts: Alerts,
+    *,
+    problems: Sequence[str],
+    full: Sequence[str],
+    log: JobLog,
+    record: Record,
 ) -> ExitStatus:
-    """Explain and record the end, and return the status for the agent. Never raises."""
+    """Explain and record the end, and return the status for the agent. Never raises.
+
+    `problems` are reasons why a part of the log may be missing, `full` is what the job used up.
+    """
     status = resolve(ended)
     with alerts.instead("how the job ended is not explained here"):
-        for problem in pump.problems:
+        for problem in problems:
             log.alert(problem)
         explain(ended, log)
+        fullness.explain(ended, full, log)
     with alerts.instead("the job's end is not in the audit record"):
         record.ended(
             status={"kind": _KINDS[type(status)], **_fields(status)},

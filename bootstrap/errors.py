@@ -4,6 +4,7 @@
     ├── Refused              77  policy does not admit the job; retrying changes nothing
     ├── WrongConfiguration   78  host configuration, policy document or job file is wrong
     ├── CannotStart         125  Docker, image, AWS or the network proof failed; worth a retry
+    │   └── NoAnswer             a service did not answer; what it answered before may be used
     ├── InternalError        70  a bug in Airlock, before the job began
     └── StatusUnknown        79  the job ran, and nothing reports how it ended
 
@@ -54,6 +55,14 @@ class CannotStart(AirlockError):
     exit_code = 125
     title = "Could not start the job"
     docs = "could-not-start"
+
+
+class NoAnswer(CannotStart):
+    """A remote service did not answer in time, which is neither a yes nor a no.
+
+    What it answered before may still be used, where the operator allows that. A denial is an
+    answer.
+    """
 
 
 class InternalError(AirlockError):

@@ -26,7 +26,7 @@ _EXPECTED = {
     "int_parsing": "a whole number",
     "int_parsing_size": "a smaller whole number",
     "int_type": "a whole number",
-    "ip_v4_network": 'an IPv4 network such as "172.31.240.0/20"',
+    "ip_v4_network": 'an IPv4 network such as "198.18.240.0/20"',
     "less_than": "less than {lt:g}",
     "less_than_equal": "{le:g} or less",
     "list_type": "a list",

@@ -74,7 +74,7 @@ def run(
                     patience=lambda: clearing_patience(cancellation, job.grace),
                 )
             )
-            assume = Sts(host.aws, token=partial(_token_for_sts, job)).assume
+            assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
             obtained = held.enter_context(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
             )
@@ -91,7 +91,10 @@ def run(
         if isinstance(ended, Evicted):
             with alerts.instead("the job's workspace was not discarded"):
                 eviction.discard_workspace(host, tree)
-    return concluded(ended, sandbox.pump, alerts, log=log, record=record)
+    return concluded(
+        ended, alerts, problems=sandbox.pump.problems, full=sandbox.fullness.found, log=log,
+        record=record,
+    )  # fmt: skip
 
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
@@ -102,5 +105,7 @@ def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
     return max(0.0, min(PATIENCE, left))
 
 
-def _token_for_sts(job: Job) -> Secret:
-    return AgentApi(job.claims.job_id, job.agent.values, job.agent.token).oidc_token(AUDIENCE, ())
+def _token_for_sts(job: Job, host: Host) -> Secret:
+    of, proxy_for = job.agent, host.aws.proxy_for
+    api = AgentApi(job.claims.job_id, of.values, of.token, proxy_for=proxy_for)
+    return api.oidc_token(AUDIENCE, ())

@@ -21,9 +21,18 @@ def printable(text: str, *, limit: int = 200) -> str:
     Credentials in URLs are masked, before anything is cut off.
     """
     if not text.isprintable():
-        text = "".join("�" if unicodedata.category(char) in _HIDDEN else char for char in text)
+        text = _replaced(text)
     shown = without_credentials(text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def on_terminal(text: str) -> str:
+    """Return `text` without what a terminal would interpret; line ends stay."""
+    return "\n".join(line if line.isprintable() else _replaced(line) for line in text.split("\n"))
+
+
+def _replaced(text: str) -> str:
+    return "".join("�" if unicodedata.category(char) in _HIDDEN else char for char in text)
 
 
 def without_credentials(text: str) -> str:

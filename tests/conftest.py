@@ -1,8 +1,6 @@
 """Fixtures for tests that need the lab; those that do not never touch it."""
 
-import ast
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.lab import lab as labs
+from tests.side_by_side import results
 
 # The time of an example depends on the machine's other work more than on the code.
 settings.register_profile("airlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,18 +29,17 @@ def fleet(lab: labs.Lab, tmp_path: Path) -> Iterator[labs.Fleet]:
         yield made
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--results", type=Path, help="write the results there; print no tables")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the attacks that ran: each file's outcomes and the first line of its docstring."""
-    counted: dict[str, Counter[str]] = {}
-    for outcome in ("passed", "failed", "skipped", "error"):
-        for report in terminalreporter.getreports(outcome):
-            if report.nodeid.startswith("tests/attacks/"):
-                counted.setdefault(report.nodeid.split("::")[0], Counter())[outcome] += 1
-    if counted:
-        terminalreporter.section("attacks")
-    for file, outcomes in sorted(counted.items()):
-        text = (terminalreporter.config.rootpath / file).read_text()
-        summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-        how = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
-        terminalreporter.line(f"{Path(file).stem.removeprefix('test_'):44} {how}")
-        terminalreporter.line(f"    {summary}")
+    """Print the tables of what ran, unless tests/side_by_side prints those of all stages."""
+    found = results.results_of(terminalreporter)
+    if target := terminalreporter.config.getoption("--results"):
+        results.write(found, target)
+        return
+    for title, lines in results.tables(found):
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.line(line)

@@ -15,10 +15,8 @@ from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox.exitstatus import ExitWith
 from bootstrap.sandbox.model import Exited
-from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import CancelledEarly
 from bootstrap.secret import Secret
-from tests.sandbox.test_pump import never
 from tests.test_record import events
 
 ENDED = Exited(code=7, out_of_memory=False)
@@ -89,9 +87,10 @@ def test_a_log_or_a_record_that_fails_does_not_change_the_status(
     broken: list[tuple[JobLog, Record]] = [(JobLog(fail), record), (log, _failing(tmp_path, fail))]
     for one_log, one_record in broken:
         alerts = Alerts(one_log, one_record)
-        pump = _pump()
-        pump.problems.append("a part of the log may be missing")
-        status = concluded(ENDED, pump, alerts, log=one_log, record=one_record)
+        lost = ("a part of the log may be missing",)
+        status = concluded(
+            ENDED, alerts, problems=lost, full=("/tmp was full",), log=one_log, record=one_record
+        )
         assert status == ExitWith(code=7, whose="job")
 
 
@@ -101,12 +100,6 @@ def _failing(directory: Path, fail: Callable[..., None]) -> Record:
     record.began(lambda _: None)
     record._file._catch_up = fail  # type: ignore[method-assign]  # noqa: SLF001
     return record
-
-
-def _pump() -> Pump:
-    import socket  # noqa: PLC0415
-
-    return Pump(socket.socket(), 1, never)
 
 
 def test_a_bug_has_its_traceback_in_the_record_masked_and_bounded(tmp_path: Path) -> None:

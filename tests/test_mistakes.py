@@ -71,7 +71,7 @@ def test_a_policys_mistakes(rule: str, says: str) -> None:
         ("sandbox", {"image": "x", "hooks": "perhaps"},
          "sandbox.hooks: expected true or false; got 'perhaps'"),
         ("sandbox", {"image": "x", "subnet": "here"},
-         'sandbox.subnet: expected an IPv4 network such as "172.31.240.0/20"; got \'here\''),
+         'sandbox.subnet: expected an IPv4 network such as "198.18.240.0/20"; got \'here\''),
     ],
 )  # fmt: skip
 def test_a_hosts_mistakes(section: str, settings: dict[str, object], says: str) -> None:

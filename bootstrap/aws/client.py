@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.host.config import Aws
+from bootstrap.host.proxy import Proxy
 from bootstrap.retry import ONE_CALL
 
 if TYPE_CHECKING:
@@ -37,9 +38,33 @@ def connect(
 ) -> Any:  # noqa: ANN401 - boto3 is untyped
     """Return a client of a service's regional endpoint that makes exactly one try per call.
 
-    Region, endpoint, certificates and credentials are Airlock's or `aws`'s: no variable, no file in
-    a home directory and no proxy of the process's environment changes any of them.
+    Region, endpoint, certificates, credentials and proxy are Airlock's or `aws`'s: no variable and
+    no file in a home directory changes any of them. An endpoint that `aws` names is reached
+    directly, and so is the metadata service.
     """
+    core = _core()
+    if caller is Caller.HOST:
+        core.register_component("credential_provider", _source(aws, metadata))
+    elif not isinstance(caller, Caller):
+        secret, token = caller.secret_access_key.reveal(), caller.session_token.reveal()
+        core.set_credentials(caller.access_key_id, secret, token)
+    endpoint = _endpoint(service, aws)
+    if endpoint or not aws.https_proxy:
+        return _client(core, service, aws.region, endpoint, proxy=None)
+    proxied = _client(core, service, aws.region, None, proxy=aws.https_proxy)
+    if aws.proxy_for(proxied.meta.endpoint_url):
+        return proxied
+    return _client(core, service, aws.region, None, proxy=None)
+
+
+def _client(
+    core: Any,  # noqa: ANN401 - botocore is untyped
+    service: str,
+    region: str,
+    endpoint: str | None,
+    *,
+    proxy: Proxy | None,
+) -> Any:  # noqa: ANN401
     import boto3  # noqa: PLC0415 - 70 ms that a refused job need not wait for
     from botocore.config import Config  # noqa: PLC0415
 
@@ -48,21 +73,11 @@ def connect(
         read_timeout=READ_TIMEOUT,
         retries={"mode": "standard", "total_max_attempts": 1},
         ignore_configured_endpoint_urls=True,
-        proxies={},
+        proxies={"https": proxy.url().reveal()} if proxy else {},  # never the environment's
     )
-    core = _core()
-    if caller is Caller.HOST:
-        core.register_component("credential_provider", _source(aws, metadata))
-    elif not isinstance(caller, Caller):
-        secret, token = caller.secret_access_key.reveal(), caller.session_token.reveal()
-        core.set_credentials(caller.access_key_id, secret, token)
     # The region belongs here: boto3's session would not pass it on to our settings.
     return boto3.Session(botocore_session=core).client(
-        service,
-        region_name=aws.region,
-        endpoint_url=_endpoint(service, aws),
-        verify=True,
-        config=config,
+        service, region_name=region, endpoint_url=endpoint, verify=True, config=config
     )
 
 

@@ -45,12 +45,15 @@ class Service:
         self._client: Any = None
         self._lock = threading.Lock()
 
-    def call(self, work: Callable[[Any], T]) -> T:
-        """Return what `work` returns for a client. Raises its last failure: see `errors.kind`."""
+    def call(self, work: Callable[[Any], T], *, patience: float | None = None) -> T:
+        """Return what `work` returns for a client. Raises its last failure: see `errors.kind`.
+
+        `patience` replaces the service's own; with 0.0 there is one try.
+        """
         return with_retries(
             lambda: self._with_fresh_credentials(work),
             transient=self._is_transient,
-            patience=self._patience,
+            patience=self._patience if patience is None else patience,
             clock=self._clock,
             sleep=self._sleep,
         )

@@ -16,6 +16,8 @@ AT_ONCE = 10  # parameters in one call, or in one page
 STANDARD = 4096  # bytes of a standard parameter; an advanced one has twice as many
 SECURE = "SecureString"
 
+Left = Callable[[], float | None]  # None: the store's own patience
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
@@ -28,7 +30,10 @@ class Parameter:
 
 
 class ParameterStore:
-    """Every call is retried for up to `patience` seconds. Each raises as `Service.call`."""
+    """Every call is retried for up to `patience` seconds. Each raises as `Service.call`.
+
+    `left` returns the seconds that are left for one call, for callers that make several.
+    """
 
     def __init__(
         self,
@@ -41,13 +46,14 @@ class ParameterStore:
     ) -> None:
         self._ssm = Service("ssm", aws, patience=patience, caller=caller, clock=clock, sleep=sleep)
 
-    def named(self, names: Sequence[str]) -> dict[str, Parameter]:
+    def named(self, names: Sequence[str], *, left: Left = lambda: None) -> dict[str, Parameter]:
         """Return those of at most `AT_ONCE` named parameters that exist, decrypted.
 
         A name may be an ARN, and may end in a version or label: the keys are spelled the same.
         """
         answer = self._ssm.call(
-            lambda client: client.get_parameters(Names=list(names), WithDecryption=True)
+            lambda client: client.get_parameters(Names=list(names), WithDecryption=True),
+            patience=left(),
         )
         found = {
             f"{spelling}{received.get('Selector', '')}": _parameter(received)
@@ -56,11 +62,15 @@ class ParameterStore:
         }
         return {name: found[name] for name in names if name in found}
 
-    def below(self, path: str, *, recursive: bool = False) -> Iterator[Parameter]:
+    def below(
+        self, path: str, *, recursive: bool = False, left: Left = lambda: None
+    ) -> Iterator[Parameter]:
         """Yield the parameters directly below `path`, or at any depth, without decrypting any."""
         asked: dict[str, Any] = {"Path": path, "MaxResults": AT_ONCE, "Recursive": recursive}
         while True:
-            page = self._ssm.call(lambda client: client.get_parameters_by_path(**asked))
+            page = self._ssm.call(
+                lambda client: client.get_parameters_by_path(**asked), patience=left()
+            )
             yield from map(_parameter, page["Parameters"])
             if not page.get("NextToken"):
                 return

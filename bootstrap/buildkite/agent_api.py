@@ -11,6 +11,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from bootstrap.errors import CannotStart
+from bootstrap.host.proxy import Proxy, ProxyFor, no_proxy
 from bootstrap.retry import ONE_CALL, with_retries
 from bootstrap.secret import Secret
 from bootstrap.text import printable
@@ -31,8 +32,16 @@ for _handler in (
 class AgentApi:
     """Calls on behalf of one job. Throttling and 5xx are retried with jitter."""
 
-    def __init__(self, job_id: str, agent: Mapping[str, str], token: Secret) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        agent: Mapping[str, str],
+        token: Secret,
+        *,
+        proxy_for: ProxyFor = no_proxy,
+    ) -> None:
         self._job = job_id.replace(".", "%2E")
+        self._proxy_for = proxy_for
         self._endpoint = agent.get("BUILDKITE_AGENT_ENDPOINT", "").rstrip("/")
         self._token = token
         self._headers = {
@@ -55,12 +64,13 @@ class AgentApi:
         url = f"{self._endpoint}/jobs/{self._job}/{path}"
         authorization = {"Authorization": f"Token {self._token.reveal()}"}
         headers = {**self._headers, **authorization, "Content-Type": "application/json"}
-        return _fetched(url, f"Buildkite did not {what}", json.dumps(body).encode(), headers)
+        data = json.dumps(body).encode()
+        return _fetched(url, f"Buildkite did not {what}", self._proxy_for(url), data, headers)
 
 
-def document(url: str) -> Any:  # noqa: ANN401 - JSON
+def document(url: str, *, proxy_for: ProxyFor = no_proxy) -> Any:  # noqa: ANN401 - JSON
     """Return a public JSON document. Raises CannotStart."""
-    return _fetched(url, f"{url} did not answer")
+    return _fetched(url, f"{url} did not answer", proxy_for(url))
 
 
 class _HttpFailure(OSError):
@@ -72,20 +82,34 @@ class _HttpFailure(OSError):
 
 
 def _fetched(
-    url: str, problem: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    problem: str,
+    proxy: Proxy | None,
+    data: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON of the reply. Raises CannotStart that begins with `problem`."""
     try:
         request = urllib.request.Request(url, data, dict(headers or {}))  # noqa: S310
         if request.type not in {"http", "https"}:
             raise ValueError(f"{request.type} is not http")  # noqa: TRY301
+        if proxy:
+            _ask(request, proxy)
         return with_retries(lambda: _once(request), transient=_is_transient, patience=PATIENCE)
     except (OSError, HTTPException, ValueError) as failed:
+        through = f", through the proxy {proxy.address} (aws.https-proxy)" if proxy else ""
         raise CannotStart(
-            f"{problem}: {failed}",
+            f"{problem}{through}: {failed}",
             hint="Check that this host reaches the agent's endpoint and policy.issuer. Airlock "
             "runs no job without their reply.",
         ) from failed
+
+
+def _ask(request: urllib.request.Request, proxy: Proxy) -> None:
+    """Have the proxy CONNECT. Not by ProxyHandler, which would read the environment's no_proxy."""
+    request.set_proxy(proxy.address, "http")
+    if authorization := proxy.authorization():
+        request.add_unredirected_header("Proxy-Authorization", authorization.reveal())
 
 
 def _once(request: urllib.request.Request) -> Any:  # noqa: ANN401 - JSON

@@ -43,9 +43,10 @@ def parse_json(data: bytes) -> dict[str, str]:
 
 
 def parse_shell(data: bytes) -> dict[str, str]:
-    """Read BUILDKITE_ENV_FILE: NAME="…" in Go's %q per line; bare names are undefined.
+    """Read BUILDKITE_ENV_FILE: NAME="…" in Go's %q per line.
 
-    It is never sourced: `$` and backticks in it are literal. Raises as `parse_json` does.
+    Bare names (docs/agent-contract.md#agent-3-and-agent-4) are undefined. The file is
+    never sourced: `$` and backticks in it are literal. Raises as `parse_json` does.
     """
     lines = [line for line in data.split(b"\n") if b"=" in line]
     return _checked(_no_duplicates(_assignment(line) for line in lines))

@@ -1,11 +1,12 @@
 """How long the agent waits before it kills a job, as agent 3 and agent 4 pass it.
 
-Both: docs/agent-contract.md#cancellation
+Both: docs/agent-contract.md#agent-3-and-agent-4
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.text import printable
@@ -23,7 +24,7 @@ class Grace:
     """
 
     until_kill: float
-    dialect: int  # 3 or 4: which variables the in-container bootstrap reads
+    dialect: Literal[3, 4]  # which variables the in-container bootstrap reads
 
 
 def grace(agent: Mapping[str, str]) -> Grace:

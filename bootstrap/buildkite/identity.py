@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from bootstrap.buildkite.agent_api import document
+from bootstrap.buildkite.agent_api import PATIENCE, document
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host
@@ -47,7 +47,8 @@ def _key(wanted: str, host: Host) -> dict[str, Any]:
     url = f"{host.policy.issuer}/.well-known/jwks"
     directory = host.paths.runtime / "keys"
     for fresh in (KEYS_ARE_FRESH, 0.0):
-        keys = Cache(directory, fresh=fresh, stale=0).get(url, lambda: document(url))
+        cache = Cache(directory, fresh=fresh, stale=0)
+        keys = cache.get(url, lambda _: _keys(url, host), patience=PATIENCE).value
         for key in keys.get("keys", ()) if isinstance(keys, dict) else ():
             if wanted and key.get("kid") == wanted:
                 return dict(key)
@@ -55,3 +56,7 @@ def _key(wanted: str, host: Host) -> dict[str, Any]:
         f"{url} has no key {json.dumps(wanted)[:100]}",
         hint="policy.issuer in airlock.toml has to be the issuer of the agent's own organization.",
     )
+
+
+def _keys(url: str, host: Host) -> Any:  # noqa: ANN401 - JSON
+    return document(url, proxy_for=host.aws.proxy_for)

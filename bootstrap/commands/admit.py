@@ -11,13 +11,17 @@ from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
-from bootstrap.job.model import Agent, Claims
+from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.record import Record
+from bootstrap.sandbox.signals import CancelledEarly, cancellation
 from bootstrap.text import printable
 
 CONTEXT = "airlock"
+# Seconds for the documents. Less than `airlock bootstrap` has, because the agent starts nothing and
+# cancels nothing while the hook runs; what is not known by then is decided there.
+PATIENCE = 20.0
 # Variables that act in the dynamic loader of the next program, before its first line.
 LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 
@@ -25,12 +29,14 @@ LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
     """Decide about the job whose environment files the agent names.
 
-    Returns 0 if it may start, or if that cannot be decided now: `airlock bootstrap` decides again
-    and ends with 125, which can be retried, where a refusal here cannot. Else the refusal's status,
-    with the reasons on the build's page.
+    Returns 0 if it may start, or if that is not decided: `airlock bootstrap` decides again and ends
+    with 125, which can be retried, where a refusal here cannot. A signal has the same effect,
+    whatever this waits for, once the job is known to bring no loader variables; before, it ends
+    this process. Else the refusal's status, with the reasons on the build's page.
     """
     log = JobLog(write)
     host = config.load(config_path)
+    log.mask(*host.secrets)
     try:
         env = read(process_env, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
@@ -40,13 +46,20 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     try:
         refuse_loader_variables(claims, host)
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        claims, admitted = admission.admit(claims, agent, host, record, log)
+        with cancellation() as requested, requested.interrupting():
+            claims, admitted = admission.admit(claims, agent, host, record, log, patience=PATIENCE)
     except CannotStart as later:
         log.note(f"{later.problem}; airlock bootstrap will decide again")
         return 0
+    except CancelledEarly as stopped:
+        log.note(f"stopped by {stopped.by.name}; airlock bootstrap will decide again")
+        return 0
     except AirlockError as refusal:
         log.failure(refusal)
-        _annotate(claims.job_id, agent, refusal, log)
+        proxy_for = host.aws.proxy_for
+        _annotate(
+            AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for), refusal, log
+        )
         return refusal.exit_code
     log.note(f"{claims.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
     return 0
@@ -63,10 +76,10 @@ def refuse_loader_variables(claims: Claims, host: Host) -> None:
         )
 
 
-def _annotate(job_id: str, agent: Agent, refusal: AirlockError, log: JobLog) -> None:
+def _annotate(api: AgentApi, refusal: AirlockError, log: JobLog) -> None:
     """Show the reasons on the build's page: the hook's output stays in the agent's log."""
     try:
-        AgentApi(job_id, agent.values, agent.token).annotate(markdown(refusal), context=CONTEXT)
+        api.annotate(markdown(refusal), context=CONTEXT)
     except CannotStart as failed:
         log.note(f"the build could not be annotated: {failed.problem}")
 

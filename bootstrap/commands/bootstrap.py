@@ -46,6 +46,7 @@ def _run(
     out: int,
 ) -> ExitStatus:
     host = config.load(config_path)
+    log.mask(*host.secrets)
     config.require_root()
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)

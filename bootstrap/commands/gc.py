@@ -1,41 +1,92 @@
-"""`airlock gc`: remove what dead jobs left on this host."""
+"""`airlock gc`: remove what dead jobs left on this host, and what is beyond the budgets."""
 
 import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from bootstrap.host import config, storage, trash
+from bootstrap.errors import AirlockError, CannotStart
+from bootstrap.host import config, runtime_files, storage, trail, trash
+from bootstrap.host.change import Change
 from bootstrap.log import Write
-from bootstrap.sandbox import history
-from bootstrap.sandbox.lease import sweep
+from bootstrap.sandbox import pulled_images, remains
 from bootstrap.sandbox.workspace import prepare_host
-from bootstrap.text import counted
+from bootstrap.text import counted, printable
 
-SWEEPING = 20.0  # seconds for clearing all dead leases
+FAILED = CannotStart.exit_code
+_LINE = 1000  # characters
 
 
-def gc(*, config_path: Path, write: Write) -> int:
-    """Remove leases of dead jobs, containers without a lease, and what exceeds the storage limits.
+def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
+    """Remove everything that no job needs; print a line for each thing, and why it goes.
 
-    Their disk space is free when it returns. The status is 1 if something of a dead job is left.
+    With `dry_run` nothing is changed. Otherwise the disk space is free when this returns. A part
+    that fails does not keep the others from being done; the status is then FAILED.
     """
     host = config.load(config_path)
     config.require_root()
-    prepare_host(host.paths.runtime, host.paths.state)
+    now = time.time()
+    if not dry_run:
+        prepare_host(host.paths.runtime, host.paths.state)
+    parts: dict[str, Callable[[], Iterable[Change]]] = {
+        "dead jobs": partial(remains.dead_jobs, host),
+        "containers without a job": partial(remains.containers, host),
+        "fresh workspaces": partial(storage.orphans, host),
+        "workspaces and histories": partial(storage.trees_beyond, host, now, measured=True),
+        "records": partial(storage.records_beyond, host, now),
+        "the audit trail": partial(trail.changes, host, now),
+        str(host.paths.runtime): partial(runtime_files.changes, host, now),
+        "images": partial(pulled_images.unused, host, now),
+        "discarded trees": partial(_discarded, host.paths.state),
+    }
+    line = _lines(write)
+    outcomes = [
+        outcome
+        for name, part in parts.items()
+        for outcome in _part(name, part, dry_run=dry_run, line=line)
+    ]
+    done, failed = outcomes.count(True), outcomes.count(False)
+    line(f"{counted(done, 'change')} {'would be made' if dry_run else 'made'}")
+    if failed:
+        line(f"{counted(failed, 'failure')}: see above; the next `airlock gc` tries again")
+    return FAILED if failed else 0
+
+
+def _part(
+    name: str, part: Callable[[], Iterable[Change]], *, dry_run: bool, line: Callable[[str], object]
+) -> Iterator[bool]:
+    """Carry out one part; yield whether each change succeeded, False also if the part cannot go on.
+
+    Nothing is yielded for what is gone or in use by now.
+    """
     try:
-        (host.paths.runtime / "swept").unlink(missing_ok=True)
-        swept = sweep(host, patience=SWEEPING)
-        for name in swept.cleared:
-            write(f"removed {name}\n".encode())
-        write(f"removed {counted(len(swept.cleared), 'dead job')}\n".encode())
-        for name, problem in swept.left:
-            write(f"could not remove all of {name}: {problem}\n".encode())
-    finally:  # also if the engine does not answer
-        histories = history.collect(host.paths.state, time.time())
-        write(f"removed {counted(len(histories), 'history cache')}\n".encode())
-        removed_count = storage.collect(host, time.time(), records=True)
-        trash.empty_now(host.paths.state)
-        removed_text = counted(removed_count, "workspace or record", "workspaces and records")
-        write(f"removed {removed_text} beyond the storage limits\n".encode())
-    if swept.left:
-        write(b"What to do: see whether Docker works (`docker ps`), then run this again.\n")
-    return 1 if swept.left else 0
+        for change in part():
+            if dry_run:
+                line(f"would {change.verb} {change}")
+                yield True
+                continue
+            try:
+                applied = change.apply()
+            except (AirlockError, OSError) as failed:
+                line(f"could not {change.verb} {change}: {failed}")
+                yield False
+                continue
+            if applied is not False:
+                line(f"{change.verb.removesuffix('e')}ed {change}")
+                yield True
+    except (AirlockError, OSError) as failed:
+        line(f"could not look for {name}: {failed}")
+        yield False
+
+
+def _discarded(state: Path) -> Iterator[Change]:
+    """Yield the deletion of all trees that are discarded by now, after a process that is at it."""
+    if trees := trash.discarded(state):
+        what = f"{counted(len(trees), 'discarded tree')} below {state}"
+        why = "no job can see them any more"
+        yield Change(verb="delete", what=what, why=why, apply=partial(trash.empty_now, state))
+
+
+def _lines(write: Write) -> Callable[[str], object]:
+    """Names come from jobs: each line is printed as one, without control characters."""
+    return lambda text: write(f"{printable(text, limit=_LINE)}\n".encode("utf-8", "replace"))

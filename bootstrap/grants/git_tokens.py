@@ -84,7 +84,9 @@ def variables(helper: PurePosixPath, env: Mapping[str, str]) -> dict[str, str]:
     """Return git's settings as variables, numbered after those that the job sets itself."""
     count = env.get("GIT_CONFIG_COUNT", "")
     first = int(count) if re.fullmatch(r"[0-9]{1,3}", count) else 0
-    settings = (("credential.helper", str(helper)), ("credential.useHttpPath", "true"))
+    # Through a shell: on a host whose /run is mounted noexec, so is the sandbox directory.
+    call = f"!/bin/sh {helper}"
+    settings = (("credential.helper", call), ("credential.useHttpPath", "true"))
     numbered = dict(enumerate(settings, first))
     return {
         "GIT_CONFIG_COUNT": str(first + len(settings)),

@@ -6,9 +6,9 @@ No environment variable changes any of it: the job controls the environment.
 import os
 import stat
 import tomllib
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,8 +25,13 @@ from bootstrap.forms import (
     StoreLocation,
     form,
 )
+from bootstrap.host.proxy import NoProxy, Proxy, ProxyUrl, is_direct
 from bootstrap.mistakes import explain
+from bootstrap.secret import Secret
 from bootstrap.text import counted
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def _absolute(path: Path) -> Path:
@@ -40,6 +45,14 @@ def _subnet(value: IPv4Network) -> IPv4Network:
     if special or not 16 <= value.prefixlen <= 28:
         raise ValueError(
             "expected a network of private addresses from /16 to /28 (enough for 13 jobs at once)"
+        )
+    return value
+
+
+def _resolver(value: IPv4Address) -> IPv4Address:
+    if value.is_loopback or value.is_link_local or value.is_multicast or value.is_unspecified:
+        raise ValueError(
+            "expected an address that a container can reach, neither loopback nor link-local"
         )
     return value
 
@@ -93,7 +106,10 @@ class Policy(_Section):
 
 
 class Aws(_Section):
-    """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION."""
+    """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION.
+
+    The proxy is for Buildkite's API too.
+    """
 
     region: Region = "us-east-1"
     credentials: HostCredentials = "instance-role"
@@ -101,6 +117,12 @@ class Aws(_Section):
     ssm_endpoint: Url | None = None
     secretsmanager_endpoint: Url | None = None
     ecr_endpoint: Url | None = None
+    https_proxy: ProxyUrl | None = None
+    no_proxy: tuple[NoProxy, ...] = ()
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """Return the proxy through which Airlock reaches a URL, AWS's or Buildkite's."""
+        return None if is_direct(url, self.no_proxy) else self.https_proxy
 
 
 class Sandbox(_Section):
@@ -120,7 +142,8 @@ class Sandbox(_Section):
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
-    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("172.31.240.0/20")
+    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("198.18.240.0/20")
+    dns: tuple[Annotated[IPv4Address, AfterValidator(_resolver)], ...] | None = None
 
     @property
     def uids(self) -> range:
@@ -152,7 +175,10 @@ class Paths(_Section):
 
 
 class Storage(_Section):
-    """Budgets for what is below `paths.state`, and the space that has to stay free there."""
+    """Budgets for what is kept, and the space that has to stay free on the disk of `paths.state`.
+
+    0 as a size or an age is no bound.
+    """
 
     min_free: Size = 5 << 30
     min_free_inodes: Annotated[int, Field(ge=0)] = 250_000
@@ -160,8 +186,27 @@ class Storage(_Section):
     floor_inodes: Annotated[int, Field(ge=0)] = 25_000
     workspaces: Annotated[int, Field(ge=1)] = 50
     workspace_age: Duration = 14 * 86400
+    workspaces_size: Size = 100 << 30
+    histories: Annotated[int, Field(ge=1)] = 50
+    history_age: Duration = 30 * 86400
+    histories_size: Size = 16 << 30
     records: Annotated[int, Field(ge=1)] = 10_000
     record_age: Duration = 90 * 86400
+    records_size: Size = 2 << 30
+    trail_file: Size = 100 << 20
+    trail_size: Size = 1 << 30
+    trail_age: Duration = 400 * 86400
+    image_age: Duration = 30 * 86400
+
+    @model_validator(mode="after")
+    def _trail_holds_its_files(self) -> Self:
+        if 0 < self.trail_size < 2 * self.trail_file:
+            raise ValueError(
+                f"trail-size is {self.trail_size >> 20} MiB, expected at least twice trail-file "
+                f"({self.trail_file >> 20} MiB): the audit trail would lose its last file as soon "
+                "as it is rotated"
+            )
+        return self
 
     @model_validator(mode="after")
     def _floors_are_below(self) -> Self:
@@ -181,6 +226,11 @@ class Host(_Section):
     registries: dict[Registry, RegistryLogin] = {}
     paths: Paths = Paths()
     storage: Storage = Storage()
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What of this must be masked in all output."""
+        return self.aws.https_proxy.secrets() if self.aws.https_proxy else ()
 
 
 def load(path: Path) -> Host:
@@ -212,10 +262,17 @@ def parse(document: dict[str, Any], path: Path) -> Host:
         return Host.model_validate(document)
     except ValidationError as invalid:
         errors = [error for error in invalid.errors() if error["loc"] != _REMOVED]
-        details = [explain(error, _known_keys()) for error in errors]
+        details = [explain(_without_secrets(error), _known_keys()) for error in errors]
         if len(errors) < invalid.error_count():
             details.append(_REMOVED_TEXT)
         raise _wrong(path, f"has {counted(len(details), 'mistake')}", tuple(details)) from invalid
+
+
+def _without_secrets(error: "ErrorDetails") -> "ErrorDetails":
+    """Hide a proxy's URL: it may have a password, in a form that nothing masks."""
+    if error["loc"] == ("aws", "https-proxy"):
+        return {**error, "input": "another text, which is not shown"}
+    return error
 
 
 def _only_root_writes(path: Path, status: os.stat_result) -> None:

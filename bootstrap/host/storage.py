@@ -7,17 +7,22 @@ and for the record of each job. The least recently used are removed first, and n
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bootstrap.errors import CannotStart
-from bootstrap.host import trash
-from bootstrap.host.config import Host
-from bootstrap.host.trees import discard_unused
+from bootstrap.errors import AirlockError, CannotStart
+from bootstrap.host import consumers, runtime_files, trail, trash
+from bootstrap.host.budget import Budget, Entry, beyond
+from bootstrap.host.change import Change
+from bootstrap.host.config import Host, Storage
+from bootstrap.host.measure import Size, tree_size
+from bootstrap.host.trees import discard_unused, is_used
 
 PATIENCE = 60.0  # seconds for space to become free before a job is refused
+MEASURING = 300.0  # seconds for the size of one tree in `airlock gc`
 HOUR = 3600.0
-_TREES = ("workspaces", "ancestry")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,33 +49,92 @@ def space(path: Path) -> Space:
     )
 
 
-def collect(host: Host, now: float, *, records: bool = False) -> int:
-    """Remove what exceeds the budgets; return the number of trees and records removed.
+def collect(host: Host, now: float) -> None:
+    """Remove what exceeds the budgets in number and age, before a job starts.
 
-    `now` is in seconds since the epoch. Records are checked once an hour, or if `records` is set.
-    Trees are deleted in the background. Raises CannotStart.
+    `now` is in seconds since the epoch. Bytes are measured by `airlock gc` only, since jobs decide
+    how long that takes. Trees are deleted in the background; records, the audit trail and
+    `paths.runtime` are looked at once an hour. Raises CannotStart.
     """
-    state, budget = host.paths.state, host.storage
-    oldest = now - budget.workspace_age
-    removed = sum(
-        _collect_trees(state, state / name, keep=budget.workspaces, oldest=oldest)
-        for name in _TREES
+    for change in (*trees_beyond(host, now), *orphans(host)):
+        change.apply()
+    trash.empty_in_background(host.paths.state)
+    if _is_due(host.paths.runtime / "records-collected", now):
+        for part in (records_beyond, trail.changes, runtime_files.changes):
+            with suppress(OSError, AirlockError):  # `airlock gc` reports it
+                for change in part(host, now):
+                    change.apply()
+
+
+def trees_beyond(host: Host, now: float, *, measured: bool = False) -> Iterator[Change]:
+    """Yield the unused trees to discard. Their sizes count only if they are `measured`.
+
+    Raises CannotStart, as the changes do.
+    """
+    state = host.paths.state
+    for name, budget in _budgets(host.storage).items():
+        sized = measured and _may_exceed(state / name, budget)
+        entries = [_entry(path, MEASURING if sized else 0) for path in _entries(state / name)]
+        for entry, why in beyond(budget, entries, now, in_use=is_used):
+            discard = partial(discard_unused, state, entry.path)
+            what = f"{budget.kind[0]} {entry.path}"
+            yield Change(what=what, why=why, apply=discard, size=entry.size)
+
+
+def _may_exceed(directory: Path, budget: Budget) -> bool:
+    """Say whether the directory's disk holds enough to exceed a budget in bytes at all."""
+    limits = [limit for limit in (budget.size, budget.largest) if limit]
+    return bool(limits) and directory.is_dir() and _used_bytes(directory) > min(limits)
+
+
+def _used_bytes(path: Path) -> int:
+    found = os.statvfs(path)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def _budgets(storage: Storage) -> dict[str, Budget]:
+    """Return the budget of each directory of trees below `paths.state`."""
+    return {
+        "workspaces": Budget(
+            kind=("workspace", "workspaces"),
+            number=storage.workspaces,
+            age=storage.workspace_age,
+            size=storage.workspaces_size,
+        ),
+        "ancestry": Budget(
+            kind=("history", "histories"),
+            number=storage.histories,
+            age=storage.history_age,
+            size=storage.histories_size,
+            # So that a history that somebody lets grow does not displace those of all pipelines.
+            largest=storage.histories_size // 4,
+        ),
+    }
+
+
+def records_beyond(host: Host, now: float) -> Iterator[Change]:
+    """Yield the records of single jobs to delete."""
+    limits = host.storage
+    budget = Budget(
+        kind=("record", "records"),
+        number=limits.records,
+        age=limits.record_age,
+        size=limits.records_size,
     )
-    removed += sum(trash.discard(state, path) for path in _orphans(host))
-    trash.empty_in_background(state)
-    if records or _is_due(host.paths.runtime / "records-collected", now):
-        removed += _collect_records(state / "records", host, now)
-    return removed
+    entries = [_entry(path, None) for path in _entries(host.paths.state / "records")]
+    for entry, why in beyond(budget, entries, now, in_use=lambda _: False):
+        remove = partial(entry.path.unlink, missing_ok=True)
+        yield Change(what=f"record {entry.path}", why=why, apply=remove, size=entry.size)
 
 
-def _collect_trees(state: Path, directory: Path, *, keep: int, oldest: float) -> int:
-    """Discard unused trees: the oldest beyond `keep`, and all last used before `oldest`."""
-    trees = _by_use(directory)
-    removed = 0
-    for path in trees:
-        if len(trees) - removed > keep or _used(path) < oldest:
-            removed += discard_unused(state, path)
-    return removed
+def orphans(host: Host) -> Iterator[Change]:
+    """Yield fresh workspaces without a lease: leases are in memory, and a reboot clears them."""
+    state, jobs = host.paths.state, host.paths.runtime / "jobs"
+    # Listed before the leases are checked: a lease is created first and removed last.
+    for path in _entries(state / "fresh"):
+        if not (jobs / path.name).exists():
+            discard = partial(trash.discard, state, path)
+            yield Change(what=f"fresh workspace {path}", why="no job has a lease", apply=discard)
 
 
 def _is_due(stamp: Path, now: float) -> bool:
@@ -80,16 +144,6 @@ def _is_due(stamp: Path, now: float) -> bool:
     return due
 
 
-def _collect_records(directory: Path, host: Host, now: float) -> int:
-    keep, oldest = host.storage.records, now - host.storage.record_age
-    records = _by_use(directory)
-    over = max(0, len(records) - keep)
-    beyond = records[:over] + [path for path in records[over:] if _used(path) < oldest]
-    for path in beyond:
-        path.unlink(missing_ok=True)
-    return len(beyond)
-
-
 def require(host: Host, *, note: Callable[[str], object]) -> None:
     """Free the space that a job needs to start, by discarding unused trees, oldest first.
 
@@ -97,7 +151,7 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
     PATIENCE.
     """
     state, least = host.paths.state, (host.storage.min_free, host.storage.min_free_inodes)
-    unused = _unused(state)
+    unused = _unused(host)
     deadline = time.monotonic() + PATIENCE
     if lack := space(state).lacks(*least):
         note(
@@ -106,10 +160,10 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
         )
     while lack := space(state).lacks(*least):
         if trash.is_empty(state) and not any(discard_unused(state, path) for path in unused):
-            raise _full(state, lack, "no unused workspace or cache is left to remove")
+            raise _full(host, lack, "no unused workspace or cache is left to remove")
         if time.monotonic() > deadline:
             raise _full(
-                state, lack, f"removing unused workspaces and caches takes over {PATIENCE:.0f} s"
+                host, lack, f"removing unused workspaces and caches takes over {PATIENCE:.0f} s"
             )
         trash.empty_in_background(state)
         while not trash.is_empty(state) and space(state).lacks(*least):
@@ -118,24 +172,37 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
             time.sleep(0.05)
 
 
-def _unused(state: Path) -> Iterator[Path]:
+def _unused(host: Host) -> Iterator[Path]:
     """Yield all trees, the least recently used first."""
-    trees = [path for name in _TREES for path in _by_use(state / name)]
+    trees = [path for name in _budgets(host.storage) for path in _entries(host.paths.state / name)]
     yield from sorted(trees, key=_used)
 
 
-def _full(state: Path, lack: str, why: str) -> CannotStart:
+def _full(host: Host, lack: str, why: str) -> CannotStart:
+    state = host.paths.state
     return CannotStart(
         f"the disk of {state} is too full to start a job: {lack}; {why}",
+        details=consumers.largest(host),
         hint="Free space there, or enlarge the disk. A job needs storage.min-free and "
-        "storage.min-free-inodes of airlock.toml to start.",
+        "storage.min-free-inodes of airlock.toml to start. `airlock gc` removes what is beyond the "
+        "budgets of [storage], `docker system prune` what Docker keeps; if a running job fills the "
+        "disk, cancel it.",
     )
 
 
-def _by_use(directory: Path) -> list[Path]:
-    """Return the entries of a directory, the least recently used first."""
+def _entries(directory: Path) -> list[Path]:
     found = list(directory.iterdir()) if directory.is_dir() else []
-    return sorted(found, key=_used)
+    return [path for path in found if not trash.is_discarded(path)]
+
+
+def _entry(path: Path, seconds: float | None) -> Entry:
+    """Return an entry with its size: that of a file, or of a tree measured for some seconds."""
+    if seconds is None:
+        size = None
+        with suppress(FileNotFoundError):
+            size = Size(bytes=path.stat(follow_symlinks=False).st_size)
+        return Entry(path=path, used=_used(path), size=size)
+    return Entry(path=path, used=_used(path), size=tree_size(path, seconds) if seconds else None)
 
 
 def _used(path: Path) -> float:
@@ -143,11 +210,3 @@ def _used(path: Path) -> float:
         return path.stat(follow_symlinks=False).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _orphans(host: Host) -> list[Path]:
-    """Return fresh workspaces without a lease: leases are in memory, and a reboot clears them."""
-    fresh, jobs = host.paths.state / "fresh", host.paths.runtime / "jobs"
-    # Listed before the leases are checked: a lease is created first and removed last.
-    found = list(fresh.iterdir()) if fresh.is_dir() else []
-    return [path for path in found if not (jobs / path.name).exists()]

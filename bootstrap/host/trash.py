@@ -2,6 +2,8 @@
 
 A job decides how many files it leaves and how deeply they are nested. So they are renamed into a
 directory on the same disk, and a process of low priority, which outlives its starter, deletes them.
+A tree that cannot be renamed into it, because the disk is full or it is on another one, is renamed
+where it is.
 """
 
 import errno
@@ -13,6 +15,7 @@ from bootstrap import process
 from bootstrap.errors import CannotStart
 
 PATIENCE = 300  # seconds for a tree that has to be removed at once
+_DISCARDED = ".discarded."  # how the names of trees begin that were renamed where they are
 
 # A full disk may have no space for another name; another filesystem has no way to rename.
 _IN_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EXDEV}
@@ -28,19 +31,35 @@ def discard(state: Path, path: Path) -> bool:
 
     Call `empty_in_background` afterwards. Raises CannotStart.
     """
+    unique = secrets.token_hex(8)
     try:
-        trash(state).mkdir(mode=0o700, exist_ok=True)
-        path.rename(trash(state) / f"{path.name[:64]}.{secrets.token_hex(8)}")
+        try:
+            trash(state).mkdir(mode=0o700, exist_ok=True)
+            path.rename(trash(state) / f"{path.name[:64]}.{unique}")
+        except OSError as failed:
+            if failed.errno not in _IN_PLACE:
+                raise
+            path.rename(path.with_name(f"{_DISCARDED}{unique}"))
     except FileNotFoundError:
         return False
     except OSError as failed:
-        if failed.errno not in _IN_PLACE:
-            raise CannotStart(
-                f"{path} could not be removed: {failed.strerror}",
-                hint="`airlock gc` tries again; if that fails too, remove it by hand.",
-            ) from failed
-        remove_tree(path)
+        raise CannotStart(
+            f"{path} could not be removed: {failed.strerror}",
+            hint="`airlock gc` tries again; if that fails too, remove it by hand.",
+        ) from failed
     return True
+
+
+def is_discarded(path: Path) -> bool:
+    """Say whether `path`, in a directory of trees, waits there for its deletion."""
+    return path.name.startswith(_DISCARDED)
+
+
+def discarded(state: Path) -> tuple[Path, ...]:
+    """Return the discarded trees that are not deleted yet."""
+    # Workspaces and what Airlock creates in them belong to root: no job can name one.
+    patterns = (f"{trash(state).name}/*", f"*/{_DISCARDED}*", f"*/*/{_DISCARDED}*")
+    return tuple(path for pattern in patterns for path in state.glob(pattern))
 
 
 def remove_tree(path: Path) -> None:
@@ -53,7 +72,7 @@ def remove_tree(path: Path) -> None:
 
 def is_empty(state: Path) -> bool:
     """Say whether every discarded tree has been deleted."""
-    return not trash(state).exists() or not any(trash(state).iterdir())
+    return not discarded(state)
 
 
 def empty_in_background(state: Path) -> None:
@@ -70,4 +89,4 @@ def empty_now(state: Path) -> None:
 
 def _command(state: Path, *options: str) -> list[str]:
     script = resources.files("bootstrap.host").joinpath("empty_trash.sh").read_text()
-    return ["sh", "-c", script, "sh", str(trash(state)), *options]
+    return ["sh", "-c", script, "sh", str(state), *options]

@@ -6,16 +6,19 @@ its last use; jobs cannot change it, because they see only what is below.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bootstrap.host.trash import discard
 
+BRIEFLY = 1.0  # seconds for which a process that looks whether a tree is in use may lock it
+
 
 @contextmanager
 def locked_tree(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Lock the directory at `path`, created if missing; False if another process has it.
+    """Lock the directory at `path`, created if missing; False if another process keeps it.
 
     With `wait`, wait for that process instead.
     """
@@ -44,8 +47,21 @@ def discard_unused(state: Path, path: Path) -> bool:
         os.close(descriptor)
 
 
+def is_used(path: Path) -> bool:
+    """Say whether a process has locked the directory at `path` at this moment."""
+    try:
+        descriptor = _open(path)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor, wait=False)
+    finally:
+        os.close(descriptor)
+
+
 def _locked(path: Path, *, wait: bool) -> int | None:
     """Return a locked descriptor. If the directory was discarded meanwhile, create another."""
+    deadline = time.monotonic() + BRIEFLY
     while True:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -54,7 +70,10 @@ def _locked(path: Path, *, wait: bool) -> int | None:
             continue
         if not _lock(descriptor, wait=wait):
             os.close(descriptor)
-            return None
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.02)
+            continue
         if _is_at(descriptor, path):
             return descriptor
         os.close(descriptor)

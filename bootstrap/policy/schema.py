@@ -75,6 +75,13 @@ def _session_policy(value: str) -> str:
     return value
 
 
+def _one_line(value: str) -> str:
+    """A rule's name is printed in logs and annotations, beside Airlock's own words."""
+    if not value.isprintable():
+        raise ValueError("expected printable characters on one line")
+    return value
+
+
 def _number(value: object) -> object:
     """Everything in the document is a string: pass pydantic's number types nothing else."""
     if not isinstance(value, str):
@@ -213,7 +220,7 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from
 class RuleNode(Node):
     """One rule. Without `when`, it matches every build of a branch that is not a pull request."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
     when: When = When()
     allow: Allow
 

@@ -26,7 +26,7 @@ from bootstrap.host.config import Host
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
-from bootstrap.sandbox import engine, environment, history, lease
+from bootstrap.sandbox import engine, environment, history, lease, resolvers
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.image import provided
@@ -110,6 +110,7 @@ def _asked(
         engine.connected(host.sandbox.docker) as client,
     ):
         directory = _create_directory(ours.directory / "ancestry", ours.uid)
+        resolvers.write_into(directory, host.sandbox.dns)
         image = provided(client, None, host, log)
         spec = _spec(host, ours, directory, cache, image)
         credentials = access()
@@ -140,8 +141,8 @@ def _create_directory(path: Path, uid: int) -> Path:
     path.mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
     os.chown(path / "ssh", uid, uid)
-    write(path / "entry", _program("ancestry.sh"), 0o555)
-    write(path / "git-credential", _program("git_credential.sh"), 0o555)
+    write(path / "entry", _program("ancestry.sh"), 0o444)
+    write(path / "git-credential", _program("git_credential.sh"), 0o444)
     write(path / "passwd", environment.passwd(uid, str(HOME)), 0o444)
     write(path / "group", environment.group(uid), 0o444)
     return path
@@ -163,6 +164,7 @@ def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: st
             Mount(source=directory, target=Path(environment.AIRLOCK)),
             Mount(source=directory / "passwd", target=Path("/etc/passwd")),
             Mount(source=directory / "group", target=Path("/etc/group")),
+            Mount(source=directory / "resolv.conf", target=resolvers.TARGET),
             Mount(source=cache, target=Path("/cache"), writable=True),
         ),
         home=HOME,

@@ -1,12 +1,12 @@
-"""The seccomp profile of every container, and the check that the kernel enforces it.
+"""The profiles of every container, seccomp's and AppArmor's, and the check that they are enforced.
 
-An engine may be built without seccomp, and a runtime may ignore the profile. So the state of the
+An engine may be built without seccomp, and a runtime may ignore a profile. So the state of the
 processes that wait in the container is read from /proc of this host, before the job's code runs.
 """
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -15,6 +15,7 @@ from bootstrap.errors import CannotStart
 from bootstrap.sandbox.proof import Probe
 
 PATIENCE = 10.0  # seconds for the entry script to appear beside the container's first process
+APPARMOR = "docker-default"  # every engine that uses AppArmor loads it
 _NONE = "0" * 16
 # proc(5), /proc/pid/status. None of these can be undone by the process itself or its children.
 EXPECTED: Mapping[str, str] = {
@@ -34,17 +35,53 @@ def profile() -> str:
     return json.dumps(json.loads(text), separators=(",", ":"))
 
 
-def check(pid: int, runtime: str) -> tuple[Probe, ...]:
+def has_apparmor(enabled: Path = Path("/sys/module/apparmor/parameters/enabled")) -> bool:
+    """Say whether this host's kernel has AppArmor enabled."""
+    try:
+        return enabled.read_text().strip() == "Y"
+    except OSError:
+        return False
+
+
+def apparmor_profile(security_options: Sequence[str]) -> str | None:
+    """Return the profile to ask the engine for; None if its Security Options have no AppArmor.
+
+    Then it applies no profile either, for example because the host lacks apparmor_parser.
+    """
+    names = {option.partition(",")[0] for option in security_options}
+    return APPARMOR if "name=apparmor" in names else None
+
+
+def check(pid: int, runtime: str, apparmor: str | None = None) -> tuple[Probe, ...]:
     """Check every process of the container whose first one is `pid`: EXPECTED has to hold for each.
 
-    Waits for the entry script, which then waits at the start gate. Raises CannotStart.
+    With `apparmor`, that profile has to be enforced for each too. Waits for the entry script, which
+    then waits at the start gate. Raises CannotStart.
     """
     members = _with_entry(pid, runtime)
-    wrong = [f"process {member}: {why}" for member in members for why in _wrong(member)]
+    wrong = [f"process {member}: {why}" for member in members for why in _wrong(member, apparmor)]
     if wrong:
         raise _unconfined("; ".join(wrong[:4]), runtime)
     outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
-    return (Probe(target="processes", outcome=f"{outcome}, no capability", passed=True),)
+    return (
+        Probe(target="processes", outcome=f"{outcome}, no capability", passed=True),
+        Probe(target="AppArmor", outcome=apparmor or "not used by this host's engine", passed=True),
+    )
+
+
+def wrong_label(process: Path, profile: str) -> str:
+    """Return why the process at /proc/PID is not confined by the AppArmor profile, or ""."""
+    expected = f"{profile} (enforce)"
+    # The second is the same on kernels older than 5.8, where another security module may own it.
+    for attribute in ("attr/apparmor/current", "attr/current"):
+        try:
+            label = (process / attribute).read_text().strip("\0\n ")
+        except OSError:
+            continue
+        return (
+            "" if label == expected else f"AppArmor: expected {expected}, got {label or 'no label'}"
+        )
+    return f"AppArmor: expected {expected}, but the label cannot be read"
 
 
 def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
@@ -69,7 +106,12 @@ def _members(pid: int) -> Iterator[int]:
                     yield int(path.name)
 
 
-def _wrong(pid: int) -> list[str]:
+def _wrong(pid: int, apparmor: str | None) -> list[str]:
+    label = wrong_label(Path(f"/proc/{pid}"), apparmor) if apparmor else ""
+    return [*([label] if label else []), *_wrong_status(pid)]
+
+
+def _wrong_status(pid: int) -> list[str]:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError as gone:
@@ -86,6 +128,7 @@ def _unconfined(why: str, runtime: str) -> CannotStart:
     return CannotStart(
         f"the container is not confined: {why}",
         hint="Nothing of the job has run. `docker info` has to list seccomp under Security "
-        f"Options, and sandbox.runtime, now {runtime!r}, has to run processes on this host's "
+        "Options; if it lists apparmor, `aa-status` has to show docker-default in enforce mode; "
+        f"sandbox.runtime, now {runtime!r}, has to run processes on this host's "
         "kernel, as runc and crun do and runsc does not.",
     )

@@ -32,7 +32,16 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import bridge, confinement, engine, firewall, first_process, terminals, watch
+from bootstrap.sandbox import (
+    bridge,
+    confinement,
+    engine,
+    firewall,
+    first_process,
+    network,
+    terminals,
+    watch,
+)
 from bootstrap.sandbox.guard import Guard, Protection
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
@@ -81,11 +90,12 @@ def opened(
         held.callback(sockets.close)
         changes = sockets.enter_context(watch.changes())
         rule_changes = sockets.enter_context(watch.rule_changes())
-        engine.ensure_network(client, host.sandbox.subnet, host.paths.runtime)
+        network.ensure(client, host.sandbox.subnet, host.paths.runtime)
         ruleset = firewall.ensure_loaded(host.paths.runtime)
         listener = held.enter_context(listening())
         timed("firewall")
-        container = engine.create(client, spec)
+        apparmor = engine.apparmor(client)
+        container = engine.create(client, spec, apparmor)
         timed("create")
         stream = engine.attach(client, container)
         held.callback(stream.close)
@@ -105,7 +115,7 @@ def opened(
         terminals.limit(running.pid, host.sandbox.slots)
         _connect(lease, running, listener)
         probes = (
-            *confinement.check(running.pid, host.sandbox.runtime),
+            *confinement.check(running.pid, host.sandbox.runtime, apparmor),
             *prove(running, listener.path if listener else None),
         )
         timed("proof")

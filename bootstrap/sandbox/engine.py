@@ -1,28 +1,21 @@
-"""The only caller of Docker. Never its archive API, never exec: both run on the job's files."""
+"""Docker, with network.py: no other module calls it.
+
+Never its archive API, never exec: both run on the job's files.
+"""
 
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import IPv4Network
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
-from bootstrap.host.lock import locked
-from bootstrap.images import repository_of
-from bootstrap.sandbox.confinement import profile
-from bootstrap.sandbox.firewall import BRIDGE
+from bootstrap.sandbox import confinement
 from bootstrap.sandbox.model import Running, SandboxSpec
-from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
-from bootstrap.sandbox.pulling import PullProgress
+from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body, volumes_in_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from docker import APIClient
-
-    from bootstrap.logins import Login
 
 TIMEOUT = 60  # seconds for any one call to the engine; fractions work too, whatever its types say
 
@@ -72,38 +65,16 @@ def explained(what: str) -> Iterator[None]:
         ) from failed
 
 
-def ensure_network(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
-    """Create the network behind the ruleset's bridge unless it exists.
+@contextmanager
+def suppress_status(status: int) -> Iterator[None]:
+    """Ignore an answer of the engine with this HTTP status: 404 is "there is none"."""
+    from docker.errors import APIError  # noqa: PLC0415
 
-    Raises CannotStart, also if a network of that name is configured differently.
-    """
-    with explained(f"set up the network {NETWORK}"):
-        if not _network(client):
-            with locked(runtime / "network.lock"):
-                _create_network(client, subnet)
-        _check_network(_network(client), subnet)
-
-
-def _network(client: "APIClient") -> list[dict[str, Any]]:
-    return list(client.networks(names=[f"^{NETWORK}$"]))
-
-
-def _create_network(client: "APIClient", subnet: IPv4Network) -> None:
-    from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415
-
-    if _network(client):
-        return  # another job has created it
-    client.create_network(
-        NETWORK,
-        driver="bridge",
-        check_duplicate=True,
-        enable_ipv6=False,
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-        options={
-            "com.docker.network.bridge.name": BRIDGE,
-            "com.docker.network.bridge.enable_icc": "false",
-        },
-    )
+    try:
+        yield
+    except APIError as answer:
+        if answer.status_code != status:
+            raise
 
 
 @contextmanager
@@ -116,80 +87,20 @@ def suppress_conflict(api_error: type[Exception]) -> Iterator[None]:
             raise
 
 
-def _check_network(found: list[dict[str, Any]], subnet: IPv4Network) -> None:
-    options = found[0]["Options"] if len(found) == 1 else {}
-    if options.get("com.docker.network.bridge.name") != BRIDGE or found[0]["EnableIPv6"]:
-        raise CannotStart(
-            f"the Docker network {NETWORK} is not the one that Airlock creates: expected "
-            f"the bridge {BRIDGE} without IPv6",
-            hint=f"Remove it (`docker network rm {NETWORK}`); the next job creates it.",
-        )
-    got = [pool.get("Subnet") for pool in found[0]["IPAM"]["Config"] or ()]
-    if got != [str(subnet)]:
-        raise CannotStart(
-            f"the Docker network {NETWORK} has the subnet {' and '.join(map(str, got))}, expected "
-            f"{subnet} (sandbox.subnet in airlock.toml)",
-            hint=f"When no job runs, remove it (`docker network rm {NETWORK}`); the next job "
-            "creates it.",
-        )
+def apparmor(client: "APIClient") -> str | None:
+    """Return the AppArmor profile that containers get, or None if this host has no AppArmor."""
+    if not confinement.has_apparmor():
+        return None
+    with explained("report its security options"):
+        return confinement.apparmor_profile(client.info().get("SecurityOptions") or ())
 
 
-def image_id(
-    client: "APIClient",
-    reference: str,
-    pull: str,
-    *,
-    login: "Callable[[], Login | None]",
-    progress: "Callable[[str], None]",
-) -> str:
-    """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
-
-    `login` is called before a pull; None leaves it to root's Docker configuration. After a pull the
-    id is that of the pulled digest, even if the tag has moved since. Raises WrongConfiguration if
-    the image is missing and must not be pulled, CannotStart if the pull fails.
-    """
-    from docker.errors import ImageNotFound  # noqa: PLC0415
-
-    with explained(f"provide the image {reference}"):
-        if pull == "always":
-            pulled = _pull(client, reference, login(), progress)
-            return str(client.inspect_image(pulled)["Id"])
-        try:
-            return str(client.inspect_image(reference)["Id"])
-        except ImageNotFound:
-            if pull == "never":
-                raise WrongConfiguration(
-                    f"the image {reference} is not on this host, and sandbox.pull is {pull!r}",
-                    hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
-                ) from None
-        pulled = _pull(client, reference, login(), progress)
-        return str(client.inspect_image(pulled)["Id"])
-
-
-def _pull(
-    client: "APIClient", reference: str, login: "Login | None", progress: "Callable[[str], None]"
-) -> str:
-    """Pull, and return the digest reference. docker-py's high-level pull swallows errors."""
-    progress(f"pulling {reference}")
-    pulled = PullProgress(reference, time.monotonic())
-    auth = {"username": login.username, "password": login.password.reveal()} if login else None
-    for event in client.pull(reference, stream=True, decode=True, auth_config=auth):
-        if "error" in event:
-            raise CannotStart(
-                f"pulling {reference} failed: {event['error']}",
-                hint="Check that this host reaches the registry and is logged in there: see "
-                "[registries] in airlock.toml.",
-            )
-        if line := pulled.received(event, time.monotonic()):
-            progress(line)
-    progress(pulled.end(time.monotonic()))
-    return f"{repository_of(reference)}@{pulled.digest}" if pulled.digest else reference
-
-
-def create(client: "APIClient", spec: SandboxSpec) -> str:
-    """Create the container, not started, and return its id."""
-    body = engine_body(spec, profile())
+def create(client: "APIClient", spec: SandboxSpec, apparmor: str | None = None) -> str:
+    """Create the container, not started, and return its id. `apparmor` is a profile's name."""
+    body = engine_body(spec, confinement.profile(), apparmor)
     with explained("create the container"):
+        image = client.inspect_image(spec.image)["Config"] or {}
+        body["HostConfig"]["Mounts"] += volumes_in_memory(spec, image.get("Volumes") or ())
         return str(client.create_container_from_config(body, spec.name)["Id"])
 
 

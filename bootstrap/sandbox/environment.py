@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import assert_never
 
 from bootstrap.buildkite import redaction
 from bootstrap.buildkite.grace import Grace
@@ -128,7 +129,10 @@ def _fixed(home: str) -> dict[str, str]:
 
 
 def _grace(grace: Grace) -> dict[str, str]:
-    """Return the bootstrap's shorter deadline, in the variables of its generation."""
+    """Return the bootstrap's shorter deadline, in the variables of its generation.
+
+    Which ones: docs/agent-contract.md#agent-3-and-agent-4
+    """
     inner = int(sandbox_grace(grace).inner)
     match grace.dialect:
         case 4:
@@ -136,11 +140,13 @@ def _grace(grace: Grace) -> dict[str, str]:
                 "BUILDKITE_CANCEL_SIGNAL_TIMEOUT": f"{inner}s",
                 "BUILDKITE_CANCEL_CLEANUP_TIMEOUT": "1s",
             }
-        case _:  # signal < cancel, or the bootstrap exits 1
+        case 3:  # signal < cancel, or the bootstrap exits 1
             return {
                 "BUILDKITE_CANCEL_GRACE_PERIOD": str(inner + 1),
                 "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": str(inner),
             }
+        case _:
+            assert_never(grace.dialect)
 
 
 def as_json(env: Mapping[str, str]) -> bytes:

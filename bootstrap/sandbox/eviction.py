@@ -24,6 +24,7 @@ from bootstrap.host import trash
 from bootstrap.host.config import Host
 from bootstrap.host.storage import space
 from bootstrap.host.trees import discard_unused
+from bootstrap.sandbox.fullness import Fullness
 from bootstrap.sandbox.lease import Lease
 
 PERIOD = 0.5  # seconds between two checks of the filesystem
@@ -36,7 +37,8 @@ _WRITES, _EVICTED = "writes.json", "evicted"
 class Watch:
     """`descriptor` becomes readable when this job has to be stopped; `why` then has the reason."""
 
-    def __init__(self, host: Host, lease: Lease) -> None:
+    def __init__(self, host: Host, lease: Lease, fullness: Fullness) -> None:
+        self.fullness = fullness
         self.descriptor, self._writer = os.pipe2(os.O_CLOEXEC)
         self.why = ""
         self._host = host
@@ -48,6 +50,7 @@ class Watch:
     def close(self) -> None:
         """End the watch. Its thread may still finish a measurement, which changes nothing."""
         self._stopping.set()
+        self.fullness.close()
         os.close(self.descriptor)
 
     def _run(self) -> None:
@@ -61,6 +64,7 @@ class Watch:
             os.close(self._writer)
 
     def _check(self) -> None:
+        self.fullness.look()
         least = self._host.storage
         found = space(self._host.paths.state)
         if lack := found.lacks(least.floor, least.floor_inodes):
@@ -68,11 +72,14 @@ class Watch:
 
 
 @contextmanager
-def watched(host: Host, lease: Lease, workspace: Path) -> Iterator[Watch]:
-    """Watch the disk for a job that writes to `workspace` from now on."""
+def watched(host: Host, lease: Lease, workspace: Path, *, pid: int) -> Iterator[Watch]:
+    """Watch the disk for a job that writes to `workspace` from now on.
+
+    `pid` is its container's first process.
+    """
     facts = {"uid": lease.uid, "workspace": str(workspace), "since": time.time()}
     files.write(lease.directory / _WRITES, json.dumps(facts).encode())
-    watch = Watch(host, lease)
+    watch = Watch(host, lease, Fullness(pid, host.paths.state))
     try:
         yield watch
     finally:

@@ -1,4 +1,4 @@
-"""The ruleset, and each container's part of it. Only this and bridge.py call nft and ip.
+"""The ruleset, and each container's part of it. Only this and bridge.py call nft.
 
 `ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
 not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
@@ -16,7 +16,7 @@ from pathlib import Path
 from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
-from bootstrap.sandbox import addresses, conntrack
+from bootstrap.sandbox import addresses, conntrack, ipv6
 from bootstrap.sandbox.addresses import AddressRecord
 from bootstrap.sandbox.model import Running
 
@@ -245,10 +245,11 @@ def _command(verb: str, address: str, port: int) -> str:
 def _policy_routing(timeout: float = 10.0) -> bool:
     """Refuse the metadata range by routing too: that holds if nftables is flushed.
 
-    Returns whether a rule was missing. It takes no lock: the watch of a job must not wait for one.
+    A kernel without IPv6 has no rules of it, and needs none. Returns whether a rule was missing. It
+    takes no lock: the watch of a job must not wait for one.
     """
     missing = False
-    wanted = {"-4": ["to", "169.254.0.0/16"], "-6": []}
+    wanted = {"-4": ["to", "169.254.0.0/16"], **({"-6": []} if ipv6.is_supported() else {})}
     for family, target in wanted.items():
         rule = ["iif", BRIDGE, *target, "prohibit"]
         if _has_rule(family, rule, timeout):
@@ -270,6 +271,6 @@ def _has_rule(family: str, rule: list[str], timeout: float) -> bool:
 
 def _endpoint_address() -> None:
     shown = process.run(["ip", "-j", "-4", "addr", "show", "dev", BRIDGE])
-    addresses = {a["local"] for link in json.loads(shown) for a in link["addr_info"]}
-    if ENDPOINT_ADDRESS not in addresses:
+    present = {a["local"] for link in json.loads(shown) for a in link["addr_info"]}
+    if ENDPOINT_ADDRESS not in present:
         process.run(["ip", "addr", "add", f"{ENDPOINT_ADDRESS}/32", "dev", BRIDGE])

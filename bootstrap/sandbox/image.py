@@ -10,17 +10,30 @@ from bootstrap.credentials import secrets
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.logins import Login
-from bootstrap.sandbox import engine
+from bootstrap.sandbox import engine_images, pulled_images
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 
 def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) -> str:
-    """Return the id of the named image, or of the host's default. Raises as `engine.image_id`."""
+    """Return the id of the named image, or of the default. Raises as `engine_images.image_id`."""
     reference = named or host.sandbox.image
     login = partial(login_for, reference, host, log)
-    return engine.image_id(client, reference, host.sandbox.pull, login=login, progress=log.note)
+    pulled = partial(_pulled, host, reference, log)
+    while True:
+        found = engine_images.image_id(
+            client, reference, host.sandbox.pull, login=login, progress=log.note, pulled=pulled
+        )
+        if pulled_images.used(host.paths.state, found):
+            return found
+
+
+def _pulled(host: Host, reference: str, log: JobLog, image: str) -> None:
+    try:
+        pulled_images.pulled(host.paths.state, reference, image)
+    except OSError as failed:
+        log.note(f"`airlock gc` will keep the image {reference}: its record failed: {failed}")
 
 
 def login_for(image: str, host: Host, log: JobLog) -> Login | None:

@@ -30,10 +30,11 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, eviction, firewall, workspace
+from bootstrap.sandbox import engine, eviction, firewall, resolvers, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
+from bootstrap.sandbox.fullness import Fullness
 from bootstrap.sandbox.image import provided
 from bootstrap.sandbox.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
@@ -53,6 +54,7 @@ class JobSandbox:
 
     supervision: Supervision
     pump: Pump
+    fullness: Fullness
 
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
@@ -102,19 +104,20 @@ def opened_sandbox(
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
-        tree = tree_of(job, admitted, host, lease.token)
+        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
+        watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
             client,
             container,
             job,
             directory=directory,
-            disk=held.enter_context(eviction.watched(host, lease, tree)),
+            disk=watch,
             process_end=held.enter_context(_end_of(container)),
             alerts=Alerts(log, record),
         )
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
-        yield JobSandbox(supervision=supervision, pump=pump)
+        yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
 def _end_of(container: Opened) -> closing[ProcessEnd]:
@@ -203,6 +206,7 @@ def _prepare(
     directory = held.enter_context(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
+    resolvers.write_into(directory.path, host.sandbox.dns)
     spec = plan(
         job,
         admitted.grant,

@@ -140,6 +140,8 @@ def _left(deadline: float) -> float:
 def dead(host: Host) -> list[str]:
     """Return the leases without a holder, the newest first: older ones were tried before."""
     jobs = host.paths.runtime / "jobs"
+    if not jobs.is_dir():
+        return []
     with _listed(host.paths.runtime):
         found = [path for path in jobs.iterdir() if _abandoned(path)]
         return [path.name for path in sorted(found, key=_created, reverse=True)]

@@ -4,7 +4,7 @@ Each flag names the promise that it serves; README.md#security-model has the num
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ from bootstrap.sandbox.model import Mount, SandboxSpec
 NETWORK = "airlock"
 LABEL = "airlock.job"
 HOME = Path("/home/airlock")
+SHARES_PER_CPU = 1024  # the weight of any other cgroup, such as the agent's, is 1024
 
 # A mount below one of these would hide a part of the image or of Airlock's own mounts.
 _TAKEN = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sbin", "/sys", "/usr")
@@ -62,6 +63,7 @@ def plan(
             Mount(source=agent_binary, target=Path(BIN / "buildkite-agent")),
             Mount(source=sandbox_directory / "passwd", target=Path("/etc/passwd")),
             Mount(source=sandbox_directory / "group", target=Path("/etc/group")),
+            Mount(source=sandbox_directory / "resolv.conf", target=Path("/etc/resolv.conf")),
             *_workspace_mounts(job, workspace),
             *_hook_mounts(job, defaults),
         ),
@@ -107,10 +109,10 @@ def _free(path: Path) -> Path:
     return path
 
 
-def engine_body(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
+def engine_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) -> dict[str, Any]:
     """Return the specification as the body of the Engine API's container create call.
 
-    `seccomp` is the text of the profile.
+    `seccomp` is the text of the profile, `apparmor` the name of one where the engine applies them.
     """
     return {
         "Image": spec.image,
@@ -129,16 +131,17 @@ def engine_body(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
         "Volumes": {},
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
-        "HostConfig": _host_config(spec, seccomp),
+        "HostConfig": _host_config(spec, seccomp, apparmor),
     }
 
 
-def _host_config(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
+def _host_config(spec: SandboxSpec, seccomp: str, apparmor: str | None) -> dict[str, Any]:
+    profiles = [f"seccomp={seccomp}", *([f"apparmor={apparmor}"] if apparmor else [])]
     return {
         # Promise 3: no capability, so no raw socket, route, address or firewall rule.
         "CapDrop": ["ALL"],
         # And only the system calls that builds need (reasons in seccomp.json).
-        "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp}"],
+        "SecurityOpt": ["no-new-privileges:true", *profiles],
         "Privileged": False,
         "Devices": [],
         # Promise 3, 5: its own namespaces, and the one network that the ruleset covers.
@@ -164,6 +167,8 @@ def _host_config(spec: SandboxSpec, seccomp: str) -> dict[str, Any]:
 def _limits(spec: SandboxSpec) -> dict[str, Any]:
     """Limits, so that no job starves the agent or other jobs; the kernel kills the job first."""
     return {
+        # A quota alone lets a job with one processor compete with as much weight as one with four.
+        "CpuShares": min(max(round(spec.cpus * SHARES_PER_CPU), 2), 262_144),  # the kernel's bounds
         "Memory": spec.memory,
         "MemorySwap": spec.memory,
         "CpuPeriod": 100_000,  # NanoCpus fails if the machine has fewer; a quota does not
@@ -188,6 +193,18 @@ def _bind(mount: Mount) -> Mapping[str, Any]:
         "ReadOnly": not mount.writable,
         "BindOptions": {"Propagation": "rprivate"},
     }
+
+
+def volumes_in_memory(spec: SandboxSpec, volumes: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return the engine's mounts for the volumes that the image declares.
+
+    The engine would create them on its own disk, which no budget of ours bounds, and whoever
+    removes the container would wait for the deletion of their files.
+    """
+    taken = {*map(str, (mount.target for mount in spec.mounts)), *_tmpfs(spec)}
+    paths = sorted({str(PurePosixPath(volume)) for volume in volumes} - taken)
+    options = {"SizeBytes": spec.tmp, "Mode": 0o1777}
+    return [{"Type": "tmpfs", "Target": path, "TmpfsOptions": options} for path in paths]
 
 
 def _tmpfs(spec: SandboxSpec) -> dict[str, str]:

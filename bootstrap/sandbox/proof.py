@@ -1,8 +1,8 @@
 """The proof: from the container's network namespace, try what must not work.
 
 A thread on the host enters the namespace, so nothing of the image takes part. It sends to the
-metadata addresses, the host and the credential listener, and tries to send to a neighbour on the
-bridge without the gateway.
+metadata addresses, the host, the credential listener and the engine's resolver, and tries to send
+to a neighbour on the bridge without the gateway.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import http.client
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -28,6 +28,7 @@ SILENCE = "no answer"  # counts as refused for UDP: ICMP errors have a rate limi
 
 METADATA_V4 = "169.254.169.254"
 METADATA_V6 = "fd00:ec2::254"
+ENGINE_RESOLVER = "127.0.0.11"  # in every container of a network of one's own
 
 # A refusal alone proves nothing: an idle host refuses too. Each probe is one packet, and the table
 # has to have counted it as refused.
@@ -49,12 +50,16 @@ class Probe:
 def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     """Make every attempt and return the probes, all passed. Raises CannotStart if one did not."""
     before = firewall.refusals(running.address)
-    blocked, listener, neighbour = in_network_of(
+    blocked, listener, inside = in_network_of(
         running.pid,
-        lambda: (_blocked(running.gateway), _listener(listener_path), _neighbour(running)),
+        lambda: (
+            _blocked(running.gateway),
+            _listener(listener_path),
+            (_neighbour(running), *_engine_resolver()),
+        ),
     )
     counted = firewall.refusals(running.address) - before
-    probes = (*blocked, *_no_ipv6(running.pid), listener, neighbour)
+    probes = (*blocked, *_no_ipv6(running.pid), listener, *inside)
     expected = len(blocked) + (1 if listener_path is None else 0)
     count = Probe(
         target="refusals counted by table inet airlock",
@@ -137,6 +142,14 @@ def _neighbour(running: Running) -> Probe:
         except OSError as answer:
             outcome = errno.errorcode.get(answer.errno or 0, SILENCE)
     return Probe(target=f"neighbour {other}", outcome=outcome, passed=outcome == "EPERM")
+
+
+def _engine_resolver() -> Iterator[Probe]:
+    """Ask the engine's resolver: inside.nft refuses at once, a datagram with EPERM."""
+    for protocol, expected in (("tcp", "ECONNREFUSED"), ("udp", "EPERM")):
+        outcome = _try(protocol, ENGINE_RESOLVER, 53)
+        target = f"{protocol}://{ENGINE_RESOLVER}:53"
+        yield Probe(target=target, outcome=outcome, passed=outcome == expected)
 
 
 def _no_ipv6(pid: int) -> tuple[Probe, ...]:

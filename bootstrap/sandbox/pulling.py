@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 EVERY = 5.0  # seconds between two lines
-_DONE = frozenset({"Pull complete", "Already exists"})
+_PULLED = "Pull complete"
+_DONE = frozenset({_PULLED, "Already exists"})
 _MB = 1_000_000
 
 
@@ -17,6 +18,7 @@ class PullProgress:
         self._layers: dict[str, bool] = {}  # layer -> is it on this host
         self._bytes: dict[str, tuple[int, int]] = {}
         self.digest: str | None = None
+        self.downloaded = False  # whether this host lacked a layer
 
     def received(self, event: Mapping[str, Any], now: float) -> str | None:
         """Add one event; return a line if the last one is EVERY seconds ago."""
@@ -25,6 +27,7 @@ class PullProgress:
             self.digest = status.removeprefix("Digest: ")
         elif layer and not status.startswith("Pulling from"):
             self._layers[layer] = self._layers.get(layer, False) or status in _DONE
+            self.downloaded |= status == _PULLED
             if status == "Downloading":
                 detail = event.get("progressDetail") or {}
                 self._bytes[layer] = (int(detail.get("current", 0)), int(detail.get("total", 0)))

@@ -29,8 +29,12 @@ _TRANSLATED = {
 }
 
 
-class CancelledEarly(Exception):
-    """The agent cancelled the job before anything of it ran."""
+class CancelledEarly(BaseException):
+    """The agent cancelled the job before anything of it ran.
+
+    As with KeyboardInterrupt, no handler of failures may take it for one: botocore would retry it,
+    and a policy store that was interrupted would count as one that does not answer.
+    """
 
     def __init__(self, by: Signals) -> None:
         super().__init__(by.name)

@@ -35,7 +35,10 @@ _NO_DESTINATIONS = "option -- h"
 
 
 def variables() -> dict[str, str]:
-    """Return the variables by which ssh and git inside use the agent and trust the known hosts."""
+    """Return the variables by which ssh and git inside use the agent and trust the known hosts.
+
+    ssh takes the first of two settings: docs/agent-contract.md#agent-3-and-agent-4
+    """
     options = (
         f"-o UserKnownHostsFile={AIRLOCK}/known_hosts -o GlobalKnownHostsFile=/dev/null "
         "-o StrictHostKeyChecking=yes"

@@ -111,6 +111,7 @@ def sandbox_directory(
 ) -> Iterator["SandboxDirectory"]:
     """Create the sandbox directory, with a start gate that stays shut until `open_start_gate`.
 
+    Nothing in it is executed: shells read its programs, because it may lie on a mount with noexec.
     `job_env` goes into the two environment files; `home` is the job's home directory inside.
     """
     path = job_directory / "sandbox"
@@ -122,10 +123,10 @@ def sandbox_directory(
     write(
         path / "entry",
         resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
-        0o555,
+        0o444,
     )
     helper = resources.files("bootstrap.sandbox").joinpath("git_credential.sh").read_bytes()
-    write(path / "git-credential", helper, 0o555)
+    write(path / "git-credential", helper, 0o444)
     write(path / "passwd", environment.passwd(uid, home), 0o444)
     write(path / "group", environment.group(uid), 0o444)
     write(path / "job-env", environment.go_quoted(job_env), 0o400, uid)

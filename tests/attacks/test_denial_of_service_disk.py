@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.host.trash import discarded
 from tests.attacks.attacker import run
 from tests.attacks.neighbours import DONE, STATUS_125, agents, start_job
 from tests.lab.agent import reaper_of
@@ -29,46 +30,63 @@ for n in range({FILES}): os.mknod(f"tree/{{n}}")'
 echo filled; sleep 60"""
 
 
-@pytest.mark.parametrize("renamed", [True, False], ids=["renamed", "deleted-on-the-spot"])
-def test_huge_tree_of_dead_job_does_not_delay_next_job(fleet: Fleet, *, renamed: bool) -> None:
+# Airlock without the protection: a tree is deleted at the moment when it is discarded.
+ON_THE_SPOT = """
+import sys
+del sys.argv[1:3]  # "-m bootstrap", by which tests know the process
+from bootstrap.host import trash
+trash.discard = lambda _, path: path.exists() and not trash.remove_tree(path)
+from bootstrap.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("where", ["renamed", "on-another-disk", "deleted-on-the-spot"])
+def test_huge_tree_of_dead_job_does_not_delay_next_job(
+    fleet: Fleet, tmp_path: Path, where: str
+) -> None:
     """The tree is renamed and deleted later; here not before the next job ends.
 
-    Without the protection, where nothing can be renamed out of a mount, the next job has deleted
-    all of the files itself before its first line.
+    Also where fresh workspaces have a disk of their own, out of which nothing can be renamed.
+    Without the protection, the next job has deleted all of the files itself before its first line.
     """
     fleet.policy("  - {name: all, allow: {workspace: fresh}}\n")
-    fresh, trash = fleet.base / "state/fresh", fleet.base / "state/trash"
+    fresh, state = fleet.base / "state/fresh", fleet.base / "state"
     fresh.mkdir(parents=True)
-    trash.parent.chmod(0o700)
-    if not renamed:
+    state.chmod(0o700)
+    (tmp_path / "unprotected.py").write_text(ON_THE_SPOT)
+    unprotected = fleet.bootstrap_script.replace(" -m ", f" {tmp_path}/unprotected.py -m ")
+    how = {"bootstrap_script": unprotected} if where == "deleted-on-the-spot" else {}
+    if where == "on-another-disk":
         run("mount", "--bind", str(fresh), str(fresh))
     try:
-        with agents(fleet, "agent-1") as running, deletion_blocked(trash):
+        with fleet.agent(**how) as agent, deletion_blocked(state):
             job = start_job(fleet, "agent-1", FILL, until="filled")
             (tree,) = fresh.glob("*/builds/*/*/*/tree")
-            wrapper = running["agent-1"].bootstrap_pid()
+            wrapper = agent.bootstrap_pid()
             for pid in (reaper_of(wrapper), wrapper):
                 os.kill(pid, signal.SIGKILL)
             assert fleet.control.finished(job)[1] == "SIGKILL"
             assert len(list(tree.iterdir())) == FILES
             following = start_job(fleet, "agent-1", "echo next; sleep 60", until="next")
-            trees = list(trash.glob("*/builds/*/*/*/tree"))
-            assert [len(list(tree.iterdir())) for tree in trees] == ([FILES] if renamed else [])
+            trees = [tree for path in discarded(state) for tree in path.glob("builds/*/*/*/tree")]
+            left = [] if where == "deleted-on-the-spot" else [FILES]
+            assert [len(list(tree.iterdir())) for tree in trees] == left
             assert not tree.exists()
             fleet.control.cancel(following)
             fleet.control.finished(following)
-            assert leftovers(fleet) == []
+        subprocess.run([*AIRLOCK, "gc", "--config", fleet.config], check=True, capture_output=True)
+        assert discarded(state) == ()
+        assert leftovers(fleet) == []
     finally:
-        if not renamed:
+        if where == "on-another-disk":
             run("umount", str(fresh))
-    subprocess.run([*AIRLOCK, "gc", "--config", fleet.config], check=True, capture_output=True)
-    assert list(trash.glob("*")) == []
 
 
 @contextmanager
-def deletion_blocked(trash: Path) -> Iterator[None]:
+def deletion_blocked(state: Path) -> Iterator[None]:
     """Lock the trash, as a process does that deletes another such tree."""
-    with trash.with_name("trash.lock").open("w") as lock:
+    with (state / "trash.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -165,3 +183,31 @@ def test_nearly_full_disk_frees_unused_workspaces_then_rejects_jobs(
         theirs.unlink()
         fourth = start_job(made, "agent-2", "echo I ran")
         assert made.control.finished(fourth, 60) == DONE, fourth.log.decode()
+
+
+@pytest.mark.parametrize("engine_alone", [False, True], ids=["airlock", "engine-alone"])
+def test_volume_that_the_image_declares_uses_no_disk(fleet: Fleet, *, engine_alone: bool) -> None:
+    """The engine alone keeps it on its own disk, bounded by nothing; who removes it waits."""
+    docker = ("docker", "-H", fleet.lab.docker)
+    image = "airlock-lab/with-volume:1"
+    try:
+        base = run(*docker, "create", "--user", "0", "--entrypoint", "/bin/sh", fleet.lab.image,
+                   "-c", "mkdir -m 1777 /data").strip()  # fmt: skip
+        run(*docker, "start", "--attach", base)
+        run(*docker, "commit", "--change", "VOLUME /data", base, image)
+        run(*docker, "rm", base)
+        command = "dd if=/dev/zero of=/data/f bs=1M count=3 2>&1 && echo written; sleep 60"
+        if engine_alone:
+            name = run(*docker, "run", "--detach", "--rm", "--entrypoint", "/bin/sh", image,
+                       "-c", command).strip()  # fmt: skip
+            assert run(*docker, "volume", "ls", "-q") != ""
+            run(*docker, "rm", "-fv", name)
+            return
+        fleet.policy(f"  - {{name: all, allow: {{image: '{image}'}}}}\n")
+        with agents(fleet, "agent-1"):
+            job = start_job(fleet, "agent-1", command, until="written")
+            assert run(*docker, "volume", "ls", "-q") == ""
+            fleet.control.cancel(job)
+            fleet.control.finished(job)
+    finally:
+        run(*docker, "rmi", "-f", image)

@@ -109,7 +109,7 @@ def test_host_services_are_unreachable(sandbox: Attacker, unprotected: Unprotect
     )
     try:
         eventually(lambda: _open_port(18099), "the host's service listens")
-        gateways = {"airlock0": "172.31.240.1", "world": world.HOST, "docker0": "172.17.0.1"}
+        gateways = {"airlock0": "198.18.240.1", "world": world.HOST, "docker0": "172.17.0.1"}
         for address in gateways.values():
             script = f"curl -s -m 3 -o /dev/null -w '%{{http_code}}' http://{address}:18099/"
             assert sandbox.tries(script).stdout == "000", address

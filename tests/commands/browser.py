@@ -43,9 +43,10 @@ class Browser:
         return base64.b64decode(call(self._port, "GET", f"/session/{self._session}/screenshot"))
 
     def errors(self) -> list[str]:
-        """Return what the console complains about."""
+        """Return what the console complains about; the browser's own pages do not count."""
         path = f"/session/{self._session}/se/log"
-        return [entry["message"] for entry in call(self._port, "POST", path, {"type": "browser"})]
+        entries = call(self._port, "POST", path, {"type": "browser"})
+        return [one["message"] for one in entries if not one["message"].startswith("chrome://")]
 
 
 @contextmanager

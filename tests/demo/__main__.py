@@ -1,7 +1,6 @@
 """`make demo`: two real jobs on this machine, printed as the agent would show them."""
 
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -72,7 +71,7 @@ def _from_jobs(made: Fleet) -> int:
 
 
 def _print(log: bytes) -> None:
-    text = re.sub(r"\x1b_bk;t=\d+\x07", "", log.decode(errors="replace")).replace("\r\n", "\n")
+    text = log.decode(errors="replace").replace("\r\n", "\n")
     print("\n".join(f"  │ {line}" for line in text.splitlines()), flush=True)
 
 

@@ -1,5 +1,6 @@
 """Private repositories over https: git uses the rule's token for them, and for nothing else."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,36 @@ def policy(fleet: Fleet, url: str, below: str) -> None:
         "  - {name: others, when: {branch: '*'}, allow: {}}\n",
         repository=f"{url}/acme/private.git",
     )
+
+
+@pytest.fixture
+def hardened(fleet: Fleet, tmp_path: Path) -> Iterator[Path]:
+    """Let /run be mounted as on hardened hosts: Airlock mounts no tmpfs of its own there.
+
+    An engine of 2020 drops noexec where it mounts the sandbox directory read-only; newer ones keep
+    it. Nothing there is executable anyhow.
+    """
+    run = tmp_path / "run"
+    run.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "noexec,nosuid,nodev,size=64m", "run", str(run)], check=True
+    )
+    text = fleet.config.read_text().replace("[paths]", f'[paths]\nruntime = "{run}/airlock"')
+    fleet.config.write_text(text)
+    yield run
+    subprocess.run(["umount", str(run)], check=True)
+
+
+def test_private_repository_is_cloned_on_host_whose_run_is_noexec(
+    fleet: Fleet, private: PrivateGitServer, hardened: Path
+) -> None:
+    commit = with_submodule(fleet, private.url)
+    policy(fleet, private.url, "acme/")
+    shown = "cat README.md; test -x /airlock/git-credential || echo it cannot be executed"
+    status, log = ends(fleet, private.url, commit, shown)
+    assert status == "0", log.decode()
+    assert b"private" in log
+    assert b"it cannot be executed" in log
 
 
 def test_private_repository_and_submodule_are_cloned_with_token(

@@ -77,6 +77,7 @@ def pull(
         },
         "registries": {registry.host: "secretsmanager:ci/registry"},
         "sandbox": {"image": "unused", "docker": lab.docker, "pull": "always"},
+        "paths": {"state": str(tmp_path), "runtime": str(tmp_path)},
     }
     yield Pull(config.parse(document, tmp_path), f"{registry.host}/ci/job:1")
     everything = f"reference={registry.host}/*/*"

@@ -70,11 +70,13 @@ class PrivateGitServer(GitServer):
         return super().answer(call)
 
 
-def self_signed(directory: Path) -> Path:
-    """Return a new certificate with its key, in one file."""
+def self_signed(directory: Path, *names: str) -> Path:
+    """Return a new certificate for these names, with its key, in one file."""
     path = directory / "server.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
                "-subj", "/CN=git", "-keyout"]  # fmt: skip
+    if names:
+        command[-1:-1] = ["-addext", f"subjectAltName={','.join(f'DNS:{name}' for name in names)}"]
     subprocess.run([*command, str(path), "-out", f"{path}.crt"], capture_output=True, check=True)
     path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
     return path

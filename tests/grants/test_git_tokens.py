@@ -1,7 +1,7 @@
 """The credential helper answers for the rule's repositories and for no similar URL."""
 
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -100,4 +100,20 @@ def test_git_settings_of_the_job_are_kept(count: str, first: int) -> None:
     made = variables(AIRLOCK / HELPER, {"GIT_CONFIG_COUNT": count})
     assert made["GIT_CONFIG_COUNT"] == str(first + 2)
     assert made[f"GIT_CONFIG_KEY_{first}"] == "credential.helper"
+    assert made[f"GIT_CONFIG_VALUE_{first}"] == "!/bin/sh /airlock/git-credential"
     assert made[f"GIT_CONFIG_VALUE_{first + 1}"] == "true"
+
+
+def test_git_calls_a_helper_that_it_could_not_execute(tmp_path: Path) -> None:
+    """The sandbox directory may lie on a mount with noexec."""
+    (tmp_path / TOKENS).write_bytes(lines(GRANTED))
+    helper = tmp_path / HELPER
+    helper.write_text(SCRIPT.read_text().replace(str(AIRLOCK / TOKENS), str(tmp_path / TOKENS)))
+    helper.chmod(0o444)
+    settings = variables(PurePosixPath(helper), {})
+    done = subprocess.run(
+        ["git", "credential", "fill"], input="url=https://github.com/acme/storefront.git\n\n",
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **settings},
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert "password=gh-token\n" in done.stdout

@@ -73,6 +73,9 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
         (LEAST + 'subnet = "10.0.0.0/8"\n', "sandbox.subnet: expected"),
         (LEAST + 'subnet = "169.254.0.0/20"\n', "sandbox.subnet: expected"),
         (LEAST + 'subnet = "127.8.0.0/20"\n', "sandbox.subnet: expected"),
+        (LEAST + 'dns = ["127.0.0.1"]\n', "sandbox.dns[0]: expected"),
+        (LEAST + 'dns = ["169.254.169.253"]\n', "sandbox.dns[0]: expected"),
+        (LEAST + 'dns = ["fd00::2"]\n', "sandbox.dns[0]: "),
         (LEAST + "first-uid = 999\n", "sandbox.first-uid: expected"),
         (
             LEAST + "first-uid = 1000\n",
@@ -90,6 +93,13 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
         (LEAST + '[storage]\nfloor = "6GiB"\n', "floor is above min-free"),
         (LEAST + "[storage]\nworkspaces = 0\n", "storage.workspaces: expected"),
         (LEAST + '[storage]\nrecord-age = "1w"\n', "storage.record-age: expected"),
+        (LEAST + "[storage]\nhistories = 0\n", "storage.histories: expected"),
+        (LEAST + '[storage]\nworkspaces-size = "many"\n', "storage.workspaces-size: expected"),
+        (LEAST + "[storage]\nimage-age = 30\n", "storage.image-age: expected"),
+        (
+            LEAST + '[storage]\ntrail-size = "150MiB"\n',
+            "trail-size is 150 MiB, expected at least twice trail-file (100 MiB)",
+        ),
         (LEAST + '[policy]\nstore = "s3:/x"\n', "policy.store: expected"),
         (LEAST + '[aws]\ncredentials = "AKIA"\n', "aws.credentials: expected"),
     ],
@@ -113,6 +123,11 @@ def test_highest_possible_uids_are_accepted(
     further = f"first-uid = {first}\nslots = {slots}\n"
     uids = load(written(tmp_path, LEAST + further)).sandbox.uids
     assert uids[-1] == last
+
+
+def test_trail_without_bound_or_without_rotation_is_accepted(tmp_path: Path) -> None:
+    for further in ('trail-size = "0GiB"\n', 'trail-file = "0MiB"\ntrail-size = "1MiB"\n'):
+        assert load(written(tmp_path, f"{LEAST}[storage]\n{further}")).storage.trail_age > 0
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])

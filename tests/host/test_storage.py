@@ -1,11 +1,7 @@
 """Budgets bound what stays on the disk, trees in use stay, and discarding a tree takes no time."""
 
-import fcntl
 import os
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,6 @@ from bootstrap.errors import CannotStart
 from bootstrap.host import storage, trash
 from bootstrap.host.config import Host, Paths, Sandbox, Storage
 from bootstrap.host.trees import discard_unused, locked_tree
-from tests.lab.engine import eventually
 
 NOW = 1_800_000_000.0
 NO_FLOOR = {"floor": 0, "floor_inodes": 0}
@@ -36,33 +31,25 @@ def tree(path: Path, age: float) -> Path:
     return path
 
 
-@contextmanager
-def trash_locked(state: Path) -> Iterator[None]:
-    """Hold the lock, as a process does while it deletes a huge tree."""
-    with (state / "trash.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
 def test_collect_beyond_number_removes_least_recently_used(tmp_path: Path) -> None:
-    here = host(tmp_path, workspaces=3)
+    here = host(tmp_path, workspaces=3, histories=2)
     for number in range(6):
         tree(tmp_path / f"state/workspaces/w{number}", age=number)
         tree(tmp_path / f"state/ancestry/a{number}", age=number)
-    assert storage.collect(here, NOW) == 6
+    storage.collect(here, NOW)
     assert names(tmp_path / "state/workspaces") == {"w0", "w1", "w2"}
-    assert names(tmp_path / "state/ancestry") == {"a0", "a1", "a2"}
+    assert names(tmp_path / "state/ancestry") == {"a0", "a1"}
 
 
 def test_collect_removes_workspaces_unused_for_too_long(tmp_path: Path) -> None:
     here = host(tmp_path, workspace_age=100.0)
     tree(tmp_path / "state/workspaces/old", age=101)
     tree(tmp_path / "state/workspaces/young", age=99)
-    assert storage.collect(here, NOW) == 1
+    storage.collect(here, NOW)
     assert names(tmp_path / "state/workspaces") == {"young"}
 
 
@@ -104,7 +91,7 @@ def test_collect_removes_fresh_workspaces_without_lease(tmp_path: Path) -> None:
     for name in ("alive", "orphan"):
         (tmp_path / "state/fresh" / name).mkdir()
     (tmp_path / "runtime/jobs/alive").mkdir()
-    assert storage.collect(here, NOW) == 1
+    storage.collect(here, NOW)
     assert names(tmp_path / "state/fresh") == {"alive"}
 
 
@@ -114,8 +101,46 @@ def test_collect_removes_records_beyond_number_and_age(tmp_path: Path) -> None:
         record = tmp_path / f"state/records/r{number}.json"
         record.touch()
         os.utime(record, (NOW - 60 * number, NOW - 60 * number))
-    assert storage.collect(here, NOW, records=True) == 4
+    storage.collect(here, NOW)
     assert names(tmp_path / "state/records") == {"r0.json", "r1.json"}
+
+
+def test_records_beyond_their_bytes_are_removed_oldest_first(tmp_path: Path) -> None:
+    here = host(tmp_path, records_size=250)
+    for number in range(6):
+        record = tmp_path / f"state/records/r{number}.json"
+        record.write_bytes(b"x" * 100)
+        os.utime(record, (NOW - 60 * number, NOW - 60 * number))
+    storage.collect(here, NOW)
+    assert names(tmp_path / "state/records") == {"r0.json", "r1.json"}
+
+
+def test_trees_beyond_their_bytes_are_removed_only_if_measured(tmp_path: Path) -> None:
+    here = host(tmp_path, workspaces_size=5 << 20)
+    for number in range(4):
+        path = tree(tmp_path / f"state/workspaces/w{number}", age=number)
+        (path / "builds/large").write_bytes(b"x" * (2 << 20))
+        os.utime(path, (NOW - number, NOW - number))
+    assert list(storage.trees_beyond(here, NOW)) == []
+    with locked_tree(tmp_path / "state/workspaces/w3"):  # counts, and stays
+        os.utime(tmp_path / "state/workspaces/w3", (NOW - 3, NOW - 3))
+        changes = list(storage.trees_beyond(here, NOW, measured=True))
+        assert [Path(change.what.split()[1]).name for change in changes] == ["w2", "w1"]
+        assert "2.0 MiB" in str(changes[0])
+        assert "beyond the budget of 5.0 MiB for all workspaces" in str(changes[0])
+        assert [change.apply() for change in changes] == [True, True]
+    assert names(tmp_path / "state/workspaces") == {"w0", "w3"}
+
+
+def test_history_above_a_quarter_of_the_budget_does_not_displace_the_others(tmp_path: Path) -> None:
+    here = host(tmp_path, histories_size=4 << 20)
+    for name, mebibytes, age in (("small", 1, 50), ("huge", 5, 10)):
+        path = tree(tmp_path / "state/ancestry" / name, age=age)
+        (path / "builds/pack").write_bytes(b"x" * (mebibytes << 20) * 3 if name == "huge" else b"x")
+        os.utime(path, (NOW - age, NOW - age))
+    for change in storage.trees_beyond(here, NOW, measured=True):
+        change.apply()
+    assert names(tmp_path / "state/ancestry") == {"small"}
 
 
 def test_records_are_collected_once_an_hour(tmp_path: Path) -> None:
@@ -131,54 +156,6 @@ def test_records_are_collected_once_an_hour(tmp_path: Path) -> None:
     stamp = (tmp_path / "runtime/records-collected").stat().st_mtime
     assert left(stamp + 60) == 3
     assert left(stamp + 3601) == 1
-
-
-def test_discarded_tree_is_renamed_before_it_is_deleted(tmp_path: Path) -> None:
-    state, tree = tmp_path / "state", tmp_path / "state/fresh/t"
-    for number in range(100):
-        (tree / f"d{number}").mkdir(parents=True)
-    with trash_locked(state):
-        assert trash.discard(state, tree)
-        trash.empty_in_background(state)
-        assert not tree.exists()
-        (discarded,) = trash.trash(state).iterdir()
-        assert len(list(discarded.iterdir())) == 100
-    trash.empty_now(state)
-    assert trash.is_empty(state)
-    assert not trash.discard(state, tree)
-
-
-def test_trash_of_any_content_is_emptied_in_background(tmp_path: Path) -> None:
-    state = tmp_path
-    for name in ("-rf", "with space", "new\nline", "*"):
-        (tmp_path / "fresh" / name / "d").mkdir(parents=True)
-        assert trash.discard(state, tmp_path / "fresh" / name)
-    deep = tmp_path / "fresh/deep"
-    deep.mkdir()
-    dig = "import os; [(os.mkdir('d'), os.chdir('d')) for _ in range(3000)]"
-    subprocess.run(["python3", "-c", dig], cwd=deep, check=True)
-    trash.discard(state, deep)
-    trash.empty_in_background(state)
-    eventually(lambda: trash.is_empty(state), "the trash is empty")
-
-
-def test_background_deletion_inherits_no_descriptor(tmp_path: Path) -> None:
-    """The agent waits until no process has its pipes open: here, until end-of-file on one."""
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, True)  # noqa: FBT003 - its only spelling
-    with trash_locked(tmp_path):
-        (tmp_path / "t").mkdir()
-        trash.discard(tmp_path, tmp_path / "t")
-        saved = os.dup(1)
-        os.dup2(writer, 1)
-        try:
-            trash.empty_in_background(tmp_path)
-        finally:
-            os.dup2(saved, 1)
-            os.close(saved)
-        os.close(writer)
-        assert os.read(reader, 1) == b""
-    os.close(reader)
 
 
 def test_require_with_too_little_space_discards_unused_trees_then_fails(tmp_path: Path) -> None:
@@ -221,3 +198,21 @@ def test_shortage_is_described_with_got_and_expected(found: storage.Space, lack:
 
 def test_discard_of_missing_tree_does_nothing(tmp_path: Path) -> None:
     assert not discard_unused(tmp_path, tmp_path / "absent")
+
+
+def test_workspace_that_a_collector_looks_at_for_a_moment_is_not_refused(tmp_path: Path) -> None:
+    path, locked, leave = tmp_path / "state/workspaces/w", threading.Event(), threading.Event()
+
+    def looks() -> None:
+        with locked_tree(path):
+            locked.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=looks)
+    thread.start()
+    assert locked.wait(30)
+    timer = threading.Timer(0.2, leave.set)
+    timer.start()
+    with locked_tree(path) as got:
+        assert got
+    thread.join(30)

@@ -2,15 +2,16 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fakes.control_plane import REGISTRATION
+from tests.fakes.control_plane import REGISTRATION, ControlPlane
 from tests.lab.engine import STATE, eventually
 
 _BUILD = Path(__file__).with_name("agent_build")
@@ -47,6 +48,32 @@ def _build(target: Path) -> None:
         check=True,
     )
     fresh.replace(target)
+
+
+def known_flags(program: Path) -> frozenset[str]:
+    """Return the flags of `buildkite-agent start`, as the program itself lists them."""
+    asked = [str(program), "start", "--help"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
+    return frozenset(re.findall(r"^ +(--[a-z0-9-]+)", shown, re.MULTILINE))
+
+
+def spelled(flags: Iterable[str], known: frozenset[str]) -> list[str]:
+    """Return the flags of an agent 3 as this agent spells them.
+
+    Both spellings: docs/agent-contract.md#agent-3-and-agent-4. A flag that neither knows stays,
+    and the agent itself refuses it.
+    """
+    result: list[str] = []
+    given = iter(flags)
+    for flag in given:
+        match flag:
+            case "--no-ansi-timestamps" if flag not in known:
+                continue  # the control plane takes them out (control_plane/log.py)
+            case "--cancel-grace-period" if flag not in known:
+                result += ["--cancel-signal-timeout", f"{int(next(given)) - 1}s"]
+            case _:
+                result.append(flag)
+    return result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,18 +124,22 @@ def running_agent(
     base: Path,
     *,
     name: str,
-    endpoint: str,
+    control: ControlPlane,
     bootstrap_script: str,
     flags: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    seconds: float = 20,
 ) -> Iterator[Agent]:
-    """Run a real agent against `endpoint` until this closes."""
+    """Run a real agent until this closes; it begins when the agent has registered.
+
+    Raises RuntimeError with the end of the agent's log if that is not within `seconds`.
+    """
     for directory in ("builds", "hooks", "plugins", "home", "sockets"):
         (base / directory).mkdir(parents=True, exist_ok=True)
+    program = binary()
     arguments = [
-        str(binary()), "start",
         "--token", REGISTRATION,
-        "--endpoint", endpoint,
+        "--endpoint", control.url,
         "--name", name,
         "--build-path", str(base / "builds"),
         "--hooks-path", str(base / "hooks"),
@@ -123,13 +154,33 @@ def running_agent(
     log = base / "agent.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            arguments, env=clean, cwd=base, stdout=output, stderr=output, start_new_session=True
-        )
+            [str(program), "start", *spelled(arguments, known_flags(program))],
+            env=clean, cwd=base, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
     agent = Agent(name=name, pid=process.pid, log=log, builds=base / "builds", process=process)
     try:
+        _await_registration(agent, control, seconds)
         yield agent
     finally:
         _stop(process)
+
+
+def _await_registration(agent: Agent, control: ControlPlane, seconds: float) -> None:
+    try:
+        eventually(
+            lambda: control.is_connected(agent.name) or agent.process.poll() is not None,
+            "it registers",
+            seconds,
+        )
+    except TimeoutError as late:
+        raise _useless(agent, str(late)) from late
+    if agent.process.poll() is not None:
+        raise _useless(agent, f"it ended with {agent.process.returncode}")
+
+
+def _useless(agent: Agent, why: str) -> RuntimeError:
+    tail = agent.log.read_text(errors="replace")[-2000:]
+    return RuntimeError(f"the agent {agent.name} cannot run jobs: {why}. Its log ends:\n{tail}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

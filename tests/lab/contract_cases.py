@@ -137,7 +137,7 @@ def _big_artifact(result: JobResult) -> None:
 
 
 def _annotation(result: JobResult) -> None:
-    assert result.annotations == {"c": "hello *there* and more"}
+    assert result.annotations == {"c": "hello *there*, and more"}
 
 
 def _pipeline(result: JobResult) -> None:
@@ -186,7 +186,8 @@ CALLS = (
     Case(
         name="annotations",
         command=f"{_AGENT} annotate 'hello *there*' --context c && "
-        f"{_AGENT} annotate ' and more' --context c --append && "
+        # Not at the argument's end, where docs/agent-contract.md#agent-3-and-agent-4 differ.
+        f"{_AGENT} annotate ', and more' --context c --append && "
         f"{_AGENT} annotate gone --context d && {_AGENT} annotation remove --context d",
         check=_annotation,
     ),

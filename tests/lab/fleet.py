@@ -20,13 +20,11 @@ class RealAgent:
     name: str = "agent-1"
     bootstrap_script: str = ""  # else the agent's own bootstrap
     pty: bool = True  # False: the log is byte for byte what the job wrote
-    timestamps: bool = False
     tags: tuple[str, ...] = ("queue=default",)
     build_path: Path | None = None
     hooks_path: Path | None = None
     plugins_path: Path | None = None
     cancel_grace_period: int | None = None
-    signal_grace_period: int | None = None
     flags: tuple[str, ...] = ()  # further flags of `start`
     env: Mapping[str, str] = field(default_factory=dict)  # beside PATH, HOME and TMPDIR
 
@@ -38,7 +36,7 @@ class RealAgent:
         with running_agent(
             base,
             name=self.name,
-            endpoint=control.url,
+            control=control,
             bootstrap_script=self.bootstrap_script or own_bootstrap(),
             flags=self._flags(),
             env={"TMPDIR": str(temporary), **self.env},
@@ -49,13 +47,11 @@ class RealAgent:
         """Return its flags; later ones override those of every agent of the lab."""
         return (
             *(() if self.pty else ("--no-pty",)),
-            *(("--no-ansi-timestamps=false",) if self.timestamps else ()),
             *(part for tag in self.tags for part in ("--tags", tag)),
             *_flag("--build-path", self.build_path),
             *_flag("--hooks-path", self.hooks_path),
             *_flag("--plugins-path", self.plugins_path),
             *_flag("--cancel-grace-period", self.cancel_grace_period),
-            *_flag("--signal-grace-period-seconds", self.signal_grace_period),
             *self.flags,
         )
 

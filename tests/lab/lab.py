@@ -159,7 +159,7 @@ class Fleet:
         with agent.running_agent(
             self.base / name,
             name=name,
-            endpoint=self.control.url,
+            control=self.control,
             bootstrap_script=str(script),
             flags=flags,
         ) as running:
@@ -224,6 +224,7 @@ docker = "{lab.docker}"
 agent-binary = "{agent.binary()}"
 memory = "2GiB"
 open-files = 4096
+dns = ["{world.WORLD}"]
 {settings}
 [paths]
 state = "{base}/state"

@@ -1,7 +1,6 @@
 """The SSM store against the strict fake and moto, and a fleet whose hosts all start at once."""
 
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +10,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.host.cache import Cache
+from bootstrap.errors import CannotStart, NoAnswer, WrongConfiguration
 from bootstrap.host.config import Host, parse
 from bootstrap.policy.model import Policy
-from bootstrap.policy.stores.choose import guardrails_of, policy_for
+from bootstrap.policy.stores.choose import documents, guardrails_now
 from bootstrap.policy.stores.ssm import Ssm
 from tests.credentials.given import write_credentials
 from tests.fakes.simulator import loopback
@@ -56,6 +54,10 @@ def moto() -> Iterator[str]:
     address, port = server.get_host_and_port()
     yield f"http://{address}:{port}"
     server.stop()
+
+
+def policy_for(host: Host, pipeline: str, **how: Any) -> Policy | None:
+    return documents(host, pipeline, **how).policy
 
 
 def found(host: Host) -> Policy:
@@ -167,51 +169,8 @@ def test_an_unreachable_store_is_an_error_that_names_serve_stale(
     ssm.fail("*", failure("InternalServerError"), times=1000)
     here = host(tmp_path, ssm.url)
     with pytest.raises(CannotStart, match="cannot be read") as caught:
-        policy_for(here, "storefront", ssm=Ssm(here.aws, patience=0))
+        policy_for(here, "storefront", patience=0)
     assert "policy.serve-stale" in caught.value.hint
-
-
-def test_a_stale_policy_is_served_only_as_long_as_configured(tmp_path: Path) -> None:
-    now = [1000.0]
-
-    def away() -> Any:
-        raise CannotStart("SSM is away", hint="wait")
-
-    cache = Cache(tmp_path / "cache", fresh=30, stale=60, now=lambda: now[0])
-    assert cache.get("key", lambda: ["first"]) == ["first"]
-    now[0] = 1089
-    assert cache.get("key", away) == ["first"]
-    now[0] = 1091
-    with pytest.raises(CannotStart, match="SSM is away"):
-        cache.get("key", away)
-    now[0] = 900  # a clock that was set back
-    with pytest.raises(CannotStart, match="SSM is away"):
-        cache.get("key", away)
-
-
-def test_a_damaged_cache_entry_is_fetched_again(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, fresh=30, stale=60)
-    cache.get("key", lambda: 1)
-    for path in tmp_path.iterdir():
-        path.write_text("{")
-    assert cache.get("key", lambda: 2) == 2
-
-
-def test_concurrent_readers_cause_one_request(tmp_path: Path) -> None:
-    asked: list[int] = []
-    started = threading.Event()
-
-    def slow() -> str:
-        asked.append(1)
-        started.wait(0.3)
-        return "answer"
-
-    def one(_: int) -> Any:
-        return Cache(tmp_path / "cache", fresh=30, stale=0).get("key", slow)
-
-    with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(one, range(16))) == {"answer"}
-    assert asked == [1]
 
 
 def test_three_hundred_throttled_hosts_all_get_their_policy(tmp_path: Path) -> None:
@@ -232,19 +191,83 @@ def test_three_hundred_throttled_hosts_all_get_their_policy(tmp_path: Path) -> N
 def test_guardrails_in_a_parameter_are_read_or_missing(ssm: StrictSsm, tmp_path: Path) -> None:
     here = host(tmp_path, ssm.url, guardrails="ssm:/buildkite/guardrails")
     with pytest.raises(WrongConfiguration, match="there are no guardrails"):
-        guardrails_of(here)
+        documents(here, "storefront")
     ssm.put("/buildkite/guardrails", "guardrails: acme\nforks: refuse\n")
     again = host(tmp_path, ssm.url, guardrails="ssm:/buildkite/guardrails", cache="0s")
-    rails = guardrails_of(again)
+    rails = documents(again, "storefront").guardrails
     assert rails
     assert (rails.forks, rails.origin) == ("refuse", "ssm:/buildkite/guardrails:1")
+
+
+def test_commands_read_guardrails_from_ssm_itself_and_cache_nothing(
+    ssm: StrictSsm, tmp_path: Path
+) -> None:
+    """They run on laptops too, where there is no directory for a cache."""
+    here = host(tmp_path, ssm.url, guardrails="ssm:/buildkite/guardrails")
+    for version in (1, 2):
+        ssm.put("/buildkite/guardrails", "guardrails: acme\n")
+        rails = guardrails_now(here)
+        assert rails
+        assert rails.origin == f"ssm:/buildkite/guardrails:{version}"
+    assert not here.paths.runtime.exists()
 
 
 def test_guardrails_in_a_file_are_read_or_missing(tmp_path: Path) -> None:
     path = tmp_path / "guardrails.yaml"
     here = host(tmp_path, "http://127.0.0.1:1", guardrails=f"file:{path}")
     with pytest.raises(WrongConfiguration, match="there are no guardrails"):
-        guardrails_of(here)
+        guardrails_now(here)
     path.write_text("guardrails: acme\n")
     path.chmod(0o644)
-    assert guardrails_of(here)
+    assert guardrails_now(here)
+
+
+def test_old_documents_are_used_with_their_age_while_ssm_does_not_answer(
+    ssm: StrictSsm, tmp_path: Path
+) -> None:
+    settings = {"guardrails": "ssm:/buildkite/guardrails", "cache": "0s", "serve-stale": "1h"}
+    here = host(tmp_path, ssm.url, **settings)
+    ssm.put("/buildkite/guardrails", "guardrails: acme\n")
+    assert documents(here, "storefront").ages == {}
+    ssm.fail("*", failure("ThrottlingException"), times=1000)
+    ssm.calls.clear()
+    for _ in range(5):
+        read = documents(here, "storefront")
+        assert read.policy
+        assert read.guardrails
+        assert set(read.ages) == {"policy", "guardrails"}
+    assert len(ssm.calls) == 2, "one try for each, by whoever comes first"
+
+
+def test_an_old_policy_is_not_used_if_ssm_denies_the_new_one(
+    ssm: StrictSsm, tmp_path: Path
+) -> None:
+    """A denial is an answer: it may be how an operator takes a host's access back."""
+    here = host(tmp_path, ssm.url, **{"cache": "0s", "serve-stale": "1h"})
+    found(here)
+    ssm.fail("*", denial("ssm:GetParametersByPath", "*"), times=1000)
+    for _ in range(2):
+        with pytest.raises(CannotStart, match="not authorized"):
+            found(here)
+    assert len(ssm.calls) == 2, "the second one shares the first one's failure"
+
+
+def test_policy_and_guardrails_share_one_patience(ssm: StrictSsm, tmp_path: Path) -> None:
+    """Each page and each document with a patience of its own would add up to minutes."""
+    for number in range(25):
+        ssm.put(f"{HERE}/a-{number}", "not ours")
+    here = host(tmp_path, ssm.url)
+    now = [0.0]
+
+    def throttled_for_a_while() -> float:
+        return now[0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    store = Ssm(here.aws, clock=throttled_for_a_while, sleep=sleep)
+    store.below(HERE, patience=30)
+    ssm.fail("*", failure("ThrottlingException"), times=1000)
+    with pytest.raises(NoAnswer):
+        store.below(HERE, patience=30)
+    assert now[0] <= 30

@@ -12,7 +12,7 @@ from bootstrap.sandbox.model import Running
 
 
 def running(pid: int) -> Running:
-    return Running(id="", name="", pid=pid, address="172.31.240.2", gateway="172.31.240.1")
+    return Running(id="", name="", pid=pid, address="198.18.240.2", gateway="198.18.240.1")
 
 
 @pytest.fixture

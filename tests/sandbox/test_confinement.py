@@ -10,7 +10,13 @@ import pytest
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox import confinement
-from bootstrap.sandbox.confinement import check, profile
+from bootstrap.sandbox.confinement import (
+    apparmor_profile,
+    check,
+    has_apparmor,
+    profile,
+    wrong_label,
+)
 
 PROFILE = json.loads(profile())
 
@@ -86,3 +92,47 @@ def test_container_without_visible_entry_script_cannot_start(
     with pytest.raises(CannotStart, match="entry script did not appear among") as refused:
         check(ended, "runsc")
     assert "runsc" in refused.value.hint
+
+
+# As `docker info` lists them on Debian 12, and on a host without apparmor_parser.
+WITH_APPARMOR = ["name=apparmor", "name=seccomp,profile=default", "name=cgroupns"]
+
+
+def test_apparmor_is_asked_for_where_kernel_and_engine_have_it(tmp_path: Path) -> None:
+    assert apparmor_profile(WITH_APPARMOR) == "docker-default"
+    assert apparmor_profile(WITH_APPARMOR[1:]) is None
+    enabled = tmp_path / "enabled"
+    assert not has_apparmor(enabled)
+    for text, expected in (("N\n", False), ("Y\n", True)):
+        enabled.write_text(text)
+        assert has_apparmor(enabled) is expected
+
+
+@pytest.mark.parametrize("attribute", ["attr/apparmor/current", "attr/current"])
+@pytest.mark.parametrize(
+    ("label", "got"),
+    [
+        ("docker-default (enforce)\n", ""),
+        ("docker-default (complain)\n", "got docker-default (complain)"),
+        ("unconfined\n", "got unconfined"),
+        ("docker-default//child (enforce)\n", "got docker-default//child (enforce)"),
+        ("\0", "got no label"),
+    ],
+)
+def test_apparmor_label_of_a_process(tmp_path: Path, attribute: str, label: str, got: str) -> None:
+    """As the kernel shows it in proc(5), with and without a directory of AppArmor's own."""
+    (tmp_path / attribute).parent.mkdir(parents=True)
+    (tmp_path / attribute).write_text(label)
+    why = wrong_label(tmp_path, "docker-default")
+    assert why == (got and f"AppArmor: expected docker-default (enforce), {got}")
+
+
+def test_unreadable_apparmor_label_is_an_error(tmp_path: Path) -> None:
+    assert "cannot be read" in wrong_label(tmp_path, "docker-default")
+    with subprocess.Popen(["sleep", "60"]) as bare:
+        try:
+            with pytest.raises(CannotStart, match="Seccomp: expected 2") as refused:
+                check(bare.pid, "runc", "docker-default")
+            assert "AppArmor: expected docker-default (enforce)" in refused.value.problem
+        finally:
+            bare.kill()

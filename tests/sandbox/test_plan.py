@@ -12,7 +12,8 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant, Limits
-from bootstrap.sandbox.plan import engine_body, plan, workspace_key
+from bootstrap.sandbox.model import SandboxSpec
+from bootstrap.sandbox.plan import engine_body, plan, volumes_in_memory, workspace_key
 from tests.job.given import TOKEN, job_env, process_env
 
 DEFAULTS = Sandbox(image="job:latest")
@@ -22,8 +23,8 @@ def job(agent: dict[str, str] | None = None, **env: str) -> Job:
     return assemble(job_env(**env), process_env(**(agent or {})))
 
 
-def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> dict[str, Any]:
-    spec = plan(
+def spec_of(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> SandboxSpec:
+    return plan(
         of or job(),
         grant or Grant(),
         DEFAULTS.model_copy(update=settings),
@@ -34,7 +35,10 @@ def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> 
         workspace=Path("/var/lib/airlock/workspaces/w"),
         agent_binary=Path("/usr/bin/buildkite-agent"),
     )
-    return engine_body(spec, "{profile}")
+
+
+def body(of: Job | None = None, grant: Grant | None = None, **settings: Any) -> dict[str, Any]:
+    return engine_body(spec_of(of, grant, **settings), "{profile}")
 
 
 def test_container_configuration_is_locked_down() -> None:
@@ -76,7 +80,22 @@ def test_limits_of_the_rule_override_the_hosts() -> None:
     host = body(grant=Grant(limits=limits))["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (1 << 30, 1 << 30)
     assert (host["CpuQuota"], host["CpuPeriod"], host["PidsLimit"]) == (50_000, 100_000, 100)
+    assert host["CpuShares"] == 512
     assert body()["HostConfig"]["Memory"] == DEFAULTS.memory
+
+
+@pytest.mark.parametrize(
+    ("cpus", "shares"), [(4.0, 4096), (1.0, 1024), (0.25, 256), (0.0001, 2), (1000.0, 262_144)]
+)
+def test_cpu_shares_follow_cpus_within_the_kernels_bounds(cpus: float, shares: int) -> None:
+    assert body(cpus=cpus)["HostConfig"]["CpuShares"] == shares
+
+
+def test_apparmor_profile_is_requested_where_the_engine_applies_one() -> None:
+    spec = spec_of()
+    assert engine_body(spec, "{profile}", "docker-default")["HostConfig"]["SecurityOpt"] == [
+        "no-new-privileges:true", "seccomp={profile}", "apparmor=docker-default",
+    ]  # fmt: skip
 
 
 def test_agent_hooks_are_mounted_only_if_configured() -> None:
@@ -120,3 +139,15 @@ def test_workspace_key_of_any_slug_is_a_plain_file_name(slug: str) -> None:
     assert key.isascii()
     assert "/" not in key
     assert len(key) <= 60
+
+
+def test_volumes_of_the_image_are_in_memory_unless_something_is_mounted_there() -> None:
+    spec = spec_of(tmp=64 << 20)
+    mounts = volumes_in_memory(spec, ["/data", "/data/", "/tmp", "/home/airlock", "/airlock"])
+    assert mounts == [
+        {
+            "Type": "tmpfs",
+            "Target": "/data",
+            "TmpfsOptions": {"SizeBytes": 64 << 20, "Mode": 0o1777},
+        }
+    ]

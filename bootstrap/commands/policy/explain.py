@@ -15,6 +15,7 @@ from bootstrap.policy.decide import decide
 from bootstrap.policy.match import verdict
 from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
 from bootstrap.policy.steering import left_out
+from bootstrap.text import printable
 
 # How `explain` names the party that vouches for a claim.
 _SOURCES = {
@@ -47,7 +48,7 @@ def explain(
     else:
         _print(decision, reasons, output)
         for name, reason in dropped.items():
-            output(f"{name} is left out of the job's environment: {reason}")
+            output(f"{printable(name)} is left out of the job's environment: {reason}")
     return 0 if isinstance(decision, Admitted) else 77
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bootstrap.commands.policy.source import Output, catalogue, readable
 from bootstrap.policy.catalogue import who_can as find
-from bootstrap.text import counted
+from bootstrap.text import counted, printable
 
 
 def who_can(
@@ -20,7 +20,7 @@ def who_can(
     for access in found:
         output(f"{access.pipeline}: rule {access.rule!r} grants {access.kind} {access.name}")
         for condition in access.to:
-            output(f"    {condition}")
+            output(f"    {printable(condition)}")
     pipelines = len({access.pipeline for access in found})
     output(f"{counted(pipelines, 'pipeline')} can reach {wanted}")
     return int(not found)

@@ -1,49 +1,110 @@
 """The store that airlock.toml names: one pipeline's policy, and the guardrails."""
 
-from dataclasses import asdict
-from typing import assert_never
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, assert_never
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import FileStore, SsmStore, Store
-from bootstrap.host.cache import Cache
+from bootstrap.host.cache import Cache, Fetch
 from bootstrap.host.config import Host
 from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.parameters import Parameter, compiled
 from bootstrap.policy.parse import parse, parse_guardrails
 from bootstrap.policy.stores import files
-from bootstrap.policy.stores.ssm import Ssm
+from bootstrap.policy.stores.ssm import PATIENCE, Ssm
 
 
-def policy_for(host: Host, pipeline: str, *, ssm: Ssm | None = None) -> Policy | None:
-    """Return the pipeline's policy, or None if the store has none for it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Documents:
+    """What decides about the jobs of one pipeline.
 
-    Raises WrongConfiguration if it has mistakes or if another user could have written it,
-    CannotStart if the store cannot be read now.
+    `ages` has the age in seconds of "policy" and "guardrails", where an old one is used because SSM
+    did not answer.
     """
+
+    policy: Policy | None
+    guardrails: Guardrails | None
+    ages: Mapping[str, int] = field(default_factory=dict)
+
+
+def documents(
+    host: Host, pipeline: str, *, ssm: Ssm | None = None, patience: float = PATIENCE
+) -> Documents:
+    """Return the pipeline's policy, None if the store has none for it, and the guardrails.
+
+    Raises WrongConfiguration if one has mistakes, if another user could have written it, or if the
+    guardrails that airlock.toml names do not exist; NoAnswer and CannotStart if one cannot be read
+    now. Both together take up to `patience` seconds, waiting for other jobs included.
+    """
+    reading = _Reading(host, ssm, patience)
+    policy = _policy(host, pipeline, reading)
+    return Documents(policy=policy, guardrails=_guardrails(host, reading), ages=reading.ages)
+
+
+def guardrails_now(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
+    """Return the guardrails as the store has them now, for commands; None if there are none.
+
+    Nothing is cached. Raises as `documents`.
+    """
+    return _guardrails(host, _Reading(host, ssm, PATIENCE, cached=False))
+
+
+class _Reading:
+    """Reads of SSM for one decision: through the host's cache, and within one patience."""
+
+    def __init__(
+        self, host: Host, ssm: Ssm | None, patience: float, *, cached: bool = True
+    ) -> None:
+        self._host = host
+        self._cached = cached
+        self._ssm = ssm
+        self._deadline = time.monotonic() + patience
+        self.ages: dict[str, int] = {}
+
+    @property
+    def ssm(self) -> Ssm:
+        self._ssm = self._ssm or Ssm(self._host.aws)
+        return self._ssm
+
+    def get(self, what: str, key: str, fetch: Fetch) -> Any:  # noqa: ANN401 - is JSON
+        patience = max(0.0, self._deadline - time.monotonic())
+        if not self._cached:
+            return fetch(patience)
+        settings = self._host.policy
+        directory = self._host.paths.runtime / "policies"
+        cache = Cache(directory, fresh=settings.cache, stale=settings.serve_stale)
+        answer = cache.get(key, fetch, patience=patience)
+        if answer.stale is not None:
+            self.ages[what] = int(answer.stale)
+        return answer.value
+
+
+def _policy(host: Host, pipeline: str, reading: _Reading) -> Policy | None:
     match host.policy.store:
         case FileStore(path=directory):
             text = files.pipeline_text(directory, pipeline)
             return None if text is None else parse(text, f"{directory}/{pipeline}.yaml")
         case SsmStore(path=prefix):
-            return _from_ssm(host, f"{prefix}/{pipeline}", pipeline, ssm or Ssm(host.aws))
+            return _from_ssm(f"{prefix}/{pipeline}", pipeline, reading)
         case never:
             assert_never(never)
 
 
-def _from_ssm(host: Host, path: str, pipeline: str, ssm: Ssm) -> Policy | None:
-    known = _cache(host).get(f"below {path}", lambda: [asdict(p) for p in ssm.below(path)])
+def _from_ssm(path: str, pipeline: str, reading: _Reading) -> Policy | None:
+    def fetch(patience: float) -> list[dict[str, object]]:
+        return [asdict(found) for found in reading.ssm.below(path, patience=patience)]
+
+    known = reading.get("policy", f"below {path}", fetch)
     return compiled(path, pipeline, (Parameter(**parameter) for parameter in known))
 
 
-def guardrails_of(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
-    """Return the guardrails; None if airlock.toml names none.
-
-    Raises WrongConfiguration if it names some that do not exist: nothing may be granted then.
-    """
+def _guardrails(host: Host, reading: _Reading) -> Guardrails | None:
     store = host.policy.guardrails
     if store is None:
         return None
-    text = _guardrails_text(host, store, ssm)
+    text = _guardrails_text(store, reading)
     if text is None:
         raise WrongConfiguration(
             f"there are no guardrails at {store}",
@@ -52,26 +113,21 @@ def guardrails_of(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
     return parse_guardrails(*text)
 
 
-def _guardrails_text(host: Host, store: Store, ssm: Ssm | None) -> tuple[str, str] | None:
+def _guardrails_text(store: Store, reading: _Reading) -> tuple[str, str] | None:
     match store:
         case FileStore(path=file):
             text = files.text_of(file)
             return None if text is None else (text, str(file))
         case SsmStore(path=path):
-            return _guardrails_in_ssm(host, path, ssm or Ssm(host.aws))
+            return _guardrails_in_ssm(path, reading)
         case never:
             assert_never(never)
 
 
-def _guardrails_in_ssm(host: Host, path: str, ssm: Ssm) -> tuple[str, str] | None:
-    def fetch() -> dict[str, object] | None:
-        found = ssm.one(path)
+def _guardrails_in_ssm(path: str, reading: _Reading) -> tuple[str, str] | None:
+    def fetch(patience: float) -> dict[str, object] | None:
+        found = reading.ssm.one(path, patience=patience)
         return asdict(found) if found else None
 
-    known = _cache(host).get(f"one {path}", fetch)
+    known = reading.get("guardrails", f"one {path}", fetch)
     return None if known is None else (known["value"], f"ssm:{path}:{known['version']}")
-
-
-def _cache(host: Host) -> Cache:
-    directory = host.paths.runtime / "policies"
-    return Cache(directory, fresh=host.policy.cache, stale=host.policy.serve_stale)

@@ -16,7 +16,7 @@ from bootstrap.aws.iam import (
 )
 from bootstrap.aws.ssm import SECURE, ParameterStore
 from bootstrap.aws.ssm import Parameter as Stored
-from bootstrap.errors import AirlockError, CannotStart
+from bootstrap.errors import AirlockError, CannotStart, NoAnswer
 from bootstrap.host.config import Aws
 from bootstrap.policy.parameters import DOCUMENT, LEAVES, Parameter
 
@@ -38,15 +38,20 @@ class Ssm:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._aws = aws
+        self._patience = patience
+        self._clock = clock
         self._store = ParameterStore(aws, patience=patience, clock=clock, sleep=sleep)
 
-    def below(self, path: str) -> tuple[Parameter, ...]:
-        """Return all parameters directly below `path`. Raises CannotStart.
+    def below(self, path: str, *, patience: float | None = None) -> tuple[Parameter, ...]:
+        """Return all parameters directly below `path`. Raises NoAnswer, CannotStart.
 
-        Encrypted ones that are not ours are not decrypted: the host needs no permission for them.
+        `patience` is for all calls that this takes. Encrypted parameters that are not ours are not
+        decrypted: the host needs no permission for them.
         """
+        left = self._left(self._patience if patience is None else patience)
         with self._explained(path):
-            return self._opened(path, [_parameter(stored) for stored in self._store.below(path)])
+            found = [_parameter(stored) for stored in self._store.below(path, left=left)]
+            return self._opened(path, found, left)
 
     def tree(self, prefix: str) -> dict[str, tuple[Parameter, ...]]:
         """Return all parameters one level below `prefix`'s children, by child. Raises CannotStart.
@@ -59,24 +64,36 @@ class Ssm:
                 child, _, name = stored.path.removeprefix(f"{prefix}/").partition("/")
                 if name in _OURS:
                     found.setdefault(child, []).append(_parameter(stored))
-            return {child: self._opened(f"{prefix}/{child}", ours) for child, ours in found.items()}
+            return {
+                child: self._opened(f"{prefix}/{child}", ours, self._left(self._patience))
+                for child, ours in found.items()
+            }
 
     def put(self, path: str, value: str) -> int:
         """Store one document and return its version. Raises CannotStart."""
         with self._explained(path, "written", WRITE_PARAMETER):
             return self._store.put(path, value)
 
-    def one(self, path: str) -> Parameter | None:
-        """Return the parameter of exactly this name, decrypted. Raises CannotStart."""
+    def one(self, path: str, *, patience: float | None = None) -> Parameter | None:
+        """Return the parameter of exactly this name, decrypted. Raises NoAnswer, CannotStart."""
+        left = self._left(self._patience if patience is None else patience)
         with self._explained(path):
-            found = self._store.named([path]).get(path)
+            found = self._store.named([path], left=left).get(path)
             return _parameter(found) if found else None
 
-    def _opened(self, path: str, found: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    def _left(self, patience: float) -> Callable[[], float]:
+        """Return what says how many of these seconds are left."""
+        deadline = self._clock() + patience
+        return lambda: max(0.0, deadline - self._clock())
+
+    def _opened(
+        self, path: str, found: Sequence[Parameter], left: Callable[[], float]
+    ) -> tuple[Parameter, ...]:
         secret = [p.name for p in found if p.kind == SECURE and p.name in _OURS]
         if not secret:
             return tuple(found)
-        opened = map(_parameter, self._store.named([f"{path}/{n}" for n in secret]).values())
+        names = [f"{path}/{name}" for name in secret]
+        opened = map(_parameter, self._store.named(names, left=left).values())
         by_name = {parameter.name: parameter for parameter in opened}
         return tuple(by_name.get(parameter.name, parameter) for parameter in found)
 
@@ -86,7 +103,8 @@ class Ssm:
             yield
         except Exception as failed:
             problem = f"the policy store ssm:{path} cannot be {done}: {failed}"
-            raise _explain(failed, problem, statement(path, self._aws, *actions)) from failed
+            needed = statement(path, self._aws, *actions)
+            raise _explain(failed, problem, needed) from failed
 
 
 def _parameter(stored: Stored) -> Parameter:
@@ -106,14 +124,20 @@ def _explain(failed: BaseException, problem: str, needed: Statement) -> AirlockE
         case Kind.FORBIDDEN:
             return missing(problem, role="the host's role", statement=needed)
         case Kind.NO_CREDENTIALS:
-            return cannot(
+            return NoAnswer(
+                problem,
                 hint="Check their source, aws.credentials in airlock.toml: an instance role must "
-                "exist, and root must be able to reach the metadata endpoint."
+                "exist, and root must be able to reach the metadata endpoint.",
+            )
+        case Kind.TRANSIENT:
+            return NoAnswer(
+                problem,
+                hint=f"Airlock tries for up to {PATIENCE:.0f} s. policy.serve-stale in "
+                "airlock.toml lets this host use the policies that it read before.",
             )
         case _:
             return cannot(
-                hint=f"Airlock tried for {PATIENCE:.0f} s. policy.serve-stale in airlock.toml lets "
-                "this host use the policies that it read before."
+                hint="SSM refuses the request itself: see policy.store and [aws] in airlock.toml."
             )
 
 

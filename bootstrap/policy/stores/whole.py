@@ -12,7 +12,7 @@ from bootstrap.policy import cases
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.parameters import compiled
 from bootstrap.policy.parse import parse, parse_guardrails
-from bootstrap.policy.stores.choose import guardrails_of
+from bootstrap.policy.stores.choose import guardrails_now
 from bootstrap.policy.stores.ssm import Ssm
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def store(host: Host, *, ssm: Ssm | None = None) -> Catalogue:
             read = _tree(prefix, ssm or Ssm(host.aws))
         case never:
             assert_never(never)
-    return replace(read, guardrails=guardrails_of(host, ssm=ssm))
+    return replace(read, guardrails=guardrails_now(host, ssm=ssm))
 
 
 def _tree(prefix: str, ssm: Ssm) -> Catalogue:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.control_plane.log import assemble, so_far
+from tests.fakes.control_plane.log import assemble, so_far, unstamped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class JobResult:
     exit_status: str
     signal: str
     signal_reason: str
-    log: bytes  # exactly what was uploaded, marks and all
+    log: bytes  # as `Job.log`
     chunks_failed: int
     meta_data: Mapping[str, str]  # of the job's build
     artifacts: tuple[Artifact, ...]
@@ -78,6 +78,7 @@ class Job:
     meta_data: dict[str, str]
     state: str = "scheduled"
     agent_id: str = ""
+    stamped: bool = False  # its agent inserts timestamps, whatever it is asked for
     chunks: dict[int, bytes] = field(default_factory=dict)
     finish: dict[str, Any] | None = None
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -99,8 +100,14 @@ class Job:
 
     @property
     def log(self) -> bytes:
-        """The log so far, in order of its offsets."""
-        return so_far(self.chunks)
+        """The log so far, in order of its offsets: the job's bytes, without an agent's timestamps.
+
+        An agent that can leave them out is asked to, so that nothing is taken out here.
+        """
+        return self._unstamped(so_far(self.chunks))
+
+    def _unstamped(self, log: bytes) -> bytes:
+        return unstamped(log) if self.stamped else log
 
     @property
     def uploads(self) -> dict[str, bytes]:
@@ -121,7 +128,7 @@ class Job:
             exit_status=status,
             signal=signal,
             signal_reason=reason,
-            log=assemble(self.chunks),
+            log=self._unstamped(assemble(self.chunks)),
             chunks_failed=(self.finish or {}).get("chunks_failed_count", 0),
             meta_data=dict(self.meta_data),
             artifacts=tuple(self._artifact(known) for known in self.artifacts),

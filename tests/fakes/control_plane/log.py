@@ -1,5 +1,6 @@
 """A job's log, put together from its chunks."""
 
+import re
 from collections.abc import Mapping
 
 
@@ -23,3 +24,11 @@ def assemble(chunks: Mapping[int, bytes]) -> bytes:
 def so_far(chunks: Mapping[int, bytes]) -> bytes:
     """Return what came until now, in the order of the offsets, gaps closed."""
     return b"".join(chunks[offset] for offset in sorted(chunks))
+
+
+_STAMP = re.compile(rb"\x1b_bk;t=\d+\x07")
+
+
+def unstamped(log: bytes) -> bytes:
+    """Return the log without the timestamps that the agent inserts at line starts and in pauses."""
+    return _STAMP.sub(b"", log)

@@ -37,6 +37,11 @@ class _Agent:
     offered: str = ""  # a job's id, until the agent accepts it
     connected: bool = False
 
+    @property
+    def stamps(self) -> bool:
+        """Whether it always inserts timestamps (docs/agent-contract.md#agent-3-and-agent-4)."""
+        return str(self.registered.get("version", "")).startswith("4.")
+
 
 class ControlPlane(Simulator):
     """Registers agents, gives them jobs and keeps what they report.
@@ -114,6 +119,10 @@ class ControlPlane(Simulator):
     def time_out(self, job: Job | str) -> None:
         """Report that the job has reached its timeout."""
         self.cancel(job, "timing_out")
+
+    def is_connected(self, agent: str) -> bool:
+        """Return whether an agent of this name has registered and can be given jobs."""
+        return any(known.connected and known.name == agent for known in list(self.agents.values()))
 
     def _known(self, job: Job | str) -> Job:
         return self.jobs[job] if isinstance(job, str) else job
@@ -204,6 +213,7 @@ class ControlPlane(Simulator):
         if agent.offered != job.id or job.state != "scheduled":
             return self._again(agent, job, verb)
         agent.offered, job.agent_id, job.state = "", agent.id, "accepted"
+        job.stamped = agent.stamps
         if not job.order.own_token:
             job.token = agent.token
         job.note("accepted")

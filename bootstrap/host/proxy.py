@@ -1,0 +1,98 @@
+"""The HTTP proxy of hosts that reach AWS and Buildkite through one, and what it is not used for."""
+
+import base64
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, PlainValidator
+
+from bootstrap.secret import Secret
+
+_URL = re.compile(
+    r"http://(?:(?P<user>[^\s/?#@:]*):(?P<password>[^\s/?#@]*)@)?"
+    r"(?P<address>[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5})/?"
+)
+_NAME = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proxy:
+    """A proxy that is asked to CONNECT. Only `address` (host:port) may be shown."""
+
+    address: str
+    user: str | None = None
+    password: Secret | None = field(default=None, compare=False)  # percent-encoded, as `user`
+
+    def url(self) -> Secret:
+        """Return the whole URL."""
+        login = f"{self.user}:{self.password.reveal()}@" if self.password else ""
+        return Secret(f"http://{login}{self.address}")
+
+    def authorization(self) -> Secret | None:
+        """Return the header Proxy-Authorization, or None if the proxy has no password."""
+        if self.password is None:
+            return None
+        login = f"{unquote(self.user or '')}:{unquote(self.password.reveal())}"
+        return Secret(f"Basic {base64.b64encode(login.encode()).decode()}")
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return what has to be masked wherever anything is printed."""
+        if self.password is None:
+            return ()
+        return (self.password, Secret(unquote(self.password.reveal())))
+
+
+ProxyFor = Callable[[str], Proxy | None]
+
+
+def no_proxy(_url: str) -> None:
+    """Reach every URL directly: a ProxyFor."""
+
+
+def _proxy(value: object) -> Proxy:
+    found = _URL.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('expected "http://host:port", or "http://user:password@host:port"')
+    user, password = found["user"], found["password"]
+    return Proxy(
+        address=found["address"],
+        user=user,
+        password=None if password is None else Secret(password),
+    )
+
+
+def _exception(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        if not _NAME.fullmatch(value):
+            raise ValueError(
+                'expected a host, a domain (".internal"), an address or a network (10.0.0.0/8)'
+            ) from None
+    return value.lower()
+
+
+ProxyUrl = Annotated[Proxy, PlainValidator(_proxy)]
+NoProxy = Annotated[str, AfterValidator(_exception)]
+
+
+def is_direct(url: str, exceptions: Iterable[str]) -> bool:
+    """Say whether a URL is reached without the proxy: none but https goes through it.
+
+    A domain also excepts the hosts below it. Names are not resolved.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    return parts.scheme.lower() != "https" or any(_matches(host, one) for one in exceptions)
+
+
+def _matches(host: str, exception: str) -> bool:
+    try:
+        return ip_address(host) in ip_network(exception)
+    except ValueError:
+        domain = exception.removeprefix(".")
+        return host == domain or host.endswith(f".{domain}")

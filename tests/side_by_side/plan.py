@@ -1,0 +1,47 @@
+"""Which test runs in which stage. The same files make the same plan, on every machine."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SECONDS = ROOT / ".ci/seconds"
+
+# Each test is chosen by exactly one of the two: isolated labs run the first, the host the second.
+IN_A_LAB = "lab and not host_namespaces"
+ON_THE_HOST = "not lab or host_namespaces"
+
+_UNKNOWN = 5.0  # seconds of a file that .ci/seconds does not name
+_MEMORY = 4 << 30  # bytes for one lab: jobs of 2 GiB, dockerd, moto, the agents
+
+
+def labs_for(cpus: int, memory: int) -> int:
+    """Return how many labs a machine with `memory` available bytes can run at once.
+
+    More than its processors would make jobs miss the deadlines that tests hold them to.
+    """
+    return max(1, min(cpus, memory // _MEMORY, 4))
+
+
+def all_files() -> list[str]:
+    """Return the path of every test file, relative to the repository."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def known_seconds(path: Path = SECONDS) -> dict[str, float]:
+    """Read how long each file took: lines of seconds and path."""
+    lines = (line.split() for line in path.read_text().splitlines() if not line.startswith("#"))
+    return {name: float(seconds) for seconds, name in lines}
+
+
+def shards(files: Iterable[str], seconds: Mapping[str, float], number: int) -> list[list[str]]:
+    """Divide the files so that all shards take about as long: the longest first, to the shortest.
+
+    Every file is in exactly one shard.
+    """
+    divided: list[list[str]] = [[] for _ in range(number)]
+    loads = [0.0] * number
+    for file in sorted(files, key=lambda file: (-seconds.get(file, _UNKNOWN), file)):
+        least = loads.index(min(loads))
+        divided[least].append(file)
+        loads[least] += seconds.get(file, _UNKNOWN)
+    return [sorted(shard) for shard in divided]
