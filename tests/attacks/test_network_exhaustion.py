@@ -235,7 +235,7 @@ def test_neighbour_probe_without_inner_ruleset_fails_proof(fleet: Fleet) -> None
         (sent,) = [probe for probe in prove(running, None) if probe.target.startswith("neighbour ")]
         assert sent.outcome == "EPERM"
         run("nsenter", "--target", str(sandbox.pid), "--net", "nft", "delete table inet airlock")
-        with pytest.raises(CannotStart, match=r"not isolated: neighbour 172\.31\.240\.\d+: sent"):
+        with pytest.raises(CannotStart, match=r"not isolated: neighbour 198\.18\.240\.\d+: sent"):
             prove(running, None)
 
 

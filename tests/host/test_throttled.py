@@ -124,12 +124,12 @@ def test_log_and_audit_trail_say_how_old_a_policy_is(tmp_path: Path, ssm: Strict
     ssm.fail("*", failure("ThrottlingException"), times=10_000)
     eventually(lambda: _is_old(tmp_path), "the policy is older than policy.cache", 5)
     output, _ = airlock(tmp_path / "second", config, "admit").communicate(timeout=30)
-    said = re.search(r"policy: (\d+) s old, because SSM did not answer", output)
-    assert said, output
+    shown = re.search(r"policy: (\d+) s old, because SSM did not answer", output)
+    assert shown, output
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
     fresh, old = (json.loads(line)["policy"] for line in lines)
     assert (fresh["age"], fresh["guardrails_age"]) == (None, None)
-    assert (old["age"], old["guardrails_age"]) == (int(said[1]), None)
+    assert (old["age"], old["guardrails_age"]) == (int(shown[1]), None)
 
 
 def _is_old(tmp_path: Path) -> bool:
