@@ -54,9 +54,9 @@ def collect(host: Host, now: float) -> None:
 
     `now` is in seconds since the epoch. Bytes are measured by `airlock gc` only, since jobs decide
     how long that takes. Trees are deleted in the background; records, the audit trail and
-    `paths.runtime` are looked at once an hour. What cannot be removed is left to `airlock gc`, which
-    reports it: what other jobs left keeps none from starting. Raises CannotStart if no program can
-    be started.
+    `paths.runtime` are looked at once an hour. What cannot be removed is left to `airlock gc`,
+    which reports it: what other jobs left keeps none from starting. Raises CannotStart if no
+    program can be started.
     """
     _apply(trees_beyond(host, now))
     _apply(orphans(host))
