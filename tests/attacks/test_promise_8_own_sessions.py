@@ -1,4 +1,4 @@
-"""No program that Airlock starts is in its process group, which the agent signals to cancel a job.
+"""Promise 8: cancelling a job signals the wrapper's process group, and no helper is in that.
 
 A signal there would end the ssh agent before the hooks, or a program in the midst of its work.
 """
