@@ -21,7 +21,7 @@ from bootstrap.appended import AppendedFile
 
 
 @contextmanager
-def room(path: Path, size: int | None) -> Iterator[None]:
+def space(path: Path, size: int | None) -> Iterator[None]:
     """Let the file grow by `size` bytes; None is without a limit."""
     before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if size is not None:
@@ -48,9 +48,9 @@ def test_every_event_is_whole_and_in_order_however_lines_were_torn(
     path = tmp_path_factory.mktemp("records") / "records.jsonl"
     writers = [AppendedFile(path) for _ in range(3)]
     written: list[bytes] = []
-    for number, (writer, size, space) in enumerate(writes):
+    for number, (writer, size, left) in enumerate(writes):
         written.append(line(writer, number, size))
-        with room(path, space), suppress(OSError):
+        with space(path, left), suppress(OSError):
             writers[writer].write(written[-1])
     for one in writers:
         one.catch_up()
@@ -84,7 +84,7 @@ def test_a_line_after_a_torn_one_of_an_earlier_version_is_readable(tmp_path: Pat
 def test_a_line_that_waits_is_withdrawn_on_request(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     file = AppendedFile(path)
-    with room(path, 0), pytest.raises(OSError, match="File too large"):
+    with space(path, 0), pytest.raises(OSError, match="File too large"):
         file.write(b"{}\n")
     file.withdraw()
     file.write(b"[]\n")
@@ -96,7 +96,7 @@ def test_what_waits_is_bounded_and_what_is_lost_is_counted(
 ) -> None:
     monkeypatch.setattr(appended, "MOST", 10)
     file = AppendedFile(tmp_path / "records.jsonl")
-    with room(tmp_path / "records.jsonl", 0):
+    with space(tmp_path / "records.jsonl", 0):
         for each in (b"12345\n", b"67890\n", b"123\n"):
             with pytest.raises(OSError, match="File too large"):
                 file.write(each)

@@ -24,7 +24,7 @@ from bootstrap.record import Record
 from bootstrap.secret import Secret
 from tests.job.given import job_env
 from tests.policy.given import claims, policy
-from tests.test_appended import room
+from tests.test_appended import space
 
 AGENT = Agent(values={}, token=Secret("bkaj_x"), own_token=True)
 RULES = "  - {name: all, allow: {}}\n"
@@ -193,7 +193,7 @@ def test_events_of_a_job_that_has_begun_wait_for_space_and_keep_their_time(tmp_p
     record.job(**WHO, env={})
     record.sandbox(image="sha256:ab")
     record.began(lines.append)
-    with room(path, 10):
+    with space(path, 10):
         record.session(**SESSION)
         record.session(**{**SESSION, "role": "arn:aws:iam::444455556666:role/audit"})
         assert record.unwritten() == 2
@@ -205,7 +205,7 @@ def test_events_of_a_job_that_has_begun_wait_for_space_and_keep_their_time(tmp_p
     found = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
     assert [event["event"] for event in found] == ["sandbox", "session", "session", "ended"]
     assert found[1]["timestamp"] < found[2]["timestamp"] < before < found[3]["timestamp"]
-    with room(path, 0):
+    with space(path, 0):
         record.ssh_agent({"signed": 1})
     assert len(lines) == 2, "it is full again"
 
@@ -213,7 +213,7 @@ def test_events_of_a_job_that_has_begun_wait_for_space_and_keep_their_time(tmp_p
 def test_before_the_job_an_event_that_was_refused_is_not_written_later(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     record = Record(path, "now")
-    with room(path, 0), pytest.raises(CannotStart, match="File too large"):
+    with space(path, 0), pytest.raises(CannotStart, match="File too large"):
         record.sandbox(image="sha256:ab")
     record.cancelled("SIGTERM")
     assert [event["event"] for event in events(path)] == ["cancelled"]

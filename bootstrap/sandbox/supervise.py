@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
 CLEARING = 1.2  # seconds for what remains to be done before the agent kills Airlock
+SETTLED = 0.3  # seconds for the kernel's report about a container that Airlock has killed
 KILLED = 10.0  # seconds for a killed container to end
 
 
@@ -48,7 +49,6 @@ class _End:
     forwarded: Signals | None = None
     deadline: float | None = None  # time.monotonic() at which the container is killed
     overdue: bool = False
-    breach: str = ""
     evicted: str | None = None
     failed: str | None = None  # a bug in the loop, because of which the container was killed
 
@@ -96,7 +96,6 @@ class Supervision:
         with self._ending_the_job(), events:
             while not self._step(events, cancellation):
                 pass
-        self._end.breach = self._guard.why
         with self._alerts.instead("the end of the log may be missing"):
             pump.finish(DRAIN, lambda: self._left(cancellation))
         try:
@@ -167,19 +166,13 @@ class Supervision:
             self._end.overdue = True
             self._guard.kill()
 
-    def _patience_after_end(self, cancellation: Cancellation, usual: float) -> float:
-        if cancellation.received is None:
-            return usual
-        left = cancellation.received + self._grace.kill_after - time.monotonic()
-        return max(0.3, min(usual, left))
-
     def _ended(self, cancellation: Cancellation) -> Ended:
-        if self._end.breach:
-            return Breached(why=self._end.breach)
-        if self._end.evicted:
-            return Evicted(why=self._end.evicted)
-        if self._end.by and self._end.overdue:
-            return Overdue(by=self._end.by, after=self._grace.kill_after)
+        if self._guard.why:  # set only if the container still ran
+            return Breached(why=self._guard.why)
+        killed = self._killed()
+        # It may have ended by itself in the moment before: then its status is its own.
+        if killed and self._process_end.status(SETTLED) in {None, 128 + Signals.SIGKILL}:
+            return killed
         found = outcome(
             self._process_end.status,
             lambda seconds: engine.outcome(self._client, self._running.id, timeout=seconds),
@@ -187,6 +180,13 @@ class Supervision:
             cancelled=cancellation.received is not None,
         )
         return self._ended_by_itself(found)
+
+    def _killed(self) -> Evicted | Overdue | None:
+        if self._end.evicted:
+            return Evicted(why=self._end.evicted)
+        if self._end.by and self._end.overdue:
+            return Overdue(by=self._end.by, after=self._grace.kill_after)
+        return None
 
     def _ended_by_itself(self, found: Outcome) -> Ended:
         # After a bug the container was killed, unless it had ended already with its own status.

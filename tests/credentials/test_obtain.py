@@ -16,7 +16,7 @@ from bootstrap.policy.model import Admitted
 from bootstrap.record import Record
 from tests.credentials.given import ROLE, eventually, host, session
 from tests.policy.given import claims, policy
-from tests.test_appended import room
+from tests.test_appended import space
 from tests.test_record import events
 
 RULE = f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n"
@@ -48,7 +48,7 @@ def test_a_renewed_session_is_served_although_the_disk_is_full(tmp_path: Path) -
     record, alerts = Record(path, "now"), list[str]()
     with serving(tmp_path, sts, record) as sessions:
         record.began(alerts.append)
-        with room(path, 0):
+        with space(path, 0):
             eventually(lambda: (now := sessions.current()) and now.access_key_id == "ASIA2")
             assert sts.issued == 2, "it is not asked for again and again"
             assert sessions.current()
