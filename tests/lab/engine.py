@@ -14,6 +14,7 @@ STATE = Path("/var/lib/airlock-lab")
 SYSTEM = Path("/var/run/docker.sock")
 OURS = Path("/run/airlock-lab/docker.sock")
 PIDFILE = OURS.with_name("dockerd.pid")
+CONTAINERD = OURS.parent / "exec/containerd/containerd.pid"
 # Runtimes that ignore one part of their configuration (tests/lab/runtime).
 BROKEN = ("without-seccomp", "without-no-new-privileges", "without-empty-bounding-set")
 
@@ -27,29 +28,98 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = 30.0
         time.sleep(0.02)
 
 
-@contextmanager
-def engine() -> Iterator[str]:
-    """Yield the URL of an engine that answers."""
-    if answers(SYSTEM):
-        yield f"unix://{SYSTEM}"
-        return
-    _end_previous()
-    process = _start()
-    try:
+class Engine:
+    """The lab's own dockerd, which tests stop, kill and start again at the same socket and data."""
+
+    def __init__(self) -> None:
+        self.url = f"unix://{OURS}"
+        self._live_restore = False
+        self._process = _start(live_restore=False)
+        self._wait_for_answer()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: containers go on without it. Returns when the process has ended."""
+        self._end(signal.SIGKILL, 30)
+
+    def terminate(self) -> None:
+        """SIGTERM: without live-restore it stops all containers first. Returns when it has ended.
+
+        It gives containers 15 s to end by themselves.
+        """
+        self._end(signal.SIGTERM, 60)
+
+    def stop(self) -> None:
+        """SIGSTOP: it accepts connections and does not answer, until `cont`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def start(self, *, live_restore: bool = False) -> None:
+        """Start it again after `kill` or `terminate`, and wait until it answers.
+
+        Without `live_restore` it ends the containers that it finds running.
+        """
+        assert self._process.poll() is not None, "dockerd still runs: call kill or terminate first"
+        for path in (PIDFILE, CONTAINERD):  # a killed one leaves them, and its pid may be in use
+            path.unlink(missing_ok=True)
+        self._live_restore = live_restore
+        self._process = _start(live_restore=live_restore)
+        self._wait_for_answer()
+
+    def restored(self) -> None:
+        """Make it run as the lab started it, whatever a test has done to it."""
+        if self._process.poll() is None:
+            self.cont()
+            if not self._live_restore:
+                return
+            self.terminate()
+        self.start()
+
+    def _end(self, number: int, seconds: float) -> None:
+        containerd = int(CONTAINERD.read_text())
+        self._process.send_signal(number)
+        self._process.wait(seconds)
+        # Its child, which dies with it; the next one fails if it finds that one still dying.
+        eventually(lambda: ended(containerd), "containerd ends")
+
+    def _wait_for_answer(self) -> None:
+        process = self._process
         eventually(lambda: answers(OURS) or process.poll() is not None, "dockerd answers", 60)
         if process.poll() is not None:
             raise RuntimeError(f"dockerd ended at once; see {STATE}/dockerd.log")
-        yield f"unix://{OURS}"
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self.cont()
+            self.terminate()
+
+
+@contextmanager
+def engine() -> Iterator[tuple[str, Engine | None]]:
+    """Yield the URL of an engine that answers, and the engine itself if it is the lab's own."""
+    if answers(SYSTEM):
+        yield f"unix://{SYSTEM}", None
+        return
+    _end_previous()
+    STATE.joinpath("dockerd.log").unlink(missing_ok=True)
+    ours = Engine()
+    try:
+        yield ours.url, ours
     finally:
-        process.terminate()
-        process.wait(30)
+        ours.close()
 
 
 def answers(path: Path) -> bool:
     """Return whether an engine answers at this socket."""
-    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection = http.client.HTTPConnection("localhost")
     try:
         connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(5)
         connection.sock.connect(str(path))
         connection.request("GET", "/_ping")
         return connection.getresponse().status == 200
@@ -59,7 +129,16 @@ def answers(path: Path) -> bool:
         connection.close()
 
 
-def _start() -> subprocess.Popen[bytes]:
+def ended(pid: int) -> bool:
+    """Return whether this process runs no more; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state.startswith(("Z", "X"))
+
+
+def _start(*, live_restore: bool) -> subprocess.Popen[bytes]:
     for directory in (STATE / "docker", OURS.parent / "exec"):
         directory.mkdir(parents=True, exist_ok=True)
     arguments = [
@@ -69,8 +148,9 @@ def _start() -> subprocess.Popen[bytes]:
         "--host", f"unix://{OURS}",
         "--pidfile", str(PIDFILE),
         *(f"--add-runtime={name}={_broken(name)}" for name in BROKEN),
+        *(["--live-restore"] if live_restore else []),
     ]  # fmt: skip
-    with (STATE / "dockerd.log").open("wb") as log:
+    with (STATE / "dockerd.log").open("ab") as log:
         return subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
 
 

@@ -39,6 +39,7 @@ class Lab:
     """One machine, ready for fleets."""
 
     docker: str
+    engine: engine.Engine | None  # None if the machine's own engine is used
     image: str
     metadata: Metadata
     metadata_v6: Metadata
@@ -54,8 +55,8 @@ def lab() -> Iterator[Lab]:
         except BlockingIOError:
             print("lab: waiting for another lab on this machine", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        docker = held.enter_context(engine.engine())
-        if docker != f"unix://{engine.SYSTEM}":
+        docker, own_engine = held.enter_context(engine.engine())
+        if own_engine:
             # A machine with an engine of its own may have an Airlock of its own too.
             held.callback(forget_host, docker)
         image = lab_image(docker)
@@ -63,7 +64,7 @@ def lab() -> Iterator[Lab]:
         held.enter_context(world.world())
         v4 = held.enter_context(Metadata(world.listen(world.METADATA_V4, 80)))
         v6 = held.enter_context(Metadata(world.listen(world.METADATA_V6, 80)))
-        yield Lab(docker=docker, image=image, metadata=v4, metadata_v6=v6)
+        yield Lab(docker=docker, engine=own_engine, image=image, metadata=v4, metadata_v6=v6)
 
 
 # A job with this in its command waits until the test calls `open_gate`.
