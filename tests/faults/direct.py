@@ -61,8 +61,12 @@ class Direct:
 
     def open_gate(self) -> None:
         """Let all jobs go on that wait at `GATE_FILE`."""
+        self.tell("go")
+
+    def tell(self, name: str) -> None:
+        """Create the file `name` in the build directory of all jobs."""
         for builds in (self.fleet.base / "state/fresh").glob("*/builds"):
-            (builds / "go").touch()
+            (builds / name).touch()
 
     def gc(self) -> str:
         """Run `airlock gc` and return its output."""

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,7 +13,7 @@ from tests.faults.direct import Direct, direct
 from tests.faults.stepper import Point, killed_at, points, traced
 from tests.lab.agent import reaper_of
 from tests.lab.engine import eventually
-from tests.lab.lab import GATE, Lab, fleet, open_gate
+from tests.lab.lab import GATE, Fleet, Lab, fleet, open_gate
 from tests.lab.leftovers import everything
 
 AT_ONCE = 6  # on two processors
@@ -80,32 +80,43 @@ def kill(*pids: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def run_to_end(job: subprocess.Popen[bytes]) -> str:
+def run_to_end(job: subprocess.Popen[bytes], seconds: float = 180) -> str:
     """Return the log of a job that has to succeed."""
-    output, _ = job.communicate(timeout=180)
+    output, _ = job.communicate(timeout=seconds)
     assert job.returncode == 0, output.decode()
     return output.decode()
 
 
 @contextmanager
-def host(lab: Lab, base: Path) -> Iterator[Host]:
-    """Run the neighbour until this closes; then it must end as if nothing had happened."""
-    with fleet(lab, base / "fleet") as made, direct(made) as jobs, made.agent(name="neighbour"):
+def host(lab: Lab, base: Path, *, neighbour: bool = True) -> Iterator[Host]:
+    """Prepare a host. With a `neighbour`, an honest job runs there until this closes.
+
+    It must end then as if nothing had happened.
+    """
+    with ExitStack() as held:
+        made = held.enter_context(fleet(lab, base / "fleet"))
+        jobs = held.enter_context(direct(made))
         run_to_end(jobs.start())
         jobs.gc()
-        sent = made.env(
-            f"echo begun; {GATE}; echo still here; exit 7", BUILDKITE_AGENT_NAME="neighbour"
-        )
-        neighbour = made.control.enqueue(sent)
-        made.control.wait(neighbour, lambda job: b"\nbegun" in job.log)
+        if neighbour:
+            held.enter_context(_undisturbed(made))
         eventually(
             lambda: not any("direct.toml" in one for one in everything(made)), "no other job runs"
         )
         yield Host(jobs=jobs, base=base, before=frozenset(everything(made)))
-        open_gate(neighbour)
-        result = made.control.finished(neighbour)
-    assert result == ("7", "", ""), neighbour.log.decode()
-    assert b"\nstill here" in neighbour.log
+
+
+@contextmanager
+def _undisturbed(made: Fleet) -> Iterator[None]:
+    command = f"echo begun; {GATE}; echo still here; exit 7"
+    with made.agent(name="neighbour"):
+        job = made.control.enqueue(made.env(command, BUILDKITE_AGENT_NAME="neighbour"))
+        made.control.wait(job, lambda one: b"\nbegun" in one.log)
+        yield
+        open_gate(job)
+        result = made.control.finished(job)
+    assert result == ("7", "", ""), job.log.decode()
+    assert b"\nstill here" in job.log
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

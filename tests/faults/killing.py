@@ -64,17 +64,22 @@ def kill_both(host: Host, chosen: Sequence[Point]) -> list[Outcome]:
         host.jobs.start(tracer=traced(trace, point, signal="STOP"))
         for trace, point in zip(traces, chosen, strict=True)
     ]
-    for tracer, trace in zip(started, traces, strict=True):
-        eventually(partial(_is_stopped_or_ended, tracer, trace), "the wrapper stops", 120)
-        if tracer.poll() is None:
-            wrapper = _child(tracer.pid)
-            kill(*_reapers(wrapper), wrapper)
-        tracer.communicate(timeout=60)
+    # In whatever order they stop: a stopped one may hold a lock for which the others wait.
+    waiting = list(zip(started, traces, strict=True))
+    eventually(partial(_kill_stopped, waiting), "every wrapper stops at its point", 180)
     return cleared(host, chosen, traces)
 
 
-def _is_stopped_or_ended(tracer: subprocess.Popen[bytes], trace: Path) -> bool:
-    return _is_stopped(trace) or tracer.poll() is not None
+def _kill_stopped(waiting: list[tuple[subprocess.Popen[bytes], Path]]) -> bool:
+    """Kill those that have stopped, with their reapers; True when none is left."""
+    for tracer, trace in tuple(waiting):
+        if _is_stopped(trace) and tracer.poll() is None:
+            wrapper = _child(tracer.pid)
+            kill(*_reapers(wrapper), wrapper)
+            tracer.communicate(timeout=60)
+        if tracer.poll() is not None:
+            waiting.remove((tracer, trace))
+    return not waiting
 
 
 def _is_stopped(trace: Path) -> bool:

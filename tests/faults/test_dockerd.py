@@ -172,6 +172,6 @@ def test_engine_restarted_after_step_leaves_nothing(
     go_on(wrapper)
     output, _ = job.communicate(timeout=120)
     assert job.returncode == 125, output.decode()
-    assert b"the job runs" not in output
+    assert b"\nthe job runs" not in output
     run_to_end(jobs.start())
     nothing_left(jobs.fleet)
