@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.jobs import Host, host
+from tests.faults.jobs import Host, host, iter_until
 from tests.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -39,30 +39,21 @@ def machine(lab: Lab, tmp_path: Path) -> Iterator[Host]:
         yield made
 
 
-def until(machine: Host, line: bytes, log: list[bytes], lines: Iterator[bytes]) -> None:
-    for one in lines:
-        log.append(one)
-        if one.startswith(line):
-            return
-    raise AssertionError(b"".join(log).decode())
-
-
 @pytest.mark.parametrize("restored", [True, False])
 def test_endpoint_without_descriptors_does_not_change_the_job(
     machine: Host, *, restored: bool
 ) -> None:
     job = machine.running(JOB)
     assert job.stdout
-    lines, log = iter(job.stdout), list[bytes]()
-    until(machine, b"the job has asked", log, lines)
-    before = resource.prlimit(job.pid, resource.RLIMIT_NOFILE, (3, 4096))
+    log = list(iter_until(job.stdout, b"the job has asked"))
+    before = resource.prlimit(job.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(job.pid, resource.RLIMIT_NOFILE, (3, before[1]))
     machine.jobs.tell("lacking")
-    until(machine, b"the job has asked again", log, lines)
+    log += iter_until(job.stdout, b"the job has asked again")
     if restored:
         resource.prlimit(job.pid, resource.RLIMIT_NOFILE, before)
     machine.jobs.tell("restored")
-    log += lines
-    job.wait(60)
+    log.append(job.communicate(timeout=60)[0])
     text = b"".join(log).decode()
     assert job.returncode == 5, text
     assert "before: 200\n" in text
