@@ -26,7 +26,7 @@ from tests.sandbox.test_pump import never
 from tests.test_record import events
 
 GRACE = SandboxGrace(inner=0.3, kill_after=0.6, agent_kills=3.0)
-# A process that is no child of the test, as a container is none of Airlock.
+# A process that is no child of the test, as no container is a child of Airlock.
 STARTED = """
 import subprocess, sys
 script = "trap '' TERM; echo $$; read line; " + sys.argv[1]
