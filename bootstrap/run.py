@@ -3,10 +3,9 @@
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from bootstrap import admission
 from bootstrap.alerts import Alerts
@@ -65,7 +64,9 @@ def run(
             storage.collect(host, time.time())
             storage.require(host, note=log.note)
             tree = job_sandbox.tree_of(job, admitted, host, token)
-            job_lease = held.enter_context(_lease(job, host, token, tree, cancellation, log))
+            acquire = partial(lease.acquire, host, token, tree=tree, agent=claims.agent_name)
+            patience = partial(clearing_patience, cancellation, job.grace)
+            job_lease = held.enter_context(acquire(alert=log.alert, patience=patience))
             assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
             obtained = held.enter_context(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
@@ -87,14 +88,6 @@ def run(
         ended, alerts, problems=sandbox.pump.problems, full=sandbox.fullness.found, log=log,
         record=record,
     )  # fmt: skip
-
-
-def _lease(
-    job: Job, host: Host, token: str, tree: Path, cancellation: Cancellation, log: JobLog
-) -> AbstractContextManager[lease.Lease]:
-    patience = partial(clearing_patience, cancellation, job.grace)
-    agent = job.claims.agent_name
-    return lease.acquire(host, token, tree=tree, agent=agent, alert=log.alert, patience=patience)
 
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
