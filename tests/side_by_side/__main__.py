@@ -55,6 +55,8 @@ def _run(held: int, files: list[str]) -> int:
             stages.append(begin(name, LOGS, selection, prefix, held))
             print(f"{name}: {stages[-1].log}", flush=True)
         _follow(stages)
+        stages.append(begin("alone", LOGS, ["-m", plan.ALONE, *files], [], held))
+        _follow(stages)
     finally:
         _end(stages)
     return report(stages, time.monotonic() - began, LOGS / "seconds")

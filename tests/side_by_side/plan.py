@@ -6,9 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SECONDS = ROOT / ".ci/seconds"
 
-# Each test is chosen by exactly one of the two: isolated labs run the first, the host the second.
+# Each test is chosen by exactly one: isolated labs run the first, and the host, at the same time,
+# the second. The third changes settings of the kernel that all share, so it runs after the others.
 IN_A_LAB = "lab and not host_namespaces"
-ON_THE_HOST = "not lab or host_namespaces"
+ON_THE_HOST = "not lab and not host_namespaces"
+ALONE = "host_namespaces"
 
 _UNKNOWN = 20.0  # seconds of a file with tests for labs that .ci/seconds does not name
 _MEMORY = 4 << 30  # bytes for one lab: jobs of 2 GiB, dockerd, moto, the agents
