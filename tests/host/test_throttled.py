@@ -67,7 +67,7 @@ def configured(tmp_path: Path, ssm: StrictSsm, policy: str = "") -> Path:
 
 
 def readers(config: Path, number: int) -> list[list[object]]:
-    """Let this many processes read the policy at once; return how long each waited, and its outcome.
+    """Let this many processes read the policy at once; return how long each waited, and its end.
 
     They begin at the same moment, when all have loaded Airlock.
     """
