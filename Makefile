@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test unit lint bench clean lab-setup lock schemas
+.PHONY: demo test endurance unit lint bench clean lab-setup lock schemas
 
 demo: $(READY) lab-setup    ## one real job through policy, credentials and the sandbox
 	@$(BIN)/python -m tests.demo
 
 test: lint lab-setup        ## everything: lint, types, unit, end to end, attacks
 	@$(BIN)/python -m tests.side_by_side
+
+endurance: $(READY) lab-setup    ## every step of every fault, 500 jobs in a row (hours)
+	AIRLOCK_LONG=1 $(BIN)/pytest tests/faults
 
 unit: lint                  ## the tests that need neither root nor the lab
 	$(BIN)/pytest -m "not lab"

@@ -64,16 +64,9 @@ def run(
             storage.collect(host, time.time())
             storage.require(host, note=log.note)
             tree = job_sandbox.tree_of(job, admitted, host, token)
-            job_lease = held.enter_context(
-                lease.acquire(
-                    host,
-                    token,
-                    tree=tree,
-                    agent=claims.agent_name,
-                    alert=log.alert,
-                    patience=lambda: clearing_patience(cancellation, job.grace),
-                )
-            )
+            acquire = partial(lease.acquire, host, token, tree=tree, agent=claims.agent_name)
+            patience = partial(clearing_patience, cancellation, job.grace)
+            job_lease = held.enter_context(acquire(alert=log.alert, patience=patience))
             assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
             obtained = held.enter_context(
                 obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
 from bootstrap.log import JobLog, to_descriptor
 from bootstrap.secret import Secret
-from bootstrap.text import printable
+from bootstrap.text import on_terminal, printable
 
 
 def written(method: str) -> tuple[JobLog, list[bytes]]:
@@ -145,3 +146,13 @@ def test_a_secret_cannot_be_compared_hashed_or_copied() -> None:
     ):
         with pytest.raises(TypeError):
             use()
+
+
+@given(st.text())
+def test_text_on_terminal_keeps_line_ends_and_nothing_else_that_acts(text: str) -> None:
+    shown = on_terminal(text)
+    assert shown.count("\n") == text.count("\n")
+    assert len(shown) == len(text)
+    assert on_terminal(shown) == shown
+    hidden = {unicodedata.category(char) for char in shown.replace("\n", "")}
+    assert not hidden & {"Cc", "Cf", "Cs", "Zl", "Zp"}

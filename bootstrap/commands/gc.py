@@ -68,15 +68,21 @@ def _part(
             try:
                 applied = change.apply()
             except (AirlockError, OSError) as failed:
-                line(f"could not {change.verb} {change}: {failed}")
+                _report(f"could not {change.verb} {change}", failed, line)
                 yield False
                 continue
             if applied is not False:
                 line(f"{change.verb.removesuffix('e')}ed {change}")
                 yield True
     except (AirlockError, OSError) as failed:
-        line(f"could not look for {name}: {failed}")
+        _report(f"could not look for {name}", failed, line)
         yield False
+
+
+def _report(what: str, failed: Exception, line: Callable[[str], object]) -> None:
+    line(f"{what}: {failed}")
+    if isinstance(failed, AirlockError):
+        line(f"  what to do: {failed.hint}")
 
 
 def _discarded(state: Path) -> Iterator[Change]:

@@ -75,10 +75,10 @@ class Cache:
         if (known := entry.value(self._fresh)) is not None:
             return Answer(value=known["value"], stale=None)
         if entry.value(self._fresh + self._stale) is not None:
-            return self._stale_first(entry, fetch)
+            return self._stale_first(entry, fetch, patience)
         return self._waited(entry, fetch, patience)
 
-    def _stale_first(self, entry: "_Entry", fetch: Fetch) -> Answer:
+    def _stale_first(self, entry: "_Entry", fetch: Fetch, patience: float) -> Answer:
         began, deadline = self._now(), self._clock() + SHORT
         while not entry.is_held():
             with locked_now(entry.lock) as ours:
@@ -92,7 +92,7 @@ class Cache:
             self._pause()
         known = entry.value(self._fresh + self._stale)
         if known is None:  # it has become too old meanwhile
-            return self._waited(entry, fetch, 0.0)
+            return self._waited(entry, fetch, patience)
         return Answer(value=known["value"], stale=self._now() - known["at"])
 
     def _waited(self, entry: "_Entry", fetch: Fetch, patience: float) -> Answer:

@@ -6,15 +6,14 @@ No environment variable changes any of it: the job controls the environment.
 import os
 import stat
 import tomllib
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import (
-    REFERENCE,
     Duration,
     FileStore,
     Memory,
@@ -23,58 +22,25 @@ from bootstrap.forms import (
     RoleArn,
     Size,
     StoreLocation,
-    form,
 )
 from bootstrap.host.proxy import NoProxy, Proxy, ProxyUrl, is_direct
+from bootstrap.host.settings import (
+    AbsolutePath,
+    DockerSocket,
+    HostCredentials,
+    Issuer,
+    Region,
+    RegistryLogin,
+    Resolver,
+    Subnet,
+    Url,
+)
 from bootstrap.mistakes import explain
 from bootstrap.secret import Secret
 from bootstrap.text import counted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute() or ".." in path.parts:
-        raise ValueError("expected an absolute path without ..")
-    return path
-
-
-def _subnet(value: IPv4Network) -> IPv4Network:
-    special = value.is_loopback or value.is_link_local or value.is_multicast or value.is_reserved
-    if special or not 16 <= value.prefixlen <= 28:
-        raise ValueError(
-            "expected a network of private addresses from /16 to /28 (enough for 13 jobs at once)"
-        )
-    return value
-
-
-def _resolver(value: IPv4Address) -> IPv4Address:
-    if value.is_loopback or value.is_link_local or value.is_multicast or value.is_unspecified:
-        raise ValueError(
-            "expected an address that a container can reach, neither loopback nor link-local"
-        )
-    return value
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Url = Annotated[str, AfterValidator(form(r"https?://\S+", "a URL, https://…"))]
-Region = Annotated[
-    str, AfterValidator(form(r"[a-z]{2}(-[a-z]+)+-\d", 'a region, such as "us-east-1"'))
-]
-Issuer = Annotated[str, AfterValidator(form(r"https?://[^/]+", "a URL without a path"))]
-HostCredentials = Annotated[
-    str, AfterValidator(form("instance-role|file:/.+", '"instance-role" or "file:/path"'))
-]
-DockerSocket = Annotated[
-    str, AfterValidator(form("unix:///.+", 'a socket of this host, "unix:///path"'))
-]
-RegistryLogin = Annotated[
-    str,
-    AfterValidator(
-        form(f"ecr|docker|{REFERENCE}", '"ecr", "docker", "ssm:/path" or "secretsmanager:name"')
-    ),
-]
 
 
 class _Section(BaseModel):
@@ -142,8 +108,8 @@ class Sandbox(_Section):
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
-    subnet: Annotated[IPv4Network, AfterValidator(_subnet)] = IPv4Network("198.18.240.0/20")
-    dns: tuple[Annotated[IPv4Address, AfterValidator(_resolver)], ...] | None = None
+    subnet: Subnet = IPv4Network("198.18.240.0/20")
+    dns: tuple[Resolver, ...] | None = None
 
     @property
     def uids(self) -> range:

@@ -54,16 +54,23 @@ def collect(host: Host, now: float) -> None:
 
     `now` is in seconds since the epoch. Bytes are measured by `airlock gc` only, since jobs decide
     how long that takes. Trees are deleted in the background; records, the audit trail and
-    `paths.runtime` are looked at once an hour. Raises CannotStart.
+    `paths.runtime` are looked at once an hour. What cannot be removed is left to `airlock gc`,
+    which reports it: what other jobs left keeps none from starting. Raises CannotStart if no
+    program can be started.
     """
-    for change in (*trees_beyond(host, now), *orphans(host)):
-        change.apply()
+    _apply(trees_beyond(host, now))
+    _apply(orphans(host))
     trash.empty_in_background(host.paths.state)
     if _is_due(host.paths.runtime / "records-collected", now):
         for part in (records_beyond, trail.changes, runtime_files.changes):
-            with suppress(OSError, AirlockError):  # `airlock gc` reports it
-                for change in part(host, now):
-                    change.apply()
+            _apply(part(host, now))
+
+
+def _apply(changes: Iterator[Change]) -> None:
+    with suppress(OSError, AirlockError):
+        for change in changes:
+            with suppress(OSError, AirlockError):
+                change.apply()
 
 
 def trees_beyond(host: Host, now: float, *, measured: bool = False) -> Iterator[Change]:
@@ -159,7 +166,7 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
             "job uses"
         )
     while lack := space(state).lacks(*least):
-        if trash.is_empty(state) and not any(discard_unused(state, path) for path in unused):
+        if trash.is_empty(state) and not any(_discarded(state, path) for path in unused):
             raise _full(host, lack, "no unused workspace or cache is left to remove")
         if time.monotonic() > deadline:
             raise _full(
@@ -170,6 +177,12 @@ def require(host: Host, *, note: Callable[[str], object]) -> None:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.05)
+
+
+def _discarded(state: Path, path: Path) -> bool:
+    with suppress(CannotStart):  # the next one may be enough
+        return discard_unused(state, path)
+    return False
 
 
 def _unused(host: Host) -> Iterator[Path]:

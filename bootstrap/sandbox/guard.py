@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Seconds and attempts that the ruleset may stay unreadable before the container is killed. Attempts
 # too, because the whole machine may have been paused.
 UNREADABLE, ATTEMPTS = 5.0, 3
-RETRY = 0.5  # seconds between two attempts to read the ruleset, or to restore the routing rule
+RETRY = 0.5  # seconds between two attempts to read the ruleset
+ROUTING_RETRY = 5.0  # seconds between two attempts to restore the routing rules
 CHANGED = "table inet airlock was changed or removed while the job ran"
 
 
@@ -119,7 +120,9 @@ class _Checks:
         return True
 
     def _patience(self) -> float | None:
-        return RETRY if self._routing_is_due or self._failures else None
+        if self._failures:
+            return RETRY
+        return ROUTING_RETRY if self._routing_is_due else None
 
     def _breach_found(self) -> str:
         """Read the ruleset: it is breached if it differs, or if it stays unreadable."""

@@ -55,7 +55,7 @@ def _asked(ask: Ask, left: Callable[[], float]) -> tuple[int, bool] | str:
     while True:
         try:
             return ask(max(min(left(), ONCE), AGAIN)) or "Docker no longer has the container"
-        except Exception as silent:  # noqa: BLE001 - an answer of another form is not one
+        except Exception as silent:  # noqa: BLE001 - an unexpected answer is like silence
             if left() <= AGAIN:
                 return silent.problem if isinstance(silent, CannotStart) else repr(silent)
         time.sleep(AGAIN)

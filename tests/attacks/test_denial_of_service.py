@@ -90,6 +90,7 @@ def test_terminal_exhaustion_by_one_job_stops_at_its_share(fleet: Fleet) -> None
     assert f"open terminals: {LIMIT - 1}".encode() in attack.log  # one is its own command's
 
 
+@pytest.mark.host_namespaces  # it lowers the limit of the whole machine
 def test_terminal_exhaustion_without_share_starves_neighbour(lab: Lab) -> None:
     """With the kernel's default limit; no agent of the lab runs meanwhile."""
     limit = Path("/proc/sys/kernel/pty/max")

@@ -4,7 +4,6 @@ Every attack runs as a job's own processes, beside an honest job, and also witho
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,15 +149,15 @@ def test_container_without_weight_weighs_as_much_as_any_other(lab: Lab) -> None:
     assert run(*docker(lab, "--cpus", "0.5"), "sh", "-c", script) in {"1024\n", "100\n"}
 
 
-LINES = 1_500_000  # of 64 bytes: some 100 MB
+LINES = 500_000  # of 64 bytes: 32 MB
 FLOOD = f"head -c {LINES * 64} /dev/zero | tr '\\0' 'x' | fold -w 63; echo; echo flooded"
-BYTES = "echo begin; head -c 300000 /dev/urandom | base64 >own; sha256sum <own; cat own; echo end"
+BYTES = "echo begin; head -c 300000 /dev/urandom | base64 >own; sha256sum <own; cat own; echo -end-"
 
 
 def test_log_flood_leaves_neighbours_log_intact_and_wrapper_small(fleet: Fleet) -> None:
     with agents(fleet, "attacker", "neighbour", "quiet") as running:
-        quiet = start_job(fleet, "quiet", "echo ready; sleep 60", until="ready")
-        attack = start_job(fleet, "attacker", f"echo ready; {FLOOD}; sleep 60", until="ready")
+        quiet = start_job(fleet, "quiet", "echo ready; sleep 300", until="ready")
+        attack = start_job(fleet, "attacker", f"echo ready; {FLOOD}; sleep 300", until="ready")
         honest = start_job(fleet, "neighbour", BYTES)
         assert fleet.control.finished(honest, 120) == DONE, honest.log[-500:]
         fleet.control.wait(attack, lambda j: b"\nflooded" in j.log[-4096:] or j.finish, 240)
@@ -166,7 +165,7 @@ def test_log_flood_leaves_neighbours_log_intact_and_wrapper_small(fleet: Fleet) 
         for job in (quiet, attack):
             fleet.control.cancel(job)
             fleet.control.finished(job, 60)
-    own = honest.log.replace(b"\r\n", b"\n").partition(b"\nbegin\n")[2].partition(b"end\n")[0]
+    own = honest.log.replace(b"\r", b"").partition(b"\nbegin\n")[2].partition(b"-end-\n")[0]
     digest, _, content = own.partition(b"  -\n")
     assert hashlib.sha256(content).hexdigest() == digest.decode()
     assert len(attack.log) > LINES * 64
@@ -192,4 +191,3 @@ def test_program_that_keeps_the_log_grows_with_it() -> None:
         return int(shown.partition("VmHWM:")[2].split()[0])
 
     assert of(LINES * 64) > of(64) * 2
-    assert os.geteuid() == 0

@@ -6,8 +6,9 @@ the lab's own world and to its own bridge only.
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -157,6 +158,60 @@ def test_container_loopback_flood_is_not_tracked(
     assert tracked_inside(sandbox.pid) < 10
 
 
+# From one socket, so that it is one tracked flow however many queries there are.
+QUERIES = """
+python3 - <<'PY'
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number in range(20_000):
+    try: s.sendto(b"%d" % number, ("10.77.0.2", 53))
+    except OSError: pass
+PY
+"""
+
+
+@contextmanager
+def counting() -> Iterator[list[bytes]]:
+    """A resolver in the world that answers nothing; yields what it has received."""
+
+    def bound() -> socket.socket:
+        ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        ours.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        ours.bind((world.WORLD, 53))
+        ours.settimeout(0.3)
+        return ours
+
+    received: list[bytes] = []
+    closing = threading.Event()
+
+    def serve() -> None:
+        while not closing.is_set():
+            with suppress(TimeoutError):
+                received.append(ours.recv(100))
+
+    with world.inside_world(bound) as ours:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield received
+        closing.set()
+        thread.join()
+
+
+def test_query_flood_by_one_job_leaves_resolver_to_others(
+    sandbox: Attacker, neighbour: Attacker, unprotected: Unprotected
+) -> None:
+    with counting() as received:
+        unprotected.tries(QUERIES)
+        eventually(lambda: len(received) > 10_000, "without a limit nearly all arrive")
+        received.clear()
+        before = time.monotonic()
+        sandbox.tries(QUERIES)
+        took = time.monotonic() - before
+        neighbour.tries("echo -n of a neighbour >/dev/udp/10.77.0.2/53")
+        eventually(lambda: b"of a neighbour" in received, "the neighbour's query arrives")
+    assert 1000 < len(received) < 2000 + 400 * (took + 1)
+
+
 def test_neighbour_table_scan_by_one_job_reaches_gateway_only(
     sandbox: Attacker, neighbour: Attacker, unprotected: Unprotected, server: int
 ) -> None:
@@ -180,7 +235,7 @@ def test_neighbour_probe_without_inner_ruleset_fails_proof(fleet: Fleet) -> None
         (sent,) = [probe for probe in prove(running, None) if probe.target.startswith("neighbour ")]
         assert sent.outcome == "EPERM"
         run("nsenter", "--target", str(sandbox.pid), "--net", "nft", "delete table inet airlock")
-        with pytest.raises(CannotStart, match=r"not isolated: neighbour 172\.31\.240\.\d+: sent"):
+        with pytest.raises(CannotStart, match=r"not isolated: neighbour 198\.18\.240\.\d+: sent"):
             prove(running, None)
 
 

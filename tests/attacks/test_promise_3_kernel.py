@@ -26,7 +26,8 @@ REFUSED = (
     *NATIVE, "AF_ALG", "AF_ALG with high bits", "AF_VSOCK", "AF_TIPC pair",
     "io_uring", "keyctl", "add_key", "request_key", "userfaultfd", "bpf", "perf_event_open",
     "unshare a user namespace", "setns", "clone3", "mount", "fsopen", "personality",
-    "open_by_handle_at",
+    "open_by_handle_at", "unshare a network", "clone into a user namespace", "pidfd_getfd",
+    "open_tree", "kcmp", "io_uring_register", "keyctl for a new session",
 )  # fmt: skip
 # After this error the C library falls back, as on a kernel without the call.
 ERRORS = {"clone3": "ENOSYS", SOCKETCALL: "ENOSYS"}
@@ -43,6 +44,10 @@ KERNEL_ERRORS = {
     "bpf": {"EPERM", "EINVAL"},  # kernel.unprivileged_bpf_disabled, or the empty attributes
     "perf_event_open": {"EACCES", "ENOENT", "ENOTSUP"},  # kernel.perf_event_paranoid, no counter
     "unshare a user namespace": {"EPERM", "ENOSPC"},  # where the distribution forbids them
+    "unshare a network": {"EPERM", "ENOSPC"},
+    "clone into a user namespace": {"EPERM", "ENOSPC"},
+    "kcmp": {"ENOSYS"},
+    "io_uring_register": {"EBADF", "ENOTSUP", "EINVAL", "EPERM", "ENOSYS"},  # 0 is no ring
     "setns": {"EPERM"},  # CAP_SYS_ADMIN
     "clone3": {"EINVAL", "EFAULT"},  # the empty arguments
     "mount": {"EPERM", "ENOENT"},
@@ -80,6 +85,17 @@ def test_seccomp_profile_denies_dangerous_call(
 ) -> None:
     assert unconfined[name] in {"done", *KERNEL_ERRORS.get(name, ())}
     assert asked[name] == ERRORS.get(name, "EPERM")
+
+
+def test_state_of_processes_is_in_audit_record(sandbox: Attacker) -> None:
+    """The kernel's own account of what the attacks in this file meet."""
+    (event,) = [e for e in sandbox.fleet.events(sandbox.job.id) if e["event"] == "sandbox"]
+    assert event["proof"]["processes"] == "NoNewPrivs 1, Seccomp 2, no capability"
+    assert event["proof"]["AppArmor"] in {"docker-default", "not used by this host's engine"}
+    script = "grep -E '^(NoNewPrivs|Seccomp|CapBnd):' /proc/self/status"
+    assert sandbox.tries(script).stdout.split() == [
+        "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "2",
+    ]  # fmt: skip
 
 
 def test_dangerous_calls_without_profile_partly_succeed(unconfined: dict[str, str]) -> None:

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,22 @@ def test_gc_ends_processes_although_engine_is_stopped_and_says_what_is_left(flee
             assert processes_in(inside) == []
     assert _gc(fleet).returncode == 0
     assert leftovers(fleet) == []
+
+
+def test_many_who_clear_the_same_leftovers_do_not_disturb_each_other(fleet: Fleet) -> None:
+    """The reaper, three times gc, and the next job."""
+    with ExitStack() as agents:
+        agent = agents.enter_context(fleet.agent())
+        sleeping(fleet)
+        agents.enter_context(fleet.agent(name="agent-2"))
+        os.kill(agent.bootstrap_pid(), signal.SIGKILL)
+        following = fleet.control.enqueue(fleet.env("echo next", BUILDKITE_AGENT_NAME="agent-2"))
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(_gc, [fleet] * 3))
+        assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3, done
+        assert fleet.control.finished(following) == ("0", "", ""), following.log.decode()
+        assert b"could not clear" not in following.log
+        eventually(lambda: leftovers(fleet) == [], "everything is removed", 10)
 
 
 def _gc(fleet: Fleet) -> "subprocess.CompletedProcess[str]":

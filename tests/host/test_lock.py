@@ -35,6 +35,7 @@ def test_waiter_for_a_removed_lock_takes_the_new_file(tmp_path: Path) -> None:
         assert not entered.wait(0.2)
         path.unlink()
     assert entered.wait(30)
+    assert path.exists()
     assert not is_unlocked(path)
     go.set()
     thread.join(30)

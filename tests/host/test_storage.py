@@ -1,6 +1,7 @@
 """Budgets bound what stays on the disk, trees in use stay, and discarding a tree takes no time."""
 
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -216,3 +217,19 @@ def test_workspace_that_a_collector_looks_at_for_a_moment_is_not_refused(tmp_pat
     with locked_tree(path) as got:
         assert got
     thread.join(30)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+def test_tree_that_cannot_be_removed_keeps_neither_jobs_nor_others_from_their_turn(
+    tmp_path: Path,
+) -> None:
+    here = host(tmp_path, workspace_age=100.0)
+    stuck = tree(tmp_path / "state/workspaces/stuck", age=300)
+    other = tree(tmp_path / "state/workspaces/other", age=200)
+    subprocess.run(["mount", "--bind", str(stuck), str(stuck)], check=True)
+    try:
+        storage.collect(here, NOW)
+        assert not other.exists()
+        assert stuck.exists()
+    finally:
+        subprocess.run(["umount", str(stuck)], check=True)

@@ -21,7 +21,8 @@ from tests.lab.engine import eventually
 HERE = "/buildkite/pipelines/storefront"
 REPOSITORY = "git@github.com:acme/storefront.git"
 PATIENCE = 10  # seconds, of which tries begin in the first 3
-# What `airlock bootstrap` does first, with less patience; prints the outcome and how long it took.
+# What `airlock bootstrap` does first, with less patience. It prints the outcome and how long it
+# waited, but not for a processor, of which a busy machine has too few.
 READER = f"""
 import json, sys, time
 from pathlib import Path
@@ -30,13 +31,16 @@ from bootstrap.host.config import load
 from bootstrap.policy.stores.choose import documents
 host = load(Path(sys.argv[1]))
 print("ready", flush=True)
+def busy():
+    ran, ready, _ = map(int, Path("/proc/self/schedstat").read_text().split())
+    return (ran + ready) / 1e9
 input()
-began = time.monotonic()
+began = time.monotonic() - busy()
 try:
     outcome = ["read", documents(host, "storefront", patience={PATIENCE}).ages]
 except CannotStart as failed:
     outcome = [type(failed).__name__, failed.problem, failed.hint]
-print(json.dumps([time.monotonic() - began, *outcome]))
+print(json.dumps([time.monotonic() - busy() - began, *outcome]))
 """
 Process = subprocess.Popen[str]
 
@@ -63,7 +67,7 @@ def configured(tmp_path: Path, ssm: StrictSsm, policy: str = "") -> Path:
 
 
 def readers(config: Path, number: int) -> list[list[object]]:
-    """Let this many processes read the policy at once; return how long each took, and what it got.
+    """Let this many processes read the policy at once; return how long each waited, and its end.
 
     They begin at the same moment, when all have loaded Airlock.
     """
@@ -101,7 +105,7 @@ def test_twenty_jobs_share_one_failure_within_one_patience(tmp_path: Path, ssm: 
     assert outcomes[0][1] == "NoAnswer"
     assert "Rate exceeded" in str(outcomes[0][2])
     assert "policy.serve-stale" in str(outcomes[0][3])
-    assert max(float(str(took)) for took, *_ in outcomes) < PATIENCE + 10
+    assert max(float(str(waited)) for waited, *_ in outcomes) < PATIENCE + 2
     assert len(ssm.calls) <= 40, "the retries of one job, not of twenty"
 
 
@@ -113,7 +117,7 @@ def test_twenty_jobs_get_an_old_policy_at_once(tmp_path: Path, ssm: StrictSsm) -
     eventually(lambda: _is_old(tmp_path), "the policy is older than policy.cache", 5)
     outcomes = readers(config, 20)
     assert {(outcome[1], tuple(outcome[2])) for outcome in outcomes} == {("read", ("policy",))}  # type: ignore[arg-type]
-    assert max(float(str(took)) for took, *_ in outcomes) < PATIENCE
+    assert max(float(str(waited)) for waited, *_ in outcomes) < 5
     assert len(ssm.calls) <= 2
 
 
@@ -124,12 +128,12 @@ def test_log_and_audit_trail_say_how_old_a_policy_is(tmp_path: Path, ssm: Strict
     ssm.fail("*", failure("ThrottlingException"), times=10_000)
     eventually(lambda: _is_old(tmp_path), "the policy is older than policy.cache", 5)
     output, _ = airlock(tmp_path / "second", config, "admit").communicate(timeout=30)
-    said = re.search(r"policy: (\d+) s old, because SSM did not answer", output)
-    assert said, output
+    shown = re.search(r"policy: (\d+) s old, because SSM did not answer", output)
+    assert shown, output
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
     fresh, old = (json.loads(line)["policy"] for line in lines)
     assert (fresh["age"], fresh["guardrails_age"]) == (None, None)
-    assert (old["age"], old["guardrails_age"]) == (int(said[1]), None)
+    assert (old["age"], old["guardrails_age"]) == (int(shown[1]), None)
 
 
 def _is_old(tmp_path: Path) -> bool:

@@ -15,6 +15,8 @@ SYSTEM = Path("/var/run/docker.sock")
 OURS = Path("/run/airlock-lab/docker.sock")
 PIDFILE = OURS.with_name("dockerd.pid")
 CONTAINERD = OURS.parent / "exec/containerd/containerd.pid"
+# The parent of its containers' control groups, apart from those of other labs on this machine.
+CGROUP = f"airlocklab{Path('/proc/self/ns/net').stat().st_ino}.slice"
 # Runtimes that ignore one part of their configuration (tests/lab/runtime).
 BROKEN = ("without-seccomp", "without-no-new-privileges", "without-empty-bounding-set")
 
@@ -97,6 +99,9 @@ class Engine:
         if self._process.poll() is None:
             self.cont()
             self.terminate()
+        for pattern in (CGROUP, f"*/{CGROUP}"):
+            for directory in Path("/sys/fs/cgroup").glob(pattern):
+                directory.rmdir()
 
 
 @contextmanager
@@ -147,6 +152,7 @@ def _start(*, live_restore: bool) -> subprocess.Popen[bytes]:
         "--exec-root", str(OURS.parent / "exec"),
         "--host", f"unix://{OURS}",
         "--pidfile", str(PIDFILE),
+        "--cgroup-parent", CGROUP,
         *(f"--add-runtime={name}={_broken(name)}" for name in BROKEN),
         *(["--live-restore"] if live_restore else []),
     ]  # fmt: skip

@@ -54,6 +54,14 @@ def test_another_process_with_the_same_pid_is_not_the_container(directory: Path)
     assert not addresses.is_running(replace(record, namespace=record.namespace + 1))
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"pid": ', "null"])
+def test_record_of_another_version_is_ignored(directory: Path, text: str) -> None:
+    """It must not keep other jobs from starting."""
+    (directory / "address").write_text(text)
+    assert addresses.read(directory) is None
+    assert addresses.in_use(directory.parent) == ()
+
+
 def test_half_written_record_is_ignored(directory: Path) -> None:
     (directory / ".address").write_text("{")
     assert addresses.in_use(directory.parent) == ()

@@ -147,7 +147,10 @@ def test_removed_routing_rule_is_restored_and_reported_once() -> None:
         assert one.process.poll() is None
 
 
-def test_routing_rule_that_cannot_be_restored_is_tried_again() -> None:
+def test_routing_rule_that_cannot_be_restored_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guards, "ROUTING_RETRY", 0.05)
     tries: list[bool] = []
 
     def restore() -> bool:

@@ -42,7 +42,7 @@ def test_a_route_into_the_subnet_is_refused_by_name(route: dict[str, Any], named
 )
 def test_another_route_is_accepted(route: dict[str, Any]) -> None:
     require_free(SUBNET, [route])
-    with pytest.raises(WrongConfiguration):
+    with pytest.raises(WrongConfiguration, match="on the device eth1"):
         require_free(SUBNET, [route, {"dst": str(SUBNET), "dev": "eth1"}])
 
 

@@ -55,6 +55,16 @@ def test_uid_of_dead_job_is_not_reused_before_its_lease_is_cleared(tmp_path: Pat
         assert uid == here.sandbox.first_uid
 
 
+def test_slot_that_cannot_be_taken_is_125(tmp_path: Path) -> None:
+    """As on a tmpfs without space."""
+    (tmp_path / "slots").touch()
+    with (
+        pytest.raises(CannotStart, match="could not be taken: File exists"),
+        slot(host(tmp_path), "a", tree=tmp_path / "none", agent="x"),
+    ):
+        pass
+
+
 @root
 def test_owner_of_the_workspace_is_preferred(tmp_path: Path) -> None:
     here = host(tmp_path, slots=64)

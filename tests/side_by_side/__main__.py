@@ -32,7 +32,8 @@ def main(files: list[str]) -> int:
         return subprocess.run(
             [sys.executable, "-m", "pytest", *files], cwd=plan.ROOT, check=False
         ).returncode
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # either may be ignored by who started us
+        signal.signal(number, signal.default_int_handler)
     STATE.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(STATE / "labs.lock") as held:
@@ -54,6 +55,8 @@ def _run(held: int, files: list[str]) -> int:
             stages.append(begin(name, LOGS, selection, prefix, held))
             print(f"{name}: {stages[-1].log}", flush=True)
         _follow(stages)
+        stages.append(begin("alone", LOGS, ["-m", plan.ALONE, *files], [], held))
+        _follow(stages)
     finally:
         _end(stages)
     return report(stages, time.monotonic() - began, LOGS / "seconds")
@@ -73,8 +76,8 @@ def _end(stages: list[Stage]) -> None:
 def _stages(files: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield name, arguments of pytest and what to put in front of it, for each stage."""
     number = plan.labs_for(os.cpu_count() or 1, _available_memory())
-    shards = plan.shards(files, plan.known_seconds(), number)
-    for index, shard in enumerate(shards, 1):
+    shards = plan.shards(plan.expected_seconds(files), number)
+    for index, shard in enumerate(filter(None, shards), 1):
         state = LABS / str(index)
         _copy_lab(state)
         yield f"lab-{index}", ["-m", plan.IN_A_LAB, *shard], [str(ISOLATED), str(state)]

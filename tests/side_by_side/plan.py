@@ -6,11 +6,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SECONDS = ROOT / ".ci/seconds"
 
-# Each test is chosen by exactly one of the two: isolated labs run the first, the host the second.
+# Each test is chosen by exactly one: isolated labs run the first, and the host, at the same time,
+# the second. The third changes settings of the kernel that all share, so it runs after the others.
 IN_A_LAB = "lab and not host_namespaces"
-ON_THE_HOST = "not lab or host_namespaces"
+ON_THE_HOST = "not lab and not host_namespaces"
+ALONE = "host_namespaces"
 
-_UNKNOWN = 5.0  # seconds of a file that .ci/seconds does not name
+_UNKNOWN = 20.0  # seconds of a file with tests for labs that .ci/seconds does not name
 _MEMORY = 4 << 30  # bytes for one lab: jobs of 2 GiB, dockerd, moto, the agents
 
 
@@ -27,21 +29,31 @@ def all_files() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
-def known_seconds(path: Path = SECONDS) -> dict[str, float]:
-    """Read how long each file took: lines of seconds and path."""
-    lines = (line.split() for line in path.read_text().splitlines() if not line.startswith("#"))
+def known_seconds() -> dict[str, float]:
+    """Read how long the tests of each file took in a lab: lines of seconds and path."""
+    lines = (line.split() for line in SECONDS.read_text().splitlines() if not line.startswith("#"))
     return {name: float(seconds) for seconds, name in lines}
 
 
-def shards(files: Iterable[str], seconds: Mapping[str, float], number: int) -> list[list[str]]:
-    """Divide the files so that all shards take about as long: the longest first, to the shortest.
+def expected_seconds(files: Iterable[str]) -> dict[str, float]:
+    """Return how long each of the files is going to keep a lab busy."""
+    known = known_seconds()
+    return {file: known.get(file, _UNKNOWN if _needs_lab(file) else 0.0) for file in files}
 
-    Every file is in exactly one shard.
+
+def _needs_lab(file: str) -> bool:
+    return "mark.lab" in (ROOT / file).read_text()
+
+
+def shards(seconds: Mapping[str, float], number: int) -> list[list[str]]:
+    """Divide the files, given with their seconds, so that all shards take about as long.
+
+    Every file is in exactly one shard: the longest first, each to the shard with least to do.
     """
     divided: list[list[str]] = [[] for _ in range(number)]
     loads = [0.0] * number
-    for file in sorted(files, key=lambda file: (-seconds.get(file, _UNKNOWN), file)):
+    for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
         least = loads.index(min(loads))
         divided[least].append(file)
-        loads[least] += seconds.get(file, _UNKNOWN)
+        loads[least] += seconds[file]
     return [sorted(shard) for shard in divided]

@@ -1,12 +1,15 @@
 """Every test runs, once, and the same way everywhere."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.side_by_side.plan import (
+    ALONE,
     IN_A_LAB,
     ON_THE_HOST,
-    ROOT,
     all_files,
+    expected_seconds,
     known_seconds,
     labs_for,
     shards,
@@ -23,22 +26,21 @@ def test_every_file_that_pytest_collects_is_known() -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_every_file_is_in_exactly_one_shard(number: int) -> None:
-    divided = shards(FILES, known_seconds(), number)
+    divided = shards(expected_seconds(FILES), number)
     assert len(divided) == number
     assert all(divided)
     assert sorted(file for shard in divided for file in shard) == FILES
 
 
 def test_plan_does_not_depend_on_the_order_of_the_files() -> None:
-    assert shards(reversed(FILES), known_seconds(), 3) == shards(FILES, known_seconds(), 3)
+    backwards = expected_seconds(reversed(FILES))
+    assert shards(backwards, 3) == shards(expected_seconds(FILES), 3)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_shards_take_about_as_long(number: int) -> None:
-    seconds = known_seconds()
-    loads = [
-        sum(seconds.get(file, 5) for file in shard) for shard in shards(FILES, seconds, number)
-    ]
+    seconds = expected_seconds(FILES)
+    loads = [sum(seconds[file] for file in shard) for shard in shards(seconds, number)]
     assert max(loads) - min(loads) <= max(seconds.values())
 
 
@@ -46,13 +48,20 @@ def test_every_combination_of_marks_is_in_exactly_one_stage() -> None:
     for lab in (False, True):
         for host_namespaces in (False, True):
             marks = {"lab": lab, "host_namespaces": host_namespaces}
-            chosen = [eval(stage, {}, marks) for stage in (IN_A_LAB, ON_THE_HOST)]  # noqa: S307
-            assert sorted(chosen) == [False, True], marks
+            chosen = [eval(stage, {}, marks) for stage in (IN_A_LAB, ON_THE_HOST, ALONE)]  # noqa: S307
+            assert chosen.count(True) == 1, marks
 
 
-def test_durations_name_files_and_are_worth_a_line() -> None:
-    assert all(seconds >= 2 for seconds in known_seconds().values())
-    assert all((ROOT / file).suffix == ".py" for file in known_seconds())
+def test_durations_are_those_of_test_files() -> None:
+    known = known_seconds()
+    assert len(known) > 20
+    assert {Path(file).name.partition("_")[0] for file in known} == {"test"}
+    assert min(known.values()) >= 2
+
+
+def test_a_file_without_duration_counts_if_it_needs_a_lab() -> None:
+    listed = expected_seconds(["tests/lab/test_isolated.py", "tests/side_by_side/test_report.py"])
+    assert list(listed.values()) == [20, 0]
 
 
 @pytest.mark.parametrize(

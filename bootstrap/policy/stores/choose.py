@@ -96,7 +96,7 @@ def _from_ssm(path: str, pipeline: str, reading: _Reading) -> Policy | None:
     def fetch(patience: float) -> list[dict[str, object]]:
         return [asdict(found) for found in reading.ssm.below(path, patience=patience)]
 
-    known = reading.get("policy", f"below {path}", fetch)
+    known = reading.get("policy", f"ssm:{path}/", fetch)
     return compiled(path, pipeline, (Parameter(**parameter) for parameter in known))
 
 
@@ -129,5 +129,5 @@ def _guardrails_in_ssm(path: str, reading: _Reading) -> tuple[str, str] | None:
         found = reading.ssm.one(path, patience=patience)
         return asdict(found) if found else None
 
-    known = reading.get("guardrails", f"one {path}", fetch)
+    known = reading.get("guardrails", f"ssm:{path}", fetch)
     return None if known is None else (known["value"], f"ssm:{path}:{known['version']}")

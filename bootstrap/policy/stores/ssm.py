@@ -123,7 +123,7 @@ def _explain(failed: BaseException, problem: str, needed: Statement) -> AirlockE
             )
         case Kind.FORBIDDEN:
             return missing(problem, role="the host's role", statement=needed)
-        case Kind.NO_CREDENTIALS:
+        case Kind.NO_CREDENTIALS | Kind.STALE:
             return NoAnswer(
                 problem,
                 hint="Check their source, aws.credentials in airlock.toml: an instance role must "
