@@ -35,7 +35,7 @@ STEPS = {
     "network": r"^sendto\(.*/networks",
     "listener": r"^bind\(.*AF_INET,",
     "container": r"^sendto\(.*containers/create",
-    "answer about the container": r"^recvfrom\(.* Created",
+    "its description": r"^sendto\(.*\\\"Image",
     "output": r"^sendto\(.*/attach",
     "start": r"^sendto\(.*/start ",
     "rules inside": r"^write\(.*define gateway",
