@@ -66,8 +66,8 @@ def neighbour(made: Fleet) -> Iterator[Job]:
 @pytest.mark.parametrize("bomb", [BOMB, CLASSIC], ids=["counted", "classic"])
 def test_fork_bomb_stops_at_limit_and_log_names_it(limited: Fleet, bomb: str) -> None:
     with agents(limited, "attacker", "neighbour") as running, neighbour(limited):
-        attack = start_job(limited, "attacker", bomb)
-        assert limited.control.finished(attack, 90)[0] in {"0", "1", "254"}, attack.log.decode()
+        attack = start_job(limited, "attacker", f"{bomb}\nexit 3")
+        assert limited.control.finished(attack, 90)[0] in {"3", "1", "254"}, attack.log.decode()
         assert all(agent.process.poll() is None for agent in running.values())
         following = start_job(limited, "attacker", HONEST)
         assert limited.control.finished(following, 60) == DONE, following.log.decode()

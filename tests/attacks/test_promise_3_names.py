@@ -15,7 +15,7 @@ from bootstrap.sandbox.proof import prove
 from tests.attacks.attacker import UNPROTECTED, Attacker, Unprotected, attacker, run
 from tests.fakes.dns import Resolver
 from tests.lab import world
-from tests.lab.lab import Fleet
+from tests.lab.lab import GATEWAY, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -79,7 +79,7 @@ def test_resolver_of_engine_without_inner_ruleset_fails_proof(
     with attacker(shared) as sandbox:
         running = Running(
             id=sandbox.container, name="", pid=sandbox.pid, address=sandbox.address,
-            gateway="172.31.240.1",
+            gateway=GATEWAY,
         )  # fmt: skip
         asked = [probe for probe in prove(running, None) if "127.0.0.11" in probe.target]
         assert [probe.outcome for probe in asked] == ["ECONNREFUSED", "EPERM"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.attacks.attacker import UNPROTECTED, Attacker, Unprotected, attacker, run
-from tests.lab.lab import FIRST_USER, Fleet
+from tests.lab.lab import FIRST_USER, GATEWAY, SUBNET, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -91,15 +91,15 @@ def test_frames_and_addresses_cannot_be_forged(
     theirs = gateway_of(capable)
     attack = script(name, gateway=theirs, address=f"{theirs[:-1]}77", capable=True)
     assert capable.tries(attack).stdout == "done\n"
-    attack = script(name, gateway="172.31.240.1", address=neighbour.address, capable=False)
+    attack = script(name, gateway=GATEWAY, address=neighbour.address, capable=False)
     assert sandbox.tries(attack).stdout in {"EPERM\n", "EINVAL\n", "ENETUNREACH\n"}
 
 
 CHANGES = {
-    "a second address": "ip addr add 172.31.240.99/20 dev eth0",
+    "a second address": f"ip addr add {SUBNET[99]}/20 dev eth0",
     "a second interface": "ip link add x type veth peer name y",
-    "another default route": "ip route replace default via 172.31.240.99 dev eth0 onlink",
-    "a neighbour's hardware address": "ip neigh replace 172.31.240.1 dev eth0 lladdr 2:0:0:0:0:7",
+    "another default route": f"ip route replace default via {SUBNET[99]} dev eth0 onlink",
+    "a neighbour's hardware address": f"ip neigh replace {GATEWAY} dev eth0 lladdr 2:0:0:0:0:7",
     "a routing rule": "ip rule add from all lookup local pref 1",
     "IPv6": "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6",
     "forwarding": "echo 1 >/proc/sys/net/ipv4/ip_forward",
@@ -160,7 +160,8 @@ def test_multicast_and_broadcast_reach_no_neighbour(
     shared: Fleet, sandbox: Attacker, neighbour: Attacker, unprotected: Unprotected, target: str
 ) -> None:
     theirs = gateway_of(unprotected).rpartition(".")[0].rpartition(".")[0] + ".255.255"
-    theirs, ours = (theirs, "172.31.255.255") if target == "subnet" else (target, target)
+    broadcast = str(SUBNET.broadcast_address)
+    theirs, ours = (theirs, broadcast) if target == "subnet" else (target, target)
     with container(shared, "--network", UNPROTECTED) as listening:
         assert received(listening.tries, unprotected.tries, theirs) == "from a neighbour"
     assert received(neighbour.tries, sandbox.tries, ours) == "nothing"

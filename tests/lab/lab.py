@@ -28,6 +28,9 @@ DELETE_ROUTING = (
 ROLE = "arn:aws:iam::111122223333:role/storefront-deploy"
 # The first user of jobs on hosts that configure no other, such as the lab's, as Docker writes it.
 FIRST_USER = "{0}:{0}".format(Sandbox(image="any").first_uid)
+# Their network, unless a test configures another one.
+SUBNET = Sandbox(image="any").subnet
+GATEWAY = str(SUBNET[1])
 # What has to be free on a machine where the lab runs.
 STORAGE = 'min-free = "1GiB"\nmin-free-inodes = 1000\nfloor = "64MiB"\nfloor-inodes = 100\n'
 # As agent-config/buildkite-agent.cfg starts it: Python ignores PYTHON*.
