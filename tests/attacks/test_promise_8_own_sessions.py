@@ -36,7 +36,7 @@ class Seen:
                     self.programs.add(program)
                     if before == group:
                         self.in_group.add(program)
-                elif before == group and os.getsid(pid) == pid:
+                elif os.getsid(pid) == pid and os.getpgid(pid) == group:
                     self.in_group.add("the reaper")
 
 
