@@ -28,6 +28,10 @@ HOLD = 4.0
 SHORT = 1.0
 POLL = 0.05  # seconds between two looks at what another process fetches
 
+# What a file has to have, of a value and of a failure.
+_VALUE = frozenset({"asked", "at", "value"})
+_FAILURE = frozenset({"patience", "at", "until", "no_answer", "problem", "hint", "details"})
+
 Now = Callable[[], float]
 Fetch = Callable[[float], Any]  # takes the seconds that it may take, 0.0 for a single try
 
@@ -154,7 +158,7 @@ class _Entry:
 
         None from the future counts: the clock was set back.
         """
-        known, now = _read(self._value), self._now()
+        known, now = _read(self._value, _VALUE), self._now()
         if known is None or known["at"] > now:
             return None
         asked_since = since is not None and known["asked"] >= since
@@ -165,7 +169,7 @@ class _Entry:
 
         One after less than half of `patience` does not count.
         """
-        known, now = _read(self._failure), self._now()
+        known, now = _read(self._failure, _FAILURE), self._now()
         if known is None or known["at"] > now or known["patience"] < patience / 2:
             return None
         if known["at"] < since and known["until"] <= now:
@@ -200,9 +204,10 @@ class _Entry:
         files.write(self._failure, json.dumps(known).encode())
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, members: frozenset[str]) -> dict[str, Any] | None:
+    """Return what is known; None also for a file of another version of Airlock."""
     try:
         known: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return known
+    return known if members <= known.keys() else None

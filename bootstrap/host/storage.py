@@ -140,7 +140,8 @@ def orphans(host: Host) -> Iterator[Change]:
     # Listed before the leases are checked: a lease is created first and removed last.
     for path in _entries(state / "fresh"):
         if not (jobs / path.name).exists():
-            discard = partial(trash.discard, state, path)
+            # A job still uses it where paths.runtime has been changed since that began.
+            discard = partial(discard_unused, state, path)
             yield Change(what=f"fresh workspace {path}", why="no job has a lease", apply=discard)
 
 

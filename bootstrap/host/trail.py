@@ -105,6 +105,7 @@ def _is_kept(current: Path, file: Path) -> bool:
 def _is_open(file: Path) -> bool:
     """Say whether any process has the file open for writing, by asking for a lease (fcntl(2)).
 
+    A read lease: log agents keep files open for reading, which a write lease would count as well.
     Not by a look at all processes, since jobs decide how many there are. Raises OSError where the
     filesystem has no leases.
     """
@@ -112,7 +113,7 @@ def _is_open(file: Path) -> bool:
         # A process that opens it meanwhile has us sent a signal, which would end us by default.
         fcntl.fcntl(opened, fcntl.F_SETSIG, signal.SIGURG)
         try:
-            fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except BlockingIOError:
             return True
     return False

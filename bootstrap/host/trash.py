@@ -56,10 +56,17 @@ def is_discarded(path: Path) -> bool:
 
 
 def discarded(state: Path) -> tuple[Path, ...]:
-    """Return the discarded trees that are not deleted yet."""
+    """Return the discarded trees that are not deleted yet, without a look into any of them.
+
+    What is in a tree is a job's: it may be millions of names, and any name.
+    """
+    others = [path for path in state.glob("*") if path != trash(state)]
     # Workspaces and what Airlock creates in them belong to root: no job can name one.
-    patterns = (f"{trash(state).name}/*", f"*/{_DISCARDED}*", f"*/*/{_DISCARDED}*")
-    return tuple(path for pattern in patterns for path in state.glob(pattern))
+    places = [
+        (trash(state), "*"),
+        *((path, f"{before}{_DISCARDED}*") for path in others for before in ("", "[!.]*/")),
+    ]
+    return tuple(path for place, pattern in places for path in place.glob(pattern))
 
 
 def remove_tree(path: Path) -> None:

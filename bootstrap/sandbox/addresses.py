@@ -62,8 +62,11 @@ def remove(directory: Path) -> None:
 def is_running(record: AddressRecord) -> bool:
     """Say whether the container still has processes, and so its address."""
     try:
-        return _namespace(record.pid) == record.namespace
-    except FileNotFoundError:
+        try:
+            return _namespace(record.pid) == record.namespace
+        except PermissionError:  # of a process that ends in this moment: then not a second time
+            return _namespace(record.pid) == record.namespace
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

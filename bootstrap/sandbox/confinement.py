@@ -113,7 +113,7 @@ def _wrong(pid: int, apparmor: str | None) -> list[str]:
 
 def _wrong_status(pid: int) -> list[str]:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     except OSError as gone:
         return [f"its status cannot be read: {gone.strerror}"]
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)

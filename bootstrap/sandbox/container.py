@@ -15,9 +15,9 @@ Jobs and the commit-on-branch check share it, and with it the ruleset, the proof
  8. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
     unnoticed.
  9. Limit its terminals: its devpts exists only after the start.
-10. Isolate its bridge port, load inside.nft, then assign its address, which removes what an earlier
-    holder left and maps the address to its own listener. In this order, so that it never reaches a
-    listener or a neighbour unrestricted.
+10. Isolate its bridge port, load inside.nft, have it send single datagrams, then assign its
+    address, which removes what an earlier holder left and maps the address to its own listener. In
+    this order, so that it never reaches a listener or a neighbour unrestricted.
 11. Prove it: first how its processes are confined, then the probes. Last, because only what is
     complete can be proven.
 
@@ -35,6 +35,7 @@ from bootstrap.host.config import Host
 from bootstrap.sandbox import (
     bridge,
     confinement,
+    datagrams,
     engine,
     firewall,
     first_process,
@@ -133,6 +134,7 @@ def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
     bridge.isolate_port(bridge.bridge_port(running.pid))
     bridge.load_inside(running.pid, running.gateway)
+    datagrams.separate(running.pid)
     if listener:
         listener.allow(running.address)
     firewall.assign_address(lease.directory, running, listener.port if listener else None)

@@ -188,9 +188,9 @@ def _deleted(uid: int, device: int) -> int:
 def _open_files(uid: int) -> Iterator[Path]:
     for process_directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            # Not the owner of the directory: a process can make that root.
-            status = (process_directory / "status").read_text()
-            if f"\nUid:\t{uid}\t" in status:
+            # Not the owner of the directory: a process can make that root. Its name is any bytes.
+            status = (process_directory / "status").read_bytes()
+            if b"\nUid:\t%d\t" % uid in status:
                 # A thread may have its own descriptors, and outlive the first thread.
                 yield from process_directory.glob("task/*/fd/*")
                 yield from (process_directory / "map_files").iterdir()

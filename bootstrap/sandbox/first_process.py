@@ -100,6 +100,6 @@ def _is_the_same(fact: dict[str, int]) -> bool:
 
 def _started(pid: int) -> int:
     """Return when it started, in clock ticks since boot (proc(5): stat, field 22)."""
-    # Its name, in parentheses, may have any characters.
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    # Its name, in parentheses, may have any bytes: a job can rename it (prctl(2), by ptrace(2)).
+    after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
     return int(after_name.split()[19])

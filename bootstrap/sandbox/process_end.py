@@ -43,6 +43,7 @@ class ProcessEnd:
         self._pid = pid
         self._pidfd = pidfd
         self._events = None if _pidfd_reports(pidfd) else _subscribed(pid)
+        self._waited: int | None = None  # the connector reports it only once
 
     def status(self, patience: float) -> int | None:
         """Return the exit status, 128 + n if signal n ended the process; None if not known.
@@ -51,15 +52,22 @@ class ProcessEnd:
         """
         deadline = time.monotonic() + patience
         while True:
-            waited = _from_pidfd(self._pidfd)
-            if waited is None and self._events is not None:
-                waited = _from_events(self._events, self._pid)
+            waited = self._waited = self._found()
             if waited is not None:
                 return os.WEXITSTATUS(waited) if os.WIFEXITED(waited) else 128 + os.WTERMSIG(waited)
             nobody_will = self._events is None and not _info(self._pidfd)[0]
             if nobody_will or time.monotonic() >= deadline:
                 return None
             select.select([self._events] if self._events else [], [], [], _POLL)
+
+    def _found(self) -> int | None:
+        """Return the wait status, as far as it has been reported by now."""
+        if self._waited is not None:
+            return self._waited
+        waited = _from_pidfd(self._pidfd)
+        if waited is None and self._events is not None:
+            return _from_events(self._events, self._pid)
+        return waited
 
     def close(self) -> None:
         """Unsubscribe."""

@@ -26,7 +26,7 @@ from bootstrap.sandbox.model import (
     SandboxGrace,
     Unknown,
 )
-from bootstrap.sandbox.outcome import Outcome, outcome
+from bootstrap.sandbox.outcome import KERNEL, Outcome, outcome
 from bootstrap.sandbox.process_end import ProcessEnd
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation, translated
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
 CLEARING = 1.2  # seconds for what remains to be done before the agent kills Airlock
-SETTLED = 0.3  # seconds for the kernel's report about a container that Airlock has killed
+SETTLED = 0.3  # seconds for the kernel's report about a container that was overdue
 KILLED = 10.0  # seconds for a killed container to end
+
+_Killed = Breached | Evicted | Overdue
 
 
 @dataclass(slots=True)
@@ -167,11 +169,10 @@ class Supervision:
             self._guard.kill()
 
     def _ended(self, cancellation: Cancellation) -> Ended:
-        if self._guard.why:  # set only if the container still ran
-            return Breached(why=self._guard.why)
         killed = self._killed()
-        # It may have ended by itself in the moment before: then its status is its own.
-        if killed and self._process_end.status(SETTLED) in {None, 128 + Signals.SIGKILL}:
+        # It may have ended by itself in the moment before: then its status is its own. The first
+        # process ends long before its pidfd says so, if the others of its namespace take long.
+        if killed and self._settled(killed, cancellation) in {None, 128 + Signals.SIGKILL}:
             return killed
         found = outcome(
             self._process_end.status,
@@ -181,7 +182,14 @@ class Supervision:
         )
         return self._ended_by_itself(found)
 
-    def _killed(self) -> Evicted | Overdue | None:
+    def _settled(self, killed: _Killed, cancellation: Cancellation) -> int | None:
+        """Return what the kernel reports; a shim that is slow to reap the process delays that."""
+        patience = SETTLED if isinstance(killed, Overdue) else KERNEL
+        return self._process_end.status(min(patience, max(self._left(cancellation), SETTLED)))
+
+    def _killed(self) -> _Killed | None:
+        if self._guard.why:
+            return Breached(why=self._guard.why)
         if self._end.evicted:
             return Evicted(why=self._end.evicted)
         if self._end.by and self._end.overdue:

@@ -1,5 +1,7 @@
 """The cache of one host: who fetches, who waits, and what those who wait get."""
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,15 @@ def away() -> NoAnswer:
 def value(answer: Answer) -> Any:
     assert answer.stale is None
     return answer.value
+
+
+def test_a_file_of_another_version_does_not_count_and_is_replaced(tmp_path: Path) -> None:
+    """It may be there after an update of Airlock on a host that keeps running."""
+    key = hashlib.sha256(b"k").hexdigest()[:32]
+    (tmp_path / key).write_text(json.dumps({"key": "k", "at": 1.0, "value": "old"}))
+    (tmp_path / f"{key}.failed").write_text(json.dumps({"at": 1.0}))
+    for _ in range(2):
+        assert value(cache(tmp_path, Time()).get("k", Service("new"), patience=1)) == "new"
 
 
 def test_a_stale_value_is_served_with_its_age_and_only_as_long_as_configured(

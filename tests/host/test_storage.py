@@ -86,6 +86,17 @@ def test_waiting_for_a_discarded_tree_yields_a_new_one(tmp_path: Path) -> None:
     assert got == [True]
 
 
+def test_fresh_workspace_in_use_stays_without_a_lease(tmp_path: Path) -> None:
+    """Where paths.runtime was changed: its job, which still runs, has its lease elsewhere."""
+    here = host(tmp_path)
+    used = tmp_path / "state/fresh/used"
+    with locked_tree(used):
+        storage.collect(here, NOW)
+        assert used.exists()
+    storage.collect(here, NOW)
+    assert not used.exists()
+
+
 def test_collect_removes_fresh_workspaces_without_lease(tmp_path: Path) -> None:
     """After a reboot the leases are gone, and the workspaces are still on the disk."""
     here = host(tmp_path)

@@ -103,6 +103,16 @@ def test_file_that_a_job_writes_to_is_not_deleted(tmp_path: Path) -> None:
     assert not old.exists()
 
 
+def test_file_that_a_log_agent_reads_is_deleted(tmp_path: Path) -> None:
+    """They keep every file of `records*.jsonl` open: the trail would have no bound at all."""
+    here = host(tmp_path, trail_age=100 * DAY)
+    old = old_file(here, 200)
+    with old.open("rb") as read:
+        assert len(applied(here, NOW)) == 1
+        assert not old.exists()
+        assert read.read() == b"x" * 10
+
+
 def test_limits_of_zero_delete_nothing(tmp_path: Path) -> None:
     here = host(tmp_path, trail_size=0, trail_age=0)
     old = old_file(here, 5000, size=5000)

@@ -103,6 +103,20 @@ def test_part_of_tree_is_found_where_it_was_renamed(tmp_path: Path) -> None:
     assert below.exists()
 
 
+def test_names_in_a_discarded_tree_are_not_looked_at(tmp_path: Path) -> None:
+    """A job may leave millions of them, at the top of a checkout that is discarded by itself."""
+    tree = tmp_path / "workspaces/key/builds"
+    (tree / ".discarded.of-the-job").mkdir(parents=True)
+    with trash_locked(tmp_path):
+        assert trash.discard(tmp_path, tree)
+        (found,) = trash.discarded(tmp_path)
+        assert found.parent == trash.trash(tmp_path)
+    tree = tmp_path / "fresh/token"
+    (tree / ".discarded.of-the-job").mkdir(parents=True)
+    renamed = tree.rename(tree.with_name(".discarded.0123"))
+    assert set(trash.discarded(tmp_path)) == {found, renamed}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 def test_tree_that_cannot_be_renamed_is_reported(tmp_path: Path) -> None:
     tree = tmp_path / "fresh/t"

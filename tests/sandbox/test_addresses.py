@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,3 +66,16 @@ def test_record_of_another_version_is_ignored(directory: Path, text: str) -> Non
 def test_half_written_record_is_ignored(directory: Path) -> None:
     (directory / ".address").write_text("{")
     assert addresses.in_use(directory.parent) == ()
+
+
+def test_process_that_ends_in_this_moment_is_no_failure(directory: Path) -> None:
+    """Then its namespace is not there, or there is no permission to look at it."""
+    record = replace(addresses.record_of(directory, running(os.getpid()), None), namespace=1)
+    for _ in range(1500):
+        with subprocess.Popen(["/bin/true"], stdin=subprocess.DEVNULL) as process:
+            ending = replace(record, pid=process.pid)
+            waiting = threading.Thread(target=process.wait)
+            waiting.start()
+            while waiting.is_alive():
+                assert not addresses.is_running(ending)
+            waiting.join()

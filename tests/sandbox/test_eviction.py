@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def test_deleted_file_counts_for_the_job_that_has_it_open(tmp_path: Path) -> Non
         file.flush()
         hidden.unlink()
         assert marked(tmp_path) == ["hidden"]
+
+
+def test_process_whose_name_is_not_text_does_not_stop_the_measurement(tmp_path: Path) -> None:
+    """Any process of the host: one such name would have ended the watch of every job, for good."""
+    (job(tmp_path, "big", since=time.time() - 1) / "f").write_bytes(BIG)
+    rename = r"printf '\377\376' >/proc/$$/comm; echo renamed; read line"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["sh", "-c", rename], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"renamed\n"
+        assert marked(tmp_path) == ["big"]
+        process.kill()
 
 
 def test_second_job_is_marked_only_after_settle_time(tmp_path: Path) -> None:

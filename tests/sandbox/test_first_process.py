@@ -36,6 +36,22 @@ def test_zombie_counts_as_ended(tmp_path: Path, child: "subprocess.Popen[bytes]"
     assert not first_process.is_running(tmp_path)
 
 
+def test_process_whose_name_is_not_text_is_killed(tmp_path: Path) -> None:
+    """A job can rename its container's first process: it has the same user, so by ptrace."""
+    rename = r"printf '\377\376) R 1' >/proc/$$/comm; echo renamed; read line"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["sh", "-c", "read line; " + rename], stdin=pipe, stdout=pipe) as process:
+        first_process.record(tmp_path, process.pid)
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"renamed\n"
+        assert first_process.is_running(tmp_path)
+        first_process.kill(tmp_path, 5)
+        assert process.wait() == -9
+
+
 def test_later_process_with_the_same_pid_is_not_killed(
     tmp_path: Path, child: "subprocess.Popen[bytes]"
 ) -> None:

@@ -1,5 +1,8 @@
 """Which resolvers a container's resolv.conf names."""
 
+import os
+import subprocess
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,3 +94,20 @@ def test_every_resolver_shown_is_one_that_containers_reach(addresses: list[str])
 def test_loopback_is_of_this_host_and_documentation_network_is_not() -> None:
     assert is_of_this_host(IPv4Address("127.0.0.1"))
     assert not is_of_this_host(IPv4Address("192.0.2.1"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change a setting of the kernel")
+def test_address_that_can_only_be_bound_is_not_of_this_host() -> None:
+    """Failover programs have the kernel bind addresses that this host does not have (yet)."""
+    script = (
+        "from ipaddress import IPv4Address as Address\n"
+        "from bootstrap.sandbox.resolvers import is_of_this_host\n"
+        "print([is_of_this_host(Address(a)) for a in ('127.0.0.1', '10.0.0.1', '10.0.0.2')])\n"
+    )
+    lab = (
+        "ip link set lo up; ip addr add 10.0.0.1/32 dev lo; ip route add default dev lo;"
+        ' echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind; exec "$@"'
+    )
+    command = ["unshare", "--net", "sh", "-c", lab, "sh", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[True, True, False]\n"

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,16 @@ from bootstrap.alerts import Alerts
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox.first_process import has_ended
-from bootstrap.sandbox.model import Ended, Evicted, Exited, Overdue, Running, SandboxGrace, Unknown
+from bootstrap.sandbox.model import (
+    Breached,
+    Ended,
+    Evicted,
+    Exited,
+    Overdue,
+    Running,
+    SandboxGrace,
+    Unknown,
+)
 from bootstrap.sandbox.process_end import ProcessEnd
 from bootstrap.sandbox.pump import Pump
 from bootstrap.sandbox.signals import Cancellation
@@ -196,6 +206,41 @@ def test_a_job_that_had_ended_by_itself_keeps_its_status(
 ) -> None:
     disk = Disk(reason)
     process = EndedAtOnce("exit 7", disk)
+    try:
+        assert case.run(process, disk) == Exited(code=7, out_of_memory=None)
+    finally:
+        process.close()
+
+
+def test_a_job_that_had_ended_before_the_breach_keeps_its_status(case: Case) -> None:
+    """The guard asks whether it still runs, and then sets the reason and kills it."""
+    disk = Disk(full)
+    process = EndedAtOnce("exit 7", disk)
+    process.why = "the ruleset was changed"
+    try:
+        assert case.run(process, disk) == Exited(code=7, out_of_memory=None)
+    finally:
+        process.close()
+
+
+def test_a_killed_job_by_a_breach_is_breached(case: Case, start: Start) -> None:
+    process = start("kill -9 $$")
+    process.why = "the ruleset was changed"
+    assert case.run(process, Disk(full)) == Breached(why="the ruleset was changed")
+
+
+class ReapedLate(EndedAtOnce):
+    """Its parent, the container's shim, does not run when it ends."""
+
+    def open_start_gate(self) -> None:
+        self.middle.send_signal(Signals.SIGSTOP)
+        super().open_start_gate()
+        threading.Timer(1.0, self.middle.send_signal, (Signals.SIGCONT,)).start()
+
+
+def test_a_job_that_is_reaped_late_keeps_its_status(case: Case) -> None:
+    disk = Disk(full)
+    process = ReapedLate("exit 7", disk)
     try:
         assert case.run(process, disk) == Exited(code=7, out_of_memory=None)
     finally:
