@@ -1,5 +1,7 @@
 """`airlock bootstrap`: what the agent starts for every job."""
 
+import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,8 @@ from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith
 from bootstrap.sandbox.signals import Cancellation, CancelledEarly, cancellation, die_by
 from bootstrap.text import counted
 
+PASSING = 0.05  # seconds
+
 
 def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) -> int:
     """Run one job and return its exit status; a cancelled one dies by the signal it was sent."""
@@ -28,6 +32,7 @@ def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) ->
     except AirlockError as error:
         log.failure(error)
         status = ExitWith(code=error.exit_code, whose="airlock")
+    _let_output_pass(out)
     match status:
         case ExitWith(code=code):
             return code
@@ -36,6 +41,17 @@ def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) ->
             return 128 + signal
         case _:
             assert_never(status)
+
+
+def _let_output_pass(out: int) -> None:
+    """Wait until a terminal's last lines have reached the agent.
+
+    The kernel passes them on from a work queue, and discards what is left there when the leader of
+    the terminal's session ends, which is this process. Nothing reports when it is done: without
+    this, one of 80 refusals had no text in its log.
+    """
+    if os.isatty(out):
+        time.sleep(PASSING)
 
 
 def _run(

@@ -70,8 +70,9 @@ def _discard_fresh_workspace(state: Path, directory: Path) -> None:
     """Delete it in the background, however large it is: the next job may be clearing this."""
     if first_process.is_running(directory):
         raise CannotStart("its workspace is still in use", hint="Run `airlock gc` later.")
-    if trash.discard(state, fresh_path(state, directory.name)):
-        trash.empty_in_background(state)
+    trash.discard(state, fresh_path(state, directory.name))
+    # Also if there was none: its owner may have been killed between these two steps.
+    trash.empty_in_background(state)
 
 
 def _remove_container(host: Host, token: str, patience: float) -> bool:

@@ -14,7 +14,7 @@ from tests.faults.stepper import Point, killed_at, points, traced
 from tests.lab.agent import reaper_of
 from tests.lab.engine import eventually
 from tests.lab.lab import GATE, Fleet, Lab, fleet, open_gate
-from tests.lab.leftovers import everything
+from tests.lab.leftovers import everything, expires
 
 AT_ONCE = 6  # on two processors
 DONE = 20.0  # seconds until everything of a dead job has to be gone
@@ -31,7 +31,8 @@ class Host:
     def left(self) -> list[str]:
         """Name what is there now and was not before, and what was there before and is gone."""
         now = set(everything(self.jobs.fleet))
-        return sorted(now - self.before) + [f"missing: {one}" for one in self.before - now]
+        gone = (one for one in self.before - now if not expires(one))
+        return sorted(now - self.before) + [f"missing: {one}" for one in gone]
 
     def settled(self, seconds: float = DONE) -> list[str]:
         """Return what is left as soon as it is nothing, or after `seconds`."""

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -58,28 +58,38 @@ def kill_reapers(host: Host, chosen: Sequence[Point]) -> list[Outcome]:
 
 
 def kill_both(host: Host, chosen: Sequence[Point]) -> list[Outcome]:
-    """Stop wrappers right after these points, then kill each together with its reaper."""
+    """Kill wrappers at these points, all at once, and before that the reaper of each."""
     traces = [host.base / f"trace-both-{number}" for number in range(len(chosen))]
     started = [
-        host.jobs.start(tracer=traced(trace, point, signal="STOP"))
+        host.jobs.start(tracer=traced(trace, point))
         for trace, point in zip(traces, chosen, strict=True)
     ]
-    # In whatever order they stop: a stopped one may hold a lock for which the others wait.
-    waiting = list(zip(started, traces, strict=True))
-    eventually(partial(_kill_stopped, waiting), "every wrapper stops at its point", 180)
+    seen: dict[int, int] = {}
+    for tracer in started:
+        eventually(partial(_without_reaper, tracer, seen), "the reaper is killed", 180)
+    for tracer in started:
+        tracer.communicate(timeout=180)
     return cleared(host, chosen, traces)
 
 
-def _kill_stopped(waiting: list[tuple[subprocess.Popen[bytes], Path]]) -> bool:
-    """Kill those that have stopped, with their reapers; True when none is left."""
-    for tracer, trace in tuple(waiting):
-        if _is_stopped(trace) and tracer.poll() is None:
-            wrapper = _child(tracer.pid)
-            kill(*_reapers(wrapper), wrapper)
-            tracer.communicate(timeout=60)
-        if tracer.poll() is not None:
-            waiting.remove((tracer, trace))
-    return not waiting
+def _without_reaper(tracer: subprocess.Popen[bytes], seen: dict[int, int]) -> bool:
+    """Kill the reaper of a traced wrapper; True once that is done, or the wrapper has ended.
+
+    A program that was just forked runs the wrapper's own for a moment: only what is there at two
+    looks in a row is the reaper.
+    """
+    if tracer.poll() is not None:
+        return True
+    try:
+        found = reaper_of(_child(tracer.pid))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return False
+    if seen.get(tracer.pid) != found:
+        seen[tracer.pid] = found
+        return False
+    with suppress(ProcessLookupError):
+        kill(found)
+    return True
 
 
 def _is_stopped(trace: Path) -> bool:
@@ -88,14 +98,6 @@ def _is_stopped(trace: Path) -> bool:
 
 def _child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
-def _reapers(wrapper: int) -> list[int]:
-    """Return its reaper, if it has forked it and that has a session of its own."""
-    try:
-        return [reaper_of(wrapper)]
-    except (ValueError, StopIteration):
-        return []
 
 
 def kill_collectors(host: Host, chosen: Sequence[Point]) -> list[Outcome]:
@@ -140,7 +142,11 @@ def cleared(host: Host, chosen: Sequence[Point], traces: Sequence[Path]) -> list
 def stop_at(jobs: Direct, trace: Path, point: Point) -> tuple[subprocess.Popen[bytes], int]:
     """Start a job and return it, and its wrapper, stopped right after this point."""
     job = jobs.start(tracer=traced(trace, point, signal="STOP"))
-    eventually(lambda: _is_stopped(trace), "the wrapper stops at its point", 60)
+    eventually(
+        lambda: trace.exists() and b"--- stopped by SIGSTOP" in trace.read_bytes(),
+        "the wrapper stops at its point",
+        60,
+    )
     return job, _child(job.pid)
 
 

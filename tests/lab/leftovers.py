@@ -107,6 +107,11 @@ def kept_by_kernel(attached: list[str]) -> Iterator[str]:
             yield f"{address} in the set `open`"
 
 
+def expires(one: str) -> bool:
+    """Say whether this is something that the kernel forgets by itself."""
+    return one.endswith("in the set `open`") or " src=" in one
+
+
 def host_rules() -> list[str]:
     """Return the routing rules, and the ruleset of the kernel without counters and elements."""
     return [
