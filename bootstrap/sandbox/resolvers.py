@@ -5,12 +5,14 @@ name and by address, and a container's name has the id of its job. So inside.nft
 file of our own replaces the container's /etc/resolv.conf, which leads to it.
 """
 
+import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
-from bootstrap.errors import WrongConfiguration
+from bootstrap import process
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.files import write
 
 TARGET = Path("/etc/resolv.conf")
@@ -37,7 +39,12 @@ def is_of_this_host(address: IPv4Address) -> bool:
             probe.bind((str(address), 0))
         except OSError:
             return False
-        return True
+    # With net.ipv4.ip_nonlocal_bind, that succeeds for every address.
+    try:
+        route = process.run(["ip", "-j", "-4", "route", "get", str(address)])
+    except CannotStart:  # there is no route to it
+        return False
+    return bool(json.loads(route)[0].get("type") == "local")
 
 
 def resolv_conf(
@@ -49,10 +56,11 @@ def resolv_conf(
     """Return a container's resolv.conf: nameservers, and the host's search domains and options.
 
     The nameservers are `dns`, else those of the first of `files` that has one which a container
-    reaches. Raises WrongConfiguration if none has.
+    reaches. Raises WrongConfiguration if none has, or if `dns` has one which no container reaches.
     """
     texts = [path.read_text(errors="replace") for path in files if path.is_file()]
     if dns is not None:
+        _require_reachable(dns, is_local)
         return _shown(map(str, dns), texts[0] if texts else "")
     found = [(text, list(_nameservers(text, is_local))) for text in texts]
     for text, servers in found:
@@ -60,11 +68,21 @@ def resolv_conf(
             return _shown(reached, text)
     rejected = [f"{address} is {why}" for _, servers in found for address, why in servers]
     raise WrongConfiguration(
-        f"no resolver of this host can be reached from a container: {files[0]} names "
-        f"{', '.join(dict.fromkeys(rejected)) or 'none'}",
+        "no resolver of this host can be reached from a container: "
+        f"{', '.join(dict.fromkeys(rejected)) or f'{files[0]} names none'}",
         hint="Set sandbox.dns in airlock.toml to resolvers that jobs can reach, such as the VPC's "
         "base address plus two, or to [] if jobs look up no names.",
     )
+
+
+def _require_reachable(dns: Sequence[IPv4Address], is_local: Callable[[IPv4Address], bool]) -> None:
+    reasons = {address: _why_not(str(address), is_local) for address in dns}
+    if rejected := [f"{address} is {why}" for address, why in reasons.items() if why]:
+        raise WrongConfiguration(
+            f"sandbox.dns names what no container can reach: {', '.join(rejected)}",
+            hint="Set sandbox.dns in airlock.toml to other resolvers, or to [] if jobs look up no "
+            "names.",
+        )
 
 
 def _shown(servers: "Iterator[str] | list[str]", text: str) -> str:

@@ -1,5 +1,8 @@
 """Which resolvers a container's resolv.conf names."""
 
+import os
+import subprocess
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,6 +77,16 @@ def test_setting_replaces_resolvers_only(tmp_path: Path) -> None:
     assert shown(tmp_path, "nameserver 127.0.0.1\n", dns=[]) == ""
 
 
+@pytest.mark.parametrize(
+    ("address", "why"), [("10.0.0.7", "an address of this host"), ("168.63.129.16", "a metadata")]
+)
+def test_setting_that_no_container_reaches_is_an_error(
+    tmp_path: Path, address: str, why: str
+) -> None:
+    with pytest.raises(WrongConfiguration, match=f"sandbox.dns names .* {address} is {why}"):
+        shown(tmp_path, UPLINK, dns=["10.0.0.2", address], ours="10.0.0.7")
+
+
 @given(st.lists(st.ip_addresses().map(str) | st.sampled_from(["127.0.0.1", "x"]), max_size=4))
 def test_every_resolver_shown_is_one_that_containers_reach(addresses: list[str]) -> None:
     with TemporaryDirectory() as directory:
@@ -91,3 +104,17 @@ def test_every_resolver_shown_is_one_that_containers_reach(addresses: list[str])
 def test_loopback_is_of_this_host_and_documentation_network_is_not() -> None:
     assert is_of_this_host(IPv4Address("127.0.0.1"))
     assert not is_of_this_host(IPv4Address("192.0.2.1"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of its own needs root")
+def test_setting_of_the_kernel_makes_no_address_one_of_this_host() -> None:
+    """With net.ipv4.ip_nonlocal_bind every address can be bound, as on hosts of keepalived."""
+    code = (
+        "from ipaddress import IPv4Address; from bootstrap.sandbox.resolvers import "
+        "is_of_this_host; print(*(is_of_this_host(IPv4Address(one)) for one in "
+        "('192.0.2.1', '127.0.0.1')))"
+    )
+    script = 'ip link set lo up && echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind && exec "$0" -c "$1"'
+    argv = ["unshare", "--net", "sh", "-c", script, sys.executable, code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == "False True\n"
