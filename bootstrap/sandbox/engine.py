@@ -57,15 +57,16 @@ def connected(url: str, *, timeout: float = TIMEOUT) -> "Iterator[APIClient]":
 def explained(what: str) -> Iterator[None]:
     """Turn every failure of the engine into a CannotStart: "Docker could not {what}"."""
     from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
+    from requests.exceptions import RequestException, Timeout  # noqa: PLC0415
 
     try:
         yield
     except AirlockError:
         raise
     except (DockerException, RequestException, OSError) as failed:
+        why = "it did not answer in time" if isinstance(failed, Timeout) else failed
         raise CannotStart(
-            f"Docker could not {what}: {failed}",
+            f"Docker could not {what}: {why}",
             hint="See the engine's log on this host: `journalctl -u docker`.",
         ) from failed
 
