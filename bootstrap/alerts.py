@@ -44,4 +44,6 @@ def traced(failure: BaseException, log: JobLog) -> list[str]:
 def _named(failure: BaseException) -> str:
     if isinstance(failure, AirlockError):
         return failure.problem
+    if isinstance(failure, OSError) and failure.strerror:
+        return f"{failure.strerror} ({failure.filename})" if failure.filename else failure.strerror
     return f"{type(failure).__name__}: {failure}"

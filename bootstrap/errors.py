@@ -4,7 +4,8 @@
     ├── Refused              77  policy does not admit the job; retrying changes nothing
     ├── WrongConfiguration   78  host configuration, policy document or job file is wrong
     ├── CannotStart         125  Docker, image, AWS or the network proof failed; worth a retry
-    │   └── NoAnswer             a service did not answer; what it answered before may be used
+    │   ├── NoAnswer             a service did not answer; what it answered before may be used
+    │   └── Stopped              the job ran, and Airlock had to stop it
     ├── InternalError        70  a bug in Airlock, before the job began
     └── StatusUnknown        79  the job ran, and nothing reports how it ended
 
@@ -63,6 +64,12 @@ class NoAnswer(CannotStart):
     What it answered before may still be used, where the operator allows that. A denial is an
     answer.
     """
+
+
+class Stopped(CannotStart):
+    """Airlock ended a running job to protect this host or its other jobs."""
+
+    title = "Stopped the job"
 
 
 class InternalError(AirlockError):

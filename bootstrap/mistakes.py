@@ -26,6 +26,7 @@ _EXPECTED = {
     "int_parsing": "a whole number",
     "int_parsing_size": "a smaller whole number",
     "int_type": "a whole number",
+    "ip_v4_address": 'an IPv4 address such as "10.0.0.2"',
     "ip_v4_network": 'an IPv4 network such as "198.18.240.0/20"',
     "less_than": "less than {lt:g}",
     "less_than_equal": "{le:g} or less",
@@ -56,6 +57,8 @@ def explain(error: "ErrorDetails", known: Iterable[str]) -> str:
             return f"{place(path)} is missing"
         case "extra_forbidden":
             return _at(path[:-1], _unknown(str(path[-1]), known))
+        case "value_error" if isinstance(error["input"], dict):  # about several keys of it
+            return _at(path, _expected(error))
         case _:
             return _at(path, f"{_expected(error)}; got {_got(error['input'])}")
 

@@ -32,10 +32,11 @@ class Record:
     """
 
     def __init__(self, path: Path, started: str) -> None:
+        self._path = path
         try:
             self._file = AppendedFile(path)
         except OSError as unwritable:
-            raise _unwritable(unwritable) from unwritable
+            raise _unwritable(unwritable, path) from unwritable
         self._alert: Alert | None = None
         self._late = False  # whether events wait
         self._last = time.monotonic()
@@ -160,9 +161,10 @@ class Record:
         except OSError as full:
             if self._alert is None:
                 self._file.withdraw()
-                raise _unwritable(full) from full
+                raise _unwritable(full, self._path) from full
             if not self._late:
-                self._alert(f"{_unwritable(full).problem}. Airlock tries again with each event")
+                problem = _unwritable(full, self._path).problem
+                self._alert(f"{problem}. Airlock tries again with each event")
             self._late = True
         else:
             self._late = False
@@ -214,10 +216,9 @@ def _line(event: Fields, **_: object) -> bytes:
     return json.dumps(event).encode()
 
 
-def _unwritable(problem: OSError) -> CannotStart:
-    where = f" ({problem.filename})" if problem.filename else ""
+def _unwritable(problem: OSError, path: Path) -> CannotStart:
     return CannotStart(
-        f"the audit record cannot be written: {problem.strerror}{where}",
+        f"the audit record cannot be written: {problem.strerror} ({problem.filename or path})",
         hint="Airlock starts no job that it cannot record: see paths.records in airlock.toml, "
-        "and whether the disk is full.",
+        "and whether the disk is full (`df -h`, `df -i`).",
     )

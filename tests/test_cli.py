@@ -179,6 +179,31 @@ def test_an_engine_that_does_not_answer_ends_with_125(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="airlock gc needs root")
+def test_gc_that_cannot_create_its_directories_says_so(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    config.write_text(config.read_text().replace(f"{tmp_path}/state", "/proc/nowhere/state"))
+    done = airlock("gc", "--config", str(config))
+    assert done.returncode == 125
+    assert (
+        "could not be created: [Errno 2] No such file or directory: '/proc/nowhere" in done.stderr
+    )
+    assert "Check paths.runtime and paths.state in airlock.toml" in done.stderr
+
+
+def test_gc_by_another_user_than_root_names_how_to_run_it(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    pretend = (
+        "import os, sys; os.geteuid = lambda: 1000; sys.argv = ['airlock', 'gc', '--config', "
+        f"{str(config)!r}]; from bootstrap.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", pretend], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 78
+    assert done.stderr.startswith("airlock: Airlock runs as uid 1000, expected root\nRun it with")
+
+
 def test_the_environment_of_a_job_configures_nothing(tmp_path: Path) -> None:
     """What is in the process environment is data; none of it configures a library."""
     hostile = {

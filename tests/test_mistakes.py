@@ -72,6 +72,11 @@ def test_a_policys_mistakes(rule: str, says: str) -> None:
          "sandbox.hooks: expected true or false; got 'perhaps'"),
         ("sandbox", {"image": "x", "subnet": "here"},
          'sandbox.subnet: expected an IPv4 network such as "198.18.240.0/20"; got \'here\''),
+        ("sandbox", {"image": "x", "dns": ["fd00::1"]},
+         'sandbox.dns[0]: expected an IPv4 address such as "10.0.0.2"; got \'fd00::1\''),
+        ("storage", {"trail-size": "150MiB"},
+         "storage: trail-size is 150 MiB, expected at least twice trail-file (100 MiB): the audit "
+         "trail would lose its last file as soon as it is rotated"),
     ],
 )  # fmt: skip
 def test_a_hosts_mistakes(section: str, settings: dict[str, object], says: str) -> None:

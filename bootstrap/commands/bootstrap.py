@@ -92,8 +92,8 @@ def _explained(failure: Exception) -> AirlockError:
         case OSError():
             return CannotStart(
                 f"this host refused a call: {failure}",
-                hint="Is a disk or /run full, or mounted read-only? Airlock writes below the paths "
-                "of [paths] in airlock.toml.",
+                hint="Is a disk or /run full (`df -h`, `df -i`), or mounted read-only? Airlock "
+                "writes to what [paths] in airlock.toml names.",
             )
         case _:
             return InternalError(
@@ -105,7 +105,7 @@ def _explained(failure: Exception) -> AirlockError:
 
 def _save(record: Record, directory: Path, log: JobLog, alerts: Alerts) -> None:
     """A failure is only reported: the audit trail has the same events already."""
-    with alerts.instead("the job's own record could not be written"):
+    with alerts.instead(f"the job's own record could not be written to {directory}"):
         record.save(directory)
     with alerts.instead("the audit record is not complete"):
         if count := record.unwritten():

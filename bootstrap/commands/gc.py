@@ -8,6 +8,7 @@ from pathlib import Path
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host import config, runtime_files, storage, trail, trash
 from bootstrap.host.change import Change
+from bootstrap.host.config import Host
 from bootstrap.log import Write
 from bootstrap.sandbox import pulled_images, remains
 from bootstrap.sandbox.workspace import prepare_host
@@ -24,10 +25,10 @@ def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
     that fails does not keep the others from being done; the status is then FAILED.
     """
     host = config.load(config_path)
-    config.require_root()
+    config.require_root("Run it with sudo; its systemd unit runs it as root.")
     now = time.time()
     if not dry_run:
-        prepare_host(host.paths.runtime, host.paths.state)
+        _prepare(host)
     parts: dict[str, Callable[[], Iterable[Change]]] = {
         "dead jobs": partial(remains.dead_jobs, host),
         "containers without a job": partial(remains.containers, host),
@@ -52,6 +53,18 @@ def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
     return FAILED if failed else 0
 
 
+def _prepare(host: Host) -> None:
+    """Create the directories. Raises CannotStart."""
+    try:
+        prepare_host(host.paths.runtime, host.paths.state)
+    except OSError as failed:
+        raise CannotStart(
+            f"Airlock's directories could not be created: {failed}",
+            hint="Check paths.runtime and paths.state in airlock.toml, and whether their disk is "
+            "full or mounted read-only. Nothing was done.",
+        ) from failed
+
+
 def _part(
     name: str, part: Callable[[], Iterable[Change]], *, dry_run: bool, line: Callable[[str], object]
 ) -> Iterator[bool]:
@@ -68,7 +81,7 @@ def _part(
             try:
                 applied = change.apply()
             except (AirlockError, OSError) as failed:
-                _report(f"could not {change.verb} {change}", failed, line)
+                _report(f"could not {change.verb} {change.what}", failed, line)
                 yield False
                 continue
             if applied is not False:

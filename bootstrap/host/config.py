@@ -178,7 +178,9 @@ class Storage(_Section):
     def _floors_are_below(self) -> Self:
         if self.floor > self.min_free or self.floor_inodes > self.min_free_inodes:
             raise ValueError(
-                "floor is above min-free: every job would be stopped as soon as it had started"
+                f"expected floor ({self.floor >> 20} MiB, {self.floor_inodes} inodes) to be at "
+                f"most min-free ({self.min_free >> 20} MiB, {self.min_free_inodes} inodes): jobs "
+                "would be stopped as soon as they had started"
             )
         return self
 
@@ -212,14 +214,16 @@ def load(path: Path) -> Host:
     return parse(document, path)
 
 
-def require_root() -> None:
+_AGENT_AS_ROOT = (
+    "Have the agent's service run as root: `systemctl edit buildkite-agent`, with [Service] and "
+    "User=root. Jobs do not run as root: each has a uid of its own."
+)
+
+
+def require_root(hint: str = _AGENT_AS_ROOT) -> None:
     """Raise WrongConfiguration unless this process may do what a job needs of the host."""
     if os.geteuid() != 0:
-        raise WrongConfiguration(
-            f"Airlock runs as uid {os.geteuid()}, expected root",
-            hint="Have the agent's service run as root: `systemctl edit buildkite-agent`, with "
-            "[Service] and User=root. Jobs do not run as root: each has a uid of its own.",
-        )
+        raise WrongConfiguration(f"Airlock runs as uid {os.geteuid()}, expected root", hint=hint)
 
 
 def parse(document: dict[str, Any], path: Path) -> Host:

@@ -19,7 +19,8 @@ def _subnet(value: IPv4Network) -> IPv4Network:
     special = value.is_loopback or value.is_link_local or value.is_multicast or value.is_reserved
     if special or not 16 <= value.prefixlen <= 28:
         raise ValueError(
-            "expected a network of private addresses from /16 to /28 (enough for 13 jobs at once)"
+            "expected a network from /16 to /28 (13 jobs at once), neither loopback, link-local, "
+            "multicast nor reserved"
         )
     return value
 

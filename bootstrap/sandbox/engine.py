@@ -27,14 +27,19 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> "APIClient":
     """
     from docker import APIClient  # noqa: PLC0415 - 0.2 s that a refused job need not wait for
     from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import Timeout  # noqa: PLC0415
 
     try:
         # The url is explicit: from_env would follow DOCKER_HOST and ~/.docker.
         return APIClient(base_url=url, version="auto", timeout=cast("int", timeout))
     except DockerException as silent:
+        hangs = isinstance(silent.__cause__, Timeout)
+        why = f" within {timeout:.0f} s" if hangs else f": {silent}"
         raise CannotStart(
-            f"Docker Engine does not answer at {url}: {silent}",
-            hint="Is docker.service running, and is sandbox.docker in airlock.toml its socket?",
+            f"Docker Engine does not answer at {url}{why}",
+            hint="It accepts connections, but hangs: see `journalctl -u docker` on this host."
+            if hangs
+            else "Is docker.service running, and is sandbox.docker in airlock.toml its socket?",
         ) from silent
 
 
@@ -52,15 +57,16 @@ def connected(url: str, *, timeout: float = TIMEOUT) -> "Iterator[APIClient]":
 def explained(what: str) -> Iterator[None]:
     """Turn every failure of the engine into a CannotStart: "Docker could not {what}"."""
     from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
+    from requests.exceptions import RequestException, Timeout  # noqa: PLC0415
 
     try:
         yield
     except AirlockError:
         raise
     except (DockerException, RequestException, OSError) as failed:
+        why = "it did not answer in time" if isinstance(failed, Timeout) else failed
         raise CannotStart(
-            f"Docker could not {what}: {failed}",
+            f"Docker could not {what}: {why}",
             hint="See the engine's log on this host: `journalctl -u docker`.",
         ) from failed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import assert_never
 
-from bootstrap.errors import CannotStart, StatusUnknown
+from bootstrap.errors import CannotStart, StatusUnknown, Stopped
 from bootstrap.log import JobLog
 from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue, Unknown
 
@@ -57,7 +57,8 @@ def explain(ended: Ended, log: JobLog) -> None:
     """Print in the job's log what its own output does not show: who ended it, and why.
 
     The line also says whether the status is the job's or Airlock's. A job that ended by itself, or
-    in time after its cancellation, gets no line.
+    in time after its cancellation, gets no line, unless its status is that of a signal that Docker
+    or an operator may have sent.
     """
     match ended:
         case Exited(out_of_memory=True):
@@ -71,6 +72,12 @@ def explain(ended: Ended, log: JobLog) -> None:
                 "have been stopped or restarted, which ends its containers. The exit status is "
                 "the job's own"
             )
+        case Exited(code=code, out_of_memory=False) if code in _STOPPED:
+            log.note(
+                f"{code} is the status of {_STOPPED[code].name}. Neither Airlock nor the memory "
+                "limit ended the job: a process of its own did, or Docker on this host was "
+                "stopped, restarted or asked to end the container. The exit status is the job's own"
+            )
         case Exited(code=code, out_of_memory=None) if code != 0:
             log.alert(
                 "whether the job ran out of memory is not known: Docker did not answer. The exit "
@@ -83,7 +90,7 @@ def explain(ended: Ended, log: JobLog) -> None:
             )
         case Breached(why=why):
             log.failure(
-                CannotStart(
+                Stopped(
                     f"the job was stopped: {why}",
                     hint="Airlock killed it: this status is not the job's. Find the program that "
                     "changes nftables on this host (`nft monitor`), then retry.",
@@ -91,7 +98,7 @@ def explain(ended: Ended, log: JobLog) -> None:
             )
         case Evicted(why=why):
             log.failure(
-                CannotStart(
+                Stopped(
                     f"the job was stopped: {why}",
                     hint="Airlock killed it: this status is not the job's. Its workspace was "
                     "discarded. Have the job write less, or enlarge the disk: storage.floor in "

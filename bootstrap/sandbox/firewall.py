@@ -10,7 +10,6 @@ import json
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from bootstrap import files, process
@@ -38,11 +37,13 @@ class Ruleset:
 
 def ruleset_text() -> str:
     """Return the text of airlock.nft: beside this file when installed, else in agent-config/."""
-    packaged = resources.files("bootstrap.sandbox").joinpath("airlock.nft")
-    if packaged.is_file():
-        return packaged.read_text()
+    return _ruleset_file().read_text()
+
+
+def _ruleset_file() -> Path:
+    packaged = Path(__file__).with_name("airlock.nft")
     checkout = Path(__file__).parents[2] / "agent-config" / "airlock.nft"
-    return checkout.read_text()
+    return packaged if packaged.is_file() else checkout
 
 
 def ensure_loaded(runtime: Path) -> Ruleset:
@@ -62,7 +63,7 @@ def ensure_loaded(runtime: Path) -> Ruleset:
         raise CannotStart(
             "table inet airlock differs from airlock.nft right after it was loaded",
             hint="Another program changes that table: find it with `nft monitor`. Compare "
-            "`nft list table inet airlock` with agent-config/airlock.nft.",
+            f"`nft list table inet airlock` with {_ruleset_file()}.",
         )
     return Ruleset(expected=expected, reloaded=reloaded)
 
@@ -222,8 +223,8 @@ def _as_loaded() -> str:
             "this host's nft or kernel rejects Airlock's ruleset: "
             f"{message.splitlines()[0] if found else refused.problem}",
             hint="Expected nftables 1.0.6 or newer, root, and a kernel with "
-            "CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f agent-config/airlock.nft` prints "
-            "every error.",
+            f"CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f {_ruleset_file()}` prints every "
+            "error.",
         ) from refused
 
 

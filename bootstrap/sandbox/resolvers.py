@@ -56,10 +56,11 @@ def resolv_conf(
     """Return a container's resolv.conf: nameservers, and the host's search domains and options.
 
     The nameservers are `dns`, else those of the first of `files` that has one which a container
-    reaches. Raises WrongConfiguration if none has.
+    reaches. Raises WrongConfiguration if none has, or if `dns` has one which no container reaches.
     """
     texts = [path.read_text(errors="replace") for path in files if path.is_file()]
     if dns is not None:
+        _require_reachable(dns, is_local)
         return _shown(map(str, dns), texts[0] if texts else "")
     found = [(text, list(_nameservers(text, is_local))) for text in texts]
     for text, servers in found:
@@ -67,11 +68,21 @@ def resolv_conf(
             return _shown(reached, text)
     rejected = [f"{address} is {why}" for _, servers in found for address, why in servers]
     raise WrongConfiguration(
-        f"no resolver of this host can be reached from a container: {files[0]} names "
-        f"{', '.join(dict.fromkeys(rejected)) or 'none'}",
+        "no resolver of this host can be reached from a container: "
+        f"{', '.join(dict.fromkeys(rejected)) or f'{files[0]} names none'}",
         hint="Set sandbox.dns in airlock.toml to resolvers that jobs can reach, such as the VPC's "
         "base address plus two, or to [] if jobs look up no names.",
     )
+
+
+def _require_reachable(dns: Sequence[IPv4Address], is_local: Callable[[IPv4Address], bool]) -> None:
+    reasons = {address: _why_not(str(address), is_local) for address in dns}
+    if rejected := [f"{address} is {why}" for address, why in reasons.items() if why]:
+        raise WrongConfiguration(
+            f"sandbox.dns names what no container can reach: {', '.join(rejected)}",
+            hint="Set sandbox.dns in airlock.toml to other resolvers, or to [] if jobs look up no "
+            "names.",
+        )
 
 
 def _shown(servers: "Iterator[str] | list[str]", text: str) -> str:

@@ -90,7 +90,10 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
             "first-uid and slots give jobs uids",
         ),  # 65534 is nobody
         (LEAST + "first-uid = 2147483640\nslots = 9\n", "first-uid and slots give jobs uids"),
-        (LEAST + '[storage]\nfloor = "6GiB"\n', "floor is above min-free"),
+        (
+            LEAST + '[storage]\nfloor = "6GiB"\n',
+            "expected floor (6144 MiB, 25000 inodes) to be at most min-free",
+        ),
         (LEAST + "[storage]\nworkspaces = 0\n", "storage.workspaces: expected"),
         (LEAST + '[storage]\nrecord-age = "1w"\n', "storage.record-age: expected"),
         (LEAST + "[storage]\nhistories = 0\n", "storage.histories: expected"),

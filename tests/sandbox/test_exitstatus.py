@@ -52,6 +52,8 @@ def explanation(ended: Ended) -> str:
             "ended by SIGKILL, and Docker does not",
             "the job's own",
         ),
+        (Exited(code=143, out_of_memory=False), "143 is the status of SIGTERM", "the job's own"),
+        (Exited(code=137, out_of_memory=False), "137 is the status of SIGKILL", "the job's own"),
         (Exited(code=3, out_of_memory=None), "whether the job ran out of memory", "the job's own"),
         (Unknown(why="no answer"), "is not known: no answer", "Exit status 79 is Airlock's"),
         (Overdue(by=TERM, after=7.5), "it still ran 7.5 s after SIGTERM", "killed by Airlock"),
@@ -67,12 +69,17 @@ def test_ending_not_shown_by_the_output_is_explained(
     assert whose in text
 
 
+@pytest.mark.parametrize("ended", [Breached(why="it is gone"), Evicted(why="no space")])
+def test_a_job_that_ran_is_stopped_and_did_not_fail_to_start(ended: Ended) -> None:
+    assert explanation(ended).startswith("+++ :no_entry: Airlock: Stopped the job\n")
+
+
 @pytest.mark.parametrize(
     "ended",
     [
         Exited(code=0, out_of_memory=False),
         Exited(code=0, out_of_memory=None),
-        Exited(code=143, out_of_memory=False),
+        Exited(code=255, out_of_memory=False),
         Cancelled(by=TERM, forwarded=TERM, code=143),
     ],
 )

@@ -77,6 +77,16 @@ def test_setting_replaces_resolvers_only(tmp_path: Path) -> None:
     assert shown(tmp_path, "nameserver 127.0.0.1\n", dns=[]) == ""
 
 
+@pytest.mark.parametrize(
+    ("address", "why"), [("10.0.0.7", "an address of this host"), ("168.63.129.16", "a metadata")]
+)
+def test_setting_that_no_container_reaches_is_an_error(
+    tmp_path: Path, address: str, why: str
+) -> None:
+    with pytest.raises(WrongConfiguration, match=f"sandbox.dns names .* {address} is {why}"):
+        shown(tmp_path, UPLINK, dns=["10.0.0.2", address], ours="10.0.0.7")
+
+
 @given(st.lists(st.ip_addresses().map(str) | st.sampled_from(["127.0.0.1", "x"]), max_size=4))
 def test_every_resolver_shown_is_one_that_containers_reach(addresses: list[str]) -> None:
     with TemporaryDirectory() as directory:
