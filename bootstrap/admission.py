@@ -24,7 +24,7 @@ from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import choose
 from bootstrap.policy.stores.ssm import PATIENCE
 from bootstrap.record import Record
-from bootstrap.sandbox import ancestry
+from bootstrap.sandbox.commit_check import ancestry
 
 OBSERVED = "observed"  # the rule's name in observe mode
 

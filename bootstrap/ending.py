@@ -8,9 +8,9 @@ from signal import Signals
 from bootstrap.alerts import Alerts
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import fullness
-from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
 from bootstrap.sandbox.model import Ended
+from bootstrap.sandbox.supervision import fullness
+from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith, explain, resolve
 
 NOT_REMOVED = (
     "the sandbox was not removed as a whole (the next job on this host, or `airlock gc`, does it)"

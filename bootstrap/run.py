@@ -22,11 +22,13 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import eviction, job_sandbox, lease
-from bootstrap.sandbox.clearing import PATIENCE
-from bootstrap.sandbox.exitstatus import ExitStatus
+from bootstrap.sandbox import job_sandbox
+from bootstrap.sandbox.leases import lease
+from bootstrap.sandbox.leases.clearing import PATIENCE
 from bootstrap.sandbox.model import Evicted
-from bootstrap.sandbox.signals import Cancellation
+from bootstrap.sandbox.supervision import eviction
+from bootstrap.sandbox.supervision.exitstatus import ExitStatus
+from bootstrap.sandbox.supervision.signals import Cancellation
 from bootstrap.sandbox.workspace import prepare_host, token_for
 from bootstrap.secret import Secret
 

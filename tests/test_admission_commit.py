@@ -15,6 +15,7 @@ from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, Denied
 from bootstrap.record import Record
+from bootstrap.sandbox.commit_check import ancestry
 from tests.credentials.given import write_credentials
 from tests.fakes.simulator import loopback
 from tests.fakes.ssm import StrictSsm
@@ -27,7 +28,7 @@ def test_what_the_host_found_out_about_the_commit_is_among_the_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     found = Known(value=answer, provenance=Provenance.HOST)
-    monkeypatch.setattr("bootstrap.sandbox.ancestry.commit_on_branch", lambda *_, **__: found)
+    monkeypatch.setattr(ancestry, "commit_on_branch", lambda *_, **__: found)
     rules = "  - {name: r, when: {branch: main, commit-on-branch: verified}, allow: {}}\n"
     made = decided(host(tmp_path, rules))
     assert made.claims.facts["commit-on-branch"] == found
@@ -37,7 +38,7 @@ def test_what_the_host_found_out_about_the_commit_is_among_the_claims(
 def test_the_commit_is_not_asked_for_where_nothing_depends_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bootstrap.sandbox.ancestry.commit_on_branch", pytest.fail)
+    monkeypatch.setattr("bootstrap.sandbox.commit_check.ancestry.commit_on_branch", pytest.fail)
     assert isinstance(decided(host(tmp_path)).decision, Admitted)
 
 
@@ -76,7 +77,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[RepositoryAccess]:
         seen.append(access())
         return Known(value="verified", provenance=Provenance.HOST)
 
-    monkeypatch.setattr("bootstrap.sandbox.ancestry.commit_on_branch", commit_on_branch)
+    monkeypatch.setattr(ancestry, "commit_on_branch", commit_on_branch)
     return seen
 
 

@@ -13,9 +13,9 @@ from bootstrap.ending import Result, concluded
 from bootstrap.errors import CannotStart, InternalError, Refused, WrongConfiguration
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox.exitstatus import ExitWith
 from bootstrap.sandbox.model import Exited
-from bootstrap.sandbox.signals import CancelledEarly
+from bootstrap.sandbox.supervision.exitstatus import ExitWith
+from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.secret import Secret
 from tests.test_record import events
 

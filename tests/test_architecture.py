@@ -29,10 +29,10 @@ PURE = {
     "policy/iam.py", "policy/iam_forms.py", "policy/iam_drift.py",
     "policy/report.py", "policy/draft.py", "policy/plugins.py",
     "credentials/references.py", "aws/model.py", "credentials/plan.py",
-    "credentials/environment.py", "logins.py", "sandbox/pulling.py",
+    "credentials/environment.py", "logins.py", "sandbox/images/pulling.py",
     "credentials/answer.py", "aws/sts_errors.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
-    "sandbox/agent_protocol.py", "sandbox/agent_seccomp.py",
+    "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",
@@ -42,7 +42,7 @@ SIDE_EFFECTS = {
 
 # Each of these libraries has the callers below and no others.
 CALLERS = {
-    "docker": {"sandbox/engine.py", "sandbox/network.py"},
+    "docker": {"sandbox/engine.py", "sandbox/engine_network.py"},
     "boto3": {"aws/client.py"},
     "botocore": {"aws/client.py"},
     "subprocess": {"process.py"},
@@ -182,13 +182,13 @@ def test_secrets_are_revealed_only_in_listed_files() -> None:
         "aws/client.py",  # a caller's own keys
         "aws/sts.py",  # Buildkite's token
         "logins.py",  # Docker's configuration file
-        "sandbox/engine_images.py",  # the engine's own login
+        "sandbox/images/engine_images.py",  # the engine's own login
         "credentials/answer.py",  # the endpoint's body
         "grants/profiles.py",  # the files of profiles' sessions
         "grants/secrets.py",  # whether it fits
         "grants/secret_files.py",  # a file in the sandbox
         "grants/git_tokens.py",  # the credential helper's file
-        "sandbox/ssh_agent.py",  # the standard input of ssh-add
+        "sandbox/ssh/ssh_agent.py",  # the standard input of ssh-add
         "buildkite/identity.py",  # the signature
         "log.py",  # the mask
         "sandbox/environment.py",  # the job's variables

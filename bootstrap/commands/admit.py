@@ -15,7 +15,7 @@ from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.record import Record
-from bootstrap.sandbox.signals import CancelledEarly, cancellation
+from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
 from bootstrap.text import printable
 
 CONTEXT = "airlock"

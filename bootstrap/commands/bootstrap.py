@@ -13,8 +13,8 @@ from bootstrap.host import config
 from bootstrap.log import JobLog, to_descriptor
 from bootstrap.record import Record
 from bootstrap.run import run
-from bootstrap.sandbox.exitstatus import DieBy, ExitStatus, ExitWith
-from bootstrap.sandbox.signals import Cancellation, CancelledEarly, cancellation, die_by
+from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith
+from bootstrap.sandbox.supervision.signals import Cancellation, CancelledEarly, cancellation, die_by
 from bootstrap.text import counted
 
 PASSING = 0.05  # seconds

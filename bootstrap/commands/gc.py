@@ -10,7 +10,8 @@ from bootstrap.host import config, runtime_files, storage, trail, trash
 from bootstrap.host.change import Change
 from bootstrap.host.config import Host
 from bootstrap.log import Write
-from bootstrap.sandbox import pulled_images, remains
+from bootstrap.sandbox.images import pulled_images
+from bootstrap.sandbox.leases import remains
 from bootstrap.sandbox.workspace import prepare_host
 from bootstrap.text import counted, printable
 

@@ -32,21 +32,14 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import (
-    bridge,
-    confinement,
-    datagrams,
-    engine,
-    firewall,
-    first_process,
-    network,
-    terminals,
-    watch,
-)
-from bootstrap.sandbox.guard import Guard, Protection
-from bootstrap.sandbox.lease import Lease
+from bootstrap.sandbox import confinement, engine, terminals
+from bootstrap.sandbox import engine_network as network
+from bootstrap.sandbox.leases import first_process
+from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
+from bootstrap.sandbox.network import bridge, datagrams, firewall, watch
 from bootstrap.sandbox.proof import Probe, prove
+from bootstrap.sandbox.supervision.guard import Guard, Protection
 
 if TYPE_CHECKING:
     import socket

@@ -9,9 +9,9 @@ from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Grant
-from bootstrap.sandbox import ssh_agent
-from bootstrap.sandbox.agent_filter import Usage
 from bootstrap.sandbox.environment import AIRLOCK
+from bootstrap.sandbox.ssh import ssh_agent
+from bootstrap.sandbox.ssh.agent_filter import Usage
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.secret import Secret
 

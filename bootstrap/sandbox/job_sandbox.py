@@ -30,19 +30,21 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, eviction, firewall, resolvers, workspace
+from bootstrap.sandbox import engine, workspace
 from bootstrap.sandbox.container import Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
-from bootstrap.sandbox.fullness import Fullness
-from bootstrap.sandbox.image import provided
-from bootstrap.sandbox.lease import Lease
+from bootstrap.sandbox.images.image import provided
+from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import SandboxSpec
+from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
-from bootstrap.sandbox.process_end import ProcessEnd
-from bootstrap.sandbox.pump import Pump
-from bootstrap.sandbox.ssh_agent import report_use
-from bootstrap.sandbox.supervise import Supervision
+from bootstrap.sandbox.ssh.ssh_agent import report_use
+from bootstrap.sandbox.supervision import eviction
+from bootstrap.sandbox.supervision.fullness import Fullness
+from bootstrap.sandbox.supervision.process_end import ProcessEnd
+from bootstrap.sandbox.supervision.pump import Pump
+from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from docker import APIClient

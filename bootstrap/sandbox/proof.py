@@ -17,8 +17,8 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox import firewall
 from bootstrap.sandbox.model import Running
+from bootstrap.sandbox.network import firewall
 
 CLONE_NEWNET = 0x40000000
 PATIENCE = 2.0  # seconds; the ruleset answers in less than a millisecond

@@ -18,8 +18,8 @@ from typing import Self
 import pytest
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox import firewall
 from bootstrap.sandbox.model import Running
+from bootstrap.sandbox.network import firewall
 from tests.attacks.attacker import Attacker, Unprotected, attacker, container_of, run
 from tests.fakes.control_plane import Job
 from tests.lab import world

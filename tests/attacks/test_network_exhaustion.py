@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox import conntrack
 from bootstrap.sandbox.model import Running
+from bootstrap.sandbox.network import conntrack
 from bootstrap.sandbox.proof import prove
 from tests.attacks.attacker import UNPROTECTED, Attacker, Unprotected, attacker, run
 from tests.lab import world

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.host.config import Sandbox
-from bootstrap.sandbox.firewall import refusals
+from bootstrap.sandbox.network.firewall import refusals
 from tests.attacks.attacker import Attacker, Unprotected, attacker, run
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world

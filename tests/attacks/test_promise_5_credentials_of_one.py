@@ -11,7 +11,7 @@ import pytest
 
 from bootstrap.credentials.endpoint import serving
 from bootstrap.credentials.renewal import Sessions
-from bootstrap.sandbox.firewall import listeners
+from bootstrap.sandbox.network.firewall import listeners
 from tests.attacks.attacker import Attacker, attacker, run
 from tests.credentials.given import session
 from tests.lab import world

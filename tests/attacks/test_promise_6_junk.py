@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bootstrap.host.trash import remove_tree
-from bootstrap.sandbox.eviction import _in_tree
+from bootstrap.sandbox.supervision.eviction import _in_tree
 from tests.attacks.attacker import run
 from tests.attacks.neighbours import DONE, agents, numbers, start_job
 from tests.fakes.control_plane import Job

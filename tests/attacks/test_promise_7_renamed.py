@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.sandbox import first_process
+from bootstrap.sandbox.leases import first_process
 from tests.attacks.attacker import Attacker
 from tests.lab.leftovers import RUNTIME
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.host.config import load
-from bootstrap.sandbox.agent_seccomp import MACHINES, program
+from bootstrap.sandbox.ssh.agent_seccomp import MACHINES, program
 from tests.attacks.ssh_agent import (
     FAILURE,
     NAMESPACES,
@@ -38,7 +38,7 @@ from tests.lab.lab import Fleet, Lab
 
 pytestmark = pytest.mark.lab
 
-CONFINE = Path(__file__).parents[2] / "bootstrap/sandbox/confine.py"
+CONFINE = Path(__file__).parents[2] / "bootstrap/sandbox/ssh/confine.py"
 # Any job's uid, and how an agent was once started as it.
 AS_JOB = ("setpriv", "--reuid=2000", "--regid=2000", "--clear-groups", "--no-new-privs", "--")
 AGENT_UID = 1999

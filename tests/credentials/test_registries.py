@@ -16,7 +16,7 @@ from bootstrap.logins import (
     login,
     shown,
 )
-from bootstrap.sandbox.pulling import PullProgress
+from bootstrap.sandbox.images.pulling import PullProgress
 from bootstrap.secret import Secret
 
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"

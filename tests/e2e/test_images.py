@@ -14,8 +14,9 @@ import pytest
 from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
-from bootstrap.sandbox import engine, pulled_images
-from bootstrap.sandbox.image import provided
+from bootstrap.sandbox import engine
+from bootstrap.sandbox.images import pulled_images
+from bootstrap.sandbox.images.image import provided
 from tests.credentials import given
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.fakes.registry import Registry

@@ -24,7 +24,7 @@ from tests.lab.lab import Lab
 pytestmark = pytest.mark.lab
 
 LONG = os.environ.get("AIRLOCK_LONG") == "1"
-SAMPLES = 240 if LONG else 12
+SAMPLES = 240 if LONG else 6
 
 
 @pytest.fixture(scope="module")

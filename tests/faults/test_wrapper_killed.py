@@ -53,7 +53,7 @@ STEPS = {
     "discarded workspace": r"^rename\(.*/trash/",
     "record": r"^rename\(.*\.json",
 }
-SAMPLES = 400 if LONG else 24
+SAMPLES = 400 if LONG else 12
 
 
 @pytest.fixture(scope="module")

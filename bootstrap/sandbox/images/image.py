@@ -1,0 +1,55 @@
+"""The image of a container, on this host."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bootstrap import images, logins
+from bootstrap.aws import ecr
+from bootstrap.aws.client import Caller
+from bootstrap.credentials import secrets
+from bootstrap.host.config import Host
+from bootstrap.log import JobLog
+from bootstrap.logins import Login
+from bootstrap.sandbox.images import engine_images, pulled_images
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+
+def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) -> str:
+    """Return the id of the named image, or of the default. Raises as `engine_images.image_id`."""
+    reference = named or host.sandbox.image
+    login = partial(login_for, reference, host, log)
+    pulled = partial(_pulled, host, reference, log)
+    while True:
+        found = engine_images.image_id(
+            client, reference, host.sandbox.pull, login=login, progress=log.note, pulled=pulled
+        )
+        if pulled_images.used(host.paths.state, found):
+            return found
+
+
+def _pulled(host: Host, reference: str, log: JobLog, image: str) -> None:
+    try:
+        pulled_images.pulled(host.paths.state, reference, image)
+    except OSError as failed:
+        log.note(f"`airlock gc` will keep the image {reference}: its record failed: {failed}")
+
+
+def login_for(image: str, host: Host, log: JobLog) -> Login | None:
+    """Return how the host logs in for the image; None: as root's Docker configuration says.
+
+    Raises as `ecr.login`, `secrets.fetch` and `logins.login`.
+    """
+    registry = images.registry_of(image)
+    way = host.registries.get(registry)
+    if way is None and images.ecr_region(registry):
+        way = logins.ECR
+    if way is None or way == logins.DOCKER:
+        return None
+    if way == logins.ECR:
+        found = ecr.login(host.aws, registry, Caller.HOST)
+    else:
+        found = logins.login(registry, secrets.fetch(host.aws, {registry: way})[registry])
+    log.mask(*logins.shown(found))
+    return found

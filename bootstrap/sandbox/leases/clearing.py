@@ -1,0 +1,87 @@
+"""Clears everything that one lease names, as far as that is possible at this moment.
+
+Clearing may be repeated, also at the same time. It kills before it asks the engine for anything:
+what needs the engine has to wait until that answers.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from bootstrap.errors import AirlockError, CannotStart
+from bootstrap.host import trash
+from bootstrap.host.config import Host
+from bootstrap.sandbox import engine
+from bootstrap.sandbox.leases import first_process
+from bootstrap.sandbox.network import firewall
+from bootstrap.sandbox.workspace import fresh_path
+
+PATIENCE = 10.0  # seconds for one lease
+KILL_PATIENCE = 2.0  # seconds, of those, for killed processes to end
+
+
+def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[AirlockError, ...]:
+    """Clear everything that `token` names, the job directory last. Returns the failures.
+
+    Takes about `patience` seconds at most. The processes end first, without the engine. If it does
+    not answer, the job directory stays, so that clearing is repeated.
+    """
+    deadline = time.monotonic() + patience
+    directory = host.paths.runtime / "jobs" / token
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: _shut_start_gates(directory),
+        lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
+        # Before the engine can give the address to another container.
+        lambda: firewall.remove_listener(directory),
+        lambda: _remove_container(host, token, deadline - time.monotonic()),
+        lambda: firewall.release_address(directory),
+        lambda: _discard_fresh_workspace(host.paths.state, directory),
+    )
+    problems = [problem for step in steps if (problem := _failure(step))]
+    if not problems and (problem := _failure(lambda: trash.remove_tree(directory))):
+        problems.append(problem)
+    return tuple(problems)
+
+
+def _failure(step: Callable[[], object]) -> AirlockError | None:
+    """Take a step and return its failure: one that fails must not keep the next from its turn."""
+    try:
+        step()
+    except AirlockError as problem:
+        return problem
+    except (OSError, ValueError, TypeError, KeyError) as broken:  # the last three: a broken record
+        return CannotStart(f"{type(broken).__name__}: {broken}", hint="Run `airlock gc`.")
+    return None
+
+
+def _shut_start_gates(directory: Path) -> None:
+    """End entry scripts that wait before their gate: those that open it later find none."""
+    for gate in directory.glob("*/go"):
+        with suppress(FileNotFoundError):
+            # A reader that waits for a writer has one, and then reads end-of-file.
+            descriptor = os.open(gate, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                gate.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _discard_fresh_workspace(state: Path, directory: Path) -> None:
+    """Delete it in the background, however large it is: the next job may be clearing this."""
+    if first_process.is_running(directory):
+        raise CannotStart("its workspace is still in use", hint="Run `airlock gc` later.")
+    trash.discard(state, fresh_path(state, directory.name))
+    # Also if there was none: its owner may have been killed between these two steps.
+    trash.empty_in_background(state)
+
+
+def _remove_container(host: Host, token: str, patience: float) -> bool:
+    if patience <= 0:
+        raise CannotStart(
+            f"there was no time to remove the container airlock-{token}", hint="Run `airlock gc`."
+        )
+    deadline = time.monotonic() + patience
+    with engine.connected(host.sandbox.docker, timeout=patience) as client:
+        return engine.remove(client, f"airlock-{token}", timeout=deadline - time.monotonic())

@@ -1,0 +1,1 @@
+"""The network of all containers: the ruleset, and each container's part of it."""

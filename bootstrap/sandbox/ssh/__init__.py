@@ -1,0 +1,1 @@
+"""The ssh agent that holds a rule's keys, apart from the job that uses them."""

@@ -1,0 +1,67 @@
+"""The first signal counts, and before the job runs it interrupts at once."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from signal import Signals
+
+import pytest
+
+from bootstrap.sandbox.supervision.signals import CANCEL, CancelledEarly, cancellation
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """Restore what the test run itself does with these signals."""
+    before = {number: signal.getsignal(number) for number in CANCEL}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", CANCEL, ids=lambda number: number.name)
+def test_first_signal_is_kept_and_wakes_the_loop(number: Signals) -> None:
+    with cancellation() as received:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), Signals.SIGTERM)
+        assert received.first is number
+        assert os.read(received.descriptor, 16) == b"!"
+
+
+def test_signal_while_interrupting_raises_cancelled_early() -> None:
+    def wait_for_signal() -> None:
+        with received.interrupting():
+            os.kill(os.getpid(), Signals.SIGTERM)
+            signal.pause()
+
+    with cancellation() as received, pytest.raises(CancelledEarly, match="SIGTERM"):
+        wait_for_signal()
+
+
+def test_signal_before_interrupting_raises_cancelled_early() -> None:
+    with cancellation() as received:
+        os.kill(os.getpid(), Signals.SIGINT)
+        with pytest.raises(CancelledEarly, match="SIGINT"), received.interrupting():
+            pytest.fail("the block must not run")
+
+
+def test_a_signal_after_the_result_changes_nothing() -> None:
+    """What follows `cancellation` is the process's own end."""
+    with cancellation():
+        assert signal.getsignal(Signals.SIGTERM) is not signal.SIG_DFL
+    for number in CANCEL:
+        os.kill(os.getpid(), number)
+    assert {signal.getsignal(number) for number in CANCEL} == {signal.SIG_IGN}
+
+
+@pytest.mark.parametrize("number", [Signals.SIGTERM, Signals.SIGINT, Signals.SIGKILL])
+def test_die_by_ends_process_with_that_signal(number: Signals) -> None:
+    code = (
+        "import signal\n"
+        "from bootstrap.sandbox.supervision.signals import cancellation, die_by\n"
+        "with cancellation():\n"
+        f"    die_by(signal.Signals({number:d}))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -number
