@@ -147,5 +147,5 @@ def test_executable_anonymous_memory_is_refused(machine: str) -> None:
 
 
 def test_confine_script_supports_the_same_machines() -> None:
-    script = (Path(__file__).parents[2] / "bootstrap/sandbox/ssh/confine.py").read_text()
+    script = (Path(__file__).parents[3] / "bootstrap/sandbox/ssh/confine.py").read_text()
     assert all(f'"{machine}": {{"clone"' in script for machine in MACHINES)
