@@ -13,7 +13,7 @@ from tests.faults.direct import Direct, direct
 from tests.faults.jobs import run_to_end
 from tests.lab.engine import Engine, eventually
 from tests.lab.lab import Fleet, Lab, fleet
-from tests.lab.leftovers import RUNTIME, everything
+from tests.lab.leftovers import RUNTIME, everything, expires
 
 pytestmark = pytest.mark.lab
 
@@ -67,7 +67,7 @@ def _kept(made: Fleet) -> set[str]:
     roots = (RUNTIME, made.base / "state")
     files = {str(path) for root in roots for path in root.rglob("*")}
     recorded = {one for one in files if f"{made.base}/state/records/" in one}
-    return {*everything(made), *(files - recorded)}
+    return {*(one for one in everything(made) if not expires(one)), *(files - recorded)}
 
 
 def _usage(engine: Engine) -> tuple[int, int]:
