@@ -63,7 +63,8 @@ class AppendedFile:
         while self._waiting:
             with self._locked():
                 line = self._waiting[0] if self._at_line_start() else b"\n" + self._waiting[0]
-                if os.write(self._descriptor, line) != len(line):
+                # Without its newline a line is whole too: written again, it would be there twice.
+                if os.write(self._descriptor, line) < len(line) - 1:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             self._waiting.popleft()
 

@@ -63,6 +63,15 @@ def test_every_event_is_whole_and_in_order_however_lines_were_torn(
     assert [one.waiting + one.lost for one in writers] == [0, 0, 0]
 
 
+def test_a_line_that_lacks_only_its_newline_is_there_once(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    appended_file, whole = AppendedFile(path), line(0, 0, 0)
+    with space(path, len(whole) - 1):
+        appended_file.write(whole)
+    appended_file.write(line(0, 1, 0))
+    assert path.read_bytes() == whole + line(0, 1, 0)
+
+
 def readable(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
     """Return the events, and the lines that are none."""
     events, torn = [], []

@@ -81,20 +81,21 @@ def _part(
                 continue
             try:
                 applied = change.apply()
-            except (AirlockError, OSError) as failed:
+            except Exception as failed:  # noqa: BLE001 - the others have their turn
                 _report(f"could not {change.verb} {change.what}", failed, line)
                 yield False
                 continue
             if applied is not False:
                 line(f"{change.verb.removesuffix('e')}ed {change}")
                 yield True
-    except (AirlockError, OSError) as failed:
+    except Exception as failed:  # noqa: BLE001 - a bug in one part must not stop the others
         _report(f"could not look for {name}", failed, line)
         yield False
 
 
 def _report(what: str, failed: Exception, line: Callable[[str], object]) -> None:
-    line(f"{what}: {failed}")
+    expected = isinstance(failed, AirlockError | OSError)
+    line(f"{what}: {failed if expected else repr(failed)}")
     if isinstance(failed, AirlockError):
         line(f"  what to do: {failed.hint}")
 

@@ -58,7 +58,14 @@ class ProcessEnd:
             nobody_will = self._events is None and not _info(self._pidfd)[0]
             if nobody_will or time.monotonic() >= deadline:
                 return None
-            select.select([self._events] if self._events else [], [], [], _POLL)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait a moment for the kernel's report. By poll: select ends at descriptor 1023."""
+        reports = select.poll()
+        if self._events:
+            reports.register(self._events, select.POLLIN)
+        reports.poll(_POLL * 1000)
 
     def _found(self) -> int | None:
         """Return the wait status, as far as it has been reported by now."""

@@ -2,7 +2,6 @@
 
 import math
 import os
-import select
 import selectors
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.alerts import Alerts
 from bootstrap.sandbox import engine
+from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.model import (
     Breached,
     Cancelled,
@@ -116,7 +116,7 @@ class Supervision:
             self._end.failed = f"Airlock failed while the job ran ({type(bug).__name__})"
             self._guard.kill()
             self._alerts.report("the job was killed, because Airlock failed", bug)
-            select.select([self._guard.process], [], [], KILLED)
+            first_process.has_ended(self._guard.process, KILLED)
 
     def _left(self, cancellation: Cancellation) -> float:
         """Return the seconds until Airlock has to end, so that the agent does not kill it."""
