@@ -5,6 +5,7 @@ AIRLOCK_LONG=1 (`make endurance`) runs 500 in a row.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from tests.lab.leftovers import RUNTIME, everything, expires
 
 pytestmark = pytest.mark.lab
 
+# Seconds. dockerd leaves connections that it has hijacked to Go's collector, which runs every two
+# minutes at the latest (forcegcperiod in its runtime).
+COLLECTED = 150.0
 AT_ONCE = 50
 IN_A_ROW = 500 if os.environ.get("AIRLOCK_LONG") == "1" else 60
 WARM = 6  # jobs until every cache of Airlock and of the engine has what it keeps
@@ -51,12 +55,16 @@ def test_many_jobs_in_a_row_leave_nothing_that_grows(jobs: Direct, dockerd: Engi
     last = _usage(dockerd)
     print(f"\n{IN_A_ROW} jobs: dockerd's memory {first[1]} -> {last[1]} KiB, files {first[0]} -> "
           f"{last[0]}")  # fmt: skip
-    eventually(lambda: _kept(jobs.fleet) == before, _difference(jobs.fleet, before), 60)
-    eventually(lambda: _usage(dockerd)[0] <= first[0], "dockerd closes its files", 60)
+    with suppress(TimeoutError):  # what has changed is shown below
+        eventually(lambda: _changed(jobs.fleet, before) == ([], []), "the host is as it was", 60)
+    assert _changed(jobs.fleet, before) == ([], [])
+    eventually(lambda: _usage(dockerd)[0] <= first[0], "dockerd closes its files", COLLECTED)
 
 
-def _difference(made: Fleet, before: set[str]) -> str:
-    return f"grown: {sorted(_kept(made) - before)}, gone: {sorted(before - _kept(made))}"
+def _changed(made: Fleet, before: set[str]) -> tuple[list[str], list[str]]:
+    """Return what has grown, and what is gone but for what the kernel forgets by itself."""
+    now = _kept(made)
+    return sorted(now - before), sorted(one for one in before - now if not expires(one))
 
 
 def _kept(made: Fleet) -> set[str]:
@@ -67,7 +75,7 @@ def _kept(made: Fleet) -> set[str]:
     roots = (RUNTIME, made.base / "state")
     files = {str(path) for root in roots for path in root.rglob("*")}
     recorded = {one for one in files if f"{made.base}/state/records/" in one}
-    return {*(one for one in everything(made) if not expires(one)), *(files - recorded)}
+    return {*everything(made), *(files - recorded)}
 
 
 def _usage(engine: Engine) -> tuple[int, int]:
