@@ -58,7 +58,8 @@ def verbs() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",)]
+    "arguments",
+    [(), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",)],
 )
 def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})

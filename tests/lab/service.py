@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.lab.engine import eventually
 from tests.lab.lab import AIRLOCK, Fleet
-from tests.service.client import __file__ as CLIENT
+from tests.service import client
 
 STARTED = 30.0  # seconds
 
@@ -32,7 +32,7 @@ class Serving:
 
     @property
     def launcher(self) -> list[str]:
-        return [sys.executable, "-I", CLIENT, str(self.socket)]
+        return [sys.executable, "-I", client.__file__, str(self.socket)]
 
     @property
     def bootstrap_script(self) -> str:
