@@ -4,15 +4,14 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import launcher
 from tests.lab.engine import eventually
 from tests.lab.lab import AIRLOCK, Fleet
-from tests.service import client
 
 STARTED = 30.0  # seconds
 
@@ -32,7 +31,7 @@ class Serving:
 
     @property
     def launcher(self) -> list[str]:
-        return [sys.executable, "-I", client.__file__, str(self.socket)]
+        return [str(launcher.binary()), "--socket", str(self.socket)]
 
     @property
     def bootstrap_script(self) -> str:
