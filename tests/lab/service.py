@@ -74,12 +74,20 @@ class Serving:
 
 @contextmanager
 def serving(
-    fleet: Fleet, settings: str = "", *, program: tuple[str, ...] = AIRLOCK
+    fleet: Fleet,
+    settings: str = "",
+    *,
+    program: tuple[str, ...] = AIRLOCK,
+    config: Path | None = None,
 ) -> Iterator[Serving]:
-    """Run the service of a fleet until this closes. `settings` are further lines of [service]."""
+    """Run the service of a fleet until this closes. `settings` are further lines of [service].
+
+    `config` is another configuration than the fleet's, `program` another Airlock.
+    """
+    config = config or fleet.config
     socket, log = fleet.base / "airlock.sock", fleet.base / "service.log"
-    configure(fleet.config, socket, settings)
-    command = [*program, "serve", "--config", str(fleet.config)]
+    configure(config, socket, settings)
+    command = [*program, "serve", "--config", str(config)]
     made = Serving(socket=socket, log=log, command=command, process=_started(command, log, socket))
     try:
         yield made
