@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -46,6 +46,7 @@ def run(
     out: int,
     begun: Callable[[], object] = lambda: None,
     admit: Admit = admission.admit,
+    reaper: Callable[[Host, str], AbstractContextManager[None]] = lease.reaper,
 ) -> ExitStatus:
     """Take one job from its environment files to its end and return the status for the agent.
 
@@ -64,7 +65,7 @@ def run(
     token = token_for(claims.job_id, secrets.token_hex(4))
     alerts = Alerts(log, record)
     result = Result(alerts)
-    with result.kept(), lease.reaper(host, token), ExitStack() as held:
+    with result.kept(), reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
             if problem := lease.sweep(host).problem():
                 log.alert(problem)

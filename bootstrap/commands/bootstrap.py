@@ -77,7 +77,7 @@ def _run(
     try:
         return run(
             process_env, host, log=log, record=record, cancellation=requested, out=out,
-            begun=caller.begun, admit=caller.admit,
+            begun=caller.begun, admit=caller.admit, reaper=caller.reaper,
         )  # fmt: skip
     except CancelledEarly as cancelled:
         with alerts.instead("the cancellation is not in the audit record"):

@@ -13,6 +13,7 @@ from bootstrap.host.config import Host
 from bootstrap.job.model import Agent, Claims
 from bootstrap.policy.model import Admitted
 from bootstrap.record import Record
+from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.supervision.signals import Cancellation, cancellation
 
 
@@ -43,6 +44,7 @@ class Caller:
     signals: Callable[[], AbstractContextManager[Cancellation]] = cancellation
     begun: Callable[[], object] = _nobody
     admit: admission.Admit = admission.admit
+    reaper: Callable[[Host, str], AbstractContextManager[None]] = lease.reaper
     decided: Callable[[Decided], object] = _nobody
     uid: int = field(default_factory=os.geteuid)
 

@@ -18,6 +18,7 @@ from bootstrap.commands.bootstrap import job_status
 from bootstrap.commands.caller import Caller, Decided
 from bootstrap.errors import AirlockError, InternalError
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.sandbox.leases.lease import Reaper
 from bootstrap.sandbox.supervision.exitstatus import ExitStatus, ExitWith
 from bootstrap.service import request
 from bootstrap.service.configuration import Configuration
@@ -87,6 +88,9 @@ class Worker:
             control.keep(decided.claims.job_id, verdict(decided, generation).packed())
 
     def _job(self, wanted: Request, caller: Caller, control: Control) -> ExitStatus:
+        if self.configuration.problem is None:
+            waiting = Reaper(self.configuration.host())
+            caller = replace(caller, reaper=lambda _, token: waiting.watching(token))
         if packed := control.kept(wanted.env.get(JOB, "")):
             admit = admit_by(unpacked(packed), self.configuration.generation)
             caller = replace(caller, admit=admit)
