@@ -22,7 +22,8 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import job_sandbox
+from bootstrap.sandbox import engine, job_sandbox
+from bootstrap.sandbox.container import bridged
 from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.leases.clearing import PATIENCE
 from bootstrap.sandbox.model import Evicted
@@ -61,6 +62,7 @@ def run(
     result = Result(alerts)
     with result.kept(), lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
+            bridge = held.enter_context(bridged(host))
             if problem := lease.sweep(host).problem():
                 log.alert(problem)
             storage.collect(host, time.time())
@@ -69,15 +71,20 @@ def run(
             acquire = partial(lease.acquire, host, token, tree=tree, agent=claims.agent_name)
             patience = partial(clearing_patience, cancellation, job.grace)
             job_lease = held.enter_context(acquire(alert=log.alert, patience=patience))
+            record.timed("lease")
+            client = held.enter_context(engine.connected(host.sandbox.docker))
+            spec = job_sandbox.specified(job, admitted, host, job_lease, client=client, log=log)
+            record.timed("engine")
             assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
             obtained = held.enter_context(
-                obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
+                obtain.obtaining(claims, admitted, host.aws, assume, log=log, record=record)
             )
             sandbox = held.enter_context(
                 job_sandbox.opened_sandbox(
-                    job, admitted, obtained, host, job_lease, log=log, record=record, out=out
+                    job, admitted, host, job_lease, spec=spec, obtained=obtained,
+                    client=client, bridge=bridge, log=log, record=record, out=out,
                 )
-            )
+            )  # fmt: skip
         record.began(log.alert)
         ended = result.ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
         # No failure has a part in the result from here on.

@@ -3,11 +3,14 @@
 The steps, in order. Each needs those before it, and nothing of the job runs before the caller
 opens the start gate.
 
-1. The image is pulled, unless this host has it.
+1. The image is pulled, unless this host has it, and the container specified. Before anything is
+   obtained: what cannot be a container needs no credentials.
 2. The job's variables are chosen: without AWS's chain, and without what steers a job with a grant.
 3. The workspace is locked and the sandbox directory created; both belong to the job's uid.
-4. `container.opened`: ruleset, credential endpoint, container, and the proof that it is isolated.
-5. The grant is delivered: nothing secret is put where an unproven container could read it.
+4. `container.opened`: container, credential endpoint, and the proof that it is isolated. It waits
+   for the ruleset before the container, and for the session before the endpoint.
+5. The grant is delivered, as soon as it is obtained: nothing secret is put where an unproven
+   container could read it.
 6. The environment is written, which step 5 has part in.
 7. Output is pumped and the job's end watched for.
 """
@@ -23,7 +26,7 @@ from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.grants.kind import DEFAULT, Obtained, Sessions
+from bootstrap.grants.kind import DEFAULT, Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
@@ -31,7 +34,7 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, workspace
-from bootstrap.sandbox.container import Opened, opened
+from bootstrap.sandbox.container import Bridge, Opened, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
@@ -65,49 +68,71 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
     return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
 
 
+def specified(
+    job: Job, admitted: Admitted, host: Host, lease: Lease, *, client: "APIClient", log: JobLog
+) -> SandboxSpec:
+    """Provide the image and describe the container.
+
+    Raises as `images.image.provided` and `plan.plan`, and WrongConfiguration without an agent.
+    """
+    return plan(
+        job,
+        admitted.grant,
+        host.sandbox,
+        token=lease.token,
+        uid=lease.uid,
+        image=provided(client, admitted.grant.image, host, log),
+        sandbox_directory=workspace.sandbox_path(lease.directory),
+        workspace=tree_of(job, admitted, host, lease.token),
+        agent_binary=_agent_binary(job, host),
+    )
+
+
 @contextmanager
 def opened_sandbox(
     job: Job,
     admitted: Admitted,
-    obtained: Obtained,
     host: Host,
     lease: Lease,
     *,
+    spec: SandboxSpec,
+    obtained: Callable[[], Obtained],
+    client: "APIClient",
+    bridge: Bridge,
     log: JobLog,
     record: Record,
     out: int,
 ) -> Iterator[JobSandbox]:
-    """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
+    """Open the job's sandbox and prove it. Raises CannotStart, WrongConfiguration.
 
-    Nothing of the job has run when this yields. When it closes, the job's credentials are no
-    longer served; what the lease names is removed by the lease.
+    `obtained` waits for what the grant needs; it raises the same. Nothing of the job has run when
+    this yields. When it closes, the job's credentials are no longer served; what the lease names is
+    removed by the lease.
     """
     with ExitStack() as held:
-        client = held.enter_context(engine.connected(host.sandbox.docker))
-        image = provided(client, admitted.grant.image, host, log)
-        record.timed("engine")
-        passed = _passed(job, admitted)
-        spec, directory = _prepare(
-            held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
+        passed, tree = _passed(job, admitted), tree_of(job, admitted, host, lease.token)
+        directory = _directories(
+            held, host, lease, tree=tree, variables=passed.variables, note=log.note
         )
         record.timed("directories")
-        listening = partial(_listening, obtained.sessions.get(DEFAULT), admitted)
-        events = {"timed": record.timed, "report": _second_layer(held, log, record)}
         container = held.enter_context(
-            opened(client, spec, host, lease, listening=listening, **events)
-        )
+            opened(
+                client, spec, host, lease, bridge,
+                listening=partial(_listening, obtained, admitted),
+                timed=record.timed, report=_second_layer(held, log, record),
+            )
+        )  # fmt: skip
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
             used=partial(report_use, log=log, record=record),
         )  # fmt: skip
-        dropped = _deliver(job, admitted, obtained, sandbox)
+        dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
-        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
-        watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
+        watch = held.enter_context(eviction.watched(host, lease, tree, pid=container.running.pid))
         supervision = _supervision(
             client,
             container,
@@ -183,7 +208,8 @@ def _passed(job: Job, admitted: Admitted) -> _Passed:
 
 
 @contextmanager
-def _listening(sessions: Sessions | None, admitted: Admitted) -> Iterator[Endpoint | None]:
+def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator[Endpoint | None]:
+    sessions = obtained().sessions.get(DEFAULT)
     if sessions is None or admitted.grant.delivery is CredentialDelivery.ENV:
         yield None
         return
@@ -191,36 +217,22 @@ def _listening(sessions: Sessions | None, admitted: Admitted) -> Iterator[Endpoi
         yield endpoint
 
 
-def _prepare(
+def _directories(
     held: ExitStack,
-    job: Job,
-    admitted: Admitted,
     host: Host,
     lease: Lease,
     *,
-    kept: dict[str, str],
-    image: str,
+    tree: Path,
+    variables: dict[str, str],
     note: Callable[[str], object],
-) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
-    """Create both directories and describe the container."""
-    state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
-    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
+) -> workspace.SandboxDirectory:
+    """Lock the workspace, and create the sandbox directory."""
+    held.enter_context(workspace.workspace(host.paths.state, tree, uid=lease.uid, note=note))
     directory = held.enter_context(
-        workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
+        workspace.sandbox_directory(lease.directory, variables, uid=lease.uid, home=str(HOME))
     )
     resolvers.write_into(directory.path, host.sandbox.dns)
-    spec = plan(
-        job,
-        admitted.grant,
-        host.sandbox,
-        token=lease.token,
-        uid=lease.uid,
-        image=image,
-        sandbox_directory=directory.path,
-        workspace=tree,
-        agent_binary=_agent_binary(job, host),
-    )
-    return spec, directory
+    return directory
 
 
 def _agent_binary(job: Job, host: Host) -> Path:
@@ -260,7 +272,7 @@ def _report(
     dropped: tuple[str, ...],
 ) -> None:
     log.note(
-        f"{spec.name}: image {spec.image[:19]}, {len(container.probes)} checks of its isolation "
+        f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
         "passed"
     )
     log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.timings.items()))
@@ -273,7 +285,7 @@ def _report(
             "may bring"
         )
     record.sandbox(
-        image=spec.image,
+        image=spec.image.id,
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

@@ -13,7 +13,7 @@ from pathlib import Path
 import bootstrap
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.commands.policy.schema import json_schema
-from bootstrap.credentials.obtain import obtained
+from bootstrap.credentials.obtain import obtaining
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Aws, Sandbox
@@ -73,7 +73,10 @@ def fetched(
     ssm.put("/ci/licence", SECRET, kind="SecureString")
     write_credentials(place / "credentials", "AKIAHOST")
     aws = Aws.model_validate({"credentials": f"file:{place}/credentials", "ssm-endpoint": ssm.url})
-    found = held.enter_context(obtained(claims(), admitted, aws, no_role, log=log, record=record))
+    obtained = held.enter_context(
+        obtaining(claims(), admitted, aws, no_role, log=log, record=record)
+    )
+    found = obtained()
     assert ssm.operations == ["GetParameters"]
     return found
 
