@@ -9,14 +9,12 @@ from contextlib import ExitStack, contextmanager
 
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.credentials.calls import Calls
-from bootstrap.credentials.plan import plans
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.grants.kind import BY_ROLE, DEFAULT, Obtained
 from bootstrap.host.config import Aws
-from bootstrap.job.model import Claims
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
+from bootstrap.policy.model import CredentialDelivery, Grant
 from bootstrap.record import Record
 from bootstrap.secret import Secret
 
@@ -28,15 +26,17 @@ Issue = Callable[[SessionRequest, Assume], Session]
 
 @contextmanager
 def obtaining(
-    claims: Claims,
-    admitted: Admitted,
+    requests: Mapping[str, SessionRequest],
+    grant: Grant,
     aws: Aws,
     assume: Assume,
     *,
     log: JobLog,
     record: Record,
 ) -> Iterator[Callable[[], Obtained]]:
-    """Begin to obtain what the rule's grant needs, and yield a function that waits for it.
+    """Begin to obtain what a grant needs, and yield a function that waits for it.
+
+    `requests` are those of `plan.plans`.
 
     That function returns what was obtained, checked; the sessions are renewed until this closes. It
     raises WrongConfiguration for what does not exist or is malformed, CannotStart for what cannot
@@ -46,9 +46,8 @@ def obtaining(
     issued is recorded, and which failure is raised does not depend on which came first. It is the
     grant's, unless the other one alone is a wrong configuration. A cancellation waits for nothing.
     """
-    requests = plans(claims, admitted.grant, rule=admitted.rule)
     with ExitStack() as held:
-        calls = Calls(requests, admitted.grant, aws, assume)
+        calls = Calls(requests, grant, aws, assume)
         wait = _Wait(held, calls, _issuer(log, record), log=log, record=record)
         try:
             yield wait.obtained

@@ -2,7 +2,7 @@
 
 Jobs and the commit-on-branch check share it, and with it the ruleset, the proof and the watch.
 `bridged` takes steps 1 to 3, the last two in a thread while the caller prepares what the
-specification needs; `opened` takes the others:
+specification needs, `created` takes steps 4 and 5, and `opened` the others:
 
  1. Subscribe to changes of nftables and of routing rules. First, so that no change falls between
     step 3 and the watch.
@@ -65,6 +65,16 @@ class Opened:
     ruleset_reloaded: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Created:
+    """A container that is not started; `apparmor` is the profile that it gets, if any."""
+
+    id: str
+    spec: SandboxSpec
+    stream: "socket.socket"  # its output, in frames of the engine
+    apparmor: str | None
+
+
 class Bridge:
     """The bridge of all containers, while steps 2 and 3 are taken, and the watch of its rules."""
 
@@ -103,9 +113,27 @@ def _ready(host: Host) -> firewall.Ruleset:
 
 
 @contextmanager
-def opened(
+def created(
     client: "APIClient",
     spec: SandboxSpec,
+    bridge: Bridge,
+    *,
+    timed: Callable[[str], object] = lambda _: None,
+) -> Iterator[Created]:
+    """Take steps 4 and 5. `timed` is called with the name of each step as it ends."""
+    apparmor = engine.apparmor(client)
+    bridge.ready()
+    timed("firewall")
+    container = engine.create(client, spec, apparmor)
+    with engine.attach(client, container) as stream:
+        timed("create")
+        yield Created(id=container, spec=spec, stream=stream, apparmor=apparmor)
+
+
+@contextmanager
+def opened(
+    client: "APIClient",
+    container: Created,
     host: Host,
     lease: Lease,
     bridge: Bridge,
@@ -114,22 +142,15 @@ def opened(
     timed: Callable[[str], object] = lambda _: None,
     report: Callable[[str], object],
 ) -> Iterator[Opened]:
-    """Take the steps above. Raises CannotStart if one fails or if isolation cannot be proven.
+    """Take the other steps. Raises CannotStart if one fails or if isolation cannot be proven.
 
     None of the specification's own code has run when this yields. `listening` opens the container's
-    credential listener, if it has one; `timed` is called with the name of each step as it ends,
-    `report`, from a thread, with what happens to the second protection while the container runs.
-    Closing ends the watch and the listener; the lease removes the container.
+    credential listener, if it has one; `report` is called, from a thread, with what happens to the
+    second protection while the container runs. Closing ends the watch and the listener; the lease
+    removes the container.
     """
     with ExitStack() as held:
-        apparmor = engine.apparmor(client)
-        ruleset = bridge.ready()
-        timed("firewall")
-        container = engine.create(client, spec, apparmor)
-        timed("create")
-        stream = engine.attach(client, container)
-        held.callback(stream.close)
-        running = engine.start(client, container, spec.name)
+        running = engine.start(client, container.id, container.spec.name)
         timed("start")
         first_process.record(lease.directory, running.pid)
         guard = Guard(running.pid, bridge.protection(report))
@@ -139,17 +160,17 @@ def opened(
         timed("session")
         _connect(lease, running, listener)
         probes = (
-            *confinement.check(running.pid, host.sandbox.runtime, apparmor),
+            *confinement.check(running.pid, container.spec.runtime, container.apparmor),
             *prove(running, listener.path if listener else None),
         )
         timed("proof")
         yield Opened(
             running=running,
-            stream=stream,
+            stream=container.stream,
             guard=guard,
             listener=listener,
             probes=probes,
-            ruleset_reloaded=ruleset.reloaded,
+            ruleset_reloaded=bridge.ready().reloaded,
         )
 
 

@@ -3,20 +3,20 @@
 The steps, in order. Each needs those before it, and nothing of the job runs before the caller
 opens the start gate.
 
-1. The image is pulled, unless this host has it, and the container specified. Before anything is
-   obtained: what cannot be a container needs no credentials.
+1. The image is pulled, unless this host has it.
 2. The job's variables are chosen: without AWS's chain, and without what steers a job with a grant.
 3. The workspace is locked and the sandbox directory created; both belong to the job's uid.
-4. `container.opened`: container, credential endpoint, and the proof that it is isolated. It waits
-   for the ruleset before the container, and for the session before the endpoint.
-5. The grant is delivered, as soon as it is obtained: nothing secret is put where an unproven
-   container could read it.
-6. The environment is written, which step 5 has part in.
-7. Output is pumped and the job's end watched for.
+4. `container.created`, for which the ruleset has to be loaded.
+5. AWS is called, in threads, for what the grant needs.
+6. `container.opened`: start, credential endpoint, and the proof that it is isolated. The endpoint
+   waits for what step 5 obtains.
+7. The grant is delivered: nothing secret is put where an unproven container could read it.
+8. The environment is written, which step 7 has part in.
+9. Output is pumped and the job's end watched for.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,12 +34,12 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, workspace
-from bootstrap.sandbox.container import Bridge, Opened, opened
+from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import SandboxSpec
+from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.ssh.ssh_agent import report_use
@@ -51,6 +51,9 @@ from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+
+Obtaining = Callable[[], AbstractContextManager[Callable[[], Obtained]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,60 +71,43 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
     return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
 
 
-def specified(
-    job: Job, admitted: Admitted, host: Host, lease: Lease, *, client: "APIClient", log: JobLog
-) -> SandboxSpec:
-    """Provide the image and describe the container.
-
-    Raises as `images.image.provided` and `plan.plan`, and WrongConfiguration without an agent.
-    """
-    return plan(
-        job,
-        admitted.grant,
-        host.sandbox,
-        token=lease.token,
-        uid=lease.uid,
-        image=provided(client, admitted.grant.image, host, log),
-        sandbox_directory=workspace.sandbox_path(lease.directory),
-        workspace=tree_of(job, admitted, host, lease.token),
-        agent_binary=_agent_binary(job, host),
-    )
-
-
 @contextmanager
 def opened_sandbox(
     job: Job,
     admitted: Admitted,
+    obtaining: Obtaining,
     host: Host,
     lease: Lease,
     *,
-    spec: SandboxSpec,
-    obtained: Callable[[], Obtained],
-    client: "APIClient",
     bridge: Bridge,
     log: JobLog,
     record: Record,
     out: int,
 ) -> Iterator[JobSandbox]:
-    """Open the job's sandbox and prove it. Raises CannotStart, WrongConfiguration.
+    """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
 
-    `obtained` waits for what the grant needs; it raises the same. Nothing of the job has run when
-    this yields. When it closes, the job's credentials are no longer served; what the lease names is
-    removed by the lease.
+    `obtaining` begins to obtain what the grant needs. Nothing of the job has run when this yields.
+    When it closes, the job's credentials are no longer served; what the lease names is removed by
+    the lease.
     """
     with ExitStack() as held:
-        passed, tree = _passed(job, admitted), tree_of(job, admitted, host, lease.token)
-        directory = _directories(
-            held, host, lease, tree=tree, variables=passed.variables, note=log.note
+        client = held.enter_context(engine.connected(host.sandbox.docker))
+        image = provided(client, admitted.grant.image, host, log)
+        record.timed("engine")
+        passed = _passed(job, admitted)
+        spec, directory = _prepare(
+            held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
         )
         record.timed("directories")
+        made = held.enter_context(created(client, spec, bridge, timed=record.timed))
+        # Not earlier: a job whose container cannot be made needs nothing of AWS. The start takes
+        # longer than all the steps before, and this thread has nothing else to do meanwhile.
+        obtained = held.enter_context(obtaining())
+        listening = partial(_listening, obtained, admitted)
+        events = {"timed": record.timed, "report": _second_layer(held, log, record)}
         container = held.enter_context(
-            opened(
-                client, spec, host, lease, bridge,
-                listening=partial(_listening, obtained, admitted),
-                timed=record.timed, report=_second_layer(held, log, record),
-            )
-        )  # fmt: skip
+            opened(client, made, host, lease, bridge, listening=listening, **events)
+        )
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
@@ -132,7 +118,8 @@ def opened_sandbox(
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
-        watch = held.enter_context(eviction.watched(host, lease, tree, pid=container.running.pid))
+        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
+        watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
             client,
             container,
@@ -217,22 +204,36 @@ def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator
         yield endpoint
 
 
-def _directories(
+def _prepare(
     held: ExitStack,
+    job: Job,
+    admitted: Admitted,
     host: Host,
     lease: Lease,
     *,
-    tree: Path,
-    variables: dict[str, str],
+    kept: dict[str, str],
+    image: Image,
     note: Callable[[str], object],
-) -> workspace.SandboxDirectory:
-    """Lock the workspace, and create the sandbox directory."""
-    held.enter_context(workspace.workspace(host.paths.state, tree, uid=lease.uid, note=note))
+) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
+    """Create both directories and describe the container."""
+    state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
+    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
     directory = held.enter_context(
-        workspace.sandbox_directory(lease.directory, variables, uid=lease.uid, home=str(HOME))
+        workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
     resolvers.write_into(directory.path, host.sandbox.dns)
-    return directory
+    spec = plan(
+        job,
+        admitted.grant,
+        host.sandbox,
+        token=lease.token,
+        uid=lease.uid,
+        image=image,
+        sandbox_directory=directory.path,
+        workspace=tree,
+        agent_binary=_agent_binary(job, host),
+    )
+    return spec, directory
 
 
 def _agent_binary(job: Job, host: Host) -> Path:

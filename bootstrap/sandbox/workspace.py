@@ -105,11 +105,6 @@ def _belongs(tree: Path, uid: int) -> bool:
         return False
 
 
-def sandbox_path(job_directory: Path) -> Path:
-    """Return the path of a job's sandbox directory."""
-    return job_directory / "sandbox"
-
-
 @contextmanager
 def sandbox_directory(
     job_directory: Path, job_env: Mapping[str, str], *, uid: int, home: str
@@ -119,7 +114,7 @@ def sandbox_directory(
     Nothing in it is executed: shells read its programs, because it may lie on a mount with noexec.
     `job_env` goes into the two environment files; `home` is the job's home directory inside.
     """
-    path = sandbox_path(job_directory)
+    path = job_directory / "sandbox"
     path.mkdir(mode=0o755)
     for name in ("marks", "agent-hooks", environment.SECRETS.name):
         (path / name).mkdir(mode=0o755)

@@ -8,6 +8,7 @@ import pytest
 
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.credentials.obtain import obtaining
+from bootstrap.credentials.plan import plans
 from bootstrap.errors import CannotStart
 from bootstrap.grants.kind import DEFAULT, Sessions
 from bootstrap.log import JobLog
@@ -39,7 +40,8 @@ def serving(directory: Path, sts: Sts, record: Record) -> Iterator[Sessions]:
     admitted = decide(claims(), policy(RULE))
     assert isinstance(admitted, Admitted)
     log = JobLog(lambda _: None)
-    with obtaining(claims(), admitted, aws, sts, log=log, record=record) as obtained:
+    requests = plans(claims(), admitted.grant, rule=admitted.rule)
+    with obtaining(requests, admitted.grant, aws, sts, log=log, record=record) as obtained:
         yield obtained().sessions[DEFAULT]
 
 

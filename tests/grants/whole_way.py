@@ -31,7 +31,7 @@ from bootstrap.record import Record
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment
 from bootstrap.sandbox.workspace import SandboxDirectory, sandbox_directory
-from tests.credentials.given import claims, write_credentials
+from tests.credentials.given import write_credentials
 from tests.fakes.simulator import loopback
 from tests.fakes.ssm import StrictSsm
 from tests.job.given import job_env, process_env
@@ -74,7 +74,7 @@ def fetched(
     write_credentials(place / "credentials", "AKIAHOST")
     aws = Aws.model_validate({"credentials": f"file:{place}/credentials", "ssm-endpoint": ssm.url})
     obtained = held.enter_context(
-        obtaining(claims(), admitted, aws, no_role, log=log, record=record)
+        obtaining({}, admitted.grant, aws, no_role, log=log, record=record)
     )
     found = obtained()
     assert ssm.operations == ["GetParameters"]

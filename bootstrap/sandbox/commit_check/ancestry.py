@@ -28,7 +28,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
 from bootstrap.sandbox import engine, environment
 from bootstrap.sandbox.commit_check import history
-from bootstrap.sandbox.container import Opened, bridged, opened
+from bootstrap.sandbox.container import Opened, bridged, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases import lease
@@ -120,7 +120,8 @@ def _asked(
         credentials = access()
         with (
             start_gate(directory, ours.uid) as gate,
-            opened(client, spec, host, ours, bridge, report=log.note) as container,
+            created(client, spec, bridge) as made,
+            opened(client, made, host, ours, bridge, report=log.note) as container,
             ExitStack() as held,
         ):
             sandbox = SandboxDirectory(directory, gate, ours.uid)
