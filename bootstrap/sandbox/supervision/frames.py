@@ -1,7 +1,7 @@
 """The engine's framing of a container's output (Engine API, attach).
 
-A frame is a header of eight bytes, whose last four are the payload's length in big-endian order, and
-the payload. Both streams are copied into one, as the agent expects them.
+A frame is a header of eight bytes, whose last four are the payload's length in big-endian order,
+and the payload. Both streams are copied into one, as the agent expects them.
 """
 
 HEADER = 8
