@@ -125,7 +125,7 @@ def opened(
 
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
-    bridge.isolate_port(bridge.bridge_port(running.pid))
+    bridge.isolate_port(running.pid)
     bridge.load_inside(running.pid, running.gateway)
     datagrams.separate(running.pid)
     if listener:
