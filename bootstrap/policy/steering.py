@@ -114,6 +114,9 @@ _ANY_CASE = ("*_PROXY", "NPM_*")
 _PATTERNS = tuple(
     (pattern, reason) for reason, listed in _TABLE.items() for pattern in listed.split()
 )
+# Apart, because fnmatch compiles every pattern, and forgets what is beyond 256 of them.
+_EXACT = {pattern: reason for pattern, reason in _PATTERNS if "*" not in pattern}
+_GLOBS = tuple((pattern, reason) for pattern, reason in _PATTERNS if "*" in pattern)
 
 
 def steers(name: str) -> str | None:
@@ -122,7 +125,9 @@ def steers(name: str) -> str | None:
         return None
     if any(fnmatchcase(name.upper(), pattern) for pattern in _ANY_CASE):
         name = name.upper()
-    return next((reason for pattern, reason in _PATTERNS if fnmatchcase(name, pattern)), None)
+    if name in _EXACT:
+        return _EXACT[name]
+    return next((reason for pattern, reason in _GLOBS if fnmatchcase(name, pattern)), None)
 
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
