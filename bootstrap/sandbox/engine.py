@@ -50,6 +50,7 @@ def _agreed(client: "APIClient") -> "APIClient":
 
     docker-py's own way is to ask for /version, for which some engines run two programs.
     """
+    client.trust_env = False  # requests would look for proxies in every call
     answer = client.get(f"{client.base_url}/_ping", timeout=client.timeout)
     answer.raise_for_status()
     vars(client)["_version"] = answer.headers.get("API-Version", _OLDEST)  # has no setter
