@@ -15,7 +15,7 @@ from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.grace import Grace
 from bootstrap.credentials import obtain
 from bootstrap.ending import NOT_REMOVED, Result, concluded
-from bootstrap.host import storage
+from bootstrap.host import oom, storage
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
@@ -49,6 +49,7 @@ def run(
     Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
     agent cancels it before. Either way nothing of it is left on this host.
     """
+    oom.be_ordinary()
     job = assemble(read(process_env, writable=(host.paths.state,)), process_env)
     log.group("Airlock")
     with cancellation.interrupting():
