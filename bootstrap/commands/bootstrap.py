@@ -61,9 +61,9 @@ def _run(
     requested: Cancellation,
     out: int,
 ) -> ExitStatus:
+    config.require_root()
     host = config.load(config_path)
     log.mask(*host.secrets)
-    config.require_root()
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)
     try:

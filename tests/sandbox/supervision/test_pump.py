@@ -121,7 +121,7 @@ def test_reader_that_is_gone_is_a_hangup_although_nothing_is_written(
     with silent(writer).hangup() as hangup:
         assert not readable(hangup)
         if pair is os.openpty:
-            os.write(reader, b"typed\n")  # input is none
+            os.write(reader, b"typed\n")  # that is input
             assert not readable(hangup)
         os.close(reader)
         assert readable(hangup)
