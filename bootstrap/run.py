@@ -22,7 +22,7 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import job_sandbox
+from bootstrap.sandbox import agent_paths, job_sandbox
 from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.leases.clearing import PATIENCE
 from bootstrap.sandbox.model import Evicted
@@ -54,7 +54,7 @@ def run(
     log.group("Airlock")
     with cancellation.interrupting():
         claims, admitted = admission.admit(job.claims, job.agent, host, record, log)
-    job = replace(job, claims=claims)
+    job = replace(job, claims=claims, agent=agent_paths.checked(job.agent, host.sandbox))
     log.note(f"{claims.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
     token = token_for(claims.job_id, secrets.token_hex(4))
