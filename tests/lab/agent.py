@@ -167,7 +167,7 @@ def running_agent(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *(unit.COMMAND if as_unit else ()),
+                *(unit.command() if as_unit else ()),
                 *(str(program), "start", *spelled(arguments, known_flags(program))),
             ],
             env=clean, cwd=base, stdout=output, stderr=output, start_new_session=True,

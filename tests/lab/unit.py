@@ -5,6 +5,7 @@ and what ends it is sent to its main process alone (KillMode=process).
 """
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,12 +15,27 @@ from pathlib import Path
 from tests.lab import users
 from tests.lab.engine import STATE
 
-# What systemd does for OOMScoreAdjust=, User= and Group=. Every step replaces the one before.
-COMMAND = (
-    *("choom", "-n", "-1000", "--"),
+_CAP_SYS_RESOURCE = 24
+
+_AS_AGENT = (
     *("setpriv", f"--reuid={users.UID}", f"--regid={users.GID}", "--clear-groups"),
     *("--inh-caps=-all", "--"),
 )
+
+
+def command() -> tuple[str, ...]:
+    """Return what to put in front of a program for OOMScoreAdjust=, User= and Group=.
+
+    Every step replaces the one before. Without CAP_SYS_RESOURCE, as in some containers, nobody
+    can be protected.
+    """
+    return (*(("choom", "-n", "-1000", "--") if can_protect() else ()), *_AS_AGENT)
+
+
+def can_protect() -> bool:
+    """Say whether this process may protect one from the OOM killer."""
+    capabilities = re.search(r"CapEff:\t(\w+)", Path("/proc/self/status").read_text())
+    return bool(capabilities and int(capabilities[1], 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def environment(home: Path) -> Mapping[str, str]:
