@@ -2,12 +2,13 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from bootstrap import admission
+from bootstrap.admission import Admit
 from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
@@ -15,7 +16,7 @@ from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.grace import Grace
 from bootstrap.credentials import obtain
 from bootstrap.ending import NOT_REMOVED, Result, concluded
-from bootstrap.host import oom, storage
+from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
@@ -43,17 +44,21 @@ def run(
     record: Record,
     cancellation: Cancellation,
     out: int,
+    begun: Callable[[], object] = lambda: None,
+    admit: Admit = admission.admit,
+    agent_uid: int = 0,
 ) -> ExitStatus:
     """Take one job from its environment files to its end and return the status for the agent.
 
-    Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
-    agent cancels it before. Either way nothing of it is left on this host.
+    `begun` is called before anything of the job runs; from then on its end may be unknown.
+    `agent_uid` is the user that the agent runs as. Raises an AirlockError if the job
+    does not get as far as running, and CancelledEarly if the agent cancels it before. Either way
+    nothing of it is left on this host.
     """
-    oom.be_ordinary()
-    job = assemble(read(process_env, writable=(host.paths.state,)), process_env)
+    job = _job(process_env, host, agent_uid)
     log.group("Airlock")
     with cancellation.interrupting():
-        claims, admitted = admission.admit(job.claims, job.agent, host, record, log)
+        claims, admitted = admit(job.claims, job.agent, host, record, log)
     job = replace(job, claims=claims, agent=agent_paths.checked(job.agent, host.sandbox))
     log.note(f"{claims.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
@@ -80,6 +85,7 @@ def run(
                 )
             )
         record.began(log.alert)
+        begun()
         ended = result.ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
         # No failure has a part in the result from here on.
         with alerts.instead(NOT_REMOVED):
@@ -87,15 +93,18 @@ def run(
         if isinstance(ended, Evicted):
             with alerts.instead("the job's workspace was not discarded"):
                 eviction.discard_workspace(host, tree)
-    return concluded(
-        ended, alerts, problems=sandbox.pump.problems, full=sandbox.fullness.found, log=log,
-        record=record,
-    )  # fmt: skip
+    problems, full = sandbox.pump.problems, sandbox.fullness.found
+    return concluded(ended, alerts, problems=problems, full=full, log=log, record=record)
+
+
+def _job(process_env: Mapping[str, str], host: Host, agent_uid: int) -> Job:
+    env = read(process_env, owner=agent_uid, writable=(host.paths.state,))
+    return assemble(env, process_env, agent_uid=agent_uid)
 
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
     """Return how many seconds clearing may take: after a cancellation the agent kills Airlock."""
-    if cancellation.received is None:
+    if cancellation.received is None or cancellation.abandoned:
         return PATIENCE
     left = cancellation.received + grace.until_kill - BEFORE_KILL - time.monotonic()
     return max(0.0, min(PATIENCE, left))
