@@ -13,6 +13,7 @@ from bootstrap.sandbox.network import firewall
 # What is imported where it is needed, because it takes long and a job alone may not need it; and
 # what Python and libraries themselves import late.
 LATE = (
+    "_strptime",
     "boto3",
     "botocore.config",
     "botocore.configprovider",
@@ -28,9 +29,11 @@ LATE = (
     "encodings.unicode_escape",
     "http.client",
     "jwt",
+    "netrc",
     "requests.exceptions",
     "stringprep",
     "structlog",
+    "tenacity",
     "traceback",
 )
 _SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
