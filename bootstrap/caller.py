@@ -36,8 +36,9 @@ def _nobody(*_: object) -> None:
 class Caller:
     """Where the configuration comes from, who signals, and who is to know what.
 
-    `begun` is called before the start gate opens, `decided` when `airlock admit` admits the job.
-    `uid` is the user of the agent, who owns the job's environment files.
+    `begun` is called before anything of the job runs: from then on its end may be unknown.
+    `decided` is called when `airlock admit` admits the job. `uid` is the user of the agent, who
+    owns the job's environment files.
     """
 
     host: Callable[[], Host]
