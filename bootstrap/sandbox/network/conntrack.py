@@ -43,9 +43,9 @@ def forget(address: str) -> None:
 def delete_at_once(kernel: socket.socket, source: bytes) -> None:
     """Have the kernel delete them (since 6.12).
 
-    An older one knows requests without a tuple, to delete all, and with a whole one, to delete that.
-    To it this is one of the latter, and invalid (EINVAL). It takes a tenth of the time: a listing
-    locks each bucket of the table, also where nothing is in it.
+    An older one knows requests without a tuple, to delete all, and with a whole one, to delete
+    that. To it this is one of the latter, and invalid (EINVAL). It takes a tenth of the time: a
+    listing locks each bucket of the table, also where nothing is in it.
     """
     netlink.asked(kernel, _DELETE, _FAMILY + _opened_by(source))
 
