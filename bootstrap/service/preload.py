@@ -8,7 +8,7 @@ import bootstrap
 from bootstrap import packaged
 from bootstrap.aws.client import prepare
 from bootstrap.host.config import Host
-from bootstrap.sandbox.network import firewall
+from bootstrap.sandbox.network import firewall, nftables
 
 # What is imported where it is needed, because it takes long and a job alone may not need it; and
 # what Python and libraries themselves import late.
@@ -50,6 +50,7 @@ def load(host: Host) -> None:
         importlib.import_module(module)
     packaged.read_all()
     firewall.ruleset_text()
+    nftables.library()
     prepare(host.aws)
     keep()
 
