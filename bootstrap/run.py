@@ -14,6 +14,7 @@ from bootstrap.aws.sts import Sts
 from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.grace import Grace
 from bootstrap.credentials import obtain
+from bootstrap.credentials.plan import plans
 from bootstrap.ending import NOT_REMOVED, Result, concluded
 from bootstrap.host import storage
 from bootstrap.host.config import Host
@@ -23,6 +24,7 @@ from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox import job_sandbox
+from bootstrap.sandbox.container import bridged
 from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.leases.clearing import PATIENCE
 from bootstrap.sandbox.model import Evicted
@@ -61,6 +63,7 @@ def run(
     result = Result(alerts)
     with result.kept(), lease.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
+            bridge = held.enter_context(bridged(host))
             if problem := lease.sweep(host).problem():
                 log.alert(problem)
             storage.collect(host, time.time())
@@ -69,15 +72,18 @@ def run(
             acquire = partial(lease.acquire, host, token, tree=tree, agent=claims.agent_name)
             patience = partial(clearing_patience, cancellation, job.grace)
             job_lease = held.enter_context(acquire(alert=log.alert, patience=patience))
+            requests = plans(claims, admitted.grant, rule=admitted.rule)
+            record.timed("lease")
             assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
-            obtained = held.enter_context(
-                obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
+            obtaining = partial(
+                obtain.obtaining, requests, admitted.grant, host.aws, assume, log=log, record=record
             )
             sandbox = held.enter_context(
                 job_sandbox.opened_sandbox(
-                    job, admitted, obtained, host, job_lease, log=log, record=record, out=out
+                    job, admitted, obtaining, host, job_lease,
+                    bridge=bridge, log=log, record=record, out=out,
                 )
-            )
+            )  # fmt: skip
         record.began(log.alert)
         ended = result.ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
         # No failure has a part in the result from here on.

@@ -65,7 +65,7 @@ PACKAGES = {
 }
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
-    "images", "logins", "server", "appended", "alerts", "__init__",
+    "images", "logins", "server", "appended", "alerts", "concurrent", "__init__",
 }  # fmt: skip
 
 
