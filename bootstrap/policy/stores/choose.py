@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import FileStore, SsmStore, Store
@@ -13,9 +13,10 @@ from bootstrap.host.cache import Cache, Fetch
 from bootstrap.host.config import Host
 from bootstrap.host.parsed import parsed
 from bootstrap.policy.model import Guardrails, Policy
-from bootstrap.policy.parameters import Parameter, compiled
-from bootstrap.policy.stores import files
-from bootstrap.policy.stores.ssm import PATIENCE, Ssm
+from bootstrap.policy.stores import PATIENCE, files
+
+if TYPE_CHECKING:
+    from bootstrap.policy.stores.ssm import Ssm
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,7 +36,7 @@ class Documents:
 
 
 def documents(
-    host: Host, pipeline: str, *, ssm: Ssm | None = None, patience: float = PATIENCE
+    host: Host, pipeline: str, *, ssm: "Ssm | None" = None, patience: float = PATIENCE
 ) -> Documents:
     """Return the pipeline's policy, None if the store has none for it, and the guardrails.
 
@@ -48,7 +49,7 @@ def documents(
     return Documents(policy=policy, guardrails=_guardrails(host, reading), ages=reading.ages)
 
 
-def guardrails_now(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
+def guardrails_now(host: Host, *, ssm: "Ssm | None" = None) -> Guardrails | None:
     """Return the guardrails as the store has them now, for commands; None if there are none.
 
     Nothing is cached. Raises as `documents`.
@@ -60,7 +61,7 @@ class _Reading:
     """Reads of SSM for one decision: through the host's cache, and within one patience."""
 
     def __init__(
-        self, host: Host, ssm: Ssm | None, patience: float, *, cached: bool = True
+        self, host: Host, ssm: "Ssm | None", patience: float, *, cached: bool = True
     ) -> None:
         self._host = host
         self._cached = cached
@@ -69,7 +70,9 @@ class _Reading:
         self.ages: dict[str, int] = {}
 
     @property
-    def ssm(self) -> Ssm:
+    def ssm(self) -> "Ssm":
+        from bootstrap.policy.stores.ssm import Ssm  # noqa: PLC0415 - of hosts with such a store
+
         self._ssm = self._ssm or Ssm(self._host.aws)
         return self._ssm
 
@@ -122,6 +125,8 @@ def _from_ssm(path: str, pipeline: str, reading: _Reading) -> Policy | None:
     known = reading.get("policy", f"ssm:{path}/", fetch)
 
     def compile_(_text: str, _origin: str) -> Policy | None:
+        from bootstrap.policy.parameters import Parameter, compiled  # noqa: PLC0415
+
         return compiled(path, pipeline, (Parameter(**parameter) for parameter in known))
 
     return reading.parsed(Policy, f"ssm:{path}/", json.dumps(known), compile_)
