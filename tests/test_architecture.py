@@ -67,7 +67,7 @@ PACKAGES = {
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
-    "images", "logins", "packaged", "server", "appended", "alerts", "concurrent", "__init__",
+    "fields", "images", "logins", "packaged", "server", "appended", "alerts", "concurrent", "__init__",
 }  # fmt: skip
 
 
