@@ -86,12 +86,28 @@ def restore_routing() -> bool:
 
 def refusals(container_ip: str) -> int:
     """Return how many packets from this address the table has refused."""
+    return _refused().get(container_ip, 0)
+
+
+def refused_packets() -> dict[str, int]:
+    """Return how many packets the table has refused, by address; none without a table.
+
+    An address that has sent none for some hours is left out. Raises CannotStart.
+    """
+    try:
+        return _refused()
+    except CannotStart as absent:
+        if "No such file or directory" in absent.problem:
+            return {}
+        raise
+
+
+def _refused() -> dict[str, int]:
     shown = json.loads(process.run(["nft", "-j", "list", "set", *TABLE, "refused"]))
-    for item in shown["nftables"]:
-        for element in item.get("set", {}).get("elem", []):
-            if element["elem"]["val"] == container_ip:
-                return int(element["elem"]["counter"]["packets"])
-    return 0
+    elements = (
+        e["elem"] for item in shown["nftables"] for e in item.get("set", {}).get("elem", [])
+    )
+    return {element["val"]: int(element["counter"]["packets"]) for element in elements}
 
 
 def assign_address(directory: Path, running: Running, port: int | None) -> None:
