@@ -17,6 +17,7 @@ from bootstrap.sandbox.workspace import prepare_host
 from bootstrap.text import counted, printable
 
 FAILED = CannotStart.exit_code
+SUCCEEDED = "collected"  # in paths.runtime: changed last when nothing failed
 _LINE = 1000  # characters
 
 
@@ -55,6 +56,8 @@ def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
     line(f"{counted(done, 'change')} {'would be made' if dry_run else 'made'}")
     if failed:
         line(f"{counted(failed, 'failure')}: see above; the next `airlock gc` tries again")
+    elif not dry_run:
+        (host.paths.runtime / SUCCEEDED).touch()
     return FAILED if failed else 0
 
 

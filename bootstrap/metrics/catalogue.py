@@ -193,7 +193,7 @@ POLICY_AGE = Metric(
 )  # fmt: skip
 GC_LAST = Metric(
     name="gc_last_success_timestamp_seconds", kind="gauge",
-    help="When gc last ended without a failure; 0 if it has not since the service started.",
+    help="When gc last ended without a failure; 0 if it has not since this machine started.",
 )  # fmt: skip
 SERVICE_STARTS = Metric(
     name="service_starts", kind="counter",

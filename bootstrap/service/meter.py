@@ -10,11 +10,13 @@ import os
 import select
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from bootstrap import files
+from bootstrap.commands.gc import SUCCEEDED
 from bootstrap.errors import AirlockError
 from bootstrap.host import storage
 from bootstrap.host.config import Host
@@ -74,6 +76,7 @@ class Meter:
         self._totals = Totals()
         self._totals.add(catalogue.SERVICE_STARTS, {}, start.count)
         self._totals.set(catalogue.SERVICE_STARTED, start.at)
+        self._totals.set(catalogue.GC_LAST, 0.0)
         self._packets = Growth()
         self._buffered = b""
         self._reported: set[str] = set()
@@ -92,6 +95,7 @@ class Meter:
             "the jobs": self._look_at_jobs,
             "the disks": self._look_at_disks,
             "the caches": lambda: self._look_at_caches(now),
+            "gc": self._look_at_gc,
         }.items():
             self._tried(f"{name} could not be measured", look)
         self._totals.set(catalogue.WRITTEN, now)
@@ -137,6 +141,11 @@ class Meter:
         memory = os.statvfs(self._host.paths.runtime)
         self._totals.set(catalogue.RUNTIME_BYTES, memory.f_bavail * memory.f_frsize, what="free")
         self._totals.set(catalogue.RUNTIME_BYTES, memory.f_blocks * memory.f_frsize, what="size")
+
+    def _look_at_gc(self) -> None:
+        with suppress(FileNotFoundError):
+            last = (self._host.paths.runtime / SUCCEEDED).stat().st_mtime
+            self._totals.set(catalogue.GC_LAST, last)
 
     def _look_at_caches(self, now: float) -> None:
         directory = self._host.paths.runtime / "policies"

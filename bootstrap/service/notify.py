@@ -16,9 +16,6 @@ class Notify:
         self._address = address
         self._watchdog = watchdog
         self._last: float | None = None
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
-        if self._socket is not None:
-            self._socket.settimeout(0.0)
 
     @classmethod
     def of(cls, env: Mapping[str, str], pid: int) -> "Notify":
@@ -60,12 +57,13 @@ class Notify:
         return (self._watchdog or 0.0) / _EARLY
 
     def _send(self, *lines: str) -> None:
-        if self._socket is None or self._address is None:
+        if self._address is None:
             return
         # An abstract name begins with a zero byte, which an environment variable cannot have.
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
-        with suppress(OSError):
-            self._socket.sendto("\n".join(lines).encode(), address)
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as manager:
+            manager.sendto("\n".join(lines).encode(), address)
 
 
 def _status(text: str) -> str:

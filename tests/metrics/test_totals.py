@@ -72,10 +72,10 @@ def test_no_label_of_a_report_makes_a_series_that_is_not_listed(
     for metric, value in reports:
         totals.add(metric, dict.fromkeys(metric.labels, value))
     for name, labels in parsed(totals):
-        metric = next((m for m in ALL if name.startswith(m.family)), None)
+        found = next((m for m in ALL if name.startswith(m.family)), None)
         for label, value in labels:
-            if metric and label in metric.labels:
-                assert value in {*metric.labels[label], catalogue.OTHER}
+            if found and label in found.labels:
+                assert value in {*found.labels[label], catalogue.OTHER}
 
 
 def test_growth_of_counters_that_come_and_go() -> None:
