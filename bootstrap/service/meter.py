@@ -52,7 +52,9 @@ def started(runtime: Path, now: float) -> Started:
     return Started(at=now, count=before + 1)
 
 
-def run(host: Host, textfile: Path, start: Started, journal: Journal) -> NoReturn:
+def run(
+    host: Host, textfile: Path, start: Started, journal: Journal, *, period: float = PERIOD
+) -> NoReturn:
     """Write the metrics to `textfile` until this process is ended."""
     reader = create(host.paths.runtime)
     meter = Meter(host, textfile, start, journal)
@@ -60,7 +62,7 @@ def run(host: Host, textfile: Path, start: Started, journal: Journal) -> NoRetur
     while True:
         if (left := due - time.monotonic()) <= 0:
             meter.write(time.time())
-            due = time.monotonic() + PERIOD
+            due = time.monotonic() + period
             continue
         if select.select([reader], [], [], left)[0]:
             meter.received(os.read(reader, _CHUNK))
