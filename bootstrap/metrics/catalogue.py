@@ -90,8 +90,8 @@ ROUTING_REMOVALS = Metric(
     name="routing_removals", kind="counter",
     help="Times that another program removed the second protection of the metadata address.",
 )  # fmt: skip
-FIREWALL_LOADS = Metric(
-    name="firewall_loads", kind="counter",
+RULESET_LOADS = Metric(
+    name="ruleset_loads", kind="counter",
     help="Times that the ruleset was not as it should be before a job, and was loaded.",
 )  # fmt: skip
 AWS_CALLS = Metric(

@@ -76,7 +76,7 @@ def _started(fields: Mapping[str, Any]) -> Iterator[Sample]:
         yield Sample(metrics.PHASE_SECONDS, {"phase": phase}, seconds)
     yield Sample(metrics.START_SECONDS, {}, sum(timings.values()))
     if fields.get("firewall_reloaded"):
-        yield Sample(metrics.FIREWALL_LOADS, {})
+        yield Sample(metrics.RULESET_LOADS, {})
 
 
 def _reason(denied: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def prepare(host: Host, journal: Journal) -> int:
         with engine.connected(host.sandbox.docker) as client:
             network.ensure(client, host.sandbox.subnet, host.paths.runtime)
         if firewall.ensure_loaded(host.paths.runtime).reloaded:
-            report(catalogue.FIREWALL_LOADS)
+            report(catalogue.RULESET_LOADS)
             journal.note("loaded the ruleset")
     return CannotStart.exit_code if swept.left else 0
 

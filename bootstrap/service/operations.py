@@ -8,8 +8,8 @@ from bootstrap.host.config import Host
 from bootstrap.metrics.report import create
 from bootstrap.sandbox.workspace import prepare_host
 from bootstrap.service import housekeeping, meter
-from bootstrap.service.chores import Chores, Lane, Work
 from bootstrap.service.journal import Journal
+from bootstrap.service.lanes import Lane, Lanes, Work
 from bootstrap.service.schedule import Chore, Schedule
 
 PREPARING = 300.0  # seconds between two looks at what jobs need of this host
@@ -22,7 +22,7 @@ _GC_FIRST = 60.0
 _METER = Chore(name="meter", every=1.0)
 
 
-def chores(config_path: Path, host: Host, journal: Journal, now: float) -> Chores:
+def chores(config_path: Path, host: Host, journal: Journal, now: float) -> Lanes:
     """Return the chores of this host, none of them started. Raises OSError and CannotStart.
 
     Call it once in a service's life: it counts a start. The pipe for reports is open from then on.
@@ -35,7 +35,7 @@ def chores(config_path: Path, host: Host, journal: Journal, now: float) -> Chore
         start = meter.started(runtime, time.time())
         run = partial(meter.run, host, Path(host.service.metrics), start, journal)
         lanes.append(Lane(schedule=Schedule([_METER], now), works={"meter": run}, niceness=0))
-    return Chores(lanes, journal)
+    return Lanes(lanes, journal)
 
 
 def _housekeeping(config_path: Path, host: Host, journal: Journal, now: float) -> Lane:

@@ -24,14 +24,14 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
-    """Chores of which one runs at a time, and what each of them does."""
+    """Lanes of which one runs at a time, and what each of them does."""
 
     schedule: Schedule
     works: Mapping[str, Work]
     niceness: int = IDLE
 
 
-class Chores:
+class Lanes:
     """Starts the chores of every lane when they are due. No method waits."""
 
     def __init__(self, lanes: Sequence[Lane], journal: Journal) -> None:
