@@ -175,7 +175,7 @@ class Record:
         write(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
     def _event(self, name: str, **fields: Any) -> None:  # noqa: ANN401
-        report.report_all(events.samples(name, fields, [each["event"] for each in self._events]))
+        report.report_all(events.samples(name, fields, self._events))
         try:
             self._logger.info(name, **fields)
         except OSError as full:

@@ -65,7 +65,7 @@ PACKAGES = {
     "credentials": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials"},
     "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
     "service": {"job", "buildkite", "aws", "policy", "host", "sandbox", "service", "admission",
-                "commands"},
+                "commands", "__version__"},
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",

@@ -12,6 +12,7 @@ from bootstrap.commands.caller import Caller, alone
 from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.host import config
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.metrics import report
 from bootstrap.record import Record
 from bootstrap.run import run
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith
@@ -72,6 +73,7 @@ def _run(
     host = caller.host()
     log.mask(*host.secrets)
     config.require_root()
+    report.to(host.paths.runtime)
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)
     try:

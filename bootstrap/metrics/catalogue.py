@@ -69,6 +69,11 @@ OBSERVED_REFUSALS = Metric(
     help="Jobs that would have been refused if policy.mode were not observe, by reason.",
     labels={"reason": _REASONS},
 )  # fmt: skip
+VERDICTS = Metric(
+    name="verdicts", kind="counter",
+    help="Decisions of the agent's hook that the job's own worker got, and used or made anew.",
+    labels={"result": ("used", "not_used", OTHER)},
+)  # fmt: skip
 PHASE_SECONDS = Metric(
     name="phase_seconds", kind="histogram",
     help="Duration of each phase of a job's start.",
@@ -77,10 +82,6 @@ PHASE_SECONDS = Metric(
 START_SECONDS = Metric(
     name="start_seconds", kind="histogram",
     help="Time from reading a job to its start gate, all phases together.", buckets=_SHORT,
-)  # fmt: skip
-FIRST_BYTE_SECONDS = Metric(
-    name="first_byte_seconds", kind="histogram",
-    help="Time from reading a job to the first byte of its own output.", buckets=_SHORT,
 )  # fmt: skip
 INTERNAL_ERRORS = Metric(
     name="internal_errors", kind="counter",
@@ -149,7 +150,7 @@ CLIENTS = Metric(
     name="clients", kind="counter",
     help="Connections to the service's socket: accepted, or the reason for which it refused them.",
     labels={"result": (
-        "accepted", "uid", "too_many", "malformed", "timeout", "stopping", "failed", OTHER,
+        "accepted", "uid", "too_many", "malformed", "stopping", "failed", OTHER,
     )},
 )  # fmt: skip
 WORKERS_LOST = Metric(

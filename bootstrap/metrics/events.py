@@ -14,6 +14,10 @@ _BY_END = {
     "cancelled": "cancelled", "overdue": "overdue", "breached": "stopped", "evicted": "stopped",
     "unknown": "unknown",
 }  # fmt: skip
+_ALWAYS = {
+    "session": metrics.SESSIONS, "routing": metrics.ROUTING_REMOVALS,
+    "internal_error": metrics.INTERNAL_ERRORS,
+}  # fmt: skip
 
 
 class Sample(NamedTuple):
@@ -24,8 +28,10 @@ class Sample(NamedTuple):
     amount: float = 1.0
 
 
-def samples(name: str, fields: Mapping[str, Any], before: Sequence[str]) -> Iterator[Sample]:
-    """Yield what an event adds. `before` has the names of the job's earlier events.
+def samples(
+    name: str, fields: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+) -> Iterator[Sample]:
+    """Yield what an event adds. `before` are the job's earlier events.
 
     A refusal is counted when it is decided: `airlock admit` in the agent's hook writes no other
     event for it, and `airlock bootstrap` a second one.
@@ -37,19 +43,19 @@ def samples(name: str, fields: Mapping[str, Any], before: Sequence[str]) -> Iter
         case "denied":
             yield Sample(metrics.OBSERVED_REFUSALS, {"reason": _reason(fields)})
         case "failed":
-            yield from _failed(fields, is_counted="denied" in before)
+            is_counted = any(e["event"] == "denied" and e["enforced"] for e in before)
+            yield from _failed(fields, is_counted=is_counted)
         case "ended":
             yield Sample(metrics.JOBS, {"outcome": _ended(fields)})
         case "cancelled":
             yield Sample(metrics.JOBS, {"outcome": "cancelled"})
-        case "session":
-            yield Sample(metrics.SESSIONS, {})
-        case "routing":
-            yield Sample(metrics.ROUTING_REMOVALS, {})
-        case "internal_error":
-            yield Sample(metrics.INTERNAL_ERRORS, {})
+        case "verdict":
+            result = "used" if fields["used"] else "not_used"
+            yield Sample(metrics.VERDICTS, {"result": result})
         case "sandbox":
             yield from _started(fields)
+        case _ if name in _ALWAYS:
+            yield Sample(_ALWAYS[name], {})
 
 
 def _failed(fields: Mapping[str, Any], *, is_counted: bool) -> Iterator[Sample]:

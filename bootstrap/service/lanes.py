@@ -1,9 +1,9 @@
 """The service's chores, each in a process of its own: the loop itself never waits for anything."""
 
 import ctypes
+import gc
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.metrics import catalogue
 from bootstrap.metrics.report import report
+from bootstrap.service import children
 from bootstrap.service.journal import Journal
 from bootstrap.service.schedule import Schedule
 from bootstrap.text import printable
@@ -40,8 +41,8 @@ class Lanes:
         self._pids: dict[int, Lane] = {}
         self._overdue: set[int] = set()
 
-    def tick(self, now: float) -> float:
-        """Start what is due, kill what is overdue; return in how many seconds to call again."""
+    def tick(self, now: float) -> None:
+        """Start what is due, and kill what is overdue."""
         for pid, lane in self._pids.items():
             if lane.schedule.is_overdue(now) and pid not in self._overdue:
                 self._journal.alert(f"{lane.schedule.running} took too long and was killed")
@@ -50,6 +51,9 @@ class Lanes:
         for lane in self._lanes:
             if name := lane.schedule.start(now):
                 self._start(lane, name, now)
+
+    def patience(self, now: float) -> float:
+        """Return in how many seconds to call `tick`, if nothing happens before."""
         idle = (lane for lane in self._lanes if not self._overdue & self._pids_of(lane))
         return min((lane.schedule.wake(now) for lane in idle), default=3600.0)
 
@@ -93,40 +97,36 @@ def _kill(pid: int) -> None:
 
 def _forked(work: Work, niceness: int, journal: Journal) -> int:
     service = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    status = InternalError.exit_code
-    try:
+
+    def run() -> None:
         _become_chore(service, niceness)
-        status = work()
+        os._exit(_status(work, journal))
+
+    return children.fork(run, ())
+
+
+def _status(work: Work, journal: Journal) -> int:
+    try:
+        return work()
     except AirlockError as failure:
         journal.failure(failure)
-        status = failure.exit_code
+        return failure.exit_code
     except OSError as failure:
         journal.alert(f"this host refused a call: {failure}")
-        status = CannotStart.exit_code
-    except BaseException:  # noqa: BLE001 - nothing of the service's runs in this process
+        return CannotStart.exit_code
+    except Exception:  # noqa: BLE001 - the journal is where a bug is looked for
         for line in traceback.format_exc().splitlines():
             journal.alert(printable(line))
-    finally:
-        os._exit(status)
+        return InternalError.exit_code
 
 
 def _become_chore(service: int, niceness: int) -> None:
-    """Leave all that is the service's: its session, signals, sockets. End when it ends."""
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    """End when the service does, whatever ends that; its successor starts chores of its own."""
     if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != service:
         os._exit(CannotStart.exit_code)
-    null = os.open(os.devnull, os.O_RDWR)
+    gc.enable()
+    null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    os.close(null)
     os.dup2(2, 1)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.nice(niceness)
-    sys.stdout.flush()

@@ -141,5 +141,5 @@ def test_start_has_the_duration_of_each_phase_and_of_all(record: Record, tmp_pat
         ["phase_seconds", ["proof"], 0.25],
         ["phase_seconds", ["other"], 1.0],
         ["start_seconds", [], 1.75],
-        ["firewall_loads", [], 1],
+        ["ruleset_loads", [], 1],
     ]
