@@ -65,11 +65,12 @@ PACKAGES = {
     "credentials": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials"},
     "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
     "service": {"job", "buildkite", "aws", "policy", "host", "sandbox", "service", "admission",
-                "commands", "__version__"},
+                "caller", "commands", "__version__"},
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
-    "images", "logins", "packaged", "server", "appended", "alerts", "metrics", "__init__",
+    "images", "logins", "packaged", "server", "appended", "alerts", "concurrent", "metrics",
+    "__init__",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bootstrap import admission
 from bootstrap.buildkite.agent_api import AgentApi
-from bootstrap.commands.caller import Caller, Decided, alone
+from bootstrap.caller import Caller, Decided, alone
 from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
@@ -45,7 +45,7 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
     log.mask(*host.secrets)
     report.to(host.paths.runtime)
     try:
-        env = read(process_env, writable=(host.paths.state,))
+        env = read(process_env, owner=caller.uid, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
     except AirlockError as unreadable:  # its loader variables could act on `airlock bootstrap`
         log.failure(unreadable)

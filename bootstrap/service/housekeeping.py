@@ -76,7 +76,7 @@ def _provide(
 ) -> bool:
     """Return whether anything was downloaded. When a job used it last stays as it is: see gc."""
     downloaded: list[str] = []
-    engine_images.image_id(
+    engine_images.image_of(
         client,
         reference,
         host.sandbox.pull,

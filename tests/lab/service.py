@@ -79,13 +79,15 @@ def serving(
     *,
     program: tuple[str, ...] = AIRLOCK,
     config: Path | None = None,
+    socket: Path | None = None,
 ) -> Iterator[Serving]:
     """Run the service of a fleet until this closes. `settings` are further lines of [service].
 
-    `config` is another configuration than the fleet's, `program` another Airlock.
+    `config` is another configuration than the fleet's, `program` another Airlock, `socket` where
+    agents that are not root can reach it.
     """
     config = config or fleet.config
-    socket, log = fleet.base / "airlock.sock", fleet.base / "service.log"
+    socket, log = socket or fleet.base / "airlock.sock", fleet.base / "service.log"
     configure(config, socket, settings)
     command = [*program, "serve", "--config", str(config)]
     made = Serving(socket=socket, log=log, command=command, process=_started(command, log, socket))
