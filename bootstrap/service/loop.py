@@ -100,10 +100,13 @@ class Service:
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _pausing(self) -> bool:
-        return bool(self._unanswered) or time.monotonic() < self._accepts_from
+        return (
+            bool(self._unanswered) or self._refuser.waits or time.monotonic() < self._accepts_from
+        )
 
     def _watch_listener(self) -> None:
         """Wait for connections, unless they would only wake this loop for nothing."""
+        self._refuser.settle()
         while self._unanswered and self._refuser.refuse(*self._unanswered[0]):
             del self._unanswered[0]
         watched = self._listener.socket in self._selector.get_map()
