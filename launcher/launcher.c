@@ -1,6 +1,5 @@
 /*
  * airlock-launcher: what the agent starts as its bootstrap-script (docs/launcher.md).
- *
  * It passes its environment, arguments, directory and standard streams to `airlock serve`, forwards
  * signals, and ends as the job ended. A job decides what is in its environment, so nothing here
  * reads it: not this program, and no C library before it, for it has none.
@@ -49,12 +48,10 @@ static int begun;   /* whether the job's start gate was opened */
 __asm__(".globl _start\n_start: xor %ebp, %ebp; mov %rsp, %rdi; and $-16, %rsp; call start\n"
         "kernel: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi; mov %rcx, %rdx; mov %r8, %r10\n"
         "        mov %r9, %r8; syscall; ret\n");
-#elif defined(__aarch64__)
+#else /* 64-bit Arm; launcher/build refuses what is neither */
 __asm__(".globl _start\n_start: mov x29, #0; mov x30, #0; mov x0, sp; bl start\n"
         "kernel: mov x8, x0; mov x0, x1; mov x1, x2; mov x2, x3; mov x3, x4; mov x4, x5\n"
         "        svc #0; ret\n");
-#else
-#error "The launcher knows x86-64 and 64-bit Arm."
 #endif
 long kernel(long number, long a, long b, long c, long d, long e);
 #define SYS(...) SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
@@ -158,12 +155,11 @@ static void connect_to_service(int signals)
     struct timeval limit = {UNREAD / 1000, 0};
     service = SYS(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     SYS(setsockopt, service, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    SYS(setsockopt, service, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    for (long e, waited = 0; (e = SYS(connect, service, &address, sizeof address)); waited += PAUSE) {
+    for (long e, t = 0; (e = SYS(connect, service, &address, sizeof address)) != 0; t += PAUSE) {
         if (e == -EACCES || e == -EPERM)
             FAIL(MISCONFIGURED, "this user may not use the service's socket",
                  "Name the agent's user in agents of [service] in airlock.toml, and restart it.");
-        if (waited >= RESTART || (e != -ENOENT && e != -ECONNREFUSED && e != -EINTR))
+        if (t >= RESTART || (e != -ENOENT && e != -ECONNREFUSED && e != -EINTR))
             FAIL(COULD_NOT_START, "no service answers at this socket",
                  "Start `airlock serve`, with this path as socket of [service] in airlock.toml.");
         wait_for(&(struct pollfd){.fd = signals, .events = POLLIN}, 1, PAUSE);
@@ -195,9 +191,8 @@ static void send_head(uint32_t args_size, uint32_t env_size)
     struct { char magic[4]; uint32_t args, env, zero; } head = {"ALR1", args_size, env_size, 0};
     struct { size_t size; int level, type, descriptors[4]; } passed = {
         sizeof passed, SOL_SOCKET, SCM_RIGHTS, {0, 1, 2, directory}};
-    struct msghdr first = {
-        .msg_iov = &(struct iovec){&head, sizeof head}, .msg_iovlen = 1,
-        .msg_control = &passed, .msg_controllen = sizeof passed};
+    struct msghdr first = {.msg_iov = &(struct iovec){&head, sizeof head}, .msg_iovlen = 1,
+                           .msg_control = &passed, .msg_controllen = sizeof passed};
     long sent = SYS(sendmsg, service, &first, MSG_NOSIGNAL);
     if (sent != sizeof head && sent != -EPIPE && sent != -ECONNRESET)
         FAIL(COULD_NOT_START, "the job's streams and directory could not be passed on",
@@ -281,10 +276,8 @@ static char **options(char **args)
         for (size_t i = 0; i <= length(path); i++)
             address.sun_path[i] = path[i];
     }
-    if (*args && (equal(*args, "--help") || equal(*args, "--version"))) {
-        print(1, HELP, length(HELP));
-        leave(0);
-    }
+    if (*args && (equal(*args, "--help") || equal(*args, "--version")))
+        print(1, HELP, length(HELP)), leave(0);
     return args;
 }
 

@@ -124,13 +124,12 @@ class Peer:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
-        process = subprocess.Popen(self.command(*args), **{**streams, **how})  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
+        command = self.command(*args)
+        with subprocess.Popen(command, **{**streams, **how}) as process:  # type: ignore[call-overload]
+            try:
+                yield process
+            finally:
                 process.kill()
-            process.communicate()
 
     def accept(self) -> Connection:
         return Connection(self._listener.accept()[0])
