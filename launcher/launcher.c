@@ -152,7 +152,7 @@ static int next_signal(int signals)
 
 static void connect_to_service(int signals)
 {
-    struct timeval limit = {UNREAD / 1000, 0};
+    struct timeval limit = {UNREAD / 2000, 0}; /* it applies twice: a part may have been sent */
     service = SYS(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     SYS(setsockopt, service, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     for (long e, t = 0; (e = SYS(connect, service, &address, sizeof address)) != 0; t += PAUSE) {

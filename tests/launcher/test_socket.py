@@ -85,7 +85,7 @@ def is_connected(pid: int) -> bool:
     [
         ("no socket", 10, "no service answers at this socket"),
         ("refused", 10, "no service answers at this socket"),
-        ("full", 30, "no service answers at this socket"),
+        ("full", 15, "no service answers at this socket"),
         ("not accepted", 30, "the service has not read this job for 30 seconds"),
         ("not read", 30, "the service has not read this job for 30 seconds"),
     ],
@@ -147,7 +147,8 @@ def copied(target: Path) -> Path:
 
 
 LISTENER = """
-import socket, sys
+import os, socket, sys
+os.setuid(int(sys.argv[2]))
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
@@ -160,9 +161,9 @@ sys.exit(3 if received else 0)
 @as_root
 def test_service_of_another_user_receives_nothing() -> None:
     path = Path("/tmp") / f"airlock-launcher-{os.getpid()}"
-    command = [sys.executable, "-c", LISTENER, str(path)]
+    command = [sys.executable, "-c", LISTENER, str(path), str(NOBODY)]
     try:
-        with subprocess.Popen(command, user=NOBODY) as other:
+        with subprocess.Popen(command) as other:
             ended = Started(path).outcome()
             assert other.wait(SECONDS) == 0
     finally:
