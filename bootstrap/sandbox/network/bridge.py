@@ -1,9 +1,9 @@
 """One container's port of the bridge, and the rules in its own network namespace."""
 
 import socket
-from importlib import resources
 from ipaddress import IPv4Address
 
+from bootstrap import packaged
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.network import netlink, nftables, routing
 from bootstrap.sandbox.network.firewall import BRIDGE
@@ -17,7 +17,7 @@ def load_inside(container_pid: int, gateway: str) -> None:
 
     Raises CannotStart.
     """
-    rules = resources.files("bootstrap.sandbox.network").joinpath("inside.nft").read_text()
+    rules = packaged.text("bootstrap.sandbox.network", "inside.nft")
     text = f"define gateway = {IPv4Address(gateway)}\n{rules}"
     nftables.load(text, inside=container_pid)
 

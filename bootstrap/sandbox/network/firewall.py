@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Ruleset:
     reloaded: bool
 
 
+@cache
 def ruleset_text() -> str:
     """Return the text of airlock.nft: beside this file when installed, else in agent-config/."""
     return _ruleset_file().read_text()

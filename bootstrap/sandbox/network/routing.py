@@ -45,7 +45,6 @@ _TO, _FROM_DEVICE, _PRIORITY, _SUPPRESSED, _TABLE, _PAD, _PROTOCOL = (
     21,
 )  # FRA_*
 _PROHIBIT = 8  # FR_ACT_PROHIBIT
-_MAIN, _BOOT = 254, 3  # RT_TABLE_MAIN, RTPROT_BOOT: as `ip rule add` has them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +95,8 @@ def _is(rule: Prohibition, payload: bytes) -> bool:
 def add_rule(kernel: socket.socket, rule: Prohibition) -> None:
     """Add the rule. Raises FileExistsError if there is one."""
     family, to, source, service, action, flags = rule.header()
-    body = _RULE.pack(family, to, source, service, _MAIN, action, flags)
-    found = {**rule.selectors(), _PROTOCOL: bytes([_BOOT])}
-    body += b"".join(attribute(name, value) for name, value in found.items())
+    body = _RULE.pack(family, to, source, service, 0, action, flags)
+    body += b"".join(attribute(name, value) for name, value in rule.selectors().items())
     netlink.asked(kernel, _NEW_RULE, body, _ADD)
 
 

@@ -2,10 +2,12 @@
 
 import math
 import os
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from bootstrap.sandbox.supervision.frames import Frames
 
@@ -35,6 +37,16 @@ class Pump:
     def start(self) -> None:
         """Start copying."""
         self._thread.start()
+
+    def hangup(self) -> select.epoll:
+        """Return what becomes readable once nobody reads `out` any more: the agent is gone.
+
+        A job that prints nothing would otherwise go on without it. A file has no reader.
+        """
+        watch = select.epoll()
+        with suppress(PermissionError):
+            watch.register(self._out, 0)  # an error or a hangup is reported all the same
+        return watch
 
     def finish(self, patience: float, left: Callable[[], float] = lambda: math.inf) -> bool:
         """After the container's end, wait `patience` seconds for the rest; False if it is late.
