@@ -8,7 +8,7 @@ same file in an empty network namespace.
 import hashlib
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address
@@ -149,15 +149,17 @@ def assign_address(directory: Path, running: Running, port: int | None) -> None:
     conntrack.forget(record.address)
 
 
-def remove_listener(directory: Path) -> None:
+def remove_listener(directory: Path, later: ExitStack) -> None:
     """Stop the container from reaching its listener. Call before the container is removed.
 
-    Does nothing if the address has another holder by now. Raises CannotStart.
+    Does nothing if the address has another holder by now. `later` closes a socket, which would take
+    10 ms now: whoever closes one waits until the kernel has freed what was deleted. Raises
+    CannotStart.
     """
     with _locked(directory):
         record = addresses.read(directory)
         if record and not _others(directory, record.address):
-            _remove_element(record)
+            _remove_element(record, later)
 
 
 def release_address(directory: Path) -> None:
@@ -166,7 +168,7 @@ def release_address(directory: Path) -> None:
     Listener and connections stay if the address has another holder by now. Raises CannotStart,
     also if the container still runs.
     """
-    with _locked(directory):
+    with ExitStack() as held, _locked(directory):
         record = addresses.read(directory)
         if record is None:
             return
@@ -176,7 +178,7 @@ def release_address(directory: Path) -> None:
                 hint=f"Remove it: `docker rm -f airlock-{record.token}`.",
             )
         if not _others(directory, record.address):
-            _remove_element(record)
+            _remove_element(record, held)
             conntrack.forget(record.address)
         addresses.remove(directory)
 
@@ -194,15 +196,12 @@ def _others(directory: Path, address: str) -> tuple[AddressRecord, ...]:
     )
 
 
-def _remove_element(record: AddressRecord) -> None:
+def _remove_element(record: AddressRecord, held: ExitStack) -> None:
     with netlink.explained("remove the container's credential listener from the ruleset"):
-        kernel = netlink.connected(netlink.NETFILTER)
-        try:
-            present = _element(kernel, record.address)
-            if present is not None and present.port == record.port:
-                elements.change(kernel, delete=present)
-        finally:
-            netlink.close_later(kernel)
+        kernel = held.enter_context(netlink.connected(netlink.NETFILTER))
+        present = _element(kernel, record.address)
+        if present is not None and present.port == record.port:
+            elements.change(kernel, delete=present)
 
 
 def listeners() -> dict[str, int]:

@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,17 +30,6 @@ def connected(protocol: int, timeout: float = PATIENCE) -> socket.socket:
     kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     kernel.settimeout(timeout)
     return kernel
-
-
-def close_later(kernel: socket.socket) -> None:
-    """Close a socket over which something of nftables was deleted, in a thread of its own.
-
-    The kernel lets the one who closes wait until what was deleted is freed, about 10 ms.
-    """
-    try:
-        threading.Thread(target=kernel.close, name="netlink", daemon=True).start()
-    except RuntimeError:  # no memory for a thread
-        kernel.close()
 
 
 @contextmanager
