@@ -228,13 +228,14 @@ def _read(content: bytes, path: Path) -> Host:
     return parse(document, path)
 
 
-_AGENT_AS_ROOT = (
-    "Have the agent's service run as root: `systemctl edit buildkite-agent`, with [Service] and "
-    "User=root. Jobs do not run as root: each has a uid of its own."
+_BY_THE_SERVICE = (
+    'Set bootstrap-script="/usr/libexec/airlock-launcher" in buildkite-agent.cfg: it passes the '
+    "job to the service (`airlock serve`), which is root, while the agent keeps its own user. "
+    "`airlock bootstrap` itself is for agents that run as root."
 )
 
 
-def require_root(hint: str = _AGENT_AS_ROOT) -> None:
+def require_root(hint: str = _BY_THE_SERVICE) -> None:
     """Raise WrongConfiguration unless this process may do what a job needs of the host."""
     if os.geteuid() != 0:
         raise WrongConfiguration(f"Airlock runs as uid {os.geteuid()}, expected root", hint=hint)

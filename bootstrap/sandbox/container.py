@@ -176,7 +176,7 @@ def opened(
 
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
-    ports.isolate_port(ports.bridge_port(running.pid))
+    ports.isolate_port(running.pid)
     ports.load_inside(running.pid, running.gateway)
     datagrams.separate(running.pid)
     if listener:

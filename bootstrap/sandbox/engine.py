@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
-from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.model import Running, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
@@ -50,6 +50,7 @@ def _agreed(client: "APIClient") -> "APIClient":
 
     docker-py's own way is to ask for /version, for which some engines run two programs.
     """
+    client.trust_env = False  # requests would look for proxies in every call
     answer = client.get(f"{client.base_url}/_ping", timeout=client.timeout)
     answer.raise_for_status()
     vars(client)["_version"] = answer.headers.get("API-Version", _OLDEST)  # has no setter
@@ -143,23 +144,12 @@ def start(client: "APIClient", container_id: str, name: str) -> Running:
     network = state["NetworkSettings"]["Networks"][NETWORK]
     pid, address, gateway = state["State"]["Pid"], network["IPAddress"], network["Gateway"]
     if not pid or not address or not gateway:
-        raise _ended_at_once(client, state["State"]["ExitCode"])
-    return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
-
-
-def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
-    with explained("report its security options"):
-        options = client.info().get("SecurityOptions") or ()
-    if any(option.startswith("name=userns") for option in options):
-        return WrongConfiguration(
-            "the container ended at once, and Docker on this host maps users (userns-remap)",
-            hint="Airlock does not support it yet: set EnableDockerUserNamespaceRemap=false in "
-            "the stack, or remove userns-remap from /etc/docker/daemon.json.",
+        raise CannotStart(
+            f"the container ended at once (exit status {state['State']['ExitCode']})",
+            hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c "
+            "true`.",
         )
-    return CannotStart(
-        f"the container ended at once (exit status {code})",
-        hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c true`.",
-    )
+    return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
 
 
 def outcome(

@@ -34,6 +34,7 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, workspace
+from bootstrap.sandbox.agent_paths import mountable
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -246,7 +247,9 @@ def _agent_binary(job: Job, host: Host) -> Path:
             f"there is no buildkite-agent at {path}",
             hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
         )
-    return path
+    if host.sandbox.agent_binary:
+        return path
+    return mountable(path, "the agent's own binary", agent_uid=job.agent.uid)
 
 
 def _deliver(

@@ -148,6 +148,10 @@ def _host_config(spec: SandboxSpec, seccomp: str, apparmor: str | None) -> dict[
         "NetworkMode": NETWORK,
         "IpcMode": "private",
         "CgroupnsMode": "private",
+        # Promise 5, 6: the host's users, also where the engine maps those of other containers
+        # (userns-remap). Then a job's uid is in nobody's range, its files on this host belong to
+        # it, and what is root's alone stays so (docs/security.md#user-namespaces).
+        "UsernsMode": "host",
         "PublishAllPorts": False,
         # Promise 6: writable are only the rule's workspace and what ends with the job.
         "ReadonlyRootfs": True,

@@ -53,8 +53,9 @@ def test_container_configuration_is_locked_down() -> None:
     assert host["ReadonlyRootfs"] is True
     assert host["NetworkMode"] == "airlock"
     assert host["IpcMode"] == host["CgroupnsMode"] == "private"
+    assert host["UsernsMode"] == "host"
     assert host["LogConfig"] == {"Type": "none"}
-    assert not {"PidMode", "UTSMode", "UsernsMode", "PortBindings", "Binds"} & set(host)
+    assert not {"PidMode", "UTSMode", "PortBindings", "Binds"} & set(host)
 
 
 def test_container_configuration_has_no_job_value_but_names() -> None:
