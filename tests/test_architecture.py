@@ -33,6 +33,7 @@ PURE = {
     "credentials/environment.py", "logins.py", "sandbox/images/pulling.py",
     "credentials/answer.py", "aws/sts_errors.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
+    "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
@@ -49,6 +50,7 @@ CALLERS = {
     "subprocess": {"process.py"},
     "structlog": {"record.py"},
     "tenacity": {"retry.py"},
+    "prometheus_client": {"metrics/exposition.py"},
     "jwt": {"buildkite/identity.py"},
     "urllib.request": {"buildkite/agent_api.py"},
 }
@@ -68,14 +70,14 @@ PACKAGES = {
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "fields", "mistakes", "files", "process", "log", "record",
-    "retry", "__version__", "images", "logins", "packaged", "server", "appended",
-    "alerts", "concurrent", "__init__",
+    "retry", "__version__", "images", "logins", "packaged", "server", "appended", "alerts",
+    "concurrent", "metrics", "__init__",
 }  # fmt: skip
 
 
 # These are imported by everything, so they import next to nothing.
 BASE = {
-    "record": {"errors", "text", "__version__", "files", "appended"},
+    "record": {"errors", "text", "__version__", "files", "appended", "metrics"},
 }
 
 

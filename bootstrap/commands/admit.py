@@ -14,6 +14,7 @@ from bootstrap.job.assemble import agent_of, claims_of
 from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
+from bootstrap.metrics import report
 from bootstrap.record import Record
 from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.text import printable
@@ -45,6 +46,7 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
     log = JobLog(write)
     host = caller.host()
     log.mask(*host.secrets)
+    report.to(host.paths.runtime)
     try:
         env = read(process_env, owner=caller.uid, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)

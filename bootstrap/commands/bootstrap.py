@@ -12,6 +12,7 @@ from bootstrap.caller import Caller, alone
 from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.host import config, oom
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.metrics import report
 from bootstrap.record import Record
 from bootstrap.run import run
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith
@@ -73,6 +74,7 @@ def _run(
     oom.be_ordinary()
     host = caller.host()
     log.mask(*host.secrets)
+    report.to(host.paths.runtime)
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)
     try:

@@ -18,6 +18,7 @@ from bootstrap.commands.bootstrap import job_status
 from bootstrap.errors import AirlockError, InternalError
 from bootstrap.host import oom
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.metrics import catalogue, report
 from bootstrap.sandbox.leases.lease import Reaper
 from bootstrap.sandbox.supervision.exitstatus import ExitStatus, ExitWith
 from bootstrap.service import request
@@ -45,9 +46,11 @@ class Worker:
         if not control.wait():
             os._exit(1)
         _settle()
+        report.to(self.configuration.last_valid.paths.runtime)
         try:
             wanted = request.receive(self.connection)
         except AirlockError as malformed:
+            report.report(catalogue.CLIENTS, result="malformed")
             control.done()
             launcher.refused(malformed.exit_code, _sentence(malformed))
             os._exit(1)
