@@ -52,7 +52,7 @@ def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     attempts = tuple(attempts_for(running.gateway, listener=listener_path is not None))
     with ExitStack() as held:
         neighbour, client = in_network_of(running.pid, lambda: _opened(held, attempts, running))
-        counted = make(attempts, lambda: firewall.refusals(running.address))
+        counted = make(attempts, held.enter_context(firewall.counted_refusals(running.address)))
         listener = () if listener_path is None else (_listener(client, listener_path),)
     expected = sum(attempt.is_counted for attempt in attempts)
     count = Probe(

@@ -28,6 +28,16 @@ def mapping(address: str, port: int) -> Mapping:
     return Mapping(address=IPv4Address(address), host=HOST, port=port)
 
 
+def change(*, delete: Mapping | None = None, create: Mapping | None = None) -> None:
+    with netlink.connected(netlink.NETFILTER) as kernel:
+        elements.change(kernel, delete=delete, create=create)
+
+
+def listeners() -> tuple[Mapping, ...]:
+    with netlink.connected(netlink.NETFILTER) as kernel:
+        return elements.listeners(kernel)
+
+
 def with_ruleset(work: Callable[[], T], more: str = "") -> T:
     def prepared() -> T:
         run("nft -f -", firewall.ruleset_text() + more)
@@ -44,10 +54,10 @@ def listed_by_nft() -> dict[str, int]:
 @needs_root
 def test_created_element_is_the_one_that_nft_shows() -> None:
     def work() -> tuple[dict[str, int], tuple[Mapping, ...], dict[str, int]]:
-        elements.change(create=mapping("10.0.0.7", 40001))
-        elements.change(create=mapping("10.0.0.8", 65535))
-        created, read = listed_by_nft(), elements.listeners()
-        elements.change(delete=mapping("10.0.0.7", 40001), create=mapping("10.0.0.9", 1))
+        change(create=mapping("10.0.0.7", 40001))
+        change(create=mapping("10.0.0.8", 65535))
+        created, read = listed_by_nft(), listeners()
+        change(delete=mapping("10.0.0.7", 40001), create=mapping("10.0.0.9", 1))
         return created, read, listed_by_nft()
 
     created, read, changed = with_ruleset(work)
@@ -62,7 +72,7 @@ def test_elements_of_nft_are_read() -> None:
         f"add element inet airlock credentials {{ 10.0.{n // 250}.{n % 250} : {HOST} . {n + 1} }}\n"
         for n in range(2000)
     )
-    found = with_ruleset(elements.listeners, "\n" + lines)
+    found = with_ruleset(listeners, "\n" + lines)
     assert sorted(one.port for one in found) == list(range(1, 2001))
     assert {one.host for one in found} == {HOST}
 
@@ -70,12 +80,12 @@ def test_elements_of_nft_are_read() -> None:
 @needs_root
 def test_change_takes_effect_as_a_whole_or_not_at_all() -> None:
     def work() -> dict[str, int]:
-        elements.change(create=mapping("10.0.0.7", 1))
+        change(create=mapping("10.0.0.7", 1))
         with pytest.raises(FileExistsError):
-            elements.change(create=mapping("10.0.0.7", 2))
+            change(create=mapping("10.0.0.7", 2))
         with pytest.raises(FileNotFoundError):
-            elements.change(delete=mapping("10.0.0.8", 1), create=mapping("10.0.0.9", 1))
-        elements.change()
+            change(delete=mapping("10.0.0.8", 1), create=mapping("10.0.0.9", 1))
+        change()
         return listed_by_nft()
 
     assert with_ruleset(work) == {"10.0.0.7": 1}
@@ -84,8 +94,8 @@ def test_change_takes_effect_as_a_whole_or_not_at_all() -> None:
 @needs_root
 def test_listener_of_an_address_is_replaced_at_once() -> None:
     def work() -> dict[str, int]:
-        elements.change(create=mapping("10.0.0.7", 1))
-        elements.change(delete=mapping("10.0.0.7", 1), create=mapping("10.0.0.7", 2))
+        change(create=mapping("10.0.0.7", 1))
+        change(delete=mapping("10.0.0.7", 1), create=mapping("10.0.0.7", 2))
         return listed_by_nft()
 
     assert with_ruleset(work) == {"10.0.0.7": 2}
@@ -95,8 +105,8 @@ def test_listener_of_an_address_is_replaced_at_once() -> None:
 def test_without_table_there_are_no_listeners_and_none_is_created() -> None:
     def work() -> tuple[tuple[Mapping, ...], int]:
         with pytest.raises(FileNotFoundError):
-            elements.change(create=mapping("10.0.0.7", 1))
-        return elements.listeners(), elements.refusals(IPv4Address("10.0.0.7"))
+            change(create=mapping("10.0.0.7", 1))
+        return listeners(), firewall.refusals("10.0.0.7")
 
     assert in_a_new_namespace(work) == ((), 0)
 
@@ -110,7 +120,7 @@ def test_refusals_are_those_of_the_address(number: int) -> None:
                 sender.bind((source, 0))
                 for _ in range(count):
                     sender.sendto(b"x", ("127.0.0.1", 9))
-        return [elements.refusals(IPv4Address(f"127.0.0.{last}")) for last in (2, 3, 4)]
+        return [firewall.refusals(f"127.0.0.{last}") for last in (2, 3, 4)]
 
     assert with_ruleset(work, COUNTING) == [number, 5, 0]
 
