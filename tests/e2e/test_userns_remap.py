@@ -13,7 +13,7 @@ import pytest
 
 from bootstrap.host.config import load
 from tests.fakes.control_plane import JobOrder
-from tests.lab import engine, users
+from tests.lab import users
 from tests.lab.lab import Fleet, Lab, fleet
 from tests.lab.leftovers import leftovers
 from tests.lab.remapped import remapped
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def mapped(lab: Lab) -> Iterator[Lab]:
-    with users.agent_user(engine.STATE / "users"), remapped(lab) as made:
+    with remapped(lab) as made:
         yield made
 
 
