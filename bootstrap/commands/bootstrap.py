@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import assert_never
 
 from bootstrap.alerts import Alerts, traced
-from bootstrap.commands.caller import Caller, alone
+from bootstrap.caller import Caller, alone
 from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.host import config, oom
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.metrics import report
 from bootstrap.record import Record
 from bootstrap.run import run
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith
@@ -73,12 +74,12 @@ def _run(
     oom.be_ordinary()
     host = caller.host()
     log.mask(*host.secrets)
+    report.to(host.paths.runtime)
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)
     try:
         return run(
-            process_env, host, log=log, record=record, cancellation=requested, out=out,
-            begun=caller.begun, admit=caller.admit, agent_uid=caller.uid,
+            process_env, host, caller, log=log, record=record, cancellation=requested, out=out
         )  # fmt: skip
     except CancelledEarly as cancelled:
         with alerts.instead("the cancellation is not in the audit record"):

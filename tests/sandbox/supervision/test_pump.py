@@ -67,6 +67,15 @@ def test_large_frame_with_every_byte_value_is_copied_unchanged() -> None:
     assert copied([frame(payload)]) == payload
 
 
+def test_more_small_frames_than_one_write_takes_are_copied_unchanged() -> None:
+    lines = [f"{number}\n".encode() for number in range(5000)]
+    assert copied([b"".join(map(frame, lines))]) == b"".join(lines)
+
+
+def test_an_empty_frame_is_no_end() -> None:
+    assert copied([frame(b"a") + frame(b"") + frame(b"b")]) == b"ab"
+
+
 def test_stdout_and_stderr_are_copied_in_order() -> None:
     assert copied([frame(b"a", 1), frame(b"b", 2), frame(b"c", 1)]) == b"abc"
 
