@@ -60,7 +60,8 @@ def test_job_has_its_slots_uid_on_the_host_and_its_files_are_its_own(here: Fleet
     log = log_of(
         here,
         "echo map $(cat /proc/self/uid_map); echo uid $(id -u); touch here ~/x /tmp/x; "
-        "echo files $(stat -c %u here ~/x /tmp/x); echo etc $(stat -c %u /etc); ssh -G localhost > /dev/null && echo ssh reads its settings",
+        "echo files $(stat -c %u here ~/x /tmp/x); echo etc $(stat -c %u /etc); "
+        "ssh -G localhost > /dev/null && echo ssh reads its settings",
     )
     assert "map 0 0 4294967295" in log
     uid = re.search(r"^uid (\d+)$", log, re.MULTILINE)
