@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.errors import CannotStart
 from bootstrap.grants.kind import DEFAULT, Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
@@ -33,8 +33,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, workspace
-from bootstrap.sandbox.agent_paths import mountable
+from bootstrap.sandbox import agent_paths, engine, workspace
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -231,23 +230,9 @@ def _prepare(
         image=image,
         sandbox_directory=directory.path,
         workspace=tree,
-        agent_binary=_agent_binary(job, host),
+        agent_binary=agent_paths.binary(job.agent, host.sandbox),
     )
     return spec, directory
-
-
-def _agent_binary(job: Job, host: Host) -> Path:
-    """The host's own agent, so that outside and inside are always of one version."""
-    directory = job.agent.values.get("BUILDKITE_BIN_PATH", "/usr/bin")
-    path = (host.sandbox.agent_binary or Path(directory) / "buildkite-agent").resolve()
-    if not path.is_file():
-        raise WrongConfiguration(
-            f"there is no buildkite-agent at {path}",
-            hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
-        )
-    if host.sandbox.agent_binary:
-        return path
-    return mountable(path, "the agent's own binary", agent_uid=job.agent.uid)
 
 
 def _deliver(
