@@ -72,6 +72,8 @@ def test_jobs_are_in_the_metrics_with_their_outcome_and_phases(
     assert found["airlock_clients_total{result=accepted}"] == 3
     assert found["airlock_phase_seconds_count{phase=proof}"] == 2
     assert found["airlock_start_seconds_count{}"] == 2
+    assert found["airlock_first_byte_seconds_count{}"] == 2
+    assert found["airlock_first_byte_seconds_sum{}"] >= found["airlock_start_seconds_sum{}"]
     assert found["airlock_refused_packets_total{}"] > 0  # the proofs' own attempts
     assert found["airlock_running_jobs{}"] == 0
     assert found["airlock_reports_lost_total{}"] == 0
