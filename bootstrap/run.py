@@ -1,6 +1,6 @@
 """The steps of one job in order; no other module determines this order."""
 
-import secrets
+import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -10,7 +10,6 @@ from functools import partial
 from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
-from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.grace import Grace
 from bootstrap.caller import Caller
 from bootstrap.credentials import obtain
@@ -59,7 +58,7 @@ def run(
     job = replace(job, claims=claims, agent=agent_paths.checked(job.agent, host.sandbox))
     log.note(f"{claims.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
-    token = token_for(claims.job_id, secrets.token_hex(4))
+    token = token_for(claims.job_id, os.urandom(4).hex())
     alerts = Alerts(log, record)
     result = Result(alerts)
     with result.kept(), caller.reaper(host, token), ExitStack() as held:
@@ -112,6 +111,8 @@ def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
 
 
 def _token_for_sts(job: Job, host: Host) -> Secret:
+    from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - few rules need a token
+
     of, proxy_for = job.agent, host.aws.proxy_for
     api = AgentApi(job.claims.job_id, of.values, of.token, proxy_for=proxy_for)
     return api.oidc_token(AUDIENCE, ())

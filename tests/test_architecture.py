@@ -69,8 +69,8 @@ PACKAGES = {
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
-    "images", "logins", "packaged", "server", "appended", "alerts", "concurrent", "metrics",
-    "__init__",
+    "fields", "images", "logins", "packaged", "server", "appended", "alerts", "concurrent",
+    "metrics", "__init__",
 }  # fmt: skip
 
 

@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from bootstrap.aws import ecr
 from bootstrap.aws.client import Caller
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.concurrent import Begun
-from bootstrap.credentials import secrets
 from bootstrap.credentials.renewal import Assume, Sessions
 from bootstrap.grants.kind import DEFAULT, unexpired
 from bootstrap.host.config import Aws
@@ -55,10 +53,14 @@ class Calls:
 
     def _secrets(self) -> dict[str, Secret]:
         """Fetch all secrets at once, by reference."""
+        from bootstrap.credentials import secrets  # noqa: PLC0415 - of grants with secrets
+
         caller = self._own() if self.grant.secrets_with_role else Caller.HOST
         wanted = {reference: reference for reference in self.grant.references}
         return self._call(partial(secrets.fetch, self._aws, wanted, caller=caller))
 
     def _login(self, registry: str) -> Login:
+        from bootstrap.aws import ecr  # noqa: PLC0415 - of grants with a registry of ECR
+
         caller = self._own()
         return self._call(partial(ecr.login, self._aws, registry, caller))

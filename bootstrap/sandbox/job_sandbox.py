@@ -43,7 +43,6 @@ from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
-from bootstrap.sandbox.ssh.ssh_agent import report_use
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
 from bootstrap.sandbox.supervision.process_end import ProcessEnd
@@ -52,6 +51,8 @@ from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+    from bootstrap.sandbox.ssh.agent_filter import Usage
 
 
 Obtaining = Callable[[], AbstractContextManager[Callable[[], Obtained]]]
@@ -113,7 +114,7 @@ def opened_sandbox(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(report_use, log=log, record=record),
+            used=partial(_used, log, record),
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
@@ -265,6 +266,13 @@ def _deliver(
     )
     sandbox.directory.write_environment(environment.variables)
     return environment.dropped
+
+
+def _used(log: JobLog, record: Record, usage: "Usage") -> None:
+    # Loaded already: it was the agent's start that imported it.
+    from bootstrap.sandbox.ssh.ssh_agent import report_use  # noqa: PLC0415
+
+    report_use(usage, log=log, record=record)
 
 
 def _report(

@@ -4,9 +4,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bootstrap import images, logins
-from bootstrap.aws import ecr
-from bootstrap.aws.client import Caller
-from bootstrap.credentials import secrets
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.logins import Login
@@ -48,6 +45,10 @@ def login_for(image: str, host: Host, log: JobLog) -> Login | None:
         way = logins.ECR
     if way is None or way == logins.DOCKER:
         return None
+    from bootstrap.aws import ecr  # noqa: PLC0415 - of images that have to be pulled
+    from bootstrap.aws.client import Caller  # noqa: PLC0415
+    from bootstrap.credentials import secrets  # noqa: PLC0415
+
     if way == logins.ECR:
         found = ecr.login(host.aws, registry, Caller.HOST)
     else:
