@@ -2,7 +2,9 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +21,10 @@ __all__ = ["host", "registry"]  # fixtures
 DAY = 86400.0
 
 
-def pull(host: Host, **sandbox: str) -> tuple[int, list[str]]:
+def pull(host: Host, **sandbox: Any) -> tuple[int, list[str]]:
     """Run the chore with other settings of the sandbox; return its status and its lines."""
     lines: list[str] = []
-    changed = host.model_copy(update={"sandbox": host.sandbox.model_copy(update=sandbox)})
+    changed = replace(host, sandbox=replace(host.sandbox, **sandbox))
     status = housekeeping.pull(changed, Journal(lambda line: lines.append(line.decode())))
     return status, lines
 
