@@ -115,7 +115,8 @@ def opened_sandbox(
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
-        pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
+        again = partial(engine.attach, client, container.running.id)
+        pump = Pump(container.stream, out, again, record.printed)
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
