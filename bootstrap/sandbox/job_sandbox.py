@@ -121,14 +121,9 @@ def opened_sandbox(
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
-            client,
-            container,
-            job,
-            directory=directory,
-            disk=watch,
-            process_end=held.enter_context(_end_of(container)),
-            alerts=Alerts(log, record),
-        )
+            client, container, job, directory=directory, disk=watch,
+            process_end=held.enter_context(_end_of(container)), alerts=Alerts(log, record),
+        )  # fmt: skip
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
