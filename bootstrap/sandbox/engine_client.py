@@ -113,7 +113,7 @@ class Client:
             answer = connection.getresponse()
             received = answer.read()
             _checked(answer.status, received)
-            return json.loads(received) if received.strip() else None
+            return _document(answer.status, received)
         finally:
             connection.close()
 
@@ -125,6 +125,15 @@ class Client:
 
 def _parameter(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _document(status: int, received: bytes) -> Any:  # noqa: ANN401 - JSON
+    if not received.strip():
+        return None
+    try:
+        return json.loads(received)
+    except ValueError as broken:
+        raise EngineFailure(f"its answer is not JSON: {broken}", status) from broken
 
 
 def _checked(status: int, received: bytes) -> None:
