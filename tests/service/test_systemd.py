@@ -1,6 +1,6 @@
 """The units under systemd itself.
 
-    tests/lab/with_systemd .venv/bin/pytest tests/service/test_systemd.py
+tests/lab/with_systemd .venv/bin/pytest tests/service/test_systemd.py
 """
 
 import os
