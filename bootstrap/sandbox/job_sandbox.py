@@ -35,7 +35,7 @@ from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, engine, workspace
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
-from bootstrap.sandbox.delivery import SandboxDelivery, deliver
+from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
@@ -49,9 +49,7 @@ from bootstrap.sandbox.supervision.pump import Pump
 from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
-    from docker import APIClient
-
-    from bootstrap.sandbox.ssh.agent_filter import Usage
+    from bootstrap.sandbox.engine_client import Client
 
 
 Obtaining = Callable[[], AbstractContextManager[Callable[[], Obtained]]]
@@ -113,23 +111,19 @@ def opened_sandbox(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(_used, log, record),
+            used=partial(report_use, log, record),
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
-        pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
+        again = partial(engine.attach, client, container.running.id)
+        pump = Pump(container.stream, out, again, record.printed)
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
-            client,
-            container,
-            job,
-            directory=directory,
-            disk=watch,
-            process_end=held.enter_context(_end_of(container)),
-            alerts=Alerts(log, record),
-        )
+            client, container, job, directory=directory, disk=watch,
+            process_end=held.enter_context(_end_of(container)), alerts=Alerts(log, record),
+        )  # fmt: skip
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
@@ -140,7 +134,7 @@ def _end_of(container: Opened) -> closing[ProcessEnd]:
 
 
 def _supervision(
-    client: "APIClient",
+    client: "Client",
     container: Opened,
     job: Job,
     *,
@@ -250,13 +244,6 @@ def _deliver(
     )
     sandbox.directory.write_environment(environment.variables)
     return environment.dropped
-
-
-def _used(log: JobLog, record: Record, usage: "Usage") -> None:
-    # Loaded already: it was the agent's start that imported it.
-    from bootstrap.sandbox.ssh.ssh_agent import report_use  # noqa: PLC0415
-
-    report_use(usage, log=log, record=record)
 
 
 def _report(
