@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.direct import Direct, direct
-from tests.faults.jobs import AT_ONCE, sample
+from tests.faults.jobs import AT_ONCE, run_to_end, sample
 from tests.faults.stepper import Point, attached, killed_at, points, traced
 from tests.lab.engine import eventually
 from tests.lab.lab import Lab, fleet
@@ -110,6 +110,8 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         direct(made) as jobs,
         serving(made, config=jobs.config) as service,
     ):
+        run_to_end(jobs.start(program=service.launcher))
+        eventually(lambda: not service.workers(), "the service has done what it does at its start")
         yield Site(service=service, jobs=jobs, base=base, codes=[])
 
 
