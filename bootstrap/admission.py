@@ -7,24 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import assert_never
+from typing import Protocol, assert_never
 
-from bootstrap.buildkite import identity
-from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.redaction import without_secrets
-from bootstrap.credentials.repository_access import repository_access
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.grants.role import Role
 from bootstrap.host.config import Host
 from bootstrap.job.claims import confirmed, requested
+from bootstrap.job.digest import digest
 from bootstrap.job.model import Agent, Claims, Known, PullRequest
 from bootstrap.log import JobLog
 from bootstrap.policy import decide as rules
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
-from bootstrap.policy.stores import choose
-from bootstrap.policy.stores.ssm import PATIENCE
+from bootstrap.policy.stores import PATIENCE, choose
 from bootstrap.record import Record
-from bootstrap.sandbox.commit_check import ancestry
 
 OBSERVED = "observed"  # the rule's name in observe mode
 
@@ -41,6 +37,15 @@ class Admission:
     decision: Decision
     enforced: bool
     ages: Mapping[str, int] = field(default_factory=dict)
+
+
+class Admit(Protocol):
+    """Decides about a job and records that, as `admit` does."""
+
+    def __call__(
+        self, claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
+    ) -> tuple[Claims, Admitted]:
+        """Return the confirmed claims and what the job gets, or raise as `admit` does."""
 
 
 def admit(
@@ -62,7 +67,8 @@ def admit(
     record_job(claims, agent, record)
     check_token(agent, host, log)
     admission = decide(claims, agent, host, record, log, patience=patience)
-    record_decision(admission.decision, record, enforced=admission.enforced, ages=admission.ages)
+    record_decision(admission.decision, record, enforced=admission.enforced, ages=admission.ages,
+                    claims=digest(claims, agent.values))  # fmt: skip
     record.timed("policy")
     match admission.decision:
         case Admitted() as admitted:
@@ -131,6 +137,9 @@ def decide(
         log.note(f"{name}: {age} s old, because SSM did not answer (policy.serve-stale)")
     claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
     if rules.asks_for_commit(claims, policy, guardrails):
+        from bootstrap.credentials.repository_access import repository_access  # noqa: PLC0415
+        from bootstrap.sandbox.commit_check import ancestry  # noqa: PLC0415
+
         grant = rules.grant_if_verified(claims, policy, guardrails)
         access = partial(
             repository_access, grant, claims.repository, host.aws, log=log, record=record
@@ -165,6 +174,9 @@ def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) 
     """
     if host.policy.identity != "signed":
         return claims
+    from bootstrap.buildkite import identity  # noqa: PLC0415 - with the call, as few hosts need it
+    from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415
+
     proxy_for = host.aws.proxy_for
     api = AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for)
     token = api.oidc_token(identity.AUDIENCE, requested(tags))
@@ -177,8 +189,12 @@ def record_decision(
     *,
     enforced: bool = True,
     ages: Mapping[str, int] = MappingProxyType({}),
+    claims: str = "",
 ) -> None:
-    """Record the decision, whichever it is, with every reason. Raises CannotStart."""
+    """Record the decision, whichever it is, with every reason. Raises CannotStart.
+
+    `claims` is the digest of those that were decided about.
+    """
     policy = {
         "origin": decision.policy_origin,
         "sha256": decision.policy_digest,
@@ -188,11 +204,12 @@ def record_decision(
     reasons = [asdict(reason) for reason in decision.reasons]
     match decision:
         case Admitted(rule=rule):
-            record.admitted(rule=rule, policy=policy, reasons=reasons)
+            record.admitted(rule=rule, policy=policy, reasons=reasons, claims=claims)
         case Denied(problem=problem, nearest=nearest):
             record.denied(
-                problem=problem, nearest=nearest, policy=policy, reasons=reasons, enforced=enforced
-            )
+                problem=problem, nearest=nearest, policy=policy, reasons=reasons,
+                enforced=enforced, claims=claims,
+            )  # fmt: skip
         case _:
             assert_never(decision)
 

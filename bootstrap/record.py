@@ -15,6 +15,7 @@ from bootstrap import __version__
 from bootstrap.appended import AppendedFile
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.files import write
+from bootstrap.metrics import catalogue, events, report
 from bootstrap.text import without_credentials
 
 SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
@@ -39,12 +40,17 @@ class Record:
             raise _unwritable(unwritable, path) from unwritable
         self._alert: Alert | None = None
         self._late = False  # whether events wait
-        self._last = time.monotonic()
+        self._opened_at = self._last = time.monotonic()
         self.timings: dict[str, float] = {}
         self._job: dict[str, Any] = {"schema": SCHEMA, "version": __version__, "started": started}
         self._events: list[Fields] = []
         self._identity: dict[str, str] = {}
         self._logger = self._opened()
+
+    @property
+    def events(self) -> tuple[Fields, ...]:
+        """What was recorded so far, for the job's own record."""
+        return tuple(self._events)
 
     def timed(self, step: str) -> None:
         """Record the seconds since the last step as the duration of `step`."""
@@ -72,9 +78,16 @@ class Record:
         """The job begins: from now on an unwritable record is a line in its log, by `alert`."""
         self._alert = alert
 
-    def admitted(self, *, rule: str, policy: Fields, reasons: Sequence[Fields]) -> None:
-        """The policy admits the job, by this rule."""
-        self._event("admitted", rule=rule, policy=policy, reasons=reasons)
+    def printed(self) -> None:
+        """The job's first output is here. It is no event: how long that took is a metric."""
+        seconds = time.monotonic() - self._opened_at
+        report.report(catalogue.FIRST_BYTE_SECONDS, seconds)
+
+    def admitted(
+        self, *, rule: str, policy: Fields, reasons: Sequence[Fields], claims: str = ""
+    ) -> None:
+        """The policy admits the job, by this rule. `claims` is the digest of its claims."""
+        self._event("admitted", rule=rule, policy=policy, reasons=reasons, claims=claims)
 
     def denied(
         self,
@@ -84,10 +97,21 @@ class Record:
         policy: Fields,
         reasons: Sequence[Fields],
         enforced: bool,
+        claims: str = "",
     ) -> None:
         """The policy does not admit the job; not `enforced` where it is only observed."""
         self._event("denied", problem=problem, nearest=nearest, policy=policy, reasons=reasons,
-                    enforced=enforced)  # fmt: skip
+                    enforced=enforced, claims=claims)  # fmt: skip
+
+    def verdict(
+        self, *, claims: str, used: bool, why: str, age: float, before: Sequence[Fields]
+    ) -> None:
+        """There is a decision of the hook, `age` seconds old, and it counts or does not.
+
+        `before` are the hook's events of this job, for the job's own record.
+        """
+        self._events[:0] = before
+        self._event("verdict", claims=claims, used=used, why=why, age=round(age, 3))
 
     def session(
         self,
@@ -156,6 +180,7 @@ class Record:
         write(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
     def _event(self, name: str, **fields: Any) -> None:  # noqa: ANN401
+        report.report_all(events.samples(name, fields, self._events))
         try:
             self._logger.info(name, **fields)
         except OSError as full:

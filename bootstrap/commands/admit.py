@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootstrap import admission
-from bootstrap.buildkite.agent_api import AgentApi
+from bootstrap.caller import Caller, Decided, alone
 from bootstrap.errors import AirlockError, CannotStart, Refused
-from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
 from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
+from bootstrap.metrics import report
 from bootstrap.record import Record
-from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
+from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.text import printable
+
+if TYPE_CHECKING:
+    from bootstrap.buildkite.agent_api import AgentApi
 
 CONTEXT = "airlock"
 # Seconds for the documents. Less than `airlock bootstrap` has, because the agent starts nothing and
@@ -27,6 +31,11 @@ LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 
 
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
+    """Run the command in a process of its own, and return its exit status."""
+    return admission_status(alone(config_path), process_env, write)
+
+
+def admission_status(caller: Caller, process_env: Mapping[str, str], write: Write) -> int:
     """Decide about the job whose environment files the agent names.
 
     Returns 0 if it may start, or if that is not decided: `airlock bootstrap` decides again and ends
@@ -35,10 +44,11 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     this process. Else the refusal's status, with the reasons on the build's page.
     """
     log = JobLog(write)
-    host = config.load(config_path)
+    host = caller.host()
     log.mask(*host.secrets)
+    report.to(host.paths.runtime)
     try:
-        env = read(process_env, writable=(host.paths.state,))
+        env = read(process_env, owner=caller.uid, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
     except AirlockError as unreadable:  # its loader variables could act on `airlock bootstrap`
         log.failure(unreadable)
@@ -46,8 +56,16 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     try:
         refuse_loader_variables(claims, host)
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        with cancellation() as requested, requested.interrupting():
-            claims, admitted = admission.admit(claims, agent, host, record, log, patience=PATIENCE)
+        with caller.signals() as requested, requested.interrupting():
+            confirmed, admitted = admission.admit(
+                claims, agent, host, record, log, patience=PATIENCE
+            )
+            caller.decided(
+                Decided(
+                    claims=claims, confirmed=confirmed, admitted=admitted, agent=agent,
+                    record=record,
+                )
+            )  # fmt: skip
     except CannotStart as later:
         log.note(f"{later.problem}; airlock bootstrap will decide again")
         return 0
@@ -55,6 +73,8 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
         log.note(f"stopped by {stopped.by.name}; airlock bootstrap will decide again")
         return 0
     except AirlockError as refusal:
+        from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - for refused jobs only
+
         log.failure(refusal)
         proxy_for = host.aws.proxy_for
         _annotate(
@@ -76,7 +96,7 @@ def refuse_loader_variables(claims: Claims, host: Host) -> None:
         )
 
 
-def _annotate(api: AgentApi, refusal: AirlockError, log: JobLog) -> None:
+def _annotate(api: "AgentApi", refusal: AirlockError, log: JobLog) -> None:
     """Show the reasons on the build's page: the hook's output stays in the agent's log."""
     try:
         api.annotate(markdown(refusal), context=CONTEXT)

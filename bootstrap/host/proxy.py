@@ -5,18 +5,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Annotated
 from urllib.parse import unquote, urlsplit
-
-from pydantic import AfterValidator, PlainValidator
 
 from bootstrap.secret import Secret
 
-_URL = re.compile(
+_URL = (
     r"http://(?:(?P<user>[^\s/?#@:]*):(?P<password>[^\s/?#@]*)@)?"
     r"(?P<address>[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5})/?"
 )
-_NAME = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_NAME = r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +50,9 @@ def no_proxy(_url: str) -> None:
     """Reach every URL directly: a ProxyFor."""
 
 
-def _proxy(value: object) -> Proxy:
-    found = _URL.fullmatch(value) if isinstance(value, str) else None
+def proxy(value: object) -> Proxy:
+    """Return what a URL means; raises ValueError with what was expected."""
+    found = re.fullmatch(_URL, value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('expected "http://host:port", or "http://user:password@host:port"')
     user, password = found["user"], found["password"]
@@ -65,19 +63,16 @@ def _proxy(value: object) -> Proxy:
     )
 
 
-def _exception(value: str) -> str:
+def exception(value: str) -> str:
+    """Return a host, domain, address or network in small letters; raises as `proxy`."""
     try:
         ip_network(value)
     except ValueError:
-        if not _NAME.fullmatch(value):
+        if not re.fullmatch(_NAME, value):
             raise ValueError(
                 'expected a host, a domain (".internal"), an address or a network (10.0.0.0/8)'
             ) from None
     return value.lower()
-
-
-ProxyUrl = Annotated[Proxy, PlainValidator(_proxy)]
-NoProxy = Annotated[str, AfterValidator(_exception)]
 
 
 def is_direct(url: str, exceptions: Iterable[str]) -> bool:

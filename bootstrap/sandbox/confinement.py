@@ -8,13 +8,19 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 
+from bootstrap import packaged
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.proof import Probe
 
 PATIENCE = 10.0  # seconds for the entry script to appear beside the container's first process
+POLL = 0.001  # seconds between two looks for it
+# Where distributions mount the hierarchy without controllers (version 2), and one of version 1.
+_CONTROL_GROUPS = {
+    "": (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")),
+    "pids": (Path("/sys/fs/cgroup/pids"),),
+}
 APPARMOR = "docker-default"  # every engine that uses AppArmor loads it
 _NONE = "0" * 16
 # proc(5), /proc/pid/status. None of these can be undone by the process itself or its children.
@@ -31,7 +37,7 @@ EXPECTED: Mapping[str, str] = {
 
 def profile() -> str:
     """Return the seccomp profile as the Engine API expects it: its JSON on one line."""
-    text = resources.files("bootstrap.sandbox").joinpath("seccomp.json").read_text()
+    text = packaged.text("bootstrap.sandbox", "seccomp.json")
     return json.dumps(json.loads(text), separators=(",", ":"))
 
 
@@ -58,8 +64,8 @@ def check(pid: int, runtime: str, apparmor: str | None = None) -> tuple[Probe, .
     With `apparmor`, that profile has to be enforced for each too. Waits for the entry script, which
     then waits at the start gate. Raises CannotStart.
     """
-    members = _with_entry(pid, runtime)
-    wrong = [f"process {member}: {why}" for member in members for why in _wrong(member, apparmor)]
+    found = _with_entry(pid, runtime)
+    wrong = [f"process {member}: {why}" for member in found for why in _wrong(member, apparmor)]
     if wrong:
         raise _unconfined("; ".join(wrong[:4]), runtime)
     outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
@@ -87,23 +93,50 @@ def wrong_label(process: Path, profile: str) -> str:
 def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
     """Wait for the entry script: before it runs, the filter may not be loaded either."""
     deadline = time.monotonic() + PATIENCE
-    while len(members := tuple(_members(pid))) < 2:
+    while len(found := tuple(members(pid))) < 2:
         if time.monotonic() > deadline:
             raise _unconfined(
                 "its entry script did not appear among the processes of this host", runtime
             )
-        time.sleep(0.005)
-    return members
+        time.sleep(POLL)
+    return found
 
 
-def _members(pid: int) -> Iterator[int]:
+def members(pid: int) -> Iterator[int]:
     """Yield the processes in the PID namespace of `pid`, by their numbers on this host."""
     with suppress(OSError):  # it has ended, and all others with it
-        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
-        for path in Path("/proc").glob("[0-9]*"):
+        namespace = _namespace(pid)
+        for other in of_its_control_group(pid) or _of_this_host():
             with suppress(OSError):
-                if (path / "ns/pid").readlink() == namespace:
-                    yield int(path.name)
+                if _namespace(other) == namespace:
+                    yield other
+
+
+def _namespace(pid: int) -> Path:
+    return Path(f"/proc/{pid}/ns/pid").readlink()
+
+
+def _of_this_host() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def of_its_control_group(pid: int) -> list[int]:
+    """Return the processes in the control group of `pid`; none if it has none of its own.
+
+    The engine makes one for each container, and nothing in that has run yet, so all are in it. It
+    saves a look at each process of this host.
+    """
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if path == "/":
+            continue
+        for root in _CONTROL_GROUPS.get(controllers, ()):
+            with suppress(OSError):
+                members = (root / path[1:] / "cgroup.procs").read_text()
+                found = [int(number) for number in members.split()]
+                if pid in found:
+                    return found
+    return []
 
 
 def _wrong(pid: int, apparmor: str | None) -> list[str]:

@@ -4,16 +4,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Grant
+from bootstrap.record import Record
 from bootstrap.sandbox.environment import AIRLOCK
-from bootstrap.sandbox.ssh import ssh_agent
-from bootstrap.sandbox.ssh.agent_filter import Usage
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.secret import Secret
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.ssh.agent_filter import Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +32,7 @@ class SandboxDelivery:
     known_hosts: tuple[str, ...]  # lines of the rule's own
     uid: int  # the job's
     log: JobLog
-    used: Callable[[Usage], object]  # is called at the end with how the ssh agent was used
+    used: "Callable[[Usage], object]"  # is called at the end with how the ssh agent was used
     root: PurePosixPath = AIRLOCK
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:
@@ -38,6 +41,8 @@ class SandboxDelivery:
 
     def start_ssh_agent(self, keys: Mapping[str, Secret]) -> Variables:
         """Hold these keys in an agent. Raises as `ssh_agent.ssh_agent`."""
+        from bootstrap.sandbox.ssh import ssh_agent  # noqa: PLC0415 - of jobs with ssh keys only
+
         known = ssh_agent.known_hosts(self.known_hosts)
         self.put(self.root / "known_hosts", known)
         bound = self.settings.ssh_destinations == "trusted"
@@ -54,6 +59,13 @@ class SandboxDelivery:
         )
         self.held.enter_context(agent)
         return ssh_agent.variables()
+
+
+def report_use(log: JobLog, record: Record, usage: "Usage") -> None:
+    """Report how the job used its ssh agent, whose start has imported what this needs."""
+    from bootstrap.sandbox.ssh import ssh_agent  # noqa: PLC0415
+
+    ssh_agent.report_use(usage, log=log, record=record)
 
 
 def deliver(grant: Grant, obtained: Obtained, sandbox: SandboxDelivery) -> Variables:

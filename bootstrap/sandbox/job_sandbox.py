@@ -6,14 +6,17 @@ opens the start gate.
 1. The image is pulled, unless this host has it.
 2. The job's variables are chosen: without AWS's chain, and without what steers a job with a grant.
 3. The workspace is locked and the sandbox directory created; both belong to the job's uid.
-4. `container.opened`: ruleset, credential endpoint, container, and the proof that it is isolated.
-5. The grant is delivered: nothing secret is put where an unproven container could read it.
-6. The environment is written, which step 5 has part in.
-7. Output is pumped and the job's end watched for.
+4. `container.created`, for which the ruleset has to be loaded.
+5. AWS is called, in threads, for what the grant needs.
+6. `container.opened`: start, credential endpoint, and the proof that it is isolated. The endpoint
+   waits for what step 5 obtains.
+7. The grant is delivered: nothing secret is put where an unproven container could read it.
+8. The environment is written, which step 7 has part in.
+9. Output is pumped and the job's end watched for.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,24 +25,23 @@ from typing import TYPE_CHECKING
 from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.grants.kind import DEFAULT, Obtained, Sessions
+from bootstrap.errors import CannotStart
+from bootstrap.grants.kind import DEFAULT, Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, workspace
-from bootstrap.sandbox.container import Opened, opened
-from bootstrap.sandbox.delivery import SandboxDelivery, deliver
+from bootstrap.sandbox import agent_paths, engine, workspace
+from bootstrap.sandbox.container import Bridge, Opened, created, opened
+from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import SandboxSpec
+from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
-from bootstrap.sandbox.ssh.ssh_agent import report_use
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
 from bootstrap.sandbox.supervision.process_end import ProcessEnd
@@ -47,7 +49,10 @@ from bootstrap.sandbox.supervision.pump import Pump
 from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
+
+
+Obtaining = Callable[[], AbstractContextManager[Callable[[], Obtained]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,18 +74,20 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
 def opened_sandbox(
     job: Job,
     admitted: Admitted,
-    obtained: Obtained,
+    obtaining: Obtaining,
     host: Host,
     lease: Lease,
     *,
+    bridge: Bridge,
     log: JobLog,
     record: Record,
     out: int,
 ) -> Iterator[JobSandbox]:
     """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
 
-    Nothing of the job has run when this yields. When it closes, the job's credentials are no
-    longer served; what the lease names is removed by the lease.
+    `obtaining` begins to obtain what the grant needs. Nothing of the job has run when this yields.
+    When it closes, the job's credentials are no longer served; what the lease names is removed by
+    the lease.
     """
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
@@ -91,32 +98,32 @@ def opened_sandbox(
             held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
         )
         record.timed("directories")
-        listening = partial(_listening, obtained.sessions.get(DEFAULT), admitted)
+        made = held.enter_context(created(client, spec, bridge, timed=record.timed))
+        # Not earlier: a job whose container cannot be made needs nothing of AWS. The start takes
+        # longer than all the steps before, and this thread has nothing else to do meanwhile.
+        obtained = held.enter_context(obtaining())
+        listening = partial(_listening, obtained, admitted)
         events = {"timed": record.timed, "report": _second_layer(held, log, record)}
         container = held.enter_context(
-            opened(client, spec, host, lease, listening=listening, **events)
+            opened(client, made, host, lease, bridge, listening=listening, **events)
         )
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(report_use, log=log, record=record),
+            used=partial(report_use, log, record),
         )  # fmt: skip
-        dropped = _deliver(job, admitted, obtained, sandbox)
+        dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
-        pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
+        again = partial(engine.attach, client, container.running.id)
+        pump = Pump(container.stream, out, again, record.printed)
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
-            client,
-            container,
-            job,
-            directory=directory,
-            disk=watch,
-            process_end=held.enter_context(_end_of(container)),
-            alerts=Alerts(log, record),
-        )
+            client, container, job, directory=directory, disk=watch,
+            process_end=held.enter_context(_end_of(container)), alerts=Alerts(log, record),
+        )  # fmt: skip
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
@@ -127,7 +134,7 @@ def _end_of(container: Opened) -> closing[ProcessEnd]:
 
 
 def _supervision(
-    client: "APIClient",
+    client: "Client",
     container: Opened,
     job: Job,
     *,
@@ -183,7 +190,8 @@ def _passed(job: Job, admitted: Admitted) -> _Passed:
 
 
 @contextmanager
-def _listening(sessions: Sessions | None, admitted: Admitted) -> Iterator[Endpoint | None]:
+def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator[Endpoint | None]:
+    sessions = obtained().sessions.get(DEFAULT)
     if sessions is None or admitted.grant.delivery is CredentialDelivery.ENV:
         yield None
         return
@@ -199,7 +207,7 @@ def _prepare(
     lease: Lease,
     *,
     kept: dict[str, str],
-    image: str,
+    image: Image,
     note: Callable[[str], object],
 ) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
     """Create both directories and describe the container."""
@@ -218,21 +226,9 @@ def _prepare(
         image=image,
         sandbox_directory=directory.path,
         workspace=tree,
-        agent_binary=_agent_binary(job, host),
+        agent_binary=agent_paths.binary(job.agent, host.sandbox),
     )
     return spec, directory
-
-
-def _agent_binary(job: Job, host: Host) -> Path:
-    """The host's own agent, so that outside and inside are always of one version."""
-    directory = job.agent.values.get("BUILDKITE_BIN_PATH", "/usr/bin")
-    path = (host.sandbox.agent_binary or Path(directory) / "buildkite-agent").resolve()
-    if not path.is_file():
-        raise WrongConfiguration(
-            f"there is no buildkite-agent at {path}",
-            hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
-        )
-    return path
 
 
 def _deliver(
@@ -260,7 +256,7 @@ def _report(
     dropped: tuple[str, ...],
 ) -> None:
     log.note(
-        f"{spec.name}: image {spec.image[:19]}, {len(container.probes)} checks of its isolation "
+        f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
         "passed"
     )
     log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.timings.items()))
@@ -273,7 +269,7 @@ def _report(
             "may bring"
         )
     record.sandbox(
-        image=spec.image,
+        image=spec.image.id,
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

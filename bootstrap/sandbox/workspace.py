@@ -1,13 +1,14 @@
 """A job's directories on this host: its workspace and its sandbox directory."""
 
+import ctypes
 import os
 import re
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from bootstrap import process
+from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
 from bootstrap.files import write
 from bootstrap.host.lock import locked
@@ -15,6 +16,9 @@ from bootstrap.host.trash import discard, empty_in_background
 from bootstrap.host.trees import locked_tree
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
+
+_STATFS_SIZE = 256  # bytes; struct statfs has 120, and begins with the kind of the filesystem
+_IN_MEMORY = {0x01021994, 0x858458F6}  # <linux/magic.h>: TMPFS_MAGIC, RAMFS_MAGIC
 
 CHOWN_TIMEOUT = 60.0  # seconds for changing the owner of a workspace
 
@@ -32,8 +36,10 @@ def prepare_host(runtime: Path, state: Path) -> None:
 
 
 def _in_memory(path: Path) -> bool:
-    kind = process.run(["stat", "--file-system", "--format=%T", str(path)])
-    return kind.strip() in {"tmpfs", "ramfs"}
+    found = ctypes.create_string_buffer(_STATFS_SIZE)
+    if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(path), found) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    return struct.unpack_from("=l", found)[0] & 0xFFFFFFFF in _IN_MEMORY
 
 
 def workspace_path(state: Path, key: str, *, kind: Workspace, token: str) -> Path:
@@ -122,10 +128,10 @@ def sandbox_directory(
     os.chown(path / "ssh", uid, uid)
     write(
         path / "entry",
-        resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
+        packaged.data("bootstrap.sandbox", "entry.sh"),
         0o444,
     )
-    helper = resources.files("bootstrap.sandbox").joinpath("git_credential.sh").read_bytes()
+    helper = packaged.data("bootstrap.sandbox", "git_credential.sh")
     write(path / "git-credential", helper, 0o444)
     write(path / "passwd", environment.passwd(uid, home), 0o444)
     write(path / "group", environment.group(uid), 0o444)

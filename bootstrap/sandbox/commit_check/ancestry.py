@@ -14,10 +14,10 @@ import selectors
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootstrap import packaged
 from bootstrap.credentials.repository_access import RepositoryAccess
 from bootstrap.errors import CannotStart
 from bootstrap.files import write
@@ -28,18 +28,18 @@ from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
 from bootstrap.sandbox import engine, environment
 from bootstrap.sandbox.commit_check import history
-from bootstrap.sandbox.container import Opened, opened
+from bootstrap.sandbox.container import Opened, bridged, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases import lease
-from bootstrap.sandbox.model import Mount, SandboxSpec
+from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 from bootstrap.sandbox.network import resolvers
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.supervision.pump import Pump
 from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate, token_for
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 PATIENCE = 45  # seconds for the branch's name, again for the fetch, and again for packing
 LIMIT = 3 * PATIENCE + 15.0  # seconds after which the container is killed
@@ -110,6 +110,7 @@ def _asked(
             patience=lambda: CLEARING,
         ) as ours,
         history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
+        bridged(host) as bridge,
         engine.connected(host.sandbox.docker) as client,
     ):
         directory = _create_directory(ours.directory / "ancestry", ours.uid)
@@ -119,7 +120,8 @@ def _asked(
         credentials = access()
         with (
             start_gate(directory, ours.uid) as gate,
-            opened(client, spec, host, ours, report=log.note) as container,
+            created(client, spec, bridge) as made,
+            opened(client, made, host, ours, bridge, report=log.note) as container,
             ExitStack() as held,
         ):
             sandbox = SandboxDirectory(directory, gate, ours.uid)
@@ -152,10 +154,10 @@ def _create_directory(path: Path, uid: int) -> Path:
 
 
 def _program(name: str, package: str = "bootstrap.sandbox") -> bytes:
-    return resources.files(package).joinpath(name).read_bytes()
+    return packaged.data(package, name)
 
 
-def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: str) -> SandboxSpec:
+def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: Image) -> SandboxSpec:
     """Describe the same container that jobs get, with less in it."""
     sandbox = host.sandbox
     return SandboxSpec(
@@ -182,7 +184,7 @@ def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: st
 
 
 def _until_end(
-    client: "APIClient", container: Opened, sandbox: SandboxDirectory
+    client: "Client", container: Opened, sandbox: SandboxDirectory
 ) -> tuple[int | None, str]:
     """Open the start gate and wait. Raises CannotStart if the ruleset changes meanwhile."""
     out = os.memfd_create("git", os.MFD_CLOEXEC)

@@ -1,4 +1,4 @@
-"""The ruleset, and each container's part of it. Only this and bridge.py call nft.
+"""The ruleset, and each container's part of it.
 
 `ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
 not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
@@ -6,25 +6,33 @@ same file in an empty network namespace.
 """
 
 import hashlib
-import json
-import shutil
-from contextlib import AbstractContextManager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox.model import Running
-from bootstrap.sandbox.network import addresses, conntrack, ipv6
+from bootstrap.sandbox.network import (
+    addresses,
+    conntrack,
+    elements,
+    netlink,
+    nftables,
+    routing,
+    second_layer,
+)
 from bootstrap.sandbox.network.addresses import AddressRecord
 
 BRIDGE = "airlock0"
 ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever shipped accepts
 TABLE = ("inet", "airlock")
-# After `local` (0), so our own listener stays reachable; before every table with a default route.
-PREFERENCE = "1690"
-WATCHING = 2.0  # seconds for nft and ip while a job runs
+WATCHING = 2.0  # seconds for an answer while a job runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +43,7 @@ class Ruleset:
     reloaded: bool
 
 
+@cache
 def ruleset_text() -> str:
     """Return the text of airlock.nft: beside this file when installed, else in agent-config/."""
     return _ruleset_file().read_text()
@@ -54,12 +63,13 @@ def ensure_loaded(runtime: Path) -> Ruleset:
     """
     expected = _expected(runtime)
     with locked(runtime / "firewall.lock"):
-        reloaded = _listing() != expected
+        reloaded = not _is_loaded(expected)
         if reloaded:
-            process.run(["nft", "-f", "-"], stdin=ruleset_text() + _elements(runtime))
-        _policy_routing()
+            nftables.load(ruleset_text() + _elements(runtime))
+        second_layer.ensure_rules(BRIDGE)
         _endpoint_address()
-    if _listing() != expected:
+    # Else nothing has changed it since: whoever watches it does so from before it was read.
+    if reloaded and nftables.listed(TABLE) != expected:
         raise CannotStart(
             "table inet airlock differs from airlock.nft right after it was loaded",
             hint="Another program changes that table: find it with `nft monitor`. Compare "
@@ -68,12 +78,17 @@ def ensure_loaded(runtime: Path) -> Ruleset:
     return Ruleset(expected=expected, reloaded=reloaded)
 
 
+def _is_loaded(expected: str) -> bool:
+    """Another version of nftables may print the same table differently, so its program decides."""
+    return nftables.listed_by_library(TABLE) == expected or nftables.listed(TABLE) == expected
+
+
 def is_unchanged(ruleset: Ruleset) -> bool:
     """Say whether the ruleset is what `ensure_loaded` left. Raises CannotStart if it is unreadable.
 
     A ruleset that was removed is changed.
     """
-    return _listing(WATCHING) == ruleset.expected
+    return nftables.listed(TABLE, WATCHING) == ruleset.expected
 
 
 def restore_routing() -> bool:
@@ -81,17 +96,34 @@ def restore_routing() -> bool:
 
     systemd-networkd removes rules that it has not made, each time it starts.
     """
-    return _policy_routing(WATCHING)
+    return second_layer.ensure_rules(BRIDGE, WATCHING)
 
 
 def refusals(container_ip: str) -> int:
     """Return how many packets from this address the table has refused."""
-    shown = json.loads(process.run(["nft", "-j", "list", "set", *TABLE, "refused"]))
-    for item in shown["nftables"]:
-        for element in item.get("set", {}).get("elem", []):
-            if element["elem"]["val"] == container_ip:
-                return int(element["elem"]["counter"]["packets"])
-    return 0
+    with counted_refusals(container_ip) as counted:
+        return counted()
+
+
+@contextmanager
+def counted_refusals(container_ip: str) -> Iterator[Callable[[], int]]:
+    """Yield what returns how many packets from this address the table has refused by now."""
+    address = IPv4Address(container_ip)
+    with netlink.connected(netlink.NETFILTER) as kernel:
+
+        def counted() -> int:
+            with netlink.explained("count the refused packets of a container"):
+                return elements.refusals(kernel, address)
+
+        yield counted
+
+
+def refused_packets() -> dict[str, int]:
+    """Return how many packets the table has refused, by address; none without a table.
+
+    An address that has sent none for some hours is left out. Raises CannotStart.
+    """
+    return nftables.counted(TABLE, "refused")
 
 
 def assign_address(directory: Path, running: Running, port: int | None) -> None:
@@ -116,23 +148,26 @@ def assign_address(directory: Path, running: Running, port: int | None) -> None:
                 "its ports.",
             )
         addresses.write(directory, record)  # first, so that it is found if this process is killed
-        stale = listeners().get(record.address)
-        commands = [] if stale is None else [_command("delete", record.address, stale)]
-        commands += [] if port is None else [_command("add", record.address, port)]
-        if commands:
-            process.run(["nft", "-f", "-"], stdin="".join(commands))
+        with (
+            netlink.explained("lead the container to its credential listener"),
+            netlink.connected(netlink.NETFILTER) as kernel,
+        ):
+            present = _element(kernel, record.address)
+            elements.change(kernel, delete=present, create=_mapping(record))
     conntrack.forget(record.address)
 
 
-def remove_listener(directory: Path) -> None:
+def remove_listener(directory: Path, later: ExitStack) -> None:
     """Stop the container from reaching its listener. Call before the container is removed.
 
-    Does nothing if the address has another holder by now. Raises CannotStart.
+    Does nothing if the address has another holder by now. `later` closes a socket, which would take
+    10 ms now: whoever closes one waits until the kernel has freed what was deleted. Raises
+    CannotStart.
     """
     with _locked(directory):
         record = addresses.read(directory)
         if record and not _others(directory, record.address):
-            _remove_element(record)
+            _remove_element(record, later)
 
 
 def release_address(directory: Path) -> None:
@@ -141,7 +176,7 @@ def release_address(directory: Path) -> None:
     Listener and connections stay if the address has another holder by now. Raises CannotStart,
     also if the container still runs.
     """
-    with _locked(directory):
+    with ExitStack() as held, _locked(directory):
         record = addresses.read(directory)
         if record is None:
             return
@@ -151,7 +186,7 @@ def release_address(directory: Path) -> None:
                 hint=f"Remove it: `docker rm -f airlock-{record.token}`.",
             )
         if not _others(directory, record.address):
-            _remove_element(record)
+            _remove_element(record, held)
             conntrack.forget(record.address)
         addresses.remove(directory)
 
@@ -169,43 +204,39 @@ def _others(directory: Path, address: str) -> tuple[AddressRecord, ...]:
     )
 
 
-def _remove_element(record: AddressRecord) -> None:
-    if record.port is not None and listeners().get(record.address) == record.port:
-        process.run(["nft", "-f", "-"], stdin=_command("delete", record.address, record.port))
-
-
-def _listing(timeout: float = 10.0) -> str:
-    listing = ["nft", "--stateless", "--terse", "list", "table", *TABLE]
-    try:
-        return process.run(listing, timeout=timeout)
-    except CannotStart as absent:
-        if "No such file or directory" in absent.problem:
-            return ""
-        raise
+def _remove_element(record: AddressRecord, held: ExitStack) -> None:
+    with netlink.explained("remove the container's credential listener from the ruleset"):
+        kernel = held.enter_context(netlink.connected(netlink.NETFILTER))
+        present = _element(kernel, record.address)
+        if present is not None and present.port == record.port:
+            elements.change(kernel, delete=present)
 
 
 def listeners() -> dict[str, int]:
     """Return the map `credentials`: the port of the listener by the container's address."""
-    try:
-        shown = json.loads(process.run(["nft", "-j", "list", "map", *TABLE, "credentials"]))
-    except CannotStart as absent:
-        if "No such file or directory" in absent.problem:
-            return {}
-        raise
-    maps = (item["map"] for item in shown["nftables"] if "map" in item)
-    pairs = (pair for one in maps for pair in one.get("elem", []))
-    # A key with a comment, which is not ours, is an object.
-    return {
-        key if isinstance(key, str) else key["elem"]["val"]: int(value["concat"][1])
-        for key, value in pairs
-    }
+    with (
+        netlink.explained("list the credential listeners"),
+        netlink.connected(netlink.NETFILTER) as kernel,
+    ):
+        return {str(one.address): one.port for one in elements.listeners(kernel)}
+
+
+def _element(kernel: socket.socket, address: str) -> elements.Mapping | None:
+    found = elements.listeners(kernel)
+    return next((one for one in found if str(one.address) == address), None)
+
+
+def _mapping(record: AddressRecord) -> elements.Mapping | None:
+    if record.port is None:
+        return None
+    return elements.Mapping(
+        address=IPv4Address(record.address), host=IPv4Address(ENDPOINT_ADDRESS), port=record.port
+    )
 
 
 def _expected(runtime: Path) -> str:
     """Return what the kernel prints for our ruleset; cached per ruleset and nft version."""
-    nft = shutil.which("nft", path=process.ENVIRONMENT["PATH"])
-    version = Path(nft).stat().st_mtime_ns if nft else 0
-    digest = hashlib.sha256(f"{version}\n{ruleset_text()}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{nftables.version()}\n{ruleset_text()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():
         files.write(cache, _as_loaded().encode())
@@ -231,47 +262,20 @@ def _as_loaded() -> str:
 def _elements(runtime: Path) -> str:
     """Return the map elements of all running containers, as nft commands."""
     lines = [
-        _command("add", record.address, record.port)
+        f"add element inet airlock credentials {{ {record.address} : {ENDPOINT_ADDRESS} . "
+        f"{record.port} }}\n"
         for record in addresses.in_use(runtime / "jobs")
         if record.port is not None
     ]
     return "\n" + "".join(lines)
 
 
-def _command(verb: str, address: str, port: int) -> str:
-    element = f"{{ {address} : {ENDPOINT_ADDRESS} . {port} }}"
-    return f"{verb} element inet airlock credentials {element}\n"
-
-
-def _policy_routing(timeout: float = 10.0) -> bool:
-    """Refuse the metadata range by routing too: that holds if nftables is flushed.
-
-    A kernel without IPv6 has no rules of it, and needs none. Returns whether a rule was missing. It
-    takes no lock: the watch of a job must not wait for one.
-    """
-    missing = False
-    wanted = {"-4": ["to", "169.254.0.0/16"], **({"-6": []} if ipv6.is_supported() else {})}
-    for family, target in wanted.items():
-        rule = ["iif", BRIDGE, *target, "prohibit"]
-        if _has_rule(family, rule, timeout):
-            continue
-        missing = True
-        try:
-            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule], timeout=timeout)
-        except CannotStart:
-            if not _has_rule(family, rule, timeout):  # else another job has added it meanwhile
-                raise
-    return missing
-
-
-def _has_rule(family: str, rule: list[str], timeout: float) -> bool:
-    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE], timeout=timeout)
-    expected = sorted([f"{PREFERENCE}:", "from", "all", *rule])
-    return any(sorted(line.split()) == expected for line in shown.splitlines())
-
-
 def _endpoint_address() -> None:
-    shown = process.run(["ip", "-j", "-4", "addr", "show", "dev", BRIDGE])
-    present = {a["local"] for link in json.loads(shown) for a in link["addr_info"]}
-    if ENDPOINT_ADDRESS not in present:
-        process.run(["ip", "addr", "add", f"{ENDPOINT_ADDRESS}/32", "dev", BRIDGE])
+    address = IPv4Address(ENDPOINT_ADDRESS)
+    with (
+        netlink.explained(f"give {BRIDGE} the address {address}"),
+        netlink.connected(netlink.ROUTE) as kernel,
+    ):
+        bridge = socket.if_nametoindex(BRIDGE)
+        if address not in routing.addresses_of(kernel, bridge):
+            routing.add_address(kernel, bridge, address)

@@ -15,6 +15,7 @@ from bootstrap.alerts import Alerts
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.model import (
+    Abandoned,
     Breached,
     Cancelled,
     Ended,
@@ -34,14 +35,14 @@ from bootstrap.sandbox.supervision.signals import Cancellation, translated
 from bootstrap.sandbox.workspace import SandboxDirectory
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
 CLEARING = 1.2  # seconds for what remains to be done before the agent kills Airlock
 SETTLED = 0.3  # seconds for the kernel's report about a container that was overdue
 KILLED = 10.0  # seconds for a killed container to end
 
-_Killed = Breached | Evicted | Overdue
+_Killed = Abandoned | Breached | Evicted | Overdue
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class _End:
     deadline: float | None = None  # time.monotonic() at which the container is killed
     overdue: bool = False
     evicted: str | None = None
+    abandoned: bool = False  # the launcher was killed, and nobody waits for the status
     failed: str | None = None  # a bug in the loop, because of which the container was killed
 
 
@@ -61,7 +63,7 @@ class Supervision:
 
     def __init__(
         self,
-        client: "APIClient",
+        client: "Client",
         running: Running,
         *,
         guard: Guard,
@@ -95,8 +97,10 @@ class Supervision:
         events.register(pump.broken, selectors.EVENT_READ, "log broken")
         events.register(self._guard.breach, selectors.EVENT_READ, "breach")
         events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
+        hangup = pump.hangup()
+        events.register(hangup, selectors.EVENT_READ, "agent gone")
         self._directory.open_start_gate()
-        with self._ending_the_job(), events:
+        with self._ending_the_job(), events, hangup:
             while not self._step(events, cancellation):
                 pass
         with self._alerts.instead("the end of the log may be missing"):
@@ -120,6 +124,8 @@ class Supervision:
 
     def _left(self, cancellation: Cancellation) -> float:
         """Return the seconds until Airlock has to end, so that the agent does not kill it."""
+        if cancellation.abandoned:
+            return 0.0  # nobody reads the rest of the log
         if cancellation.received is None:
             return math.inf
         return cancellation.received + self._grace.agent_kills - CLEARING - time.monotonic()
@@ -131,12 +137,17 @@ class Supervision:
                 case "ended":
                     return True
                 case "cancelled":
-                    events.unregister(cancellation.descriptor)
-                    self._cancel(cancellation.first or Signals.SIGTERM)
-                case "log broken":
+                    os.read(key.fd, 16)
+                    if cancellation.abandoned:
+                        events.unregister(key.fileobj)
+                        self._end.abandoned = True
+                        self._guard.kill()
+                    else:
+                        self._cancel(cancellation.first or Signals.SIGTERM)
+                case "log broken" | "agent gone":
                     events.unregister(key.fileobj)
-                    # Closed at the end of output, readable with a byte if writing failed.
-                    if os.read(key.fd, 1):
+                    # The first is closed after the output, readable with a byte if writing failed.
+                    if key.data == "agent gone" or os.read(key.fd, 1):
                         self._cancel(Signals.SIGHUP)
                 case "breach":  # the guard has killed the container
                     events.unregister(key.fileobj)
@@ -193,6 +204,8 @@ class Supervision:
             return Breached(why=self._guard.why)
         if self._end.evicted:
             return Evicted(why=self._end.evicted)
+        if self._end.abandoned:
+            return Abandoned()
         if self._end.by and self._end.overdue:
             return Overdue(by=self._end.by, after=self._grace.kill_after)
         return None

@@ -1,0 +1,31 @@
+"""The table [service] of airlock.toml: what `airlock serve` needs beside a job's own settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from bootstrap.host.section import Section
+
+if TYPE_CHECKING:
+    from pydantic import Field
+
+    from bootstrap.fields import Duration
+    from bootstrap.host.settings import AbsolutePath, Textfile, UserNames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service(Section):
+    """The resident service: its socket, who may use it, and what it does between jobs."""
+
+    socket: AbsolutePath = Path("/run/airlock.sock")
+    agents: UserNames = ("buildkite-agent",)
+    jobs_per_agent: Annotated[int, Field(ge=0, le=1000)] = 0
+    metrics: Textfile = ""
+    pre_pull: bool = True
+    gc_interval: Duration = 3600
+
+    def jobs_limit(self, slots: int) -> int:
+        """Return how many jobs one user's agents may have at once, on a host with these slots."""
+        return self.jobs_per_agent or slots
