@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.sandbox import confinement
@@ -46,11 +46,15 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> "APIClient":
 
 
 def _agreed(client: "APIClient") -> "APIClient":
-    """Have the client use the newest API of its engine, and return it.
+    """Have the client use the newest API of its engine, on one connection, and return it.
 
-    docker-py's own way is to ask for /version, for which some engines run two programs.
+    docker-py's own way is to ask for /version, for which some engines run two programs, and to
+    connect anew for each URL.
     """
     client.trust_env = False  # requests would look for proxies in every call
+    adapter = cast("Any", client.get_adapter(client.base_url))
+    kept = adapter.get_connection(client.base_url)
+    vars(adapter)["get_connection"] = lambda *_: kept
     answer = client.get(f"{client.base_url}/_ping", timeout=client.timeout)
     answer.raise_for_status()
     vars(client)["_version"] = answer.headers.get("API-Version", _OLDEST)  # has no setter
