@@ -18,6 +18,7 @@ from bootstrap.service import children, control, protocol, upgrade
 from bootstrap.service.chores import Chores
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.listener import Listener, peer
+from bootstrap.service.rate import Rate
 from bootstrap.service.refusing import Refuser
 from bootstrap.service.signalled import signalled
 from bootstrap.service.verdicts import Verdicts
@@ -54,6 +55,7 @@ class Service:
         self._workers = workers
         self._verdicts = Verdicts()
         self._refuser = Refuser()
+        self._rate = Rate()
         self._selector = selectors.DefaultSelector()
         self._unanswered: list[tuple[socket.socket, bytes]] = []
         self._accepts_from = 0.0  # time.monotonic() from which connections are accepted
@@ -68,7 +70,7 @@ class Service:
             self._chores.ready()
             while self._end is None:
                 self._step()
-        self._chores.stopping()
+        self._chores.stopping(upgrading=self._end is End.UPGRADED)
         if self._end is End.STOPPED:
             self._refuse_waiting()
         return self._end
@@ -100,10 +102,12 @@ class Service:
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _pausing(self) -> bool:
-        return bool(self._unanswered) or time.monotonic() < self._accepts_from
+        refusing = bool(self._unanswered) or self._refuser.waits
+        return refusing or time.monotonic() < self._accepts_from
 
     def _watch_listener(self) -> None:
         """Wait for connections, unless they would only wake this loop for nothing."""
+        self._refuser.settle()
         while self._unanswered and self._refuser.refuse(*self._unanswered[0]):
             del self._unanswered[0]
         watched = self._listener.socket in self._selector.get_map()
@@ -138,12 +142,14 @@ class Service:
             self._require_admissible(uid)
             self._fork(connection, uid)
         except OSError as failed:
-            self._log(f"no worker can be started: {failed}")
-            self._refuse(
-                connection, CannotStart(f"no worker can be started: {failed}", hint="Retry.")
-            )
-        except (WrongConfiguration, CannotStart) as refusal:
-            self._refuse(connection, refusal)
+            why = CannotStart(f"no worker can be started: {failed}", hint="Retry.")
+            self._refuse(connection, why, "failed")
+        except WrongConfiguration as refusal:
+            self._refuse(connection, refusal, "uid")
+        except CannotStart as refusal:
+            self._refuse(connection, refusal, "too_many")
+        else:
+            self._chores.accepted()
 
     def _require_admissible(self, uid: int) -> None:
         """Raise unless this user may have one more worker."""
@@ -152,8 +158,12 @@ class Service:
                 f"uid {uid} may not start jobs on this host",
                 hint="Add the agent's user to service.agents in airlock.toml.",
             )
-        host = self._configuration.last_valid
-        limit = host.service.jobs_limit(host.sandbox.slots)
+        limit = self._limit()
+        if not self._rate.allows(uid, limit):
+            raise CannotStart(
+                f"the agents of uid {uid} connect too often for {limit} jobs at once",
+                hint="Which process connects? No agent does so more than twice for a job.",
+            )
         if self._workers.busy(uid) >= limit:
             raise CannotStart(
                 f"the agents of uid {uid} have {limit} jobs on this host already",
@@ -179,7 +189,10 @@ class Service:
         with suppress(OSError):  # it has ended
             ours.send(control.GO)
 
-    def _refuse(self, connection: socket.socket, why: WrongConfiguration | CannotStart) -> None:
+    def _refuse(
+        self, connection: socket.socket, why: WrongConfiguration | CannotStart, kind: str
+    ) -> None:
+        self._chores.refused(kind, why.problem)
         text = f"airlock: {why.problem}\n{why.hint}\n"
         self._unanswered.append((connection, protocol.refused(why.exit_code, text)))
 
@@ -191,7 +204,7 @@ class Service:
         why = CannotStart("the service is stopping", hint="Retry the job.")
         with suppress(OSError):
             while True:
-                self._refuse(self._listener.socket.accept()[0], why)
+                self._refuse(self._listener.socket.accept()[0], why, "stopping")
         while self._unanswered and self._refuser.refuse(*self._unanswered.pop()):
             pass
 
@@ -223,8 +236,6 @@ class Service:
                 self._verdicts.keep(uid, job, descriptors.pop(), limit=self._limit())
             case control.ASK:
                 self._answer(channel, self._verdicts.take(uid, content.decode("utf-8", "replace")))
-            case control.REPORT:
-                self._chores.reported(control.facts(content))
             case control.DONE:
                 self._workers.done(pid)
             case _:
@@ -253,6 +264,7 @@ class Service:
     def _ended(self, pid: int, status: int) -> None:
         self._received(pid)  # its last messages
         if self._workers.remove(pid):
+            self._chores.worker_ended(status)
             return
         self._refuser.ended(pid)
         if pid == self._check:

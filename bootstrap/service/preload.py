@@ -6,7 +6,7 @@ import pkgutil
 
 import bootstrap
 from bootstrap import packaged
-from bootstrap.aws.client import Caller, connect
+from bootstrap.aws.client import prepare
 from bootstrap.host.config import Host
 from bootstrap.sandbox.network import firewall, nftables
 
@@ -36,7 +36,6 @@ LATE = (
     "tenacity",
     "traceback",
 )
-_SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
 # Commands that no worker runs.
 _NOT_NEEDED = ("bootstrap.commands.policy", "bootstrap.__main__")
 
@@ -52,8 +51,12 @@ def load(host: Host) -> None:
     packaged.read_all()
     firewall.ruleset_text()
     nftables.library()
-    for service in _SERVICES:
-        connect(service, host.aws, caller=Caller.ANONYMOUS)
+    prepare(host.aws)
+    keep()
+
+
+def keep() -> None:
+    """Let what exists now never be collected, and what is new not lie beside it."""
     gc.collect()
     gc.freeze()
 

@@ -118,6 +118,14 @@ def counted_refusals(container_ip: str) -> Iterator[Callable[[], int]]:
         yield counted
 
 
+def refused_packets() -> dict[str, int]:
+    """Return how many packets the table has refused, by address; none without a table.
+
+    An address that has sent none for some hours is left out. Raises CannotStart.
+    """
+    return nftables.counted(TABLE, "refused")
+
+
 def assign_address(directory: Path, running: Running, port: int | None) -> None:
     """Record the container's address, and remove what an earlier holder left in the kernel.
 

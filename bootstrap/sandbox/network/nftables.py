@@ -6,6 +6,7 @@ same reason whoever watches a job, or clears up after one, calls the program or 
 """
 
 import ctypes
+import json
 import os
 import threading
 from collections.abc import Sequence
@@ -56,6 +57,21 @@ def listed(table: Sequence[str], timeout: float = TIMEOUT) -> str:
         if "No such file or directory" in absent.problem:
             return ""
         raise
+
+
+def counted(table: Sequence[str], name: str) -> dict[str, int]:
+    """Return the packets that each element of a set has counted; none if there is no such set.
+
+    Raises CannotStart.
+    """
+    try:
+        shown = json.loads(_by_program(["-j", "list", "set", *table, name]))
+    except CannotStart as absent:
+        if "No such file or directory" in absent.problem:
+            return {}
+        raise
+    found = (e["elem"] for item in shown["nftables"] for e in item.get("set", {}).get("elem", []))
+    return {element["val"]: int(element["counter"]["packets"]) for element in found}
 
 
 def _by_program(
