@@ -5,7 +5,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +63,21 @@ class Serving:
         return self.log.read_text().count(f"serves {self.socket}")
 
     def workers(self) -> list[int]:
-        """Return its workers and other children."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """Return its children but for chores."""
+        return [pid for pid, name in self.children().items() if not name.startswith("airlock:")]
+
+    def chores(self) -> dict[str, int]:
+        """Return the chores that run, by name."""
+        names = {name: pid for pid, name in self.children().items()}
+        return {n.removeprefix("airlock:"): names[n] for n in names if n.startswith("airlock:")}
+
+    def children(self) -> dict[int, str]:
+        """Return its children with their names."""
+        found = {}
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            with suppress(FileNotFoundError):  # it has ended
+                found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        return found
 
     def _end(self, number: int) -> int:
         self.process.send_signal(number)
@@ -108,12 +120,12 @@ def running(
 
 
 def configure(config: Path, socket: Path, settings: str = "") -> None:
-    """Write the table [service] of a configuration."""
+    """Write the table [service] of a configuration: its service does nothing beside jobs."""
     text = config.read_text().partition("\n[service]\n")[0]
-    agents = "" if "agents =" in settings else 'agents = ["root"]\n'
-    config.write_text(
-        f'{text}\n[service]\nsocket = "{socket}"\npre-pull = false\n{agents}{settings}\n'
-    )
+    others = ('agents = ["root"]', "pre-pull = false", 'gc-interval = "0s"')
+    lines = [line for line in others if f"{line.partition(' ')[0]} =" not in settings]
+    table = "\n".join([f'socket = "{socket}"', *lines, settings])
+    config.write_text(f"{text}\n[service]\n{table}\n")
 
 
 def _started(command: list[str], log: Path, socket: Path) -> subprocess.Popen[bytes]:

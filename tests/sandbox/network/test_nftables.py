@@ -188,3 +188,38 @@ def test_no_descriptor_stays_open() -> None:
 
     before, after = in_a_new_namespace(work)
     assert after <= before
+
+
+HANGS = """
+#include <unistd.h>
+void *nft_ctx_new(unsigned f) { return "context"; }
+void nft_ctx_free(void *c) {}
+int nft_ctx_buffer_output(void *c) { return 0; }
+int nft_ctx_buffer_error(void *c) { return 0; }
+void nft_ctx_output_set_flags(void *c, unsigned f) {}
+const char *nft_ctx_get_output_buffer(void *c) { return ""; }
+const char *nft_ctx_get_error_buffer(void *c) { return ""; }
+int nft_run_cmd_from_buffer(void *c, const char *b) { sleep(8); return 0; }
+"""
+
+
+def test_library_that_hangs_is_not_waited_for_and_the_program_takes_over(
+    without_library: Callable[[bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, made = tmp_path / "hangs.c", tmp_path / "hangs.so"
+    source.write_text(HANGS)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", made, source], check=True)
+    without_library(made.read_bytes())
+    monkeypatch.setattr(nftables, "TIMEOUT", 0.3)
+    began = time.monotonic()
+    with pytest.raises(CannotStart, match="it did not end within"):
+        nftables.load(EXAMPLE)
+    assert time.monotonic() - began < 2
+
+    def work() -> tuple[str | None, str]:
+        nftables.load(EXAMPLE)
+        return nftables.listed_by_library(TABLE), nftables.listed(TABLE)
+
+    assert in_a_new_namespace(work) == (None, LISTED)
+    with nftables.one_at_a_time:  # the call has ended
+        assert time.monotonic() - began < 60
