@@ -120,12 +120,12 @@ def running(
 
 
 def configure(config: Path, socket: Path, settings: str = "") -> None:
-    """Write the table [service] of a configuration."""
+    """Write the table [service] of a configuration: its service does nothing beside jobs."""
     text = config.read_text().partition("\n[service]\n")[0]
-    agents = "" if "agents =" in settings else 'agents = ["root"]\n'
-    config.write_text(
-        f'{text}\n[service]\nsocket = "{socket}"\npre-pull = false\n{agents}{settings}\n'
-    )
+    others = ('agents = ["root"]', "pre-pull = false", 'gc-interval = "0s"')
+    lines = [line for line in others if f"{line.partition(' ')[0]} =" not in settings]
+    table = "\n".join([f'socket = "{socket}"', *lines, settings])
+    config.write_text(f"{text}\n[service]\n{table}\n")
 
 
 def _started(command: list[str], log: Path, socket: Path) -> subprocess.Popen[bytes]:
