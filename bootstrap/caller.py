@@ -43,7 +43,8 @@ class Caller:
 
     `begun` is called before anything of the job runs: from then on its end may be unknown.
     `decided` is called when `airlock admit` admits the job. `uid` is the user of the agent, who
-    owns the job's environment files.
+    owns the job's environment files. `exposed` is whether a job's variables act on the program that
+    the agent starts: they do on an interpreter, and not on the launcher.
     """
 
     host: Callable[[], Host]
@@ -53,8 +54,9 @@ class Caller:
     reaper: Callable[[Host, str], AbstractContextManager[None]] = _reaper
     decided: Callable[[Decided], object] = _nobody
     uid: int = field(default_factory=os.geteuid)
+    exposed: bool = False
 
 
 def alone(config_path: Path) -> Caller:
     """Return the caller of a job that has a process of its own, which is what the agent started."""
-    return Caller(host=partial(config.load, config_path))
+    return Caller(host=partial(config.load, config_path), exposed=True)

@@ -25,6 +25,7 @@ int gconv(void) { return 0; }
 """
 # What a bootstrap-script of twenty lines does: it starts programs. Each falls into one trap.
 SCRIPT = """#!/bin/bash
+exec </dev/null
 nft list tables
 /usr/bin/python3 -c pass
 iconv -f TRAP -t UTF-8 </dev/null
@@ -32,8 +33,9 @@ openssl version
 mktemp
 sh -i -c : </dev/null
 bash -l -c :
-curl --silent --max-time 5 http://storefront.invalid/
+curl --silent --max-time 5 http://127.0.0.1:9/
 {docker} version
+export AWS_EC2_METADATA_DISABLED=true
 {python} -c "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_identity()"
 /lib64/ld-linux-*.so.* --list-tunables | grep -q 'arena_max: 0x7 ' && : >{trap}/sprung-tunables
 env MORE="$(head -c 125000 /dev/zero | tr '\\0' x)" /bin/true || : >{trap}/sprung-too-large
@@ -83,7 +85,7 @@ class Traps:
             "GCONV_PATH": {"GCONV_PATH": f"{path}/gconv"},
             "LOCPATH": {"LOCPATH": f"{path}/locale", "LC_ALL": "trap"},
             "OPENSSL_CONF": {"OPENSSL_CONF": f"{path}/openssl"},
-            "PYTHON": {"PYTHONPATH": f"{path}/python", "PYTHONINSPECT": "1"},
+            "PYTHON": {"PYTHONPATH": f"{path}/python"},
             "BASH_ENV": {"BASH_ENV": f"{path}/shell"},
             "ENV": {"ENV": f"{path}/shell"},
             "PATH": {"PATH": f"{path}/bin:/usr/bin:/bin"},
@@ -95,7 +97,7 @@ class Traps:
             "proxies": dict.fromkeys(proxies, url),
             "TMPDIR": {"TMPDIR": f"{path}/tmp"},
             "HOME": {"HOME": path},
-            "2 MB": {f"LARGE_{number}": "x" * 125_000 for number in range(15)},
+            "2 MB": {f"LARGE_{number}": "x" * 125_000 for number in range(16)},
         }[kind]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks import loader_traps
 from tests.attacks.loader_traps import ACTS, Traps
-from tests.fakes.control_plane import Job
+from tests.fakes.control_plane import Job, JobOrder
 from tests.lab import lab as labs
 from tests.lab import service
 from tests.lab.lab import ROLE, Fleet, Lab
@@ -30,17 +30,21 @@ class Host:
     """A host with two agents: one starts the launcher, the other an ordinary script."""
 
     fleet: Fleet
+    serving: service.Serving
     traps: Traps
 
     def job(self, agent: str, kind: str) -> Job:
         """Run a job with the variables of this kind on this agent."""
         self.traps.reset()
-        variables = self.traps.variables(kind)
-        job = self.fleet.control.enqueue(
-            self.fleet.env("true", BUILDKITE_AGENT_NAME=agent, **variables)
-        )
-        self.fleet.control.finished(job, 90)
-        return job
+        variables = self.traps.variables(kind) if kind else {}
+        return finished(self.fleet, agent, "true", **variables)
+
+
+def finished(fleet: Fleet, agent: str, command: str, **variables: str) -> Job:
+    order = JobOrder(env=fleet.env(command, BUILDKITE_AGENT_NAME=agent, **variables), agent=agent)
+    job = fleet.control.enqueue(order)
+    fleet.control.finished(job, 90)
+    return job
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +61,15 @@ def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         traps = held.enter_context(loader_traps.traps(trap, library))
         script = loader_traps.script(base / "script", traps)
         held.enter_context(fleet.agent(name="plain", bootstrap_script=script))
-        yield Host(fleet=fleet, traps=traps)
+        yield Host(fleet=fleet, serving=serving, traps=traps)
 
 
 def _left_in_workspace(fleet: Fleet, library: Path) -> Path:
     """Let a job write the library into its checkout. Return where it is on the host."""
     encoded = base64.b64encode(library.read_bytes()).decode()
-    command = f"echo {encoded} | base64 -d >{LIBRARY}"
-    job = fleet.control.enqueue(fleet.env(command, BUILDKITE_AGENT_NAME="agent-1"))
-    assert fleet.control.finished(job, 90)[0] == "0", job.log.decode()
+    job = finished(fleet, "agent-1", f"echo {encoded} | base64 -d >{LIBRARY}")
     (left,) = (fleet.base / "state").rglob(LIBRARY)
-    assert left.read_bytes() == library.read_bytes()
+    assert left.read_bytes() == library.read_bytes(), job.log.decode()
     return left
 
 
@@ -87,7 +89,18 @@ def test_same_variable_acts_on_an_ordinary_script(host: Host, kind: str) -> None
 
 
 def test_ordinary_script_springs_nothing_by_itself(host: Host) -> None:
-    host.traps.reset()
-    job = host.fleet.control.enqueue(host.fleet.env("true", BUILDKITE_AGENT_NAME="plain"))
-    host.fleet.control.finished(job, 90)
+    job = host.job("plain", "")
     assert host.traps.sprung() == set(), job.log.decode()
+
+
+def test_hook_admits_loader_variables_that_cannot_act(host: Host, tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "pre-bootstrap").write_text(f"#!/bin/sh\nexec {host.serving.admit_script}\n")
+    (hooks / "pre-bootstrap").chmod(0o755)
+    script = host.serving.bootstrap_script
+    flags = ("--hooks-path", str(hooks))
+    with host.fleet.agent(*flags, name="hooked", bootstrap_script=script):
+        job = host.job("hooked", "LD_PRELOAD")
+    assert host.traps.sprung() == set()
+    assert b"checks of its isolation passed" in job.log, job.log.decode()

@@ -160,7 +160,7 @@ def test_loader_variables_with_agent_allow_list_are_refused(fleet: Fleet, trap: 
 
 
 def test_without_the_allow_list_they_act_on_the_host(fleet: Fleet, trap: Trap) -> None:
-    """docs/limits.md#loader-variables. Once a launcher makes this fail, correct that page."""
+    """docs/limits.md#loader-variables: without the service. With it: test_promise_2_launcher.py."""
     loader = {**LOADER, "LD_DEBUG_OUTPUT": f"{trap.path}/sprung"}
     with fleet.agent():
         job = fleet.control.enqueue(fleet.env("true", **loader))
