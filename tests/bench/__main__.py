@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import machine
+from tests.bench.at_once import at_once
 from tests.bench.bench import Bench
 from tests.bench.first_byte import first_byte
 from tests.bench.jobs import run_well
 from tests.bench.results import Findings
+from tests.bench.throughput import throughput
 from tests.bench.ways import ways
 from tests.lab.lab import fleet, lab
 
 OUT = Path(__file__).parents[2] / "bench"
 SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "first-byte": first_byte,
+    "at-once": at_once,
+    "throughput": throughput,
 }
 
 

@@ -78,23 +78,32 @@ def facts(made: Lab) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cpu:
-    """Processor time by group, in seconds; `groups` has the file that counts each."""
+    """Processor time by group, in seconds, from the control groups where there are any."""
 
-    groups: Mapping[str, Path]
+    ways: Path | None = None
+    engine: Path | None = None
+    containers: tuple[Path, ...] = ()  # wherever the engine puts them
 
     def read(self) -> dict[str, float]:
         """Return the seconds of each group, and of the machine."""
-        used = {name: _usage(path) for name, path in self.groups.items()}
-        if "ways" in used:  # this process, with all simulators, is in that group too
-            own = resource.getrusage(resource.RUSAGE_SELF)
-            used["ways"] -= own.ru_utime + own.ru_stime
-        return {**used, "machine": seconds_used()}
+        if self.ways is None or self.engine is None:
+            return {"machine": seconds_used()}
+        # This process, with all simulators, is in the first group too.
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        inside = {path: _usage(path) for path in self.containers}
+        below = sum(used for path, used in inside.items() if path.is_relative_to(self.engine))
+        return {
+            "ways": _usage(self.ways) - own.ru_utime - own.ru_stime,
+            "engine": _usage(self.engine) - below,
+            "containers": sum(inside.values()),
+            "machine": seconds_used(),
+        }
 
     def since(self, before: Mapping[str, float]) -> dict[str, float]:
         """Return what was used since `before`, and its sum without other programs as `all`."""
         now = self.read()
-        used = {name: now[name] - before.get(name, 0.0) for name in now}
-        apart = [used[name] for name in self.groups]
+        used = {name: now[name] - before[name] for name in now}
+        apart = [seconds for name, seconds in used.items() if name != "machine"]
         return {**used, "all": sum(apart) if apart else used["machine"]}
 
 
@@ -103,9 +112,8 @@ def cpu(made: Lab) -> Iterator[Cpu]:
     """Put this process and the lab's engine into groups of their own."""
     base = _hierarchy()
     if base is None or made.engine is None:
-        yield Cpu(groups={})
+        yield Cpu()
         return
-    home = base / Path("/proc/self/cgroup").read_text().rpartition(":/")[2].strip()
     name = f"airlock-bench-{os.getpid()}"
     ways, engine = base / name, base / f"{name}-engine"
     for group in (ways, engine):
@@ -113,14 +121,14 @@ def cpu(made: Lab) -> Iterator[Cpu]:
     (ways / "cgroup.procs").write_text(str(os.getpid()))
     for pid in (made.engine.pid, int(CONTAINERD.read_text())):
         (engine / "cgroup.procs").write_text(str(pid))
-    files = {"ways": ways, "engine": engine, "containers": base / CGROUP}
     try:
-        yield Cpu(groups={key: _counter(group) for key, group in files.items()})
+        yield Cpu(ways=ways, engine=engine, containers=(base / CGROUP, engine / CGROUP))
     finally:
         for group in (ways, engine):
             for pid in (group / "cgroup.procs").read_text().split():
                 with suppress(OSError):
-                    (home / "cgroup.procs").write_text(pid)
+                    (base / "cgroup.procs").write_text(pid)
+        for group in (ways, engine / CGROUP, engine):
             with suppress(OSError):
                 group.rmdir()
 
@@ -135,15 +143,15 @@ def _hierarchy() -> Path | None:
 
 
 def _counter(group: Path) -> Path:
-    """Return the file that counts: cgroup v1 has one with the name of its controller."""
-    v1 = group / "cpuacct.usage"
-    return v1 if "cpuacct" in group.parts[-2] + group.name else group / "cpu.stat"
+    """Return the file that counts: cgroup v1 has a hierarchy for it."""
+    return group / ("cpuacct.usage" if "cpuacct" in str(group) else "cpu.stat")
 
 
-def _usage(counter: Path) -> float:
+def _usage(group: Path) -> float:
+    counter = _counter(group)
     try:
         text = counter.read_text()
-    except FileNotFoundError:  # the engine has not started a container yet
+    except FileNotFoundError:  # the engine has not started a container there
         return 0.0
     if counter.name == "cpuacct.usage":
         return int(text) / 1e9
