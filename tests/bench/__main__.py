@@ -17,8 +17,12 @@ from typing import Any
 from tests.bench import machine
 from tests.bench.at_once import at_once
 from tests.bench.bench import Bench
+from tests.bench.decisions import decisions
+from tests.bench.endpoint import endpoint
 from tests.bench.first_byte import first_byte
 from tests.bench.jobs import run_well
+from tests.bench.memory import memory
+from tests.bench.policies import policies
 from tests.bench.results import Findings
 from tests.bench.throughput import throughput
 from tests.bench.ways import ways
@@ -29,6 +33,10 @@ SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "first-byte": first_byte,
     "at-once": at_once,
     "throughput": throughput,
+    "memory": memory,
+    "decisions": decisions,
+    "policies": policies,
+    "endpoint": endpoint,
 }
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from tests.bench.machine import Cpu
-
+from tests.bench.service import Service
 from tests.bench.ways import Ways
 from tests.lab.lab import Fleet
 
@@ -18,4 +18,4 @@ class Bench:
     made: Fleet
     ways: Ways
     cpu: Cpu
-    service: None = None
+    service: Service | None

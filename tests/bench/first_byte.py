@@ -1,7 +1,7 @@
 """The time to a job's first byte, each way, in turn in one run."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,8 @@ def first_byte(bench: Bench) -> Findings:
     for way, latency in plan.values():  # caches, the bridge and the ruleset, once for all
         _measured(bench, way, latency, _Series())
     for number in range(ROUNDS):
-        if COLD in plan:
-            bench.restart_service()
+        if bench.service is not None:
+            bench.service.restart()
             _measured(bench, *plan[COLD], series[COLD])
         names = [name for name in plan if name != COLD]
         turn = number % len(names)
@@ -82,7 +82,7 @@ def _findings(series: Mapping[str, _Series], lowest: list[float]) -> Findings:
         name: {group: median(values) for group, values in one.used.items()}
         for name, one in series.items()
     }
-    rows = [
+    rows: list[Sequence[str | float]] = [
         [name, ratios[name].median, milliseconds(one), f"{used[name]['all'] * 1000:.0f}"]
         for name, one in found.items()
     ]

@@ -21,7 +21,7 @@ def floor(ways: Ways, rounds: int) -> list[float]:
 
 def _once(client: APIClient, body: dict[str, Any]) -> float:
     began = time.monotonic()
-    container = client.create_container_from_config(body)["Id"]
+    container = client.create_container_from_config(body)["Id"]  # type: ignore[no-untyped-call]
     stream = client.attach_socket(container, {"stdout": 1, "stderr": 1, "stream": 1})
     client.start(container)
     received = stream._sock.recv(4096)  # noqa: SLF001 - docker-py hides it

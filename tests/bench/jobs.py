@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BufferedReader
+from typing import cast
 
 from tests.bench.ways import FIRST, Start
 
@@ -25,10 +27,7 @@ def run(start: Start) -> Ran:
         hook = subprocess.run(start.hook, env=start.env, capture_output=True, check=False)
         if hook.returncode != 0:
             return _failed(began, hook.stdout + hook.stderr)
-    with subprocess.Popen(
-        start.command, env=start.env, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
+    with started(start) as process:
         assert process.stdout is not None
         printed: list[bytes] = []
         first = None
@@ -39,6 +38,25 @@ def run(start: Start) -> Ran:
     if first is None or process.returncode != 0:
         return _failed(began, b"".join(printed))
     return Ran(first=first, ended=time.monotonic() - began)
+
+
+def started(start: Start) -> "subprocess.Popen[bytes]":
+    """Start one job without its hook; its log is the process's output."""
+    return subprocess.Popen(
+        start.command, env=start.env, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def wait_for_first_byte(process: "subprocess.Popen[bytes]") -> BufferedReader:
+    """Return the log behind the script's first line. Raises RuntimeError if it ends before."""
+    assert process.stdout is not None
+    printed = b""
+    while not (line := process.stdout.readline()).startswith(FIRST):
+        printed += line
+        if not line:
+            raise RuntimeError(printed.decode(errors="replace") or "the job printed nothing")
+    return cast("BufferedReader", process.stdout)
 
 
 def _failed(began: float, log: bytes) -> Ran:

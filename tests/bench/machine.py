@@ -119,8 +119,8 @@ def cpu(made: Lab) -> Iterator[Cpu]:
     for group in (ways, engine):
         group.mkdir()
     (ways / "cgroup.procs").write_text(str(os.getpid()))
-    for pid in (made.engine.pid, int(CONTAINERD.read_text())):
-        (engine / "cgroup.procs").write_text(str(pid))
+    for pid in (str(made.engine.pid), CONTAINERD.read_text()):
+        (engine / "cgroup.procs").write_text(pid)
     try:
         yield Cpu(ways=ways, engine=engine, containers=(base / CGROUP, engine / CGROUP))
     finally:

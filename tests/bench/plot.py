@@ -28,9 +28,7 @@ class Bar:
         return sum(size for _, size in self.parts)
 
 
-def bars(
-    title: str, lines: Sequence[Bar], *, unit: str = "", goal: float | None = None
-) -> str:
+def bars(title: str, lines: Sequence[Bar], *, unit: str = "", goal: float | None = None) -> str:
     """Return a chart. `goal` is a line across it; parts of one name have one colour."""
     largest = max([*(max(line.total, line.high or 0) for line in lines), goal or 0]) or 1.0
     scale = (WIDTH - LEFT - RIGHT) / largest

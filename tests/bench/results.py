@@ -51,7 +51,8 @@ class Goal:
     def __str__(self) -> str:
         sign, bound = ("≤", self.most) if self.most is not None else ("≥", self.least)
         verdict = "met" if self.met else "not met"
-        return f"{self.what}: {self.measured:.2f}{self.unit}, goal {sign} {bound}{self.unit}: {verdict}"
+        goal = f"goal {sign} {bound}{self.unit}"
+        return f"{self.what}: {self.measured:.2f}{self.unit}, {goal}: {verdict}"
 
     def json(self) -> dict[str, Any]:
         bounds = {"most": self.most, "least": self.least}

@@ -6,17 +6,17 @@ lines as fast as it can; whoever reads keeps them in memory and compares their d
 
 import hashlib
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from tests.bench import plot
 from tests.bench.bench import Bench
+from tests.bench.jobs import started, wait_for_first_byte
 from tests.bench.results import Findings, Goal, Table, median
-from tests.bench.ways import FIRST, Start, Way
+from tests.bench.ways import Start, Way
 
 SIZE = int(os.environ.get("LOG_MB", "512")) * 1_000_000
 ROUNDS = 3
@@ -93,37 +93,27 @@ def _goals(rates: Mapping[str, float], intact: Mapping[str, bool]) -> list[Goal]
 
 
 def _cost(of: list[_Copied]) -> dict[str, float]:
-    return {
-        group: median(one.used[group] for one in of) / (SIZE / 1e9) for group in of[0].used
-    }
+    return {group: median(one.used[group] for one in of) / (SIZE / 1e9) for group in of[0].used}
 
 
 def _copied(bench: Bench, start: Start) -> _Copied:
     with tempfile.TemporaryFile(dir="/dev/shm") as kept:
-        process = subprocess.Popen(
-            start.command, env=start.env, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        with process:
-            assert process.stdout is not None
-            while not (line := process.stdout.readline()).startswith(FIRST):
-                if not line:
-                    raise RuntimeError("the job printed nothing")
+        with started(start) as process:
+            log = wait_for_first_byte(process)
             before, began = bench.cpu.read(), time.monotonic()
-            # What BufferedReader has read ahead belongs to the log.
-            received = kept.write(process.stdout.peek()[:SIZE])
+            received = kept.write(log.peek()[:SIZE])  # what was read ahead
             kept.flush()
-            process.stdout.read(received)
+            log.read(received)
             while received < SIZE:
-                received += _moved(process.stdout, kept, SIZE - received)
+                received += _moved(log, kept, SIZE - received)
             seconds, used = time.monotonic() - began, bench.cpu.since(before)
-            process.stdout.read()
+            log.read()
         kept.seek(0)
         intact = hashlib.file_digest(kept, "sha256").digest() == _expected()
     return _Copied(seconds=seconds, used=used, intact=intact)
 
 
-def _moved(source: BinaryIO, target: BinaryIO, most: int) -> int:
+def _moved(source: IO[bytes], target: IO[bytes], most: int) -> int:
     """Move bytes without copying them into this process; 0 bytes mean that the job has ended."""
     moved = os.splice(source.fileno(), target.fileno(), min(most, _CHUNK))
     if not moved:

@@ -72,9 +72,7 @@ class Ways:
     def alone_with_hook(self, command: str, agent: int) -> Start:
         """Start the same after `airlock admit`, as with the agent's pre-bootstrap hook."""
         env = self._job(command, agent)
-        return Start(
-            command=self._airlock("bootstrap"), env=env, hook=self._airlock("admit")
-        )
+        return Start(command=self._airlock("bootstrap"), env=env, hook=self._airlock("admit"))
 
     def service(self, command: str, agent: int) -> Start:
         """Start the launcher, which passes the job to the service."""
@@ -83,9 +81,7 @@ class Ways:
     def service_with_hook(self, command: str, agent: int) -> Start:
         """Start the same after the launcher's `admit`."""
         env = self._job(command, agent)
-        return Start(
-            command=[*self.launcher, "bootstrap"], env=env, hook=[*self.launcher, "admit"]
-        )
+        return Start(command=[*self.launcher, "bootstrap"], env=env, hook=[*self.launcher, "admit"])
 
     def _airlock(self, verb: str) -> list[str]:
         return [*AIRLOCK, verb, "--config", str(self.made.config)]
