@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.sandbox import confinement
@@ -44,7 +44,8 @@ class Ways:
     made: Fleet
     stub: Path
     seccomp: Path
-    launcher: Sequence[str] = field(default=())
+    launcher: Sequence[str] = ()
+    python: Sequence[str] = AIRLOCK
 
     def bare(self, command: str, agent: int) -> Start:
         """Start `docker run` with the flags of a job."""
@@ -84,7 +85,7 @@ class Ways:
         return Start(command=[*self.launcher, "bootstrap"], env=env, hook=[*self.launcher, "admit"])
 
     def _airlock(self, verb: str) -> list[str]:
-        return [*AIRLOCK, verb, "--config", str(self.made.config)]
+        return [*self.python, verb, "--config", str(self.made.config)]
 
     def _job(self, command: str, agent: int) -> dict[str, str]:
         sent = self.made.env(command, BUILDKITE_AGENT_NAME=f"agent-{agent}")
