@@ -64,8 +64,8 @@ class _Program(subprocess.Popen[Any]):
         self._began = time.monotonic()
         super().__init__(args, *more, **how)
 
-    def __exit__(self, *failure: object) -> None:
-        super().__exit__(*failure)
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        super().__exit__(kind, value, trace)
         mark("program", " ".join(map(str, cast("list[str]", self.args))), began=self._began)
 
 

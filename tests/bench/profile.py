@@ -111,7 +111,7 @@ def _timeline(lines: Sequence[Mark], began: float) -> Table:
         )
         last[line["pid"]] = line
     return Table(
-        title="Steps; above each, the programs that were run for it and the requests that were sent",
+        title="Steps; above each, its programs and requests",
         header=("", "process", "at ms", "took ms", "CPU ms", "CPU of programs ms"),
         rows=rows,
     )
