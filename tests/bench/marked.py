@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import wraps
+from types import TracebackType
 from typing import Any, cast
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]  # noqa: PTH100, PTH120
@@ -64,7 +65,12 @@ class _Program(subprocess.Popen[Any]):
         self._began = time.monotonic()
         super().__init__(args, *more, **how)
 
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         super().__exit__(kind, value, trace)
         mark("program", " ".join(map(str, cast("list[str]", self.args))), began=self._began)
 
