@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test endurance unit lint bench clean lab-setup lock schemas
+.PHONY: demo test endurance unit lint bench launcher clean lab-setup lock schemas
 
 demo: $(READY) lab-setup    ## one real job through policy, credentials and the sandbox
 	@$(BIN)/python -m tests.demo
@@ -25,6 +25,11 @@ lint: $(READY)
 
 bench: $(READY) lab-setup   ## time to the first byte against `docker run`, as ratios
 	@$(BIN)/python -m tests.bench
+
+launcher: build/airlock-launcher    ## the static program that agents start (docs/launcher.md)
+
+build/airlock-launcher: launcher/launcher.c launcher/build bootstrap/__init__.py
+	@launcher/build $@
 
 lab-setup:
 	@tests/lab/setup
@@ -47,7 +52,7 @@ schemas: $(READY)           ## write agent-config/*.schema.json from the grammar
 	  mv .schema.new agent-config/$$document.schema.json || exit 1; done
 
 clean:                      ## remove what the lab and the build keep between runs
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@for mounted in /run/airlock /var/lib/airlock-lab/docker; do \
 	  while mountpoint -q $$mounted; do umount $$mounted || exit 1; done; done
 	rm -rf out/tests /var/lib/airlock-lab

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from bootstrap.buildkite import identity
 from bootstrap.buildkite.agent_api import AgentApi
@@ -17,6 +17,7 @@ from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.grants.role import Role
 from bootstrap.host.config import Host
 from bootstrap.job.claims import confirmed, requested
+from bootstrap.job.digest import digest
 from bootstrap.job.model import Agent, Claims, Known, PullRequest
 from bootstrap.log import JobLog
 from bootstrap.policy import decide as rules
@@ -43,6 +44,15 @@ class Admission:
     ages: Mapping[str, int] = field(default_factory=dict)
 
 
+class Admit(Protocol):
+    """Decides about a job and records that, as `admit` does."""
+
+    def __call__(
+        self, claims: Claims, agent: Agent, host: Host, record: Record, log: JobLog
+    ) -> tuple[Claims, Admitted]:
+        """Return the confirmed claims and what the job gets, or raise as `admit` does."""
+
+
 def admit(
     claims: Claims,
     agent: Agent,
@@ -62,7 +72,8 @@ def admit(
     record_job(claims, agent, record)
     check_token(agent, host, log)
     admission = decide(claims, agent, host, record, log, patience=patience)
-    record_decision(admission.decision, record, enforced=admission.enforced, ages=admission.ages)
+    record_decision(admission.decision, record, enforced=admission.enforced, ages=admission.ages,
+                    claims=digest(claims, agent.values))  # fmt: skip
     record.timed("policy")
     match admission.decision:
         case Admitted() as admitted:
@@ -177,8 +188,12 @@ def record_decision(
     *,
     enforced: bool = True,
     ages: Mapping[str, int] = MappingProxyType({}),
+    claims: str = "",
 ) -> None:
-    """Record the decision, whichever it is, with every reason. Raises CannotStart."""
+    """Record the decision, whichever it is, with every reason. Raises CannotStart.
+
+    `claims` is the digest of those that were decided about.
+    """
     policy = {
         "origin": decision.policy_origin,
         "sha256": decision.policy_digest,
@@ -188,11 +203,12 @@ def record_decision(
     reasons = [asdict(reason) for reason in decision.reasons]
     match decision:
         case Admitted(rule=rule):
-            record.admitted(rule=rule, policy=policy, reasons=reasons)
+            record.admitted(rule=rule, policy=policy, reasons=reasons, claims=claims)
         case Denied(problem=problem, nearest=nearest):
             record.denied(
-                problem=problem, nearest=nearest, policy=policy, reasons=reasons, enforced=enforced
-            )
+                problem=problem, nearest=nearest, policy=policy, reasons=reasons,
+                enforced=enforced, claims=claims,
+            )  # fmt: skip
         case _:
             assert_never(decision)
 

@@ -77,6 +77,10 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
 
             write = to_descriptor(out)
             return admit(config_path=args.config_path, process_env=process_env, write=write)
+        case "serve":
+            from bootstrap.commands.serve import serve
+
+            return serve(config_path=args.config_path, process_env=process_env, check=args.check)
         case "gc":
             from bootstrap.commands.gc import gc
             from bootstrap.log import to_descriptor

@@ -36,6 +36,7 @@ class Arguments(argparse.Namespace):
     document: str
     records: Path | None
     dry_run: bool
+    check: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,6 +59,7 @@ def parse() -> Arguments:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _bootstrap(commands)
     _admit(commands)
+    _serve(commands)
     _gc(commands)
     _policy(commands)
     return parser.parse_args(namespace=Arguments())
@@ -105,6 +107,14 @@ def _bootstrap(commands: "_Commands[_Parser]") -> None:
 def _admit(commands: "_Commands[_Parser]") -> None:
     text = "decide whether a job may start; the agent's pre-bootstrap hook runs this"
     _config(_command(commands, "admit", text))
+
+
+def _serve(commands: "_Commands[_Parser]") -> None:
+    text = "run the resident service, to which the agents' launchers pass their jobs"
+    parser = _command(commands, "serve", text)
+    _config(parser)
+    text = "only try whether the service could be started with this configuration"
+    parser.add_argument("--check", action="store_true", help=text)
 
 
 def _gc(commands: "_Commands[_Parser]") -> None:

@@ -46,6 +46,11 @@ class Record:
         self._identity: dict[str, str] = {}
         self._logger = self._opened()
 
+    @property
+    def events(self) -> tuple[Fields, ...]:
+        """What was recorded so far, for the job's own record."""
+        return tuple(self._events)
+
     def timed(self, step: str) -> None:
         """Record the seconds since the last step as the duration of `step`."""
         now = time.monotonic()
@@ -72,9 +77,11 @@ class Record:
         """The job begins: from now on an unwritable record is a line in its log, by `alert`."""
         self._alert = alert
 
-    def admitted(self, *, rule: str, policy: Fields, reasons: Sequence[Fields]) -> None:
-        """The policy admits the job, by this rule."""
-        self._event("admitted", rule=rule, policy=policy, reasons=reasons)
+    def admitted(
+        self, *, rule: str, policy: Fields, reasons: Sequence[Fields], claims: str = ""
+    ) -> None:
+        """The policy admits the job, by this rule. `claims` is the digest of its claims."""
+        self._event("admitted", rule=rule, policy=policy, reasons=reasons, claims=claims)
 
     def denied(
         self,
@@ -84,10 +91,21 @@ class Record:
         policy: Fields,
         reasons: Sequence[Fields],
         enforced: bool,
+        claims: str = "",
     ) -> None:
         """The policy does not admit the job; not `enforced` where it is only observed."""
         self._event("denied", problem=problem, nearest=nearest, policy=policy, reasons=reasons,
-                    enforced=enforced)  # fmt: skip
+                    enforced=enforced, claims=claims)  # fmt: skip
+
+    def verdict(
+        self, *, claims: str, used: bool, why: str, age: float, before: Sequence[Fields]
+    ) -> None:
+        """There is a decision of the hook, `age` seconds old, and it counts or does not.
+
+        `before` are the hook's events of this job, for the job's own record.
+        """
+        self._events[:0] = before
+        self._event("verdict", claims=claims, used=used, why=why, age=round(age, 3))
 
     def session(
         self,

@@ -2,12 +2,13 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from bootstrap import admission
+from bootstrap.admission import Admit
 from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
@@ -43,8 +44,12 @@ def run(
     record: Record,
     cancellation: Cancellation,
     out: int,
+    begun: Callable[[], object] = lambda: None,
+    admit: Admit = admission.admit,
 ) -> ExitStatus:
     """Take one job from its environment files to its end and return the status for the agent.
+
+    `begun` is called before anything of the job runs; from then on its end may be unknown.
 
     Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
     agent cancels it before. Either way nothing of it is left on this host.
@@ -52,7 +57,7 @@ def run(
     job = assemble(read(process_env, writable=(host.paths.state,)), process_env)
     log.group("Airlock")
     with cancellation.interrupting():
-        claims, admitted = admission.admit(job.claims, job.agent, host, record, log)
+        claims, admitted = admit(job.claims, job.agent, host, record, log)
     job = replace(job, claims=claims)
     log.note(f"{claims.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
@@ -79,6 +84,7 @@ def run(
                 )
             )
         record.began(log.alert)
+        begun()
         ended = result.ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
         # No failure has a part in the result from here on.
         with alerts.instead(NOT_REMOVED):
@@ -94,7 +100,7 @@ def run(
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
     """Return how many seconds clearing may take: after a cancellation the agent kills Airlock."""
-    if cancellation.received is None:
+    if cancellation.received is None or cancellation.abandoned:
         return PATIENCE
     left = cancellation.received + grace.until_kill - BEFORE_KILL - time.monotonic()
     return max(0.0, min(PATIENCE, left))

@@ -57,7 +57,10 @@ def verbs() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("arguments", [(), ("bootstrap",), ("admit",), ("gc",), ("policy",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",)],
+)
 def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
     assert shown.returncode == 0

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from bootstrap import admission
 from bootstrap.buildkite.agent_api import AgentApi
+from bootstrap.commands.caller import Caller, Decided, alone
 from bootstrap.errors import AirlockError, CannotStart, Refused
-from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
 from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.record import Record
-from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
+from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.text import printable
 
 CONTEXT = "airlock"
@@ -27,6 +27,11 @@ LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
 
 
 def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
+    """Run the command in a process of its own, and return its exit status."""
+    return admission_status(alone(config_path), process_env, write)
+
+
+def admission_status(caller: Caller, process_env: Mapping[str, str], write: Write) -> int:
     """Decide about the job whose environment files the agent names.
 
     Returns 0 if it may start, or if that is not decided: `airlock bootstrap` decides again and ends
@@ -35,7 +40,7 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     this process. Else the refusal's status, with the reasons on the build's page.
     """
     log = JobLog(write)
-    host = config.load(config_path)
+    host = caller.host()
     log.mask(*host.secrets)
     try:
         env = read(process_env, writable=(host.paths.state,))
@@ -46,8 +51,16 @@ def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) ->
     try:
         refuse_loader_variables(claims, host)
         record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        with cancellation() as requested, requested.interrupting():
-            claims, admitted = admission.admit(claims, agent, host, record, log, patience=PATIENCE)
+        with caller.signals() as requested, requested.interrupting():
+            confirmed, admitted = admission.admit(
+                claims, agent, host, record, log, patience=PATIENCE
+            )
+            caller.decided(
+                Decided(
+                    claims=claims, confirmed=confirmed, admitted=admitted, agent=agent,
+                    record=record,
+                )
+            )  # fmt: skip
     except CannotStart as later:
         log.note(f"{later.problem}; airlock bootstrap will decide again")
         return 0

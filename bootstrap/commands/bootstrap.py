@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import assert_never
 
 from bootstrap.alerts import Alerts, traced
+from bootstrap.commands.caller import Caller, alone
 from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.host import config
 from bootstrap.log import JobLog, to_descriptor
 from bootstrap.record import Record
 from bootstrap.run import run
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith
-from bootstrap.sandbox.supervision.signals import Cancellation, CancelledEarly, cancellation, die_by
+from bootstrap.sandbox.supervision.signals import Cancellation, CancelledEarly, die_by
 from bootstrap.text import counted
 
 PASSING = 0.05  # seconds
@@ -22,17 +23,7 @@ PASSING = 0.05  # seconds
 
 def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) -> int:
     """Run one job and return its exit status; a cancelled one dies by the signal it was sent."""
-    log = JobLog(to_descriptor(out))
-    try:
-        with cancellation() as requested:
-            status = _run(config_path, process_env, log, requested, out)
-    except CancelledEarly as cancelled:
-        log.note("cancelled before the job began")
-        status = DieBy(signal=cancelled.by, whose="airlock")
-    except AirlockError as error:
-        log.failure(error)
-        status = ExitWith(code=error.exit_code, whose="airlock")
-    _let_output_pass(out)
+    status = job_status(alone(config_path), process_env, out)
     match status:
         case ExitWith(code=code):
             return code
@@ -43,31 +34,51 @@ def bootstrap(*, config_path: Path, process_env: Mapping[str, str], out: int) ->
             assert_never(status)
 
 
+def job_status(caller: Caller, process_env: Mapping[str, str], out: int) -> ExitStatus:
+    """Run one job and return the status for the agent: alone, and in a worker of the service."""
+    log = JobLog(to_descriptor(out))
+    status: ExitStatus
+    try:
+        with caller.signals() as requested:
+            status = _run(caller, process_env, log, requested, out)
+    except CancelledEarly as cancelled:
+        log.note("cancelled before the job began")
+        status = DieBy(signal=cancelled.by, whose="airlock")
+    except AirlockError as error:
+        log.failure(error)
+        status = ExitWith(code=error.exit_code, whose="airlock")
+    _let_output_pass(out)
+    return status
+
+
 def _let_output_pass(out: int) -> None:
     """Wait until a terminal's last lines have reached the agent.
 
     The kernel passes them on from a work queue, and discards what is left there when the leader of
-    the terminal's session ends, which is this process. Nothing reports when it is done: without
-    this, one of 80 refusals had no text in its log.
+    the terminal's session ends, which is this process, or the launcher. Nothing reports when it is
+    done: without this, one of 80 refusals had no text in its log.
     """
     if os.isatty(out):
         time.sleep(PASSING)
 
 
 def _run(
-    config_path: Path,
+    caller: Caller,
     process_env: Mapping[str, str],
     log: JobLog,
     requested: Cancellation,
     out: int,
 ) -> ExitStatus:
-    host = config.load(config_path)
+    host = caller.host()
     log.mask(*host.secrets)
     config.require_root()
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)
     try:
-        return run(process_env, host, log=log, record=record, cancellation=requested, out=out)
+        return run(
+            process_env, host, log=log, record=record, cancellation=requested, out=out,
+            begun=caller.begun, admit=caller.admit,
+        )  # fmt: skip
     except CancelledEarly as cancelled:
         with alerts.instead("the cancellation is not in the audit record"):
             record.cancelled(cancelled.by.name)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import (
@@ -24,6 +24,7 @@ from bootstrap.forms import (
     StoreLocation,
 )
 from bootstrap.host.proxy import NoProxy, Proxy, ProxyUrl, is_direct
+from bootstrap.host.service_settings import Service
 from bootstrap.host.settings import (
     AbsolutePath,
     DockerSocket,
@@ -32,6 +33,7 @@ from bootstrap.host.settings import (
     Region,
     RegistryLogin,
     Resolver,
+    Section,
     Subnet,
     Url,
 )
@@ -43,15 +45,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
-
-
-class Policy(_Section):
+class Policy(Section):
     """Where the pipelines' policies are, and the guardrails that none of them may exceed."""
 
     store: StoreLocation = FileStore(path=Path("/etc/airlock/policies"))
@@ -71,7 +65,7 @@ class Policy(_Section):
         return self.mode == "observe" and pipeline not in self.enforce
 
 
-class Aws(_Section):
+class Aws(Section):
     """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION.
 
     The proxy is for Buildkite's API too.
@@ -91,7 +85,7 @@ class Aws(_Section):
         return None if is_direct(url, self.no_proxy) else self.https_proxy
 
 
-class Sandbox(_Section):
+class Sandbox(Section):
     """The sandbox's defaults; a rule's `limits` and `image` override them."""
 
     image: Annotated[str, Field(min_length=1)]
@@ -132,7 +126,7 @@ class Sandbox(_Section):
         return self
 
 
-class Paths(_Section):
+class Paths(Section):
     """Where Airlock keeps its files: `runtime` is in memory, `state` on disk."""
 
     runtime: AbsolutePath = Path("/run/airlock")
@@ -140,7 +134,7 @@ class Paths(_Section):
     records: AbsolutePath = Path("/var/log/airlock/records.jsonl")
 
 
-class Storage(_Section):
+class Storage(Section):
     """Budgets for what is kept, and the space that has to stay free on the disk of `paths.state`.
 
     0 as a size or an age is no bound.
@@ -185,15 +179,16 @@ class Storage(_Section):
         return self
 
 
-class Host(_Section):
+class Host(Section):
     """The whole of airlock.toml."""
 
     policy: Policy = Policy()
     aws: Aws = Aws()
     sandbox: Sandbox
-    registries: dict[Registry, RegistryLogin] = {}
+    registries: dict[Registry, RegistryLogin] = Field(default_factory=dict)
     paths: Paths = Paths()
     storage: Storage = Storage()
+    service: Service = Service()
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -260,7 +255,7 @@ _REMOVED_TEXT = (
 
 
 def _known_keys() -> list[str]:
-    sections = (Host, Policy, Aws, Sandbox, Paths, Storage)
+    sections = (Host, Policy, Aws, Sandbox, Paths, Storage, Service)
     fields = (name for section in sections for name in section.model_fields)
     return [name.replace("_", "-") for name in fields]
 

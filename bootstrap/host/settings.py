@@ -4,9 +4,19 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from bootstrap.forms import REFERENCE, form
+
+
+class Section(BaseModel):
+    """One table of airlock.toml: its keys are spelled with hyphens, and unknown ones refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
 
 
 def _absolute(path: Path) -> Path:

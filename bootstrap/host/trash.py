@@ -8,10 +8,9 @@ where it is.
 
 import errno
 import secrets
-from importlib import resources
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
 
 PATIENCE = 300  # seconds for a tree that has to be removed at once
@@ -95,5 +94,5 @@ def empty_now(state: Path) -> None:
 
 
 def _command(state: Path, *options: str) -> list[str]:
-    script = resources.files("bootstrap.host").joinpath("empty_trash.sh").read_text()
+    script = packaged.text("bootstrap.host", "empty_trash.sh")
     return ["sh", "-c", script, "sh", str(state), *options]

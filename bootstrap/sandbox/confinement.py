@@ -8,9 +8,9 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 
+from bootstrap import packaged
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.proof import Probe
 
@@ -31,7 +31,7 @@ EXPECTED: Mapping[str, str] = {
 
 def profile() -> str:
     """Return the seccomp profile as the Engine API expects it: its JSON on one line."""
-    text = resources.files("bootstrap.sandbox").joinpath("seccomp.json").read_text()
+    text = packaged.text("bootstrap.sandbox", "seccomp.json")
     return json.dumps(json.loads(text), separators=(",", ":"))
 
 

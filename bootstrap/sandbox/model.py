@@ -101,10 +101,15 @@ class Evicted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Abandoned:
+    """Airlock killed the job because its launcher was killed: nobody waited for the status."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Unknown:
     """The job ran, and neither the kernel nor Docker reports how it ended."""
 
     why: str
 
 
-Ended = Exited | Cancelled | Overdue | Breached | Evicted | Unknown
+Ended = Exited | Cancelled | Overdue | Breached | Evicted | Abandoned | Unknown

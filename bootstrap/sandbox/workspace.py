@@ -4,10 +4,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from bootstrap import process
+from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
 from bootstrap.files import write
 from bootstrap.host.lock import locked
@@ -122,10 +121,10 @@ def sandbox_directory(
     os.chown(path / "ssh", uid, uid)
     write(
         path / "entry",
-        resources.files("bootstrap.sandbox").joinpath("entry.sh").read_bytes(),
+        packaged.data("bootstrap.sandbox", "entry.sh"),
         0o444,
     )
-    helper = resources.files("bootstrap.sandbox").joinpath("git_credential.sh").read_bytes()
+    helper = packaged.data("bootstrap.sandbox", "git_credential.sh")
     write(path / "git-credential", helper, 0o444)
     write(path / "passwd", environment.passwd(uid, home), 0o444)
     write(path / "group", environment.group(uid), 0o444)

@@ -103,6 +103,17 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
             LEAST + '[storage]\ntrail-size = "150MiB"\n',
             "trail-size is 150 MiB, expected at least twice trail-file (100 MiB)",
         ),
+        (
+            LEAST + "[service]\nagents = []\n",
+            "service.agents: expected the name of at least one user",
+        ),
+        (LEAST + '[service]\nagents = ["a b"]\n', "service.agents[0]: expected the name of a user"),
+        (LEAST + '[service]\nsocket = "airlock.sock"\n', "service.socket: expected an absolute"),
+        (LEAST + "[service]\njobs-per-agent = -1\n", "service.jobs-per-agent: expected 0 or more"),
+        (
+            LEAST + '[service]\nmetrics = "here"\n',
+            "service.metrics: expected an absolute path that ends in .prom",
+        ),
         (LEAST + '[policy]\nstore = "s3:/x"\n', "policy.store: expected"),
         (LEAST + '[aws]\ncredentials = "AKIA"\n', "aws.credentials: expected"),
     ],

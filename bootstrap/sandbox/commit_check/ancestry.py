@@ -14,10 +14,10 @@ import selectors
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bootstrap import packaged
 from bootstrap.credentials.repository_access import RepositoryAccess
 from bootstrap.errors import CannotStart
 from bootstrap.files import write
@@ -152,7 +152,7 @@ def _create_directory(path: Path, uid: int) -> Path:
 
 
 def _program(name: str, package: str = "bootstrap.sandbox") -> bytes:
-    return resources.files(package).joinpath(name).read_bytes()
+    return packaged.data(package, name)
 
 
 def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: str) -> SandboxSpec:

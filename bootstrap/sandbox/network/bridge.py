@@ -1,10 +1,9 @@
 """One container's port of the bridge, and the rules in its own network namespace."""
 
 import json
-from importlib import resources
 from ipaddress import IPv4Address
 
-from bootstrap import process
+from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.network.firewall import BRIDGE
 
@@ -14,7 +13,7 @@ def load_inside(container_pid: int, gateway: str) -> None:
 
     Raises CannotStart.
     """
-    rules = resources.files("bootstrap.sandbox.network").joinpath("inside.nft").read_text()
+    rules = packaged.text("bootstrap.sandbox.network", "inside.nft")
     process.run(
         ["nsenter", "--target", str(container_pid), "--net", "nft", "-f", "-"],
         stdin=f"define gateway = {IPv4Address(gateway)}\n{rules}",

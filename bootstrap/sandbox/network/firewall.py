@@ -10,6 +10,7 @@ import json
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bootstrap import files, process
@@ -35,6 +36,7 @@ class Ruleset:
     reloaded: bool
 
 
+@cache
 def ruleset_text() -> str:
     """Return the text of airlock.nft: beside this file when installed, else in agent-config/."""
     return _ruleset_file().read_text()

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import packaged, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.files import write
 from bootstrap.log import JobLog
@@ -48,7 +47,7 @@ def variables() -> dict[str, str]:
 
 def known_hosts(pinned: tuple[str, ...]) -> bytes:
     """Return a known_hosts file: the hosts shipped with Airlock, then the lines the rule pins."""
-    shipped = resources.files("bootstrap.sandbox.ssh").joinpath("known_hosts").read_text()
+    shipped = packaged.text("bootstrap.sandbox.ssh", "known_hosts")
     return (shipped + "".join(f"{line}\n" for line in pinned)).encode()
 
 
@@ -112,18 +111,10 @@ def _confined(directory: Path, uid: int) -> Iterator[None]:
         )
     # -P: no absolute path of a library matches this pattern.
     agent = (program, "-D", "-P", "none", "-a", "/socket/agent")
-    package = resources.files("bootstrap.sandbox.ssh")
-    with resources.as_file(package.joinpath("confine.py")) as script:
-        confine = (
-            sys.executable,
-            "-I",
-            "-S",
-            str(script),
-            str(os.getpid()),
-            str(uid),
-            str(directory),
-        )
-        pid = int(process.run([*confine, *agent], stdin=seccomp_program(machine).hex()))
+    script = packaged.text("bootstrap.sandbox.ssh", "confine.py")
+    arguments = (str(os.getpid()), str(uid), str(directory))
+    confine = (sys.executable, "-I", "-S", "-c", script, *arguments)
+    pid = int(process.run([*confine, *agent], stdin=seccomp_program(machine).hex()))
     try:
         yield
     finally:

@@ -9,7 +9,16 @@ from typing import assert_never
 
 from bootstrap.errors import CannotStart, StatusUnknown, Stopped
 from bootstrap.log import JobLog
-from bootstrap.sandbox.model import Breached, Cancelled, Ended, Evicted, Exited, Overdue, Unknown
+from bootstrap.sandbox.model import (
+    Abandoned,
+    Breached,
+    Cancelled,
+    Ended,
+    Evicted,
+    Exited,
+    Overdue,
+    Unknown,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +52,7 @@ def resolve(ended: Ended) -> ExitStatus:
             return DieBy(signal=signal, whose="job")
         case Cancelled(code=code):
             return ExitWith(code=code, whose="job")
-        case Overdue():
+        case Overdue() | Abandoned():
             return DieBy(signal=Signals.SIGKILL, whose="airlock")
         case Breached() | Evicted():
             return ExitWith(code=CannotStart.exit_code, whose="airlock")
@@ -107,7 +116,7 @@ def explain(ended: Ended, log: JobLog) -> None:
             )
         case Unknown(why=why):
             log.failure(_status_unknown(why))
-        case Exited() | Cancelled():
+        case Exited() | Cancelled() | Abandoned():
             return
         case _:
             assert_never(ended)

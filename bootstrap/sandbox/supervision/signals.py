@@ -48,6 +48,7 @@ class Cancellation:
         self.descriptor = descriptor
         self.first: Signals | None = None
         self.received: float | None = None  # time.monotonic() of the first one
+        self.abandoned = False
         self._writer = writer
         self._interrupting = False
 
@@ -56,6 +57,20 @@ class Cancellation:
         if self.first is None:
             self.first, self.received = Signals(number), time.monotonic()
             os.write(self._writer, b"!")
+        if self._interrupting:
+            raise CancelledEarly(self.first)
+
+    def abandon(self) -> None:
+        """Take note that nobody waits for the job's status any more: it ends at once.
+
+        Where nothing of it ran yet, this is a cancellation by SIGKILL, which its launcher got.
+        """
+        if self.abandoned:
+            return
+        self.abandoned = True
+        if self.first is None:
+            self.first, self.received = Signals.SIGKILL, time.monotonic()
+        os.write(self._writer, b"!")
         if self._interrupting:
             raise CancelledEarly(self.first)
 

@@ -15,6 +15,7 @@ from bootstrap.alerts import Alerts
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.model import (
+    Abandoned,
     Breached,
     Cancelled,
     Ended,
@@ -41,7 +42,7 @@ CLEARING = 1.2  # seconds for what remains to be done before the agent kills Air
 SETTLED = 0.3  # seconds for the kernel's report about a container that was overdue
 KILLED = 10.0  # seconds for a killed container to end
 
-_Killed = Breached | Evicted | Overdue
+_Killed = Abandoned | Breached | Evicted | Overdue
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class _End:
     deadline: float | None = None  # time.monotonic() at which the container is killed
     overdue: bool = False
     evicted: str | None = None
+    abandoned: bool = False  # the launcher was killed, and nobody waits for the status
     failed: str | None = None  # a bug in the loop, because of which the container was killed
 
 
@@ -120,6 +122,8 @@ class Supervision:
 
     def _left(self, cancellation: Cancellation) -> float:
         """Return the seconds until Airlock has to end, so that the agent does not kill it."""
+        if cancellation.abandoned:
+            return 0.0  # nobody reads the rest of the log
         if cancellation.received is None:
             return math.inf
         return cancellation.received + self._grace.agent_kills - CLEARING - time.monotonic()
@@ -131,8 +135,13 @@ class Supervision:
                 case "ended":
                     return True
                 case "cancelled":
-                    events.unregister(cancellation.descriptor)
-                    self._cancel(cancellation.first or Signals.SIGTERM)
+                    os.read(key.fd, 16)
+                    if cancellation.abandoned:
+                        events.unregister(key.fileobj)
+                        self._end.abandoned = True
+                        self._guard.kill()
+                    else:
+                        self._cancel(cancellation.first or Signals.SIGTERM)
                 case "log broken":
                     events.unregister(key.fileobj)
                     # Closed at the end of output, readable with a byte if writing failed.
@@ -193,6 +202,8 @@ class Supervision:
             return Breached(why=self._guard.why)
         if self._end.evicted:
             return Evicted(why=self._end.evicted)
+        if self._end.abandoned:
+            return Abandoned()
         if self._end.by and self._end.overdue:
             return Overdue(by=self._end.by, after=self._grace.kill_after)
         return None

@@ -1,0 +1,52 @@
+"""What a job gets from the process that runs it: one of its own, or a worker of the service."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bootstrap import admission
+from bootstrap.host import config
+from bootstrap.host.config import Host
+from bootstrap.job.model import Agent, Claims
+from bootstrap.policy.model import Admitted
+from bootstrap.record import Record
+from bootstrap.sandbox.supervision.signals import Cancellation, cancellation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decided:
+    """What `airlock admit` decided: the claims as read and as confirmed, and what the job gets."""
+
+    claims: Claims
+    confirmed: Claims
+    admitted: Admitted
+    agent: Agent
+    record: Record
+
+
+def _nobody(*_: object) -> None:
+    """Take what nobody waits for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Where the configuration comes from, who signals, and who is to know what.
+
+    `begun` is called before the start gate opens, `decided` when `airlock admit` admits the job.
+    `uid` is the user of the agent, who owns the job's environment files.
+    """
+
+    host: Callable[[], Host]
+    signals: Callable[[], AbstractContextManager[Cancellation]] = cancellation
+    begun: Callable[[], object] = _nobody
+    admit: admission.Admit = admission.admit
+    decided: Callable[[Decided], object] = _nobody
+    uid: int = field(default_factory=os.geteuid)
+
+
+def alone(config_path: Path) -> Caller:
+    """Return the caller of a job that has a process of its own, which is what the agent started."""
+    return Caller(host=partial(config.load, config_path))

@@ -1,0 +1,74 @@
+"""`airlock serve`: the resident service, which runs each job in a worker of its own."""
+
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bootstrap.host import config
+from bootstrap.service import preload, upgrade
+from bootstrap.service.chores import NoChores
+from bootstrap.service.configuration import Configuration
+from bootstrap.service.listener import Listener, listener, resumed
+from bootstrap.service.loop import End, Service
+from bootstrap.service.workers import Workers
+from bootstrap.text import printable
+
+DESCRIPTORS = 8192
+_NO_ROOT = "Start it by systemd (agent-config/systemd), or as root."
+
+
+def serve(*, config_path: Path, process_env: Mapping[str, str], check: bool) -> int:
+    """Serve launchers until SIGTERM or SIGINT, and return 0; SIGHUP starts this program anew.
+
+    With `check`, only load everything that is needed for that. Jobs that run go on when this ends,
+    however it does.
+    """
+    config.require_root(_NO_ROOT)
+    configuration = Configuration(config_path)
+    host = configuration.host()
+    preload.load(host)
+    if check:
+        return 0
+    _raise_limit()
+    before = upgrade.taken_over(process_env)
+    workers = Workers()
+    if before:
+        listening = resumed(host.service.socket, before.listener)
+        for pid, uid in before.workers:
+            workers.add(pid, uid)
+    else:
+        listening = listener(host.service.socket, configuration.agents.gid, process_env)
+    _log(f"serves {listening.path}, with {len(workers)} jobs running")
+    return _until_stopped(configuration, listening, workers, process_env, log=_log)
+
+
+def _until_stopped(
+    configuration: Configuration,
+    listening: Listener,
+    workers: Workers,
+    process_env: Mapping[str, str],
+    *,
+    log: Callable[[str], object],
+) -> int:
+    service = Service(listening, configuration, chores=NoChores(), log=log, workers=workers)
+    while True:
+        end = service.run()
+        log(end.value)
+        if end is End.STOPPED:
+            return 0
+        try:
+            upgrade.start_anew(service.state(), process_env)
+        except OSError as failed:
+            log(f"it cannot be started anew, and goes on as it is: {failed}")
+
+
+def _raise_limit() -> None:
+    """Allow one descriptor for each worker and verdict, and some."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, DESCRIPTORS)), most))
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"airlock serve: {printable(text, limit=1000)}\n")
+    sys.stderr.flush()

@@ -1,0 +1,84 @@
+"""Between the service and a worker: what the worker may begin with, keeps for later, and reports.
+
+Messages are bounded and whole (SOCK_SEQPACKET). Neither side waits for the other for long: a
+worker outlives its service.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+MOST = 64 << 10  # bytes of a message
+ANSWER = 2.0  # seconds for the service to answer a worker
+# Kinds of messages: the first byte of each.
+GO = b"g"  # service: it has no client's descriptor any more
+KEEP = b"V"  # worker: a verdict, as a descriptor, about the job that is named
+ASK = b"?"  # worker: is there a verdict about the job that is named?
+KEPT = b"="  # service: here it is, as a descriptor
+NOTHING = b"-"  # service: there is none
+REPORT = b"M"  # worker: what happened, as JSON
+DONE = b"D"  # worker: it has closed all that came from the client, and ends
+
+
+def facts(report: bytes) -> Mapping[str, Any]:
+    """Return what a worker reports; nothing if it is no JSON object."""
+    try:
+        document = json.loads(report)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+class Control:
+    """The worker's end. Once the service is gone, nothing is kept, found or reported."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        channel.settimeout(ANSWER)
+
+    def wait(self) -> bool:
+        """Wait until the service lets this worker begin; False if it is gone."""
+        self._channel.settimeout(None)
+        try:
+            return self._channel.recv(1) == GO
+        finally:
+            self._channel.settimeout(ANSWER)
+
+    def keep(self, job: str, packed: bytes) -> None:
+        """Have the service keep a verdict, in memory that no other process can reach."""
+        with suppress(OSError):
+            descriptor = os.memfd_create("airlock-verdict", os.MFD_CLOEXEC)
+            try:
+                with os.fdopen(os.dup(descriptor), "wb") as file:
+                    file.write(packed)
+                socket.send_fds(self._channel, [KEEP + job.encode()], [descriptor])
+            finally:
+                os.close(descriptor)
+
+    def kept(self, job: str) -> bytes | None:
+        """Return the verdict about a job, which nobody gets again; None if there is none."""
+        try:
+            self._channel.send(ASK + job.encode())
+            kind, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
+        except OSError:
+            return None
+        if kind != KEPT or not descriptors:
+            return None
+        with os.fdopen(descriptors[0], "rb") as file:
+            file.seek(0)
+            return file.read()
+
+    def report(self, facts: Mapping[str, Any]) -> None:
+        """Report what happened, for the service's metrics; nothing if it is too much."""
+        message = REPORT + json.dumps(facts).encode()
+        if len(message) <= MOST:
+            with suppress(OSError):
+                self._channel.send(message)
+
+    def done(self) -> None:
+        """Report that this worker is ending, before its launcher knows."""
+        with suppress(OSError):
+            self._channel.send(DONE)

@@ -1,0 +1,284 @@
+"""The service itself: one thread, which waits for events and for nothing else.
+
+It reads nothing from a client: it looks whose process connects, and forks a worker that reads the
+request. So a client can delay or confuse its own worker only.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+
+from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.service import children, control, protocol, upgrade
+from bootstrap.service.chores import Chores
+from bootstrap.service.configuration import Configuration
+from bootstrap.service.listener import Listener, peer
+from bootstrap.service.refusing import Refuser
+from bootstrap.service.signalled import signalled
+from bootstrap.service.verdicts import Verdicts
+from bootstrap.service.worker import Worker
+from bootstrap.service.workers import Workers
+
+AT_ONCE = 64  # connections that are accepted before other events have their turn
+PAUSE = 0.1  # seconds without accepting, when this process or the host has no more of something
+
+
+class End(Enum):
+    """Why the loop has ended."""
+
+    STOPPED = "stopped"
+    UPGRADED = "replaced by a new version"
+
+
+class Service:
+    """Forks a worker for each connection, and keeps what workers need of each other."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        configuration: Configuration,
+        *,
+        chores: Chores,
+        log: Callable[[str], object],
+        workers: Workers,
+    ) -> None:
+        self._listener = listener
+        self._configuration = configuration
+        self._chores = chores
+        self._log = log
+        self._workers = workers
+        self._verdicts = Verdicts()
+        self._refuser = Refuser()
+        self._selector = selectors.DefaultSelector()
+        self._unanswered: list[tuple[socket.socket, bytes]] = []
+        self._accepts_from = 0.0  # time.monotonic() from which connections are accepted
+        self._end: End | None = None
+        self._check = 0  # the pid of the process that tries whether an upgrade can start
+
+    def run(self) -> End:
+        """Serve until a signal ends that."""
+        self._end = None
+        with signalled(self._selector, self._drain):
+            self._reap()
+            self._chores.ready()
+            while self._end is None:
+                self._step()
+        self._chores.stopping()
+        if self._end is End.STOPPED:
+            self._refuse_waiting()
+        return self._end
+
+    def state(self) -> upgrade.State:
+        """Return what a new service in this process takes over."""
+        return upgrade.State(listener=self._listener.descriptors, workers=tuple(self._workers))
+
+    def _step(self) -> None:
+        """Wait for events and handle them; connections last.
+
+        What a worker has sent before its launcher ended is handled before the agent's next
+        launcher.
+        """
+        self._watch_listener()
+        ready = [key for key, _ in self._selector.select(self._patience())]
+        for key in ready:
+            if key.data is not None:
+                key.data(key.fileobj)
+        self._verdicts.expire()
+        self._chores.run()
+        if any(key.data is None for key in ready):
+            self._accept()
+
+    def _patience(self) -> float | None:
+        waits = [self._chores.patience(), 10.0 if len(self._verdicts) else None]
+        if self._pausing():
+            waits.append(PAUSE)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _pausing(self) -> bool:
+        return bool(self._unanswered) or time.monotonic() < self._accepts_from
+
+    def _watch_listener(self) -> None:
+        """Wait for connections, unless they would only wake this loop for nothing."""
+        while self._unanswered and self._refuser.refuse(*self._unanswered[0]):
+            del self._unanswered[0]
+        watched = self._listener.socket in self._selector.get_map()
+        if self._pausing() and watched:
+            self._selector.unregister(self._listener.socket)
+        elif not self._pausing() and not watched:
+            self._selector.register(self._listener.socket, selectors.EVENT_READ, None)
+
+    # Connections
+
+    def _accept(self) -> None:
+        if self._configuration.refresh():
+            problem = self._configuration.problem
+            self._log(problem.problem if problem else "airlock.toml has changed")
+        for _ in range(AT_ONCE):
+            if self._pausing():
+                return
+            try:
+                connection, _ = self._listener.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as failed:
+                self._log(f"no connection can be accepted: {failed}")
+                self._accepts_from = time.monotonic() + PAUSE
+                return
+            self._take(connection)
+
+    def _take(self, connection: socket.socket) -> None:
+        """Fork a worker for a connection, or have it refused."""
+        uid = peer(connection)
+        try:
+            self._require_admissible(uid)
+            self._fork(connection, uid)
+        except OSError as failed:
+            self._log(f"no worker can be started: {failed}")
+            self._refuse(
+                connection, CannotStart(f"no worker can be started: {failed}", hint="Retry.")
+            )
+        except (WrongConfiguration, CannotStart) as refusal:
+            self._refuse(connection, refusal)
+
+    def _require_admissible(self, uid: int) -> None:
+        """Raise unless this user may have one more worker."""
+        if uid not in self._configuration.agents.uids:
+            raise WrongConfiguration(
+                f"uid {uid} may not start jobs on this host",
+                hint="Add the agent's user to service.agents in airlock.toml.",
+            )
+        host = self._configuration.last_valid
+        limit = host.service.jobs_limit(host.sandbox.slots)
+        if self._workers.busy(uid) >= limit:
+            raise CannotStart(
+                f"the agents of uid {uid} have {limit} jobs on this host already",
+                hint="Retry later, or raise service.jobs-per-agent in airlock.toml.",
+            )
+
+    def _fork(self, connection: socket.socket, uid: int) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker = Worker(
+            connection=connection, channel=its, uid=uid, configuration=self._configuration
+        )
+        try:
+            pid = children.fork(worker.run, (connection.fileno(), its.fileno()))
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            its.close()
+        connection.close()  # the worker has it, and keeps it until it may go on
+        ours.settimeout(0)
+        self._workers.add(pid, uid, ours)
+        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._received(pid))
+        with suppress(OSError):  # it has ended
+            ours.send(control.GO)
+
+    def _refuse(self, connection: socket.socket, why: WrongConfiguration | CannotStart) -> None:
+        text = f"airlock: {why.problem}\n{why.hint}\n"
+        self._unanswered.append((connection, protocol.refused(why.exit_code, text)))
+
+    def _refuse_waiting(self) -> None:
+        """Refuse those who connected to a socket that is about to go, instead of leaving them."""
+        if self._listener.lock is None:
+            return  # they wait in systemd's socket for the next service
+        self._listener.remove()
+        why = CannotStart("the service is stopping", hint="Retry the job.")
+        with suppress(OSError):
+            while True:
+                self._refuse(self._listener.socket.accept()[0], why)
+        while self._unanswered and self._refuser.refuse(*self._unanswered.pop()):
+            pass
+
+    # Workers
+
+    def _received(self, pid: int) -> None:
+        """Handle what a worker has sent."""
+        channel = self._workers.channel(pid)
+        if channel is None:
+            return
+        try:
+            while self._message(pid, channel):
+                pass
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._selector.unregister(channel)
+        self._workers.close(pid)
+
+    def _message(self, pid: int, channel: socket.socket) -> bool:
+        """Handle one message; False at the end of all."""
+        data, descriptors, _, _ = socket.recv_fds(channel, control.MOST, 1)
+        kind, content = data[:1], data[1:]
+        uid = self._workers.uid(pid)
+        match kind:
+            case control.KEEP if descriptors:
+                job = content.decode("utf-8", "replace")
+                self._verdicts.keep(uid, job, descriptors.pop(), limit=self._limit())
+            case control.ASK:
+                self._answer(channel, self._verdicts.take(uid, content.decode("utf-8", "replace")))
+            case control.REPORT:
+                self._chores.reported(control.facts(content))
+            case control.DONE:
+                self._workers.done(pid)
+            case _:
+                pass
+        return bool(data)
+
+    def _limit(self) -> int:
+        host = self._configuration.last_valid
+        return host.service.jobs_limit(host.sandbox.slots)
+
+    def _answer(self, channel: socket.socket, descriptor: int | None) -> None:
+        with suppress(OSError):
+            if descriptor is None:
+                channel.send(control.NOTHING)
+            else:
+                socket.send_fds(channel, [control.KEPT], [descriptor])
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _reap(self) -> None:
+        """Take note of every child that has ended."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                self._ended(*ended)
+
+    def _ended(self, pid: int, status: int) -> None:
+        self._received(pid)  # its last messages
+        if self._workers.remove(pid):
+            return
+        self._refuser.ended(pid)
+        if pid == self._check:
+            self._checked(status)
+        else:
+            self._chores.ended(pid, status)
+
+    # Signals
+
+    def _drain(self, numbers: frozenset[int]) -> None:
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            self._end = End.STOPPED
+        if signal.SIGHUP in numbers and not self._check:
+            self._try_upgrade()
+        self._reap()  # whatever came: full buffers lose signals
+
+    def _try_upgrade(self) -> None:
+        self._log("trying whether the service can be started anew")
+        try:
+            self._check = upgrade.check()
+        except OSError as failed:
+            self._log(f"it cannot, and goes on as it is: {failed}")
+
+    def _checked(self, status: int) -> None:
+        self._check = 0
+        if status == 0:
+            self._end = self._end or End.UPGRADED
+        else:
+            self._log("it cannot, for the reason above, and goes on as it is")

@@ -1,0 +1,60 @@
+"""Loads everything that a worker will need, before the first one is forked."""
+
+import gc
+import importlib
+import pkgutil
+
+import bootstrap
+from bootstrap import packaged
+from bootstrap.aws.client import Caller, connect
+from bootstrap.host.config import Host
+from bootstrap.sandbox.network import firewall
+
+# What is imported where it is needed, because it takes long and a job alone may not need it; and
+# what Python and libraries themselves import late.
+LATE = (
+    "boto3",
+    "botocore.config",
+    "botocore.configprovider",
+    "botocore.credentials",
+    "botocore.httpsession",
+    "botocore.loaders",
+    "botocore.session",
+    "botocore.utils",
+    "docker",
+    "docker.errors",
+    "docker.types",
+    "encodings.idna",
+    "encodings.unicode_escape",
+    "http.client",
+    "jwt",
+    "requests.exceptions",
+    "stringprep",
+    "structlog",
+    "traceback",
+)
+_SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
+# Commands that no worker runs.
+_NOT_NEEDED = ("bootstrap.commands.policy", "bootstrap.__main__")
+
+
+def load(host: Host) -> None:
+    """Import all modules of a job, read all files of the package, and keep both for good.
+
+    What exists now is never collected, so that children do not write to the memory they share.
+    """
+    gc.disable()
+    for module in (*LATE, *_own()):
+        importlib.import_module(module)
+    packaged.read_all()
+    firewall.ruleset_text()
+    for service in _SERVICES:
+        connect(service, host.aws, caller=Caller.ANONYMOUS)
+    gc.collect()
+    gc.freeze()
+
+
+def _own() -> list[str]:
+    """Return Airlock's own modules, apart from commands that no worker runs."""
+    found = pkgutil.walk_packages(bootstrap.__path__, f"{bootstrap.__name__}.")
+    return [module.name for module in found if not module.name.startswith(_NOT_NEEDED)]

@@ -1,0 +1,58 @@
+"""The service's workers: whose they are, and the channel to each."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Forked:
+    uid: int
+    channel: socket.socket | None  # None: forked before an upgrade of the service
+    busy: bool = True  # until it has released all that its client sent
+
+
+class Workers:
+    """Counts workers by the user whose agent they are for."""
+
+    def __init__(self) -> None:
+        self._forked: dict[int, _Forked] = {}
+
+    def add(self, pid: int, uid: int, channel: socket.socket | None = None) -> None:
+        """Take note of a worker."""
+        self._forked[pid] = _Forked(uid=uid, channel=channel)
+
+    def busy(self, uid: int) -> int:
+        """Return how many workers are at work for this user."""
+        return sum(worker.busy for worker in self._forked.values() if worker.uid == uid)
+
+    def done(self, pid: int) -> None:
+        """Take note that a worker is only ending."""
+        self._forked[pid].busy = False
+
+    def uid(self, pid: int) -> int:
+        """Return the user of a worker."""
+        return self._forked[pid].uid
+
+    def channel(self, pid: int) -> socket.socket | None:
+        """Return the channel to a worker, None if there is no such worker, or no channel."""
+        worker = self._forked.get(pid)
+        return worker.channel if worker else None
+
+    def close(self, pid: int) -> None:
+        """Close the channel to a worker, which has closed its end."""
+        worker = self._forked[pid]
+        if worker.channel is not None:
+            worker.channel.close()
+            worker.channel = None
+
+    def remove(self, pid: int) -> bool:
+        """Forget a process that has ended; return whether it was a worker."""
+        return self._forked.pop(pid, None) is not None
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield the pid and the uid of each worker."""
+        return ((pid, worker.uid) for pid, worker in self._forked.items())
+
+    def __len__(self) -> int:
+        return len(self._forked)

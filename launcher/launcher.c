@@ -1,0 +1,347 @@
+/*
+ * airlock-launcher: what the agent starts as its bootstrap-script (docs/launcher.md).
+ *
+ * It passes its environment, arguments, directory and standard streams to `airlock serve`, forwards
+ * signals, and ends as the job ended. A job decides what its environment is, so nothing here reads
+ * it: not this program, and no C library before it, which is why it has none. The kernel starts it
+ * at _start, and every system call it makes is in this file.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/auxvec.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+
+#define HELP "usage: airlock-launcher [--socket PATH] [bootstrap | admit]\n\n" \
+    "Passes this job to `airlock serve` and ends as it ends: for bootstrap-script in the agent's\n" \
+    "configuration, and with `admit` for its pre-bootstrap hook. PATH is that of [service] in\n" \
+    "airlock.toml, by default /run/airlock.sock.\n"
+/* Each failure in the style of the job's log (bootstrap/log.py). */
+#define MISCONFIGURED "Wrong configuration", 78, "wrong-configuration"
+#define STATUS_UNKNOWN "How the job ended is not known", 79, "status-not-known"
+#define COULD_NOT_START "Could not start the job", 125, "could-not-start"
+#define FAIL(...) FAIL_(__VA_ARGS__)
+#define FAIL_(title, status, docs, problem, hint) \
+    fail(status, "+++ :no_entry: Airlock: " title "\n\x1b[31m" problem " (", \
+         ")\x1b[0m\nWhat to do: " hint "\nExit status " #status " is Airlock's: " \
+         "https://github.com/buildkite-airlock/airlock#" docs "\n")
+
+enum { ARGS_LIMIT = 64 << 10, ENV_LIMIT = 8 << 20 };
+enum { PAUSE = 20, RESTART = 10000, UNREAD = 30000, PASSING = 50 }; /* milliseconds */
+
+#define BIT(signal) (1ULL << ((signal) - 1))
+static const uint64_t FORWARDED = BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGHUP) | BIT(SIGQUIT)
+                                  | BIT(SIGUSR1) | BIT(SIGUSR2);
+
+static struct sockaddr_un address = {AF_UNIX, "/run/airlock.sock"};
+static int service;              /* the connection to it */
+static int begun;                /* whether the job's start gate was opened */
+unsigned long __stack_chk_guard; /* what the stack protector compares: random, from the kernel */
+
+static long call(long number, long a, long b, long c, long d, long e)
+{
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+    __asm__ volatile("syscall" : "+a"(number) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+    return number;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+    return x0;
+#else
+#error "The launcher knows x86-64 and 64-bit Arm."
+#endif
+}
+#define SYS_5(n, a, b, c, d, e, ...) call(__NR_##n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
+#define SYS(...) SYS_5(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+
+static size_t length(const char *text)
+{
+    size_t count = 0;
+    while (text[count])
+        count++;
+    return count;
+}
+
+static int equal(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+/* Wait for one of these; without a limit if `milliseconds` is negative. */
+static void wait_for(struct pollfd *any, int count, long milliseconds)
+{
+    struct timespec limit = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    SYS(ppoll, any, count, milliseconds < 0 ? 0 : &limit);
+}
+
+static void print(int to, const char *text, size_t left)
+{
+    while (left) {
+        long written = SYS(write, to, text, left);
+        if (written == -EAGAIN) /* another process has made this pipe non-blocking */
+            wait_for(&(struct pollfd){.fd = to, .events = POLLOUT}, 1, -1);
+        else if (written > 0)
+            text += written, left -= written;
+        else if (written != -EINTR)
+            return; /* nobody reads it any more */
+    }
+}
+
+/* What was last written to a terminal is lost if the leader of its session ends at once. */
+static void let_output_pass(void)
+{
+    char settings[256];
+    if (SYS(ioctl, 1, TCGETS, settings) == 0 || SYS(ioctl, 2, TCGETS, settings) == 0)
+        wait_for(0, 0, PASSING);
+}
+
+_Noreturn static void leave(int status)
+{
+    let_output_pass();
+    for (;;)
+        SYS(exit_group, status);
+}
+
+_Noreturn static void die_by(int number)
+{
+    struct { void *handler; uint64_t flags, restorer, mask; } by_default = {0, 0, 0, 0};
+    uint64_t this = BIT(number);
+    let_output_pass();
+    SYS(prctl, PR_SET_DUMPABLE, 0); /* no core: it would hold the job's environment */
+    SYS(rt_sigaction, number, &by_default, 0, sizeof this);
+    SYS(rt_sigprocmask, SIG_UNBLOCK, &this, 0, sizeof this);
+    if (number < SIGSTOP || number > SIGTTOU) /* those between would only stop it */
+        SYS(kill, SYS(getpid), number);
+    leave(128 + number); /* a signal that ends nothing, or the first process of a container */
+}
+
+_Noreturn __attribute__((used)) void __stack_chk_fail(void)
+{
+    die_by(SIGKILL);
+}
+
+_Noreturn static void fail(int status, const char *before, const char *after)
+{
+    print(2, before, length(before));
+    print(2, address.sun_path, length(address.sun_path));
+    print(2, after, length(after));
+    leave(status);
+}
+
+/* The connection has ended without a status, or with something other than one. */
+_Noreturn static void lost(void)
+{
+    if (begun)
+        FAIL(STATUS_UNKNOWN, "the process that ran this job has ended without a status",
+             "The job may have had effects: look at them before it runs again. The service's log "
+             "has the reason.");
+    FAIL(COULD_NOT_START, "the service has closed the connection without an answer",
+         "Run the job again. If this repeats, the service's log has the reason.");
+}
+
+/* Return the next signal that was received, or 0. */
+static int next_signal(int signals)
+{
+    struct signalfd_siginfo signal;
+    return SYS(read, signals, &signal, sizeof signal) == sizeof signal ? signal.ssi_signo : 0;
+}
+
+static void connect_to_service(int signals)
+{
+    service = SYS(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    for (int waited = 0; ; waited += PAUSE) {
+        long error = service < 0 ? service : SYS(connect, service, &address, sizeof address);
+        if (error == 0)
+            break;
+        if (error == -EACCES || error == -EPERM)
+            FAIL(MISCONFIGURED, "this user may not use the service's socket",
+                 "Name the agent's user in agents of [service] in airlock.toml, and restart it.");
+        if (error != -ENOENT && error != -ECONNREFUSED && error != -EAGAIN && error != -EINTR)
+            FAIL(MISCONFIGURED, "this cannot be the service's socket, or no descriptor is left",
+                 "Compare it with socket of [service] in airlock.toml; raise LimitNOFILE.");
+        if (waited >= RESTART)
+            FAIL(COULD_NOT_START, "the service has not answered for 10 seconds",
+                 "Start `airlock serve`, with this path as socket of [service] in airlock.toml.");
+        wait_for(&(struct pollfd){.fd = signals, .events = POLLIN}, 1, PAUSE);
+        int cancelled = next_signal(signals);
+        if (cancelled)
+            die_by(cancelled);
+    }
+    struct { int pid; unsigned uid, gid; } peer = {0, -1U, -1U};
+    SYS(getsockopt, service, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){sizeof peer});
+    if (peer.uid != 0 && peer.uid != SYS(getuid)) /* it would receive the job's tokens */
+        FAIL(MISCONFIGURED, "the socket is another user's, where root's was expected",
+             "Find out which process has it, and use a directory where only root can write.");
+    struct timeval limit = {UNREAD / 1000, 0};
+    SYS(setsockopt, service, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    SYS(setsockopt, service, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    SYS(fcntl, service, F_SETFL, 0);
+}
+
+static uint32_t size_of(char **list, size_t limit)
+{
+    size_t size = 0;
+    for (; *list; list++)
+        size += length(*list) + 1;
+    if (size > limit)
+        FAIL(COULD_NOT_START, "the job's environment has more than 8 MiB, or the arguments 64 KiB",
+             "Set fewer or shorter variables in the job.");
+    return size;
+}
+
+/* The first bytes of the request carry the descriptors: three streams and the directory. */
+static void send_head(uint32_t args_size, uint32_t env_size)
+{
+    int directory = SYS(openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        FAIL(COULD_NOT_START, "the working directory cannot be opened",
+             "The agent's user needs permission to enter the directory it starts jobs in.");
+    struct { char magic[4]; uint32_t args, env, zero; } head = {"ALR1", args_size, env_size, 0};
+    struct { size_t size; int level, type, descriptors[4]; } passed = {
+        sizeof passed, SOL_SOCKET, SCM_RIGHTS, {0, 1, 2, directory}};
+    struct msghdr first = {
+        .msg_iov = &(struct iovec){&head, sizeof head}, .msg_iovlen = 1,
+        .msg_control = &passed, .msg_controllen = sizeof passed};
+    long sent = SYS(sendmsg, service, &first, MSG_NOSIGNAL);
+    if (sent != sizeof head && sent != -EPIPE && sent != -ECONNRESET)
+        FAIL(COULD_NOT_START, "this host did not pass the job's streams on",
+             "Raise the agent's LimitNOFILE, or let fewer jobs run at once on this host.");
+    SYS(close, directory);
+}
+
+/* Strings that lie side by side in memory, as the kernel places them, are sent in one piece. */
+static void send_strings(char **list)
+{
+    while (*list) {
+        const char *from = *list, *to = from;
+        while (*list == to)
+            to += length(*list++) + 1;
+        while (from < to) {
+            long sent = SYS(sendto, service, from, to - from, MSG_NOSIGNAL);
+            if (sent == -EAGAIN)
+                FAIL(COULD_NOT_START, "the service reads nothing",
+                     "It may be stopped or overloaded: see its log and the load of this host.");
+            if (sent < 0 && sent != -EINTR)
+                return; /* closed: its answer may be there all the same */
+            from += sent > 0 ? sent : 0;
+        }
+    }
+}
+
+/* The service refuses the job itself: print its reason, as far as it comes. */
+_Noreturn static void refused(int status, long left)
+{
+    char text[1024];
+    for (long count; left > 0; left -= count) {
+        count = SYS(recvfrom, service, text, left < 1024 ? left : 1024, 0);
+        if (count <= 0)
+            break;
+        print(2, text, count);
+    }
+    leave(status);
+}
+
+/* Take one byte of the answer. */
+static void receive(void)
+{
+    static unsigned char answer[4];
+    static int size;
+    long count = SYS(recvfrom, service, answer + size, 1, MSG_DONTWAIT);
+    if (count == -EAGAIN || count == -EINTR)
+        return;
+    int whole = answer[0] == 'R' ? 4 : answer[0] == 'E' || answer[0] == 'S' ? 2 : 1;
+    if (count == 1 && ++size < whole)
+        return;
+    uint16_t text_size;
+    __builtin_memcpy(&text_size, answer + 2, sizeof text_size);
+    if (count == 1 && answer[0] == 'E')
+        leave(answer[1]);
+    if (count == 1 && answer[0] == 'S' && answer[1] >= 1 && answer[1] <= 64)
+        die_by(answer[1]);
+    if (count == 1 && answer[0] == 'R' && answer[1] && !begun)
+        refused(answer[1], text_size);
+    if (count != 1 || answer[0] != 'B' || begun)
+        lost();
+    begun = 1;
+    size = 0;
+}
+
+_Noreturn static void converse(int signals)
+{
+    for (int waited = 0, unread = 1; ; waited += PAUSE) {
+        struct pollfd any[] = {{service, POLLIN, 0}, {signals, POLLIN, 0}};
+        wait_for(any, 2, unread ? PAUSE : -1);
+        if (any[0].revents)
+            receive();
+        for (unsigned char number; (number = next_signal(signals)); )
+            SYS(sendto, service, &number, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (unread && SYS(ioctl, service, SIOCOUTQ, &unread) == 0 && unread && waited >= UNREAD)
+            FAIL(COULD_NOT_START, "the service has not read this job for 30 seconds",
+                 "It may be stopped or overloaded: see its log and the load of this host.");
+    }
+}
+
+/* Only what comes before the command is the launcher's own. Return the rest. */
+static char **options(char **args)
+{
+    for (; *args && equal(*args, "--socket"); args++) {
+        const char *path = *++args;
+        if (!path || !*path || length(path) >= sizeof address.sun_path)
+            FAIL(MISCONFIGURED, "--socket is not followed by a path of 1 to 107 bytes",
+                 "Correct bootstrap-script in the agent's configuration.");
+        for (size_t i = 0; i <= length(path); i++)
+            address.sun_path[i] = path[i];
+    }
+    int help = *args && equal(*args, "--help");
+    if (help || (*args && equal(*args, "--version"))) {
+        print(1, help ? HELP : VERSION "\n", help ? length(HELP) : length(VERSION "\n"));
+        leave(0);
+    }
+    return args;
+}
+
+_Noreturn __attribute__((used, no_stack_protector)) static void start(long *stack)
+{
+    uint64_t blocked = FORWARDED | BIT(SIGPIPE);
+    SYS(rt_sigprocmask, SIG_BLOCK, &blocked, 0, sizeof blocked);
+    char **args = (char **)(stack + 1), **env = args + stack[0] + 1;
+    long *auxiliary = (long *)env;
+    while (*auxiliary++)
+        ;
+    for (; *auxiliary != AT_NULL; auxiliary += 2)
+        if (*auxiliary == AT_RANDOM)
+            __stack_chk_guard = *(unsigned long *)auxiliary[1];
+    for (int stream = 0; stream <= 2; stream++) /* the lowest free descriptor is opened */
+        if (SYS(fcntl, stream, F_GETFD) < 0)
+            SYS(openat, AT_FDCWD, "/dev/null", O_RDWR);
+    args = options(*args ? args + 1 : args);
+    int signals = SYS(signalfd4, -1, &FORWARDED, sizeof FORWARDED, SFD_CLOEXEC | SFD_NONBLOCK);
+    connect_to_service(signals);
+    send_head(size_of(args, ARGS_LIMIT), size_of(env, ENV_LIMIT));
+    send_strings(args);
+    send_strings(env);
+    converse(signals);
+}
+
+void _start(void);
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n");
+#else
+__asm__(".globl _start\n_start: mov x29, #0\n mov x30, #0\n mov x0, sp\n bl start\n");
+#endif

@@ -1,0 +1,121 @@
+"""The resident service of a fleet, as a process of its own, and jobs that launchers pass to it."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.engine import eventually
+from tests.lab.lab import AIRLOCK, Fleet
+from tests.service import client
+
+STARTED = 30.0  # seconds
+
+
+@dataclass(slots=True)
+class Serving:
+    """A running service; `launcher` is the command line of what agents start."""
+
+    socket: Path
+    log: Path
+    command: list[str]
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def launcher(self) -> list[str]:
+        return [sys.executable, "-I", client.__file__, str(self.socket)]
+
+    @property
+    def bootstrap_script(self) -> str:
+        return shlex.join([*self.launcher, "bootstrap"])
+
+    @property
+    def admit_script(self) -> str:
+        return shlex.join([*self.launcher, "admit"])
+
+    def kill(self) -> None:
+        """SIGKILL. Returns when it has ended."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM. Returns its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def start(self) -> None:
+        """Start it again after its end, and wait until it accepts launchers."""
+        self.process = _started(self.command, self.log, self.socket)
+
+    def upgrade(self) -> None:
+        """SIGHUP. Returns when the new one accepts launchers."""
+        before = self.times_ready()
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.times_ready() > before, "the service is started anew", STARTED)
+
+    def times_ready(self) -> int:
+        return self.log.read_text().count(f"serves {self.socket}")
+
+    def workers(self) -> list[int]:
+        """Return its workers and other children."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def _end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@contextmanager
+def serving(
+    fleet: Fleet, settings: str = "", *, program: tuple[str, ...] = AIRLOCK
+) -> Iterator[Serving]:
+    """Run the service of a fleet until this closes. `settings` are further lines of [service]."""
+    socket, log = fleet.base / "airlock.sock", fleet.base / "service.log"
+    configure(fleet.config, socket, settings)
+    command = [*program, "serve", "--config", str(fleet.config)]
+    made = Serving(socket=socket, log=log, command=command, process=_started(command, log, socket))
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.stop()
+
+
+def configure(config: Path, socket: Path, settings: str = "") -> None:
+    """Write the table [service] of a configuration."""
+    text = config.read_text().partition("\n[service]\n")[0]
+    agents = "" if "agents =" in settings else 'agents = ["root"]\n'
+    config.write_text(
+        f'{text}\n[service]\nsocket = "{socket}"\npre-pull = false\n{agents}{settings}\n'
+    )
+
+
+def _started(command: list[str], log: Path, socket: Path) -> subprocess.Popen[bytes]:
+    log.touch()
+    before = log.read_text().count(f"serves {socket}")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={"PATH": "/usr/bin:/bin"}, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    eventually(
+        lambda: log.read_text().count(f"serves {socket}") > before or process.poll() is not None,
+        "the service is ready",
+        STARTED,
+    )
+    if process.poll() is not None:
+        raise RuntimeError(f"the service ended:\n{log.read_text()[-3000:]}")
+    return process
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
