@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tests.bench.results import Findings
 from tests.bench.throughput import throughput
 from tests.bench.ways import ways
 from tests.lab.lab import fleet, lab
+from tests.lab.launcher import binary
+from tests.lab.service import serving
 
 OUT = Path(__file__).parents[2] / "bench"
 SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
@@ -52,7 +55,12 @@ def main() -> int:
         made = held.enter_context(fleet(in_lab, base / "fleet"))
         used = machine.wait_until_idle()
         cpu = held.enter_context(machine.cpu(in_lab))
-        bench = Bench(made=made, ways=ways(made), cpu=cpu, service=None)
+        prepared = ways(made)
+        service = held.enter_context(serving(made))
+        launcher = [str(binary()), "--socket", str(service.socket)]
+        bench = Bench(
+            made=made, ways=replace(prepared, launcher=launcher), cpu=cpu, service=service
+        )
         run_well(bench.ways.alone("true", 0))  # creates the network that all ways use
         facts = {**machine.facts(in_lab), "busy_before": round(used, 2)}
         for name in chosen:

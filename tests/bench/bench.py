@@ -1,12 +1,12 @@
-"""What every subject is given: a fleet, the ways of starting a job, and the counters."""
+"""What every subject is given: a fleet, its service, the ways of starting a job, and counters."""
 
 import os
 from dataclasses import dataclass
 
 from tests.bench.machine import Cpu
-from tests.bench.service import Service
 from tests.bench.ways import Ways
 from tests.lab.lab import Fleet
+from tests.lab.service import Serving
 
 ROUNDS = int(os.environ.get("ROUNDS", "12"))
 
@@ -18,4 +18,4 @@ class Bench:
     made: Fleet
     ways: Ways
     cpu: Cpu
-    service: Service | None
+    service: Serving

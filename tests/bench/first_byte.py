@@ -33,9 +33,9 @@ def first_byte(bench: Bench) -> Findings:
     for way, latency in plan.values():  # caches, the bridge and the ruleset, once for all
         _measured(bench, way, latency, _Series())
     for number in range(ROUNDS):
-        if bench.service is not None:
-            bench.service.restart()
-            _measured(bench, *plan[COLD], series[COLD])
+        bench.service.stop()
+        bench.service.start()
+        _measured(bench, *plan[COLD], series[COLD])
         names = [name for name in plan if name != COLD]
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
@@ -47,21 +47,20 @@ def first_byte(bench: Bench) -> Findings:
 def _plan(bench: Bench) -> dict[str, tuple[Way, float]]:
     """Return the ways by name, each with the latency of STS."""
     ways = bench.ways
-    plan: dict[str, tuple[Way, float]] = {
-        BARE: (ways.bare, 0),
-        "shell script": (ways.shell, 0),
-        "alone": (ways.alone, 0),
-        "alone, with hook": (ways.alone_with_hook, 0),
+    quick: dict[str, Way] = {
+        BARE: ways.bare,
+        "shell script": ways.shell,
+        COLD: ways.service,
+        "service": ways.service,
+        "service, with hook": ways.service_with_hook,
+        "alone": ways.alone,
+        "alone, with hook": ways.alone_with_hook,
     }
-    slow: list[tuple[str, Way]] = [("shell script", ways.shell), ("alone", ways.alone)]
-    if bench.service is not None:
-        plan |= {
-            COLD: (ways.service, 0),
-            "service": (ways.service, 0),
-            "service, with hook": (ways.service_with_hook, 0),
-        }
-        slow += [("service", ways.service), ("service, with hook", ways.service_with_hook)]
-    return plan | {name + SLOW: (way, LATENCY) for name, way in slow}
+    slow = ("shell script", "service", "service, with hook", "alone")
+    return {
+        **{name: (way, 0.0) for name, way in quick.items()},
+        **{name + SLOW: (quick[name], LATENCY) for name in slow},
+    }
 
 
 def _measured(bench: Bench, way: Way, latency: float, series: _Series) -> None:

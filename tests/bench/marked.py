@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, cast
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]  # noqa: PTH100, PTH120
-MARKS = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+MARKS = sys.argv.pop(1)
 
 
 _STEPS = {
@@ -41,7 +41,10 @@ def mark(kind: str, what: str, **more: float) -> None:
         "what": what,
         **more,
     }
-    os.write(MARKS, (json.dumps(line) + "\n").encode())
+    # Opened each time: a worker closes every descriptor that it does not know.
+    file = os.open(MARKS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.write(file, (json.dumps(line) + "\n").encode())
+    os.close(file)
 
 
 def _after(owner: Any, name: str, described: Callable[..., str]) -> None:

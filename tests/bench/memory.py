@@ -38,10 +38,9 @@ def memory(bench: Bench) -> Findings:
     """Weigh ten jobs of each way."""
     ways = {
         "docker run": (bench.ways.bare, ("docker",)),
+        "service": (bench.ways.service, ("launcher", "worker", "reaper")),
         "alone": (bench.ways.alone, ("wrapper", "reaper")),
     }
-    if bench.service is not None:
-        ways["service"] = (bench.ways.service, ("launcher", "worker", "reaper"))
     weighed = {name: _weighed(bench, way, kinds) for name, (way, kinds) in ways.items()}
     kinds = list(dict.fromkeys(kind for one in weighed.values() for kind in one.kinds))
     table = Table(
@@ -57,22 +56,20 @@ def memory(bench: Bench) -> Findings:
             "processes while the jobs wait, less the service without jobs, divided by the jobs.",
         ],
     )
-    goals = [
-        Goal(what=f"memory per job, {name}", measured=weighed[name].total, most=GOAL, unit=" MiB")
-        for name in ("service",)
-        if name in weighed
-    ]
+    goal = Goal(
+        what="memory per job, service", measured=weighed["service"].total, most=GOAL, unit=" MiB"
+    )
     lines = [plot.Bar(name=name, parts=list(one.kinds.items())) for name, one in weighed.items()]
     chart = plot.bars("PSS per waiting job, MiB", lines, unit=" MiB", goal=GOAL)
     data = {
         name: {"mib": one.total, **one.kinds, "more": one.more} for name, one in weighed.items()
     }
-    return Findings(tables=[table], goals=goals, data=data, plots={"memory": chart})
+    return Findings(tables=[table], goals=[goal], data=data, plots={"memory": chart})
 
 
 def _weighed(bench: Bench, way: Way, kinds: Sequence[str]) -> _Weighed:
     """`kinds` names a job's processes: what the agent starts, then what comes below that."""
-    service = bench.service.pid if bench.service is not None and "worker" in kinds else None
+    service = bench.service.pid if "worker" in kinds else 0
     before = sum(_pss(pid) for pid, _ in _family(service)) if service else 0.0
     with ExitStack() as held:
         jobs = [held.enter_context(started(way(WAITING, agent))) for agent in range(JOBS)]

@@ -20,9 +20,10 @@ from tests.bench import machine
 from tests.bench.jobs import run_well
 from tests.bench.machine import Cpu
 from tests.bench.results import Table, median
-from tests.bench.service import launcher, service
 from tests.bench.ways import Way, Ways, ways
 from tests.lab.lab import fleet, lab
+from tests.lab.launcher import binary
+from tests.lab.service import serving
 
 JOBS = int(os.environ.get("JOBS", "5"))
 MARKED = Path(__file__).with_name("marked.py")
@@ -38,19 +39,19 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as held:
         base = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="airlock-profile-")))
         in_lab = held.enter_context(lab())
+        cpu = held.enter_context(machine.cpu(in_lab))
         made = held.enter_context(fleet(in_lab, base / "fleet"))
         prepared = ways(made)
         marks = base / "marks"
         python = [sys.executable, "-I", str(MARKED), str(marks)]
         if mode == "service":
-            running = held.enter_context(service(made.config, python=python))
-            program = launcher(base)
-            prepared = replace(prepared, launcher=[str(program), "--socket", str(running.socket)])
+            running = held.enter_context(serving(made, program=tuple(python)))
+            launcher = [str(binary()), "--socket", str(running.socket)]
+            prepared = replace(prepared, launcher=launcher)
             way: Way = prepared.service
         else:
             prepared = replace(prepared, python=python)
             way = prepared.alone
-        cpu = held.enter_context(machine.cpu(in_lab))
         _profiled(prepared, way, cpu, marks)
     return 0
 
@@ -91,30 +92,38 @@ def _used(cpu: Cpu, way: Way) -> tuple[float, dict[str, float]]:
 
 
 def _timeline(lines: Sequence[Mark], began: float) -> Table:
-    """Return the marks in order; CPU times are those since the mark before, of the same process."""
-    last: dict[int, Mark] = {}
-    rows: list[Sequence[str | float]] = []
+    """Return the marks in order. A step is everything since the step before, in one process."""
+    steps: dict[int, Mark] = {}
+    latest: dict[int, Mark] = {}
+    rows = []
     for line in lines:
-        before = last.get(line["pid"], {"at": began, "cpu": 0.0, "children": 0.0})
-        begin = line.get("began") if line["kind"] == "program" else before["at"]
-        took = line["at"] - begin
-        indent = "" if line["kind"] == "step" else "    "
-        rows.append(
-            [
-                f"{indent}{line['what']}"[:72],
-                str(line["pid"]),
-                f"{(line['at'] - began) * 1000:.1f}",
-                "" if line["kind"] == "request" else f"{took * 1000:.1f}",
-                f"{(line['cpu'] - before['cpu']) * 1000:.1f}",
-                f"{(line['children'] - before['children']) * 1000:.1f}",
-            ]
-        )
-        last[line["pid"]] = line
+        pid, is_step = line["pid"], line["kind"] == "step"
+        before = (steps if is_step else latest).get(pid, _START | {"at": began})
+        rows.append(_row(line, before, began))
+        latest[pid] = line
+        if is_step:
+            steps[pid] = line
     return Table(
-        title="Steps; above each, its programs and requests",
+        title="Steps; above each, its programs and requests, which are part of it",
         header=("", "process", "at ms", "took ms", "CPU ms", "CPU of programs ms"),
         rows=rows,
     )
+
+
+_START: dict[str, Any] = {"cpu": 0.0, "children": 0.0}
+
+
+def _row(line: Mark, before: Mark, began: float) -> list[str]:
+    took = {"step": line["at"] - before["at"], "program": line["at"] - line.get("began", 0)}
+    shown = f"{took[line['kind']] * 1000:.1f}" if line["kind"] in took else ""
+    text = line["what"] if line["kind"] == "step" else f"    {line['what']}"
+    return [
+        text[:72],
+        str(line["pid"]),
+        f"{(line['at'] - began) * 1000:.1f}",
+        shown,
+        *(f"{(line[key] - before[key]) * 1000:.1f}" for key in ("cpu", "children")),
+    ]
 
 
 if __name__ == "__main__":
