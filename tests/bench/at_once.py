@@ -38,7 +38,7 @@ class _Batch:
 def at_once(bench: Bench) -> Findings:
     """Start each number of jobs each way; the ways take turns."""
     ways = _ways(bench)
-    for way in ways.values():  # workspaces of all agents
+    for way in (ways[BARE], ways["service"]):  # the directories of all agents
         run_at_once([way("true", agent) for agent in range(max(COUNTS))])
     batches: dict[int, dict[str, _Batch]] = {}
     for count in COUNTS:

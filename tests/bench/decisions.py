@@ -25,7 +25,7 @@ from tests.policy import corpus
 
 PIPELINES = (1, 10, 100, 1000)
 PREFIX = "/buildkite/pipelines"
-ROUNDS, PROCESSES = 100, 5
+ROUNDS, PROCESSES = 50, 3
 KINDS = ("directory", "SSM, cached", "SSM, each time")
 
 

@@ -10,6 +10,7 @@ from tests.bench.bench import ROUNDS, Bench
 from tests.bench.floor import floor
 from tests.bench.jobs import run_well
 from tests.bench.results import Findings, Goal, Spread, Table, median, milliseconds, spread
+from tests.bench.steps import steps, steps_of
 from tests.bench.ways import Way
 
 LATENCY = 0.1  # seconds for one answer of STS
@@ -24,6 +25,7 @@ class _Series:
 
     seconds: list[float] = field(default_factory=list)
     used: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    steps: list[dict[str, float]] = field(default_factory=list)
 
 
 def first_byte(bench: Bench) -> Findings:
@@ -67,10 +69,12 @@ def _measured(bench: Bench, way: Way, latency: float, series: _Series) -> None:
     start = way("true", 1)
     bench.made.sts.latency = latency
     before = bench.cpu.read()
-    series.seconds.append(run_well(start).first)
+    first = run_well(start).first
     for group, used in bench.cpu.since(before).items():
         series.used[group].append(used)
     bench.made.sts.latency = 0
+    series.seconds.append(first)
+    series.steps.append(steps_of(bench.made, start, first))
 
 
 def _findings(series: Mapping[str, _Series], lowest: list[float]) -> Findings:
@@ -94,11 +98,12 @@ def _findings(series: Mapping[str, _Series], lowest: list[float]) -> Findings:
             f"Engine API alone, over one kept connection: {milliseconds(spread(lowest))} ms.",
         ],
     )
+    by_step, drawn = steps({name: one.steps for name, one in series.items()}, base)
     return Findings(
-        tables=[table],
+        tables=[table, by_step],
         goals=_goals(ratios),
         data=_data(found, ratios, used, lowest),
-        plots={"first-byte": _plot(found, base)},
+        plots={"first-byte": _plot(found, base), "steps": drawn},
     )
 
 
