@@ -9,10 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Protocol, assert_never
 
-from bootstrap.buildkite import identity
-from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.redaction import without_secrets
-from bootstrap.credentials.repository_access import repository_access
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.grants.role import Role
 from bootstrap.host.config import Host
@@ -22,10 +19,8 @@ from bootstrap.job.model import Agent, Claims, Known, PullRequest
 from bootstrap.log import JobLog
 from bootstrap.policy import decide as rules
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
-from bootstrap.policy.stores import choose
-from bootstrap.policy.stores.ssm import PATIENCE
+from bootstrap.policy.stores import PATIENCE, choose
 from bootstrap.record import Record
-from bootstrap.sandbox.commit_check import ancestry
 
 OBSERVED = "observed"  # the rule's name in observe mode
 
@@ -142,6 +137,9 @@ def decide(
         log.note(f"{name}: {age} s old, because SSM did not answer (policy.serve-stale)")
     claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
     if rules.asks_for_commit(claims, policy, guardrails):
+        from bootstrap.credentials.repository_access import repository_access  # noqa: PLC0415
+        from bootstrap.sandbox.commit_check import ancestry  # noqa: PLC0415
+
         grant = rules.grant_if_verified(claims, policy, guardrails)
         access = partial(
             repository_access, grant, claims.repository, host.aws, log=log, record=record
@@ -176,6 +174,9 @@ def _confirmed(claims: Claims, agent: Agent, host: Host, tags: tuple[str, ...]) 
     """
     if host.policy.identity != "signed":
         return claims
+    from bootstrap.buildkite import identity  # noqa: PLC0415 - with the call, as few hosts need it
+    from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415
+
     proxy_for = host.aws.proxy_for
     api = AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for)
     token = api.oidc_token(identity.AUDIENCE, requested(tags))

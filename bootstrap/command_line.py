@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from bootstrap import __version__
+from bootstrap import __version__, cli
 
-DEFAULT_CONFIG = Path("/etc/airlock/airlock.toml")
+DEFAULT_CONFIG = Path(cli.DEFAULT_CONFIG)
 
 
 class Arguments(argparse.Namespace):

@@ -1,16 +1,13 @@
 """Values that people write in airlock.toml and in policies, each form parsed in one place.
 
 A function takes what was written and returns the value; it raises ValueError with what was
-expected. The annotated types below are the same for pydantic.
+expected. In bootstrap/fields.py they are types for pydantic.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
 _SIZE = re.compile(r"(\d{1,7})\s*(KiB|MiB|GiB)", re.ASCII)
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -86,10 +83,6 @@ def store(value: object) -> Store:
 Check = Callable[[str], str]
 
 
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
 def form(pattern: str, expected: str) -> Check:
     """Return a check that the whole text matches `pattern`, with ASCII character classes."""
     compiled = re.compile(pattern, re.ASCII)
@@ -112,20 +105,4 @@ registry = form(
     r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?", "a registry's host, with its port if it has one"
 )
 variable = form(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")
-
-Size = Annotated[int, BeforeValidator(size, json_schema_input_type=str)]
-PositiveSize = Annotated[int, BeforeValidator(positive_size, json_schema_input_type=str)]
-Memory = Annotated[int, BeforeValidator(memory, json_schema_input_type=str)]
-Duration = Annotated[int, BeforeValidator(duration, json_schema_input_type=str)]
-StoreLocation = Annotated[Store, PlainValidator(store, json_schema_input_type=str)]
-RoleArn = Annotated[str, AfterValidator(role_arn)]
-Reference = Annotated[str, AfterValidator(reference)]
-Registry = Annotated[str, AfterValidator(registry)]
-Variable = Annotated[str, AfterValidator(variable)]
-RoleOrReference = Annotated[
-    str,
-    AfterValidator(form(f"role|{REFERENCE}", "'role', ssm:/path or secretsmanager:name")),
-    WithJsonSchema({"anyOf": [{"const": "role", "type": "string"}, {"type": "string"}]}),
-]
-# For a list: a single entry need not be written as a list.
-ONE_OR_MANY = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+role_or_reference = form(f"role|{REFERENCE}", "'role', ssm:/path or secretsmanager:name")

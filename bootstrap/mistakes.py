@@ -15,6 +15,7 @@ _KEY = "[key]"  # how pydantic marks an error that is about a key, not about its
 _EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
+    "dataclass_type": "a mapping of names to values",
     "dict_type": "a mapping of names to values",
     "enum": "{expected}",
     "finite_number": "a finite number",
@@ -55,7 +56,7 @@ def explain(error: "ErrorDetails", known: Iterable[str]) -> str:
     match error["type"]:
         case "missing":
             return f"{place(path)} is missing"
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             return _at(path[:-1], _unknown(str(path[-1]), known))
         case "value_error" if isinstance(error["input"], dict):  # about several keys of it
             return _at(path, _expected(error))

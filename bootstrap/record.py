@@ -15,6 +15,7 @@ from bootstrap import __version__
 from bootstrap.appended import AppendedFile
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.files import write
+from bootstrap.metrics import events, report
 from bootstrap.text import without_credentials
 
 SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
@@ -174,6 +175,7 @@ class Record:
         write(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
     def _event(self, name: str, **fields: Any) -> None:  # noqa: ANN401
+        report.report_all(events.samples(name, fields, self._events))
         try:
             self._logger.info(name, **fields)
         except OSError as full:

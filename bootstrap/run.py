@@ -1,20 +1,19 @@
 """The steps of one job in order; no other module determines this order."""
 
-import secrets
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from bootstrap import admission
-from bootstrap.admission import Admit
 from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.sts import Sts
-from bootstrap.buildkite.agent_api import AgentApi
 from bootstrap.buildkite.grace import Grace
+from bootstrap.caller import Caller
 from bootstrap.credentials import obtain
+from bootstrap.credentials.plan import plans
 from bootstrap.ending import NOT_REMOVED, Result, concluded
 from bootstrap.host import storage
 from bootstrap.host.config import Host
@@ -23,7 +22,8 @@ from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
 from bootstrap.record import Record
-from bootstrap.sandbox import job_sandbox
+from bootstrap.sandbox import agent_paths, job_sandbox
+from bootstrap.sandbox.container import bridged
 from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.leases.clearing import PATIENCE
 from bootstrap.sandbox.model import Evicted
@@ -39,33 +39,31 @@ BEFORE_KILL = 0.6  # seconds between the end of clearing and the agent's SIGKILL
 def run(
     process_env: Mapping[str, str],
     host: Host,
+    caller: Caller,
     *,
     log: JobLog,
     record: Record,
     cancellation: Cancellation,
     out: int,
-    begun: Callable[[], object] = lambda: None,
-    admit: Admit = admission.admit,
 ) -> ExitStatus:
     """Take one job from its environment files to its end and return the status for the agent.
-
-    `begun` is called before anything of the job runs; from then on its end may be unknown.
 
     Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
     agent cancels it before. Either way nothing of it is left on this host.
     """
-    job = assemble(read(process_env, writable=(host.paths.state,)), process_env)
+    job = _job(process_env, host, caller.uid)
     log.group("Airlock")
     with cancellation.interrupting():
-        claims, admitted = admit(job.claims, job.agent, host, record, log)
-    job = replace(job, claims=claims)
+        claims, admitted = caller.admit(job.claims, job.agent, host, record, log)
+    job = replace(job, claims=claims, agent=agent_paths.checked(job.agent, host.sandbox))
     log.note(f"{claims.pipeline}: rule {admitted.rule!r} of {admitted.policy_origin}")
     prepare_host(host.paths.runtime, host.paths.state)
-    token = token_for(claims.job_id, secrets.token_hex(4))
+    token = token_for(claims.job_id, os.urandom(4).hex())
     alerts = Alerts(log, record)
     result = Result(alerts)
-    with result.kept(), lease.reaper(host, token), ExitStack() as held:
+    with result.kept(), caller.reaper(host, token), ExitStack() as held:
         with cancellation.interrupting():
+            bridge = held.enter_context(bridged(host))
             if problem := lease.sweep(host).problem():
                 log.alert(problem)
             storage.collect(host, time.time())
@@ -74,17 +72,20 @@ def run(
             acquire = partial(lease.acquire, host, token, tree=tree, agent=claims.agent_name)
             patience = partial(clearing_patience, cancellation, job.grace)
             job_lease = held.enter_context(acquire(alert=log.alert, patience=patience))
+            requests = plans(claims, admitted.grant, rule=admitted.rule)
+            record.timed("lease")
             assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
-            obtained = held.enter_context(
-                obtain.obtained(claims, admitted, host.aws, assume, log=log, record=record)
+            obtaining = partial(
+                obtain.obtaining, requests, admitted.grant, host.aws, assume, log=log, record=record
             )
             sandbox = held.enter_context(
                 job_sandbox.opened_sandbox(
-                    job, admitted, obtained, host, job_lease, log=log, record=record, out=out
+                    job, admitted, obtaining, host, job_lease,
+                    bridge=bridge, log=log, record=record, out=out,
                 )
-            )
+            )  # fmt: skip
         record.began(log.alert)
-        begun()
+        caller.begun()
         ended = result.ended = sandbox.supervision.until_end(sandbox.pump, cancellation)
         # No failure has a part in the result from here on.
         with alerts.instead(NOT_REMOVED):
@@ -92,10 +93,13 @@ def run(
         if isinstance(ended, Evicted):
             with alerts.instead("the job's workspace was not discarded"):
                 eviction.discard_workspace(host, tree)
-    return concluded(
-        ended, alerts, problems=sandbox.pump.problems, full=sandbox.fullness.found, log=log,
-        record=record,
-    )  # fmt: skip
+    problems, full = sandbox.pump.problems, sandbox.fullness.found
+    return concluded(ended, alerts, problems=problems, full=full, log=log, record=record)
+
+
+def _job(process_env: Mapping[str, str], host: Host, agent_uid: int) -> Job:
+    env = read(process_env, owner=agent_uid, writable=(host.paths.state,))
+    return assemble(env, process_env, agent_uid=agent_uid)
 
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
@@ -107,6 +111,8 @@ def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:
 
 
 def _token_for_sts(job: Job, host: Host) -> Secret:
+    from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - few rules need a token
+
     of, proxy_for = job.agent, host.aws.proxy_for
     api = AgentApi(job.claims.job_id, of.values, of.token, proxy_for=proxy_for)
     return api.oidc_token(AUDIENCE, ())

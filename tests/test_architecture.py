@@ -32,6 +32,7 @@ PURE = {
     "credentials/environment.py", "logins.py", "sandbox/images/pulling.py",
     "credentials/answer.py", "aws/sts_errors.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
+    "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
@@ -48,6 +49,7 @@ CALLERS = {
     "subprocess": {"process.py"},
     "structlog": {"record.py"},
     "tenacity": {"retry.py"},
+    "prometheus_client": {"metrics/exposition.py"},
     "jwt": {"buildkite/identity.py"},
     "urllib.request": {"buildkite/agent_api.py"},
 }
@@ -63,17 +65,18 @@ PACKAGES = {
     "credentials": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials"},
     "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
     "service": {"job", "buildkite", "aws", "policy", "host", "sandbox", "service", "admission",
-                "commands"},
+                "caller", "commands", "__version__"},
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "mistakes", "files", "process", "log", "record", "retry",
-    "images", "logins", "packaged", "server", "appended", "alerts", "__init__",
+    "fields", "images", "logins", "packaged", "server", "appended", "alerts", "concurrent",
+    "metrics", "__init__",
 }  # fmt: skip
 
 
 # These are imported by everything, so they import next to nothing.
 BASE = {
-    "record": {"errors", "text", "__version__", "files", "appended"},
+    "record": {"errors", "text", "__version__", "files", "appended", "metrics"},
 }
 
 

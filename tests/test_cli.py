@@ -194,17 +194,29 @@ def test_gc_that_cannot_create_its_directories_says_so(tmp_path: Path) -> None:
     assert "Check paths.runtime and paths.state in airlock.toml" in done.stderr
 
 
-def test_gc_by_another_user_than_root_names_how_to_run_it(tmp_path: Path) -> None:
-    config = configured(tmp_path)
+def by_another_user(command: str, config: Path) -> "subprocess.CompletedProcess[str]":
     pretend = (
-        "import os, sys; os.geteuid = lambda: 1000; sys.argv = ['airlock', 'gc', '--config', "
-        f"{str(config)!r}]; from bootstrap.cli import main; sys.exit(main())"
+        f"import os, sys; os.geteuid = lambda: 2000; sys.argv = ['airlock', {command!r}, "
+        f"'--config', {str(config)!r}]; from bootstrap.cli import main; sys.exit(main())"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", pretend], capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def test_gc_by_another_user_than_root_names_how_to_run_it(tmp_path: Path) -> None:
+    done = by_another_user("gc", configured(tmp_path))
     assert done.returncode == 78
-    assert done.stderr.startswith("airlock: Airlock runs as uid 1000, expected root\nRun it with")
+    assert done.stderr.startswith("airlock: Airlock runs as uid 2000, expected root\nRun it with")
+
+
+def test_bootstrap_by_another_user_than_root_names_the_launcher(tmp_path: Path) -> None:
+    """Also where that user cannot read airlock.toml, as a proxy's password demands."""
+    done = by_another_user("bootstrap", tmp_path / "not-there")
+    assert done.returncode == 78
+    assert "Airlock runs as uid 2000, expected root" in done.stdout
+    assert 'bootstrap-script="/usr/libexec/airlock-launcher"' in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_the_environment_of_a_job_configures_nothing(tmp_path: Path) -> None:

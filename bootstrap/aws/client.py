@@ -42,13 +42,44 @@ def connect(
     no file in a home directory changes any of them. An endpoint that `aws` names is reached
     directly, and so is the metadata service.
     """
+    if caller is Caller.HOST and (prepared := _prepared.take(service, aws)):
+        core, client = prepared
+        core.register_component("credential_provider", _source(aws, metadata))
+        client._request_signer._credentials = core.get_credentials()  # noqa: SLF001
+        return client
     core = _core()
     if caller is Caller.HOST:
         core.register_component("credential_provider", _source(aws, metadata))
     elif not isinstance(caller, Caller):
         secret, token = caller.secret_access_key.reveal(), caller.session_token.reveal()
         core.set_credentials(caller.access_key_id, secret, token)
-    endpoint = _endpoint(service, aws)
+    return _made(core, service, aws)
+
+
+class _Prepared:
+    """Clients without credentials, made before a process was forked: making one takes long."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Aws, Any, Any]] = {}
+
+    def make(self, aws: Aws) -> None:
+        """Make one of each service."""
+        for service in _endpoints(aws):
+            core = _core()
+            self._made[service] = (aws, core, _made(core, service, aws))
+
+    def take(self, service: str, aws: Aws) -> tuple[Any, Any] | None:
+        """Return session and client, to nobody a second time; None without these settings."""
+        settings, core, client = self._made.pop(service, (None, None, None))
+        return (core, client) if settings is aws else None
+
+
+_prepared = _Prepared()
+prepare = _prepared.make
+
+
+def _made(core: Any, service: str, aws: Aws) -> Any:  # noqa: ANN401 - botocore is untyped
+    endpoint = _endpoints(aws)[service]
     if endpoint or not aws.https_proxy:
         return _client(core, service, aws.region, endpoint, proxy=None)
     proxied = _client(core, service, aws.region, None, proxy=aws.https_proxy)
@@ -81,13 +112,14 @@ def _client(
     )
 
 
-def _endpoint(service: str, aws: Aws) -> str | None:
+def _endpoints(aws: Aws) -> dict[str, str | None]:
+    """Return the endpoints that airlock.toml names, by service; None is the region's own."""
     return {
         "sts": aws.sts_endpoint,
         "ssm": aws.ssm_endpoint,
         "secretsmanager": aws.secretsmanager_endpoint,
         "ecr": aws.ecr_endpoint,
-    }[service]
+    }
 
 
 def _core() -> Any:  # noqa: ANN401

@@ -61,6 +61,23 @@ _CLASSES = {
 }
 
 
+_THROTTLED = {
+    "RequestLimitExceeded", "Throttling", "ThrottledException", "ThrottlingException",
+    "TooManyRequestsException",
+}  # fmt: skip
+_DENIED = {Kind.FORBIDDEN, Kind.FORBIDDEN_KEY, Kind.TOKEN_REFUSED}
+
+
+def result(failed: BaseException) -> str:
+    """Return what the failure counts as in the metrics."""
+    if code(failed) in _THROTTLED or _status(failed) == 429:
+        return "throttled"
+    found = kind(failed)
+    if found is Kind.TRANSIENT:
+        return "transient"
+    return "denied" if found in _DENIED else "error"
+
+
 def code(failed: BaseException) -> str:
     """Return the service's error code, or "" if it was not the service that failed."""
     response = getattr(failed, "response", None) or {}
@@ -73,7 +90,13 @@ def kind(failed: BaseException) -> Kind:
     if not isinstance(response, dict):
         names = (base.__name__ for base in type(failed).__mro__)
         return next((_CLASSES[name] for name in names if name in _CLASSES), Kind.OTHER)
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    status = _status(failed)
     passing = Kind.TRANSIENT if status >= 500 or status == 429 else Kind.OTHER
     found = _CODES.get(code(failed), passing)
     return Kind.FORBIDDEN_KEY if found is Kind.FORBIDDEN and "kms:" in str(failed) else found
+
+
+def _status(failed: BaseException) -> int:
+    response = getattr(failed, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return int(metadata.get("HTTPStatusCode", 0))

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bootstrap.aws.client import METADATA, Caller, connect
-from bootstrap.aws.errors import Kind, kind
+from bootstrap.aws.errors import Kind, kind, result
 from bootstrap.host.config import Aws
+from bootstrap.metrics import catalogue
+from bootstrap.metrics.report import report
 from bootstrap.retry import with_retries
 
 if TYPE_CHECKING:
@@ -60,12 +62,23 @@ class Service:
 
     def _with_fresh_credentials(self, work: Callable[[Any], T]) -> T:
         try:
-            return work(self._connected())
+            return self._measured(work, self._connected())
         except Exception as failed:
             if kind(failed) is not Kind.STALE:
                 raise
         self._client = None
-        return work(self._connected())
+        return self._measured(work, self._connected())
+
+    def _measured(self, work: Callable[[Any], T], client: Any) -> T:  # noqa: ANN401
+        outcome, began = "ok", self._clock()
+        try:
+            return work(client)
+        except Exception as failed:
+            outcome = result(failed)
+            raise
+        finally:
+            report(catalogue.AWS_CALLS, service=self._name, result=outcome)
+            report(catalogue.AWS_CALL_SECONDS, self._clock() - began, service=self._name)
 
     def _is_transient(self, failed: BaseException) -> bool:
         if kind(failed) is Kind.NO_CREDENTIALS and self._aws.credentials == "instance-role":

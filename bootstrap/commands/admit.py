@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootstrap import admission
-from bootstrap.buildkite.agent_api import AgentApi
-from bootstrap.commands.caller import Caller, Decided, alone
+from bootstrap.caller import Caller, Decided, alone
 from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
 from bootstrap.job.model import Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
+from bootstrap.metrics import report
 from bootstrap.record import Record
 from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.text import printable
+
+if TYPE_CHECKING:
+    from bootstrap.buildkite.agent_api import AgentApi
 
 CONTEXT = "airlock"
 # Seconds for the documents. Less than `airlock bootstrap` has, because the agent starts nothing and
@@ -42,8 +46,9 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
     log = JobLog(write)
     host = caller.host()
     log.mask(*host.secrets)
+    report.to(host.paths.runtime)
     try:
-        env = read(process_env, writable=(host.paths.state,))
+        env = read(process_env, owner=caller.uid, writable=(host.paths.state,))
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
     except AirlockError as unreadable:  # its loader variables could act on `airlock bootstrap`
         log.failure(unreadable)
@@ -68,6 +73,8 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
         log.note(f"stopped by {stopped.by.name}; airlock bootstrap will decide again")
         return 0
     except AirlockError as refusal:
+        from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - for refused jobs only
+
         log.failure(refusal)
         proxy_for = host.aws.proxy_for
         _annotate(
@@ -89,7 +96,7 @@ def refuse_loader_variables(claims: Claims, host: Host) -> None:
         )
 
 
-def _annotate(api: AgentApi, refusal: AirlockError, log: JobLog) -> None:
+def _annotate(api: "AgentApi", refusal: AirlockError, log: JobLog) -> None:
     """Show the reasons on the build's page: the hook's output stays in the agent's log."""
     try:
         api.annotate(markdown(refusal), context=CONTEXT)

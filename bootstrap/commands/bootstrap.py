@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import assert_never
 
 from bootstrap.alerts import Alerts, traced
-from bootstrap.commands.caller import Caller, alone
+from bootstrap.caller import Caller, alone
 from bootstrap.errors import AirlockError, CannotStart, InternalError
-from bootstrap.host import config
+from bootstrap.host import config, oom
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.metrics import report
 from bootstrap.record import Record
 from bootstrap.run import run
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitStatus, ExitWith
@@ -69,15 +70,16 @@ def _run(
     requested: Cancellation,
     out: int,
 ) -> ExitStatus:
+    config.require_root()
+    oom.be_ordinary()
     host = caller.host()
     log.mask(*host.secrets)
-    config.require_root()
+    report.to(host.paths.runtime)
     record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     alerts = Alerts(log, record)
     try:
         return run(
-            process_env, host, log=log, record=record, cancellation=requested, out=out,
-            begun=caller.begun, admit=caller.admit,
+            process_env, host, caller, log=log, record=record, cancellation=requested, out=out
         )  # fmt: skip
     except CancelledEarly as cancelled:
         with alerts.instead("the cancellation is not in the audit record"):

@@ -10,12 +10,14 @@ from bootstrap.host import config, runtime_files, storage, trail, trash
 from bootstrap.host.change import Change
 from bootstrap.host.config import Host
 from bootstrap.log import Write
+from bootstrap.metrics import catalogue, report
 from bootstrap.sandbox.images import pulled_images
 from bootstrap.sandbox.leases import remains
 from bootstrap.sandbox.workspace import prepare_host
 from bootstrap.text import counted, printable
 
 FAILED = CannotStart.exit_code
+SUCCEEDED = "collected"  # in paths.runtime: changed last when nothing failed
 _LINE = 1000  # characters
 
 
@@ -37,20 +39,25 @@ def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
         "workspaces and histories": partial(storage.trees_beyond, host, now, measured=True),
         "records": partial(storage.records_beyond, host, now),
         "the audit trail": partial(trail.changes, host, now),
-        str(host.paths.runtime): partial(runtime_files.changes, host, now),
+        "runtime files": partial(runtime_files.changes, host, now),
         "images": partial(pulled_images.unused, host, now),
         "discarded trees": partial(_discarded, host.paths.state),
     }
     line = _lines(write)
-    outcomes = [
-        outcome
-        for name, part in parts.items()
-        for outcome in _part(name, part, dry_run=dry_run, line=line)
-    ]
+    report.to(host.paths.runtime)
+    outcomes = []
+    for name, part in parts.items():
+        for outcome in _part(name, part, dry_run=dry_run, line=line):
+            outcomes.append(outcome)
+            metric = catalogue.GC_REMOVALS if outcome else catalogue.GC_FAILURES
+            if not dry_run:
+                report.report(metric, kind=name)
     done, failed = outcomes.count(True), outcomes.count(False)
     line(f"{counted(done, 'change')} {'would be made' if dry_run else 'made'}")
     if failed:
         line(f"{counted(failed, 'failure')}: see above; the next `airlock gc` tries again")
+    elif not dry_run:
+        (host.paths.runtime / SUCCEEDED).touch()
     return FAILED if failed else 0
 
 

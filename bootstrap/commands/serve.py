@@ -1,18 +1,20 @@
 """`airlock serve`: the resident service, which runs each job in a worker of its own."""
 
 import resource
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bootstrap import __version__
 from bootstrap.host import config
+from bootstrap.log import to_descriptor
 from bootstrap.service import preload, upgrade
-from bootstrap.service.chores import NoChores
 from bootstrap.service.configuration import Configuration
-from bootstrap.service.listener import Listener, listener, resumed
+from bootstrap.service.journal import Journal
+from bootstrap.service.listener import listener, resumed
 from bootstrap.service.loop import End, Service
+from bootstrap.service.operations import Operations
 from bootstrap.service.workers import Workers
-from bootstrap.text import printable
+from bootstrap.text import counted
 
 DESCRIPTORS = 8192
 _NO_ROOT = "Start it by systemd (agent-config/systemd), or as root."
@@ -39,19 +41,20 @@ def serve(*, config_path: Path, process_env: Mapping[str, str], check: bool) -> 
             workers.add(pid, uid)
     else:
         listening = listener(host.service.socket, configuration.agents.gid, process_env)
-    _log(f"serves {listening.path}, with {len(workers)} jobs running")
-    return _until_stopped(configuration, listening, workers, process_env, log=_log)
+    journal = Journal(to_descriptor(2))
+    journal.mask(*host.secrets)
+    text = counted(len(workers), "worker")
+    journal.note(f"version {__version__} serves {listening.path}, with {text} running")
+    operations = Operations(config_path, host, process_env, journal, workers)
+    service = Service(
+        listening, configuration, chores=operations, log=journal.note, workers=workers
+    )
+    return _until_stopped(service, process_env, journal.note)
 
 
 def _until_stopped(
-    configuration: Configuration,
-    listening: Listener,
-    workers: Workers,
-    process_env: Mapping[str, str],
-    *,
-    log: Callable[[str], object],
+    service: Service, process_env: Mapping[str, str], log: Callable[[str], object]
 ) -> int:
-    service = Service(listening, configuration, chores=NoChores(), log=log, workers=workers)
     while True:
         end = service.run()
         log(end.value)
@@ -67,8 +70,3 @@ def _raise_limit() -> None:
     """Allow one descriptor for each worker and verdict, and some."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, DESCRIPTORS)), most))
-
-
-def _log(text: str) -> None:
-    sys.stderr.write(f"airlock serve: {printable(text, limit=1000)}\n")
-    sys.stderr.flush()

@@ -1,7 +1,8 @@
 """The AWS part of every sandbox's environment, whatever its grant."""
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
+
+from bootstrap.policy.glob import matches
 
 # Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
 # that sets one would silently use other credentials than its grant's
@@ -39,7 +40,7 @@ def strip(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def in_chain(name: str) -> bool:
     """Return whether some AWS SDK finds its credentials, or their source, by this variable."""
-    return any(fnmatchcase(name, pattern) for pattern in AWS_CHAIN)
+    return any(matches(pattern, name) for pattern in AWS_CHAIN)
 
 
 def region_only(region: str) -> dict[str, str]:

@@ -1,72 +1,138 @@
-"""Obtains what a grant needs: sessions, kept fresh while the job runs, and secrets."""
+"""Obtains what a grant needs: sessions, kept fresh while the job runs, and secrets.
 
-from collections.abc import Callable, Iterator
+AWS is called in threads, while the caller opens the sandbox. What they return is masked, recorded
+and checked by the thread that waits for it, in the same order for every job.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from bootstrap.aws import ecr
-from bootstrap.aws.client import Caller
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.credentials import secrets
-from bootstrap.credentials.plan import plans
+from bootstrap.credentials.calls import Calls
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
-from bootstrap.grants.kind import BY_ROLE, DEFAULT, Obtained, unexpired
+from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.grants.kind import BY_ROLE, DEFAULT, Obtained
 from bootstrap.host.config import Aws
-from bootstrap.job.model import Claims
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Admitted, CredentialDelivery, Grant
+from bootstrap.policy.model import CredentialDelivery, Grant
 from bootstrap.record import Record
 from bootstrap.secret import Secret
 
 NEARLY_FULL = 80  # percent; at 100 STS refuses, and a longer branch name may be enough for that
 
 
+Issue = Callable[[SessionRequest, Assume], Session]
+
+
 @contextmanager
-def obtained(
-    claims: Claims,
-    admitted: Admitted,
+def obtaining(
+    requests: Mapping[str, SessionRequest],
+    grant: Grant,
     aws: Aws,
     assume: Assume,
     *,
     log: JobLog,
     record: Record,
-) -> Iterator[Obtained]:
-    """Yield what the rule's grant needs, checked; its sessions are renewed until this closes.
+) -> Iterator[Callable[[], Obtained]]:
+    """Begin to obtain what a grant needs, and yield a function that waits for it.
 
-    Raises WrongConfiguration for what does not exist or is malformed, CannotStart for what cannot
+    `requests` are those of `plan.plans`.
+
+    That function returns what was obtained, checked; the sessions are renewed until this closes. It
+    raises WrongConfiguration for what does not exist or is malformed, CannotStart for what cannot
     be obtained now.
+
+    If something else fails meanwhile, what was begun is waited for all the same: a session that was
+    issued is recorded, and which failure is raised does not depend on which came first. It is the
+    grant's, unless the other one alone is a wrong configuration. A cancellation waits for nothing.
     """
-    grant = admitted.grant
-    requests = plans(claims, grant, rule=admitted.rule)
-    record.timed("lease")
     with ExitStack() as held:
-        issue = _issuer(assume, log, record)
-        sessions = {
-            name: held.enter_context(_kept_fresh(name, request, issue, grant, log))
-            for name, request in requests.items()
-        }
+        calls = Calls(requests, grant, aws, assume)
+        wait = _Wait(held, calls, _issuer(log, record), log=log, record=record)
+        try:
+            yield wait.obtained
+        except Exception as failed:
+            try:
+                wait.obtained()
+            except CannotStart:
+                if not isinstance(failed, WrongConfiguration):
+                    raise
+            raise
+
+
+class _Wait:
+    """Waits for the calls once; whoever asks again gets the same, or the same failure."""
+
+    def __init__(
+        self, held: ExitStack, calls: Calls, issue: Issue, *, log: JobLog, record: Record
+    ) -> None:
+        self._held = held
+        self._calls = calls
+        self._issue = issue
+        self._log = log
+        self._record = record
+        self._found: Obtained | None = None
+        self._failed: Exception | None = None
+
+    def obtained(self) -> Obtained:
+        """Wait until all is obtained. Raises as `obtaining` says."""
+        if self._failed:
+            raise self._failed
+        try:
+            self._found = self._found or self._checked()
+        except Exception as failed:
+            self._failed = failed
+            raise
+        return self._found
+
+    def _checked(self) -> Obtained:
+        calls, log = self._calls, self._log
+        sessions = {name: self._kept_fresh(name) for name in calls.requests}
         if not sessions:
             log.note("no AWS role: the sandbox has no AWS credentials")
-        own = unexpired(sessions[DEFAULT], requests[DEFAULT].role) if grant.role else Caller.HOST
-        reader = own if grant.secrets_with_role else Caller.HOST
         found = Obtained(
             sessions=sessions,
-            secrets=_secrets(grant, aws, reader, log, record),
-            logins={
-                name: ecr.login(aws, name, own) for kind in grant.kinds for name in kind.needs().ecr
-            },
+            secrets=self._secrets(),
+            logins={registry: login.result() for registry, login in calls.logins.items()},
         )
-        for kind in grant.kinds:
+        for kind in calls.grant.kinds:
             kind.check(found)
             log.mask(*kind.derived(found))
-        record.timed("session")
-        yield found
+        return found
+
+    def _kept_fresh(self, name: str) -> Sessions:
+        """Record the session, and renew it until the job ends."""
+        calls, request = self._calls, self._calls.requests[name]
+        first = self._issue(request, lambda _: calls.sessions[name].result())
+        renews = name != DEFAULT or calls.grant.delivery is CredentialDelivery.ENDPOINT
+        self._log.note(_announcement(name, request, first, renews=renews))
+        sessions = Sessions(first)
+        renewal = Renewal(sessions, first, request, self._again, warn=self._log.alert)
+        self._held.callback(renewal.close)
+        if renews:
+            renewal.start()
+        return sessions
+
+    def _again(self, wanted: SessionRequest) -> Session:
+        return self._issue(wanted, self._calls.assume)
+
+    def _secrets(self) -> Mapping[str, Secret]:
+        listed = tuple(named(self._calls.grant))
+        if not listed:
+            return {}
+        found = self._calls.secrets.result() if self._calls.secrets else {}
+        self._log.mask(*found.values())
+        self._record.secrets(listed)
+        names = ", ".join(f"{each['name']} ({each['kind']})" for each in listed)
+        self._log.note(f"secrets: {names}")
+        return found
 
 
-def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionRequest], Session]:
-    """Wrap STS so that every session is masked in the log and recorded."""
+def _issuer(log: JobLog, record: Record) -> Issue:
+    """Return how every session is obtained: masked in the log, and recorded."""
 
-    def issue(wanted: SessionRequest) -> Session:
-        session = assume(wanted)
+    def issue(wanted: SessionRequest, by: Assume) -> Session:
+        session = by(wanted)
         log.mask(session.secret_access_key, session.session_token)
         record.session(
             role=wanted.role,
@@ -83,27 +149,6 @@ def _issuer(assume: Assume, log: JobLog, record: Record) -> Callable[[SessionReq
     return issue
 
 
-@contextmanager
-def _kept_fresh(
-    name: str,
-    request: SessionRequest,
-    issue: Callable[[SessionRequest], Session],
-    grant: Grant,
-    log: JobLog,
-) -> Iterator[Sessions]:
-    first = issue(request)
-    renews = name != DEFAULT or grant.delivery is CredentialDelivery.ENDPOINT
-    log.note(_announcement(name, request, first, renews=renews))
-    sessions = Sessions(first)
-    renewal = Renewal(sessions, first, request, issue, warn=log.alert)
-    if renews:
-        renewal.start()
-    try:
-        yield sessions
-    finally:
-        renewal.close()
-
-
 def _announcement(name: str, request: SessionRequest, first: Session, *, renews: bool) -> str:
     """Return the log's line about a session: role, expiry, and the limits it met."""
     which = "role" if name == DEFAULT else f"profile {name}: role"
@@ -115,20 +160,6 @@ def _announcement(name: str, request: SessionRequest, first: Session, *, renews:
     if (first.packed_size_percent or 0) >= NEARLY_FULL:
         text += f"; its tags and policies take {first.packed_size_percent} % of STS's limit"
     return text
-
-
-def _secrets(
-    grant: Grant, aws: Aws, caller: Caller | Session, log: JobLog, record: Record
-) -> dict[str, Secret]:
-    """Fetch all secrets at once, by reference."""
-    listed = tuple(named(grant))
-    if not listed:
-        return {}
-    found = secrets.fetch(aws, {r: r for r in grant.references}, caller=caller)
-    log.mask(*found.values())
-    record.secrets(listed)
-    log.note("secrets: " + ", ".join(f"{each['name']} ({each['kind']})" for each in listed))
-    return found
 
 
 def named(grant: Grant) -> Iterator[dict[str, str]]:

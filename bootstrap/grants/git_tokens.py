@@ -4,22 +4,20 @@ import base64
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
+from typing import Annotated, Any
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.forms import Reference, form
+from bootstrap.forms import form
 from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 from bootstrap.secret import Secret
 
 HELPER, TOKENS = "git-credential", "git-credentials"  # below the sandbox directory
 USER = "x-access-token"  # GitHub, GitLab and Bitbucket accept it as the user of any token
 
-_URL = r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?"
-GitUrl = Annotated[
-    str, AfterValidator(form(_URL, "https://host/owner/ or https://host/owner/name.git"))
-]
+_URL = form(
+    r"https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\w.~+-]+)+/?",
+    "https://host/owner/ or https://host/owner/name.git",
+)
 
 
 class GitTokens(Kind[Mapping[str, str]]):
@@ -27,7 +25,16 @@ class GitTokens(Kind[Mapping[str, str]]):
 
     key = "git-tokens"
     noun = "secret"
-    grammar = Annotated[dict[GitUrl, Reference], Field(default={})]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return a mapping of URLs to references."""
+        from pydantic import AfterValidator, Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import Reference  # noqa: PLC0415
+
+        git_url = Annotated[str, AfterValidator(_URL)]
+        return Annotated[dict[git_url, Reference], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the tokens, by URL."""

@@ -97,9 +97,13 @@ class Kind(ABC, Generic[G]):
 
     key: ClassVar[str]  # below `allow:` in a policy
     noun: ClassVar[str]  # what `who-can`, `diff` and the access map call one of it
-    grammar: ClassVar[Any]  # the annotation of `granted` for pydantic, with its empty default
 
     granted: G  # what the rule says at `key`; never empty
+
+    @staticmethod
+    @abstractmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return the annotation of `granted` for pydantic, with its empty default."""
 
     @abstractmethod
     def needs(self) -> Needs:

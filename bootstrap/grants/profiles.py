@@ -4,16 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
+from typing import Annotated, Any
 
 from bootstrap.aws.model import Session
-from bootstrap.forms import RoleArn, form
+from bootstrap.forms import form
 from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 
 _NAME = form(r"(?!default$)[\w.-]{1,64}", "an AWS profile's name other than default")
-Profile = Annotated[str, AfterValidator(_NAME)]
 
 
 class Profiles(Kind[Mapping[str, str]]):
@@ -21,7 +18,16 @@ class Profiles(Kind[Mapping[str, str]]):
 
     key = "roles"
     noun = "role"
-    grammar = Annotated[dict[Profile, RoleArn], Field(default={})]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return a mapping of names to ARNs."""
+        from pydantic import AfterValidator, Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import RoleArn  # noqa: PLC0415
+
+        profile = Annotated[str, AfterValidator(_NAME)]
+        return Annotated[dict[profile, RoleArn], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the roles."""

@@ -1,12 +1,9 @@
 """Logins for container registries, in Docker's configuration file."""
 
 from collections.abc import Mapping
-from typing import Annotated
-
-from pydantic import Field
+from typing import Annotated, Any
 
 from bootstrap import logins
-from bootstrap.forms import Registry, RoleOrReference
 from bootstrap.grants.kind import BY_ROLE, Delivery, Kind, Needs, Obtained, Variables
 from bootstrap.logins import Login
 from bootstrap.secret import Secret
@@ -17,7 +14,15 @@ class Registries(Kind[Mapping[str, str]]):
 
     key = "registries"
     noun = "secret"
-    grammar = Annotated[dict[Registry, RoleOrReference], Field(default={})]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return a mapping of hosts to references."""
+        from pydantic import Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import Registry, RoleOrReference  # noqa: PLC0415
+
+        return Annotated[dict[Registry, RoleOrReference], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the stored logins, by registry, and the registries of ECR."""

@@ -1,12 +1,9 @@
 """The job's own AWS role, by the credential endpoint or in variables."""
 
 from collections.abc import Mapping
-from typing import Annotated
-
-from pydantic import Field
+from typing import Annotated, Any
 
 from bootstrap.aws.model import Session
-from bootstrap.forms import RoleArn
 from bootstrap.grants.kind import DEFAULT, Delivery, Kind, Needs, Obtained, Variables, unexpired
 from bootstrap.secret import Secret
 
@@ -18,7 +15,15 @@ class Role(Kind[str]):
 
     key = "role"
     noun = "role"
-    grammar = Annotated[RoleArn | None, Field(default=None)]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return an ARN, or nothing."""
+        from pydantic import Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import RoleArn  # noqa: PLC0415
+
+        return Annotated[RoleArn | None, Field(default=None)]
 
     def needs(self) -> Needs:
         """Return the role."""

@@ -1,19 +1,14 @@
 """Secrets in files that only the job's user can read."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
-
-from bootstrap.forms import Reference, form
+from bootstrap.forms import form
 from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 
 DIRECTORY = "secrets"  # below the sandbox directory; AIRLOCK_SECRETS names it in every job
 
-FileName = Annotated[
-    str,
-    AfterValidator(form(r"(?!\.)[\w.-]{1,64}", "a file's name: letters, digits, - . and _")),
-]
+_NAME = form(r"(?!\.)[\w.-]{1,64}", "a file's name: letters, digits, - . and _")
 
 
 class SecretFiles(Kind[Mapping[str, str]]):
@@ -21,7 +16,16 @@ class SecretFiles(Kind[Mapping[str, str]]):
 
     key = "secret-files"
     noun = "secret"
-    grammar = Annotated[dict[FileName, Reference], Field(default={})]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return a mapping of names to references."""
+        from pydantic import AfterValidator, Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import Reference  # noqa: PLC0415
+
+        file_name = Annotated[str, AfterValidator(_NAME)]
+        return Annotated[dict[file_name, Reference], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the secrets, by file."""

@@ -1,13 +1,10 @@
 """Secrets in variables, which the agent inside redacts in the job's log."""
 
 from collections.abc import Mapping
-from typing import Annotated
-
-from pydantic import Field
+from typing import Annotated, Any
 
 from bootstrap.buildkite.env_files import MAX_STRING
 from bootstrap.errors import WrongConfiguration
-from bootstrap.forms import Reference, Variable
 from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 from bootstrap.secret import Secret
 
@@ -17,7 +14,15 @@ class Secrets(Kind[Mapping[str, str]]):
 
     key = "secrets"
     noun = "secret"
-    grammar = Annotated[dict[Variable, Reference], Field(default={})]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return a mapping of variables to references."""
+        from pydantic import Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import Reference, Variable  # noqa: PLC0415
+
+        return Annotated[dict[Variable, Reference], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the secrets, by variable."""

@@ -1,10 +1,7 @@
 """SSH keys, which stay in an agent on the host."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
-
-from bootstrap.forms import ONE_OR_MANY, Reference
 from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 
 
@@ -13,7 +10,15 @@ class SshKeys(Kind[tuple[str, ...]]):
 
     key = "ssh-keys"
     noun = "ssh-key"
-    grammar = Annotated[tuple[Reference, ...], ONE_OR_MANY, Field(default=())]
+
+    @staticmethod
+    def grammar() -> Any:  # noqa: ANN401 - an annotation
+        """Return a list of references, or one."""
+        from pydantic import Field  # noqa: PLC0415 - see bootstrap/fields.py
+
+        from bootstrap.fields import ONE_OR_MANY, Reference  # noqa: PLC0415
+
+        return Annotated[tuple[Reference, ...], ONE_OR_MANY, Field(default=())]
 
     def needs(self) -> Needs:
         """Return the keys, which have no names but their references."""

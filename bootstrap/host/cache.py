@@ -20,6 +20,8 @@ from typing import Any
 from bootstrap import files
 from bootstrap.errors import CannotStart, NoAnswer
 from bootstrap.host.lock import locked_now
+from bootstrap.metrics import catalogue
+from bootstrap.metrics.report import report
 
 # Seconds for which a failure also counts for those who come after it; half as much again at most.
 HOLD = 4.0
@@ -77,10 +79,18 @@ class Cache:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         entry = _Entry(self._directory, key, self._now)
         if (known := entry.value(self._fresh)) is not None:
+            report(catalogue.CACHE_ANSWERS, result="cached")
             return Answer(value=known["value"], stale=None)
-        if entry.value(self._fresh + self._stale) is not None:
-            return self._stale_first(entry, fetch, patience)
-        return self._waited(entry, fetch, patience)
+        try:
+            if entry.value(self._fresh + self._stale) is not None:
+                answer = self._stale_first(entry, fetch, patience)
+            else:
+                answer = self._waited(entry, fetch, patience)
+        except CannotStart:
+            report(catalogue.CACHE_ANSWERS, result="failed")
+            raise
+        _report(answer)
+        return answer
 
     def _stale_first(self, entry: "_Entry", fetch: Fetch, patience: float) -> Answer:
         began, deadline = self._now(), self._clock() + SHORT
@@ -202,6 +212,13 @@ class _Entry:
             "details": failed.details,
         }
         files.write(self._failure, json.dumps(known).encode())
+
+
+def _report(answer: Answer) -> None:
+    """What another process fetched while this one waited counts as fetched too."""
+    report(catalogue.CACHE_ANSWERS, result="fetched" if answer.stale is None else "stale")
+    if answer.stale is not None:
+        report(catalogue.STALE_SECONDS, answer.stale)
 
 
 def _read(path: Path, members: frozenset[str]) -> dict[str, Any] | None:

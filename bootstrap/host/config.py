@@ -3,52 +3,58 @@
 No environment variable changes any of it: the job controls the environment.
 """
 
+from __future__ import annotations
+
 import os
 import stat
-import tomllib
+from dataclasses import dataclass, field, fields
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-
-from pydantic import Field, ValidationError, model_validator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.forms import (
-    Duration,
-    FileStore,
-    Memory,
-    PositiveSize,
-    Registry,
-    RoleArn,
-    Size,
-    StoreLocation,
-)
-from bootstrap.host.proxy import NoProxy, Proxy, ProxyUrl, is_direct
+from bootstrap.forms import FileStore
+from bootstrap.host.parsed import parsed
+from bootstrap.host.proxy import Proxy, is_direct
+from bootstrap.host.section import Section
 from bootstrap.host.service_settings import Service
-from bootstrap.host.settings import (
-    AbsolutePath,
-    DockerSocket,
-    HostCredentials,
-    Issuer,
-    Region,
-    RegistryLogin,
-    Resolver,
-    Section,
-    Subnet,
-    Url,
-)
-from bootstrap.mistakes import explain
-from bootstrap.secret import Secret
 from bootstrap.text import counted
 
 if TYPE_CHECKING:
+    from pydantic import Field
     from pydantic_core import ErrorDetails
 
+    from bootstrap.fields import (
+        Duration,
+        Memory,
+        PositiveSize,
+        Registry,
+        RoleArn,
+        Size,
+        StoreLocation,
+    )
+    from bootstrap.host.settings import (
+        AbsolutePath,
+        DockerSocket,
+        HostCredentials,
+        Issuer,
+        NoProxy,
+        ProxyUrl,
+        Region,
+        RegistryLogin,
+        Resolver,
+        Subnet,
+        Url,
+    )
+    from bootstrap.secret import Secret
 
+
+@dataclass(frozen=True, kw_only=True)
 class Policy(Section):
     """Where the pipelines' policies are, and the guardrails that none of them may exceed."""
 
-    store: StoreLocation = FileStore(path=Path("/etc/airlock/policies"))
+    store: StoreLocation = FileStore(path=Path("/etc/airlock/policies"))  # noqa: RUF009 - frozen
     guardrails: StoreLocation | None = None
     identity: Literal["environment", "signed"] = "environment"
     issuer: Issuer = "https://agent.buildkite.com"
@@ -65,6 +71,7 @@ class Policy(Section):
         return self.mode == "observe" and pipeline not in self.enforce
 
 
+@dataclass(frozen=True, kw_only=True)
 class Aws(Section):
     """How Airlock itself reaches AWS. `region` also becomes the job's AWS_REGION.
 
@@ -85,6 +92,7 @@ class Aws(Section):
         return None if is_direct(url, self.no_proxy) else self.https_proxy
 
 
+@dataclass(frozen=True, kw_only=True)
 class Sandbox(Section):
     """The sandbox's defaults; a rule's `limits` and `image` override them."""
 
@@ -102,7 +110,7 @@ class Sandbox(Section):
     pids: Annotated[int, Field(ge=64)] = 4096
     tmp: PositiveSize = 2 << 30
     open_files: Annotated[int, Field(ge=1024)] = 65536
-    subnet: Subnet = IPv4Network("198.18.240.0/20")
+    subnet: Subnet = IPv4Network("198.18.240.0/20")  # noqa: RUF009 - immutable
     dns: tuple[Resolver, ...] | None = None
 
     @property
@@ -115,17 +123,16 @@ class Sandbox(Section):
         """The uid below the range, for Airlock's programs that serve jobs: no job ever has it."""
         return self.first_uid - 1
 
-    @model_validator(mode="after")
-    def _uids_are_free(self) -> Self:
+    def __post_init__(self) -> None:
         """65534 is the user nobody, 65535 is "no uid" in 16 bits, and 32-bit uids may be signed."""
         if self.uids[-1] >= 1 << 31 or {65534, 65535} & set(self.uids):
             raise ValueError(
                 f"first-uid and slots give jobs uids {self.uids[0]} to {self.uids[-1]}; expected "
                 "a range without 65534 and 65535 that ends below 2147483648"
             )
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Paths(Section):
     """Where Airlock keeps its files: `runtime` is in memory, `state` on disk."""
 
@@ -134,6 +141,7 @@ class Paths(Section):
     records: AbsolutePath = Path("/var/log/airlock/records.jsonl")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Storage(Section):
     """Budgets for what is kept, and the space that has to stay free on the disk of `paths.state`.
 
@@ -158,37 +166,38 @@ class Storage(Section):
     trail_age: Duration = 400 * 86400
     image_age: Duration = 30 * 86400
 
-    @model_validator(mode="after")
-    def _trail_holds_its_files(self) -> Self:
+    def __post_init__(self) -> None:
+        self._check_trail()
+        self._check_floors()
+
+    def _check_trail(self) -> None:
         if 0 < self.trail_size < 2 * self.trail_file:
             raise ValueError(
                 f"trail-size is {self.trail_size >> 20} MiB, expected at least twice trail-file "
                 f"({self.trail_file >> 20} MiB): the audit trail would lose its last file as soon "
                 "as it is rotated"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _floors_are_below(self) -> Self:
+    def _check_floors(self) -> None:
         if self.floor > self.min_free or self.floor_inodes > self.min_free_inodes:
             raise ValueError(
                 f"expected floor ({self.floor >> 20} MiB, {self.floor_inodes} inodes) to be at "
                 f"most min-free ({self.min_free >> 20} MiB, {self.min_free_inodes} inodes): jobs "
                 "would be stopped as soon as they had started"
             )
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Host(Section):
     """The whole of airlock.toml."""
 
     policy: Policy = Policy()
     aws: Aws = Aws()
     sandbox: Sandbox
-    registries: dict[Registry, RegistryLogin] = Field(default_factory=dict)
+    registries: dict[Registry, RegistryLogin] = field(default_factory=dict)
     paths: Paths = Paths()
     storage: Storage = Storage()
-    service: Service = Service()
+    service: Service = Service()  # noqa: RUF009 - frozen
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -201,21 +210,32 @@ def load(path: Path) -> Host:
     try:
         with path.open("rb") as file:
             _only_root_writes(path, os.fstat(file.fileno()))
-            document = tomllib.load(file)
+            content = file.read()
     except OSError as unreadable:
         raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
+    # Where Airlock is to keep it is known only afterwards; elsewhere it is read anew each time.
+    runtime = Paths().runtime
+    return parsed(runtime, Host, str(path), content, partial(_read, content, path))
+
+
+def _read(content: bytes, path: Path) -> Host:
+    import tomllib  # noqa: PLC0415 - as pydantic, see bootstrap/fields.py
+
+    try:
+        document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         raise _wrong(path, f"is not TOML: {broken}") from broken
     return parse(document, path)
 
 
-_AGENT_AS_ROOT = (
-    "Have the agent's service run as root: `systemctl edit buildkite-agent`, with [Service] and "
-    "User=root. Jobs do not run as root: each has a uid of its own."
+_BY_THE_SERVICE = (
+    'Set bootstrap-script="/usr/libexec/airlock-launcher" in buildkite-agent.cfg: it passes the '
+    "job to the service (`airlock serve`), which is root, while the agent keeps its own user. "
+    "`airlock bootstrap` itself is for agents that run as root."
 )
 
 
-def require_root(hint: str = _AGENT_AS_ROOT) -> None:
+def require_root(hint: str = _BY_THE_SERVICE) -> None:
     """Raise WrongConfiguration unless this process may do what a job needs of the host."""
     if os.geteuid() != 0:
         raise WrongConfiguration(f"Airlock runs as uid {os.geteuid()}, expected root", hint=hint)
@@ -223,6 +243,10 @@ def require_root(hint: str = _AGENT_AS_ROOT) -> None:
 
 def parse(document: dict[str, Any], path: Path) -> Host:
     """Check a document that is already TOML. Raises WrongConfiguration."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from bootstrap.mistakes import explain  # noqa: PLC0415
+
     try:
         return Host.model_validate(document)
     except ValidationError as invalid:
@@ -233,7 +257,7 @@ def parse(document: dict[str, Any], path: Path) -> Host:
         raise _wrong(path, f"has {counted(len(details), 'mistake')}", tuple(details)) from invalid
 
 
-def _without_secrets(error: "ErrorDetails") -> "ErrorDetails":
+def _without_secrets(error: ErrorDetails) -> ErrorDetails:
     """Hide a proxy's URL: it may have a password, in a form that nothing masks."""
     if error["loc"] == ("aws", "https-proxy"):
         return {**error, "input": "another text, which is not shown"}
@@ -256,8 +280,7 @@ _REMOVED_TEXT = (
 
 def _known_keys() -> list[str]:
     sections = (Host, Policy, Aws, Sandbox, Paths, Storage, Service)
-    fields = (name for section in sections for name in section.model_fields)
-    return [name.replace("_", "-") for name in fields]
+    return [each.name.replace("_", "-") for section in sections for each in fields(section)]
 
 
 def _wrong(path: Path, what: str, details: tuple[str, ...] = ()) -> WrongConfiguration:

@@ -5,10 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Annotated
 from urllib.parse import unquote, urlsplit
-
-from pydantic import AfterValidator, PlainValidator
 
 from bootstrap.secret import Secret
 
@@ -53,7 +50,8 @@ def no_proxy(_url: str) -> None:
     """Reach every URL directly: a ProxyFor."""
 
 
-def _proxy(value: object) -> Proxy:
+def proxy(value: object) -> Proxy:
+    """Return what a URL means; raises ValueError with what was expected."""
     found = _URL.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('expected "http://host:port", or "http://user:password@host:port"')
@@ -65,7 +63,8 @@ def _proxy(value: object) -> Proxy:
     )
 
 
-def _exception(value: str) -> str:
+def exception(value: str) -> str:
+    """Return a host, domain, address or network in small letters; raises as `proxy`."""
     try:
         ip_network(value)
     except ValueError:
@@ -74,10 +73,6 @@ def _exception(value: str) -> str:
                 'expected a host, a domain (".internal"), an address or a network (10.0.0.0/8)'
             ) from None
     return value.lower()
-
-
-ProxyUrl = Annotated[Proxy, PlainValidator(_proxy)]
-NoProxy = Annotated[str, AfterValidator(_exception)]
 
 
 def is_direct(url: str, exceptions: Iterable[str]) -> bool:

@@ -1,33 +1,26 @@
 """The table [service] of airlock.toml: what `airlock serve` needs beside a job's own settings."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field
+from bootstrap.host.section import Section
 
-from bootstrap.forms import Duration, form
-from bootstrap.host.settings import AbsolutePath, Section
+if TYPE_CHECKING:
+    from pydantic import Field
 
-
-def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names:
-        raise ValueError("expected the name of at least one user")
-    return names
+    from bootstrap.fields import Duration
+    from bootstrap.host.settings import AbsolutePath, Textfile, UserNames
 
 
-UserName = Annotated[
-    str, AfterValidator(form(r"[a-z_][a-z0-9_.-]{0,31}", "the name of a user of this host"))
-]
-Textfile = Annotated[
-    str, AfterValidator(form(r"(/[^/]+)+\.prom|", 'an absolute path that ends in .prom, or ""'))
-]
-
-
+@dataclass(frozen=True, kw_only=True)
 class Service(Section):
     """The resident service: its socket, who may use it, and what it does between jobs."""
 
     socket: AbsolutePath = Path("/run/airlock.sock")
-    agents: Annotated[tuple[UserName, ...], AfterValidator(_not_empty)] = ("buildkite-agent",)
+    agents: UserNames = ("buildkite-agent",)
     jobs_per_agent: Annotated[int, Field(ge=0, le=1000)] = 0
     metrics: Textfile = ""
     pre_pull: bool = True

@@ -1,22 +1,14 @@
-"""The forms of settings that airlock.toml has and policies do not (see bootstrap/forms.py)."""
+"""The types of airlock.toml's settings for pydantic, beside those of bootstrap/fields.py."""
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter
 
+from bootstrap import fields
 from bootstrap.forms import REFERENCE, form
-
-
-class Section(BaseModel):
-    """One table of airlock.toml: its keys are spelled with hyphens, and unknown ones refused."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
+from bootstrap.host import proxy
 
 
 def _absolute(path: Path) -> Path:
@@ -43,6 +35,12 @@ def _resolver(value: IPv4Address) -> IPv4Address:
     return value
 
 
+def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("expected the name of at least one user")
+    return names
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Url = Annotated[str, AfterValidator(form(r"https?://\S+", "a URL, https://…"))]
 Region = Annotated[
@@ -63,3 +61,22 @@ RegistryLogin = Annotated[
 ]
 Subnet = Annotated[IPv4Network, AfterValidator(_subnet)]
 Resolver = Annotated[IPv4Address, AfterValidator(_resolver)]
+ProxyUrl = Annotated[proxy.Proxy, PlainValidator(proxy.proxy)]
+NoProxy = Annotated[str, AfterValidator(proxy.exception)]
+UserName = Annotated[
+    str, AfterValidator(form(r"[a-z_][a-z0-9_.-]{0,31}", "the name of a user of this host"))
+]
+UserNames = Annotated[tuple[UserName, ...], AfterValidator(_not_empty)]
+Textfile = Annotated[
+    str, AfterValidator(form(r"(/[^/]+)+\.prom|", 'an absolute path that ends in .prom, or ""'))
+]
+
+T = TypeVar("T")
+
+
+def adapter(table: type[T]) -> TypeAdapter[T]:
+    """Return what checks a table: its annotations are of names in these two modules."""
+    names: dict[str, Any] = {**vars(fields), **globals(), "Field": Field}
+    checker = TypeAdapter(table)
+    checker.rebuild(force=True, _types_namespace=names)
+    return checker

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bootstrap.errors import AirlockError, CannotStart
-from bootstrap.host import consumers, runtime_files, trail, trash
+from bootstrap.host import runtime_files, trail, trash
 from bootstrap.host.budget import Budget, Entry, beyond
 from bootstrap.host.change import Change
 from bootstrap.host.config import Host, Storage
@@ -193,6 +193,8 @@ def _unused(host: Host) -> Iterator[Path]:
 
 
 def _full(host: Host, lack: str, why: str) -> CannotStart:
+    from bootstrap.host import consumers  # noqa: PLC0415 - of full disks only
+
     state = host.paths.state
     return CannotStart(
         f"the disk of {state} is too full to start a job: {lack}; {why}",

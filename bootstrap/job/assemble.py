@@ -1,6 +1,7 @@
 """From the two environments to claims, agent and job: this module decides who vouches for what."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bootstrap.buildkite.agent_files import check_names
@@ -88,16 +89,17 @@ _PATH_PARTS = (
 )
 
 
-def assemble(env: Mapping[str, str], process_env: Mapping[str, str]) -> Job:
+def assemble(env: Mapping[str, str], process_env: Mapping[str, str], *, agent_uid: int = 0) -> Job:
     """Make a Job of Buildkite's environment `env` and the agent's part of `process_env`.
 
+    `agent_uid` is the user that the agent runs as.
     Raises Refused for what no job may set, WrongConfiguration for what the agent fails to set.
     """
     claims, agent = claims_of(env, process_env), agent_of(env, process_env)
     marker = agent.values.get("BUILDKITE_AGENT_JOB_TIMEOUT_FILE")
     return Job(
         claims=claims,
-        agent=agent,
+        agent=replace(agent, uid=agent_uid),
         grace=grace(agent.values),
         build_path=_build_path(agent.values),
         timeout_marker=Path(marker) if marker else None,

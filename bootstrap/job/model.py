@@ -85,6 +85,7 @@ class Claims:
 class Agent:
     """What the agent passes beside the job's environment: `values` are those it vouches for.
 
+    `uid` is the user that the agent runs as; where that is not root, it has chosen the values.
     `token` is the access token; it is not among `values`. `own_token` is whether it is this
     job's alone: where Buildkite issues no job tokens, agents pass their own.
     """
@@ -92,6 +93,7 @@ class Agent:
     values: Mapping[str, str]
     token: Secret
     own_token: bool
+    uid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

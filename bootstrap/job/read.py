@@ -16,17 +16,21 @@ _FILES: dict[str, Callable[[bytes], dict[str, str]]] = {
 }
 
 
-def read(process_env: Mapping[str, str], *, writable: Iterable[Path] = ()) -> dict[str, str]:
+def read(
+    process_env: Mapping[str, str], *, owner: int | None = None, writable: Iterable[Path] = ()
+) -> dict[str, str]:
     """Return the environment of the job that the agent started this process for.
 
-    `writable` are the directories into which jobs of this host may write: no file below them is
-    accepted. Raises Refused if the files are not what the agent made for this job, CannotStart as
-    the parsers do and if a file cannot be read, WrongConfiguration if no file is named.
+    `owner` is the user that the agent runs as; the default is this process's own. `writable` are
+    the directories into which jobs of this host may write: no file below them is accepted.
+    Raises Refused if the files are not what the agent made for this job, CannotStart as the parsers
+    do and if a file cannot be read, WrongConfiguration if no file is named.
     """
     check_paths(process_env)
+    owner = os.geteuid() if owner is None else owner
     trees = (*writable, *(Path(p) for p in map(process_env.get, _JOB_WRITES) if p))
     environments = {
-        name: parse(_bytes(Path(path), trees))
+        name: parse(_bytes(Path(path), owner, trees))
         for name, parse in _FILES.items()
         if (path := process_env.get(name))
     }
@@ -54,13 +58,13 @@ def _check_equal(one: Mapping[str, str], other: Mapping[str, str]) -> None:
         )
 
 
-def _bytes(path: Path, trees: Iterable[Path]) -> bytes:
+def _bytes(path: Path, owner: int, trees: Iterable[Path]) -> bytes:
     try:
-        data = _read(path, trees)
+        data = _read(path, owner, trees)
     except (OSError, ValueError) as unreadable:
         raise CannotStart(
             f"the job's environment file {printable(str(path))} cannot be read: {unreadable}",
-            hint="The agent writes it for its own user: Airlock has to run as that user or root.",
+            hint="The agent writes it for its own user: Airlock has to be root, or that user.",
         ) from unreadable
     if len(data) > MAX_FILE:
         raise CannotStart(
@@ -70,7 +74,7 @@ def _bytes(path: Path, trees: Iterable[Path]) -> bytes:
     return data
 
 
-def _read(path: Path, trees: Iterable[Path]) -> bytes:
+def _read(path: Path, owner: int, trees: Iterable[Path]) -> bytes:
     """Read a file that no job can have created: owned by the agent's user, and not a link."""
     directory = path.parent.resolve(strict=True)
     if any(directory.is_relative_to(tree.resolve()) for tree in trees):
@@ -83,7 +87,7 @@ def _read(path: Path, trees: Iterable[Path]) -> bytes:
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode):
             raise _untrusted(path, "is not a regular file")
-        if status.st_uid not in {0, os.geteuid()} or mode & 0o022:
+        if status.st_uid != owner or mode & 0o022:
             raise _untrusted(path, f"belongs to uid {status.st_uid} with mode {mode:04o}")
         return file.read(MAX_FILE + 1)
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from bootstrap.policy.model import MAX_TEXT
+
 # libyaml where it is installed: linting hundreds of documents is ten times faster.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MAX_TEXT = 64 << 10  # characters
 MAX_DEPTH = 12
 
 Path = tuple[str | int, ...]

@@ -13,6 +13,7 @@ from typing import Any
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.model import Provenance
 
+MAX_TEXT = 64 << 10  # characters of a document
 NO_TAG = "none"  # a pattern of `tag`: the build is not of a tag
 
 

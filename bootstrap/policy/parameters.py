@@ -8,16 +8,10 @@ Leaves are String or StringList; either is split at its commas, as SSM itself do
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from bootstrap.errors import WrongConfiguration
-from bootstrap.mistakes import explain
-from bootstrap.policy import schema
 from bootstrap.policy.model import Policy
-from bootstrap.policy.parse import digest, parse, policy_of
 from bootstrap.text import counted, printable
 
 if TYPE_CHECKING:
@@ -62,11 +56,15 @@ def compiled(path: str, slug: str, parameters: Iterable[Parameter]) -> Policy | 
         return None
     origin = f"ssm:{path} ({', '.join(f'{p.name}:{p.version}' for p in ours.values())})"
     if DOCUMENT in ours:
+        from bootstrap.policy.parse import parse  # noqa: PLC0415 - see bootstrap/fields.py
+
         return parse(ours[DOCUMENT].value, origin)
     return _from_leaves(path, slug, ours, origin)
 
 
 def _misspelt(others: set[str]) -> Iterable[str]:
+    if others:
+        from difflib import get_close_matches  # noqa: PLC0415
     for name in sorted(others):
         close = get_close_matches(name, (DOCUMENT, *LEAVES), n=1, cutoff=0.75)
         if close:
@@ -80,6 +78,11 @@ def _both(ours: Mapping[str, Parameter]) -> Iterable[str]:
 
 
 def _from_leaves(path: str, slug: str, ours: Mapping[str, Parameter], origin: str) -> Policy:
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from bootstrap.policy import schema  # noqa: PLC0415
+    from bootstrap.policy.parse import digest, policy_of  # noqa: PLC0415
+
     document = as_document(slug, {name: parameter.value for name, parameter in ours.items()})
     try:
         node = schema.PolicyNode.model_validate(document)
@@ -113,6 +116,9 @@ def _explain(error: "ErrorDetails") -> str:
     leaf = next((leaf for leaf, p in _PLACES.items() if path[: len(p)] == p), "the pipeline")
     if error["type"] == "missing":
         return f"the parameter {leaf} is missing"
+    from bootstrap.mistakes import explain  # noqa: PLC0415
+    from bootstrap.policy import schema  # noqa: PLC0415
+
     return explain({**error, "loc": (leaf,)}, schema.words())
 
 

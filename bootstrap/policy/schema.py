@@ -16,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from bootstrap.forms import ONE_OR_MANY, PositiveSize, RoleArn, Variable, duration, form
+from bootstrap.fields import ONE_OR_MANY, PositiveSize, RoleArn, Variable
+from bootstrap.forms import duration, form
 from bootstrap.grants import KINDS
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.plugins import canonical_pattern
@@ -181,7 +182,7 @@ class LimitsNode(Node):
 
 def _keys_of(kinds: Iterable[type[Kind[Any]]]) -> type[Node]:
     """Return a part of a document with the key of every kind."""
-    keys = {_field(kind): kind.grammar for kind in kinds}
+    keys = {_field(kind): kind.grammar() for kind in kinds}
     return create_model("Kinds", __base__=Node, **keys)
 
 

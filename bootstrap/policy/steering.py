@@ -11,7 +11,6 @@ binds as far as these names go.
 import json
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from bootstrap.policy.glob import matches
 from bootstrap.policy.guardrails import is_empty
@@ -114,15 +113,19 @@ _ANY_CASE = ("*_PROXY", "NPM_*")
 _PATTERNS = tuple(
     (pattern, reason) for reason, listed in _TABLE.items() for pattern in listed.split()
 )
+_EXACT = {pattern: reason for pattern, reason in _PATTERNS if "*" not in pattern}
+_GLOBS = tuple((pattern, reason) for pattern, reason in _PATTERNS if "*" in pattern)
 
 
 def steers(name: str) -> str | None:
     """Return what the variable can change about a job, or None if it is not in the table."""
     if name in _UNCHANGING:
         return None
-    if any(fnmatchcase(name.upper(), pattern) for pattern in _ANY_CASE):
+    if any(matches(pattern, name.upper()) for pattern in _ANY_CASE):
         name = name.upper()
-    return next((reason for pattern, reason in _PATTERNS if fnmatchcase(name, pattern)), None)
+    if name in _EXACT:
+        return _EXACT[name]
+    return next((reason for pattern, reason in _GLOBS if matches(pattern, name)), None)
 
 
 _BRACES = re.compile(r"\{([^{}]*)\}")

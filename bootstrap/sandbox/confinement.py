@@ -15,6 +15,12 @@ from bootstrap.errors import CannotStart
 from bootstrap.sandbox.proof import Probe
 
 PATIENCE = 10.0  # seconds for the entry script to appear beside the container's first process
+POLL = 0.001  # seconds between two looks for it
+# Where distributions mount the hierarchy without controllers (version 2), and one of version 1.
+_CONTROL_GROUPS = {
+    "": (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")),
+    "pids": (Path("/sys/fs/cgroup/pids"),),
+}
 APPARMOR = "docker-default"  # every engine that uses AppArmor loads it
 _NONE = "0" * 16
 # proc(5), /proc/pid/status. None of these can be undone by the process itself or its children.
@@ -92,18 +98,45 @@ def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
             raise _unconfined(
                 "its entry script did not appear among the processes of this host", runtime
             )
-        time.sleep(0.005)
+        time.sleep(POLL)
     return members
 
 
 def _members(pid: int) -> Iterator[int]:
     """Yield the processes in the PID namespace of `pid`, by their numbers on this host."""
     with suppress(OSError):  # it has ended, and all others with it
-        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
-        for path in Path("/proc").glob("[0-9]*"):
+        namespace = _namespace(pid)
+        for other in _of_its_control_group(pid) or _of_this_host():
             with suppress(OSError):
-                if (path / "ns/pid").readlink() == namespace:
-                    yield int(path.name)
+                if _namespace(other) == namespace:
+                    yield other
+
+
+def _namespace(pid: int) -> Path:
+    return Path(f"/proc/{pid}/ns/pid").readlink()
+
+
+def _of_this_host() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _of_its_control_group(pid: int) -> list[int]:
+    """Return the processes in the control group of `pid`; none if it has none of its own.
+
+    The engine makes one for each container, and nothing in that has run yet, so all are in it. It
+    saves a look at each process of this host.
+    """
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if path == "/":
+            continue
+        for root in _CONTROL_GROUPS.get(controllers, ()):
+            with suppress(OSError):
+                members = (root / path[1:] / "cgroup.procs").read_text()
+                found = [int(number) for number in members.split()]
+                if pid in found:
+                    return found
+    return []
 
 
 def _wrong(pid: int, apparmor: str | None) -> list[str]:

@@ -1,20 +1,22 @@
 """The one opening sequence: from a specification to a container that is proven to be isolated.
 
-Jobs and the commit-on-branch check share it, and with it the ruleset, the proof and the watch:
+Jobs and the commit-on-branch check share it, and with it the ruleset, the proof and the watch.
+`bridged` takes steps 1 to 3, the last two in a thread while the caller prepares what the
+specification needs, `created` takes steps 4 and 5, and `opened` the others:
 
  1. Subscribe to changes of nftables and of routing rules. First, so that no change falls between
     step 3 and the watch.
  2. Create the engine's network. The routing rule and the address of step 3 need its bridge.
  3. Load the ruleset unless it is loaded. Before the bridge gets a container.
- 4. Open the credential listener, if there is one. It binds an address that step 3 has added; its
-    port and path are needed in steps 10 and 11.
- 5. Create the container.
- 6. Attach to its output. Before the start, so that no byte is lost.
- 7. Start it. From here there are a pid, an address and namespaces; its entry script waits at the
+ 4. Create the container, once steps 2 and 3 have ended: a network that is made anew must have none.
+ 5. Attach to its output. Before the start, so that no byte is lost.
+ 6. Start it. From here there are a pid, an address and namespaces; its entry script waits at the
     start gate. Record its process at once: whoever clears the lease can kill it without the engine.
- 8. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
+ 7. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
     unnoticed.
- 9. Limit its terminals: its devpts exists only after the start.
+ 8. Limit its terminals: its devpts exists only after the start.
+ 9. Open the credential listener, if there is one: what it serves is obtained during the steps
+    before. It binds an address that step 3 has added.
 10. Isolate its bridge port, load inside.nft, have it send single datagrams, then assign its
     address, which removes what an earlier holder left and maps the address to its own listener. In
     this order, so that it never reaches a listener or a neighbour unrestricted.
@@ -28,16 +30,18 @@ lease removes the container.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from bootstrap.concurrent import Begun
 from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.host.config import Host
-from bootstrap.sandbox import confinement, engine, terminals
-from bootstrap.sandbox import engine_network as network
+from bootstrap.sandbox import confinement, engine, engine_network, terminals
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Running, SandboxSpec
-from bootstrap.sandbox.network import bridge, datagrams, firewall, watch
+from bootstrap.sandbox.network import bridge as ports
+from bootstrap.sandbox.network import datagrams, firewall, watch
 from bootstrap.sandbox.proof import Probe, prove
 from bootstrap.sandbox.supervision.guard import Guard, Protection
 
@@ -61,72 +65,119 @@ class Opened:
     ruleset_reloaded: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Created:
+    """A container that is not started; `apparmor` is the profile that it gets, if any."""
+
+    id: str
+    spec: SandboxSpec
+    stream: "socket.socket"  # its output, in frames of the engine
+    apparmor: str | None
+
+
+class Bridge:
+    """The bridge of all containers, while steps 2 and 3 are taken, and the watch of its rules."""
+
+    def __init__(self, changes: "socket.socket", rule_changes: "socket.socket", host: Host) -> None:
+        self._changes = changes
+        self._rule_changes = rule_changes
+        self._ready = Begun(partial(_ready, host), "ruleset")
+
+    def ready(self) -> firewall.Ruleset:
+        """Wait until the network and the ruleset are as they have to be. Raises as both do."""
+        return self._ready.result()
+
+    def protection(self, report: Callable[[str], object]) -> Protection:
+        """Return how the guard of a container checks what protects it; the guard closes it."""
+        ruleset = self.ready()
+        return Protection(
+            changes=self._changes.dup(),
+            rule_changes=self._rule_changes.dup(),
+            is_unchanged=lambda: firewall.is_unchanged(ruleset),
+            restore_routing=firewall.restore_routing,
+            report=report,
+        )
+
+
+@contextmanager
+def bridged(host: Host) -> Iterator[Bridge]:
+    """Subscribe to changes and begin steps 2 and 3. One container can be opened on it."""
+    with watch.changes() as changes, watch.rule_changes() as rule_changes:
+        yield Bridge(changes, rule_changes, host)
+
+
+def _ready(host: Host) -> firewall.Ruleset:
+    with engine.connected(host.sandbox.docker) as client:
+        engine_network.ensure(client, host.sandbox.subnet, host.paths.runtime)
+    return firewall.ensure_loaded(host.paths.runtime)
+
+
+@contextmanager
+def created(
+    client: "APIClient",
+    spec: SandboxSpec,
+    bridge: Bridge,
+    *,
+    timed: Callable[[str], object] = lambda _: None,
+) -> Iterator[Created]:
+    """Take steps 4 and 5. `timed` is called with the name of each step as it ends."""
+    apparmor = engine.apparmor(client)
+    bridge.ready()
+    timed("firewall")
+    container = engine.create(client, spec, apparmor)
+    with engine.attach(client, container) as stream:
+        timed("create")
+        yield Created(id=container, spec=spec, stream=stream, apparmor=apparmor)
+
+
 @contextmanager
 def opened(
     client: "APIClient",
-    spec: SandboxSpec,
+    container: Created,
     host: Host,
     lease: Lease,
+    bridge: Bridge,
     *,
     listening: OpenListener = nullcontext,
     timed: Callable[[str], object] = lambda _: None,
     report: Callable[[str], object],
 ) -> Iterator[Opened]:
-    """Take the steps above. Raises CannotStart if one fails or if isolation cannot be proven.
+    """Take the other steps. Raises CannotStart if one fails or if isolation cannot be proven.
 
     None of the specification's own code has run when this yields. `listening` opens the container's
-    credential listener, if it has one; `timed` is called with the name of each step as it ends,
-    `report`, from a thread, with what happens to the second protection while the container runs.
-    Closing ends the watch and the listener; the lease removes the container.
+    credential listener, if it has one; `report` is called, from a thread, with what happens to the
+    second protection while the container runs. Closing ends the watch and the listener; the lease
+    removes the container.
     """
     with ExitStack() as held:
-        sockets = ExitStack()  # until the guard has them
-        held.callback(sockets.close)
-        changes = sockets.enter_context(watch.changes())
-        rule_changes = sockets.enter_context(watch.rule_changes())
-        network.ensure(client, host.sandbox.subnet, host.paths.runtime)
-        ruleset = firewall.ensure_loaded(host.paths.runtime)
-        listener = held.enter_context(listening())
-        timed("firewall")
-        apparmor = engine.apparmor(client)
-        container = engine.create(client, spec, apparmor)
-        timed("create")
-        stream = engine.attach(client, container)
-        held.callback(stream.close)
-        running = engine.start(client, container, spec.name)
+        running = engine.start(client, container.id, container.spec.name)
         timed("start")
         first_process.record(lease.directory, running.pid)
-        protection = Protection(
-            changes=changes,
-            rule_changes=rule_changes,
-            is_unchanged=lambda: firewall.is_unchanged(ruleset),
-            restore_routing=firewall.restore_routing,
-            report=report,
-        )
-        guard = Guard(running.pid, protection)
-        sockets.pop_all()
+        guard = Guard(running.pid, bridge.protection(report))
         held.callback(guard.close)
         terminals.limit(running.pid, host.sandbox.slots)
+        listener = held.enter_context(listening())
+        timed("session")
         _connect(lease, running, listener)
         probes = (
-            *confinement.check(running.pid, host.sandbox.runtime, apparmor),
+            *confinement.check(running.pid, container.spec.runtime, container.apparmor),
             *prove(running, listener.path if listener else None),
         )
         timed("proof")
         yield Opened(
             running=running,
-            stream=stream,
+            stream=container.stream,
             guard=guard,
             listener=listener,
             probes=probes,
-            ruleset_reloaded=ruleset.reloaded,
+            ruleset_reloaded=bridge.ready().reloaded,
         )
 
 
 def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
     """Cut the container off from its neighbours, and let it reach its own listener."""
-    bridge.isolate_port(bridge.bridge_port(running.pid))
-    bridge.load_inside(running.pid, running.gateway)
+    ports.isolate_port(running.pid)
+    ports.load_inside(running.pid, running.gateway)
     datagrams.separate(running.pid)
     if listener:
         listener.allow(running.address)

@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Grant
 from bootstrap.sandbox.environment import AIRLOCK
-from bootstrap.sandbox.ssh import ssh_agent
-from bootstrap.sandbox.ssh.agent_filter import Usage
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.secret import Secret
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.ssh.agent_filter import Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +31,7 @@ class SandboxDelivery:
     known_hosts: tuple[str, ...]  # lines of the rule's own
     uid: int  # the job's
     log: JobLog
-    used: Callable[[Usage], object]  # is called at the end with how the ssh agent was used
+    used: "Callable[[Usage], object]"  # is called at the end with how the ssh agent was used
     root: PurePosixPath = AIRLOCK
 
     def put(self, inside: PurePosixPath, content: bytes) -> None:
@@ -38,6 +40,8 @@ class SandboxDelivery:
 
     def start_ssh_agent(self, keys: Mapping[str, Secret]) -> Variables:
         """Hold these keys in an agent. Raises as `ssh_agent.ssh_agent`."""
+        from bootstrap.sandbox.ssh import ssh_agent  # noqa: PLC0415 - of jobs with ssh keys only
+
         known = ssh_agent.known_hosts(self.known_hosts)
         self.put(self.root / "known_hosts", known)
         bound = self.settings.ssh_destinations == "trusted"

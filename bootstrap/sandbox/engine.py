@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
-from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.model import Running, SandboxSpec
-from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body, volumes_in_memory
+from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+_OLDEST = "1.41"  # API of Debian 12's docker.io; every newer engine reports its own
 
 TIMEOUT = 60  # seconds for any one call to the engine; fractions work too, whatever its types say
 
@@ -27,13 +29,13 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> "APIClient":
     """
     from docker import APIClient  # noqa: PLC0415 - 0.2 s that a refused job need not wait for
     from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import Timeout  # noqa: PLC0415
+    from requests.exceptions import RequestException, Timeout  # noqa: PLC0415
 
     try:
         # The url is explicit: from_env would follow DOCKER_HOST and ~/.docker.
-        return APIClient(base_url=url, version="auto", timeout=cast("int", timeout))
-    except DockerException as silent:
-        hangs = isinstance(silent.__cause__, Timeout)
+        return _agreed(APIClient(base_url=url, version=_OLDEST, timeout=cast("int", timeout)))
+    except (DockerException, RequestException) as silent:
+        hangs = isinstance(silent, Timeout)
         why = f" within {timeout:.0f} s" if hangs else f": {silent}"
         raise CannotStart(
             f"Docker Engine does not answer at {url}{why}",
@@ -41,6 +43,18 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> "APIClient":
             if hangs
             else "Is docker.service running, and is sandbox.docker in airlock.toml its socket?",
         ) from silent
+
+
+def _agreed(client: "APIClient") -> "APIClient":
+    """Have the client use the newest API of its engine, and return it.
+
+    docker-py's own way is to ask for /version, for which some engines run two programs.
+    """
+    client.trust_env = False  # requests would look for proxies in every call
+    answer = client.get(f"{client.base_url}/_ping", timeout=client.timeout)
+    answer.raise_for_status()
+    vars(client)["_version"] = answer.headers.get("API-Version", _OLDEST)  # has no setter
+    return client
 
 
 @contextmanager
@@ -105,8 +119,6 @@ def create(client: "APIClient", spec: SandboxSpec, apparmor: str | None = None) 
     """Create the container, not started, and return its id. `apparmor` is a profile's name."""
     body = engine_body(spec, confinement.profile(), apparmor)
     with explained("create the container"):
-        image = client.inspect_image(spec.image)["Config"] or {}
-        body["HostConfig"]["Mounts"] += volumes_in_memory(spec, image.get("Volumes") or ())
         return str(client.create_container_from_config(body, spec.name)["Id"])
 
 
@@ -132,23 +144,12 @@ def start(client: "APIClient", container_id: str, name: str) -> Running:
     network = state["NetworkSettings"]["Networks"][NETWORK]
     pid, address, gateway = state["State"]["Pid"], network["IPAddress"], network["Gateway"]
     if not pid or not address or not gateway:
-        raise _ended_at_once(client, state["State"]["ExitCode"])
-    return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
-
-
-def _ended_at_once(client: "APIClient", code: int) -> AirlockError:
-    with explained("report its security options"):
-        options = client.info().get("SecurityOptions") or ()
-    if any(option.startswith("name=userns") for option in options):
-        return WrongConfiguration(
-            "the container ended at once, and Docker on this host maps users (userns-remap)",
-            hint="Airlock does not support it yet: set EnableDockerUserNamespaceRemap=false in "
-            "the stack, or remove userns-remap from /etc/docker/daemon.json.",
+        raise CannotStart(
+            f"the container ended at once (exit status {state['State']['ExitCode']})",
+            hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c "
+            "true`.",
         )
-    return CannotStart(
-        f"the container ended at once (exit status {code})",
-        hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c true`.",
-    )
+    return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
 
 
 def outcome(

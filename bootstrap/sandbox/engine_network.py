@@ -5,16 +5,15 @@ Nothing of the old subnet stays: addresses count only while their containers run
 the credential endpoint is put on the bridge again by `firewall.ensure_loaded`, which comes next.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootstrap import process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox.engine import explained
+from bootstrap.sandbox.network import netlink, routing
 from bootstrap.sandbox.network.firewall import BRIDGE
 from bootstrap.sandbox.plan import LABEL, NETWORK
 from bootstrap.text import printable
@@ -116,10 +115,9 @@ def _create(client: "APIClient", subnet: IPv4Network) -> None:
     )
 
 
-def _routes() -> list[dict[str, Any]]:
-    shown = process.run(["ip", "-j", "-4", "route", "show", "table", "all"])
-    routes: list[dict[str, Any]] = json.loads(shown or "[]")
-    return routes
+def _routes() -> list[Mapping[str, Any]]:
+    with netlink.explained("list its routes"), netlink.connected(netlink.ROUTE) as kernel:
+        return list(routing.routes(kernel))
 
 
 def require_free(subnet: IPv4Network, routes: Iterable[Mapping[str, Any]]) -> None:

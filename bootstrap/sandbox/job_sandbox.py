@@ -6,14 +6,17 @@ opens the start gate.
 1. The image is pulled, unless this host has it.
 2. The job's variables are chosen: without AWS's chain, and without what steers a job with a grant.
 3. The workspace is locked and the sandbox directory created; both belong to the job's uid.
-4. `container.opened`: ruleset, credential endpoint, container, and the proof that it is isolated.
-5. The grant is delivered: nothing secret is put where an unproven container could read it.
-6. The environment is written, which step 5 has part in.
-7. Output is pumped and the job's end watched for.
+4. `container.created`, for which the ruleset has to be loaded.
+5. AWS is called, in threads, for what the grant needs.
+6. `container.opened`: start, credential endpoint, and the proof that it is isolated. The endpoint
+   waits for what step 5 obtains.
+7. The grant is delivered: nothing secret is put where an unproven container could read it.
+8. The environment is written, which step 7 has part in.
+9. Output is pumped and the job's end watched for.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +26,7 @@ from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
 from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.grants.kind import DEFAULT, Obtained, Sessions
+from bootstrap.grants.kind import DEFAULT, Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
@@ -31,15 +34,15 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import engine, workspace
-from bootstrap.sandbox.container import Opened, opened
+from bootstrap.sandbox.agent_paths import mountable
+from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import SandboxSpec
+from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
-from bootstrap.sandbox.ssh.ssh_agent import report_use
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
 from bootstrap.sandbox.supervision.process_end import ProcessEnd
@@ -48,6 +51,11 @@ from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+    from bootstrap.sandbox.ssh.agent_filter import Usage
+
+
+Obtaining = Callable[[], AbstractContextManager[Callable[[], Obtained]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,18 +77,20 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
 def opened_sandbox(
     job: Job,
     admitted: Admitted,
-    obtained: Obtained,
+    obtaining: Obtaining,
     host: Host,
     lease: Lease,
     *,
+    bridge: Bridge,
     log: JobLog,
     record: Record,
     out: int,
 ) -> Iterator[JobSandbox]:
     """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
 
-    Nothing of the job has run when this yields. When it closes, the job's credentials are no
-    longer served; what the lease names is removed by the lease.
+    `obtaining` begins to obtain what the grant needs. Nothing of the job has run when this yields.
+    When it closes, the job's credentials are no longer served; what the lease names is removed by
+    the lease.
     """
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
@@ -91,18 +101,22 @@ def opened_sandbox(
             held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
         )
         record.timed("directories")
-        listening = partial(_listening, obtained.sessions.get(DEFAULT), admitted)
+        made = held.enter_context(created(client, spec, bridge, timed=record.timed))
+        # Not earlier: a job whose container cannot be made needs nothing of AWS. The start takes
+        # longer than all the steps before, and this thread has nothing else to do meanwhile.
+        obtained = held.enter_context(obtaining())
+        listening = partial(_listening, obtained, admitted)
         events = {"timed": record.timed, "report": _second_layer(held, log, record)}
         container = held.enter_context(
-            opened(client, spec, host, lease, listening=listening, **events)
+            opened(client, made, host, lease, bridge, listening=listening, **events)
         )
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(report_use, log=log, record=record),
+            used=partial(_used, log, record),
         )  # fmt: skip
-        dropped = _deliver(job, admitted, obtained, sandbox)
+        dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
         pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
         held.callback(pump.close)
@@ -183,7 +197,8 @@ def _passed(job: Job, admitted: Admitted) -> _Passed:
 
 
 @contextmanager
-def _listening(sessions: Sessions | None, admitted: Admitted) -> Iterator[Endpoint | None]:
+def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator[Endpoint | None]:
+    sessions = obtained().sessions.get(DEFAULT)
     if sessions is None or admitted.grant.delivery is CredentialDelivery.ENV:
         yield None
         return
@@ -199,7 +214,7 @@ def _prepare(
     lease: Lease,
     *,
     kept: dict[str, str],
-    image: str,
+    image: Image,
     note: Callable[[str], object],
 ) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
     """Create both directories and describe the container."""
@@ -232,7 +247,9 @@ def _agent_binary(job: Job, host: Host) -> Path:
             f"there is no buildkite-agent at {path}",
             hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
         )
-    return path
+    if host.sandbox.agent_binary:
+        return path
+    return mountable(path, "the agent's own binary", agent_uid=job.agent.uid)
 
 
 def _deliver(
@@ -250,6 +267,13 @@ def _deliver(
     return environment.dropped
 
 
+def _used(log: JobLog, record: Record, usage: "Usage") -> None:
+    # Loaded already: it was the agent's start that imported it.
+    from bootstrap.sandbox.ssh.ssh_agent import report_use  # noqa: PLC0415
+
+    report_use(usage, log=log, record=record)
+
+
 def _report(
     log: JobLog,
     record: Record,
@@ -260,7 +284,7 @@ def _report(
     dropped: tuple[str, ...],
 ) -> None:
     log.note(
-        f"{spec.name}: image {spec.image[:19]}, {len(container.probes)} checks of its isolation "
+        f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
         "passed"
     )
     log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.timings.items()))
@@ -273,7 +297,7 @@ def _report(
             "may bring"
         )
     record.sandbox(
-        image=spec.image,
+        image=spec.image.id,
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

@@ -16,11 +16,19 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """An image on this host, by its id: what runs is what was pulled."""
+
+    id: str
+    volumes: tuple[str, ...] = ()  # paths that it declares
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxSpec:
     """The whole configuration of a container. It has no secret and no job variable."""
 
     name: str
-    image: str  # the image's id, so that what runs is what was pulled
+    image: Image
     user: int
     labels: Mapping[str, str]
     mounts: tuple[Mount, ...]

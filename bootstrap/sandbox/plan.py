@@ -4,7 +4,7 @@ Each flag names the promise that it serves; README.md#security-model has the num
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,7 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
 from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
-from bootstrap.sandbox.model import Mount, SandboxSpec
+from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 
 NETWORK = "airlock"
 LABEL = "airlock.job"
@@ -42,7 +42,7 @@ def plan(
     *,
     token: str,
     uid: int,
-    image: str,
+    image: Image,
     sandbox_directory: Path,
     workspace: Path,
     agent_binary: Path,
@@ -115,7 +115,7 @@ def engine_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
     `seccomp` is the text of the profile, `apparmor` the name of one where the engine applies them.
     """
     return {
-        "Image": spec.image,
+        "Image": spec.image.id,
         "Entrypoint": ["/bin/sh", str(AIRLOCK / "entry")],
         "Cmd": [],
         "WorkingDir": str(spec.workdir),
@@ -148,10 +148,14 @@ def _host_config(spec: SandboxSpec, seccomp: str, apparmor: str | None) -> dict[
         "NetworkMode": NETWORK,
         "IpcMode": "private",
         "CgroupnsMode": "private",
+        # Promise 5, 6: the host's users, also where the engine maps those of other containers
+        # (userns-remap). Then a job's uid is in nobody's range, its files on this host belong to
+        # it, and what is root's alone stays so (docs/security.md#user-namespaces).
+        "UsernsMode": "host",
         "PublishAllPorts": False,
         # Promise 6: writable are only the rule's workspace and what ends with the job.
         "ReadonlyRootfs": True,
-        "Mounts": [_bind(mount) for mount in spec.mounts],
+        "Mounts": [*map(_bind, spec.mounts), *_volumes_in_memory(spec)],
         "Tmpfs": _tmpfs(spec),
         # Promise 7: it is never restarted, and PID 1 reaps processes and forwards signals.
         "RestartPolicy": {"Name": "no"},
@@ -195,14 +199,14 @@ def _bind(mount: Mount) -> Mapping[str, Any]:
     }
 
 
-def volumes_in_memory(spec: SandboxSpec, volumes: Iterable[str]) -> list[Mapping[str, Any]]:
+def _volumes_in_memory(spec: SandboxSpec) -> list[Mapping[str, Any]]:
     """Return the engine's mounts for the volumes that the image declares.
 
     The engine would create them on its own disk, which no budget of ours bounds, and whoever
     removes the container would wait for the deletion of their files.
     """
     taken = {*map(str, (mount.target for mount in spec.mounts)), *_tmpfs(spec)}
-    paths = sorted({str(PurePosixPath(volume)) for volume in volumes} - taken)
+    paths = sorted({str(PurePosixPath(volume)) for volume in spec.image.volumes} - taken)
     options = {"SizeBytes": spec.tmp, "Mode": 0o1777}
     return [{"Type": "tmpfs", "Target": path, "TmpfsOptions": options} for path in paths]
 

@@ -1,28 +1,27 @@
 """The proof: from the container's network namespace, try what must not work.
 
-A thread on the host enters the namespace, so nothing of the image takes part. It sends to the
-metadata addresses, the host, the credential listener and the engine's resolver, and tries to send
-to a neighbour on the bridge without the gateway.
+A thread on the host opens the sockets in the namespace, so nothing of the image takes part. They
+send to the metadata addresses, the host, the credential listener and the engine's resolver, and try
+to send to a neighbour on the bridge without the gateway.
 """
 
-import ctypes
 import errno
-import http.client
-import os
+import select
 import socket
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TypeVar
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network import firewall
+from bootstrap.sandbox.network.namespaces import in_network_of
 
-CLONE_NEWNET = 0x40000000
 PATIENCE = 2.0  # seconds; the ruleset answers in less than a millisecond
 PATIENCE_UDP = 0.1  # seconds; an open service would answer sooner, and silence is common
+POLL = 0.002  # seconds between two looks at what the table has counted
 
 SILENCE = "no answer"  # counts as refused for UDP: ICMP errors have a rate limit
 
@@ -32,10 +31,11 @@ ENGINE_RESOLVER = "127.0.0.11"  # in every container of a network of one's own
 
 # A refusal alone proves nothing: an idle host refuses too. Each probe is one packet, and the table
 # has to have counted it as refused.
-REFUSED = {"tcp": {"ECONNREFUSED"}, "udp": {"EHOSTUNREACH", SILENCE}}
-NO_IPV6 = {"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"}
-
-T = TypeVar("T")
+REFUSED = {"tcp": frozenset({"ECONNREFUSED"}), "udp": frozenset({"EHOSTUNREACH", SILENCE})}
+# Without an address and a route the kernel refuses before it sends.
+NO_IPV6 = frozenset({"ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"})
+# inside.nft refuses at once, a datagram with EPERM.
+REFUSED_INSIDE = {"tcp": frozenset({"ECONNREFUSED"}), "udp": frozenset({"EPERM"})}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,24 +49,18 @@ class Probe:
 
 def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     """Make every attempt and return the probes, all passed. Raises CannotStart if one did not."""
-    before = firewall.refusals(running.address)
-    blocked, listener, inside = in_network_of(
-        running.pid,
-        lambda: (
-            _blocked(running.gateway),
-            _listener(listener_path),
-            (_neighbour(running), *_engine_resolver()),
-        ),
-    )
-    counted = firewall.refusals(running.address) - before
-    probes = (*blocked, *_no_ipv6(running.pid), listener, *inside)
-    expected = len(blocked) + (1 if listener_path is None else 0)
+    attempts = tuple(_attempts(running.gateway, listener=listener_path is not None))
+    with ExitStack() as held:
+        neighbour, client = in_network_of(running.pid, lambda: _opened(held, attempts, running))
+        counted = _made(attempts, lambda: firewall.refusals(running.address))
+        listener = () if listener_path is None else (_listener(client, listener_path),)
+    expected = sum(attempt.is_counted for attempt in attempts)
     count = Probe(
         target="refusals counted by table inet airlock",
         outcome=f"{counted} of {expected}",
         passed=counted >= expected,
     )
-    return _all_passed((*probes, count))
+    return _all_passed((*(one.probe() for one in attempts), *listener, neighbour, count))
 
 
 def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
@@ -82,49 +76,127 @@ def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
     return probes
 
 
-def in_network_of(pid: int, work: Callable[[], T]) -> T:
-    """Run `work` in a thread in the network namespace of `pid`. Raises what it raises."""
-    results: list[T] = []
-    failures: list[BaseException] = []
+class _Attempt:
+    """One packet that has to be refused; `is_counted` if it is table inet airlock that refuses."""
 
-    def enter() -> None:
+    def __init__(
+        self, protocol: str, address: str, port: int, accepted: frozenset[str] | None = None
+    ) -> None:
+        self.protocol = protocol
+        self.address = address
+        self.port = port
+        self.is_counted = accepted is None
+        self._accepted = accepted or REFUSED[protocol]
+        self._socket: socket.socket | None = None
+        self._outcome = ""
+
+    def open(self) -> socket.socket | None:
+        """Open its socket in the namespace of the calling thread; None if there is no IPv6."""
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        kind = socket.SOCK_STREAM if self.protocol == "tcp" else socket.SOCK_DGRAM
+        with self._noting_refusal():
+            self._socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        return self._socket
+
+    def send(self) -> None:
+        """Send the packet."""
+        if self._socket is not None:
+            with self._noting_refusal():
+                self._socket.connect((self.address, self.port))
+                if self.protocol == "udp":
+                    self._socket.send(b"airlock")
+                else:
+                    self._outcome = "reached"
+
+    def pending(self) -> int | None:
+        """Return the descriptor from which its outcome is to be read; None if it is known."""
+        return None if self._outcome or self._socket is None else self._socket.fileno()
+
+    def read(self) -> None:
+        """Read the outcome, if there is one by now."""
+        if self._socket is None:
+            return
+        with self._noting_refusal():
+            if self.protocol == "udp":
+                self._socket.recv(64)
+            elif number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(number, "")
+            self._outcome = "reached"
+
+    def probe(self) -> Probe:
+        """Return the outcome."""
+        outcome = self._outcome or SILENCE
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        target = f"{self.protocol}://{host}:{self.port}"
+        return Probe(target=target, outcome=outcome, passed=outcome in self._accepted)
+
+    @contextmanager
+    def _noting_refusal(self) -> Iterator[None]:
         try:
-            _enter_network_of(pid)
-            results.append(work())
-        except BaseException as failure:  # noqa: BLE001 - raised in the caller's thread
-            failures.append(failure)
-
-    thread = threading.Thread(target=enter, name="proof", daemon=True)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
+            yield
+        except BlockingIOError:  # nothing yet; a TCP connection is under way
+            pass
+        except OSError as answer:
+            self._outcome = errno.errorcode.get(answer.errno or 0, SILENCE)
 
 
-def _enter_network_of(pid: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(descriptor, CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise CannotStart(
-                f"cannot enter the container's network namespace: {os.strerror(number)}",
-                hint="Run Airlock as root on the host, not in a container.",
-            )
-    finally:
-        os.close(descriptor)
+def _attempts(gateway: str, *, listener: bool) -> Iterator[_Attempt]:
+    """Yield all, in the order in which they are listed. Without a listener it is refused too."""
+    yield _Attempt("tcp", METADATA_V4, 80)
+    yield _Attempt("tcp", METADATA_V4, 443)
+    yield _Attempt("udp", METADATA_V4, 53)
+    yield _Attempt("tcp", firewall.ENDPOINT_ADDRESS, 8080)
+    yield _Attempt("tcp", gateway, 22)
+    yield _Attempt("udp", gateway, 53)
+    if not listener:
+        yield _Attempt("tcp", firewall.ENDPOINT_ADDRESS, 80)
+    for protocol in ("tcp", "udp"):
+        yield _Attempt(protocol, METADATA_V6, 80, NO_IPV6)
+    for protocol in ("tcp", "udp"):
+        yield _Attempt(protocol, ENGINE_RESOLVER, 53, REFUSED_INSIDE[protocol])
 
 
-def _blocked(gateway: str) -> tuple[Probe, ...]:
-    return (
-        _refused("tcp", METADATA_V4, 80),
-        _refused("tcp", METADATA_V4, 443),
-        _refused("udp", METADATA_V4, 53),
-        _refused("tcp", firewall.ENDPOINT_ADDRESS, 8080),
-        _refused("tcp", gateway, 22),
-        _refused("udp", gateway, 53),
-    )
+def _opened(
+    held: ExitStack, attempts: Sequence[_Attempt], running: Running
+) -> tuple[Probe, socket.socket]:
+    """Open all sockets, and try the neighbour; the second value is the listener's client."""
+    for attempt in attempts:
+        if opened := attempt.open():
+            held.enter_context(opened)
+    return _neighbour(running), held.enter_context(socket.socket())
+
+
+def _made(attempts: Sequence[_Attempt], refusals: Callable[[], int]) -> int:
+    """Make all attempts, and return how many packets the table has refused meanwhile.
+
+    Counted datagrams first, on their own: when the table has refused as many as were sent, none of
+    them has an answer to wait for.
+    """
+    before = refusals()
+    datagrams = [one for one in attempts if one.is_counted and one.protocol == "udp"]
+    others = [one for one in attempts if one not in datagrams]
+    _wait(datagrams, PATIENCE_UDP, until=lambda: refusals() - before >= len(datagrams))
+    _wait(others, PATIENCE, until=lambda: False)
+    return refusals() - before
+
+
+def _wait(attempts: Sequence[_Attempt], patience: float, until: Callable[[], bool]) -> None:
+    """Send, and read the outcomes for `patience` seconds at most, or `until` that holds."""
+    deadline = time.monotonic() + patience
+    for attempt in attempts:
+        attempt.send()
+    pause = 0.0  # most outcomes are there at once
+    while waiting := {number: one for one in attempts if (number := one.pending()) is not None}:
+        poll = select.poll()
+        for descriptor, attempt in waiting.items():
+            events = select.POLLIN if attempt.protocol == "udp" else select.POLLOUT
+            poll.register(descriptor, events)
+        ready = poll.poll(1000 * pause)
+        for descriptor, _ in ready:
+            waiting[descriptor].read()
+        if not ready and (until() or time.monotonic() > deadline):
+            return
+        pause = POLL
 
 
 def _neighbour(running: Running) -> Probe:
@@ -144,58 +216,23 @@ def _neighbour(running: Running) -> Probe:
     return Probe(target=f"neighbour {other}", outcome=outcome, passed=outcome == "EPERM")
 
 
-def _engine_resolver() -> Iterator[Probe]:
-    """Ask the engine's resolver: inside.nft refuses at once, a datagram with EPERM."""
-    for protocol, expected in (("tcp", "ECONNREFUSED"), ("udp", "EPERM")):
-        outcome = _try(protocol, ENGINE_RESOLVER, 53)
-        target = f"{protocol}://{ENGINE_RESOLVER}:53"
-        yield Probe(target=target, outcome=outcome, passed=outcome == expected)
-
-
-def _no_ipv6(pid: int) -> tuple[Probe, ...]:
-    """Try IPv6: without an address and a route the kernel refuses before it sends."""
-    outcomes = in_network_of(pid, lambda: [_try(p, METADATA_V6, 80) for p in ("tcp", "udp")])
-    return tuple(
-        Probe(target=f"{protocol}://[{METADATA_V6}]:80", outcome=outcome, passed=outcome in NO_IPV6)
-        for protocol, outcome in zip(("tcp", "udp"), outcomes, strict=True)
-    )
-
-
-def _refused(protocol: str, address: str, port: int) -> Probe:
-    outcome = _try(protocol, address, port)
-    target = f"{protocol}://{address}:{port}"
-    return Probe(target=target, outcome=outcome, passed=outcome in REFUSED[protocol])
-
-
-def _try(protocol: str, address: str, port: int) -> str:
-    """Send one packet; return the name of the error, SILENCE or "reached"."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    try:
-        with socket.socket(family, kind) as probe:
-            probe.settimeout(PATIENCE if protocol == "tcp" else PATIENCE_UDP)
-            probe.connect((address, port))
-            if protocol == "udp":
-                probe.send(b"airlock")
-                probe.recv(64)
-    except TimeoutError:
-        return SILENCE
-    except OSError as answer:
-        return errno.errorcode.get(answer.errno or 0, SILENCE)
-    return "reached"
-
-
-def _listener(path: str | None) -> Probe:
-    """The job's own listener answers; for a job without one, the address is refused."""
-    if path is None:
-        return _refused("tcp", firewall.ENDPOINT_ADDRESS, 80)
+def _listener(client: socket.socket, path: str) -> Probe:
+    """The job's own listener answers."""
     target = f"http://{firewall.ENDPOINT_ADDRESS}/…"
-    connection = http.client.HTTPConnection(firewall.ENDPOINT_ADDRESS, 80, timeout=PATIENCE)
+    client.settimeout(PATIENCE)
+    received = b""
     try:
-        connection.request("HEAD", path)
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as silent:
-        return Probe(target=target, outcome=f"no answer: {silent}", passed=False)
-    finally:
-        connection.close()
-    return Probe(target=target, outcome=f"HTTP {status}", passed=status == 200)
+        client.connect((firewall.ENDPOINT_ADDRESS, 80))
+        host = firewall.ENDPOINT_ADDRESS
+        client.sendall(
+            f"HEAD {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        )
+        while b"\r\n" not in received and len(received) < 1024 and (chunk := client.recv(1024)):
+            received += chunk
+    except OSError as silent:
+        return Probe(target=target, outcome=f"{SILENCE}: {silent}", passed=False)
+    version, _, rest = received.partition(b" ")
+    if version not in (b"HTTP/1.0", b"HTTP/1.1"):
+        return Probe(target=target, outcome=f"{SILENCE}: no HTTP: {received[:40]!r}", passed=False)
+    status = rest[:3].decode("ascii", "replace")
+    return Probe(target=target, outcome=f"HTTP {status}", passed=status == "200")

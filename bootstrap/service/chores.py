@@ -1,7 +1,6 @@
 """What the service does beside jobs: none of it may block the service, or fail it."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Chores(Protocol):
@@ -16,34 +15,17 @@ class Chores(Protocol):
     def run(self) -> None:
         """Do what is due, in a process of its own if it takes more than a moment."""
 
-    def reported(self, facts: Mapping[str, Any]) -> None:
-        """A worker reports what happened."""
+    def accepted(self) -> None:
+        """A connection has got a worker."""
+
+    def refused(self, kind: str, problem: str) -> None:
+        """A connection gets none; `kind` is one of those in the metrics' catalogue."""
+
+    def worker_ended(self, status: int) -> None:
+        """A worker has ended, with this status of `waitpid`."""
 
     def ended(self, pid: int, status: int) -> None:
         """A child of the service that is no worker has ended, with this status of `waitpid`."""
 
-    def stopping(self) -> None:
-        """The service ends, or is replaced."""
-
-
-class NoChores:
-    """Does nothing."""
-
-    def ready(self) -> None:
-        """Do nothing."""
-
-    def patience(self) -> float | None:
-        """Return None."""
-        return None
-
-    def run(self) -> None:
-        """Do nothing."""
-
-    def reported(self, facts: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def ended(self, pid: int, status: int) -> None:
-        """Do nothing."""
-
-    def stopping(self) -> None:
-        """Do nothing."""
+    def stopping(self, *, upgrading: bool) -> None:
+        """The service ends, or is replaced in this process."""

@@ -1,15 +1,12 @@
-"""Between the service and a worker: what the worker may begin with, keeps for later, and reports.
+"""Between the service and a worker: what the worker may begin with, and keeps for later.
 
 Messages are bounded and whole (SOCK_SEQPACKET). Neither side waits for the other for long: a
 worker outlives its service.
 """
 
-import json
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 MOST = 64 << 10  # bytes of a message
 ANSWER = 2.0  # seconds for the service to answer a worker
@@ -19,21 +16,11 @@ KEEP = b"V"  # worker: a verdict, as a descriptor, about the job that is named
 ASK = b"?"  # worker: is there a verdict about the job that is named?
 KEPT = b"="  # service: here it is, as a descriptor
 NOTHING = b"-"  # service: there is none
-REPORT = b"M"  # worker: what happened, as JSON
 DONE = b"D"  # worker: it has closed all that came from the client, and ends
 
 
-def facts(report: bytes) -> Mapping[str, Any]:
-    """Return what a worker reports; nothing if it is no JSON object."""
-    try:
-        document = json.loads(report)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 class Control:
-    """The worker's end. Once the service is gone, nothing is kept, found or reported."""
+    """The worker's end. Once the service is gone, nothing is kept or found."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -70,13 +57,6 @@ class Control:
         with os.fdopen(descriptors[0], "rb") as file:
             file.seek(0)
             return file.read()
-
-    def report(self, facts: Mapping[str, Any]) -> None:
-        """Report what happened, for the service's metrics; nothing if it is too much."""
-        message = REPORT + json.dumps(facts).encode()
-        if len(message) <= MOST:
-            with suppress(OSError):
-                self._channel.send(message)
 
     def done(self) -> None:
         """Report that this worker is ending, before its launcher knows."""

@@ -68,7 +68,7 @@ class Service:
             self._chores.ready()
             while self._end is None:
                 self._step()
-        self._chores.stopping()
+        self._chores.stopping(upgrading=self._end is End.UPGRADED)
         if self._end is End.STOPPED:
             self._refuse_waiting()
         return self._end
@@ -138,12 +138,14 @@ class Service:
             self._require_admissible(uid)
             self._fork(connection, uid)
         except OSError as failed:
-            self._log(f"no worker can be started: {failed}")
-            self._refuse(
-                connection, CannotStart(f"no worker can be started: {failed}", hint="Retry.")
-            )
-        except (WrongConfiguration, CannotStart) as refusal:
-            self._refuse(connection, refusal)
+            why = CannotStart(f"no worker can be started: {failed}", hint="Retry.")
+            self._refuse(connection, why, "failed")
+        except WrongConfiguration as refusal:
+            self._refuse(connection, refusal, "uid")
+        except CannotStart as refusal:
+            self._refuse(connection, refusal, "too_many")
+        else:
+            self._chores.accepted()
 
     def _require_admissible(self, uid: int) -> None:
         """Raise unless this user may have one more worker."""
@@ -179,7 +181,10 @@ class Service:
         with suppress(OSError):  # it has ended
             ours.send(control.GO)
 
-    def _refuse(self, connection: socket.socket, why: WrongConfiguration | CannotStart) -> None:
+    def _refuse(
+        self, connection: socket.socket, why: WrongConfiguration | CannotStart, kind: str
+    ) -> None:
+        self._chores.refused(kind, why.problem)
         text = f"airlock: {why.problem}\n{why.hint}\n"
         self._unanswered.append((connection, protocol.refused(why.exit_code, text)))
 
@@ -191,7 +196,7 @@ class Service:
         why = CannotStart("the service is stopping", hint="Retry the job.")
         with suppress(OSError):
             while True:
-                self._refuse(self._listener.socket.accept()[0], why)
+                self._refuse(self._listener.socket.accept()[0], why, "stopping")
         while self._unanswered and self._refuser.refuse(*self._unanswered.pop()):
             pass
 
@@ -223,8 +228,6 @@ class Service:
                 self._verdicts.keep(uid, job, descriptors.pop(), limit=self._limit())
             case control.ASK:
                 self._answer(channel, self._verdicts.take(uid, content.decode("utf-8", "replace")))
-            case control.REPORT:
-                self._chores.reported(control.facts(content))
             case control.DONE:
                 self._workers.done(pid)
             case _:
@@ -253,6 +256,7 @@ class Service:
     def _ended(self, pid: int, status: int) -> None:
         self._received(pid)  # its last messages
         if self._workers.remove(pid):
+            self._chores.worker_ended(status)
             return
         self._refuser.ended(pid)
         if pid == self._check:

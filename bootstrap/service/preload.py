@@ -6,13 +6,14 @@ import pkgutil
 
 import bootstrap
 from bootstrap import packaged
-from bootstrap.aws.client import Caller, connect
+from bootstrap.aws.client import prepare
 from bootstrap.host.config import Host
-from bootstrap.sandbox.network import firewall
+from bootstrap.sandbox.network import firewall, nftables
 
 # What is imported where it is needed, because it takes long and a job alone may not need it; and
 # what Python and libraries themselves import late.
 LATE = (
+    "_strptime",
     "boto3",
     "botocore.config",
     "botocore.configprovider",
@@ -28,12 +29,13 @@ LATE = (
     "encodings.unicode_escape",
     "http.client",
     "jwt",
+    "netrc",
     "requests.exceptions",
     "stringprep",
     "structlog",
+    "tenacity",
     "traceback",
 )
-_SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
 # Commands that no worker runs.
 _NOT_NEEDED = ("bootstrap.commands.policy", "bootstrap.__main__")
 
@@ -48,8 +50,13 @@ def load(host: Host) -> None:
         importlib.import_module(module)
     packaged.read_all()
     firewall.ruleset_text()
-    for service in _SERVICES:
-        connect(service, host.aws, caller=Caller.ANONYMOUS)
+    nftables.library()
+    prepare(host.aws)
+    keep()
+
+
+def keep() -> None:
+    """Let what exists now never be collected, and what is new not lie beside it."""
     gc.collect()
     gc.freeze()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootstrap import admission
-from bootstrap.commands.caller import Decided
+from bootstrap.caller import Decided
 from bootstrap.host.config import Host
 from bootstrap.job.digest import digest
 from bootstrap.job.model import Agent, Claims

@@ -10,14 +10,16 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NoReturn
 
+from bootstrap.caller import Caller, Decided
 from bootstrap.commands.admit import admission_status
 from bootstrap.commands.bootstrap import job_status
-from bootstrap.commands.caller import Caller, Decided
 from bootstrap.errors import AirlockError, InternalError
+from bootstrap.host import oom
 from bootstrap.log import JobLog, to_descriptor
+from bootstrap.metrics import catalogue, report
+from bootstrap.sandbox.leases.lease import Reaper
 from bootstrap.sandbox.supervision.exitstatus import ExitStatus, ExitWith
 from bootstrap.service import request
 from bootstrap.service.configuration import Configuration
@@ -27,7 +29,6 @@ from bootstrap.service.request import Request
 from bootstrap.service.verdict import admit_by, unpacked, verdict
 
 JOB = "BUILDKITE_JOB_ID"
-_OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +46,11 @@ class Worker:
         if not control.wait():
             os._exit(1)
         _settle()
+        report.to(self.configuration.last_valid.paths.runtime)
         try:
             wanted = request.receive(self.connection)
         except AirlockError as malformed:
+            report.report(catalogue.CLIENTS, result="malformed")
             control.done()
             launcher.refused(malformed.exit_code, _sentence(malformed))
             os._exit(1)
@@ -87,6 +90,9 @@ class Worker:
             control.keep(decided.claims.job_id, verdict(decided, generation).packed())
 
     def _job(self, wanted: Request, caller: Caller, control: Control) -> ExitStatus:
+        if self.configuration.problem is None:
+            waiting = Reaper(self.configuration.host())
+            caller = replace(caller, reaper=lambda _, token: waiting.watching(token))
         if packed := control.kept(wanted.env.get(JOB, "")):
             admit = admit_by(unpacked(packed), self.configuration.generation)
             caller = replace(caller, admit=admit)
@@ -98,7 +104,7 @@ def _settle() -> None:
     gc.enable()
     os.chdir("/")
     with suppress(OSError):
-        _OOM_SCORE.write_text("0")  # neither the service's nor the agent's
+        oom.be_ordinary()
 
 
 def _take_stdio(wanted: Request) -> None:

@@ -8,8 +8,7 @@ from bootstrap.buildkite.env_files import parse_json
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
-from bootstrap.policy.document import MAX_TEXT
-from bootstrap.policy.model import Admitted
+from bootstrap.policy.model import MAX_TEXT, Admitted
 from bootstrap.policy.parse import parse
 from tests.job.given import job_env, plugins, process_env
 from tests.policy.given import HEAD

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.credentials.obtain import obtained
+from bootstrap.credentials.obtain import obtaining
+from bootstrap.credentials.plan import plans
 from bootstrap.errors import CannotStart
 from bootstrap.grants.kind import DEFAULT, Sessions
 from bootstrap.log import JobLog
@@ -39,8 +40,9 @@ def serving(directory: Path, sts: Sts, record: Record) -> Iterator[Sessions]:
     admitted = decide(claims(), policy(RULE))
     assert isinstance(admitted, Admitted)
     log = JobLog(lambda _: None)
-    with obtained(claims(), admitted, aws, sts, log=log, record=record) as found:
-        yield found.sessions[DEFAULT]
+    requests = plans(claims(), admitted.grant, rule=admitted.rule)
+    with obtaining(requests, admitted.grant, aws, sts, log=log, record=record) as obtained:
+        yield obtained().sessions[DEFAULT]
 
 
 def test_a_renewed_session_is_served_although_the_disk_is_full(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ def hook(made: Fleet, agent: str = "agent-1") -> None:
     shipped = Path(__file__).parents[2] / "agent-config/hooks/pre-bootstrap"
     ours = shlex.join([*AIRLOCK, "admit", "--config", str(made.config)])
     text = shipped.read_text()
-    assert "/opt/airlock/bin/python3 -I -m bootstrap admit" in text
+    assert "\nexec /usr/libexec/airlock-launcher admit\n" in text
     path = made.base / agent / "hooks/pre-bootstrap"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.replace("/opt/airlock/bin/python3 -I -m bootstrap admit", ours))
+    path.write_text(text.replace("/usr/libexec/airlock-launcher admit", ours))
     path.chmod(0o755)
 
 

@@ -67,7 +67,7 @@ def docker(host: Host, *arguments: str) -> str:
 
 def provide(host: Host, reference: str) -> str:
     with engine.connected(host.sandbox.docker) as client:
-        return provided(client, reference, host, JobLog(lambda _: None))
+        return provided(client, reference, host, JobLog(lambda _: None)).id
 
 
 def collect(host: Host, days: float) -> list[str]:

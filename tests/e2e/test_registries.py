@@ -54,7 +54,7 @@ class Pull:
 
     def __call__(self, named: str | None = None) -> str:
         with engine.connected(self.host.sandbox.docker) as client:
-            return provided(client, named or self.image, self.host, JobLog(self._write))
+            return provided(client, named or self.image, self.host, JobLog(self._write)).id
 
     def _write(self, line: bytes) -> None:
         self.log += line.decode()

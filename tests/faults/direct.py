@@ -37,15 +37,23 @@ class Direct:
         return [*AIRLOCK, *arguments, "--config", str(self.config)]
 
     def start(
-        self, command: str = "true", *, tracer: Sequence[str] = (), **env: str
+        self,
+        command: str = "true",
+        *,
+        tracer: Sequence[str] = (),
+        program: Sequence[str] = (),
+        **env: str,
     ) -> subprocess.Popen[bytes]:
-        """Start a job below `tracer`; its log is the process's output."""
+        """Start a job below `tracer`; its log is the process's output.
+
+        `program` is what the agent would start; the default is Airlock alone.
+        """
         sent = self.fleet.env(command, **env)
         job = sent["BUILDKITE_JOB_ID"]
         file = self.fleet.base / f"job-env-json-{job}1"
         file.write_text(json.dumps(sent))
         return subprocess.Popen(
-            [*tracer, *self.airlock("bootstrap")],
+            [*tracer, *(program or self.airlock("bootstrap"))],
             env={
                 "PATH": "/usr/bin:/bin",
                 "BUILDKITE_ENV_JSON_FILE": str(file),

@@ -18,21 +18,19 @@ from tests.lab.lab import Lab
 pytestmark = pytest.mark.lab
 
 LONG = os.environ.get("AIRLOCK_LONG") == "1"
-# What a job acquires and gives back, by the call that does it.
+# What a job acquires and gives back, by the call that does it. Those of AWS, and what sets up the
+# network of all jobs, are made by other threads: they die with the first one, wherever they are.
 STEPS = {
     "reaper": r"^clone\(.*SIGCHLD",
     "lease": r"^mkdir\(.*/jobs/",
     "lock of the lease": r"^flock\(.*/jobs/",
     "slot": r"^flock\(.*/slots/",
     "name in the slot": r"^pwrite64\(",
-    "session": r"^sendto\(.*Action=AssumeRole",
-    "secrets": r"^sendto\(.*deploy-key",
     "workspace": r"^mkdir\(.*/state/fresh/",
     "owner of the workspace": r"^lchown\(.*/plugins",
     "sandbox directory": r"^mkdir\(.*/sandbox\"",
     "file being written": r"^write\(.*/sandbox/\.job-env\.[^j]",
     "start gate": r"^mknodat\(.*/go\"",
-    "network": r"^sendto\(.*/networks",
     "listener": r"^bind\(.*AF_INET,",
     "container": r"^sendto\(.*containers/create",
     "its description": r"^sendto\(.*\\\"Image",

@@ -1,10 +1,10 @@
 """A kind that is not Airlock's: test_kinds adds this one file to a copy of the package."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from bootstrap.forms import Reference
+from bootstrap.fields import Reference
 from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
 
 
@@ -13,7 +13,11 @@ class Licence(Kind[str]):
 
     key = "build-licence"
     noun = "licence"
-    grammar = Annotated[Reference | None, Field(default=None)]
+
+    @staticmethod
+    def grammar() -> Any:
+        """Return a reference, or nothing."""
+        return Annotated[Reference | None, Field(default=None)]
 
     def needs(self) -> Needs:
         """Return the one secret."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import bootstrap
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.commands.policy.schema import json_schema
-from bootstrap.credentials.obtain import obtained
+from bootstrap.credentials.obtain import obtaining
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Aws, Sandbox
@@ -31,7 +31,7 @@ from bootstrap.record import Record
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.environment import sandbox_environment
 from bootstrap.sandbox.workspace import SandboxDirectory, sandbox_directory
-from tests.credentials.given import claims, write_credentials
+from tests.credentials.given import write_credentials
 from tests.fakes.simulator import loopback
 from tests.fakes.ssm import StrictSsm
 from tests.job.given import job_env, process_env
@@ -73,7 +73,10 @@ def fetched(
     ssm.put("/ci/licence", SECRET, kind="SecureString")
     write_credentials(place / "credentials", "AKIAHOST")
     aws = Aws.model_validate({"credentials": f"file:{place}/credentials", "ssm-endpoint": ssm.url})
-    found = held.enter_context(obtained(claims(), admitted, aws, no_role, log=log, record=record))
+    obtained = held.enter_context(
+        obtaining({}, admitted.grant, aws, no_role, log=log, record=record)
+    )
+    found = obtained()
     assert ssm.operations == ["GetParameters"]
     return found
 

@@ -84,6 +84,17 @@ def test_a_file_of_the_jobs_user_is_refused(tmp_path: Path, files: dict[str, str
         branch(tmp_path, {**files, JSON: str(path), SHELL: ""})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_only_files_of_the_agents_user_are_read(tmp_path: Path, files: dict[str, str]) -> None:
+    """Not even root's: the agent's user could name one that it must not read."""
+    for path in (files[JSON], files[SHELL]):
+        os.chown(path, 2000, 2000)
+    assert read(files, owner=2000)["BUILDKITE_BRANCH"] == "main"
+    os.chown(files[SHELL], 0, 0)
+    with pytest.raises(Refused, match="belongs to uid 0 with mode 0600"):
+        read(files, owner=2000)
+
+
 def test_a_file_that_others_may_write_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     path = planted(tmp_path / "agent")
     path.chmod(0o666)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fakes.control_plane import REGISTRATION, ControlPlane
+from tests.lab import unit
 from tests.lab.engine import STATE, eventually
 
 _BUILD = Path(__file__).with_name("agent_build")
@@ -93,8 +94,12 @@ class Agent:
 
 
 def _wrappers(pid: int) -> list[int]:
-    """Return its children that run Airlock; the agent has others for moments."""
-    return [child for child in _children(pid) if b"\0-m\0bootstrap\0" in _command(child)]
+    """Return its children that run Airlock or its launcher; the agent has others for moments."""
+    return [child for child in _children(pid) if _is_ours(_command(child))]
+
+
+def _is_ours(command: bytes) -> bool:
+    return b"\0-m\0bootstrap\0" in command or b"airlock-launcher\0" in command
 
 
 def _command(pid: int) -> bytes:
@@ -129,13 +134,18 @@ def running_agent(
     flags: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
     seconds: float = 20,
+    as_unit: bool = False,
 ) -> Iterator[Agent]:
     """Run a real agent until this closes; it begins when the agent has registered.
 
+    `as_unit`: as its own user, as the Elastic CI Stack's unit starts it. `base` has to be in a
+    directory that this user can reach (unit.directory).
     Raises RuntimeError with the end of the agent's log if that is not within `seconds`.
     """
     for directory in ("builds", "hooks", "plugins", "home", "sockets"):
         (base / directory).mkdir(parents=True, exist_ok=True)
+        if as_unit:
+            unit.give(base / directory, mode=0o750 if directory == "hooks" else 0o755)
     program = binary()
     arguments = [
         "--token", REGISTRATION,
@@ -151,10 +161,15 @@ def running_agent(
         *flags,
     ]  # fmt: skip
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(base / "home"), **(env or {})}
+    if as_unit:
+        clean |= unit.environment(base / "home")
     log = base / "agent.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(program), "start", *spelled(arguments, known_flags(program))],
+            [
+                *(unit.command() if as_unit else ()),
+                *(str(program), "start", *spelled(arguments, known_flags(program))),
+            ],
             env=clean, cwd=base, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     agent = Agent(name=name, pid=process.pid, log=log, builds=base / "builds", process=process)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab import users
+
 STATE = Path("/var/lib/airlock-lab")
 SYSTEM = Path("/var/run/docker.sock")
 OURS = Path("/run/airlock-lab/docker.sock")
@@ -17,6 +19,8 @@ PIDFILE = OURS.with_name("dockerd.pid")
 CONTAINERD = OURS.parent / "exec/containerd/containerd.pid"
 # The parent of its containers' control groups, apart from those of other labs on this machine.
 CGROUP = f"airlocklab{Path('/proc/self/ns/net').stat().st_ino}.slice"
+# An engine that maps users keeps their images apart: where labs are copied, these are not.
+REMAPPED = ("--userns-remap", users.NAME, "--data-root", str(STATE / "remapped"))
 # Runtimes that ignore one part of their configuration (tests/lab/runtime).
 BROKEN = ("without-seccomp", "without-no-new-privileges", "without-empty-bounding-set")
 
@@ -35,8 +39,8 @@ class Engine:
 
     def __init__(self) -> None:
         self.url = f"unix://{OURS}"
-        self._live_restore = False
-        self._process = _start(live_restore=False)
+        self._flags: tuple[str, ...] = ()
+        self._process = _start()
         self._wait_for_answer()
 
     @property
@@ -61,23 +65,26 @@ class Engine:
     def cont(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
-    def start(self, *, live_restore: bool = False) -> None:
+    def start(self, *, live_restore: bool = False, remapped: bool = False) -> None:
         """Start it again after `kill` or `terminate`, and wait until it answers.
 
-        Without `live_restore` it ends the containers that it finds running.
+        Without `live_restore` it ends the containers that it finds running. `remapped` maps the
+        users of containers as the Elastic CI Stack has it: such an engine has other images and
+        containers, and needs `users.agent_user`.
         """
         assert self._process.poll() is not None, "dockerd still runs: call kill or terminate first"
         for path in (PIDFILE, CONTAINERD):  # a killed one leaves them, and its pid may be in use
             path.unlink(missing_ok=True)
-        self._live_restore = live_restore
-        self._process = _start(live_restore=live_restore)
+        live = ("--live-restore",) if live_restore else ()
+        self._flags = (*live, *(REMAPPED if remapped else ()))
+        self._process = _start(*self._flags)
         self._wait_for_answer()
 
     def restored(self) -> None:
         """Make it run as the lab started it, whatever a test has done to it."""
         if self._process.poll() is None:
             self.cont()
-            if not self._live_restore:
+            if not self._flags:
                 return
             self.terminate()
         self.start()
@@ -143,18 +150,18 @@ def ended(pid: int) -> bool:
     return state.startswith(("Z", "X"))
 
 
-def _start(*, live_restore: bool) -> subprocess.Popen[bytes]:
+def _start(*flags: str) -> subprocess.Popen[bytes]:
     for directory in (STATE / "docker", OURS.parent / "exec"):
         directory.mkdir(parents=True, exist_ok=True)
     arguments = [
         "dockerd",
-        "--data-root", str(STATE / "docker"),
+        *(() if "--data-root" in flags else ("--data-root", str(STATE / "docker"))),
         "--exec-root", str(OURS.parent / "exec"),
         "--host", f"unix://{OURS}",
         "--pidfile", str(PIDFILE),
         "--cgroup-parent", CGROUP,
         *(f"--add-runtime={name}={_broken(name)}" for name in BROKEN),
-        *(["--live-restore"] if live_restore else []),
+        *flags,
     ]  # fmt: skip
     with (STATE / "dockerd.log").open("ab") as log:
         return subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)

@@ -26,6 +26,7 @@ class RealAgent:
     plugins_path: Path | None = None
     cancel_grace_period: int | None = None
     flags: tuple[str, ...] = ()  # further flags of `start`
+    as_unit: bool = False  # as the user and under the conditions of tests/lab/unit.py
     env: Mapping[str, str] = field(default_factory=dict)  # beside PATH, HOME and TMPDIR
 
     @contextmanager
@@ -40,6 +41,7 @@ class RealAgent:
             bootstrap_script=self.bootstrap_script or own_bootstrap(),
             flags=self._flags(),
             env={"TMPDIR": str(temporary), **self.env},
+            as_unit=self.as_unit,
         ) as agent:
             yield agent
 

@@ -4,15 +4,14 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import launcher
 from tests.lab.engine import eventually
 from tests.lab.lab import AIRLOCK, Fleet
-from tests.service import client
 
 STARTED = 30.0  # seconds
 
@@ -32,7 +31,7 @@ class Serving:
 
     @property
     def launcher(self) -> list[str]:
-        return [sys.executable, "-I", client.__file__, str(self.socket)]
+        return [str(launcher.binary()), "--socket", str(self.socket)]
 
     @property
     def bootstrap_script(self) -> str:
@@ -75,12 +74,22 @@ class Serving:
 
 @contextmanager
 def serving(
-    fleet: Fleet, settings: str = "", *, program: tuple[str, ...] = AIRLOCK
+    fleet: Fleet,
+    settings: str = "",
+    *,
+    program: tuple[str, ...] = AIRLOCK,
+    config: Path | None = None,
+    socket: Path | None = None,
 ) -> Iterator[Serving]:
-    """Run the service of a fleet until this closes. `settings` are further lines of [service]."""
-    socket, log = fleet.base / "airlock.sock", fleet.base / "service.log"
-    configure(fleet.config, socket, settings)
-    command = [*program, "serve", "--config", str(fleet.config)]
+    """Run the service of a fleet until this closes. `settings` are further lines of [service].
+
+    `config` is another configuration than the fleet's, `program` another Airlock, `socket` where
+    agents that are not root can reach it.
+    """
+    config = config or fleet.config
+    socket, log = socket or fleet.base / "airlock.sock", fleet.base / "service.log"
+    configure(config, socket, settings)
+    command = [*program, "serve", "--config", str(config)]
     made = Serving(socket=socket, log=log, command=command, process=_started(command, log, socket))
     try:
         yield made

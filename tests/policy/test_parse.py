@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.grants import KINDS
-from bootstrap.policy.document import MAX_DEPTH, MAX_TEXT, load
-from bootstrap.policy.model import CredentialDelivery, Grant, Workspace
+from bootstrap.policy.document import MAX_DEPTH, load
+from bootstrap.policy.model import MAX_TEXT, CredentialDelivery, Grant, Workspace
 from bootstrap.policy.parse import parse
 from tests.policy.given import HEAD, policy
 

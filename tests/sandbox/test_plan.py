@@ -12,8 +12,8 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant, Limits
-from bootstrap.sandbox.model import SandboxSpec
-from bootstrap.sandbox.plan import engine_body, plan, volumes_in_memory, workspace_key
+from bootstrap.sandbox.model import Image, SandboxSpec
+from bootstrap.sandbox.plan import engine_body, plan, workspace_key
 from tests.job.given import TOKEN, job_env, process_env
 
 DEFAULTS = Sandbox(image="job:latest")
@@ -30,7 +30,7 @@ def spec_of(of: Job | None = None, grant: Grant | None = None, **settings: Any) 
         DEFAULTS.model_copy(update=settings),
         token="t-1",
         uid=61007,
-        image="sha256:abc",
+        image=Image(id="sha256:abc"),
         sandbox_directory=Path("/run/airlock/jobs/t-1/sandbox"),
         workspace=Path("/var/lib/airlock/workspaces/w"),
         agent_binary=Path("/usr/bin/buildkite-agent"),
@@ -53,8 +53,9 @@ def test_container_configuration_is_locked_down() -> None:
     assert host["ReadonlyRootfs"] is True
     assert host["NetworkMode"] == "airlock"
     assert host["IpcMode"] == host["CgroupnsMode"] == "private"
+    assert host["UsernsMode"] == "host"
     assert host["LogConfig"] == {"Type": "none"}
-    assert not {"PidMode", "UTSMode", "UsernsMode", "PortBindings", "Binds"} & set(host)
+    assert not {"PidMode", "UTSMode", "PortBindings", "Binds"} & set(host)
 
 
 def test_container_configuration_has_no_job_value_but_names() -> None:
@@ -142,9 +143,10 @@ def test_workspace_key_of_any_slug_is_a_plain_file_name(slug: str) -> None:
 
 
 def test_volumes_of_the_image_are_in_memory_unless_something_is_mounted_there() -> None:
-    spec = spec_of(tmp=64 << 20)
-    mounts = volumes_in_memory(spec, ["/data", "/data/", "/tmp", "/home/airlock", "/airlock"])
-    assert mounts == [
+    volumes = ("/data", "/data/", "/tmp", "/home/airlock", "/airlock")
+    spec = replace(spec_of(tmp=64 << 20), image=Image(id="sha256:abc", volumes=volumes))
+    mounts = engine_body(spec, "{profile}")["HostConfig"]["Mounts"]
+    assert [mount for mount in mounts if mount["Type"] != "bind"] == [
         {
             "Type": "tmpfs",
             "Target": "/data",

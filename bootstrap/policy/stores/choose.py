@@ -1,19 +1,25 @@
 """The store that airlock.toml names: one pipeline's policy, and the guardrails."""
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import FileStore, SsmStore, Store
 from bootstrap.host.cache import Cache, Fetch
 from bootstrap.host.config import Host
+from bootstrap.host.parsed import parsed
 from bootstrap.policy.model import Guardrails, Policy
-from bootstrap.policy.parameters import Parameter, compiled
-from bootstrap.policy.parse import parse, parse_guardrails
-from bootstrap.policy.stores import files
-from bootstrap.policy.stores.ssm import PATIENCE, Ssm
+from bootstrap.policy.stores import PATIENCE, files
+
+if TYPE_CHECKING:
+    from bootstrap.policy.stores.ssm import Ssm
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +36,7 @@ class Documents:
 
 
 def documents(
-    host: Host, pipeline: str, *, ssm: Ssm | None = None, patience: float = PATIENCE
+    host: Host, pipeline: str, *, ssm: "Ssm | None" = None, patience: float = PATIENCE
 ) -> Documents:
     """Return the pipeline's policy, None if the store has none for it, and the guardrails.
 
@@ -43,7 +49,7 @@ def documents(
     return Documents(policy=policy, guardrails=_guardrails(host, reading), ages=reading.ages)
 
 
-def guardrails_now(host: Host, *, ssm: Ssm | None = None) -> Guardrails | None:
+def guardrails_now(host: Host, *, ssm: "Ssm | None" = None) -> Guardrails | None:
     """Return the guardrails as the store has them now, for commands; None if there are none.
 
     Nothing is cached. Raises as `documents`.
@@ -55,7 +61,7 @@ class _Reading:
     """Reads of SSM for one decision: through the host's cache, and within one patience."""
 
     def __init__(
-        self, host: Host, ssm: Ssm | None, patience: float, *, cached: bool = True
+        self, host: Host, ssm: "Ssm | None", patience: float, *, cached: bool = True
     ) -> None:
         self._host = host
         self._cached = cached
@@ -64,7 +70,9 @@ class _Reading:
         self.ages: dict[str, int] = {}
 
     @property
-    def ssm(self) -> Ssm:
+    def ssm(self) -> "Ssm":
+        from bootstrap.policy.stores.ssm import Ssm  # noqa: PLC0415 - of hosts with such a store
+
         self._ssm = self._ssm or Ssm(self._host.aws)
         return self._ssm
 
@@ -80,12 +88,30 @@ class _Reading:
             self.ages[what] = int(answer.stale)
         return answer.value
 
+    def parsed(
+        self, kind: type[T], origin: str, text: str, parse: Callable[[str, str], R]
+    ) -> T | R:
+        content = text.encode("utf-8", "surrogatepass")
+        return parsed(self._host.paths.runtime, kind, origin, content, partial(parse, text, origin))
+
+
+def _policy_of(text: str, origin: str) -> Policy:
+    from bootstrap.policy.parse import parse  # noqa: PLC0415 - see bootstrap/fields.py
+
+    return parse(text, origin)
+
+
+def _guardrails_of(text: str, origin: str) -> Guardrails:
+    from bootstrap.policy.parse import parse_guardrails  # noqa: PLC0415
+
+    return parse_guardrails(text, origin)
+
 
 def _policy(host: Host, pipeline: str, reading: _Reading) -> Policy | None:
     match host.policy.store:
         case FileStore(path=directory):
-            text = files.pipeline_text(directory, pipeline)
-            return None if text is None else parse(text, f"{directory}/{pipeline}.yaml")
+            text, origin = files.pipeline_text(directory, pipeline), f"{directory}/{pipeline}.yaml"
+            return None if text is None else reading.parsed(Policy, origin, text, _policy_of)
         case SsmStore(path=prefix):
             return _from_ssm(f"{prefix}/{pipeline}", pipeline, reading)
         case never:
@@ -97,7 +123,13 @@ def _from_ssm(path: str, pipeline: str, reading: _Reading) -> Policy | None:
         return [asdict(found) for found in reading.ssm.below(path, patience=patience)]
 
     known = reading.get("policy", f"ssm:{path}/", fetch)
-    return compiled(path, pipeline, (Parameter(**parameter) for parameter in known))
+
+    def compile_(_text: str, _origin: str) -> Policy | None:
+        from bootstrap.policy.parameters import Parameter, compiled  # noqa: PLC0415
+
+        return compiled(path, pipeline, (Parameter(**parameter) for parameter in known))
+
+    return reading.parsed(Policy, f"ssm:{path}/", json.dumps(known), compile_)
 
 
 def _guardrails(host: Host, reading: _Reading) -> Guardrails | None:
@@ -110,7 +142,7 @@ def _guardrails(host: Host, reading: _Reading) -> Guardrails | None:
             f"there are no guardrails at {store}",
             hint="Create the document, or remove policy.guardrails from airlock.toml.",
         )
-    return parse_guardrails(*text)
+    return reading.parsed(Guardrails, text[1], text[0], _guardrails_of)
 
 
 def _guardrails_text(store: Store, reading: _Reading) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.document import MAX_TEXT
+from bootstrap.policy.model import MAX_TEXT
 
 # Never wait for a pipe, never follow a link out of the store.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

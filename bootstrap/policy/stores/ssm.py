@@ -19,9 +19,8 @@ from bootstrap.aws.ssm import Parameter as Stored
 from bootstrap.errors import AirlockError, CannotStart, NoAnswer
 from bootstrap.host.config import Aws
 from bootstrap.policy.parameters import DOCUMENT, LEAVES, Parameter
+from bootstrap.policy.stores import PATIENCE
 
-# 40 calls per second and account are shared by a whole fleet: 300 jobs at once need 8 s of them.
-PATIENCE = 60.0
 _OURS = {DOCUMENT, *LEAVES}
 _READ = (LIST_PARAMETERS, READ_PARAMETERS)
 

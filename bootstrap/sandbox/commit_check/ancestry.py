@@ -28,11 +28,11 @@ from bootstrap.log import JobLog
 from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED
 from bootstrap.sandbox import engine, environment
 from bootstrap.sandbox.commit_check import history
-from bootstrap.sandbox.container import Opened, opened
+from bootstrap.sandbox.container import Opened, bridged, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases import lease
-from bootstrap.sandbox.model import Mount, SandboxSpec
+from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 from bootstrap.sandbox.network import resolvers
 from bootstrap.sandbox.plan import HOME, LABEL
 from bootstrap.sandbox.supervision.pump import Pump
@@ -110,6 +110,7 @@ def _asked(
             patience=lambda: CLEARING,
         ) as ours,
         history.locked_cache(host.paths.state, kept, uid=ours.uid, note=log.note) as cache,
+        bridged(host) as bridge,
         engine.connected(host.sandbox.docker) as client,
     ):
         directory = _create_directory(ours.directory / "ancestry", ours.uid)
@@ -119,7 +120,8 @@ def _asked(
         credentials = access()
         with (
             start_gate(directory, ours.uid) as gate,
-            opened(client, spec, host, ours, report=log.note) as container,
+            created(client, spec, bridge) as made,
+            opened(client, made, host, ours, bridge, report=log.note) as container,
             ExitStack() as held,
         ):
             sandbox = SandboxDirectory(directory, gate, ours.uid)
@@ -155,7 +157,7 @@ def _program(name: str, package: str = "bootstrap.sandbox") -> bytes:
     return packaged.data(package, name)
 
 
-def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: str) -> SandboxSpec:
+def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: Image) -> SandboxSpec:
     """Describe the same container that jobs get, with less in it."""
     sandbox = host.sandbox
     return SandboxSpec(

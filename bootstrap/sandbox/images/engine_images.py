@@ -7,6 +7,7 @@ from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.images import repository_of
 from bootstrap.sandbox.engine import explained, suppress_status
 from bootstrap.sandbox.images.pulling import PullProgress
+from bootstrap.sandbox.model import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from bootstrap.logins import Login
 
 
-def image_id(
+def image_of(
     client: "APIClient",
     reference: str,
     pull: str,
@@ -24,28 +25,36 @@ def image_id(
     login: "Callable[[], Login | None]",
     progress: "Callable[[str], None]",
     pulled: "Callable[[str], object]" = lambda _: None,
-) -> str:
-    """Return the id of the image, pulled if `pull` says so ("missing", "always", "never").
+) -> Image:
+    """Return the image, pulled if `pull` says so ("missing", "always", "never").
 
     `login` is called before a pull; None leaves it to root's Docker configuration. After a pull the
-    id is that of the pulled digest, even if the tag has moved since; `pulled` is called with it if
-    this host lacked a layer. Raises WrongConfiguration if the image is missing and must not be
-    pulled, CannotStart if the pull fails.
+    image is that of the pulled digest, even if the tag has moved since; `pulled` is called with its
+    id if this host lacked a layer.
+
+    Raises WrongConfiguration if the image is missing and must not be pulled, CannotStart if the
+    pull fails.
     """
     with explained(f"provide the image {reference}"):
         if pull != "always":
             with suppress_status(404):
-                return str(client.inspect_image(reference)["Id"])
+                return _image(client, reference)
             if pull == "never":
                 raise WrongConfiguration(
                     f"the image {reference} is not on this host, and sandbox.pull is {pull!r}",
                     hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
                 )
         digest, downloaded = _pull(client, reference, login(), progress)
-        found = str(client.inspect_image(digest)["Id"])
+        found = _image(client, digest)
         if downloaded:
-            pulled(found)
+            pulled(found.id)
         return found
+
+
+def _image(client: "APIClient", reference: str) -> Image:
+    found = client.inspect_image(reference)
+    volumes = (found["Config"] or {}).get("Volumes") or ()
+    return Image(id=str(found["Id"]), volumes=tuple(volumes))
 
 
 def _pull(

@@ -4,28 +4,26 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bootstrap import images, logins
-from bootstrap.aws import ecr
-from bootstrap.aws.client import Caller
-from bootstrap.credentials import secrets
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.logins import Login
 from bootstrap.sandbox.images import engine_images, pulled_images
+from bootstrap.sandbox.model import Image
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 
-def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) -> str:
-    """Return the id of the named image, or of the default. Raises as `engine_images.image_id`."""
+def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) -> Image:
+    """Return the named image, or the default. Raises as `engine_images.image_of`."""
     reference = named or host.sandbox.image
     login = partial(login_for, reference, host, log)
     pulled = partial(_pulled, host, reference, log)
     while True:
-        found = engine_images.image_id(
+        found = engine_images.image_of(
             client, reference, host.sandbox.pull, login=login, progress=log.note, pulled=pulled
         )
-        if pulled_images.used(host.paths.state, found):
+        if pulled_images.used(host.paths.state, found.id):
             return found
 
 
@@ -47,6 +45,10 @@ def login_for(image: str, host: Host, log: JobLog) -> Login | None:
         way = logins.ECR
     if way is None or way == logins.DOCKER:
         return None
+    from bootstrap.aws import ecr  # noqa: PLC0415 - of images that have to be pulled
+    from bootstrap.aws.client import Caller  # noqa: PLC0415
+    from bootstrap.credentials import secrets  # noqa: PLC0415
+
     if way == logins.ECR:
         found = ecr.login(host.aws, registry, Caller.HOST)
     else:

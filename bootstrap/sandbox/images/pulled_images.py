@@ -22,11 +22,30 @@ from bootstrap.sandbox.images import engine_images
 _KIND = ("image", "images")
 
 
-def pulled(state: Path, reference: str, image: str) -> None:
-    """Record that Airlock has pulled the image of this id. Raises OSError."""
+def pulled(state: Path, reference: str, image: str, *, last: float | None = None) -> None:
+    """Record that Airlock has pulled the image of this id. Raises OSError.
+
+    `last` is when a job has used it, in seconds since the epoch; the default is now.
+    """
     path = _path(state, image)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     files.write(path, json.dumps({"id": image, "reference": reference}).encode())
+    if last is not None:
+        os.utime(path, (last, last))
+
+
+def recent(state: Path, since: float) -> dict[str, float]:
+    """Return the references of pulled images that a job used after `since`, with the time of that.
+
+    Both times are in seconds since the epoch.
+    """
+    found: dict[str, float] = {}
+    for path in (state / "images").glob("[!.]*"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            last, reference = path.stat().st_mtime, str(json.loads(path.read_text())["reference"])
+            if last > since:
+                found[reference] = max(last, found.get(reference, 0.0))
+    return found
 
 
 def used(state: Path, image: str) -> bool:

@@ -26,6 +26,7 @@ SWEEP_PATIENCE = 3.0  # seconds for clearing all dead leases before a job starts
 REAPER_PATIENCE = 3.0  # seconds for a container that was being created to appear
 REAPER_LIMIT = 600.0  # seconds after which the reaper gives up, once no process is left
 _PAUSES = (0.25, 15.0)  # the reaper's shortest and longest
+_DONE = b"done"  # to the reaper: nothing is left to clear
 _SWEPT = "swept"  # exists once leases were swept since this machine started
 
 
@@ -174,26 +175,39 @@ def _abandoned(directory: Path) -> bool:
     return True
 
 
-@contextmanager
-def reaper(host: Host, token: str) -> Iterator[None]:
-    """Fork a process, in its own session, that clears the lease if this process does not.
+class Reaper:
+    """A process, in its own session, that clears a lease if this process does not.
 
-    Open it before the lease is acquired, and before there is a second thread.
+    Fork it before the lease is acquired, before there is a second thread, and early: memory that
+    this process changes later is the reaper's alone then.
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    if os.fork() == 0:
-        _reap(host, token, reader)
-    os.close(reader)
-    try:
-        yield
-    finally:
-        if not (host.paths.runtime / "jobs" / token).exists():
-            with suppress(BrokenPipeError):  # the reaper was killed, and is not needed any more
-                os.write(writer, b"done")
-        os.close(writer)
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        if os.fork() == 0:
+            _reap(host, reader)
+        os.close(reader)
+
+    @contextmanager
+    def watching(self, token: str) -> Iterator[None]:
+        """Have it clear this lease unless that is gone when this closes. Only once."""
+        os.write(self._writer, f"{token}\n".encode())
+        try:
+            yield
+        finally:
+            if not (self._host.paths.runtime / "jobs" / token).exists():
+                with suppress(BrokenPipeError):  # it was killed, and is not needed any more
+                    os.write(self._writer, _DONE)
+            os.close(self._writer)
 
 
-def _reap(host: Host, token: str, notice: int) -> None:
+def reaper(host: Host, token: str) -> AbstractContextManager[None]:
+    """Fork a reaper of this lease."""
+    return Reaper(host).watching(token)
+
+
+def _reap(host: Host, notice: int) -> None:
     """Run the reaper. It closes all other descriptors, because the agent waits for their end."""
     try:
         os.setsid()
@@ -201,8 +215,12 @@ def _reap(host: Host, token: str, notice: int) -> None:
             with suppress(OSError):
                 signal.signal(number, signal.SIG_IGN)
         _keep_only(notice)
-        if os.read(notice, 16) != b"done":
-            _clear_until_gone(host, token)
+        received = b""
+        while chunk := os.read(notice, 256):
+            received += chunk
+        token, newline, end = received.partition(b"\n")
+        if newline and end != _DONE:
+            _clear_until_gone(host, token.decode())
     finally:
         os._exit(0)
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from bootstrap.errors import CannotStart
-from bootstrap.sandbox.proof import in_network_of
+from bootstrap.sandbox.network.namespaces import in_network_of
 
 INTERFACE = b"eth0"
 _BUNDLES = "tx-udp-segmentation"  # `ethtool --show-features eth0`

@@ -1,4 +1,4 @@
-"""The ruleset, and each container's part of it. Only this and bridge.py call nft.
+"""The ruleset, and each container's part of it.
 
 `ensure_loaded` makes exactly `agent-config/airlock.nft` take effect, and a routing rule that does
 not depend on netfilter. The expected listing comes from the kernel itself, which prints it for the
@@ -6,26 +6,35 @@ same file in an empty network namespace.
 """
 
 import hashlib
-import json
-import shutil
+import socket
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox.model import Running
-from bootstrap.sandbox.network import addresses, conntrack, ipv6
+from bootstrap.sandbox.network import (
+    addresses,
+    conntrack,
+    elements,
+    ipv6,
+    netlink,
+    nftables,
+    routing,
+)
 from bootstrap.sandbox.network.addresses import AddressRecord
 
 BRIDGE = "airlock0"
 ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever shipped accepts
 TABLE = ("inet", "airlock")
 # After `local` (0), so our own listener stays reachable; before every table with a default route.
-PREFERENCE = "1690"
-WATCHING = 2.0  # seconds for nft and ip while a job runs
+PREFERENCE = 1690
+WATCHING = 2.0  # seconds for an answer while a job runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +65,13 @@ def ensure_loaded(runtime: Path) -> Ruleset:
     """
     expected = _expected(runtime)
     with locked(runtime / "firewall.lock"):
-        reloaded = _listing() != expected
+        reloaded = not _is_loaded(expected)
         if reloaded:
-            process.run(["nft", "-f", "-"], stdin=ruleset_text() + _elements(runtime))
+            nftables.load(ruleset_text() + _elements(runtime))
         _policy_routing()
         _endpoint_address()
-    if _listing() != expected:
+    # Else nothing has changed it since: whoever watches it does so from before it was read.
+    if reloaded and nftables.listed(TABLE) != expected:
         raise CannotStart(
             "table inet airlock differs from airlock.nft right after it was loaded",
             hint="Another program changes that table: find it with `nft monitor`. Compare "
@@ -70,12 +80,17 @@ def ensure_loaded(runtime: Path) -> Ruleset:
     return Ruleset(expected=expected, reloaded=reloaded)
 
 
+def _is_loaded(expected: str) -> bool:
+    """Another version of nftables may print the same table differently, so its program decides."""
+    return nftables.listed_by_library(TABLE) == expected or nftables.listed(TABLE) == expected
+
+
 def is_unchanged(ruleset: Ruleset) -> bool:
     """Say whether the ruleset is what `ensure_loaded` left. Raises CannotStart if it is unreadable.
 
     A ruleset that was removed is changed.
     """
-    return _listing(WATCHING) == ruleset.expected
+    return nftables.listed(TABLE, WATCHING) == ruleset.expected
 
 
 def restore_routing() -> bool:
@@ -88,12 +103,16 @@ def restore_routing() -> bool:
 
 def refusals(container_ip: str) -> int:
     """Return how many packets from this address the table has refused."""
-    shown = json.loads(process.run(["nft", "-j", "list", "set", *TABLE, "refused"]))
-    for item in shown["nftables"]:
-        for element in item.get("set", {}).get("elem", []):
-            if element["elem"]["val"] == container_ip:
-                return int(element["elem"]["counter"]["packets"])
-    return 0
+    with netlink.explained("count the refused packets of a container"):
+        return elements.refusals(IPv4Address(container_ip))
+
+
+def refused_packets() -> dict[str, int]:
+    """Return how many packets the table has refused, by address; none without a table.
+
+    An address that has sent none for some hours is left out. Raises CannotStart.
+    """
+    return nftables.counted(TABLE, "refused")
 
 
 def assign_address(directory: Path, running: Running, port: int | None) -> None:
@@ -118,11 +137,8 @@ def assign_address(directory: Path, running: Running, port: int | None) -> None:
                 "its ports.",
             )
         addresses.write(directory, record)  # first, so that it is found if this process is killed
-        stale = listeners().get(record.address)
-        commands = [] if stale is None else [_command("delete", record.address, stale)]
-        commands += [] if port is None else [_command("add", record.address, port)]
-        if commands:
-            process.run(["nft", "-f", "-"], stdin="".join(commands))
+        with netlink.explained("lead the container to its credential listener"):
+            elements.change(delete=_element(record.address), create=_mapping(record))
     conntrack.forget(record.address)
 
 
@@ -172,42 +188,33 @@ def _others(directory: Path, address: str) -> tuple[AddressRecord, ...]:
 
 
 def _remove_element(record: AddressRecord) -> None:
-    if record.port is not None and listeners().get(record.address) == record.port:
-        process.run(["nft", "-f", "-"], stdin=_command("delete", record.address, record.port))
-
-
-def _listing(timeout: float = 10.0) -> str:
-    listing = ["nft", "--stateless", "--terse", "list", "table", *TABLE]
-    try:
-        return process.run(listing, timeout=timeout)
-    except CannotStart as absent:
-        if "No such file or directory" in absent.problem:
-            return ""
-        raise
+    with netlink.explained("remove the container's credential listener from the ruleset"):
+        present = _element(record.address)
+        if present is not None and present.port == record.port:
+            elements.change(delete=present)
 
 
 def listeners() -> dict[str, int]:
     """Return the map `credentials`: the port of the listener by the container's address."""
-    try:
-        shown = json.loads(process.run(["nft", "-j", "list", "map", *TABLE, "credentials"]))
-    except CannotStart as absent:
-        if "No such file or directory" in absent.problem:
-            return {}
-        raise
-    maps = (item["map"] for item in shown["nftables"] if "map" in item)
-    pairs = (pair for one in maps for pair in one.get("elem", []))
-    # A key with a comment, which is not ours, is an object.
-    return {
-        key if isinstance(key, str) else key["elem"]["val"]: int(value["concat"][1])
-        for key, value in pairs
-    }
+    with netlink.explained("list the credential listeners"):
+        return {str(one.address): one.port for one in elements.listeners()}
+
+
+def _element(address: str) -> elements.Mapping | None:
+    return next((one for one in elements.listeners() if str(one.address) == address), None)
+
+
+def _mapping(record: AddressRecord) -> elements.Mapping | None:
+    if record.port is None:
+        return None
+    return elements.Mapping(
+        address=IPv4Address(record.address), host=IPv4Address(ENDPOINT_ADDRESS), port=record.port
+    )
 
 
 def _expected(runtime: Path) -> str:
     """Return what the kernel prints for our ruleset; cached per ruleset and nft version."""
-    nft = shutil.which("nft", path=process.ENVIRONMENT["PATH"])
-    version = Path(nft).stat().st_mtime_ns if nft else 0
-    digest = hashlib.sha256(f"{version}\n{ruleset_text()}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{nftables.version()}\n{ruleset_text()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():
         files.write(cache, _as_loaded().encode())
@@ -233,47 +240,52 @@ def _as_loaded() -> str:
 def _elements(runtime: Path) -> str:
     """Return the map elements of all running containers, as nft commands."""
     lines = [
-        _command("add", record.address, record.port)
+        f"add element inet airlock credentials {{ {record.address} : {ENDPOINT_ADDRESS} . "
+        f"{record.port} }}\n"
         for record in addresses.in_use(runtime / "jobs")
         if record.port is not None
     ]
     return "\n" + "".join(lines)
 
 
-def _command(verb: str, address: str, port: int) -> str:
-    element = f"{{ {address} : {ENDPOINT_ADDRESS} . {port} }}"
-    return f"{verb} element inet airlock credentials {element}\n"
-
-
-def _policy_routing(timeout: float = 10.0) -> bool:
+def _policy_routing(timeout: float = netlink.PATIENCE) -> bool:
     """Refuse the metadata range by routing too: that holds if nftables is flushed.
 
     A kernel without IPv6 has no rules of it, and needs none. Returns whether a rule was missing. It
     takes no lock: the watch of a job must not wait for one.
     """
-    missing = False
-    wanted = {"-4": ["to", "169.254.0.0/16"], **({"-6": []} if ipv6.is_supported() else {})}
-    for family, target in wanted.items():
-        rule = ["iif", BRIDGE, *target, "prohibit"]
-        if _has_rule(family, rule, timeout):
-            continue
-        missing = True
-        try:
-            process.run(["ip", family, "rule", "add", "pref", PREFERENCE, *rule], timeout=timeout)
-        except CannotStart:
-            if not _has_rule(family, rule, timeout):  # else another job has added it meanwhile
-                raise
-    return missing
+    with (
+        netlink.explained(f"refuse the metadata range on {BRIDGE} (`ip rule`)"),
+        netlink.connected(netlink.ROUTE, timeout) as kernel,
+    ):
+        missing = [rule for rule in _prohibitions() if not routing.has_rule(kernel, rule)]
+        for rule in missing:
+            _add_rule(kernel, rule)
+    return bool(missing)
 
 
-def _has_rule(family: str, rule: list[str], timeout: float) -> bool:
-    shown = process.run(["ip", family, "rule", "show", "pref", PREFERENCE], timeout=timeout)
-    expected = sorted([f"{PREFERENCE}:", "from", "all", *rule])
-    return any(sorted(line.split()) == expected for line in shown.splitlines())
+def _prohibitions() -> Iterator[routing.Prohibition]:
+    metadata = IPv4Network("169.254.0.0/16")
+    kind = partial(routing.Prohibition, device=BRIDGE, preference=PREFERENCE)
+    yield kind(family=socket.AF_INET, target=metadata)
+    if ipv6.is_supported():
+        yield kind(family=socket.AF_INET6)
+
+
+def _add_rule(kernel: socket.socket, rule: routing.Prohibition) -> None:
+    try:
+        routing.add_rule(kernel, rule)
+    except OSError:
+        if not routing.has_rule(kernel, rule):  # else another job has added it meanwhile
+            raise
 
 
 def _endpoint_address() -> None:
-    shown = process.run(["ip", "-j", "-4", "addr", "show", "dev", BRIDGE])
-    present = {a["local"] for link in json.loads(shown) for a in link["addr_info"]}
-    if ENDPOINT_ADDRESS not in present:
-        process.run(["ip", "addr", "add", f"{ENDPOINT_ADDRESS}/32", "dev", BRIDGE])
+    address = IPv4Address(ENDPOINT_ADDRESS)
+    with (
+        netlink.explained(f"give {BRIDGE} the address {address}"),
+        netlink.connected(netlink.ROUTE) as kernel,
+    ):
+        bridge = socket.if_nametoindex(BRIDGE)
+        if address not in routing.addresses_of(kernel, bridge):
+            routing.add_address(kernel, bridge, address)

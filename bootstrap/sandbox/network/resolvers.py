@@ -5,15 +5,14 @@ name and by address, and a container's name has the id of its job. So inside.nft
 file of our own replaces the container's /etc/resolv.conf, which leads to it.
 """
 
-import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
-from bootstrap import process
-from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.errors import WrongConfiguration
 from bootstrap.files import write
+from bootstrap.sandbox.network import netlink, routing
 
 TARGET = Path("/etc/resolv.conf")
 # The host's, and then what its systemd-resolved asks: no container reaches its stub at 127.0.0.53.
@@ -41,10 +40,10 @@ def is_of_this_host(address: IPv4Address) -> bool:
             return False
     # With net.ipv4.ip_nonlocal_bind, which failover programs set, any address can be bound.
     try:
-        routes = json.loads(process.run(["ip", "-j", "-4", "route", "get", str(address)]))
-    except CannotStart:  # no route
+        with netlink.connected(netlink.ROUTE) as kernel:
+            return routing.is_local(kernel, address)
+    except OSError:  # no route
         return False
-    return any(route.get("type") == "local" for route in routes)
 
 
 def resolv_conf(

@@ -2,36 +2,33 @@
 
 import os
 import socket
-import struct
 from collections.abc import Iterator
 
 from bootstrap.errors import CannotStart
+from bootstrap.sandbox.network import netlink
 
-NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NFNLGRP_NFTABLES = 7
 RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE = 8, 19
 RTM_DELRULE = 33
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 # Map elements come and go with every job, and every transaction ends with a generation message.
 _HARMLESS = {12, 14, 15}  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN
-_HEADER = struct.Struct("=IHHII")
 _INVALID = -1
 
 
 def changes() -> socket.socket:
     """Return a socket that becomes readable on every change of nftables in this namespace."""
-    return _subscribed(NETLINK_NETFILTER, NFNLGRP_NFTABLES)
+    return _subscribed(netlink.NETFILTER, NFNLGRP_NFTABLES)
 
 
 def rule_changes() -> socket.socket:
     """Return a socket that becomes readable on every change of routing rules (`ip rule`)."""
-    return _subscribed(NETLINK_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)
+    return _subscribed(netlink.ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE)
 
 
 def _subscribed(protocol: int, *groups: int) -> socket.socket:
-    listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    listener = netlink.connected(protocol, timeout=0)
     listener.bind((0, sum(1 << (group - 1) for group in groups)))
-    listener.setblocking(False)  # noqa: FBT003 - its only spelling
     return listener
 
 
@@ -54,24 +51,12 @@ def _drained(listener: socket.socket) -> Iterator[int]:
     """Yield the kind of every message that has come; _INVALID for those that were lost."""
     while True:
         try:
-            message = listener.recv(1 << 16)
+            yield from netlink.kinds(listener.recv(1 << 16))
         except BlockingIOError:
             return
-        except OSError:  # ENOBUFS: messages were lost
+        except OSError:  # ENOBUFS: messages were lost; EBADMSG: one is malformed
             yield _INVALID
             return
-        yield from _kinds(message)
-
-
-def _kinds(message: bytes) -> Iterator[int]:
-    offset = 0
-    while offset + _HEADER.size <= len(message):
-        length, kind, *_ = _HEADER.unpack_from(message, offset)
-        if length < _HEADER.size:
-            yield _INVALID
-            return
-        yield kind
-        offset += (length + 3) & ~3
 
 
 def wait_for_exit(pid: int) -> int:

@@ -9,6 +9,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from signal import Signals
 from typing import TYPE_CHECKING
@@ -43,6 +44,11 @@ class Protection:
     restore_routing: Callable[[], bool]
     report: Callable[[str], object]
 
+    def close(self) -> None:
+        """Close the sockets."""
+        self.changes.close()
+        self.rule_changes.close()
+
 
 class Guard:
     """Guards the container whose first process is `pid`; raises CannotStart if it has ended.
@@ -52,7 +58,11 @@ class Guard:
     """
 
     def __init__(self, pid: int, protection: Protection) -> None:
-        self.process = watch.wait_for_exit(pid)
+        try:
+            self.process = watch.wait_for_exit(pid)
+        except CannotStart:
+            protection.close()
+            raise
         self.breach, writer = os.pipe2(os.O_CLOEXEC)
         stopped, self._stop = os.pipe2(os.O_CLOEXEC)
         self._checks = _Checks(os.dup(self.process), protection, stopped=stopped, breach=writer)
@@ -94,7 +104,7 @@ class _Checks:
 
     def _run(self) -> None:
         protection = self._protection
-        with protection.changes, protection.rule_changes, selectors.DefaultSelector() as events:
+        with closing(protection), selectors.DefaultSelector() as events:
             for what in (self._stopped, protection.changes, protection.rule_changes):
                 events.register(what, selectors.EVENT_READ)
             try:

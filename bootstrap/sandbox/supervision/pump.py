@@ -2,13 +2,17 @@
 
 import math
 import os
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-_HEADER = 8  # stream number, three zero bytes, big-endian length (Engine API, attach)
-_CHUNK = 1 << 18
+from bootstrap.sandbox.supervision.frames import Frames
+
+_BUFFER = 1 << 18  # bytes; more than a socket's buffer holds
+_PIECES = 1024  # IOV_MAX: the kernel takes no more at once
 _LOOK = 0.2  # seconds between two looks at how much time is left
 _SETTLE = 2.0  # seconds to tell the end of the container from a broken connection
 
@@ -33,6 +37,16 @@ class Pump:
     def start(self) -> None:
         """Start copying."""
         self._thread.start()
+
+    def hangup(self) -> select.epoll:
+        """Return what becomes readable once nobody reads `out` any more: the agent is gone.
+
+        A job that prints nothing would otherwise go on without it. A file has no reader.
+        """
+        watch = select.epoll()
+        with suppress(PermissionError):
+            watch.register(self._out, 0)  # an error or a hangup is reported all the same
+        return watch
 
     def finish(self, patience: float, left: Callable[[], float] = lambda: math.inf) -> bool:
         """After the container's end, wait `patience` seconds for the rest; False if it is late.
@@ -78,33 +92,25 @@ class Pump:
             self._stopping.wait(0.5)
 
     def _copy(self) -> bool:
-        """Copy frames until the stream ends; True if the container has ended, so all is copied."""
-        buffered = bytearray()
-        while chunk := self._receive():
-            buffered += chunk
-            self._forward(buffered)
+        """Copy until the stream ends; True if the container has ended, so all is copied."""
+        frames, buffer = Frames(), memoryview(bytearray(_BUFFER))
+        while count := self._receive(buffer):
+            self._write(frames.payload(buffer[:count]))
         return self._stopping.is_set()
 
-    def _receive(self) -> bytes:
+    def _receive(self, into: memoryview) -> int:
         try:
-            return self._stream.recv(_CHUNK)
+            return self._stream.recv_into(into)
         except ConnectionError:
-            return b""
+            return 0
 
-    def _forward(self, buffered: bytearray) -> None:
-        """Write the payload of all whole frames in `buffered`, and leave the rest in it."""
-        start = 0
-        payload = []
-        while start + _HEADER <= len(buffered):
-            end = start + _HEADER + int.from_bytes(buffered[start + 4 : start + _HEADER], "big")
-            if end > len(buffered):
-                break
-            payload.append(bytes(buffered[start + _HEADER : end]))
-            start = end
-        del buffered[:start]
-        self._write(b"".join(payload))
-
-    def _write(self, payload: bytes) -> None:
-        view = memoryview(payload)
-        while view:
-            view = view[os.write(self._out, view) :]
+    def _write(self, pieces: list[memoryview]) -> None:
+        """Write all of them, many at once: a container may print a line at a time."""
+        first = 0
+        while first < len(pieces):
+            written = os.writev(self._out, pieces[first : first + _PIECES])
+            while first < len(pieces) and written >= len(pieces[first]):
+                written -= len(pieces[first])
+                first += 1
+            if written:
+                pieces[first] = pieces[first][written:]

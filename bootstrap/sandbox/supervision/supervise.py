@@ -97,8 +97,10 @@ class Supervision:
         events.register(pump.broken, selectors.EVENT_READ, "log broken")
         events.register(self._guard.breach, selectors.EVENT_READ, "breach")
         events.register(self._disk.descriptor, selectors.EVENT_READ, "disk full")
+        hangup = pump.hangup()
+        events.register(hangup, selectors.EVENT_READ, "agent gone")
         self._directory.open_start_gate()
-        with self._ending_the_job(), events:
+        with self._ending_the_job(), events, hangup:
             while not self._step(events, cancellation):
                 pass
         with self._alerts.instead("the end of the log may be missing"):
@@ -142,10 +144,10 @@ class Supervision:
                         self._guard.kill()
                     else:
                         self._cancel(cancellation.first or Signals.SIGTERM)
-                case "log broken":
+                case "log broken" | "agent gone":
                     events.unregister(key.fileobj)
-                    # Closed at the end of output, readable with a byte if writing failed.
-                    if os.read(key.fd, 1):
+                    # The first is closed after the output, readable with a byte if writing failed.
+                    if key.data == "agent gone" or os.read(key.fd, 1):
                         self._cancel(Signals.SIGHUP)
                 case "breach":  # the guard has killed the container
                     events.unregister(key.fileobj)

@@ -18,7 +18,8 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a direct
 
 def host(runtime: Path, **sandbox: int) -> Host:
     (runtime / "jobs").mkdir(exist_ok=True)
-    return Host(sandbox=Sandbox(image="job:1", **sandbox), paths=Paths(runtime=runtime))
+    settings = Sandbox(image="job:1").model_copy(update=sandbox)
+    return Host(sandbox=settings, paths=Paths(runtime=runtime))
 
 
 def test_concurrent_jobs_have_different_uids(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_uid_of_an_account_is_a_configuration_error(tmp_path: Path) -> None:
     if taken < 1001:
         taken = 0
     here = host(tmp_path).model_copy(
-        update={"sandbox": Sandbox.model_construct(image="any", first_uid=taken, slots=1)}
+        update={"sandbox": Sandbox(image="any", first_uid=taken, slots=1)}
     )
     with (
         pytest.raises(WrongConfiguration, match=f"has the number {taken}"),

@@ -1,10 +1,13 @@
 """The log: every byte, in order, whatever the frames are cut into."""
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -64,6 +67,15 @@ def test_large_frame_with_every_byte_value_is_copied_unchanged() -> None:
     assert copied([frame(payload)]) == payload
 
 
+def test_more_small_frames_than_one_write_takes_are_copied_unchanged() -> None:
+    lines = [f"{number}\n".encode() for number in range(5000)]
+    assert copied([b"".join(map(frame, lines))]) == b"".join(lines)
+
+
+def test_an_empty_frame_is_no_end() -> None:
+    assert copied([frame(b"a") + frame(b"") + frame(b"b")]) == b"ab"
+
+
 def test_stdout_and_stderr_are_copied_in_order() -> None:
     assert copied([frame(b"a", 1), frame(b"b", 2), frame(b"c", 1)]) == b"abc"
 
@@ -87,6 +99,47 @@ def test_reader_that_is_gone_makes_broken_readable(unread: tuple[socket.socket, 
     engine.sendall(frame(b"hello"))
     assert pump.finish(10)
     assert os.read(pump.broken, 1) == b"!"
+
+
+@pytest.fixture
+def silent() -> Iterator[Callable[[int], Pump]]:
+    """Pumps that have nothing to copy."""
+    with ExitStack() as held:
+
+        def made(out: int) -> Pump:
+            engine, stream = (held.enter_context(one) for one in socket.socketpair())
+            pump = Pump(stream, out, never)
+            held.callback(pump.close)
+            held.callback(pump.finish, 10)
+            held.callback(pump.start)  # whose thread ends, because its stream has
+            held.callback(engine.close)
+            return pump
+
+        yield made
+
+
+def readable(watch: select.epoll) -> bool:
+    return bool(select.select([watch], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("pair", [os.pipe, os.openpty])
+def test_reader_that_is_gone_is_a_hangup_although_nothing_is_written(
+    silent: Callable[[int], Pump], pair: Callable[[], tuple[int, int]]
+) -> None:
+    reader, writer = pair()
+    with silent(writer).hangup() as hangup:
+        assert not readable(hangup)
+        if pair is os.openpty:
+            os.write(reader, b"typed\n")  # that is input
+            assert not readable(hangup)
+        os.close(reader)
+        assert readable(hangup)
+    os.close(writer)
+
+
+def test_file_is_never_hung_up(silent: Callable[[int], Pump], tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, silent(log.fileno()).hangup() as hangup:
+        assert not readable(hangup)
 
 
 def test_broken_connection_is_attached_again_and_reported() -> None:

@@ -108,12 +108,14 @@ class Case:
     directory: Path
     lines: list[bytes] = field(default_factory=list)
 
-    def run(self, process: Process, disk: Disk, *, by: Signals | None = None) -> Ended:
+    def run(
+        self, process: Process, disk: Disk, *, by: Signals | None = None, out: int = 1
+    ) -> Ended:
         log = JobLog(self.lines.append)
         record = Record(self.directory / "records.jsonl", "now")
         record.began(log.alert)
         one, other = socket.socketpair()
-        pump = Pump(one, 1, never)
+        pump = Pump(one, out, never)
         other.close()
         pump.start()
         pump.finish(10)
@@ -257,6 +259,15 @@ def test_a_cancelled_job_is_killed_when_its_time_is_over(case: Case, start: Star
     process = start("sleep 60")
     ended = case.run(process, Disk(full), by=Signals.SIGTERM)
     assert ended == Overdue(by=Signals.SIGTERM, after=0.6)
+
+
+def test_a_job_whose_log_nobody_reads_any_more_is_cancelled(case: Case, start: Start) -> None:
+    """It prints nothing, so that no write fails: the agent was killed, and had no terminal."""
+    reader, out = os.pipe()
+    os.close(reader)
+    ended = case.run(start("sleep 60"), Disk(lambda: ""), out=out)
+    os.close(out)
+    assert ended == Overdue(by=Signals.SIGHUP, after=GRACE.kill_after)
 
 
 def test_what_keeps_the_gate_shut_is_raised(case: Case, start: Start) -> None:

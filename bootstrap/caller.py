@@ -13,6 +13,7 @@ from bootstrap.host.config import Host
 from bootstrap.job.model import Agent, Claims
 from bootstrap.policy.model import Admitted
 from bootstrap.record import Record
+from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.supervision.signals import Cancellation, cancellation
 
 
@@ -35,14 +36,16 @@ def _nobody(*_: object) -> None:
 class Caller:
     """Where the configuration comes from, who signals, and who is to know what.
 
-    `begun` is called before the start gate opens, `decided` when `airlock admit` admits the job.
-    `uid` is the user of the agent, who owns the job's environment files.
+    `begun` is called before anything of the job runs: from then on its end may be unknown.
+    `decided` is called when `airlock admit` admits the job. `uid` is the user of the agent, who
+    owns the job's environment files.
     """
 
     host: Callable[[], Host]
     signals: Callable[[], AbstractContextManager[Cancellation]] = cancellation
     begun: Callable[[], object] = _nobody
     admit: admission.Admit = admission.admit
+    reaper: Callable[[Host, str], AbstractContextManager[None]] = lease.reaper
     decided: Callable[[Decided], object] = _nobody
     uid: int = field(default_factory=os.geteuid)
 

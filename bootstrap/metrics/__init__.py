@@ -1,0 +1,1 @@
+"""What Airlock counts and measures about itself (docs/operations.md#metrics)."""

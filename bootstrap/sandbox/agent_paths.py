@@ -1,0 +1,60 @@
+"""Paths of this host that the agent names and that jobs get to see: its binary and its hooks.
+
+The agent's user chooses them, and root mounts them. So where the agent is not root, a container may
+see no more through them than that user does, and nobody may exchange them between check and mount.
+"""
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host.config import Sandbox
+from bootstrap.job.model import Agent
+
+HOOKS = "BUILDKITE_HOOKS_PATH"
+
+
+def checked(agent: Agent, sandbox: Sandbox) -> Agent:
+    """Return the agent with the path that its hooks really have. Raises WrongConfiguration.
+
+    Only with sandbox.hooks are they for jobs.
+    """
+    hooks = agent.values.get(HOOKS)
+    if not sandbox.hooks or not hooks:
+        return agent
+    path = mountable(Path(hooks), "hooks-path", agent_uid=agent.uid)
+    return replace(agent, values={**agent.values, HOOKS: str(path)})
+
+
+def mountable(path: Path, setting: str, *, agent_uid: int) -> Path:
+    """Return what to mount for a path of the agent's. Raises WrongConfiguration.
+
+    Jobs have to be able to read it: their bootstrap takes a directory of hooks that it cannot read
+    for one without hooks.
+    """
+    resolved = path.resolve()
+    try:
+        wrong = _wrong(resolved, os.stat(resolved), strict=agent_uid != 0)  # noqa: PTH116
+    except OSError as failed:
+        wrong = failed.strerror or str(failed)
+    if not wrong:
+        return resolved
+    raise WrongConfiguration(
+        f"{setting} is {path}, which jobs cannot use: {wrong}",
+        hint="Jobs have users of their own: they need r-x there (chmod o+rx). Where the agent is "
+        "not root, all directories above have to be root's, writable by nobody else, and open to "
+        "all, such as /etc/buildkite-agent/hooks.",
+    )
+
+
+def _wrong(path: Path, found: os.stat_result, *, strict: bool) -> str:
+    if found.st_mode & 0o005 != 0o005:
+        return f"its mode is {stat.S_IMODE(found.st_mode):04o}"
+    for above in path.parents if strict else ():
+        status = above.stat(follow_symlinks=False)
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != 0 or mode & 0o022 or not mode & 0o001:
+            return f"{above} belongs to uid {status.st_uid} with mode {mode:04o}"
+    return ""

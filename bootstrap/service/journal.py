@@ -1,0 +1,65 @@
+"""The service's own log: plain lines on standard error, which systemd puts into the journal.
+
+What is about a job is in the job's log and in the audit trail.
+"""
+
+from collections.abc import Callable
+
+from bootstrap.errors import AirlockError
+from bootstrap.log import JobLog
+from bootstrap.text import counted
+
+PERIOD = 60.0  # seconds in which a repeated line is printed ...
+BURST = 10  # ... this many times
+
+
+class Journal(JobLog):
+    """One line for each event. Secrets that were given to `mask` are masked in all of them."""
+
+    def group(self, title: str) -> None:
+        """Journals have no groups."""
+        self.note(title)
+
+    def note(self, text: str) -> None:
+        """Add a line."""
+        self._line(f"airlock: {self._shown(text, 500)}")
+
+    def alert(self, text: str) -> None:
+        """Add a line about what an operator should look at."""
+        self._line(f"airlock: warning: {self._shown(text, 500)}")
+
+    def failure(self, error: AirlockError) -> None:
+        """Add what happened, its details, and what to do."""
+        self._line(f"airlock: error: {self._shown(error.problem, 2000)}")
+        for detail in error.details:
+            self._line(f"airlock:   {self._shown(detail, 500)}")
+        self._line(f"airlock:   what to do: {self._shown(error.hint, 1000)}")
+
+
+class Limited:
+    """Passes lines on, but of each kind at most BURST in PERIOD seconds; then says how many more.
+
+    Whoever can connect to the socket could otherwise fill the journal.
+    """
+
+    def __init__(self, line: Callable[[str], object]) -> None:
+        self._line = line
+        self._since: dict[str, float] = {}
+        self._count: dict[str, int] = {}
+
+    def __call__(self, kind: str, text: str, now: float) -> None:
+        """Pass on a line of one kind, of which there have to be few."""
+        if now - self._since.setdefault(kind, now) >= PERIOD:
+            self.flush(now)
+            self._since[kind] = now
+        self._count[kind] = self._count.get(kind, 0) + 1
+        if self._count[kind] <= BURST:
+            self._line(text)
+
+    def flush(self, now: float) -> None:
+        """Print how many lines were left out of each kind whose period is over."""
+        for kind, since in list(self._since.items()):
+            if now - since >= PERIOD:
+                if (more := self._count.pop(kind, 0) - BURST) > 0:
+                    self._line(f"{kind}: {counted(more, 'more line')} in {PERIOD:.0f} s left out")
+                del self._since[kind]

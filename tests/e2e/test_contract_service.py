@@ -1,0 +1,27 @@
+"""The contract with the service, and agents as buildkite-agent under the conditions of a unit."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.contract import Case
+from tests.lab.contract_cases import CASES
+from tests.lab.lab import Lab
+from tests.lab.leftovers import leftovers
+from tests.lab.ways import SERVICE, Sandboxed, sandboxed
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def here(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandboxed]:
+    with sandboxed(lab, SERVICE, tmp_path_factory.mktemp("service")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_job_of_an_agent_that_is_not_root_keeps_contract_and_leaves_nothing(
+    here: Sandboxed, case: Case
+) -> None:
+    case.verify(here.site.run(case))
+    assert leftovers(here.host.fleet) == []

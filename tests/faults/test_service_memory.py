@@ -1,0 +1,49 @@
+"""What a running job takes of the host's memory: its worker and its reaper."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.faults.direct import direct
+from tests.faults.jobs import iter_until
+from tests.lab.lab import Fleet
+from tests.lab.service import serving
+
+pytestmark = pytest.mark.lab
+
+JOBS = 10
+MOST = 15 << 10  # KiB
+
+
+def proportional(pid: int) -> int:
+    """Return the KiB of a process, where each page counts in parts for those that share it."""
+    found = re.search(
+        r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
+    )
+    assert found
+    return int(found[1])
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and its descendants that run the same program."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    same = Path(f"/proc/{pid}/cmdline").read_bytes()
+    own = [int(one) for one in children if Path(f"/proc/{one}/cmdline").read_bytes() == same]
+    return [pid, *(deeper for one in own for deeper in tree(one))]
+
+
+def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
+    with direct(fleet) as jobs, serving(fleet, config=jobs.config) as service:
+        started = [jobs.start("sleep 60", program=service.launcher) for _ in range(JOBS)]
+        for job in started:
+            assert job.stdout
+            list(iter_until(job.stdout, b"the job runs"))
+        taken = [[proportional(pid) for pid in tree(worker)] for worker in service.workers()]
+        for job in started:
+            job.terminate()
+            job.communicate(timeout=60)
+    print(taken)
+    assert len(taken) == JOBS
+    assert all(len(one) == 2 for one in taken), taken
+    assert max(sum(one) for one in taken) <= MOST, taken

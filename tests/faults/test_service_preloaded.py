@@ -1,0 +1,36 @@
+"""A worker imports nothing, and reads no file of Python or Airlock: an upgrade may replace them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.direct import direct
+from tests.faults.jobs import run_to_end
+from tests.lab.lab import Fleet
+from tests.lab.service import serving
+
+pytestmark = pytest.mark.lab
+
+ROOT = Path(__file__).parents[2]
+AUDITED = ROOT / "tests/service/audited.py"
+FILES = (
+    sys.prefix,
+    f"{sys.base_prefix}/lib/python3",
+    str(ROOT / "bootstrap"),
+    str(ROOT / "agent-config"),
+)
+
+
+def test_worker_imports_and_reads_nothing_of_ours(fleet: Fleet, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    with direct(fleet) as jobs:
+        program = (sys.executable, "-I", str(AUDITED), str(seen))
+        with serving(fleet, program=program, config=jobs.config) as service:
+            run_to_end(jobs.start(program=service.launcher))
+    lines = seen.read_text().splitlines()
+    assert len(lines) > 50, "the list of a whole job is longer: is the hook at work?"
+    imported = [line for line in lines if line.startswith("import ")]
+    read = [line for line in lines if line.removeprefix("open ").startswith(FILES)]
+    assert not imported
+    assert not read

@@ -1,0 +1,90 @@
+"""The ways in which a host can have Airlock run its agents' jobs, and a site for each."""
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fakes.git import publish
+from tests.lab import launcher, unit, users
+from tests.lab.contract import REPOSITORY, Site, site
+from tests.lab.engine import STATE
+from tests.lab.fleet import Origin, RealAgent
+from tests.lab.lab import Fleet, Lab, fleet
+from tests.lab.remapped import remapped
+from tests.lab.service import Serving, serving
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """`service`: agents have a user of their own and start the launcher; else all is root's."""
+
+    name: str
+    service: bool = True
+    remapped: bool = False  # Docker maps the users of containers
+
+
+ALONE = Way(name="alone", service=False)
+SERVICE = Way(name="service")
+REMAPPED = Way(name="service-userns-remap", remapped=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """A fleet and what its agents need; `service` is None where they start Airlock themselves."""
+
+    fleet: Fleet
+    base: Path  # of the agents
+    agent: RealAgent
+    service: Serving | None
+
+
+@contextmanager
+def host(lab: Lab, way: Way, base: Path, *, settings: str = "") -> Iterator[Host]:
+    """Run what a host has of Airlock: a fleet, and the service if this way has it."""
+    with ExitStack() as held:
+        if way.service:
+            held.enter_context(users.agent_user(STATE / "users"))
+        if way.remapped:
+            lab = held.enter_context(remapped(lab))
+        made = held.enter_context(fleet(lab, base / "fleet", settings=settings))
+        if not way.service:
+            agent = RealAgent(name=way.name, bootstrap_script=made.bootstrap_script)
+            yield Host(fleet=made, base=base / "agents", agent=agent, service=None)
+            return
+        reachable = held.enter_context(unit.directory())
+        agents = f'agents = ["{users.NAME}"]\n'
+        service = held.enter_context(serving(made, agents, socket=reachable / "airlock.sock"))
+        yield Host(
+            fleet=made, base=reachable, agent=_unit(way, service, reachable), service=service
+        )
+
+
+def _unit(way: Way, service: Serving, reachable: Path) -> RealAgent:
+    """Return an agent as its unit starts it, with a launcher that its user can reach."""
+    program = reachable / "airlock-launcher"
+    shutil.copy(launcher.binary(), program)
+    script = shlex.join([str(program), "--socket", str(service.socket)])
+    return RealAgent(name=way.name, bootstrap_script=script, as_unit=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sandboxed:
+    """A site whose agents have Airlock run their jobs, and its host."""
+
+    host: Host
+    site: Site
+
+
+@contextmanager
+def sandboxed(lab: Lab, way: Way, base: Path) -> Iterator[Sandboxed]:
+    """Run two agents in this way, for the cases of the contract."""
+    with host(lab, way, base) as made:
+        commit = publish(made.fleet.base / "git", "contract", REPOSITORY)
+        origin = Origin(url=f"{made.fleet.git.url}/contract.git", commit=commit)
+        rules = "  - {name: all, when: {pull-request: any}, allow: {}}\n"
+        made.fleet.policy(rules, repository=origin.url)
+        with site(made.fleet.control, origin, made.base, made.agent) as running:
+            yield Sandboxed(host=made, site=running)
