@@ -3,10 +3,13 @@
 Prints a line per step, program and request in the order in which they ended: when, how long, and
 the processor time of Airlock's own process and of the programs that it ran. Then the processor time
 by group, which other programs on the machine do not change. `JOBS=n` takes the median job of n.
+With `FUNCTIONS=1` follows what each function of Python uses, from the claims to the job's end; the
+profiler about doubles it.
 """
 
 import json
 import os
+import pstats
 import sys
 import tempfile
 import time
@@ -26,6 +29,7 @@ from tests.lab.launcher import binary
 from tests.lab.service import serving
 
 JOBS = int(os.environ.get("JOBS", "5"))
+FUNCTIONS = os.environ.get("FUNCTIONS") == "1"
 MARKED = Path(__file__).with_name("marked.py")
 Mark = Mapping[str, Any]
 
@@ -43,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         made = held.enter_context(fleet(in_lab, base / "fleet"))
         prepared = ways(made)
         marks = base / "marks"
+        if FUNCTIONS:
+            marks.with_name("marks.functions").touch()
         python = [sys.executable, "-I", str(MARKED), str(marks)]
         if mode == "service":
             running = held.enter_context(serving(made, program=tuple(python)))
@@ -53,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
             prepared = replace(prepared, python=python)
             way = prepared.alone
         _profiled(prepared, way, cpu, marks)
+        if FUNCTIONS:
+            _print_functions(marks)
     return 0
 
 
@@ -60,10 +68,12 @@ def _profiled(prepared: Ways, way: Way, cpu: Cpu, marks: Path) -> None:
     for _ in range(2):
         run_well(way("true", 1))
     base: dict[str, float] = {}
-    jobs = []
+    jobs: list[tuple[float, dict[str, float], float, list[Mark]]] = []
     for _ in range(JOBS):
         base = _used(cpu, prepared.bare)[1]
         marks.write_text("")
+        for path in marks.parent.glob("marks.*.*") if not jobs else ():
+            path.unlink()  # those of the warm-up
         began = time.monotonic()
         seconds, used = _used(cpu, way)
         lines = [json.loads(line) for line in marks.read_text().splitlines()]
@@ -82,6 +92,12 @@ def _profiled(prepared: Ways, way: Way, cpu: Cpu, marks: Path) -> None:
         for name in groups
     ]
     print(Table(title="CPU by group, ms", header=("", "job", "docker run"), rows=rows))
+
+
+def _print_functions(marks: Path) -> None:
+    files = [str(path) for path in marks.parent.glob("marks.*.*")]
+    print(f"\nProcessor time by function, of {JOBS} jobs")
+    pstats.Stats(*files).strip_dirs().sort_stats("cumtime").print_stats(100)
 
 
 def _used(cpu: Cpu, way: Way) -> tuple[float, dict[str, float]]:
