@@ -18,6 +18,7 @@ from bootstrap.service import children, control, protocol, upgrade
 from bootstrap.service.chores import Chores
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.listener import Listener, peer
+from bootstrap.service.rate import Rate
 from bootstrap.service.refusing import Refuser
 from bootstrap.service.signalled import signalled
 from bootstrap.service.verdicts import Verdicts
@@ -54,6 +55,7 @@ class Service:
         self._workers = workers
         self._verdicts = Verdicts()
         self._refuser = Refuser()
+        self._rate = Rate()
         self._selector = selectors.DefaultSelector()
         self._unanswered: list[tuple[socket.socket, bytes]] = []
         self._accepts_from = 0.0  # time.monotonic() from which connections are accepted
@@ -100,10 +102,12 @@ class Service:
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _pausing(self) -> bool:
-        return bool(self._unanswered) or time.monotonic() < self._accepts_from
+        refusing = bool(self._unanswered) or self._refuser.waits
+        return refusing or time.monotonic() < self._accepts_from
 
     def _watch_listener(self) -> None:
         """Wait for connections, unless they would only wake this loop for nothing."""
+        self._refuser.settle()
         while self._unanswered and self._refuser.refuse(*self._unanswered[0]):
             del self._unanswered[0]
         watched = self._listener.socket in self._selector.get_map()
@@ -154,8 +158,12 @@ class Service:
                 f"uid {uid} may not start jobs on this host",
                 hint="Add the agent's user to service.agents in airlock.toml.",
             )
-        host = self._configuration.last_valid
-        limit = host.service.jobs_limit(host.sandbox.slots)
+        limit = self._limit()
+        if not self._rate.allows(uid, limit):
+            raise CannotStart(
+                f"the agents of uid {uid} connect too often for {limit} jobs at once",
+                hint="Which process connects? No agent does so more than twice for a job.",
+            )
         if self._workers.busy(uid) >= limit:
             raise CannotStart(
                 f"the agents of uid {uid} have {limit} jobs on this host already",

@@ -21,25 +21,38 @@ class Refuser:
 
     def __init__(self) -> None:
         self.pid = 0
+        self.waits = False  # whether the process has to learn that a connection is closed here
         self._ours: socket.socket | None = None
 
     def refuse(self, connection: socket.socket, answer: bytes) -> bool:
         """Have a connection answered and closed; False if that has to be tried again later."""
-        for _ in range(2):
-            ours = self._ours or self._started()
-            if ours is None:
-                return False
-            try:
-                socket.send_fds(ours, [answer], [connection.fileno()])
-                connection.close()  # the other process keeps it until the next message
-                ours.send(_GO)
-            except OSError:
-                self._end()
-                if connection.fileno() < 0:
-                    return True
-            else:
-                return True
-        return False
+        self.settle()
+        ours = self._ours or self._started()
+        if ours is None or self.waits:
+            return False
+        try:
+            socket.send_fds(ours, [answer], [connection.fileno()])
+        except BlockingIOError:
+            return False  # it is not as fast as those who connect
+        except OSError:
+            self._end()
+            return False
+        connection.close()  # the process keeps it until the next message
+        self.waits = True
+        self.settle()
+        return True
+
+    def settle(self) -> None:
+        """Let the process close the last connection, if it has not been let yet."""
+        if not self.waits or self._ours is None:
+            return
+        try:
+            self._ours.send(_GO)
+            self.waits = False
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end()
 
     def ended(self, pid: int) -> None:
         """Take note that a child of the service has ended."""
@@ -66,6 +79,7 @@ class Refuser:
             return
         self._ours.close()
         self._ours = None
+        self.waits = False
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
         self.pid = 0

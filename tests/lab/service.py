@@ -89,6 +89,15 @@ def serving(
     config = config or fleet.config
     socket, log = socket or fleet.base / "airlock.sock", fleet.base / "service.log"
     configure(config, socket, settings)
+    with running(config, socket, log, program=program) as made:
+        yield made
+
+
+@contextmanager
+def running(
+    config: Path, socket: Path, log: Path, *, program: tuple[str, ...] = AIRLOCK
+) -> Iterator[Serving]:
+    """Run the service of a configuration until this closes."""
     command = [*program, "serve", "--config", str(config)]
     made = Serving(socket=socket, log=log, command=command, process=_started(command, log, socket))
     try:

@@ -32,8 +32,8 @@ class Answer:
 
 def connected(path: Path, seconds: float = 60) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(seconds)
     connection.connect(str(path))
+    connection.settimeout(seconds)
     return connection
 
 
