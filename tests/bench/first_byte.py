@@ -86,12 +86,18 @@ def _findings(series: Mapping[str, _Series], lowest: list[float]) -> Findings:
         for name, one in series.items()
     }
     rows: list[Sequence[str | float]] = [
-        [name, ratios[name].median, milliseconds(one), f"{used[name]['all'] * 1000:.0f}"]
+        [
+            name,
+            ratios[name].median,
+            milliseconds(one),
+            used[name]["all"] / used[BARE]["all"],
+            f"{used[name]['all'] * 1000:.0f}",
+        ]
         for name, one in found.items()
     ]
     table = Table(
         title=f"Time from exec to the job's first byte, {ROUNDS} rounds in turn",
-        header=("", "ratio", "ms (half of all)", "CPU ms per job"),
+        header=("", "ratio", "ms (half of all)", "CPU ratio", "CPU ms per job"),
         rows=rows,
         notes=[
             "The ratio is the median of each round's ratio to the `docker run` of that round.",

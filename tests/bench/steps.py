@@ -25,9 +25,10 @@ def steps(series: Mapping[str, Sequence[Mapping[str, float]]], bare: float) -> t
     names = list(dict.fromkeys(step for of in known.values() for step in of))
     table = Table(
         title="Where the time goes, ms (medians of what Airlock itself times)",
-        header=("", *known),
+        header=("", *names),
         rows=[
-            [step, *(f"{of.get(step, 0.0) * 1000:.0f}" for of in known.values())] for step in names
+            [name, *(f"{of.get(step, 0.0) * 1000:.0f}" for step in names)]
+            for name, of in known.items()
         ],
         notes=[
             "The rest: the program's start, the job's files and the way to the service before the "
