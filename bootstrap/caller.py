@@ -13,7 +13,6 @@ from bootstrap.host.config import Host
 from bootstrap.job.model import Agent, Claims
 from bootstrap.policy.model import Admitted
 from bootstrap.record import Record
-from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.supervision.signals import Cancellation, cancellation
 
 
@@ -26,6 +25,12 @@ class Decided:
     admitted: Admitted
     agent: Agent
     record: Record
+
+
+def _reaper(host: Host, token: str) -> AbstractContextManager[None]:
+    from bootstrap.sandbox.leases import lease  # noqa: PLC0415 - `airlock admit` needs none of it
+
+    return lease.reaper(host, token)
 
 
 def _nobody(*_: object) -> None:
@@ -45,7 +50,7 @@ class Caller:
     signals: Callable[[], AbstractContextManager[Cancellation]] = cancellation
     begun: Callable[[], object] = _nobody
     admit: admission.Admit = admission.admit
-    reaper: Callable[[Host, str], AbstractContextManager[None]] = lease.reaper
+    reaper: Callable[[Host, str], AbstractContextManager[None]] = _reaper
     decided: Callable[[Decided], object] = _nobody
     uid: int = field(default_factory=os.geteuid)
 

@@ -15,7 +15,7 @@ from bootstrap import __version__
 from bootstrap.appended import AppendedFile
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.files import write
-from bootstrap.metrics import events, report
+from bootstrap.metrics import catalogue, events, report
 from bootstrap.text import without_credentials
 
 SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
@@ -40,7 +40,7 @@ class Record:
             raise _unwritable(unwritable, path) from unwritable
         self._alert: Alert | None = None
         self._late = False  # whether events wait
-        self._last = time.monotonic()
+        self._opened_at = self._last = time.monotonic()
         self.timings: dict[str, float] = {}
         self._job: dict[str, Any] = {"schema": SCHEMA, "version": __version__, "started": started}
         self._events: list[Fields] = []
@@ -77,6 +77,11 @@ class Record:
     def began(self, alert: Alert) -> None:
         """The job begins: from now on an unwritable record is a line in its log, by `alert`."""
         self._alert = alert
+
+    def printed(self) -> None:
+        """The job's first output is here. It is no event: how long that took is a metric."""
+        seconds = time.monotonic() - self._opened_at
+        report.report(catalogue.FIRST_BYTE_SECONDS, seconds)
 
     def admitted(
         self, *, rule: str, policy: Fields, reasons: Sequence[Fields], claims: str = ""

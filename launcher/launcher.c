@@ -1,15 +1,12 @@
 /*
  * airlock-launcher: what the agent starts as its bootstrap-script (docs/launcher.md).
- *
  * It passes its environment, arguments, directory and standard streams to `airlock serve`, forwards
- * signals, and ends as the job ended. A job decides what its environment is, so nothing here reads
- * it: not this program, and no C library before it, which is why it has none. The kernel starts it
- * at _start, and every system call it makes is in this file.
+ * signals, and ends as the job ended. A job decides what is in its environment, so nothing here
+ * reads it: not this program, and no C library before it, for it has none.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/auxvec.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
@@ -19,15 +16,13 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 
-#define HELP "usage: airlock-launcher [--socket PATH] [bootstrap | admit]\n\n" \
-    "Passes this job to `airlock serve` and ends as it ends: for bootstrap-script in the agent's\n" \
-    "configuration, and with `admit` for its pre-bootstrap hook. PATH is that of [service] in\n" \
-    "airlock.toml, by default /run/airlock.sock.\n"
-/* Each failure in the style of the job's log (bootstrap/log.py). */
+#define HELP VERSION "\nusage: airlock-launcher [--socket PATH] [bootstrap | admit]\n\n" \
+    "Passes this job to `airlock serve` and ends as it ends; `admit` is for the agent's hook.\n" \
+    "PATH is socket of [service] in airlock.toml, by default /run/airlock.sock.\n"
+
+/* Failures are explained in the style of the job's log (bootstrap/log.py). */
 #define MISCONFIGURED "Wrong configuration", 78, "wrong-configuration"
 #define STATUS_UNKNOWN "How the job ended is not known", 79, "status-not-known"
 #define COULD_NOT_START "Could not start the job", 125, "could-not-start"
@@ -45,28 +40,23 @@ static const uint64_t FORWARDED = BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGHUP) | BIT
                                   | BIT(SIGUSR1) | BIT(SIGUSR2);
 
 static struct sockaddr_un address = {AF_UNIX, "/run/airlock.sock"};
-static int service;              /* the connection to it */
-static int begun;                /* whether the job's start gate was opened */
-unsigned long __stack_chk_guard; /* what the stack protector compares: random, from the kernel */
+static int service; /* the connection to it */
+static int begun;   /* whether the job's start gate was opened */
 
-static long call(long number, long a, long b, long c, long d, long e)
-{
+/* Where the kernel starts this program, and a system call. */
 #if defined(__x86_64__)
-    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
-    __asm__ volatile("syscall" : "+a"(number) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                     : "rcx", "r11", "memory");
-    return number;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e;
-    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
-    return x0;
-#else
-#error "The launcher knows x86-64 and 64-bit Arm."
+__asm__(".globl _start\n_start: xor %ebp, %ebp; mov %rsp, %rdi; and $-16, %rsp; call start\n"
+        "kernel: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi; mov %rcx, %rdx; mov %r8, %r10\n"
+        "        mov %r9, %r8; syscall; ret\n");
+#else /* 64-bit Arm; launcher/build refuses what is neither */
+__asm__(".globl _start\n_start: mov x29, #0; mov x30, #0; mov x0, sp; bl start\n"
+        "kernel: mov x8, x0; mov x0, x1; mov x1, x2; mov x2, x3; mov x3, x4; mov x4, x5\n"
+        "        svc #0; ret\n");
 #endif
-}
-#define SYS_5(n, a, b, c, d, e, ...) call(__NR_##n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
-#define SYS(...) SYS_5(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+long kernel(long number, long a, long b, long c, long d, long e);
+#define SYS(...) SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYS_(name, a, b, c, d, e, ...) \
+    kernel(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
 
 static size_t length(const char *text)
 {
@@ -78,9 +68,7 @@ static size_t length(const char *text)
 
 static int equal(const char *a, const char *b)
 {
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
+    return *a == *b && (!*a || equal(a + 1, b + 1));
 }
 
 /* Wait for one of these; without a limit if `milliseconds` is negative. */
@@ -103,7 +91,7 @@ static void print(int to, const char *text, size_t left)
     }
 }
 
-/* What was last written to a terminal is lost if the leader of its session ends at once. */
+/* What was last written to a terminal may be lost if the leader of its session ends at once. */
 static void let_output_pass(void)
 {
     char settings[256];
@@ -131,11 +119,6 @@ _Noreturn static void die_by(int number)
     leave(128 + number); /* a signal that ends nothing, or the first process of a container */
 }
 
-_Noreturn __attribute__((used)) void __stack_chk_fail(void)
-{
-    die_by(SIGKILL);
-}
-
 _Noreturn static void fail(int status, const char *before, const char *after)
 {
     print(2, before, length(before));
@@ -144,15 +127,20 @@ _Noreturn static void fail(int status, const char *before, const char *after)
     leave(status);
 }
 
-/* The connection has ended without a status, or with something other than one. */
+/* The connection has ended without a status, or the answer is no status. */
 _Noreturn static void lost(void)
 {
     if (begun)
         FAIL(STATUS_UNKNOWN, "the process that ran this job has ended without a status",
-             "The job may have had effects: look at them before it runs again. The service's log "
-             "has the reason.");
+             "The job may have had effects: look at them before it runs again.");
     FAIL(COULD_NOT_START, "the service has closed the connection without an answer",
          "Run the job again. If this repeats, the service's log has the reason.");
+}
+
+_Noreturn static void not_read(void)
+{
+    FAIL(COULD_NOT_START, "the service has not read this job for 30 seconds",
+         "It may be stopped or overloaded: see its log, and the load of this host.");
 }
 
 /* Return the next signal that was received, or 0. */
@@ -164,34 +152,25 @@ static int next_signal(int signals)
 
 static void connect_to_service(int signals)
 {
-    service = SYS(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    for (int waited = 0; ; waited += PAUSE) {
-        long error = service < 0 ? service : SYS(connect, service, &address, sizeof address);
-        if (error == 0)
-            break;
-        if (error == -EACCES || error == -EPERM)
+    struct timeval limit = {UNREAD / 2000, 0}; /* it applies twice: a part may have been sent */
+    service = SYS(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    SYS(setsockopt, service, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    for (long e, t = 0; (e = SYS(connect, service, &address, sizeof address)) != 0; t += PAUSE) {
+        if (e == -EACCES || e == -EPERM)
             FAIL(MISCONFIGURED, "this user may not use the service's socket",
                  "Name the agent's user in agents of [service] in airlock.toml, and restart it.");
-        if (error != -ENOENT && error != -ECONNREFUSED && error != -EAGAIN && error != -EINTR)
-            FAIL(MISCONFIGURED, "this cannot be the service's socket, or no descriptor is left",
-                 "Compare it with socket of [service] in airlock.toml; raise LimitNOFILE.");
-        if (waited >= RESTART)
-            FAIL(COULD_NOT_START, "the service has not answered for 10 seconds",
+        if (t >= RESTART || (e != -ENOENT && e != -ECONNREFUSED && e != -EINTR))
+            FAIL(COULD_NOT_START, "no service answers at this socket",
                  "Start `airlock serve`, with this path as socket of [service] in airlock.toml.");
         wait_for(&(struct pollfd){.fd = signals, .events = POLLIN}, 1, PAUSE);
-        int cancelled = next_signal(signals);
-        if (cancelled)
-            die_by(cancelled);
+        for (int number; (number = next_signal(signals)); )
+            die_by(number);
     }
     struct { int pid; unsigned uid, gid; } peer = {0, -1U, -1U};
     SYS(getsockopt, service, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){sizeof peer});
     if (peer.uid != 0 && peer.uid != SYS(getuid)) /* it would receive the job's tokens */
         FAIL(MISCONFIGURED, "the socket is another user's, where root's was expected",
              "Find out which process has it, and use a directory where only root can write.");
-    struct timeval limit = {UNREAD / 1000, 0};
-    SYS(setsockopt, service, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    SYS(setsockopt, service, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    SYS(fcntl, service, F_SETFL, 0);
 }
 
 static uint32_t size_of(char **list, size_t limit)
@@ -209,19 +188,15 @@ static uint32_t size_of(char **list, size_t limit)
 static void send_head(uint32_t args_size, uint32_t env_size)
 {
     int directory = SYS(openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0)
-        FAIL(COULD_NOT_START, "the working directory cannot be opened",
-             "The agent's user needs permission to enter the directory it starts jobs in.");
     struct { char magic[4]; uint32_t args, env, zero; } head = {"ALR1", args_size, env_size, 0};
     struct { size_t size; int level, type, descriptors[4]; } passed = {
         sizeof passed, SOL_SOCKET, SCM_RIGHTS, {0, 1, 2, directory}};
-    struct msghdr first = {
-        .msg_iov = &(struct iovec){&head, sizeof head}, .msg_iovlen = 1,
-        .msg_control = &passed, .msg_controllen = sizeof passed};
+    struct msghdr first = {.msg_iov = &(struct iovec){&head, sizeof head}, .msg_iovlen = 1,
+                           .msg_control = &passed, .msg_controllen = sizeof passed};
     long sent = SYS(sendmsg, service, &first, MSG_NOSIGNAL);
     if (sent != sizeof head && sent != -EPIPE && sent != -ECONNRESET)
-        FAIL(COULD_NOT_START, "this host did not pass the job's streams on",
-             "Raise the agent's LimitNOFILE, or let fewer jobs run at once on this host.");
+        FAIL(COULD_NOT_START, "the job's streams and directory could not be passed on",
+             "The agent's user has to be able to enter its builds-path, and open more files.");
     SYS(close, directory);
 }
 
@@ -235,8 +210,7 @@ static void send_strings(char **list)
         while (from < to) {
             long sent = SYS(sendto, service, from, to - from, MSG_NOSIGNAL);
             if (sent == -EAGAIN)
-                FAIL(COULD_NOT_START, "the service reads nothing",
-                     "It may be stopped or overloaded: see its log and the load of this host.");
+                not_read();
             if (sent < 0 && sent != -EINTR)
                 return; /* closed: its answer may be there all the same */
             from += sent > 0 ? sent : 0;
@@ -248,11 +222,9 @@ static void send_strings(char **list)
 _Noreturn static void refused(int status, long left)
 {
     char text[1024];
-    for (long count; left > 0; left -= count) {
+    for (long count = 1; left > 0 && count > 0; left -= count) {
         count = SYS(recvfrom, service, text, left < 1024 ? left : 1024, 0);
-        if (count <= 0)
-            break;
-        print(2, text, count);
+        print(2, text, count > 0 ? count : 0);
     }
     leave(status);
 }
@@ -260,23 +232,20 @@ _Noreturn static void refused(int status, long left)
 /* Take one byte of the answer. */
 static void receive(void)
 {
-    static unsigned char answer[4];
+    static struct { unsigned char kind, value; uint16_t size; } answer;
     static int size;
-    long count = SYS(recvfrom, service, answer + size, 1, MSG_DONTWAIT);
-    if (count == -EAGAIN || count == -EINTR)
+    long count = SYS(recvfrom, service, (char *)&answer + size, 1, MSG_DONTWAIT);
+    if (count != 1)
+        lost();
+    if (++size < (answer.kind == 'R' ? 4 : answer.kind == 'E' || answer.kind == 'S' ? 2 : 1))
         return;
-    int whole = answer[0] == 'R' ? 4 : answer[0] == 'E' || answer[0] == 'S' ? 2 : 1;
-    if (count == 1 && ++size < whole)
-        return;
-    uint16_t text_size;
-    __builtin_memcpy(&text_size, answer + 2, sizeof text_size);
-    if (count == 1 && answer[0] == 'E')
-        leave(answer[1]);
-    if (count == 1 && answer[0] == 'S' && answer[1] >= 1 && answer[1] <= 64)
-        die_by(answer[1]);
-    if (count == 1 && answer[0] == 'R' && answer[1] && !begun)
-        refused(answer[1], text_size);
-    if (count != 1 || answer[0] != 'B' || begun)
+    if (answer.kind == 'E')
+        leave(answer.value);
+    if (answer.kind == 'S' && answer.value >= 1 && answer.value <= 64)
+        die_by(answer.value);
+    if (answer.kind == 'R' && answer.value != 0 && !begun)
+        refused(answer.value, answer.size);
+    if (answer.kind != 'B' || begun)
         lost();
     begun = 1;
     size = 0;
@@ -292,8 +261,7 @@ _Noreturn static void converse(int signals)
         for (unsigned char number; (number = next_signal(signals)); )
             SYS(sendto, service, &number, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (unread && SYS(ioctl, service, SIOCOUTQ, &unread) == 0 && unread && waited >= UNREAD)
-            FAIL(COULD_NOT_START, "the service has not read this job for 30 seconds",
-                 "It may be stopped or overloaded: see its log and the load of this host.");
+            not_read();
     }
 }
 
@@ -308,26 +276,17 @@ static char **options(char **args)
         for (size_t i = 0; i <= length(path); i++)
             address.sun_path[i] = path[i];
     }
-    int help = *args && equal(*args, "--help");
-    if (help || (*args && equal(*args, "--version"))) {
-        print(1, help ? HELP : VERSION "\n", help ? length(HELP) : length(VERSION "\n"));
-        leave(0);
-    }
+    if (*args && (equal(*args, "--help") || equal(*args, "--version")))
+        print(1, HELP, length(HELP)), leave(0);
     return args;
 }
 
-_Noreturn __attribute__((used, no_stack_protector)) static void start(long *stack)
+_Noreturn __attribute__((used)) static void start(long *stack)
 {
     uint64_t blocked = FORWARDED | BIT(SIGPIPE);
     SYS(rt_sigprocmask, SIG_BLOCK, &blocked, 0, sizeof blocked);
     char **args = (char **)(stack + 1), **env = args + stack[0] + 1;
-    long *auxiliary = (long *)env;
-    while (*auxiliary++)
-        ;
-    for (; *auxiliary != AT_NULL; auxiliary += 2)
-        if (*auxiliary == AT_RANDOM)
-            __stack_chk_guard = *(unsigned long *)auxiliary[1];
-    for (int stream = 0; stream <= 2; stream++) /* the lowest free descriptor is opened */
+    for (int stream = 0; stream <= 2; stream++) /* opening takes the lowest free descriptor */
         if (SYS(fcntl, stream, F_GETFD) < 0)
             SYS(openat, AT_FDCWD, "/dev/null", O_RDWR);
     args = options(*args ? args + 1 : args);
@@ -338,10 +297,3 @@ _Noreturn __attribute__((used, no_stack_protector)) static void start(long *stac
     send_strings(env);
     converse(signals);
 }
-
-void _start(void);
-#if defined(__x86_64__)
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n");
-#else
-__asm__(".globl _start\n_start: mov x29, #0\n mov x30, #0\n mov x0, sp\n bl start\n");
-#endif

@@ -12,6 +12,7 @@ from bootstrap.retry import ONE_CALL
 if TYPE_CHECKING:
     from bootstrap.aws.model import Session
 
+SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
 METADATA = "http://169.254.169.254/"
 CONNECT_TIMEOUT = 2  # seconds
 READ_TIMEOUT = ONE_CALL - CONNECT_TIMEOUT
@@ -152,7 +153,14 @@ def _loader() -> Any:  # noqa: ANN401
     """Return the loader of botocore's own service models, which caches them for later clients."""
     from botocore.loaders import Loader  # noqa: PLC0415
 
-    return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    class Ours(Loader):  # type: ignore[misc]  # botocore is untyped
+        """Knows the services that are called here: botocore looks through the files of 400."""
+
+        def list_available_services(self, type_name: str) -> list[str]:
+            del type_name
+            return list(SERVICES)
+
+    return Ours(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def _source(aws: Aws, metadata: str) -> Any:  # noqa: ANN401

@@ -14,6 +14,8 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import is_dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,7 +46,7 @@ def parsed(
     """
     name = hashlib.sha256(f"{kind.__name__} {origin}".encode()).hexdigest()[:32]
     path = runtime / "parsed" / name
-    key = hashlib.sha256(_code() + name.encode() + content).digest()
+    key = hashlib.sha256(fingerprint() + name.encode() + content).digest()
     known = _known(path, key)
     if isinstance(known, kind):
         return known
@@ -55,7 +57,7 @@ def parsed(
 
 
 @cache
-def _code() -> bytes:
+def fingerprint() -> bytes:
     """Return what changes with Airlock, with Python and with the packages beside them.
 
     Read once, so that a process that outlives an upgrade keeps what is true of its own code.
@@ -106,7 +108,7 @@ def _keep(path: Path, key: bytes, value: object) -> None:
 
 
 class _Values(pickle.Unpickler):
-    """Creates Airlock's own values and a few others, and calls nothing else that a file names."""
+    """Creates Airlock's plain values and a few others, and calls nothing else that a file names."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         super().__init__(file)
@@ -114,6 +116,8 @@ class _Values(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type:
         ours = module.startswith("bootstrap.")
         found = super().find_class(module, name) if ours or (module, name) in _OTHERS else None
-        if not isinstance(found, type):
+        if not isinstance(found, type) or not (
+            (module, name) in _OTHERS or is_dataclass(found) or issubclass(found, Enum)
+        ):
             raise pickle.UnpicklingError(f"{module}.{name} is not part of a document")
         return found

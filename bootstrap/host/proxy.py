@@ -9,11 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from bootstrap.secret import Secret
 
-_URL = re.compile(
+_URL = (
     r"http://(?:(?P<user>[^\s/?#@:]*):(?P<password>[^\s/?#@]*)@)?"
     r"(?P<address>[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5})/?"
 )
-_NAME = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_NAME = r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def no_proxy(_url: str) -> None:
 
 def proxy(value: object) -> Proxy:
     """Return what a URL means; raises ValueError with what was expected."""
-    found = _URL.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(_URL, value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('expected "http://host:port", or "http://user:password@host:port"')
     user, password = found["user"], found["password"]
@@ -68,7 +68,7 @@ def exception(value: str) -> str:
     try:
         ip_network(value)
     except ValueError:
-        if not _NAME.fullmatch(value):
+        if not re.fullmatch(_NAME, value):
             raise ValueError(
                 'expected a host, a domain (".internal"), an address or a network (10.0.0.0/8)'
             ) from None

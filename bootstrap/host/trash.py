@@ -7,6 +7,7 @@ where it is.
 """
 
 import errno
+import os
 import secrets
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
 
 PATIENCE = 300  # seconds for a tree that has to be removed at once
+LEVELS = 5  # of directories, which Python deletes itself
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DISCARDED = ".discarded."  # how the names of trees begin that were renamed where they are
 
 # A full disk may have no space for another name; another filesystem has no way to rename.
@@ -71,9 +74,34 @@ def discarded(state: Path) -> tuple[Path, ...]:
 def remove_tree(path: Path) -> None:
     """Delete `path` and all below it before this returns. Raises CannotStart.
 
-    By rm, because a job can nest directories deeper than shutil can follow.
+    What is deeper than LEVELS is left to rm: a job can make it deeper than Python can follow.
     """
-    process.run(["rm", "-rf", "--one-file-system", "--", str(path)], timeout=PATIENCE)
+    try:
+        _empty(os.open(path, _DIRECTORY), path.stat().st_dev, LEVELS)
+        path.rmdir()
+    except OSError:
+        process.run(["rm", "-rf", "--one-file-system", "--", str(path)], timeout=PATIENCE)
+
+
+def _empty(directory: int, device: int, levels: int) -> None:
+    """Delete what is in the directory, and close it. Raises OSError.
+
+    Follows no link, and does not enter another filesystem.
+    """
+    try:
+        if not levels or os.fstat(directory).st_dev != device:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        with os.scandir(directory) as found:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for name, is_directory in entries:
+            if is_directory:
+                below = os.open(name, _DIRECTORY, dir_fd=directory)
+                _empty(below, device, levels - 1)
+                os.rmdir(name, dir_fd=directory)
+            else:
+                os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def is_empty(state: Path) -> bool:

@@ -11,12 +11,14 @@ not. `acme/x#v1` in a job makes the agent clone `https://acme/x`.
 
 import json
 import re
+from functools import cache
 
 from bootstrap.job.repository import FORGES, is_host
 
 _SHORT = re.compile(r"(?!\.)[^#/:]+(?:/[^#/:]+)?(?:#.*)?", re.DOTALL)
 
 
+@cache
 def _grammar(glob: str) -> re.Pattern[str]:
     """Return the form of a source; `glob` is allowed where letters are."""
     segment = rf"[A-Za-z0-9._~+{glob}][A-Za-z0-9._~+{glob}-]*"
@@ -32,9 +34,6 @@ def _grammar(glob: str) -> re.Pattern[str]:
         rf"|(?P<vendored>\.{segment}(?:/{segment})*|\.(?:/{segment})+)"
         rf"|(?P<any>{re.escape(glob) or '(?!)'})(?:#(?P<any_version>{version}))?"
     )
-
-
-_SOURCE, _PATTERN = _grammar(""), _grammar("*")
 
 
 def parse(text: str) -> frozenset[str] | None:
@@ -85,7 +84,7 @@ def canonical(source: str) -> str | None:
     elsewhere with the scheme before it, for a host may serve different content by each. Plugins
     vendored in the repository are `./path`.
     """
-    match = _SOURCE.fullmatch(source)
+    match = _grammar("").fullmatch(source)
     return _named(match) if match else None
 
 
@@ -95,7 +94,7 @@ def canonical_pattern(pattern: str) -> str | None:
     It is a name with `*` in it, or a short name; without the `!` of a negation. `*` in the place of
     the location is every plugin. `**` would look as if it crossed `/`, which no `*` does.
     """
-    match = None if "**" in pattern else _PATTERN.fullmatch(full_source(pattern))
+    match = None if "**" in pattern else _grammar("*").fullmatch(full_source(pattern))
     if match is None or not match["any"]:
         return _named(match) if match else None
     return f"*#{match['any_version']}" if match["any_version"] else "*"

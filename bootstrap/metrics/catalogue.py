@@ -83,6 +83,10 @@ START_SECONDS = Metric(
     name="start_seconds", kind="histogram",
     help="Time from reading a job to its start gate, all phases together.", buckets=_SHORT,
 )  # fmt: skip
+FIRST_BYTE_SECONDS = Metric(
+    name="first_byte_seconds", kind="histogram",
+    help="Time from reading a job to the first byte of the bootstrap's output.", buckets=_SHORT,
+)  # fmt: skip
 INTERNAL_ERRORS = Metric(
     name="internal_errors", kind="counter",
     help="Bugs of Airlock, also those without effect on a job's result.",

@@ -28,6 +28,23 @@ def checked(agent: Agent, sandbox: Sandbox) -> Agent:
     return replace(agent, values={**agent.values, HOOKS: str(path)})
 
 
+def binary(agent: Agent, sandbox: Sandbox) -> Path:
+    """Return the host's own agent, so that outside and inside are always of one version.
+
+    Raises WrongConfiguration.
+    """
+    directory = Path(agent.values.get("BUILDKITE_BIN_PATH", "/usr/bin"))
+    path = (sandbox.agent_binary or directory / "buildkite-agent").resolve()
+    if not path.is_file():
+        raise WrongConfiguration(
+            f"there is no buildkite-agent at {path}",
+            hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
+        )
+    if sandbox.agent_binary:
+        return path
+    return mountable(path, "the agent's own binary", agent_uid=agent.uid)
+
+
 def mountable(path: Path, setting: str, *, agent_uid: int) -> Path:
     """Return what to mount for a path of the agent's. Raises WrongConfiguration.
 

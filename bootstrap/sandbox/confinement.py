@@ -64,8 +64,8 @@ def check(pid: int, runtime: str, apparmor: str | None = None) -> tuple[Probe, .
     With `apparmor`, that profile has to be enforced for each too. Waits for the entry script, which
     then waits at the start gate. Raises CannotStart.
     """
-    members = _with_entry(pid, runtime)
-    wrong = [f"process {member}: {why}" for member in members for why in _wrong(member, apparmor)]
+    found = _with_entry(pid, runtime)
+    wrong = [f"process {member}: {why}" for member in found for why in _wrong(member, apparmor)]
     if wrong:
         raise _unconfined("; ".join(wrong[:4]), runtime)
     outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
@@ -93,20 +93,20 @@ def wrong_label(process: Path, profile: str) -> str:
 def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
     """Wait for the entry script: before it runs, the filter may not be loaded either."""
     deadline = time.monotonic() + PATIENCE
-    while len(members := tuple(_members(pid))) < 2:
+    while len(found := tuple(members(pid))) < 2:
         if time.monotonic() > deadline:
             raise _unconfined(
                 "its entry script did not appear among the processes of this host", runtime
             )
         time.sleep(POLL)
-    return members
+    return found
 
 
-def _members(pid: int) -> Iterator[int]:
+def members(pid: int) -> Iterator[int]:
     """Yield the processes in the PID namespace of `pid`, by their numbers on this host."""
     with suppress(OSError):  # it has ended, and all others with it
         namespace = _namespace(pid)
-        for other in _of_its_control_group(pid) or _of_this_host():
+        for other in of_its_control_group(pid) or _of_this_host():
             with suppress(OSError):
                 if _namespace(other) == namespace:
                     yield other
@@ -120,7 +120,7 @@ def _of_this_host() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def _of_its_control_group(pid: int) -> list[int]:
+def of_its_control_group(pid: int) -> list[int]:
     """Return the processes in the control group of `pid`; none if it has none of its own.
 
     The engine makes one for each container, and nothing in that has run yet, so all are in it. It

@@ -48,7 +48,7 @@ from bootstrap.sandbox.supervision.guard import Guard, Protection
 if TYPE_CHECKING:
     import socket
 
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 OpenListener = Callable[[], AbstractContextManager[Endpoint | None]]
 
@@ -114,7 +114,7 @@ def _ready(host: Host) -> firewall.Ruleset:
 
 @contextmanager
 def created(
-    client: "APIClient",
+    client: "Client",
     spec: SandboxSpec,
     bridge: Bridge,
     *,
@@ -132,7 +132,7 @@ def created(
 
 @contextmanager
 def opened(
-    client: "APIClient",
+    client: "Client",
     container: Created,
     host: Host,
     lease: Lease,

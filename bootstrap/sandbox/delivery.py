@@ -10,6 +10,7 @@ from bootstrap.grants.kind import Obtained, Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Grant
+from bootstrap.record import Record
 from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.secret import Secret
@@ -58,6 +59,13 @@ class SandboxDelivery:
         )
         self.held.enter_context(agent)
         return ssh_agent.variables()
+
+
+def report_use(log: JobLog, record: Record, usage: "Usage") -> None:
+    """Report how the job used its ssh agent, whose start has imported what this needs."""
+    from bootstrap.sandbox.ssh import ssh_agent  # noqa: PLC0415
+
+    ssh_agent.report_use(usage, log=log, record=record)
 
 
 def deliver(grant: Grant, obtained: Obtained, sandbox: SandboxDelivery) -> Variables:

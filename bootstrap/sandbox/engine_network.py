@@ -8,25 +8,23 @@ the credential endpoint is put on the bridge again by `firewall.ensure_loaded`, 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
 from bootstrap.sandbox.engine import explained
+from bootstrap.sandbox.engine_client import Client
 from bootstrap.sandbox.network import netlink, routing
 from bootstrap.sandbox.network.firewall import BRIDGE
 from bootstrap.sandbox.plan import LABEL, NETWORK
 from bootstrap.text import printable
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 # Routes to larger networks are no claim to an address: VPNs split the default route in halves.
 SHORTEST = 8
 _BRIDGE_OPTION = "com.docker.network.bridge.name"
 
 
-def ensure(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
+def ensure(client: Client, subnet: IPv4Network, runtime: Path) -> None:
     """Create the network behind the ruleset's bridge unless it exists.
 
     Raises WrongConfiguration if another network of this host has addresses of the subnet,
@@ -43,13 +41,13 @@ def ensure(client: "APIClient", subnet: IPv4Network, runtime: Path) -> None:
             found = _network(client)
             if found is not None:
                 _require_unused(client, found, subnet)
-                client.remove_network(found["Id"])
+                client.delete(f"/networks/{found['Id']}")
             _create(client, subnet)
 
 
-def _network(client: "APIClient") -> dict[str, Any] | None:
+def _network(client: Client) -> dict[str, Any] | None:
     """Return the network. Raises CannotStart if it is not the one that Airlock creates."""
-    found = list(client.networks(names=[f"^{NETWORK}$"]))
+    found = client.get("/networks", filters={"name": [f"^{NETWORK}$"]})
     if not found:
         return None
     if (
@@ -65,7 +63,7 @@ def _network(client: "APIClient") -> dict[str, Any] | None:
     return dict(found[0])
 
 
-def _is_as_wanted(client: "APIClient", subnet: IPv4Network) -> bool:
+def _is_as_wanted(client: Client, subnet: IPv4Network) -> bool:
     found = _network(client)
     return found is not None and _subnets(found) == [str(subnet)]
 
@@ -74,12 +72,12 @@ def _subnets(network: Mapping[str, Any]) -> list[str]:
     return [str(pool.get("Subnet")) for pool in network["IPAM"]["Config"] or ()]
 
 
-def _require_unused(client: "APIClient", found: Mapping[str, Any], subnet: IPv4Network) -> None:
+def _require_unused(client: Client, found: Mapping[str, Any], subnet: IPv4Network) -> None:
     """Raise CannotStart that names the containers on the network, even those that are not started.
 
     The engine would remove a network under the latter.
     """
-    using = client.containers(all=True, filters={"network": NETWORK})
+    using = client.get("/containers/json", all=True, filters={"network": [NETWORK]})
     if not using:
         return
     raise CannotStart(
@@ -99,18 +97,19 @@ def _named(container: Mapping[str, Any]) -> str:
     return f"job {labels.get('airlock.job-id', labels[LABEL])} of {pipeline}"
 
 
-def _create(client: "APIClient", subnet: IPv4Network) -> None:
-    from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415 - 0.2 s, as in engine.py
-
-    client.create_network(
-        NETWORK,
-        driver="bridge",
-        check_duplicate=True,
-        enable_ipv6=False,
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-        options={
-            _BRIDGE_OPTION: BRIDGE,
-            "com.docker.network.bridge.enable_icc": "false",
+def _create(client: Client, subnet: IPv4Network) -> None:
+    client.post(
+        "/networks/create",
+        {
+            "Name": NETWORK,
+            "Driver": "bridge",
+            "CheckDuplicate": True,
+            "EnableIPv6": False,
+            "IPAM": {"Driver": "default", "Config": [{"Subnet": str(subnet)}]},
+            "Options": {
+                _BRIDGE_OPTION: BRIDGE,
+                "com.docker.network.bridge.enable_icc": "false",
+            },
         },
     )
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.errors import CannotStart
 from bootstrap.grants.kind import DEFAULT, Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
@@ -33,10 +33,9 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import engine, workspace
-from bootstrap.sandbox.agent_paths import mountable
+from bootstrap.sandbox import agent_paths, engine, workspace
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
-from bootstrap.sandbox.delivery import SandboxDelivery, deliver
+from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
@@ -50,9 +49,7 @@ from bootstrap.sandbox.supervision.pump import Pump
 from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
-    from docker import APIClient
-
-    from bootstrap.sandbox.ssh.agent_filter import Usage
+    from bootstrap.sandbox.engine_client import Client
 
 
 Obtaining = Callable[[], AbstractContextManager[Callable[[], Obtained]]]
@@ -114,23 +111,19 @@ def opened_sandbox(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(_used, log, record),
+            used=partial(report_use, log, record),
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox)
         record.timed("delivery")
-        pump = Pump(container.stream, out, lambda: engine.attach(client, container.running.id))
+        again = partial(engine.attach, client, container.running.id)
+        pump = Pump(container.stream, out, again, record.printed)
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
-            client,
-            container,
-            job,
-            directory=directory,
-            disk=watch,
-            process_end=held.enter_context(_end_of(container)),
-            alerts=Alerts(log, record),
-        )
+            client, container, job, directory=directory, disk=watch,
+            process_end=held.enter_context(_end_of(container)), alerts=Alerts(log, record),
+        )  # fmt: skip
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
@@ -141,7 +134,7 @@ def _end_of(container: Opened) -> closing[ProcessEnd]:
 
 
 def _supervision(
-    client: "APIClient",
+    client: "Client",
     container: Opened,
     job: Job,
     *,
@@ -233,23 +226,9 @@ def _prepare(
         image=image,
         sandbox_directory=directory.path,
         workspace=tree,
-        agent_binary=_agent_binary(job, host),
+        agent_binary=agent_paths.binary(job.agent, host.sandbox),
     )
     return spec, directory
-
-
-def _agent_binary(job: Job, host: Host) -> Path:
-    """The host's own agent, so that outside and inside are always of one version."""
-    directory = job.agent.values.get("BUILDKITE_BIN_PATH", "/usr/bin")
-    path = (host.sandbox.agent_binary or Path(directory) / "buildkite-agent").resolve()
-    if not path.is_file():
-        raise WrongConfiguration(
-            f"there is no buildkite-agent at {path}",
-            hint="Set sandbox.agent-binary in airlock.toml to the agent's binary on this host.",
-        )
-    if host.sandbox.agent_binary:
-        return path
-    return mountable(path, "the agent's own binary", agent_uid=job.agent.uid)
 
 
 def _deliver(
@@ -265,13 +244,6 @@ def _deliver(
     )
     sandbox.directory.write_environment(environment.variables)
     return environment.dropped
-
-
-def _used(log: JobLog, record: Record, usage: "Usage") -> None:
-    # Loaded already: it was the agent's start that imported it.
-    from bootstrap.sandbox.ssh.ssh_agent import report_use  # noqa: PLC0415
-
-    report_use(usage, log=log, record=record)
 
 
 def _report(

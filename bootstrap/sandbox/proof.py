@@ -49,10 +49,10 @@ class Probe:
 
 def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
     """Make every attempt and return the probes, all passed. Raises CannotStart if one did not."""
-    attempts = tuple(_attempts(running.gateway, listener=listener_path is not None))
+    attempts = tuple(attempts_for(running.gateway, listener=listener_path is not None))
     with ExitStack() as held:
         neighbour, client = in_network_of(running.pid, lambda: _opened(held, attempts, running))
-        counted = _made(attempts, lambda: firewall.refusals(running.address))
+        counted = make(attempts, held.enter_context(firewall.counted_refusals(running.address)))
         listener = () if listener_path is None else (_listener(client, listener_path),)
     expected = sum(attempt.is_counted for attempt in attempts)
     count = Probe(
@@ -76,7 +76,7 @@ def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
     return probes
 
 
-class _Attempt:
+class Attempt:
     """One packet that has to be refused; `is_counted` if it is table inet airlock that refuses."""
 
     def __init__(
@@ -140,24 +140,24 @@ class _Attempt:
             self._outcome = errno.errorcode.get(answer.errno or 0, SILENCE)
 
 
-def _attempts(gateway: str, *, listener: bool) -> Iterator[_Attempt]:
+def attempts_for(gateway: str, *, listener: bool) -> Iterator[Attempt]:
     """Yield all, in the order in which they are listed. Without a listener it is refused too."""
-    yield _Attempt("tcp", METADATA_V4, 80)
-    yield _Attempt("tcp", METADATA_V4, 443)
-    yield _Attempt("udp", METADATA_V4, 53)
-    yield _Attempt("tcp", firewall.ENDPOINT_ADDRESS, 8080)
-    yield _Attempt("tcp", gateway, 22)
-    yield _Attempt("udp", gateway, 53)
+    yield Attempt("tcp", METADATA_V4, 80)
+    yield Attempt("tcp", METADATA_V4, 443)
+    yield Attempt("udp", METADATA_V4, 53)
+    yield Attempt("tcp", firewall.ENDPOINT_ADDRESS, 8080)
+    yield Attempt("tcp", gateway, 22)
+    yield Attempt("udp", gateway, 53)
     if not listener:
-        yield _Attempt("tcp", firewall.ENDPOINT_ADDRESS, 80)
+        yield Attempt("tcp", firewall.ENDPOINT_ADDRESS, 80)
     for protocol in ("tcp", "udp"):
-        yield _Attempt(protocol, METADATA_V6, 80, NO_IPV6)
+        yield Attempt(protocol, METADATA_V6, 80, NO_IPV6)
     for protocol in ("tcp", "udp"):
-        yield _Attempt(protocol, ENGINE_RESOLVER, 53, REFUSED_INSIDE[protocol])
+        yield Attempt(protocol, ENGINE_RESOLVER, 53, REFUSED_INSIDE[protocol])
 
 
 def _opened(
-    held: ExitStack, attempts: Sequence[_Attempt], running: Running
+    held: ExitStack, attempts: Sequence[Attempt], running: Running
 ) -> tuple[Probe, socket.socket]:
     """Open all sockets, and try the neighbour; the second value is the listener's client."""
     for attempt in attempts:
@@ -166,7 +166,7 @@ def _opened(
     return _neighbour(running), held.enter_context(socket.socket())
 
 
-def _made(attempts: Sequence[_Attempt], refusals: Callable[[], int]) -> int:
+def make(attempts: Sequence[Attempt], refusals: Callable[[], int]) -> int:
     """Make all attempts, and return how many packets the table has refused meanwhile.
 
     Counted datagrams first, on their own: when the table has refused as many as were sent, none of
@@ -180,7 +180,7 @@ def _made(attempts: Sequence[_Attempt], refusals: Callable[[], int]) -> int:
     return refusals() - before
 
 
-def _wait(attempts: Sequence[_Attempt], patience: float, until: Callable[[], bool]) -> None:
+def _wait(attempts: Sequence[Attempt], patience: float, until: Callable[[], bool]) -> None:
     """Send, and read the outcomes for `patience` seconds at most, or `until` that holds."""
     deadline = time.monotonic() + patience
     for attempt in attempts:

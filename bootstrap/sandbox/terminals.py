@@ -26,8 +26,9 @@ def limit(pid: int, slots: int) -> None:
     """
     try:
         _raise_limit_of_machine(slots)
-        if _options(pid) is not None:
-            _reconfigure(pid)
+        options = _options(pid)
+        if options is not None:
+            _reconfigure(pid, options)
     except OSError as failed:
         raise _cannot(failed.strerror or str(failed)) from failed
 
@@ -61,9 +62,8 @@ def _path(pid: int) -> Path:
     return Path(f"/proc/{pid}/root/dev/pts")
 
 
-def _reconfigure(pid: int) -> None:
+def _reconfigure(pid: int, options: list[str]) -> None:
     """Set all options: one that is not named falls back to the kernel's default."""
-    options = _options(pid) or []
     current = dict(option.split("=", 1) for option in options if "=" in option)
     descriptor = _call(_FSPICK, _HERE, ctypes.c_char_p(bytes(_path(pid))), 0)
     try:

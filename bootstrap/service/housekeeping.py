@@ -21,7 +21,7 @@ from bootstrap.sandbox.workspace import prepare_host
 from bootstrap.service.journal import Journal
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 SWEEPING = 60.0  # seconds for clearing what dead jobs left
 LATELY = 7 * 86400.0  # seconds since its last job for which an image is pulled ahead
@@ -72,7 +72,7 @@ def pull(host: Host, journal: Journal) -> int:
 
 
 def _provide(
-    client: "APIClient", host: Host, reference: str, last: float | None, journal: Journal
+    client: "Client", host: Host, reference: str, last: float | None, journal: Journal
 ) -> bool:
     """Return whether anything was downloaded. When a job used it last stays as it is: see gc."""
     downloaded: list[str] = []

@@ -79,8 +79,8 @@ def command(data: bytes) -> str:
 def environment(data: bytes) -> Mapping[str, str]:
     """Return the variables, as `airlock bootstrap` would find them in its own environment.
 
-    Of two with one name the first counts, and what has no "=" is none. Raises Refused if a name is
-    empty, WrongConfiguration if the last one is not terminated.
+    Of two with one name the first counts, and what has no "=" is left out. Raises Refused if a
+    name is empty, WrongConfiguration if the last one is not terminated.
     """
     found: dict[str, str] = {}
     for entry in _terminated(data, "environment"):

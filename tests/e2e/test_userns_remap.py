@@ -13,7 +13,7 @@ import pytest
 
 from bootstrap.host.config import load
 from tests.fakes.control_plane import JobOrder
-from tests.lab import engine, users
+from tests.lab import users
 from tests.lab.lab import Fleet, Lab, fleet
 from tests.lab.leftovers import leftovers
 from tests.lab.remapped import remapped
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def mapped(lab: Lab) -> Iterator[Lab]:
-    with users.agent_user(engine.STATE / "users"), remapped(lab) as made:
+    with remapped(lab) as made:
         yield made
 
 
@@ -60,13 +60,15 @@ def test_job_has_its_slots_uid_on_the_host_and_its_files_are_its_own(here: Fleet
     log = log_of(
         here,
         "echo map $(cat /proc/self/uid_map); echo uid $(id -u); touch here ~/x /tmp/x; "
-        "echo files $(stat -c %u here ~/x /tmp/x); echo etc $(stat -c %u /etc); git log --oneline",
+        "echo files $(stat -c %u here ~/x /tmp/x); echo etc $(stat -c %u /etc); "
+        "ssh -G localhost > /dev/null && echo ssh reads its settings",
     )
     assert "map 0 0 4294967295" in log
     uid = re.search(r"^uid (\d+)$", log, re.MULTILINE)
     assert uid is not None, log
     assert int(uid[1]) in load(here.config).sandbox.uids
     assert f"files {uid[1]} {uid[1]} {uid[1]}\n" in log
+    assert "\nssh reads its settings\n" in log
     assert f"etc {users.UID}\n" in log  # root of the image is the agent's user for this engine
 
 

@@ -127,3 +127,58 @@ def test_tree_that_cannot_be_renamed_is_reported(tmp_path: Path) -> None:
             trash.discard(tmp_path, tree)
     finally:
         subprocess.run(["umount", str(tree)], check=True)
+
+
+def nested(path: Path, levels: int) -> None:
+    """Make directories in directories, by their descriptors: no path reaches that deep."""
+    path.mkdir()
+    directory = os.open(path, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=directory)
+        below = os.open("d", os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    os.close(directory)
+
+
+@pytest.mark.parametrize("levels", [0, 1, trash.LEVELS - 1, trash.LEVELS, 3000])
+def test_tree_of_any_depth_is_removed_at_once(tmp_path: Path, levels: int) -> None:
+    nested(tmp_path / "tree", levels)
+    trash.remove_tree(tmp_path / "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_removed_tree_links_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("kept")
+    tree = tmp_path / "tree"
+    (tree / "a/b").mkdir(parents=True)
+    (tree / "a/link").symlink_to(tmp_path / "kept")
+    (tree / "dangling").symlink_to(tmp_path / "absent")
+    os.mkfifo(tree / "a/b/go")
+    trash.remove_tree(tree)
+    assert not tree.exists()
+    assert (tmp_path / "kept/file").read_text() == "kept"
+
+
+def test_link_in_the_place_of_a_tree_is_removed_itself(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("kept")
+    (tmp_path / "tree").symlink_to(tmp_path / "kept")
+    trash.remove_tree(tmp_path / "tree")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept/file").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount needs root")
+def test_what_is_mounted_in_a_tree_is_not_emptied(tmp_path: Path) -> None:
+    mounted = tmp_path / "tree/a/mounted"
+    mounted.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "test", mounted], check=True)
+    try:
+        (mounted / "file").write_text("kept")
+        with pytest.raises(CannotStart, match="rm"):
+            trash.remove_tree(tmp_path / "tree")
+        assert (mounted / "file").read_text() == "kept"
+    finally:
+        subprocess.run(["umount", mounted], check=True)

@@ -97,6 +97,8 @@ def site(control: ControlPlane, origin: Origin, base: Path, agent: RealAgent) ->
     names = {True: f"{agent.name}-pty", False: f"{agent.name}-plain"}
     with ExitStack() as held:
         for pty, name in names.items():
-            one = replace(agent, name=name, pty=pty)
+            # A checkout that fails is tried six times by default, over half a minute.
+            flags = (*agent.flags, "--checkout-attempts", "1")
+            one = replace(agent, name=name, pty=pty, flags=flags)
             held.enter_context(one.running(control, base / name))
         yield Site(control=control, origin=origin, pty=names[True], plain=names[False])

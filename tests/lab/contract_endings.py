@@ -29,7 +29,7 @@ ENDINGS = (
     Case(
         name="a commit that does not exist",
         command="echo the command ran",
-        env={"BUILDKITE_COMMIT": "0" * 40, "BUILDKITE_CHECKOUT_ATTEMPTS": "1"},
+        env={"BUILDKITE_COMMIT": "0" * 40},
         ending=("128", "", ""),
         hides=(b"\nthe command ran",),
     ),

@@ -70,7 +70,7 @@ class Engine:
 
         Without `live_restore` it ends the containers that it finds running. `remapped` maps the
         users of containers as the Elastic CI Stack has it: such an engine has other images and
-        containers, and needs `users.agent_user`.
+        containers, and needs `users.agent_user`, which every lab has.
         """
         assert self._process.poll() is not None, "dockerd still runs: call kill or terminate first"
         for path in (PIDFILE, CONTAINERD):  # a killed one leaves them, and its pid may be in use

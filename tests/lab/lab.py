@@ -17,7 +17,7 @@ from tests.fakes.control_plane import ControlPlane, Job
 from tests.fakes.git import GitServer, publish
 from tests.fakes.metadata import Metadata
 from tests.fakes.sts import StrictSts, Trust
-from tests.lab import agent, engine, world
+from tests.lab import agent, engine, users, world
 from tests.lab.image import lab_image
 
 DELETE_RULESET = ("nft", "delete", "table", "inet", "airlock")
@@ -58,6 +58,7 @@ def lab() -> Iterator[Lab]:
         except BlockingIOError:
             print("lab: waiting for another lab on this machine", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        held.enter_context(users.agent_user(engine.STATE / "users"))
         docker, own_engine = held.enter_context(engine.engine())
         if own_engine:
             # A machine with an engine of its own may have an Airlock of its own too.

@@ -18,7 +18,7 @@ _LEFT_OUT = (
 
 @contextmanager
 def remapped(lab: Lab) -> Iterator[Lab]:
-    """Run the lab's engine with userns-remap until this closes. The caller has `agent_user`."""
+    """Run the lab's engine with userns-remap until this closes."""
     ours = lab.engine
     if ours is None:
         pytest.skip("needs an engine of the lab's own, to start it with userns-remap")

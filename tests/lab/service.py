@@ -62,10 +62,15 @@ class Serving:
     def times_ready(self) -> int:
         return self.log.read_text().count(f"serves {self.socket}")
 
-    def workers(self) -> list[int]:
-        """Return its workers and other children."""
+    def children(self) -> list[int]:
+        """Return its workers, and its other children."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+    def workers(self) -> list[int]:
+        """Return its workers that have received their request: their output is another one."""
+        others = {os.devnull, _output(self.pid), ""}
+        return [pid for pid in self.children() if _output(pid) not in others]
 
     def _end(self, number: int) -> int:
         self.process.send_signal(number)
@@ -108,12 +113,12 @@ def running(
 
 
 def configure(config: Path, socket: Path, settings: str = "") -> None:
-    """Write the table [service] of a configuration."""
+    """Write the table [service] of a configuration: its service does nothing beside jobs."""
     text = config.read_text().partition("\n[service]\n")[0]
-    agents = "" if "agents =" in settings else 'agents = ["root"]\n'
-    config.write_text(
-        f'{text}\n[service]\nsocket = "{socket}"\npre-pull = false\n{agents}{settings}\n'
-    )
+    others = ('agents = ["root"]', "pre-pull = false", 'gc-interval = "0s"')
+    lines = [line for line in others if f"{line.partition(' ')[0]} =" not in settings]
+    table = "\n".join([f'socket = "{socket}"', *lines, settings])
+    config.write_text(f"{text}\n[service]\n{table}\n")
 
 
 def _started(command: list[str], log: Path, socket: Path) -> subprocess.Popen[bytes]:
@@ -132,6 +137,14 @@ def _started(command: list[str], log: Path, socket: Path) -> subprocess.Popen[by
     if process.poll() is not None:
         raise RuntimeError(f"the service ended:\n{log.read_text()[-3000:]}")
     return process
+
+
+def _output(pid: int) -> str:
+    """Return what a process writes to; "" if it has ended."""
+    try:
+        return str(Path(f"/proc/{pid}/fd/1").readlink())
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def kill(*pids: int) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.fakes.git import publish
 from tests.lab import launcher, unit, users
 from tests.lab.contract import REPOSITORY, Site, site
-from tests.lab.engine import STATE
 from tests.lab.fleet import Origin, RealAgent
 from tests.lab.lab import Fleet, Lab, fleet
 from tests.lab.remapped import remapped
@@ -45,8 +44,6 @@ class Host:
 def host(lab: Lab, way: Way, base: Path, *, settings: str = "") -> Iterator[Host]:
     """Run what a host has of Airlock: a fleet, and the service if this way has it."""
     with ExitStack() as held:
-        if way.service:
-            held.enter_context(users.agent_user(STATE / "users"))
         if way.remapped:
             lab = held.enter_context(remapped(lab))
         made = held.enter_context(fleet(lab, base / "fleet", settings=settings))

@@ -11,7 +11,7 @@ import pytest
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Agent
-from bootstrap.sandbox.agent_paths import HOOKS, checked, mountable
+from bootstrap.sandbox.agent_paths import HOOKS, binary, checked, mountable
 from bootstrap.secret import Secret
 
 AGENT = 2000
@@ -67,6 +67,21 @@ def test_hooks_are_checked_only_if_they_are_for_jobs(below: Path) -> None:
     linked = replace(agent, values={HOOKS: str(below / "link")})
     assert checked(linked, Sandbox(image="any", hooks=True)) == agent
     assert checked(replace(agent, values={}), Sandbox(image="any", hooks=True)).values == {}
+
+
+def test_agents_binary_is_the_hosts_unless_airlock_toml_names_one(below: Path) -> None:
+    own = hooks(below / "own")
+    (own / "buildkite-agent").write_text("")
+    (own / "buildkite-agent").chmod(0o755)
+    values = {"BUILDKITE_BIN_PATH": str(own)}
+    agent = Agent(values=values, token=Secret("bkaj_x"), own_token=True, uid=AGENT)
+    assert binary(replace(agent, uid=0), Sandbox(image="any")) == own / "buildkite-agent"
+    with pytest.raises(WrongConfiguration, match=f"{own} belongs to uid {AGENT}"):
+        binary(agent, Sandbox(image="any"))
+    named = Sandbox.model_validate({"image": "any", "agent-binary": str(own / "buildkite-agent")})
+    assert binary(agent, named) == own / "buildkite-agent"
+    with pytest.raises(WrongConfiguration, match="there is no buildkite-agent at"):
+        binary(replace(agent, values={"BUILDKITE_BIN_PATH": "/nowhere"}), Sandbox(image="any"))
 
 
 def test_path_that_does_not_exist_is_an_error(below: Path) -> None:

@@ -1,8 +1,10 @@
 """The seccomp profile as a document, and the check of processes without it."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from bootstrap.sandbox.confinement import (
     apparmor_profile,
     check,
     has_apparmor,
+    members,
     profile,
     wrong_label,
 )
+from tests.lab.engine import eventually
 
 PROFILE = json.loads(profile())
 
@@ -136,3 +140,51 @@ def test_unreadable_apparmor_label_is_an_error(tmp_path: Path) -> None:
             assert "AppArmor: expected docker-default (enforce)" in refused.value.problem
         finally:
             bare.kill()
+
+
+@contextmanager
+def control_group() -> Iterator[Path]:
+    """A control group as an engine makes one: of version 2 if its hierarchy has controllers."""
+    unified, pids = Path("/sys/fs/cgroup/cgroup.procs"), Path("/sys/fs/cgroup/pids")
+    if not unified.exists() and not pids.exists():
+        pytest.skip("no hierarchy of control groups is mounted")
+    path = (unified.parent if unified.exists() else pids) / f"airlock-test-{os.getpid()}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        eventually(lambda: not (path / "cgroup.procs").read_text(), "its processes end")
+        path.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
+@pytest.mark.parametrize("own", [True, False])
+def test_members_are_all_processes_of_the_namespace_and_no_other(own: bool) -> None:  # noqa: FBT001
+    """With a control group of its own, which a process of another namespace shares, or without."""
+    with control_group() as group, ExitStack() as held:
+
+        def started(*argv: str, inside: bool) -> subprocess.Popen[bytes]:
+            enter = f"echo $$ >{group}/cgroup.procs; " if inside else ""
+            argv = ("sh", "-c", f'{enter}exec "$@"', "sh", *argv)
+            process = held.enter_context(subprocess.Popen(argv))
+            held.callback(process.kill)
+            return process
+
+        three = "sleep 60 & sleep 60 & exec sleep 60"
+        argv = ("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", three)
+        outside = started(*argv, inside=own)
+        started("sleep", "60", inside=True)
+        children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
+        eventually(lambda: children.read_text().split(), "the first process is there")
+        (first,) = map(int, children.read_text().split())
+        eventually(lambda: len(list(members(first))) == 3, "all three are there")
+        of_it = {first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())}
+        assert set(members(first)) == of_it
+        listed = confinement.of_its_control_group(first)
+        assert (set(listed) >= {*of_it, outside.pid}) is own
+
+
+def test_ended_process_has_no_members() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    assert list(members(ended.pid)) == []

@@ -39,7 +39,7 @@ from bootstrap.sandbox.supervision.pump import Pump
 from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate, token_for
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 PATIENCE = 45  # seconds for the branch's name, again for the fetch, and again for packing
 LIMIT = 3 * PATIENCE + 15.0  # seconds after which the container is killed
@@ -184,7 +184,7 @@ def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: Im
 
 
 def _until_end(
-    client: "APIClient", container: Opened, sandbox: SandboxDirectory
+    client: "Client", container: Opened, sandbox: SandboxDirectory
 ) -> tuple[int | None, str]:
     """Open the start gate and wait. Raises CannotStart if the ruleset changes meanwhile."""
     out = os.memfd_create("git", os.MFD_CLOEXEC)

@@ -12,13 +12,12 @@ from bootstrap.sandbox.model import Image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker import APIClient
-
     from bootstrap.logins import Login
+    from bootstrap.sandbox.engine_client import Client
 
 
 def image_of(
-    client: "APIClient",
+    client: "Client",
     reference: str,
     pull: str,
     *,
@@ -51,14 +50,14 @@ def image_of(
         return found
 
 
-def _image(client: "APIClient", reference: str) -> Image:
-    found = client.inspect_image(reference)
+def _image(client: "Client", reference: str) -> Image:
+    found = client.get(f"/images/{reference}/json")
     volumes = (found["Config"] or {}).get("Volumes") or ()
     return Image(id=str(found["Id"]), volumes=tuple(volumes))
 
 
 def _pull(
-    client: "APIClient", reference: str, login: "Login | None", progress: "Callable[[str], None]"
+    client: "Client", reference: str, login: "Login | None", progress: "Callable[[str], None]"
 ) -> tuple[str, bool]:
     """Pull; return the digest reference, and whether a layer was downloaded.
 
@@ -67,41 +66,42 @@ def _pull(
     progress(f"pulling {reference}")
     pulled = PullProgress(reference, time.monotonic())
     auth = {"username": login.username, "password": login.password.reveal()} if login else None
-    for event in client.pull(reference, stream=True, decode=True, auth_config=auth):
-        if "error" in event:
-            raise CannotStart(
-                f"pulling {reference} failed: {event['error']}",
-                hint="Check that this host reaches the registry and is logged in there: see "
-                "[registries] in airlock.toml.",
-            )
-        if line := pulled.received(event, time.monotonic()):
-            progress(line)
+    with client.by_docker_py() as api:
+        for event in api.pull(reference, stream=True, decode=True, auth_config=auth):
+            if "error" in event:
+                raise CannotStart(
+                    f"pulling {reference} failed: {event['error']}",
+                    hint="Check that this host reaches the registry and is logged in there: see "
+                    "[registries] in airlock.toml.",
+                )
+            if line := pulled.received(event, time.monotonic()):
+                progress(line)
     progress(pulled.end(time.monotonic()))
     name = f"{repository_of(reference)}@{pulled.digest}" if pulled.digest else reference
     return name, pulled.downloaded
 
 
-def remove_image(client: "APIClient", image: str) -> bool:
+def remove_image(client: "Client", image: str) -> bool:
     """Remove an image; False if a container, another image or a name of its own still needs it.
 
     Succeeds if it is gone. Raises CannotStart.
     """
     with explained(f"remove the image {image}"), suppress_status(404):
         with suppress_status(409):  # never forced: whoever uses it, keeps it
-            client.remove_image(image)
+            client.delete(f"/images/{image}")
             return True
         return False
     return True
 
 
-def image_sizes(client: "APIClient") -> dict[str, int]:
+def image_sizes(client: "Client") -> dict[str, int]:
     """Return the bytes of each image on this host, by its id, shared layers included."""
     with explained("list images"):
-        return {str(image["Id"]): int(image["Size"]) for image in client.images()}
+        return {str(image["Id"]): int(image["Size"]) for image in client.get("/images/json")}
 
 
-def known_id(client: "APIClient", reference: str) -> str | None:
+def known_id(client: "Client", reference: str) -> str | None:
     """Return the id of an image if it is on this host. Raises CannotStart."""
     with explained(f"look for the image {reference}"), suppress_status(404):
-        return str(client.inspect_image(reference)["Id"])
+        return str(client.get(f"/images/{reference}/json")["Id"])
     return None

@@ -11,10 +11,10 @@ from bootstrap.sandbox.images import engine_images, pulled_images
 from bootstrap.sandbox.model import Image
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 
-def provided(client: "APIClient", named: str | None, host: Host, log: JobLog) -> Image:
+def provided(client: "Client", named: str | None, host: Host, log: JobLog) -> Image:
     """Return the named image, or the default. Raises as `engine_images.image_of`."""
     reference = named or host.sandbox.image
     login = partial(login_for, reference, host, log)

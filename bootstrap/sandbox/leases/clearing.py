@@ -7,7 +7,7 @@ what needs the engine has to wait until that answers.
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from bootstrap.errors import AirlockError, CannotStart
@@ -30,16 +30,18 @@ def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[Airloc
     """
     deadline = time.monotonic() + patience
     directory = host.paths.runtime / "jobs" / token
+    later = ExitStack()
     steps: tuple[Callable[[], object], ...] = (
         lambda: _shut_start_gates(directory),
         lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
         # Before the engine can give the address to another container.
-        lambda: firewall.remove_listener(directory),
+        lambda: firewall.remove_listener(directory, later),
         lambda: _remove_container(host, token, deadline - time.monotonic()),
         lambda: firewall.release_address(directory),
         lambda: _discard_fresh_workspace(host.paths.state, directory),
     )
-    problems = [problem for step in steps if (problem := _failure(step))]
+    with later:
+        problems = [problem for step in steps if (problem := _failure(step))]
     if not problems and (problem := _failure(lambda: trash.remove_tree(directory))):
         problems.append(problem)
     return tuple(problems)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host, Sandbox
+from bootstrap.sandbox.leases.subordinate import refuse_overlap
 
 
 @contextmanager
@@ -24,9 +25,10 @@ def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
 
     The owner of `tree`, the workspace, is tried first, which saves a change of owner; then the
     others, from a start that depends on the agent's name. Raises CannotStart if all are taken,
-    WrongConfiguration if an account of this host has one of them.
+    WrongConfiguration if an account of this host has one of them, or may give it to its processes.
     """
     _refuse_accounts(host.sandbox)
+    refuse_overlap(range(host.sandbox.helper_uid, host.sandbox.uids.stop))
     directory = host.paths.runtime / "slots"
     for uid in in_order(host.sandbox.uids, preferred=owner(tree), agent=agent):
         descriptor = _taken(directory / str(uid), host.paths.runtime / "jobs", token)

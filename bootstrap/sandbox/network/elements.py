@@ -2,9 +2,12 @@
 
 Directly in nftables' netlink protocol. `nft` reads the elements of all sets before it changes one
 of them, and those are as many as containers were on this host in half a day.
+
+Every function takes a socket of `netlink.connected(netlink.NETFILTER)` and raises OSError if the
+kernel refuses. Few sockets: one that is closed soon after a deletion, by whomever, waits until the
+kernel has freed what was deleted.
 """
 
-import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -40,20 +43,19 @@ class Mapping:
     port: int
 
 
-def listeners() -> tuple[Mapping, ...]:
-    """Return the elements of the map of listeners; none if there is no such map. Raises OSError."""
-    with netlink.connected(netlink.NETFILTER) as kernel:
-        try:
-            found = netlink.listed(kernel, _GET, _FAMILY + _of(LISTENERS))
-        except OSError as absent:
-            if absent.errno != errno.ENOENT:
-                raise
-            return ()
+def listeners(kernel: socket.socket) -> tuple[Mapping, ...]:
+    """Return the elements of the map of listeners; none if there is no such map."""
+    try:
+        found = netlink.listed(kernel, _GET, _FAMILY + _of(LISTENERS))
+    except FileNotFoundError:
+        return ()
     return tuple(mapping for _, payload in found for mapping in _mappings(payload))
 
 
-def change(*, delete: Mapping | None = None, create: Mapping | None = None) -> None:
-    """Delete and create an element of the map, both or none. Raises OSError.
+def change(
+    kernel: socket.socket, *, delete: Mapping | None = None, create: Mapping | None = None
+) -> None:
+    """Delete and create an element of the map, both or none.
 
     There has to be one with the address of the one that is deleted, and none with the address of
     the one that is created, once the other is gone.
@@ -65,25 +67,20 @@ def change(*, delete: Mapping | None = None, create: Mapping | None = None) -> N
         for kind, more, mapping in changes
         if mapping is not None
     ]
-    if not batch:
-        return
-    begin = netlink.message(_BEGIN, netlink.REQUEST, _BATCH)
-    end = netlink.message(_END, netlink.REQUEST, _BATCH)
-    with netlink.connected(netlink.NETFILTER) as kernel:
+    if batch:
+        begin = netlink.message(_BEGIN, netlink.REQUEST, _BATCH)
+        end = netlink.message(_END, netlink.REQUEST, _BATCH)
         kernel.send(b"".join((begin, *batch, end)))
         netlink.acknowledged(kernel, len(batch))
 
 
-def refusals(address: IPv4Address) -> int:
-    """Return how many packets from this address the table has refused. Raises OSError."""
+def refusals(kernel: socket.socket, address: IPv4Address) -> int:
+    """Return how many packets from this address the table has refused."""
     wanted = nested(_ELEMENTS, nested(_FIRST, nested(_KEY, attribute(_FIRST, address.packed))))
-    with netlink.connected(netlink.NETFILTER) as kernel:
-        try:
-            found = netlink.asked(kernel, _GET, _FAMILY + _of(REFUSED) + wanted)
-        except OSError as absent:
-            if absent.errno != errno.ENOENT:
-                raise
-            return 0
+    try:
+        found = netlink.asked(kernel, _GET, _FAMILY + _of(REFUSED) + wanted)
+    except FileNotFoundError:
+        return 0
     return sum(packets(payload, address) for _, payload in found)
 
 

@@ -7,11 +7,11 @@ same file in an empty network namespace.
 
 import hashlib
 import socket
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from ipaddress import IPv4Address, IPv4Network
+from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap import files, process
@@ -22,18 +22,16 @@ from bootstrap.sandbox.network import (
     addresses,
     conntrack,
     elements,
-    ipv6,
     netlink,
     nftables,
     routing,
+    second_layer,
 )
 from bootstrap.sandbox.network.addresses import AddressRecord
 
 BRIDGE = "airlock0"
 ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever shipped accepts
 TABLE = ("inet", "airlock")
-# After `local` (0), so our own listener stays reachable; before every table with a default route.
-PREFERENCE = 1690
 WATCHING = 2.0  # seconds for an answer while a job runs
 
 
@@ -68,7 +66,7 @@ def ensure_loaded(runtime: Path) -> Ruleset:
         reloaded = not _is_loaded(expected)
         if reloaded:
             nftables.load(ruleset_text() + _elements(runtime))
-        _policy_routing()
+        second_layer.ensure_rules(BRIDGE)
         _endpoint_address()
     # Else nothing has changed it since: whoever watches it does so from before it was read.
     if reloaded and nftables.listed(TABLE) != expected:
@@ -98,13 +96,26 @@ def restore_routing() -> bool:
 
     systemd-networkd removes rules that it has not made, each time it starts.
     """
-    return _policy_routing(WATCHING)
+    return second_layer.ensure_rules(BRIDGE, WATCHING)
 
 
 def refusals(container_ip: str) -> int:
     """Return how many packets from this address the table has refused."""
-    with netlink.explained("count the refused packets of a container"):
-        return elements.refusals(IPv4Address(container_ip))
+    with counted_refusals(container_ip) as counted:
+        return counted()
+
+
+@contextmanager
+def counted_refusals(container_ip: str) -> Iterator[Callable[[], int]]:
+    """Yield what returns how many packets from this address the table has refused by now."""
+    address = IPv4Address(container_ip)
+    with netlink.connected(netlink.NETFILTER) as kernel:
+
+        def counted() -> int:
+            with netlink.explained("count the refused packets of a container"):
+                return elements.refusals(kernel, address)
+
+        yield counted
 
 
 def refused_packets() -> dict[str, int]:
@@ -137,20 +148,26 @@ def assign_address(directory: Path, running: Running, port: int | None) -> None:
                 "its ports.",
             )
         addresses.write(directory, record)  # first, so that it is found if this process is killed
-        with netlink.explained("lead the container to its credential listener"):
-            elements.change(delete=_element(record.address), create=_mapping(record))
+        with (
+            netlink.explained("lead the container to its credential listener"),
+            netlink.connected(netlink.NETFILTER) as kernel,
+        ):
+            present = _element(kernel, record.address)
+            elements.change(kernel, delete=present, create=_mapping(record))
     conntrack.forget(record.address)
 
 
-def remove_listener(directory: Path) -> None:
+def remove_listener(directory: Path, later: ExitStack) -> None:
     """Stop the container from reaching its listener. Call before the container is removed.
 
-    Does nothing if the address has another holder by now. Raises CannotStart.
+    Does nothing if the address has another holder by now. `later` closes a socket, which would take
+    10 ms now: whoever closes one waits until the kernel has freed what was deleted. Raises
+    CannotStart.
     """
     with _locked(directory):
         record = addresses.read(directory)
         if record and not _others(directory, record.address):
-            _remove_element(record)
+            _remove_element(record, later)
 
 
 def release_address(directory: Path) -> None:
@@ -159,7 +176,7 @@ def release_address(directory: Path) -> None:
     Listener and connections stay if the address has another holder by now. Raises CannotStart,
     also if the container still runs.
     """
-    with _locked(directory):
+    with ExitStack() as held, _locked(directory):
         record = addresses.read(directory)
         if record is None:
             return
@@ -169,7 +186,7 @@ def release_address(directory: Path) -> None:
                 hint=f"Remove it: `docker rm -f airlock-{record.token}`.",
             )
         if not _others(directory, record.address):
-            _remove_element(record)
+            _remove_element(record, held)
             conntrack.forget(record.address)
         addresses.remove(directory)
 
@@ -187,21 +204,26 @@ def _others(directory: Path, address: str) -> tuple[AddressRecord, ...]:
     )
 
 
-def _remove_element(record: AddressRecord) -> None:
+def _remove_element(record: AddressRecord, held: ExitStack) -> None:
     with netlink.explained("remove the container's credential listener from the ruleset"):
-        present = _element(record.address)
+        kernel = held.enter_context(netlink.connected(netlink.NETFILTER))
+        present = _element(kernel, record.address)
         if present is not None and present.port == record.port:
-            elements.change(delete=present)
+            elements.change(kernel, delete=present)
 
 
 def listeners() -> dict[str, int]:
     """Return the map `credentials`: the port of the listener by the container's address."""
-    with netlink.explained("list the credential listeners"):
-        return {str(one.address): one.port for one in elements.listeners()}
+    with (
+        netlink.explained("list the credential listeners"),
+        netlink.connected(netlink.NETFILTER) as kernel,
+    ):
+        return {str(one.address): one.port for one in elements.listeners(kernel)}
 
 
-def _element(address: str) -> elements.Mapping | None:
-    return next((one for one in elements.listeners() if str(one.address) == address), None)
+def _element(kernel: socket.socket, address: str) -> elements.Mapping | None:
+    found = elements.listeners(kernel)
+    return next((one for one in found if str(one.address) == address), None)
 
 
 def _mapping(record: AddressRecord) -> elements.Mapping | None:
@@ -246,38 +268,6 @@ def _elements(runtime: Path) -> str:
         if record.port is not None
     ]
     return "\n" + "".join(lines)
-
-
-def _policy_routing(timeout: float = netlink.PATIENCE) -> bool:
-    """Refuse the metadata range by routing too: that holds if nftables is flushed.
-
-    A kernel without IPv6 has no rules of it, and needs none. Returns whether a rule was missing. It
-    takes no lock: the watch of a job must not wait for one.
-    """
-    with (
-        netlink.explained(f"refuse the metadata range on {BRIDGE} (`ip rule`)"),
-        netlink.connected(netlink.ROUTE, timeout) as kernel,
-    ):
-        missing = [rule for rule in _prohibitions() if not routing.has_rule(kernel, rule)]
-        for rule in missing:
-            _add_rule(kernel, rule)
-    return bool(missing)
-
-
-def _prohibitions() -> Iterator[routing.Prohibition]:
-    metadata = IPv4Network("169.254.0.0/16")
-    kind = partial(routing.Prohibition, device=BRIDGE, preference=PREFERENCE)
-    yield kind(family=socket.AF_INET, target=metadata)
-    if ipv6.is_supported():
-        yield kind(family=socket.AF_INET6)
-
-
-def _add_rule(kernel: socket.socket, rule: routing.Prohibition) -> None:
-    try:
-        routing.add_rule(kernel, rule)
-    except OSError:
-        if not routing.has_rule(kernel, rule):  # else another job has added it meanwhile
-            raise
 
 
 def _endpoint_address() -> None:

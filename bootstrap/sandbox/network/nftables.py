@@ -116,20 +116,20 @@ def library() -> ctypes.CDLL | None:
 
 # The library has variables that all of its contexts share. Whoever starts a call acquires this; the
 # call's thread releases it, so that the next call waits for one whose caller was interrupted.
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 
 
 def _by_library(commands: str, inside: int | None) -> str | None:
     """Return what the library prints; None if it is not usable, or busy with an earlier call."""
     found = library()
-    if found is None or not _one_at_a_time.acquire(timeout=BUSY):
+    if found is None or not one_at_a_time.acquire(timeout=BUSY):
         return None
     call = _Call(found, commands, inside)
     try:
         # A thread, because nothing interrupts a call: its caller does not wait longer than allowed.
         threading.Thread(target=call.run, name="nftables", daemon=True).start()
     except BaseException:
-        _one_at_a_time.release()
+        one_at_a_time.release()
         raise
     if not call.ended.wait(TIMEOUT):
         raise _failed(commands, f"it did not end within {TIMEOUT:.0f} s")
@@ -164,7 +164,7 @@ class _Call:
             self.ended.set()
             if context is not None:
                 self.library.nft_ctx_free(context)  # may wait until what was deleted is freed
-            _one_at_a_time.release()
+            one_at_a_time.release()
 
     def _printed(self, context: int) -> str:
         self.library.nft_ctx_buffer_output(context)

@@ -1,8 +1,12 @@
 """What the kernel reports (netlink): changes of nftables, and removed routing rules."""
 
+import ctypes
 import os
 import socket
+import struct
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.network import netlink
@@ -12,13 +16,57 @@ RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE = 8, 19
 RTM_DELRULE = 33
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 # Map elements come and go with every job, and every transaction ends with a generation message.
-_HARMLESS = {12, 14, 15}  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN
+_HARMLESS = (12, 14, 15)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_NEWGEN
 _INVALID = -1
+
+# <linux/bpf_common.h>: the instructions of the filter.
+_LOAD_BYTE, _LOAD_HALF, _LOAD_PACKET_LENGTH, _LOAD_INDEX = 0x30, 0x28, 0x80, 0x61
+_STORE, _TO_INDEX, _SHIFT_LEFT, _ADD_INDEX = 0x02, 0x07, 0x64, 0x0C
+_IS, _IS_INDEX, _RETURN = 0x15, 0x1D, 0x06
+_SO_ATTACH_FILTER = 26
 
 
 def changes() -> socket.socket:
-    """Return a socket that becomes readable on every change of nftables in this namespace."""
-    return _subscribed(netlink.NETFILTER, NFNLGRP_NFTABLES)
+    """Return a socket that becomes readable on every change of nftables in this namespace.
+
+    Unless it is harmless and the kernel can tell: with many jobs, each change of an element would
+    wake up all who watch.
+    """
+    listener = _subscribed(netlink.NETFILTER, NFNLGRP_NFTABLES)
+    with suppress(OSError):  # then what is harmless is left out when it is read
+        _leave_out_harmless(listener)
+    return listener
+
+
+def _leave_out_harmless(listener: socket.socket) -> None:
+    """Have the kernel drop each packet that is one harmless message (BPF, socket(7)).
+
+    A packet with more messages is not dropped: its first one is all that the filter looks at.
+    """
+    if sys.byteorder != "little":  # as the filter reads length and kind
+        return
+    kinds = [struct.unpack(">H", struct.pack("=H", _SUBSYSTEM << 8 | one))[0] for one in _HARMLESS]
+    program = [
+        (_LOAD_BYTE, 0, 0, 0),
+        (_STORE, 0, 0, 0),
+        (_LOAD_BYTE, 0, 0, 1),
+        (_SHIFT_LEFT, 0, 0, 8),
+        (_LOAD_INDEX, 0, 0, 0),
+        (_ADD_INDEX, 0, 0, 0),
+        (_TO_INDEX, 0, 0, 0),
+        (_LOAD_PACKET_LENGTH, 0, 0, 0),
+        (_IS_INDEX, 0, 1 + len(kinds), 0),  # else it has more than one message
+        (_LOAD_HALF, 0, 0, 4),
+        *((_IS, len(kinds) - number, 0, kind) for number, kind in enumerate(kinds)),
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+        (_RETURN, 0, 0, 0),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    listener.setsockopt(
+        socket.SOL_SOCKET,
+        _SO_ATTACH_FILTER,
+        struct.pack("@HP", len(program), ctypes.addressof(code)),
+    )
 
 
 def rule_changes() -> socket.socket:

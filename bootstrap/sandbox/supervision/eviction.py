@@ -12,13 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
 from bootstrap import files, process
+from bootstrap.concurrent import Begun
 from bootstrap.errors import CannotStart
 from bootstrap.host import trash
 from bootstrap.host.config import Host
@@ -114,9 +115,9 @@ def mark_largest(runtime: Path, state: Path, lack: str) -> None:
 
 def _largest(jobs: "list[_Job]", device: int) -> "tuple[int, _Job]":
     """Measure all jobs in parallel: one that takes long must not delay the others."""
-    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-        sizes = pool.map(lambda job: job.written(device), jobs)
-        return max(zip(sizes, jobs, strict=True), key=itemgetter(0))
+    sizes = [Begun(partial(job.written, device), "measuring a workspace") for job in jobs]
+    return max(((size.result(), job) for size, job in zip(sizes, jobs, strict=True)),
+               key=itemgetter(0))  # fmt: skip
 
 
 def _just_marked(last: os.stat_result) -> bool:

@@ -22,15 +22,23 @@ class Pump:
 
     A slow reader blocks this thread, never the loop that waits for signals. `broken` becomes
     readable if writing to `out` failed: the agent is gone or has no space. `again` attaches anew
-    after the connection to the engine broke.
+    after the connection to the engine broke. `began` is called before the first byte is copied, in
+    that thread.
     """
 
-    def __init__(self, stream: socket.socket, out: int, again: Callable[[], socket.socket]) -> None:
+    def __init__(
+        self,
+        stream: socket.socket,
+        out: int,
+        again: Callable[[], socket.socket],
+        began: Callable[[], object] = lambda: None,
+    ) -> None:
         self.broken, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.problems: list[str] = []  # each a reason why a part of the log may be missing
         self._stream = stream
         self._out = out
         self._again = again
+        self._began: Callable[[], object] | None = began
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
@@ -106,6 +114,9 @@ class Pump:
 
     def _write(self, pieces: list[memoryview]) -> None:
         """Write all of them, many at once: a container may print a line at a time."""
+        if self._began and pieces:
+            self._began()
+            self._began = None
         first = 0
         while first < len(pieces):
             written = os.writev(self._out, pieces[first : first + _PIECES])

@@ -35,7 +35,7 @@ from bootstrap.sandbox.supervision.signals import Cancellation, translated
 from bootstrap.sandbox.workspace import SandboxDirectory
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from bootstrap.sandbox.engine_client import Client
 
 DRAIN = 10.0  # seconds for the last output after the container has ended
 CLEARING = 1.2  # seconds for what remains to be done before the agent kills Airlock
@@ -63,7 +63,7 @@ class Supervision:
 
     def __init__(
         self,
-        client: "APIClient",
+        client: "Client",
         running: Running,
         *,
         guard: Guard,

@@ -8,44 +8,33 @@ import errno
 import os
 import platform
 import socket
-import subprocess
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.network import conntrack, netlink
+from tests.sandbox.network.namespace import T, in_a_new_namespace, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
 
-T = TypeVar("T")
-CLONE_NEWNET = 0x40000000
 TRACK = """
 table inet track { chain output { type filter hook output priority 0; ct state new accept; }
 }
 """
 
 
-def in_a_new_namespace(work: Callable[[], T]) -> T:
-    """Run `work` in a thread with a loopback and connection tracking of its own."""
-    results: list[T] = []
+def tracking(work: Callable[[], T]) -> T:
+    """Run `work` in a network namespace that tracks connections."""
 
-    def enter() -> None:
-        if ctypes.CDLL(None).unshare(CLONE_NEWNET) != 0:
-            raise OSError("unshare failed")
-        for command in (("ip", "link", "set", "lo", "up"), ("nft", TRACK)):
-            subprocess.run(command, check=True)
-        results.append(work())
+    def prepared() -> T:
+        run("nft -f -", TRACK)
+        return work()
 
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    return results[0]
+    return in_a_new_namespace(prepared)
 
 
 def flows(source: str, destination: str, number: int) -> None:
@@ -90,7 +79,7 @@ def test_forget_deletes_all_flows_from_the_address_and_no_other(
         forget("127.0.0.2", delete)
         return before, tracked()
 
-    assert in_a_new_namespace(work) == (number + 12, 12)
+    assert tracking(work) == (number + 12, 12)
 
 
 @BOTH
@@ -106,7 +95,7 @@ def test_forget_deletes_open_tcp_connections(delete: Deletion) -> None:
             forget("127.0.0.2", delete)
             return before, tracked()
 
-    assert in_a_new_namespace(work) == (3, 0)
+    assert tracking(work) == (3, 0)
 
 
 @BOTH
@@ -128,7 +117,7 @@ def test_forget_with_large_table_receives_only_matching_entries(delete: Deletion
             forget("127.0.0.2", delete)
         return tracked(), sum(map(len, received))
 
-    left, size = in_a_new_namespace(work)
+    left, size = tracking(work)
     assert left == 20_000
     assert 0 < size < 10_000
 
@@ -139,7 +128,7 @@ def test_forget_takes_what_this_kernel_has() -> None:
         conntrack.forget("127.0.0.2")
         return tracked()
 
-    assert in_a_new_namespace(work) == 0
+    assert tracking(work) == 0
 
 
 def test_forget_without_capability_cannot_start() -> None:
@@ -155,4 +144,4 @@ def test_forget_without_capability_cannot_start() -> None:
             conntrack.forget("127.0.0.2")
         return refused.value.problem
 
-    assert "earlier holders of 127.0.0.2 could not be deleted" in in_a_new_namespace(work)
+    assert "earlier holders of 127.0.0.2 could not be deleted" in tracking(work)

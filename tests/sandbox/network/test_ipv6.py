@@ -37,7 +37,7 @@ if "refused" in sys.argv:
 firewall.ensure_loaded(Path(sys.argv[1]))
 rules = {f: process.run(["ip", f, "rule", "show", "pref", "1690"]).strip() for f in ("-4", "-6")}
 probes = []
-for attempt in proof._attempts("127.0.0.1", listener=True):
+for attempt in proof.attempts_for("127.0.0.1", listener=True):
     if attempt.address == proof.METADATA_V6:
         attempt.open()
         attempt.send()

@@ -161,3 +161,21 @@ def test_broken_connection_is_attached_again_and_reported() -> None:
     pump.close()
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize(("pieces", "times"), [([], 0), ([frame(b"")], 0), ([frame(b"a")] * 3, 1)])
+def test_first_output_is_noticed_once(pieces: list[bytes], times: int) -> None:
+    noticed: list[None] = []
+    engine, stream = socket.socketpair()
+    reader, writer = os.pipe()
+    pump = Pump(stream, writer, never, lambda: noticed.append(None))
+    pump.start()
+    with engine:
+        for piece in pieces:
+            engine.sendall(piece)
+        pump._stopping.set()  # noqa: SLF001 - as in `copied`
+    assert pump.finish(10)
+    pump.close()
+    os.close(reader)
+    os.close(writer)
+    assert len(noticed) == times
