@@ -53,6 +53,6 @@ schemas: $(READY)           ## write agent-config/*.schema.json from the grammar
 
 clean:                      ## remove what the lab and the build keep between runs
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@for mounted in /run/airlock /var/lib/airlock-lab/docker; do \
+	@for mounted in /run/airlock /var/lib/airlock-lab/docker /var/lib/airlock-lab/remapped/*; do \
 	  while mountpoint -q $$mounted; do umount $$mounted || exit 1; done; done
 	rm -rf out/tests /var/lib/airlock-lab

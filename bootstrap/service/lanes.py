@@ -19,7 +19,7 @@ from bootstrap.text import printable
 
 Work = Callable[[], int]  # returns an exit status
 IDLE = 19  # niceness
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -83,7 +83,7 @@ class Lanes:
 
     def _start(self, lane: Lane, name: str, now: float) -> None:
         try:
-            self._pids[_forked(lane.works[name], lane.niceness, self._journal)] = lane
+            self._pids[_forked(name, lane, self._journal)] = lane
         except OSError as failed:  # no process could be created
             self._journal.alert(f"{name} could not be started: {failed.strerror}")
             lane.schedule.ended(now, succeeded=False)
@@ -95,12 +95,13 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _forked(work: Work, niceness: int, journal: Journal) -> int:
+def _forked(name: str, lane: Lane, journal: Journal) -> int:
     service = os.getpid()
 
     def run() -> None:
-        _become_chore(service, niceness)
-        os._exit(_status(work, journal))
+        _LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)  # for ps(1)
+        _become_chore(service, lane.niceness)
+        os._exit(_status(lane.works[name], journal))
 
     return children.fork(run, ())
 

@@ -1,6 +1,7 @@
 """Agents that are not root: what their jobs have, what becomes of them, and what the user gets."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -214,6 +215,27 @@ def test_hooks_that_jobs_cannot_read_end_the_job_and_open_ones_run(inside: Host)
     shown = re.search(rb"the hook ran as (\d+)", result.log)
     assert shown is not None
     assert int(shown[1]) in load(inside.fleet.config).sandbox.uids
+
+
+def test_agents_user_cannot_have_the_service_read_a_file_of_root(here: Host) -> None:
+    """The same request with a file of its own is read, and fails for lack of the rest."""
+    program = here.agent.bootstrap_script.split()
+    job = "0190-a-job-of-nobody"
+    results = {}
+    for owner in (users.UID, 0):
+        path = here.base / f"job-env-{job}{owner}"
+        path.write_text('TOP_SECRET="of root"\n')
+        path.chmod(0o600)
+        os.chown(path, owner, owner)
+        env = {"BUILDKITE_ENV_FILE": str(path), "BUILDKITE_JOB_ID": job, "PATH": "/usr/bin"}
+        done = subprocess.run(
+            [*unit.command(), *program], capture_output=True, text=True, check=False, env=env
+        )
+        results[owner] = done.stdout
+        assert done.returncode == 77, done
+        assert "of root" not in done.stdout + done.stderr
+    assert "belongs to uid 0 with mode 0600" in results[0]
+    assert "belongs to uid" not in results[users.UID]
 
 
 def test_another_user_cannot_use_the_socket(here: Host) -> None:

@@ -42,6 +42,7 @@ class Direct:
         *,
         tracer: Sequence[str] = (),
         program: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
         **env: str,
     ) -> subprocess.Popen[bytes]:
         """Start a job below `tracer`; its log is the process's output.
@@ -61,7 +62,7 @@ class Direct:
                 "BUILDKITE_BUILD_PATH": str(self.fleet.base / "builds"),
                 "BUILDKITE_PLUGINS_PATH": str(self.fleet.base / "plugins"),
             },
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,

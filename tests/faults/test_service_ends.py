@@ -32,8 +32,8 @@ class Host:
     jobs: Direct
     service: Serving
 
-    def start(self, command: str = "true", **env: str) -> Launcher:
-        return self.jobs.start(command, program=self.service.launcher, **env)
+    def start(self, command: str = "true") -> Launcher:
+        return self.jobs.start(command, program=self.service.launcher)
 
     def running(self, command: str = "sleep 60", number: int = 1) -> list[Launcher]:
         """Start jobs, and return their launchers when all run."""

@@ -5,7 +5,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +62,22 @@ class Serving:
     def times_ready(self) -> int:
         return self.log.read_text().count(f"serves {self.socket}")
 
-    def children(self) -> list[int]:
-        """Return its workers, and its other children."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
     def workers(self) -> list[int]:
-        """Return its workers that have received their request: their output is another one."""
-        others = {os.devnull, _output(self.pid), ""}
-        return [pid for pid in self.children() if _output(pid) not in others]
+        """Return its children but for chores."""
+        return [pid for pid, name in self.children().items() if not name.startswith("airlock:")]
+
+    def chores(self) -> dict[str, int]:
+        """Return the chores that run, by name."""
+        names = {name: pid for pid, name in self.children().items()}
+        return {n.removeprefix("airlock:"): names[n] for n in names if n.startswith("airlock:")}
+
+    def children(self) -> dict[int, str]:
+        """Return its children with their names."""
+        found = {}
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            with suppress(FileNotFoundError):  # it has ended
+                found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        return found
 
     def _end(self, number: int) -> int:
         self.process.send_signal(number)
@@ -137,14 +144,6 @@ def _started(command: list[str], log: Path, socket: Path) -> subprocess.Popen[by
     if process.poll() is not None:
         raise RuntimeError(f"the service ended:\n{log.read_text()[-3000:]}")
     return process
-
-
-def _output(pid: int) -> str:
-    """Return what a process writes to; "" if it has ended."""
-    try:
-        return str(Path(f"/proc/{pid}/fd/1").readlink())
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 def kill(*pids: int) -> None:

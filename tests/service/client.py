@@ -1,8 +1,9 @@
 """A launcher in Python: the protocol's other side, with every part under the test's control.
 
-    python client.py SOCKET [COMMAND]
+    python client.py SOCKET [--held] [COMMAND]
 
-runs as a program in the real launcher's place.
+runs as a program in the real launcher's place. With --held it connects, and sends its request when
+it can read a line from its standard input.
 """
 
 import os
@@ -86,6 +87,9 @@ def main() -> None:
     """Pass this process's job to the service, and end as it does."""
     path, *command = sys.argv[1:]
     connection = connected(Path(path))
+    if command[:1] == ["--held"]:
+        del command[0]
+        sys.stdin.readline()
     connection.settimeout(None)
     for number in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2"):
         signal.signal(

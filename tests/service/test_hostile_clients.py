@@ -43,14 +43,14 @@ def test_malformed_request_is_answered_with_a_sentence(service: Serving, name: s
     assert found.number in {77, 78, 125}
     assert found.text.startswith("airlock: ")
     assert answers(service)
-    eventually(lambda: service.children() == [], "its worker ends")
+    eventually(lambda: service.workers() == [], "its worker ends")
 
 
 def test_nothing_of_malformed_requests_stays(service: Serving) -> None:
     before = opened(service.pid)
     for wrong in MALFORMED.values():
         assert ask(service, **wrong).kind == "R"  # type: ignore[arg-type]
-    eventually(lambda: service.children() == [], "their workers end")
+    eventually(lambda: service.workers() == [], "their workers end")
     eventually(lambda: opened(service.pid) == before, "no descriptor stays")
     assert answers(service)
 
@@ -95,7 +95,7 @@ def test_slow_client_is_ended(service: Serving) -> None:
 
 def test_a_user_has_a_limit_and_what_is_beyond_is_answered_at_once(service: Serving) -> None:
     silent = [connected(service.socket) for _ in range(4)]
-    eventually(lambda: len(service.children()) >= 4, "each has its worker")
+    eventually(lambda: len(service.workers()) >= 4, "each has its worker")
     found = ask(service)
     assert found.kind == "R"
     assert found.number == 125
@@ -124,7 +124,7 @@ def test_lingering_sockets_do_not_block_the_service(service: Serving) -> None:
     """Closing such a socket blocks, and what nobody received is closed with its connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = [connected(service.socket) for _ in range(4)]
-        eventually(lambda: len(service.children()) >= 4, "no further job has its turn")
+        eventually(lambda: len(service.workers()) >= 4, "no further job has its turn")
         for _ in range(5):
             with connected(service.socket) as connection:
                 lingering = socket.create_connection(listener.getsockname())

@@ -42,18 +42,6 @@ def ruleset() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def chore(service: Serving, nice: int) -> list[int]:
-    """The service's children of this niceness; a chore's, but for the meter's, is the highest."""
-    found = []
-    for pid in service.workers():
-        try:
-            if os.getpriority(os.PRIO_PROCESS, pid) == nice:
-                found.append(pid)
-        except ProcessLookupError:
-            continue
-    return found
-
-
 def test_jobs_are_in_the_metrics_with_their_outcome_and_phases(
     fleet: Fleet, service: Serving, textfile: Path
 ) -> None:
@@ -97,7 +85,7 @@ def test_what_a_dead_job_left_is_cleared_when_the_service_starts(fleet: Fleet) -
     with serving(fleet) as service:
         dead = Path("/run/airlock/jobs/dead-job")
         eventually(dead.parent.is_dir, "the host is prepared")
-        eventually(lambda: not chore(service, 19), "the first chore has ended")
+        eventually(lambda: not service.chores(), "the first chore has ended")
         service.stop()
         dead.mkdir()
         service.start()
@@ -109,10 +97,8 @@ def test_killed_meter_is_started_again_and_no_job_notices(
     fleet: Fleet, service: Serving, textfile: Path
 ) -> None:
     eventually(textfile.exists, "the first metrics")
-    meters = [pid for pid in service.workers() if pid not in chore(service, 19)]
-    (meter,) = meters
     with fleet.agent(bootstrap_script=service.bootstrap_script):
-        os.kill(meter, signal.SIGKILL)
+        os.kill(service.chores()["meter"], signal.SIGKILL)
         job = fleet.control.enqueue(fleet.env("echo passed"))
         assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
     eventually(lambda: value(textfile, "jobs_total{outcome=passed}") == 1, "the job is counted")
@@ -126,7 +112,7 @@ def test_killed_worker_is_counted(fleet: Fleet, service: Serving, textfile: Path
         job = fleet.control.enqueue(fleet.env("echo sleeping; sleep 60"))
         fleet.control.wait(job, lambda j: b"\nsleeping" in j.log)
         eventually(lambda: set(service.workers()) - before, "a worker")
-        for pid in set(service.workers()) - before - set(chore(service, 19)):
+        for pid in set(service.workers()) - before:
             os.kill(pid, signal.SIGKILL)
         assert fleet.control.finished(job)[0] == "79"
     eventually(lambda: value(textfile, "workers_lost_total{}") == 1, "it is counted")

@@ -1,0 +1,146 @@
+"""The units under systemd itself.
+
+tests/lab/with_systemd .venv/bin/pytest tests/service/test_systemd.py
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.control_plane import Job
+from tests.lab import launcher
+from tests.lab.engine import eventually
+from tests.lab.lab import GATE, Fleet, open_gate
+from tests.lab.leftovers import leftovers
+from tests.service.units import SERVICE, unit
+
+UNITS = Path("/run/labunits")
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(
+        Path("/proc/1/comm").read_text() != "systemd\n", reason="systemd is not the init process"
+    ),
+]
+
+
+def systemctl(*arguments: str) -> str:
+    command = ["systemctl", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def shown(name: str) -> str:
+    return systemctl("show", "airlock.service", f"--property={name}", "--value").strip()
+
+
+def main_pid() -> int:
+    return int(shown("MainPID"))
+
+
+@pytest.fixture
+def script(fleet: Fleet) -> Iterator[str]:
+    """The units with paths of the lab; nothing else of them is changed. Yields the launcher."""
+    text = fleet.config.read_text()
+    fleet.config.write_text(f'{text}\n[service]\nagents = ["root"]\npre-pull = false\n')
+    command = shlex.join([sys.executable, "-I", "-m", "bootstrap", "serve", "--config",
+                          str(fleet.config)])  # fmt: skip
+    (UNITS / "airlock.service.d" / "lab.conf").write_text(
+        f"[Service]\nExecStart=\nExecStart={command}\nWatchdogSec=3\n"
+        f"StandardError=append:{fleet.base}/service.log\n"
+    )
+    (UNITS / "airlock.socket.d" / "lab.conf").write_text("[Socket]\nSocketGroup=root\n")
+    systemctl("daemon-reload")
+    systemctl("start", "airlock.socket")
+    yield shlex.join([str(launcher.binary()), "bootstrap"])
+    systemctl("stop", "airlock.socket", "airlock.service")
+
+
+def started(fleet: Fleet) -> Job:
+    """A job that runs until `finish`."""
+    job = fleet.control.enqueue(fleet.env(f"echo here; {GATE}"))
+    fleet.control.wait(job, lambda j: b"\nhere" in j.log)
+    return job
+
+
+def finish(fleet: Fleet, job: Job) -> None:
+    open_gate(job)
+    assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+
+
+def test_first_job_starts_the_service_with_the_units_limits(fleet: Fleet, script: str) -> None:
+    assert shown("ActiveState") == "inactive"
+    with fleet.agent(bootstrap_script=script):
+        job = started(fleet)
+        assert (shown("ActiveState"), shown("SubState")) == ("active", "running")
+        eventually(lambda: shown("StatusText").endswith(" 1 worker"), "its status is shown")
+        status = Path(f"/proc/{main_pid()}/status").read_text()
+        finish(fleet, job)
+    kept = int(status.partition("CapBnd:\t")[2].split("\n")[0], 16)
+    assert kept.bit_count() == len(unit(SERVICE)["Service"]["CapabilityBoundingSet"].split())
+    assert "NoNewPrivs:\t1\n" in status
+    assert "Seccomp:\t2\n" in status
+    assert leftovers(fleet) == []
+
+
+@pytest.mark.parametrize("verb", ["reload", "restart"])
+def test_reload_and_restart_cost_no_job(fleet: Fleet, script: str, verb: str) -> None:
+    with fleet.agent(bootstrap_script=script):
+        job = started(fleet)
+        before = main_pid()
+        systemctl(verb, "airlock.service")
+        eventually(lambda: shown("ActiveState") == "active", "it is active again")
+        assert (main_pid() == before) == (verb == "reload")
+        finish(fleet, job)
+        later = fleet.control.enqueue(fleet.env("echo later"))
+        assert fleet.control.finished(later) == ("0", "", ""), later.log.decode()
+    assert leftovers(fleet) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda n: n.name)
+def test_service_that_dies_or_hangs_is_started_again_and_costs_no_job(
+    fleet: Fleet, script: str, number: signal.Signals
+) -> None:
+    with fleet.agent(bootstrap_script=script):
+        job = started(fleet)
+        before = main_pid()
+        os.kill(before, number)
+        eventually(lambda: main_pid() not in (0, before), "another one runs", 60)
+        assert shown("NRestarts") == "1"
+        finish(fleet, job)
+        later = fleet.control.enqueue(fleet.env("echo later"))
+        assert fleet.control.finished(later) == ("0", "", ""), later.log.decode()
+    assert leftovers(fleet) == []
+
+
+def test_stopped_service_leaves_its_jobs_alone(fleet: Fleet, script: str) -> None:
+    with fleet.agent(bootstrap_script=script):
+        job = started(fleet)
+        systemctl("stop", "airlock.socket", "airlock.service")
+        assert shown("ActiveState") == "inactive"
+        finish(fleet, job)
+    assert leftovers(fleet) == []
+
+
+def test_killed_worker_ends_neither_the_service_nor_other_jobs(fleet: Fleet, script: str) -> None:
+    with fleet.agent(bootstrap_script=script), fleet.agent(bootstrap_script=script, name="two"):
+        job = started(fleet)
+        before = main_pid()
+        children = Path(f"/proc/{before}/task/{before}/children").read_text().split()
+        other = fleet.control.enqueue(fleet.env(f"echo here; {GATE}", BUILDKITE_AGENT_NAME="two"))
+        fleet.control.wait(other, lambda j: b"\nhere" in j.log)
+        now = Path(f"/proc/{before}/task/{before}/children").read_text().split()
+        (worker,) = [
+            pid
+            for pid in now
+            if pid not in children and os.getpriority(os.PRIO_PROCESS, int(pid)) == 0
+        ]
+        os.kill(int(worker), signal.SIGKILL)
+        assert fleet.control.finished(other)[0] == "79"
+        assert (main_pid(), shown("ActiveState")) == (before, "active")
+        finish(fleet, job)
+    assert leftovers(fleet) == []
