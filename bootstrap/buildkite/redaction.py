@@ -15,10 +15,18 @@ DEFAULT = (
 
 def is_secret(name: str, agent: Mapping[str, str]) -> bool:
     """Return whether the agent with these values would redact this variable."""
-    patterns = (agent.get("BUILDKITE_REDACTED_VARS") or DEFAULT).split(",")
-    return any(fnmatchcase(name, pattern) for pattern in (*patterns, *DEFAULT.split(",")))
+    return any(fnmatchcase(name, pattern) for pattern in _patterns(agent))
+
+
+def _patterns(agent: Mapping[str, str]) -> tuple[str, ...]:
+    own = (agent.get("BUILDKITE_REDACTED_VARS") or DEFAULT).split(",")
+    return tuple(dict.fromkeys((*own, *DEFAULT.split(","))))
 
 
 def without_secrets(env: Mapping[str, str], agent: Mapping[str, str]) -> dict[str, str | None]:
     """Return the environment with None for every value that is secret."""
-    return {name: None if is_secret(name, agent) else value for name, value in env.items()}
+    patterns = _patterns(agent)
+    return {
+        name: None if any(fnmatchcase(name, pattern) for pattern in patterns) else value
+        for name, value in env.items()
+    }

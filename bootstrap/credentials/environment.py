@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bootstrap.policy.glob import matches
+from bootstrap.policy.glob import beginnings, matches
 
 # Every one of these comes before the container endpoint in some SDK's chain, or steers it: a job
 # that sets one would silently use other credentials than its grant's
@@ -30,6 +30,7 @@ AWS_CHAIN = (
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
+_BEGINNINGS = beginnings(AWS_CHAIN)
 
 
 def strip(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -40,7 +41,7 @@ def strip(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def in_chain(name: str) -> bool:
     """Return whether some AWS SDK finds its credentials, or their source, by this variable."""
-    return any(matches(pattern, name) for pattern in AWS_CHAIN)
+    return name.startswith(_BEGINNINGS) and any(matches(pattern, name) for pattern in AWS_CHAIN)
 
 
 def region_only(region: str) -> dict[str, str]:

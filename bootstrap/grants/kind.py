@@ -110,7 +110,7 @@ class Kind(ABC, Generic[G]):
         """Return what must be obtained."""
 
     def check(self, obtained: Obtained) -> None:
-        """Raise WrongConfiguration for a secret that cannot be delivered, before any container."""
+        """Raise WrongConfiguration for a secret that cannot be delivered, before the job begins."""
 
     def fetches(self, repository: str) -> bool:
         """Return whether git may need this kind to fetch the repository of that URL."""

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from bootstrap.policy.glob import matches
+from bootstrap.policy.glob import beginnings, matches
 from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import Grant
 
@@ -115,6 +115,8 @@ _PATTERNS = tuple(
 )
 _EXACT = {pattern: reason for pattern, reason in _PATTERNS if "*" not in pattern}
 _GLOBS = tuple((pattern, reason) for pattern, reason in _PATTERNS if "*" in pattern)
+_ENDS = tuple(pattern for pattern, _ in _GLOBS if pattern.startswith("*"))
+_BEGINNINGS = beginnings(pattern for pattern, _ in _GLOBS if pattern not in _ENDS)
 
 
 def steers(name: str) -> str | None:
@@ -125,6 +127,8 @@ def steers(name: str) -> str | None:
         name = name.upper()
     if name in _EXACT:
         return _EXACT[name]
+    if not name.startswith(_BEGINNINGS) and not any(matches(pattern, name) for pattern in _ENDS):
+        return None
     return next((reason for pattern, reason in _GLOBS if matches(pattern, name)), None)
 
 

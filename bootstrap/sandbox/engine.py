@@ -39,8 +39,12 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> Client:
 
 @contextmanager
 def connected(url: str, *, timeout: float = TIMEOUT) -> Iterator[Client]:
-    """Yield a client. Raises as `connect`."""
-    yield connect(url, timeout=timeout)
+    """Yield a client, and close it afterwards. Raises as `connect`."""
+    client = connect(url, timeout=timeout)
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 @contextmanager

@@ -4,7 +4,9 @@
 exec 2>&1
 read -r message </airlock/go
 [ "$message" = go ] || exit 125
-cat /airlock/job-env >/run/buildkite/job-env
-cat /airlock/job-env.json >/run/buildkite/job-env.json
+# Both copies while the environment is read, which has more variables than anything else has lines.
+cat /airlock/job-env >/run/buildkite/job-env &
+cat /airlock/job-env.json >/run/buildkite/job-env.json &
 . /airlock/env
+wait
 exec /opt/airlock/bin/buildkite-agent bootstrap

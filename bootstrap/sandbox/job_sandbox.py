@@ -120,17 +120,14 @@ def opened_sandbox(
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
+        process_end = held.enter_context(closing(ProcessEnd(pid, container.guard.process)))
         supervision = _supervision(
-            client, container, job, directory=directory, disk=watch,
-            process_end=held.enter_context(_end_of(container)), alerts=Alerts(log, record),
+            client, container, job, directory=directory, disk=watch, process_end=process_end,
+            alerts=Alerts(log, record),
         )  # fmt: skip
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
-
-
-def _end_of(container: Opened) -> closing[ProcessEnd]:
-    return closing(ProcessEnd(container.running.pid, container.guard.process))
 
 
 def _supervision(

@@ -7,6 +7,7 @@ import pkgutil
 import bootstrap
 from bootstrap import packaged
 from bootstrap.aws.client import prepare
+from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.host.config import Host
 from bootstrap.sandbox.network import firewall, nftables
 
@@ -52,6 +53,7 @@ def load(host: Host) -> None:
     firewall.ruleset_text()
     nftables.library()
     prepare(host.aws)
+    without_secrets({"NAME": ""}, {})  # fnmatch compiles each pattern when it is first used
     keep()
 
 

@@ -17,7 +17,7 @@ from tests.lab.lab import Fleet
 pytestmark = pytest.mark.lab
 
 _REQUEST = re.compile(rb"(GET|HEAD|POST|DELETE) (?:/v[0-9.]+)?(/[^ ?]*)[^ ]* HTTP/1\.1\r\n")
-_NAME = re.compile(r"(?<=/)(sha256:)?[0-9a-f]{64}|airlock-[^/]+|[^/]+(?=/json$)")
+_NAME = re.compile(r"(?<=/images/).+(?=/json)|(?<=/containers/)(airlock-[^/]+|[0-9a-f]{64})")
 
 
 class Proxy:
@@ -26,6 +26,7 @@ class Proxy:
     def __init__(self, path: Path, engine: str) -> None:
         self.requests: Counter[str] = Counter()
         self.connections = 0
+        self._opened: list[socket.socket] = []
         self._engine = engine
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -33,7 +34,9 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for opened in (self._listener, *self._opened):
+            opened.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -42,6 +45,7 @@ class Proxy:
                 self.connections += 1
                 engine = socket.socket(socket.AF_UNIX)
                 engine.connect(self._engine)
+                self._opened += [client, engine]
                 threading.Thread(
                     target=self._pass, args=(client, engine, self._count), daemon=True
                 ).start()

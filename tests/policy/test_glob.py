@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.policy.glob import any_matches, matches
+from bootstrap.policy.glob import any_matches, beginnings, matches
 
 FEW = st.text("ab/*", max_size=12)
 
@@ -70,3 +70,10 @@ def test_a_list_matches_by_its_patterns_and_negations(
     holds: bool,  # noqa: FBT001
 ) -> None:
     assert any_matches(patterns, values) is holds
+
+
+@given(patterns=st.lists(st.text("aA_*", max_size=5), max_size=5), value=st.text("aA_", max_size=6))
+def test_what_matches_has_one_of_the_beginnings(patterns: list[str], value: str) -> None:
+    if any(matches(pattern, value) for pattern in patterns):
+        assert value.startswith(beginnings(patterns))
+    assert not value.startswith(beginnings(["b*", "bb*b"]))

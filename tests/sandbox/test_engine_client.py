@@ -28,7 +28,18 @@ class _Engine(ThreadingUnixStreamServer):
         self.answers: list[tuple[int, bytes]] = []
         self.ping: dict[str, str] = {"API-Version": "1.47"}
         self.is_chunked = False
+        self.closes = False  # after each answer, without a word
         self.silence = threading.Event()
+        self.connections = 0
+        self.closed = threading.Semaphore(0)
+
+    def get_request(self) -> Any:
+        self.connections += 1
+        return super().get_request()
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.closed.release()
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -40,11 +51,6 @@ class _Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
-
-    def handle_one_request(self) -> None:
-        """Answer once: each call has a connection of its own."""
-        super().handle_one_request()
-        self.close_connection = True
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -62,6 +68,7 @@ class _Answer(BaseHTTPRequestHandler):
             )
             self.rfile.read(4)  # the other end is there, and has what it was sent
             self.wfile.write(content)
+            self.close_connection = True
             return
         self._send(status, content, {})
 
@@ -79,6 +86,7 @@ class _Answer(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+        self.close_connection = self.server.closes
 
     do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - as the base class calls them
 
@@ -220,6 +228,32 @@ def test_an_answer_that_is_not_json_is_a_failure(made: _Engine) -> None:
     client = Client(made.url, timeout=5)
     with pytest.raises(CannotStart, match="could not look"), engine.explained("look"):
         client.get("/info")
+
+
+@pytest.mark.parametrize(("closes", "connections"), [(False, 1), (True, 6)])
+def test_one_connection_is_kept(made: _Engine, *, closes: bool, connections: int) -> None:
+    made.closes = closes
+    made.answers = [(200, b"{}"), (404, b"{}"), (200, b"{}"), (204, b""), (200, b"{}")]
+    client = Client(made.url, timeout=5)
+    for status in (200, 404, 200, 204, 200):
+        if closes:
+            assert made.closed.acquire(timeout=5)
+        if status == 404:
+            with pytest.raises(EngineFailure):
+                client.get("/x")
+        else:
+            client.post("/x", {})
+    assert made.connections == connections
+    client.close()
+
+
+def test_a_call_has_the_patience_of_its_time(made: _Engine) -> None:
+    made.answers = [(200, b"{}")]
+    client = Client(made.url, timeout=60)
+    client.get("/x")
+    client.timeout = 0.2
+    with pytest.raises(TimeoutError):
+        client.get("/x")
 
 
 def test_threads_may_share_a_client(made: _Engine) -> None:
