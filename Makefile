@@ -23,7 +23,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY) lab-setup   ## time to the first byte against `docker run`, as ratios
+bench: $(READY) lab-setup   ## what Airlock costs (docs/speed.md); ONLY=first-byte for one subject
 	@$(BIN)/python -m tests.bench
 
 launcher: build/airlock-launcher    ## the static program that agents start (docs/launcher.md)

@@ -5,14 +5,18 @@ worker outlives its service.
 """
 
 import os
+import select
 import socket
 from contextlib import suppress
 
 MOST = 64 << 10  # bytes of a message
 _MOST_NAME = 1024  # bytes
 ANSWER = 2.0  # seconds for the service to answer a worker
+LONGEST_TURN = 20.0  # seconds that a worker waits for its turn
 # Kinds of messages: the first byte of each.
-GO = b"g"  # service: it has no client's descriptor any more
+GO = b"g"  # service: it has no client's descriptor any more; or it is this worker's turn
+TURN = b"t"  # worker: it is about to start a container
+BEGUN = b"b"  # worker: its job has begun
 KEEP = b"V"  # worker: a verdict, as a descriptor, about the job that is named
 ASK = b"?"  # worker: is there a verdict about the job that is named?
 KEPT = b"="  # service: here it is, as a descriptor
@@ -39,6 +43,24 @@ class Control:
             return self._channel.recv(1) == GO
         finally:
             self._channel.settimeout(ANSWER)
+
+    def turn(self, interrupted: int) -> None:
+        """Wait until this worker may start its container, or until `interrupted` is readable.
+
+        Without the service, or if that does not answer for too long, it starts too. The answer
+        stays unread: nothing is asked later.
+        """
+        with suppress(OSError):
+            self._channel.send(TURN)
+            either = select.poll()
+            either.register(self._channel, select.POLLIN)
+            either.register(interrupted, select.POLLIN)
+            either.poll(LONGEST_TURN * 1000)
+
+    def begun(self) -> None:
+        """Report that the job has begun, so that the next one has its turn."""
+        with suppress(OSError):
+            self._channel.send(BEGUN)
 
     def keep(self, job: str, packed: bytes) -> None:
         """Have the service keep a verdict, in memory that no other process can reach."""

@@ -91,12 +91,15 @@ class Service:
             if key.data is not None:
                 key.data(key.fileobj)
         self._verdicts.expire()
+        self._workers.let_start()
         self._chores.run()
         if any(key.data is None for key in ready):
             self._accept()
 
     def _patience(self) -> float | None:
-        waits = [self._chores.patience(), 10.0 if len(self._verdicts) else None]
+        waits = [self._chores.patience(), self._workers.patience()]
+        if len(self._verdicts):
+            waits.append(10.0)
         if self._pausing():
             waits.append(PAUSE)
         return min((wait for wait in waits if wait is not None), default=None)
@@ -236,8 +239,8 @@ class Service:
                 self._verdicts.keep(uid, job, descriptors.pop(), limit=self._limit())
             case control.ASK:
                 self._answer(channel, self._verdicts.take(uid, content.decode("utf-8", "replace")))
-            case control.DONE:
-                self._workers.done(pid)
+            case control.TURN | control.BEGUN | control.DONE:
+                self._workers.reported(pid, kind)
             case _:
                 pass
         return bool(data)

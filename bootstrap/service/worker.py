@@ -65,8 +65,8 @@ class Worker:
         """Return the status, whatever happens: without one the launcher could not say why."""
         try:
             caller = Caller(
-                host=self.configuration.host, signals=launcher.signals, begun=launcher.begun,
-                uid=self.uid,
+                host=self.configuration.host, signals=launcher.signals,
+                begun=partial(_begun, control, launcher), uid=self.uid,
             )  # fmt: skip
             if wanted.command == "admit":
                 return self._decision(wanted, caller, control)
@@ -96,7 +96,13 @@ class Worker:
         if packed := control.kept(wanted.env.get(JOB, "")):
             admit = admit_by(unpacked(packed), self.configuration.generation)
             caller = replace(caller, admit=admit)
+        control.turn(self.connection.fileno())
         return job_status(caller, wanted.env, 1)
+
+
+def _begun(control: Control, launcher: Launcher) -> None:
+    launcher.begun()
+    control.begun()
 
 
 def _settle() -> None:

@@ -2,7 +2,11 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+
+from bootstrap.service import control
+from bootstrap.service.turns import Turns
 
 
 @dataclass(slots=True)
@@ -17,6 +21,7 @@ class Workers:
 
     def __init__(self) -> None:
         self._forked: dict[int, _Forked] = {}
+        self._turns = Turns()
 
     def add(self, pid: int, uid: int, channel: socket.socket | None = None) -> None:
         """Take note of a worker."""
@@ -26,9 +31,25 @@ class Workers:
         """Return how many workers are at work for this user."""
         return sum(worker.busy for worker in self._forked.values() if worker.uid == uid)
 
-    def done(self, pid: int) -> None:
-        """Take note that a worker is only ending."""
-        self._forked[pid].busy = False
+    def reported(self, pid: int, kind: bytes) -> None:
+        """Take note of how far a worker is: it needs a turn, its job has begun, or it ends."""
+        if kind == control.TURN:
+            self._turns.ask(pid)
+            return
+        self._turns.over(pid)
+        if kind == control.DONE:
+            self._forked[pid].busy = False
+
+    def let_start(self) -> None:
+        """Let those go on whose turn it is to start a container."""
+        for pid in self._turns.next():
+            if channel := self.channel(pid):
+                with suppress(OSError):  # it has ended, and with it its turn
+                    channel.send(control.GO)
+
+    def patience(self) -> float | None:
+        """Return the seconds until a turn ends by itself; None if nobody waits for that."""
+        return self._turns.patience()
 
     def uid(self, pid: int) -> int:
         """Return the user of a worker."""
@@ -48,6 +69,7 @@ class Workers:
 
     def remove(self, pid: int) -> bool:
         """Forget a process that has ended; return whether it was a worker."""
+        self._turns.over(pid)
         return self._forked.pop(pid, None) is not None
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
