@@ -32,10 +32,12 @@ class Host:
     fleet: Fleet
     serving: service.Serving
     traps: Traps
+    library: bytes
 
     def job(self, agent: str, kind: str) -> Job:
         """Run a job with the variables of this kind on this agent."""
         self.traps.reset()
+        self.traps.library.write_bytes(self.library)  # the checkout of the job before removed it
         variables = self.traps.variables(kind) if kind else {}
         return finished(self.fleet, agent, "true", **variables)
 
@@ -61,7 +63,7 @@ def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         traps = held.enter_context(loader_traps.traps(trap, library))
         script = loader_traps.script(base / "script", traps)
         held.enter_context(fleet.agent(name="plain", bootstrap_script=script))
-        yield Host(fleet=fleet, serving=serving, traps=traps)
+        yield Host(fleet=fleet, serving=serving, traps=traps, library=library.read_bytes())
 
 
 def _left_in_workspace(fleet: Fleet, library: Path) -> Path:

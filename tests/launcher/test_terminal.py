@@ -29,7 +29,7 @@ def test_last_line_has_time_to_reach_the_agent(peer: Peer, answer: bytes) -> Non
     os.close(terminal)
 
 
-def test_pipes_need_no_pause(peer: Peer) -> None:
+def seconds_to_end(peer: Peer) -> float:
     with peer.launched() as process:
         with peer.accept() as connection:
             connection.request().close()
@@ -38,4 +38,9 @@ def test_pipes_need_no_pause(peer: Peer) -> None:
             assert connection.is_at_end()
             seconds = time.monotonic() - begun
         assert process.wait() == 0
-    assert seconds < 0.05
+    return seconds
+
+
+def test_pipes_need_no_pause(peer: Peer) -> None:
+    """The quickest of some: on a busy machine one may take long."""
+    assert min(seconds_to_end(peer) for _ in range(10)) < 0.05
