@@ -83,10 +83,9 @@ def detach(argv: Sequence[str]) -> None:
 
 # Debian package -> those of its programs that Airlock runs
 _PACKAGES = {
-    "coreutils": ("chown", "du", "env", "rm", "stat", "timeout"),
+    "coreutils": ("chown", "du", "env", "rm", "timeout"),
     "dash": ("sh",),
     "findutils": ("find",),
-    "iproute2": ("ip",),
     "nftables": ("nft",),
     "openssh-client": ("ssh-add", "ssh-agent"),
     "util-linux": ("mount", "nsenter", "prlimit", "setpriv", "setsid", "unshare"),

@@ -19,7 +19,7 @@ def failure(argv: list[str], **options: Path | float) -> CannotStart:
 
 @pytest.mark.parametrize(
     ("program", "package"),
-    [("nft", "nftables"), ("ip", "iproute2"), ("mount", "util-linux"), ("rm", "coreutils"),
+    [("nft", "nftables"), ("mount", "util-linux"), ("rm", "coreutils"),
      ("find", "findutils"), ("frobnicate", "frobnicate")],
 )  # fmt: skip
 def test_a_missing_program_names_its_package(

@@ -60,7 +60,8 @@ def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
         outcome=f"{counted} of {expected}",
         passed=counted >= expected,
     )
-    return _all_passed((*(one.probe() for one in attempts), *listener, neighbour, count))
+    *others, tcp, udp = (attempt.probe() for attempt in attempts)
+    return _all_passed((*others, *listener, neighbour, tcp, udp, count))
 
 
 def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:

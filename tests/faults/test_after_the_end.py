@@ -124,7 +124,6 @@ FAULTS: dict[str, Fault] = {
     "the job directory is gone": job_directory_is_gone,
     "/run/airlock is gone": runtime_is_gone,
     "nft fails": program_is_broken("nft"),
-    "ip fails": program_is_broken("ip"),
     "env and setsid fail": program_is_broken("setsid"),
     "the agent signals after the end": cancelled_after_its_end,
 }

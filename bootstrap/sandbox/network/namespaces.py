@@ -2,10 +2,10 @@
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from bootstrap.concurrent import Begun
 from bootstrap.errors import CannotStart
 
 CLONE_NEWNET = 0x40000000
@@ -15,22 +15,12 @@ T = TypeVar("T")
 
 def in_network_of(pid: int, work: Callable[[], T]) -> T:
     """Run `work` in a thread in the network namespace of `pid`. Raises what it raises."""
-    results: list[T] = []
-    failures: list[BaseException] = []
 
-    def enter() -> None:
-        try:
-            enter_network_of(pid)
-            results.append(work())
-        except BaseException as failure:  # noqa: BLE001 - raised in the caller's thread
-            failures.append(failure)
+    def inside() -> T:
+        enter_network_of(pid)
+        return work()
 
-    thread = threading.Thread(target=enter, name="namespace", daemon=True)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
+    return Begun(inside, "namespace").result()
 
 
 def enter_network_of(pid: int) -> None:

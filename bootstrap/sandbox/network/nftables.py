@@ -8,7 +8,6 @@ same reason whoever watches a job, or clears up after one, calls the program or 
 import ctypes
 import json
 import os
-import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,8 +87,8 @@ def _by_program(
 
 def version() -> str:
     """Return what changes when the program is replaced by one that may print differently."""
-    nft = shutil.which("nft", path=process.ENVIRONMENT["PATH"])
-    return str(Path(nft).stat().st_mtime_ns) if nft else ""
+    places = (Path(place) / "nft" for place in process.ENVIRONMENT["PATH"].split(":"))
+    return next((str(nft.stat().st_mtime_ns) for nft in places if nft.is_file()), "")
 
 
 @cache
