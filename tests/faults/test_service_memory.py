@@ -13,7 +13,7 @@ from tests.lab.service import serving
 pytestmark = pytest.mark.lab
 
 JOBS = 10
-MOST = 36 << 10  # KiB; the goal is 15 MiB (docs/limits.md)
+MOST = 36 << 10  # KiB; the goal is 15 MiB (docs/service.md#memory)
 
 
 def proportional(pid: int) -> int:
