@@ -6,10 +6,9 @@ from pathlib import Path
 
 from bootstrap import __version__
 from bootstrap.host import config
-from bootstrap.log import to_descriptor
 from bootstrap.service import preload, upgrade
 from bootstrap.service.configuration import Configuration
-from bootstrap.service.journal import Journal
+from bootstrap.service.journal import Journal, without_waiting
 from bootstrap.service.listener import listener, resumed
 from bootstrap.service.loop import End, Service
 from bootstrap.service.operations import Operations
@@ -41,7 +40,7 @@ def serve(*, config_path: Path, process_env: Mapping[str, str], check: bool) -> 
             workers.add(pid, uid)
     else:
         listening = listener(host.service.socket, configuration.agents.gid, process_env)
-    journal = Journal(to_descriptor(2))
+    journal = Journal(without_waiting(2))
     journal.mask(*host.secrets)
     text = counted(len(workers), "worker")
     journal.note(f"version {__version__} serves {listening.path}, with {text} running")

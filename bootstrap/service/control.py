@@ -10,6 +10,7 @@ import socket
 from contextlib import suppress
 
 MOST = 64 << 10  # bytes of a message
+_MOST_NAME = 1024  # bytes
 ANSWER = 2.0  # seconds for the service to answer a worker
 LONGEST_TURN = 20.0  # seconds that a worker waits for its turn
 # Kinds of messages: the first byte of each.
@@ -21,6 +22,11 @@ ASK = b"?"  # worker: is there a verdict about the job that is named?
 KEPT = b"="  # service: here it is, as a descriptor
 NOTHING = b"-"  # service: there is none
 DONE = b"D"  # worker: it has closed all that came from the client, and ends
+
+
+def _named(job: str) -> bytes:
+    """Return a job's id as it is sent; one that is not UTF-8 names no verdict."""
+    return job.encode("utf-8", "replace")[:_MOST_NAME]
 
 
 class Control:
@@ -63,14 +69,14 @@ class Control:
             try:
                 with os.fdopen(os.dup(descriptor), "wb") as file:
                     file.write(packed)
-                socket.send_fds(self._channel, [KEEP + job.encode()], [descriptor])
+                socket.send_fds(self._channel, [KEEP + _named(job)], [descriptor])
             finally:
                 os.close(descriptor)
 
     def kept(self, job: str) -> bytes | None:
         """Return the verdict about a job, which nobody gets again; None if there is none."""
         try:
-            self._channel.send(ASK + job.encode())
+            self._channel.send(ASK + _named(job))
             kind, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
         except OSError:
             return None

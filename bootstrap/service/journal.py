@@ -3,14 +3,34 @@
 What is about a job is in the job's log and in the audit trail.
 """
 
+import os
+import select
 from collections.abc import Callable
+from contextlib import suppress
 
 from bootstrap.errors import AirlockError
-from bootstrap.log import JobLog
+from bootstrap.log import JobLog, Write
 from bootstrap.text import counted
 
 PERIOD = 60.0  # seconds in which a repeated line is printed ...
 BURST = 10  # ... this many times
+
+
+def without_waiting(descriptor: int) -> Write:
+    """Return a writer that leaves out what its reader has no space for.
+
+    A journal that does not read must not stop the service. The descriptor stays as it is: other
+    processes share it.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+
+    def write(line: bytes) -> None:
+        with suppress(OSError):
+            if poll.poll(0) == [(descriptor, select.POLLOUT)]:
+                os.write(descriptor, line[: select.PIPE_BUF])
+
+    return write
 
 
 class Journal(JobLog):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bootstrap.errors import AirlockError, CannotStart, InternalError
+from bootstrap.host import oom
 from bootstrap.metrics import catalogue
 from bootstrap.metrics.report import report
 from bootstrap.service import children
@@ -125,6 +126,7 @@ def _become_chore(service: int, niceness: int) -> None:
     """End when the service does, whatever ends that; its successor starts chores of its own."""
     if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != service:
         os._exit(CannotStart.exit_code)
+    oom.be_ordinary()
     gc.enable()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

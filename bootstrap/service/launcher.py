@@ -11,7 +11,7 @@ from bootstrap.sandbox.supervision.exitstatus import ExitStatus
 from bootstrap.sandbox.supervision.signals import CANCEL, Cancellation, cancellation
 from bootstrap.service import protocol
 
-_MOST = 4096  # bytes that are read at once
+_MOST = 4096  # signals of one launcher
 
 
 class Launcher:
@@ -19,6 +19,10 @@ class Launcher:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._received = 0  # bytes
+        self._receiving = False
+        self._more = False  # whether something may have arrived since it was last read
+        self._gone = False
 
     @contextmanager
     def signals(self) -> Iterator[Cancellation]:
@@ -46,24 +50,44 @@ class Launcher:
             fcntl.fcntl(connection, fcntl.F_SETFL, flags)
 
     def _receive(self, received: Cancellation) -> None:
-        """Note every signal that has arrived, or that the launcher was killed."""
-        numbers, gone = self._arrived()
-        if gone:
-            received.abandon()
-        for number in numbers:
-            if number in CANCEL:
-                received.note(number)
+        """Note every signal that has arrived, or that the launcher was killed.
 
-    def _arrived(self) -> tuple[bytes, bool]:
-        arrived = b""
+        What arrives meanwhile interrupts this, and is left to the call that it interrupts.
+        """
+        self._more = True
+        if self._receiving or self._gone:
+            return
+        arrived: set[int] = set()
+        while self._more and not self._gone:
+            self._receiving, self._more = True, False
+            try:
+                arrived |= self._arrived()
+            finally:
+                self._receiving = False
+        if self._gone:
+            signal.signal(signal.SIGIO, signal.SIG_IGN)
+            received.abandon()
+        for number in arrived & set(CANCEL):
+            received.note(number)
+
+    def _arrived(self) -> set[int]:
+        """Return the numbers that have arrived; note if the launcher is gone.
+
+        One that sends without end is no launcher, and its job ends as if it were gone.
+        """
+        arrived: set[int] = set()
         try:
             while data := self._connection.recv(_MOST):
-                arrived += data
+                arrived.update(data)
+                self._received += len(data)
+                if self._received > _MOST:
+                    break
         except BlockingIOError:
-            return arrived, False
+            return arrived
         except OSError:
-            return arrived, True
-        return arrived, True
+            pass
+        self._gone = True
+        return arrived
 
     def begun(self) -> None:
         """Report that the job begins. A launcher that is gone is noticed elsewhere."""

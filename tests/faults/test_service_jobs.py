@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.engine import eventually
 from tests.lab.lab import Fleet
+from tests.lab.leftovers import leftovers
 from tests.lab.service import Serving, serving
 
 pytestmark = pytest.mark.lab
@@ -55,3 +57,16 @@ def test_job_that_the_hook_refuses_never_starts(fleet: Fleet) -> None:
         assert service.workers() == []
     assert result == ("-1", "", "agent_refused"), job.log.decode()
     assert [event["event"] for event in fleet.events(job.id)] == ["denied"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-pty",)])
+def test_killed_agent_ends_its_job(fleet: Fleet, flags: tuple[str, ...]) -> None:
+    with serving(fleet) as service:
+        with fleet.agent(*flags, bootstrap_script=service.bootstrap_script) as agent:
+            job = fleet.control.enqueue(fleet.env("echo begun; sleep 600"))
+            fleet.control.wait(job, lambda one: b"begun" in one.log)
+            agent.process.kill()
+            agent.process.wait(10)
+        eventually(lambda: not leftovers(fleet), "all of the job is cleared", 30)
+        eventually(lambda: not service.workers(), "its worker ends")
+    assert fleet.events(job.id)[-1]["event"] == "ended"

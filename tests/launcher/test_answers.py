@@ -17,7 +17,7 @@ MEANINGFUL = b"BESR\x00\x01\x0f\x40\x41\x4d\xff"
 
 
 def expected(answer: bytes) -> int:
-    """The status by docs/launcher.md#the-answer, written a second time."""
+    """The status by docs/launcher.md#every-end, written a second time."""
     begun = answer[:1] == b"B"
     rest = answer[1:] if begun else answer
     match rest[:1], rest[1:2]:

@@ -131,7 +131,7 @@ def test_user_without_permission_is_misconfigured() -> None:
         peer.path.chmod(0o600)
         program = copied(peer.path.with_suffix(".program"))
         try:
-            command = [program, "--socket", peer.path]
+            command = [str(program), "--socket", str(peer.path)]
             ended = subprocess.run(command, user=NOBODY, capture_output=True, check=False)
         finally:
             program.unlink()

@@ -1,8 +1,10 @@
 """The service's own log: one line each, without secrets, and bounded for what clients cause."""
 
+import os
+
 from bootstrap.errors import CannotStart
 from bootstrap.secret import Secret
-from bootstrap.service.journal import BURST, PERIOD, Journal, Limited
+from bootstrap.service.journal import BURST, PERIOD, Journal, Limited, without_waiting
 
 
 def test_lines_are_plain_and_masked() -> None:
@@ -42,3 +44,18 @@ def test_lines_left_out_are_counted_also_if_no_more_come() -> None:
     limited.flush(PERIOD)
     limited.flush(PERIOD * 3)
     assert lines[BURST:] == [f"uid: 1 more line in {PERIOD:.0f} s left out"]
+
+
+def test_journal_that_is_not_read_does_not_stop_the_service() -> None:
+    reader, writer = os.pipe()
+    journal = Journal(without_waiting(writer))
+    for number in range(5000):
+        journal.note(f"{number} " + "x" * 100)
+    received = os.read(reader, 1 << 20)
+    assert received.endswith(b"x\n")  # whole lines, and not all of them
+    assert received.count(b"\n") < 5000
+    journal.note("after the reader reads again")
+    assert os.read(reader, 1 << 20) == b"airlock: after the reader reads again\n"
+    os.close(reader)
+    journal.note("nobody reads at all")
+    os.close(writer)

@@ -23,9 +23,8 @@ from tests.service.units import SERVICE, unit
 UNITS = Path("/run/labunits")
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.skipif(
-        Path("/proc/1/comm").read_text() != "systemd\n", reason="systemd is not the init process"
-    ),
+    pytest.mark.systemd,
+    pytest.mark.skipif(not UNITS.is_dir(), reason="needs tests/lab/with_systemd"),
 ]
 
 

@@ -24,6 +24,8 @@ from tests.side_by_side.stage import Stage, begin
 LOGS = plan.ROOT / "out/tests"
 LABS = STATE / "labs"
 ISOLATED = plan.ROOT / "tests/lab/isolated"
+WITH_SYSTEMD = plan.ROOT / "tests/lab/with_systemd"
+SYSTEMD = Path("/lib/systemd/systemd")
 
 
 def main(files: list[str]) -> int:
@@ -57,6 +59,11 @@ def _run(held: int, files: list[str]) -> int:
         _follow(stages)
         stages.append(begin("alone", LOGS, ["-m", plan.ALONE, *files], [], held))
         _follow(stages)
+        if SYSTEMD.exists():
+            _copy_lab(state := LABS / "systemd")
+            prefix = [str(ISOLATED), str(state), str(WITH_SYSTEMD)]
+            stages.append(begin("systemd", LOGS, ["-m", plan.WITH_SYSTEMD, *files], prefix, held))
+            _follow(stages)
     finally:
         _end(stages)
     return report(stages, time.monotonic() - began, LOGS / "seconds")

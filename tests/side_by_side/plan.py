@@ -7,10 +7,12 @@ ROOT = Path(__file__).parents[2]
 SECONDS = ROOT / ".ci/seconds"
 
 # Each test is chosen by exactly one: isolated labs run the first, and the host, at the same time,
-# the second. The third changes settings of the kernel that all share, so it runs after the others.
-IN_A_LAB = "lab and not host_namespaces"
-ON_THE_HOST = "not lab and not host_namespaces"
-ALONE = "host_namespaces"
+# the second. The third changes settings of the kernel that all share, so it runs after the others,
+# and the fourth after that, in a lab where systemd is the init process.
+IN_A_LAB = "lab and not host_namespaces and not systemd"
+ON_THE_HOST = "not lab and not host_namespaces and not systemd"
+ALONE = "host_namespaces and not systemd"
+WITH_SYSTEMD = "systemd"
 
 _UNKNOWN = 20.0  # seconds of a file with tests for labs that .ci/seconds does not name
 _MEMORY = 4 << 30  # bytes for one lab: jobs of 2 GiB, dockerd, moto, the agents

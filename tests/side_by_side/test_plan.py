@@ -1,5 +1,6 @@
 """Every test runs, once, and the same way everywhere."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tests.side_by_side.plan import (
     ALONE,
     IN_A_LAB,
     ON_THE_HOST,
+    WITH_SYSTEMD,
     all_files,
     expected_seconds,
     known_seconds,
@@ -45,11 +47,11 @@ def test_shards_take_about_as_long(number: int) -> None:
 
 
 def test_every_combination_of_marks_is_in_exactly_one_stage() -> None:
-    for lab in (False, True):
-        for host_namespaces in (False, True):
-            marks = {"lab": lab, "host_namespaces": host_namespaces}
-            chosen = [eval(stage, {}, marks) for stage in (IN_A_LAB, ON_THE_HOST, ALONE)]  # noqa: S307
-            assert chosen.count(True) == 1, marks
+    for values in product((False, True), repeat=3):
+        marks = dict(zip(("lab", "host_namespaces", "systemd"), values, strict=True))
+        stages = (IN_A_LAB, ON_THE_HOST, ALONE, WITH_SYSTEMD)
+        chosen = [eval(stage, {}, marks) for stage in stages]  # noqa: S307
+        assert chosen.count(True) == 1, marks
 
 
 def test_durations_are_those_of_test_files() -> None:
