@@ -47,9 +47,11 @@ class Client:
         self._version = answer.version
 
     def close(self) -> None:
-        """Close the connection that is kept."""
-        if self._kept:
-            self._kept.close()
+        """Close the connection that is kept; the next call opens another one."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept:
+            kept.close()
 
     def __del__(self) -> None:
         if kept := getattr(self, "_kept", None):
