@@ -75,7 +75,7 @@ class Serving:
         """Return its children with their names."""
         found = {}
         for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-            with suppress(FileNotFoundError):  # it has ended
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
         return found
 

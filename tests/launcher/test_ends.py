@@ -88,10 +88,6 @@ def test_end_without_a_status_is_never_taken_for_one(
     assert problem in output
 
 
-class _Shown(AirlockError):
-    """Has the attributes of one class, and a text of the launcher."""
-
-
 @pytest.mark.parametrize(
     ("kind", "answer"), [(CannotStart, b""), (StatusUnknown, b"B"), (WrongConfiguration, None)]
 )
