@@ -5,7 +5,6 @@ Calls of the job to the agent API: tests/lab/contract_cases.py.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,8 @@ def _first_difference(got: bytes, expected: bytes) -> tuple[int, bytes, bytes] |
     """Return where two logs differ, and what follows in each; None if they are equal."""
     if got == expected:
         return None
-    place = len(os.path.commonprefix([got, expected]))
+    pairs = enumerate(zip(got, expected, strict=False))
+    place = next((i for i, (one, other) in pairs if one != other), min(len(got), len(expected)))
     return place, got[place : place + 200], expected[place : place + 16]
 
 
