@@ -52,8 +52,10 @@ def test_worker_does_not_close_what_a_client_sends_beside_a_signal() -> None:
             assert worker.stdout
             assert worker.stdout.readline() == "works\n"
             sent = lingering()
+            worker.send_signal(signal.SIGSTOP)  # until it is the last to have it
             socket.send_fds(client, [bytes([signal.SIGTERM])], [sent.fileno()])
             os.close(sent.detach())
+            worker.send_signal(signal.SIGCONT)
             assert select.select([worker.stdout], [], [], AT_MOST)[0], "it waits for the client"
             assert worker.stdout.readline() == "works on True\n"
         finally:
