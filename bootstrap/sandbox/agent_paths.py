@@ -14,6 +14,8 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Agent
 
 HOOKS = "BUILDKITE_HOOKS_PATH"
+# No hooks are there, but sockets of the host's services, which jobs must not reach, and processes.
+_OF_SERVICES = tuple(map(Path, ("/dev", "/proc", "/run", "/sys")))
 
 
 def checked(agent: Agent, sandbox: Sandbox) -> Agent:
@@ -69,7 +71,13 @@ def mountable(path: Path, setting: str, *, agent_uid: int) -> Path:
 def _wrong(path: Path, found: os.stat_result, *, strict: bool) -> str:
     if found.st_mode & 0o005 != 0o005:
         return f"its mode is {stat.S_IMODE(found.st_mode):04o}"
-    for above in path.parents if strict else ():
+    if not strict:
+        return ""
+    if any(path.is_relative_to(one) or one.is_relative_to(path) for one in _OF_SERVICES):
+        return f"in it are {', '.join(map(str, _OF_SERVICES))}, or it is in one of them"
+    if found.st_mode & 0o002:
+        return f"anybody may write to it: its mode is {stat.S_IMODE(found.st_mode):04o}"
+    for above in path.parents:
         status = above.stat(follow_symlinks=False)
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid != 0 or mode & 0o022 or not mode & 0o001:

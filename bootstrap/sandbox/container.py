@@ -15,11 +15,12 @@ specification needs, `created` takes steps 4 and 5, and `opened` the others:
  7. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
     unnoticed.
  8. Limit its terminals: its devpts exists only after the start.
- 9. Open the credential listener, if there is one: what it serves is obtained during the steps
-    before. It binds an address that step 3 has added.
-10. Isolate its bridge port, load inside.nft, have it send single datagrams, then assign its
-    address, which removes what an earlier holder left and maps the address to its own listener. In
-    this order, so that it never reaches a listener or a neighbour unrestricted.
+ 9. Isolate its bridge port, load inside.nft, have it send single datagrams, then assign its
+    address, which removes what an earlier holder left. Before anything that takes long: an image
+    decides what waits at the start gate.
+10. Open the credential listener, if there is one: what it serves is obtained during the steps
+    before. It binds an address that step 3 has added. Then map the container's address to it, after
+    step 9, so that the container never reaches a listener unrestricted.
 11. Prove it: first how its processes are confined, then the probes. Last, because only what is
     complete can be proven.
 
@@ -156,9 +157,12 @@ def opened(
         guard = Guard(running.pid, bridge.protection(report))
         held.callback(guard.close)
         terminals.limit(running.pid, host.sandbox.slots)
+        _separate(lease, running)
         listener = held.enter_context(listening())
         timed("session")
-        _connect(lease, running, listener)
+        if listener:
+            listener.allow(running.address)
+            firewall.assign_address(lease.directory, running, listener.port)
         probes = (
             *confinement.check(running.pid, container.spec.runtime, container.apparmor),
             *prove(running, listener.path if listener else None),
@@ -174,11 +178,9 @@ def opened(
         )
 
 
-def _connect(lease: Lease, running: Running, listener: Endpoint | None) -> None:
-    """Cut the container off from its neighbours, and let it reach its own listener."""
+def _separate(lease: Lease, running: Running) -> None:
+    """Cut the container off from its neighbours and from what its address led to before."""
     ports.isolate_port(running.pid)
     ports.load_inside(running.pid, running.gateway)
     datagrams.separate(running.pid)
-    if listener:
-        listener.allow(running.address)
-    firewall.assign_address(lease.directory, running, listener.port if listener else None)
+    firewall.assign_address(lease.directory, running, None)

@@ -65,9 +65,16 @@ class JobSandbox:
 
 
 def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
-    """Where the job's workspace is, or will be."""
-    key, kind = workspace_key(job.claims, admitted.rule, admitted.apart), admitted.grant.workspace
-    return workspace.workspace_path(host.paths.state, key, kind=kind, token=token)
+    """Where the job's workspace is, or will be.
+
+    Users of agents have workspaces of their own, because each can give its agents any name. Root's
+    are where they were when all agents were root.
+    """
+    users = (f"uid {job.agent.uid}",) if job.agent.uid else ()
+    key = workspace_key(job.claims, admitted.rule, (*admitted.apart, *users))
+    return workspace.workspace_path(
+        host.paths.state, key, kind=admitted.grant.workspace, token=token
+    )
 
 
 @contextmanager

@@ -73,11 +73,14 @@ class Launcher:
     def _arrived(self) -> set[int]:
         """Return the numbers that have arrived; note if the launcher is gone.
 
-        One that sends without end is no launcher, and its job ends as if it were gone.
+        One that sends without end, or descriptors, is no launcher, and its job ends as if it were
+        gone. Descriptors stay where they are until this process ends: receiving them would close
+        them here, which may take as long as the client likes, while this holds any lock.
         """
         arrived: set[int] = set()
         try:
-            while data := self._connection.recv(_MOST):
+            while count := self._without_descriptors():
+                data = self._connection.recv(count)
                 arrived.update(data)
                 self._received += len(data)
                 if self._received > _MOST:
@@ -88,6 +91,11 @@ class Launcher:
             pass
         self._gone = True
         return arrived
+
+    def _without_descriptors(self) -> int:
+        """Return how many bytes have arrived; 0 if none will, or if descriptors come with them."""
+        seen, _, flags, _ = self._connection.recvmsg(_MOST, 0, socket.MSG_PEEK)
+        return 0 if flags & socket.MSG_CTRUNC else len(seen)
 
     def begun(self) -> None:
         """Report that the job begins. A launcher that is gone is noticed elsewhere."""

@@ -13,6 +13,8 @@ HEADER = struct.Struct("=4sIII")
 DESCRIPTORS = 4  # stdin, stdout, stderr, working directory
 MOST_ARGUMENTS = 64 << 10  # bytes
 MOST_ENVIRONMENT = 8 << 20  # bytes
+# The kernel starts a program with about 200,000 at most, by default: each takes a pointer too.
+MOST_VARIABLES = 1 << 18
 COMMANDS = ("bootstrap", "admit")
 
 BEGUN = b"B"
@@ -80,8 +82,14 @@ def environment(data: bytes) -> Mapping[str, str]:
     """Return the variables, as `airlock bootstrap` would find them in its own environment.
 
     Of two with one name the first counts, and what has no "=" is left out. Raises Refused if a
-    name is empty, WrongConfiguration if the last one is not terminated.
+    name is empty, WrongConfiguration if the last one is not terminated, CannotStart if there are so
+    many that they would take much more of the host's memory than of the request.
     """
+    if (number := data.count(b"\0")) > MOST_VARIABLES:
+        raise CannotStart(
+            f"the request has {number} variables, expected at most {MOST_VARIABLES}",
+            hint="Set fewer variables in the build's environment.",
+        )
     found: dict[str, str] = {}
     for entry in _terminated(data, "environment"):
         name, equals, value = entry.decode("utf-8", "surrogateescape").partition("=")

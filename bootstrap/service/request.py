@@ -6,12 +6,13 @@ block (a socket that lingers, a file of a filesystem that the client serves).
 
 import os
 import socket
+import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bootstrap.errors import CannotStart
+from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.service import protocol
 
 PATIENCE = 5.0  # seconds for a whole request
@@ -38,6 +39,7 @@ def receive(connection: socket.socket, patience: float = PATIENCE) -> Request:
         header = _header(connection, deadline, descriptors)
         sizes = protocol.sizes(header)
         protocol.check_descriptors(len(descriptors))
+        _check_streams(descriptors[:3])
         command = protocol.command(_exactly(connection, sizes.arguments, deadline))
         env = protocol.environment(_exactly(connection, sizes.environment, deadline))
     except BaseException:
@@ -71,6 +73,24 @@ def _header(connection: socket.socket, deadline: float, descriptors: list[int]) 
     if flags & socket.MSG_CTRUNC:
         protocol.check_descriptors(len(descriptors) + 1)
     return data
+
+
+def _check_streams(stdio: list[int]) -> None:
+    """Raise WrongConfiguration if one is a socket of messages.
+
+    Who receives a message may take it for root's (SCM_CREDENTIALS), as the journal does, and a job
+    decides what is in it: a worker writes to the client's descriptors as root.
+    """
+    for descriptor in stdio:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            continue
+        with socket.socket(fileno=os.dup(descriptor)) as found:
+            if found.type != socket.SOCK_STREAM:
+                raise WrongConfiguration(
+                    "one of the launcher's standard streams is a socket of messages (type "
+                    f"{int(found.type)}), expected a terminal, a pipe, a file or a stream",
+                    hint="Let the agent start the launcher, or redirect its output.",
+                )
 
 
 def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:

@@ -34,7 +34,7 @@ class Workers:
     def reported(self, pid: int, kind: bytes) -> None:
         """Take note of how far a worker is: it needs a turn, its job has begun, or it ends."""
         if kind == control.TURN:
-            self._turns.ask(pid)
+            self._turns.ask(pid, self.uid(pid))
             return
         self._turns.over(pid)
         if kind == control.DONE:

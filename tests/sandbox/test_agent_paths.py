@@ -101,6 +101,21 @@ def test_path_that_the_agent_can_exchange_or_not_reach_is_no_path_of_root(
     assert mountable(above / "hooks", "hooks-path", agent_uid=0) == above / "hooks"
 
 
+@pytest.mark.parametrize("path", ["/", "/run", "/run/lock", "/proc", "/proc/1", "/sys", "/dev"])
+def test_no_job_sees_sockets_or_processes_of_the_host_as_hooks(path: str) -> None:
+    """With /run it could connect to the system's bus, for instance."""
+    with pytest.raises(WrongConfiguration, match=r"in it are /dev, /proc, /run, /sys|its mode is"):
+        mountable(Path(path), "hooks-path", agent_uid=AGENT)
+
+
+def test_hooks_that_anybody_may_write_are_not_for_jobs(below: Path) -> None:
+    path = below / "hooks"
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(WrongConfiguration, match="anybody may write to it: its mode is 0777"):
+        mountable(path, "hooks-path", agent_uid=AGENT)
+
+
 def test_link_of_the_agent_to_what_it_cannot_read_is_no_way_there(below: Path) -> None:
     secret = below / "secret"
     secret.mkdir(mode=0o700)

@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import CannotStart
+from bootstrap.host.config import Host, Paths, Sandbox
+from bootstrap.job.assemble import assemble
+from bootstrap.policy.model import Admitted, Grant
 from bootstrap.sandbox import workspace as workspaces
+from bootstrap.sandbox.job_sandbox import tree_of
 from bootstrap.sandbox.workspace import workspace
+from tests.job.given import job_env, process_env
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 
@@ -105,3 +110,17 @@ def test_hard_link_from_outside_the_tree_is_impossible(tmp_path: Path) -> None:
         ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
     )
     assert "Invalid cross-device link" in done.stderr
+
+
+def test_users_of_agents_share_no_workspace_whatever_they_name_their_agents(tmp_path: Path) -> None:
+    """Else one of them could put files into a checkout of the other's, or keep it from starting."""
+    host = Host(sandbox=Sandbox(image="x"), paths=Paths(state=tmp_path))
+    admitted = Admitted(
+        rule="main", grant=Grant(), policy_origin="", policy_digest="", reasons=(),
+        apart=("main", ""),
+    )  # fmt: skip
+    trees = {
+        tree_of(assemble(job_env(), process_env(), agent_uid=uid), admitted, host, "t")
+        for uid in (0, 2000, 2001, 2000)
+    }
+    assert len(trees) == 3

@@ -93,6 +93,21 @@ def test_slow_client_is_ended(service: Serving) -> None:
         assert time.monotonic() - began < 15
 
 
+def test_no_stream_passes_what_a_job_prints_on_as_a_message_of_roots(service: Serving) -> None:
+    """The journal, for one, notes who has sent a message, and believes the kernel."""
+    journal, connected_to_it = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    journal.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    with journal, connected_to_it, connected(service.socket) as connection, descriptors() as some:
+        send(connection, b"", b"", [some[0], connected_to_it.fileno(), some[2], some[3]])
+        found = answer(connection)
+        assert (found.kind, found.number) == ("R", 78)
+        assert "a socket of messages (type 2)" in found.text
+        journal.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            journal.recvmsg(1 << 16, 100)
+    assert answers(service)
+
+
 def test_a_user_has_a_limit_and_what_is_beyond_is_answered_at_once(service: Serving) -> None:
     silent = [connected(service.socket) for _ in range(4)]
     eventually(lambda: len(service.workers()) >= 4, "each has its worker")

@@ -4,7 +4,7 @@ from signal import Signals
 
 import pytest
 
-from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitWith
 from bootstrap.service import protocol
 
@@ -39,3 +39,11 @@ def test_refusal_is_bounded() -> None:
     message = protocol.refused(78, "é" * 70_000)
     assert message[:2] == b"R\x4e"
     assert int.from_bytes(message[2:4], "little") == len(message) - 4 == 0xFFFF
+
+
+def test_more_variables_than_a_program_can_have_are_refused() -> None:
+    """In a worker each would take more than a hundred bytes of memory, for three of the request."""
+    most = protocol.MOST_VARIABLES
+    assert protocol.environment(b"A=\0" * most) == {"A": ""}
+    with pytest.raises(CannotStart, match=f"has {most + 1} variables, expected at most {most}"):
+        protocol.environment(b"A=\0" * (most + 1))

@@ -57,6 +57,22 @@ def test_a_start_that_takes_long_no_longer_counts() -> None:
     assert list(made.next()) == [3]
 
 
+def test_users_have_turns_in_proportion_however_many_wait() -> None:
+    """Starts of one of them that never end delay another by those that start, not by all."""
+    made, clock = turns()
+    for pid in range(1, 21):
+        made.ask(pid, 2000)
+    assert list(made.next()) == [1, 2]
+    made.ask(50, 2001)
+    made.ask(51, 2001)
+    clock.now += LONGEST
+    assert list(made.next()) == [3, 50]
+    made.over(50)
+    assert list(made.next()) == [51]
+    made.over(51)
+    assert list(made.next()) == [4]
+
+
 def test_nobody_waits_without_a_reason() -> None:
     made, _ = turns(1)
     list(made.next())
