@@ -14,12 +14,12 @@ from contextlib import suppress
 from enum import Enum
 
 from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.service import children, control, protocol, upgrade
+from bootstrap.service import children, control, upgrade
 from bootstrap.service.chores import Chores
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.listener import Listener, peer
 from bootstrap.service.rate import Rate
-from bootstrap.service.refusing import Refuser
+from bootstrap.service.refusing import Refuser, refusal
 from bootstrap.service.signalled import signalled
 from bootstrap.service.verdicts import Verdicts
 from bootstrap.service.worker import Worker
@@ -123,8 +123,8 @@ class Service:
 
     def _accept(self) -> None:
         if self._configuration.refresh():
-            problem = self._configuration.problem
-            self._log(problem.problem if problem else "airlock.toml has changed")
+            for line in self._configuration.summary():
+                self._log(line)
         for _ in range(AT_ONCE):
             if self._pausing():
                 return
@@ -196,8 +196,7 @@ class Service:
         self, connection: socket.socket, why: WrongConfiguration | CannotStart, kind: str
     ) -> None:
         self._chores.refused(kind, why.problem)
-        text = f"airlock: {why.problem}\n{why.hint}\n"
-        self._unanswered.append((connection, protocol.refused(why.exit_code, text)))
+        self._unanswered.append((connection, refusal(why)))
 
     def _refuse_waiting(self) -> None:
         """Refuse those who connected to a socket that is about to go, instead of leaving them."""
