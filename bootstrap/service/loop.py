@@ -24,6 +24,7 @@ from bootstrap.service.signalled import signalled
 from bootstrap.service.verdicts import Verdicts
 from bootstrap.service.worker import Worker
 from bootstrap.service.workers import Workers
+from bootstrap.text import counted
 
 AT_ONCE = 64  # connections that are accepted before other events have their turn
 PAUSE = 0.1  # seconds without accepting, when this process or the host has no more of something
@@ -164,12 +165,12 @@ class Service:
         limit = self._limit()
         if not self._rate.allows(uid, limit):
             raise CannotStart(
-                f"the agents of uid {uid} connect too often for {limit} jobs at once",
+                f"the agents of uid {uid} connect too often for {counted(limit, 'job')} at once",
                 hint="Which process connects? No agent does so more than twice for a job.",
             )
         if self._workers.busy(uid) >= limit:
             raise CannotStart(
-                f"the agents of uid {uid} have {limit} jobs on this host already",
+                f"the agents of uid {uid} have {counted(limit, 'job')} on this host already",
                 hint="Retry later, or raise service.jobs-per-agent in airlock.toml.",
             )
 
