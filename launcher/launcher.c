@@ -26,6 +26,9 @@
 #define MISCONFIGURED "Wrong configuration", 78, "wrong-configuration"
 #define STATUS_UNKNOWN "How the job ended is not known", 79, "status-not-known"
 #define COULD_NOT_START "Could not start the job", 125, "could-not-start"
+#define NOT_READ() FAIL(COULD_NOT_START, "the service has not read this job for 30 seconds", \
+    "It may be stopped or overloaded: see its log, and the load of this host.")
+#define LATER "The hook ends with 0: the job itself tries again, and its log has the reason.\n"
 #define FAIL(...) FAIL_(__VA_ARGS__)
 #define FAIL_(title, status, docs, problem, hint) \
     fail(status, "+++ :no_entry: Airlock: " title "\n\x1b[31m" problem " (", \
@@ -40,8 +43,7 @@ static const uint64_t FORWARDED = BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGHUP) | BIT
                                   | BIT(SIGUSR1) | BIT(SIGUSR2);
 
 static struct sockaddr_un address = {AF_UNIX, "/run/airlock.sock"};
-static int service; /* the connection to it */
-static int begun;   /* whether the job's start gate was opened */
+static int service, begun, hook; /* its connection; the start gate was opened; this only decides */
 
 /* Where the kernel starts this program, and a system call. */
 #if defined(__x86_64__)
@@ -101,15 +103,18 @@ static void let_output_pass(void)
 
 _Noreturn static void leave(int status)
 {
+    if (hook && status == 125) /* not decided */
+        print(2, LATER, length(LATER)), status = 0;
     let_output_pass();
-    for (;;)
-        SYS(exit_group, status);
+    for (;; SYS(exit_group, status));
 }
 
 _Noreturn static void die_by(int number)
 {
     struct { void *handler; uint64_t flags, restorer, mask; } by_default = {0, 0, 0, 0};
     uint64_t this = BIT(number);
+    if (hook)
+        leave(0);
     let_output_pass();
     SYS(prctl, PR_SET_DUMPABLE, 0); /* no core: it would hold the job's environment */
     SYS(rt_sigaction, number, &by_default, 0, sizeof this);
@@ -137,12 +142,6 @@ _Noreturn static void lost(void)
          "Run the job again. If this repeats, the service's log has the reason.");
 }
 
-_Noreturn static void not_read(void)
-{
-    FAIL(COULD_NOT_START, "the service has not read this job for 30 seconds",
-         "It may be stopped or overloaded: see its log, and the load of this host.");
-}
-
 /* Return the next signal that was received, or 0. */
 static int next_signal(int signals)
 {
@@ -161,7 +160,7 @@ static void connect_to_service(int signals)
                  "Name the agent's user in agents of [service] in airlock.toml, and restart it.");
         if (t >= RESTART || (e != -ENOENT && e != -ECONNREFUSED && e != -EINTR))
             FAIL(COULD_NOT_START, "no service answers at this socket",
-                 "Start `airlock serve`, with this path as socket of [service] in airlock.toml.");
+                 "Is airlock.service running, and is service.socket in airlock.toml this path?");
         wait_for(&(struct pollfd){.fd = signals, .events = POLLIN}, 1, PAUSE);
         for (int number; (number = next_signal(signals)); )
             die_by(number);
@@ -210,7 +209,7 @@ static void send_strings(char **list)
         while (from < to) {
             long sent = SYS(sendto, service, from, to - from, MSG_NOSIGNAL);
             if (sent == -EAGAIN)
-                not_read();
+                NOT_READ();
             if (sent < 0 && sent != -EINTR)
                 return; /* closed: its answer may be there all the same */
             from += sent > 0 ? sent : 0;
@@ -261,7 +260,7 @@ _Noreturn static void converse(int signals)
         for (unsigned char number; (number = next_signal(signals)); )
             SYS(sendto, service, &number, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (unread && SYS(ioctl, service, SIOCOUTQ, &unread) == 0 && unread && waited >= UNREAD)
-            not_read();
+            NOT_READ();
     }
 }
 
@@ -290,6 +289,7 @@ _Noreturn __attribute__((used)) static void start(long *stack)
         if (SYS(fcntl, stream, F_GETFD) < 0)
             SYS(openat, AT_FDCWD, "/dev/null", O_RDWR);
     args = options(*args ? args + 1 : args);
+    hook = *args && equal(*args, "admit");
     int signals = SYS(signalfd4, -1, &FORWARDED, sizeof FORWARDED, SFD_CLOEXEC | SFD_NONBLOCK);
     connect_to_service(signals);
     send_head(size_of(args, ARGS_LIMIT), size_of(env, ENV_LIMIT));

@@ -56,7 +56,7 @@ def _until_stopped(
 ) -> int:
     while True:
         end = service.run()
-        log(end.value)
+        log(f"{end.value}, with {counted(len(service.state().workers), 'worker')} running")
         if end is End.STOPPED:
             return 0
         try:

@@ -199,6 +199,14 @@ class Host(Section):
     storage: Storage = Storage()
     service: Service = Service()  # noqa: RUF009 - frozen
 
+    def __post_init__(self) -> None:
+        """Only root can reach what is below paths.runtime."""
+        if self.service.socket.is_relative_to(self.paths.runtime):
+            raise ValueError(
+                f"service.socket is {self.service.socket}, expected a path outside of "
+                f"paths.runtime ({self.paths.runtime}), which agents cannot enter"
+            )
+
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """What of this must be masked in all output."""

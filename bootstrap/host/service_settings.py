@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from pydantic import Field
 
     from bootstrap.fields import Duration
-    from bootstrap.host.settings import AbsolutePath, Textfile, UserNames
+    from bootstrap.host.settings import SocketPath, Textfile, UserNames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service(Section):
     """The resident service: its socket, who may use it, and what it does between jobs."""
 
-    socket: AbsolutePath = Path("/run/airlock.sock")
+    socket: SocketPath = Path("/run/airlock.sock")
     agents: UserNames = ("buildkite-agent",)
     jobs_per_agent: Annotated[int, Field(ge=0, le=1000)] = 0
     metrics: Textfile = ""

@@ -1,5 +1,6 @@
 """The types of airlock.toml's settings for pydantic, beside those of bootstrap/fields.py."""
 
+import os
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,10 +11,19 @@ from bootstrap import fields
 from bootstrap.forms import REFERENCE, form
 from bootstrap.host import proxy
 
+_LONGEST_SOCKET = 107  # bytes in a struct sockaddr_un, beside the NUL
+
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute() or ".." in path.parts:
         raise ValueError("expected an absolute path without ..")
+    return path
+
+
+def _socket(path: Path) -> Path:
+    size = len(os.fsencode(path))
+    if size > _LONGEST_SOCKET:
+        raise ValueError(f"expected a path of at most {_LONGEST_SOCKET} bytes, not of {size}")
     return path
 
 
@@ -42,6 +52,7 @@ def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+SocketPath = Annotated[AbsolutePath, AfterValidator(_socket)]
 Url = Annotated[str, AfterValidator(form(r"https?://\S+", "a URL, https://…"))]
 Region = Annotated[
     str, AfterValidator(form(r"[a-z]{2}(-[a-z]+)+-\d", 'a region, such as "us-east-1"'))

@@ -79,6 +79,13 @@ class Configuration:
         """What is wrong with the file at this moment."""
         return self._host if isinstance(self._host, WrongConfiguration) else None
 
+    def summary(self) -> tuple[str, ...]:
+        """Return what an operator should know after a change of the file, in lines."""
+        if self.problem is None:
+            return ("airlock.toml has changed, and counts for the next job",)
+        until = f"until it is corrected, jobs end with {self.problem.exit_code}"
+        return (self.problem.problem, *self.problem.details, until)
+
     def host(self) -> Host:
         """Return the configuration. Raises WrongConfiguration as `config.load` did."""
         if isinstance(self._host, WrongConfiguration):

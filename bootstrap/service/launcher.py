@@ -7,9 +7,11 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from bootstrap.errors import AirlockError
 from bootstrap.sandbox.supervision.exitstatus import ExitStatus
 from bootstrap.sandbox.supervision.signals import CANCEL, Cancellation, cancellation
 from bootstrap.service import protocol
+from bootstrap.service.refusing import refusal
 
 _MOST = 4096  # signals of one launcher
 
@@ -105,9 +107,9 @@ class Launcher:
         """Report the status, which is what the launcher ends with."""
         self._send(protocol.ended(status))
 
-    def refused(self, status: int, text: str) -> None:
+    def refused(self, why: AirlockError) -> None:
         """Report that there is no job, and why."""
-        self._send(protocol.refused(status, text))
+        self._send(refusal(why))
 
     def _send(self, message: bytes) -> None:
         with suppress(OSError):  # the launcher is gone

@@ -14,16 +14,17 @@ from contextlib import suppress
 from enum import Enum
 
 from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.service import children, control, protocol, upgrade
+from bootstrap.service import children, control, upgrade
 from bootstrap.service.chores import Chores
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.listener import Listener, peer
 from bootstrap.service.rate import Rate
-from bootstrap.service.refusing import Refuser
+from bootstrap.service.refusing import Refuser, refusal
 from bootstrap.service.signalled import signalled
 from bootstrap.service.verdicts import Verdicts
 from bootstrap.service.worker import Worker
 from bootstrap.service.workers import Workers
+from bootstrap.text import counted
 
 AT_ONCE = 64  # connections that are accepted before other events have their turn
 PAUSE = 0.1  # seconds without accepting, when this process or the host has no more of something
@@ -123,8 +124,8 @@ class Service:
 
     def _accept(self) -> None:
         if self._configuration.refresh():
-            problem = self._configuration.problem
-            self._log(problem.problem if problem else "airlock.toml has changed")
+            for line in self._configuration.summary():
+                self._log(line)
         for _ in range(AT_ONCE):
             if self._pausing():
                 return
@@ -164,12 +165,12 @@ class Service:
         limit = self._limit()
         if not self._rate.allows(uid, limit):
             raise CannotStart(
-                f"the agents of uid {uid} connect too often for {limit} jobs at once",
+                f"the agents of uid {uid} connect too often for {counted(limit, 'job')} at once",
                 hint="Which process connects? No agent does so more than twice for a job.",
             )
         if self._workers.busy(uid) >= limit:
             raise CannotStart(
-                f"the agents of uid {uid} have {limit} jobs on this host already",
+                f"the agents of uid {uid} have {counted(limit, 'job')} on this host already",
                 hint="Retry later, or raise service.jobs-per-agent in airlock.toml.",
             )
 
@@ -196,8 +197,7 @@ class Service:
         self, connection: socket.socket, why: WrongConfiguration | CannotStart, kind: str
     ) -> None:
         self._chores.refused(kind, why.problem)
-        text = f"airlock: {why.problem}\n{why.hint}\n"
-        self._unanswered.append((connection, protocol.refused(why.exit_code, text)))
+        self._unanswered.append((connection, refusal(why)))
 
     def _refuse_waiting(self) -> None:
         """Refuse those who connected to a socket that is about to go, instead of leaving them."""

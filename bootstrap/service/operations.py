@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from functools import partial
 from pathlib import Path
 
 from bootstrap import __version__
 from bootstrap.errors import CannotStart
+from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.metrics import catalogue, report
 from bootstrap.sandbox.workspace import prepare_host
@@ -122,10 +123,16 @@ class Operations:
 
 
 def _housekeeping(config_path: Path, host: Host, journal: Journal, now: float) -> Lane:
-    works: dict[str, Work] = {"prepare": partial(housekeeping.prepare, host, journal)}
+    def by_now(work: Callable[[Host, Journal], int]) -> int:
+        """Do it as the file says by now, as the next job would."""
+        current = config.load(config_path)
+        journal.mask(*current.secrets)
+        return work(current, journal)
+
+    works: dict[str, Work] = {"prepare": partial(by_now, housekeeping.prepare)}
     found = [_PREPARE]
     if host.service.pre_pull:
-        works["pull"] = partial(housekeeping.pull, host, journal)
+        works["pull"] = partial(by_now, housekeeping.pull)
         found.append(_PULL)
     if host.service.gc_interval:
         works["gc"] = partial(housekeeping.collect, config_path, host)

@@ -11,11 +11,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from bootstrap.service import children
+from bootstrap.errors import AirlockError
+from bootstrap.log import JobLog
+from bootstrap.service import children, protocol
 
 CLOSING = 1.0  # seconds after which a process that still closes a connection is replaced
 NAME = Path("/proc/self/comm")
 _GO = b"closed"
+
+
+def refusal(why: AirlockError) -> bytes:
+    """Return the message that has the launcher print why there is no job, as in a job's log."""
+    lines: list[bytes] = []
+    JobLog(lines.append).failure(why)
+    return protocol.refused(why.exit_code, b"".join(lines).decode())
 
 
 class Refuser:

@@ -52,7 +52,7 @@ class Worker:
         except AirlockError as malformed:
             report.report(catalogue.CLIENTS, result="malformed")
             control.done()
-            launcher.refused(malformed.exit_code, _sentence(malformed))
+            launcher.refused(malformed)
             os._exit(1)
         _take_stdio(wanted)
         status = self._status(wanted, control, launcher)

@@ -111,6 +111,14 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
         ),
         (LEAST + '[service]\nagents = ["a b"]\n', "service.agents[0]: expected the name of a user"),
         (LEAST + '[service]\nsocket = "airlock.sock"\n', "service.socket: expected an absolute"),
+        (
+            LEAST + f'[service]\nsocket = "/run/{"s" * 103}"\n',
+            "service.socket: expected a path of at most 107 bytes, not of 108",
+        ),
+        (
+            LEAST + '[service]\nsocket = "/run/airlock/socket"\n',
+            "service.socket is /run/airlock/socket, expected a path outside of paths.runtime",
+        ),
         (LEAST + "[service]\njobs-per-agent = -1\n", "service.jobs-per-agent: expected 0 or more"),
         (
             LEAST + '[service]\nmetrics = "here"\n',

@@ -128,6 +128,33 @@ def test_refusal_is_read_though_the_request_was_not(peer: Peer) -> None:
         assert process.returncode == 77
 
 
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"", 0),
+        (refusal(125, b"too many\n"), 0),
+        (b"E\x7d", 0),
+        (b"B", 79),
+        (b"E\x00", 0),
+        (b"E\x4d", 77),
+        (b"E\x46", 70),
+        (refusal(78, b"not this user\n"), 78),
+    ],
+)
+def test_hook_leaves_to_the_job_what_it_cannot_decide(
+    peer: Peer, answer: bytes, status: int
+) -> None:
+    """A hook that fails ends the job as refused: nobody retries it, and its log has no reason."""
+    with peer.launched("admit") as process, peer.accept() as connection:
+        connection.request().close()
+        connection.send(answer)
+        connection.close()
+        _, output = process.communicate(timeout=SECONDS)
+    assert process.returncode == status
+    decided = answer == b"E\x00" or status != 0
+    assert (b"the job itself tries again" in output) is not decided
+
+
 def test_answer_arrives_byte_by_byte(peer: Peer) -> None:
     with peer.launched() as process, peer.accept() as connection:
         connection.request().close()

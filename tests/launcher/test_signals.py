@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from signal import Signals
 
 import pytest
@@ -76,6 +77,24 @@ def test_signal_before_there_is_a_service_ends_it(peer: Peer, number: Signals) -
     with peer.launched() as process:
         process.send_signal(number)
         assert process.wait(SECONDS) == -number
+
+
+def blocks(pid: int, number: Signals) -> bool:
+    """Whether a process has blocked a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigBlk:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
+def test_hook_that_is_ended_by_a_signal_does_not_refuse_the_job(peer: Peer) -> None:
+    with peer.launched("admit") as process, peer.accept() as connection:
+        connection.request().close()
+        connection.send(b"S\x0f")
+        assert process.wait(SECONDS) == 0
+    peer.close()
+    with peer.launched("admit") as process:
+        eventually(lambda: blocks(process.pid, signal.SIGTERM), "it takes signals itself", SECONDS)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
 
 
 def test_signal_to_the_process_group_is_forwarded_once(peer: Peer) -> None:

@@ -41,7 +41,7 @@ def test_malformed_request_is_answered_with_a_sentence(service: Serving, name: s
     found = ask(service, **MALFORMED[name])  # type: ignore[arg-type]
     assert found.kind == "R", found
     assert found.number in {77, 78, 125}
-    assert found.text.startswith("airlock: ")
+    assert found.text.startswith("+++ :no_entry: Airlock: ")
     assert answers(service)
     eventually(lambda: service.workers() == [], "its worker ends")
 

@@ -2,12 +2,14 @@
 
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from signal import Signals
 
 import pytest
 
+from bootstrap.errors import WrongConfiguration
 from bootstrap.sandbox.supervision.exitstatus import DieBy, ExitWith
 from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.service.control import Control
@@ -119,8 +121,21 @@ def test_what_the_worker_reports_arrives(pair: tuple[socket.socket, Launcher]) -
     launcher.begun()
     launcher.ended(ExitWith(code=7, whose="job"))
     launcher.ended(DieBy(signal=Signals.SIGTERM, whose="job"))
-    launcher.refused(78, "no")
-    assert theirs.recv(99) == b"BE\x07S\x0fR\x4e\x02\x00no"
+    assert theirs.recv(99) == b"BE\x07S\x0f"
+
+
+def test_refusal_reads_as_every_other_end_in_a_jobs_log(
+    pair: tuple[socket.socket, Launcher],
+) -> None:
+    theirs, launcher = pair
+    launcher.refused(WrongConfiguration("no", hint="Mend it."))
+    kind, status, size = struct.unpack("=cBH", theirs.recv(4))
+    assert (kind, status) == (b"R", 78)
+    first, *others, last = theirs.recv(999).decode().splitlines()
+    assert first == "+++ :no_entry: Airlock: Wrong configuration"
+    assert others == ["\x1b[31mno\x1b[0m", "What to do: Mend it."]
+    assert last.startswith("Exit status 78 is Airlock's: https://")
+    assert size == len("\n".join((first, *others, last, "")))
 
 
 def test_reports_to_a_launcher_that_is_gone_are_lost(

@@ -33,6 +33,7 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
     assert found.refresh()
     assert found.host().sandbox.image == "job:23"
     assert found.generation == 1
+    assert found.summary() == ("airlock.toml has changed, and counts for the next job",)
 
 
 def test_mistakes_are_raised_for_each_job_until_they_are_corrected(tmp_path: Path) -> None:
@@ -43,6 +44,13 @@ def test_mistakes_are_raised_for_each_job_until_they_are_corrected(tmp_path: Pat
         with pytest.raises(WrongConfiguration, match="is not TOML"):
             found.host()
     assert found.last_valid.sandbox.image == "job:1"
+    written(tmp_path, LEAST + "[paht]\n")
+    assert found.refresh()
+    assert found.summary() == (
+        f"{tmp_path}/airlock.toml has 1 mistake",
+        'unknown key "paht"; did you mean "paths"?',
+        "until it is corrected, jobs end with 78",
+    )
     written(tmp_path)
     assert found.refresh()
     assert found.host().sandbox.image == "job:1"
