@@ -123,6 +123,7 @@ def outcome(
     None if there is no such container. Raises CannotStart, also if one of the two calls that this
     takes has no answer after `timeout` seconds.
     """
+    client.close()  # an engine that is being stopped answers on an old connection, and no one else
     before, client.timeout = client.timeout, timeout
     try:
         with explained("report how the container ended"):
