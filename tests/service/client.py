@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,15 @@ def send(
     *,
     header: bytes = b"",
 ) -> None:
-    """Send a request; `header` is another one than the right one."""
+    """Send a request; `header` is another one than the right one.
+
+    As with the launcher, a connection that was closed may have its answer all the same.
+    """
     right = HEADER.pack(b"ALR1", len(arguments), len(environment), 0)
-    socket.send_fds(connection, [header or right], list(descriptors))
-    connection.sendall(arguments)
-    connection.sendall(environment)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        socket.send_fds(connection, [header or right], list(descriptors))
+        connection.sendall(arguments)
+        connection.sendall(environment)
 
 
 def answer(connection: socket.socket) -> Answer:
