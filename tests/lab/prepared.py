@@ -1,0 +1,50 @@
+"""Prepared networks of a fleet's service: what a test looks at."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.control_plane import Job
+from tests.lab.engine import eventually
+from tests.lab.lab import Fleet
+
+NETWORKS = Path("/run/airlock/networks")
+
+
+def ready() -> list[Path]:
+    """Return the directories of those that jobs may adopt."""
+    return sorted((NETWORKS / "ready").glob("*"))
+
+
+def unready() -> list[Path]:
+    return sorted((NETWORKS / "unready").glob("*"))
+
+
+def wait_for(number: int) -> None:
+    """Wait until so many are ready."""
+    eventually(lambda: len(ready()) == number, f"{number} prepared networks are ready", 30)
+
+
+def fact(path: Path) -> dict[str, Any]:
+    """Return what is written down about one."""
+    found: dict[str, Any] = json.loads((path / "holder").read_text())
+    return found
+
+
+def containers(fleet: Fleet) -> list[str]:
+    """Return the tokens of all holders that the engine has."""
+    form = '{{.Label "airlock.network"}}'
+    return sorted(_docker(fleet, "ps", "-a", "--filter", "label=airlock.network", "--format", form))
+
+
+def network_mode(fleet: Fleet, job: Job) -> str:
+    """Return the mode of a running job's container."""
+    (container,) = _docker(fleet, "ps", "-q", "--filter", f"label=airlock.job-id={job.id}")
+    (mode,) = _docker(fleet, "inspect", "-f", "{{.HostConfig.NetworkMode}}", container)
+    return mode
+
+
+def _docker(fleet: Fleet, *arguments: str) -> list[str]:
+    command = ["docker", "-H", fleet.lab.docker, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
