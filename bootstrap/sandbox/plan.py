@@ -137,8 +137,9 @@ def holder_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
     return {
         **body,
         "HostConfig": host_config,
-        # Nothing is ever written to its standard input, and nothing is attached to its output.
-        "Entrypoint": ["/bin/sh", "-c", "read -r never; exit 1"],
+        # Nothing is ever written to its standard input. When the engine stops, with TERM for all
+        # containers at once, a job keeps its network for as long as the engine lets it end.
+        "Entrypoint": ["/bin/sh", "-c", "trap '' TERM; read -r never; exit 1"],
         "OpenStdin": True,
         "AttachStdout": False,
         "AttachStderr": False,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.fakes.control_plane import Job
 from tests.lab.engine import eventually
-from tests.lab.lab import Fleet
+from tests.lab.lab import AIRLOCK, Fleet
 
 NETWORKS = Path("/run/airlock/networks")
 
@@ -15,6 +15,19 @@ NETWORKS = Path("/run/airlock/networks")
 def ready() -> list[Path]:
     """Return the directories of those that jobs may adopt."""
     return sorted((NETWORKS / "ready").glob("*"))
+
+
+def forget(fleet: Fleet) -> None:
+    """Remove all that no job has adopted, as gc does some time after the service has ended."""
+    (NETWORKS / "served").unlink(missing_ok=True)
+    collect(fleet)
+    assert (ready(), unready(), containers(fleet)) == ([], [], [])
+
+
+def collect(fleet: Fleet) -> str:
+    """Run `airlock gc`, and return what it prints."""
+    command = [*AIRLOCK, "gc", "--config", str(fleet.config)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def unready() -> list[Path]:

@@ -90,9 +90,11 @@ def useless(host: Host, *, image: str | None) -> Iterator[Change]:
         kept = 0
         wanted = host.service.networks_ahead if _is_served(runtime) else 0
         for path in holder.entries(holder.ready(runtime)):
-            why = _why_not(host, path, image) or ("" if kept < wanted else "it is not needed")
-            kept += not why
-            if why:
+            why = _why_not(host, path, image)
+            if not why and kept < wanted:
+                kept += path.exists()  # else a job has adopted it by now
+            else:
+                why = why or "it is not needed"
                 yield _change(path.name, why, partial(_retire, client, runtime, path))
         for token in engine.holders(client):
             if not _has_directory(runtime, token):
