@@ -5,12 +5,12 @@ The job opens as without them; nothing of either stays.
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,15 +176,17 @@ def test_chore_killed_at_any_moment_leaves_nothing_that_is_not_removed(fleet: Fl
             assert fleet.control.finished(job)[0] == "0"
     prepared.forget(fleet)
     before = [one for one in everything(fleet) if "src=" not in one]
+    killed = 0
     for number in range(14):
         process = chore(fleet)
-        with pytest.raises(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired):
             process.wait(0.25 + 0.06 * number)
-            raise subprocess.TimeoutExpired("it has ended by itself", 0)
+        killed += process.poll() is None
         process.kill()
         process.wait()
         if number % 3 == 2:
             prepared.forget(fleet)  # else the next chore removes it
+    assert killed >= 10
     assert chore(fleet).wait(60) == 0
     assert sorted(path.name for path in prepared.ready()) == prepared.containers(fleet)
     assert len(prepared.ready()) == 2
@@ -194,16 +196,15 @@ def test_chore_killed_at_any_moment_leaves_nothing_that_is_not_removed(fleet: Fl
 
 
 def test_worker_killed_at_any_moment_leaves_nothing_of_its_network(fleet: Fleet) -> None:
-    chance = random.Random(11)
     with serving(fleet, "networks-ahead = 2") as service:
-        for _ in range(10):
+        for number in range(10):
             prepared.wait_for(2)
             with fleet.agent(bootstrap_script=service.bootstrap_script):
                 job = fleet.control.enqueue(fleet.env("sleep 60"))
                 eventually(service.workers, "a worker")
                 pids = service.workers()
                 with pytest.raises(subprocess.TimeoutExpired):
-                    wait_for_end(pids, chance.random() * 0.5)
+                    wait_for_end(pids, 0.05 * number + 0.01)
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
                 fleet.control.wait(job, lambda j: j.finish)
