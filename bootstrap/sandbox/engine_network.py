@@ -36,12 +36,12 @@ def ensure(client: Client, subnet: IPv4Network, runtime: Path) -> None:
     with explained(f"set up the network {NETWORK}"):
         if _is_as_wanted(client, subnet):
             return
+        making.retire_all(client, runtime)
         with locked(runtime / "network.lock"):
             if _is_as_wanted(client, subnet):
                 return  # another job has created it
             found = _network(client)
             if found is not None:
-                making.retire_all(client, runtime)
                 _require_unused(client, found, subnet)
                 client.delete(f"/networks/{found['Id']}")
             _create(client, subnet)

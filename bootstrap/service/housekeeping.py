@@ -1,6 +1,7 @@
 """What the chores do: prepare the host for the first job, pull images ahead of jobs, collect."""
 
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,8 +103,11 @@ def networks(config_path: Path, journal: Journal) -> int:
     runtime = host.paths.runtime
     to(runtime)
     prepare_host(runtime, host.paths.state)
-    with making.locked(runtime) as mine, engine.connected(host.sandbox.docker) as client:
-        if not mine:
+    with ExitStack() as held:
+        client = held.enter_context(engine.connected(host.sandbox.docker))
+        # Before the lock, because it waits for that if the network has to be made anew.
+        network.ensure(client, host.sandbox.subnet, runtime)
+        if not held.enter_context(making.locked(runtime)):
             return 0
         making.serve(runtime)
         image = engine_images.known(client, host.sandbox.image)
@@ -112,7 +116,6 @@ def networks(config_path: Path, journal: Journal) -> int:
                 journal.note(f"removed {change}")
         if image is None:
             return 0
-        network.ensure(client, host.sandbox.subnet, runtime)
         for _ in range(len(holder.entries(holder.ready(runtime))), host.service.networks_ahead):
             making.make(client, host, image)
     return 0

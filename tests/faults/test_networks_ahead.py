@@ -19,7 +19,7 @@ from tests.fakes.control_plane import Job
 from tests.lab import prepared
 from tests.lab.engine import eventually
 from tests.lab.lab import DELETE_RULESET, GATE, Fleet, open_gate
-from tests.lab.leftovers import everything, leftovers
+from tests.lab.leftovers import everything, expires, leftovers
 from tests.lab.service import Serving, serving
 
 pytestmark = pytest.mark.lab
@@ -175,7 +175,7 @@ def test_chore_killed_at_any_moment_leaves_nothing_that_is_not_removed(fleet: Fl
             open_gate(job := begun(fleet))
             assert fleet.control.finished(job)[0] == "0"
     prepared.forget(fleet)
-    before = [one for one in everything(fleet) if "src=" not in one]
+    before = [one for one in everything(fleet) if not expires(one)]
     killed = 0
     for number in range(14):
         process = chore(fleet)
@@ -192,7 +192,7 @@ def test_chore_killed_at_any_moment_leaves_nothing_that_is_not_removed(fleet: Fl
     assert len(prepared.ready()) == 2
     assert prepared.unready() == []
     prepared.forget(fleet)
-    assert [one for one in everything(fleet) if "src=" not in one] == before
+    assert [one for one in everything(fleet) if not expires(one)] == before
 
 
 def test_worker_killed_at_any_moment_leaves_nothing_of_its_network(fleet: Fleet) -> None:

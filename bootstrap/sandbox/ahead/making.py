@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap.host import trash
+from bootstrap.host import lock, trash
 from bootstrap.host.change import Change
 from bootstrap.host.config import Host
 from bootstrap.host.lock import locked_now
@@ -36,10 +36,14 @@ _SERVED = "served"  # in networks/: touched by the service's chore
 @contextmanager
 def locked(runtime: Path) -> Iterator[bool]:
     """Yield whether this process may make and remove holders until this closes."""
+    with locked_now(_lock(runtime)) as mine:
+        yield mine
+
+
+def _lock(runtime: Path) -> Path:
     for directory in (holder.unready(runtime), holder.ready(runtime)):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked_now(runtime / "networks.lock") as mine:
-        yield mine
+    return runtime / "networks.lock"
 
 
 def serve(runtime: Path) -> None:
@@ -132,11 +136,18 @@ def _has_directory(runtime: Path, token: str) -> bool:
 
 
 def retire_all(client: "Client", runtime: Path) -> None:
-    """Remove all holders that no job has adopted: their network has to go. Raises CannotStart."""
-    with locked(runtime) as mine:
-        if mine:
-            for path in holder.entries(holder.ready(runtime)):
-                _retire(client, runtime, path)
+    """Remove all holders that no job has adopted: their network has to go. Raises CannotStart.
+
+    Waits for whoever makes one at this moment.
+    """
+    with lock.locked(_lock(runtime)):
+        for path in holder.entries(holder.unready(runtime)):
+            discard(client, path)
+        for path in holder.entries(holder.ready(runtime)):
+            _retire(client, runtime, path)
+        for token in engine.holders(client):
+            if not _has_directory(runtime, token):
+                engine.remove(client, holder.container_name(token))
 
 
 def _retire(client: "Client", runtime: Path, path: Path) -> bool:
