@@ -44,7 +44,8 @@ class Caller:
     `begun` is called before anything of the job runs: from then on its end may be unknown.
     `decided` is called when `airlock admit` admits the job. `uid` is the user of the agent, who
     owns the job's environment files. `exposed` is whether a job's variables act on the program that
-    the agent starts: they do on an interpreter, and not on the launcher.
+    the agent starts: they do on an interpreter, and not on the launcher. `prepared` is whether a
+    network namespace that a chore has prepared may be used.
     """
 
     host: Callable[[], Host]
@@ -55,6 +56,7 @@ class Caller:
     decided: Callable[[Decided], object] = _nobody
     uid: int = field(default_factory=os.geteuid)
     exposed: bool = False
+    prepared: bool = False
 
 
 def alone(config_path: Path) -> Caller:

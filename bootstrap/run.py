@@ -81,7 +81,7 @@ def run(
             sandbox = held.enter_context(
                 job_sandbox.opened_sandbox(
                     job, admitted, obtaining, host, job_lease,
-                    bridge=bridge, log=log, record=record, out=out,
+                    bridge=bridge, log=log, record=record, out=out, prepared=caller.prepared,
                 )
             )  # fmt: skip
         record.began(log.alert)

@@ -11,6 +11,7 @@ from bootstrap.host.change import Change
 from bootstrap.host.config import Host
 from bootstrap.log import Write
 from bootstrap.metrics import catalogue, report
+from bootstrap.sandbox.ahead import making
 from bootstrap.sandbox.images import pulled_images
 from bootstrap.sandbox.leases import remains
 from bootstrap.sandbox.workspace import prepare_host
@@ -35,6 +36,7 @@ def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
     parts: dict[str, Callable[[], Iterable[Change]]] = {
         "dead jobs": partial(remains.dead_jobs, host),
         "containers without a job": partial(remains.containers, host),
+        "prepared networks": partial(making.remains, host),
         "fresh workspaces": partial(storage.orphans, host),
         "workspaces and histories": partial(storage.trees_beyond, host, now, measured=True),
         "records": partial(storage.records_beyond, host, now),

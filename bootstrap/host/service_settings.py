@@ -25,6 +25,7 @@ class Service(Section):
     metrics: Textfile = ""
     pre_pull: bool = True
     gc_interval: Duration = 3600
+    networks_ahead: Annotated[int, Field(ge=0, le=16)] = 2
 
     def jobs_limit(self, slots: int) -> int:
         """Return how many jobs one user's agents may have at once, on a host with these slots."""

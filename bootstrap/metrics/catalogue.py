@@ -128,6 +128,7 @@ STALE_SECONDS = Metric(
 GC_PARTS = (
     "dead jobs", "containers without a job", "fresh workspaces", "workspaces and histories",
     "records", "the audit trail", "runtime files", "images", "discarded trees",
+    "prepared networks",
 )  # fmt: skip
 GC_REMOVALS = Metric(
     name="gc_removals", kind="counter",
@@ -137,7 +138,7 @@ GC_FAILURES = Metric(
     name="gc_failures", kind="counter",
     help="Things that gc could not remove, by kind.", labels={"kind": (*GC_PARTS, OTHER)},
 )  # fmt: skip
-CHORES = ("prepare", "pull", "gc", "meter")
+CHORES = ("prepare", "pull", "gc", "networks", "meter")
 CHORE_RUNS = Metric(
     name="chore_runs", kind="counter",
     help="Runs of the service's chores that are over, by result. meter never ends by itself.",
@@ -149,6 +150,12 @@ IMAGE_PULLS = Metric(
     name="image_pulls", kind="counter",
     help="Images that the service pulled ahead of jobs, or tried to.",
     labels={"result": ("present", "pulled", "failed", OTHER)},
+)  # fmt: skip
+PREPARED_NETWORKS = Metric(
+    name="prepared_networks", kind="counter",
+    help="Jobs of the service, by whether one of service.networks-ahead was used: none was ready, "
+    "or the one that was could not be used any more.",
+    labels={"result": ("used", "none_ready", "unusable", OTHER)},
 )  # fmt: skip
 CLIENTS = Metric(
     name="clients", kind="counter",

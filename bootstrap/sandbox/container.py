@@ -9,6 +9,8 @@ specification needs, `created` takes steps 4 and 5, and `opened` the others:
  2. Create the engine's network. The routing rule and the address of step 3 need its bridge.
  3. Load the ruleset unless it is loaded. Before the bridge gets a container.
  4. Create the container, once steps 2 and 3 have ended: a network that is made anew must have none.
+    With a holder (ahead/holder.py) it joins the network namespace of that one; if it cannot be
+    started so, it is removed and created anew without.
  5. Attach to its output. Before the start, so that no byte is lost.
  6. Start it. From here there are a pid, an address and namespaces; its entry script waits at the
     start gate. Record its process at once: whoever clears the lease can kill it without the engine.
@@ -29,20 +31,21 @@ lease removes the container.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bootstrap.concurrent import Begun
 from bootstrap.credentials.endpoint import Endpoint
+from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
 from bootstrap.sandbox import confinement, engine, engine_network, terminals
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import Running, SandboxSpec
+from bootstrap.sandbox.model import Holder, Running, SandboxSpec
+from bootstrap.sandbox.network import addresses, datagrams, firewall, watch
 from bootstrap.sandbox.network import bridge as ports
-from bootstrap.sandbox.network import datagrams, firewall, watch
 from bootstrap.sandbox.proof import Probe, prove
 from bootstrap.sandbox.supervision.guard import Guard, Protection
 
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
     from bootstrap.sandbox.engine_client import Client
 
+Adopt = Callable[[], Holder | None]
 OpenListener = Callable[[], AbstractContextManager[Endpoint | None]]
 
 
@@ -68,12 +72,16 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Created:
-    """A container that is not started; `apparmor` is the profile that it gets, if any."""
+    """A container that is not started; `apparmor` is the profile that it gets, if any.
+
+    `holder` is the one whose network namespace it is to join.
+    """
 
     id: str
     spec: SandboxSpec
     stream: "socket.socket"  # its output, in frames of the engine
     apparmor: str | None
+    holder: Holder | None
 
 
 class Bridge:
@@ -119,16 +127,30 @@ def created(
     spec: SandboxSpec,
     bridge: Bridge,
     *,
+    adopt: Adopt = lambda: None,
     timed: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Created]:
-    """Take steps 4 and 5. `timed` is called with the name of each step as it ends."""
+    """Take steps 4 and 5. `timed` is called with the name of each step as it ends.
+
+    `adopt` returns a holder for it, or None.
+    """
     apparmor = engine.apparmor(client)
-    bridge.ready()
+    ruleset = bridge.ready()
     timed("firewall")
-    container = engine.create(client, spec, apparmor)
-    with engine.attach(client, container) as stream:
+    # Who has changed the ruleset may have changed more: then nothing that was made before is used.
+    holder = None if ruleset.reloaded else adopt()
+    with _created(client, spec, apparmor, holder) as made:
         timed("create")
-        yield Created(id=container, spec=spec, stream=stream, apparmor=apparmor)
+        yield made
+
+
+@contextmanager
+def _created(
+    client: "Client", spec: SandboxSpec, apparmor: str | None, holder: Holder | None
+) -> Iterator[Created]:
+    container = engine.create(client, spec, apparmor, holder)
+    with engine.attach(client, container) as stream:
+        yield Created(id=container, spec=spec, stream=stream, apparmor=apparmor, holder=holder)
 
 
 @contextmanager
@@ -151,7 +173,7 @@ def opened(
     removes the container.
     """
     with ExitStack() as held:
-        running = engine.start(client, container.id, container.spec.name)
+        container, running = _started(client, container, held)
         timed("start")
         first_process.record(lease.directory, running.pid)
         guard = Guard(running.pid, bridge.protection(report))
@@ -178,9 +200,28 @@ def opened(
         )
 
 
+def _started(client: "Client", container: Created, held: ExitStack) -> tuple[Created, Running]:
+    """Start it; with a holder that cannot be joined, start another one in its place without."""
+    name, holder = container.spec.name, container.holder
+    if holder is None:
+        return container, engine.start(client, container.id, name)
+    with suppress(CannotStart, OSError):
+        running = engine.start(client, container.id, name, holder)
+        if addresses.namespace(running.pid) == addresses.namespace(holder.pid) == holder.namespace:
+            return container, running
+    engine.remove(client, name)
+    again = held.enter_context(_created(client, container.spec, container.apparmor, None))
+    return again, engine.start(client, again.id, name)
+
+
 def _separate(lease: Lease, running: Running) -> None:
-    """Cut the container off from its neighbours and from what its address led to before."""
-    ports.isolate_port(running.pid)
-    ports.load_inside(running.pid, running.gateway)
-    datagrams.separate(running.pid)
+    """Cut the container off from its neighbours and from what its address led to before.
+
+    With a holder all but the last has been done when that was made, and looked at again when it
+    was adopted.
+    """
+    if running.holder is None:
+        ports.isolate_port(running.pid)
+        ports.load_inside(running.pid, running.gateway)
+        datagrams.separate(running.pid)
     firewall.assign_address(lease.directory, running, None)

@@ -5,15 +5,23 @@ Never its archive API, never exec: both run on the job's files.
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
+from typing import Any
 
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.engine_client import Client, EngineFailure
-from bootstrap.sandbox.model import Running, SandboxSpec
-from bootstrap.sandbox.plan import LABEL, NETWORK, engine_body
+from bootstrap.sandbox.model import Holder, Running, SandboxSpec
+from bootstrap.sandbox.plan import (
+    HOLDER_LABEL,
+    LABEL,
+    NETWORK,
+    engine_body,
+    holder_body,
+    joined_body,
+)
 
 NOT_FOUND, CONFLICT = 404, 409
 TIMEOUT = 60  # seconds for any one call to the engine
@@ -80,9 +88,25 @@ def apparmor(client: Client) -> str | None:
         return confinement.apparmor_profile(client.get("/info").get("SecurityOptions") or ())
 
 
-def create(client: Client, spec: SandboxSpec, apparmor: str | None = None) -> str:
-    """Create the container, not started, and return its id. `apparmor` is a profile's name."""
-    body = engine_body(spec, confinement.profile(), apparmor)
+def create(
+    client: Client, spec: SandboxSpec, apparmor: str | None = None, holder: Holder | None = None
+) -> str:
+    """Create the container, not started, and return its id. `apparmor` is a profile's name.
+
+    With `holder` it joins the network namespace of that container when it starts.
+    """
+    seccomp = confinement.profile()
+    if holder is None:
+        return _create(client, spec, engine_body(spec, seccomp, apparmor))
+    return _create(client, spec, joined_body(spec, seccomp, apparmor, holder.container))
+
+
+def create_holder(client: Client, spec: SandboxSpec, apparmor: str | None) -> str:
+    """Create a holder, not started, and return its id."""
+    return _create(client, spec, holder_body(spec, confinement.profile(), apparmor))
+
+
+def _create(client: Client, spec: SandboxSpec, body: Mapping[str, Any]) -> str:
     with explained("create the container"):
         return str(client.post("/containers/create", body, name=spec.name)["Id"])
 
@@ -99,20 +123,30 @@ def attach(client: Client, container_id: str) -> socket.socket:
         return raw
 
 
-def start(client: Client, container_id: str, name: str) -> Running:
-    """Start the container and return what it is on this host. Its entry waits at the start gate."""
+def start(client: Client, container_id: str, name: str, holder: Holder | None = None) -> Running:
+    """Start the container and return what it is on this host. Its entry waits at the start gate.
+
+    `holder` is what it was created with.
+    """
     with explained("start the container"):
         client.post(f"/containers/{container_id}/start")
         state = client.get(f"/containers/{container_id}/json")
-    network = state["NetworkSettings"]["Networks"][NETWORK]
-    pid, address, gateway = state["State"]["Pid"], network["IPAddress"], network["Gateway"]
+    pid = state["State"]["Pid"]
+    if holder is not None:
+        address, gateway = holder.address, holder.gateway
+    else:
+        network = state["NetworkSettings"]["Networks"][NETWORK]
+        address, gateway = network["IPAddress"], network["Gateway"]
     if not pid or not address or not gateway:
         raise CannotStart(
             f"the container ended at once (exit status {state['State']['ExitCode']})",
             hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c "
             "true`.",
         )
-    return Running(id=container_id, name=name, pid=pid, address=address, gateway=gateway)
+    return Running(
+        id=container_id, name=name, pid=pid, address=address, gateway=gateway,
+        holder=holder.pid if holder else None,
+    )  # fmt: skip
 
 
 def outcome(
@@ -164,7 +198,16 @@ def remove(client: Client, name: str, *, timeout: float = TIMEOUT) -> bool:
 
 
 def containers(client: Client) -> tuple[str, ...]:
-    """Return the tokens of all of Airlock's containers on this host, running or not."""
+    """Return the tokens of all jobs' containers on this host, running or not."""
+    return _labelled(client, LABEL)
+
+
+def holders(client: Client) -> tuple[str, ...]:
+    """Return the tokens of all holders on this host, running or not."""
+    return _labelled(client, HOLDER_LABEL)
+
+
+def _labelled(client: Client, label: str) -> tuple[str, ...]:
     with explained("list containers"):
-        found = client.get("/containers/json", all=True, filters={"label": [LABEL]})
-        return tuple(container["Labels"][LABEL] for container in found)
+        found = client.get("/containers/json", all=True, filters={"label": [label]})
+        return tuple(container["Labels"][label] for container in found)

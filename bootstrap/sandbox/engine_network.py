@@ -12,11 +12,12 @@ from typing import Any
 
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.lock import locked
+from bootstrap.sandbox.ahead import making
 from bootstrap.sandbox.engine import explained
 from bootstrap.sandbox.engine_client import Client
 from bootstrap.sandbox.network import netlink, routing
 from bootstrap.sandbox.network.firewall import BRIDGE
-from bootstrap.sandbox.plan import LABEL, NETWORK
+from bootstrap.sandbox.plan import HOLDER_LABEL, LABEL, NETWORK
 from bootstrap.text import printable
 
 # Routes to larger networks are no claim to an address: VPNs split the default route in halves.
@@ -35,6 +36,7 @@ def ensure(client: Client, subnet: IPv4Network, runtime: Path) -> None:
     with explained(f"set up the network {NETWORK}"):
         if _is_as_wanted(client, subnet):
             return
+        making.retire_all(client, runtime)
         with locked(runtime / "network.lock"):
             if _is_as_wanted(client, subnet):
                 return  # another job has created it
@@ -91,6 +93,8 @@ def _require_unused(client: Client, found: Mapping[str, Any], subnet: IPv4Networ
 
 def _named(container: Mapping[str, Any]) -> str:
     labels = container["Labels"] or {}
+    if HOLDER_LABEL in labels:
+        return f"prepared network {labels[HOLDER_LABEL]}, which a job uses or `airlock gc` removes"
     if LABEL not in labels:
         return f"container {container['Names'][0].removeprefix('/')}, which is not Airlock's"
     pipeline = printable(labels.get("airlock.pipeline", "?"))

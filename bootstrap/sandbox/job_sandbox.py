@@ -34,12 +34,13 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, engine, workspace
+from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import Image, SandboxSpec
+from bootstrap.sandbox.model import Holder, Image, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
@@ -89,12 +90,13 @@ def opened_sandbox(
     log: JobLog,
     record: Record,
     out: int,
+    prepared: bool,
 ) -> Iterator[JobSandbox]:
     """Open the job's sandbox and prove it. Raises CannotStart, Refused, WrongConfiguration.
 
-    `obtaining` begins to obtain what the grant needs. Nothing of the job has run when this yields.
-    When it closes, the job's credentials are no longer served; what the lease names is removed by
-    the lease.
+    `obtaining` begins to obtain what the grant needs, `prepared` is whether a network namespace may
+    be used that was prepared ahead. Nothing of the job has run when this yields. When it closes,
+    the job's credentials are no longer served; what the lease names is removed by the lease.
     """
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
@@ -105,7 +107,8 @@ def opened_sandbox(
             held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
         )
         record.timed("directories")
-        made = held.enter_context(created(client, spec, bridge, timed=record.timed))
+        adopt = partial(_adopt, host, lease, prepared=prepared)
+        made = held.enter_context(created(client, spec, bridge, adopt=adopt, timed=record.timed))
         # Not earlier: a job whose container cannot be made needs nothing of AWS. The start takes
         # longer than all the steps before, and this thread has nothing else to do meanwhile.
         obtained = held.enter_context(obtaining())
@@ -135,6 +138,12 @@ def opened_sandbox(
         pump.start()
         _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
+
+
+def _adopt(host: Host, lease: Lease, *, prepared: bool) -> Holder | None:
+    if not prepared:
+        return None
+    return holder.adopt(host.paths.runtime, lease.directory, host.sandbox)
 
 
 def _supervision(

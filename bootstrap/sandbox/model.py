@@ -56,14 +56,32 @@ class SandboxGrace:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """A container whose network namespace another one joins: see ahead/holder.py."""
+
+    container: str  # its id
+    pid: int  # its first process as this host sees it
+    namespace: int  # its network namespace (inode number)
+    address: str
+    gateway: str
+    runtime: str
+    image: str  # its id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """A started container: `pid` is its first process as this host sees it."""
+    """A started container: `pid` is its first process as this host sees it.
+
+    With `holder`, the first process of another container, it has joined the network namespace of
+    that one, whose address it has for as long as that one runs.
+    """
 
     id: str
     name: str
     pid: int
     address: str
     gateway: str
+    holder: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,8 @@ from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 
 NETWORK = "airlock"
 LABEL = "airlock.job"
+HOLDER = "airlock-network"  # with its token, the name of a holder's container
+HOLDER_LABEL = "airlock.network"
 HOME = Path("/home/airlock")
 SHARES_PER_CPU = 1024  # the weight of any other cgroup, such as the agent's, is 1024
 
@@ -107,6 +109,53 @@ def _free(path: Path) -> Path:
             "/var/lib/buildkite-agent/builds, outside system directories.",
         )
     return path
+
+
+def holder_spec(defaults: Sandbox, *, token: str, image: Image) -> SandboxSpec:
+    """Return the specification of a holder: it has no mount, and the uid of no job."""
+    return SandboxSpec(
+        name=f"{HOLDER}-{token}",
+        image=image,
+        user=defaults.helper_uid,
+        labels={HOLDER_LABEL: token},
+        mounts=(),
+        home=HOME,
+        workdir=Path("/"),
+        memory=32 << 20,
+        cpus=0.1,
+        pids=16,
+        tmp=1 << 20,
+        open_files=64,
+        runtime=defaults.runtime,
+    )
+
+
+def holder_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) -> dict[str, Any]:
+    """Return a holder's body: that of a job which only waits, without what a job writes to."""
+    body = engine_body(spec, seccomp, apparmor)
+    host_config = {**body["HostConfig"], "Tmpfs": {}, "IpcMode": "none", "OomScoreAdj": 0}
+    return {
+        **body,
+        "HostConfig": host_config,
+        # Nothing is ever written to its standard input. When the engine stops, with TERM for all
+        # containers at once, a job keeps its network for as long as the engine lets it end.
+        "Entrypoint": ["/bin/sh", "-c", "trap '' TERM; read -r never; exit 1"],
+        "OpenStdin": True,
+        "AttachStdout": False,
+        "AttachStderr": False,
+    }
+
+
+def joined_body(
+    spec: SandboxSpec, seccomp: str, apparmor: str | None, holder: str
+) -> dict[str, Any]:
+    """Return the body of a container that joins the network namespace of another one, by its id.
+
+    The engine takes the host name from that one, and refuses a body that has one too.
+    """
+    body = engine_body(spec, seccomp, apparmor)
+    del body["Hostname"]
+    return {**body, "HostConfig": {**body["HostConfig"], "NetworkMode": f"container:{holder}"}}
 
 
 def engine_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) -> dict[str, Any]:

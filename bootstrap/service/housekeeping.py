@@ -1,18 +1,21 @@
 """What the chores do: prepare the host for the first job, pull images ahead of jobs, collect."""
 
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootstrap.commands.gc import gc
 from bootstrap.errors import AirlockError, CannotStart
+from bootstrap.host import config
 from bootstrap.host.config import Host
 from bootstrap.log import to_descriptor
 from bootstrap.metrics import catalogue
 from bootstrap.metrics.report import report, to
 from bootstrap.sandbox import engine
 from bootstrap.sandbox import engine_network as network
+from bootstrap.sandbox.ahead import holder, making
 from bootstrap.sandbox.images import engine_images, pulled_images
 from bootstrap.sandbox.images.image import login_for
 from bootstrap.sandbox.leases import lease
@@ -88,6 +91,34 @@ def _provide(
         pulled_images.pulled(host.paths.state, reference, image, last=last)
         journal.note(f"pulled {reference} ahead of jobs")
     return bool(downloaded)
+
+
+def networks(config_path: Path, journal: Journal) -> int:
+    """Have as many prepared networks ready as service.networks-ahead says.
+
+    Those that no job can use any more are removed. Without the image of [sandbox] on this host
+    there are none yet. Raises CannotStart and WrongConfiguration.
+    """
+    host = config.load(config_path)  # as it is now, because jobs go by that
+    runtime = host.paths.runtime
+    to(runtime)
+    prepare_host(runtime, host.paths.state)
+    with ExitStack() as held:
+        client = held.enter_context(engine.connected(host.sandbox.docker))
+        # Before the lock, because it waits for that if the network has to be made anew.
+        network.ensure(client, host.sandbox.subnet, runtime)
+        if not held.enter_context(making.locked(runtime)):
+            return 0
+        making.serve(runtime)
+        image = engine_images.known(client, host.sandbox.image)
+        for change in making.useless(host, image=image.id if image else None):
+            if change.apply() is not False:
+                journal.note(f"removed {change}")
+        if image is None:
+            return 0
+        for _ in range(len(holder.entries(holder.ready(runtime))), host.service.networks_ahead):
+            making.make(client, host, image)
+    return 0
 
 
 def collect(config_path: Path, host: Host) -> int:

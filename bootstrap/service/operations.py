@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bootstrap.service.journal import Journal, Limited
 from bootstrap.service.lanes import Lane, Lanes, Work
 from bootstrap.service.notify import Notify
 from bootstrap.service.schedule import Chore, Schedule
+from bootstrap.service.workers import Workers
 from bootstrap.text import counted
 
 PREPARING = 300.0  # seconds between two looks at what jobs need of this host
@@ -25,6 +26,9 @@ _PREPARE = Chore(name="prepare", every=PREPARING, limit=180.0)
 _PULL = Chore(name="pull", every=PULLING, limit=1800.0, first=5.0)
 _GC_LIMIT = 3600.0  # it measures trees, for up to five minutes each
 _GC_FIRST = 60.0  # after the first jobs, if they wait for the service
+_NETWORKS = Chore(name="networks", every=60.0, limit=60.0, first=1.0)
+# Seconds after the last start of a job: the next one in a row gets the processors first.
+_REFILL = 1.0
 _METER = Chore(name="meter", every=1.0)
 
 
@@ -37,7 +41,7 @@ class Operations:
         host: Host,
         process_env: Mapping[str, str],
         journal: Journal,
-        workers: Sized,
+        workers: Workers,
     ) -> None:
         self._config_path = config_path
         self._host = host
@@ -46,13 +50,20 @@ class Operations:
         self._notify = Notify.of(process_env, os.getpid())
         self._limited = Limited(journal.alert)
         self._lanes = Lanes((), journal)
+        self._networks: Schedule | None = None
         self._pipe: int | None = None
         self._shown = ""
+        self._started = 0.0  # the last start of a job of which this knows
 
     def ready(self) -> None:
         """Begin with the chores, and report that the service runs."""
         now = time.monotonic()
         lanes = [_housekeeping(self._config_path, self._host, self._journal, now)]
+        self._networks = None
+        if self._host.service.networks_ahead:
+            self._networks = Schedule([_NETWORKS], now)
+            refill = partial(housekeeping.networks, self._config_path, self._journal)
+            lanes.append(Lane(schedule=self._networks, works={"networks": refill}))
         try:
             lanes += self._metered(now)
         except (OSError, CannotStart) as failed:
@@ -69,6 +80,9 @@ class Operations:
     def run(self) -> None:
         """Start the chores that are due, and show the service manager that the loop runs."""
         now = time.monotonic()
+        if self._networks and self._workers.last_start > self._started:
+            self._started = self._workers.last_start
+            self._networks.ask("networks", self._started + _REFILL)
         self._lanes.tick(now)
         self._limited.flush(now)
         self._notify.alive(now)

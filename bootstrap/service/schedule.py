@@ -29,6 +29,7 @@ class Schedule:
     ) -> None:
         self._chores = {chore.name: chore for chore in chores}
         self._due = {chore.name: now + chore.first for chore in chores}
+        self._asked: dict[str, float] = {}
         self._failures = dict.fromkeys(self._due, 0)
         self._running: tuple[str, float] | None = None
         self._spread = spread
@@ -41,11 +42,23 @@ class Schedule:
     def start(self, now: float) -> str | None:
         """Return the chore to start now, which runs from then on; None if there is none."""
         if self._running is None:
-            for name, due in self._due.items():
-                if due <= now:
+            for name in self._due:
+                if self._next(name) <= now:
                     self._running = (name, now)
+                    self._asked.pop(name, None)
                     return name
         return None
+
+    def ask(self, name: str, due: float) -> None:
+        """Have a chore run at `due`, if that is sooner, and unless it fails. The last call counts.
+
+        One that runs runs once more.
+        """
+        self._asked[name] = due
+
+    def _next(self, name: str) -> float:
+        due = self._due[name]
+        return due if self._failures[name] else min(due, self._asked.get(name, due))
 
     def is_overdue(self, now: float) -> bool:
         """Say whether the chore that runs has taken longer than it may."""
@@ -71,7 +84,7 @@ class Schedule:
         deadline = self._deadline()
         if self._running is not None:
             return 3600.0 if deadline is None else min(3600.0, max(0.0, deadline - now))
-        return min(3600.0, max(0.0, min(self._due.values(), default=now + 3600.0) - now))
+        return min(3600.0, max(0.0, min(map(self._next, self._due), default=now + 3600.0) - now))
 
     def _deadline(self) -> float | None:
         if self._running is None:

@@ -96,6 +96,7 @@ class Worker:
         if packed := control.kept(wanted.env.get(JOB, "")):
             admit = admit_by(unpacked(packed), self.configuration.generation)
             caller = replace(caller, admit=admit)
+        caller = replace(caller, prepared=True)
         control.turn(self.connection.fileno())
         return job_status(caller, wanted.env, 1)
 

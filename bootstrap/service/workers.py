@@ -1,6 +1,7 @@
 """The service's workers: whose they are, and the channel to each."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Workers:
     def __init__(self) -> None:
         self._forked: dict[int, _Forked] = {}
         self._turns = Turns()
+        self.last_start = 0.0  # time.monotonic() of the last report of one that starts a job
 
     def add(self, pid: int, uid: int, channel: socket.socket | None = None) -> None:
         """Take note of a worker."""
@@ -33,6 +35,8 @@ class Workers:
 
     def reported(self, pid: int, kind: bytes) -> None:
         """Take note of how far a worker is: it needs a turn, its job has begun, or it ends."""
+        if kind != control.DONE:
+            self.last_start = time.monotonic()
         if kind == control.TURN:
             self._turns.ask(pid, self.uid(pid))
             return

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.bench import machine
 from tests.bench.at_once import at_once
-from tests.bench.bench import Bench
+from tests.bench.bench import AHEAD, Bench
 from tests.bench.decisions import decisions
 from tests.bench.endpoint import endpoint
 from tests.bench.first_byte import first_byte
@@ -56,7 +56,7 @@ def main() -> int:
         used = machine.wait_until_idle()
         cpu = held.enter_context(machine.cpu(in_lab))
         prepared = ways(made)
-        service = held.enter_context(serving(made))
+        service = held.enter_context(serving(made, f"networks-ahead = {AHEAD}"))
         launcher = [str(binary()), "--socket", str(service.socket)]
         bench = Bench(
             made=made, ways=replace(prepared, launcher=launcher), cpu=cpu, service=service

@@ -71,9 +71,12 @@ def _ways(bench: Bench) -> dict[str, Way]:
 
 def _batch(bench: Bench, way: Way, count: int) -> _Batch:
     starts = [way("true", agent) for agent in range(count)]
+    bench.settle()
     before, began = bench.cpu.read(), time.monotonic()
     ran = run_at_once(starts)
-    seconds, used = time.monotonic() - began, bench.cpu.since(before)
+    seconds = time.monotonic() - began
+    bench.settle()
+    used = bench.cpu.since(before)
     return _Batch(
         firsts=[one.first for one in ran if not one.failed],
         failures=[one.failed.strip()[-300:] for one in ran if one.failed],

@@ -37,6 +37,7 @@ def first_byte(bench: Bench) -> Findings:
     for number in range(ROUNDS):
         bench.service.stop()
         bench.service.start()
+        bench.settle()
         _measured(bench, *plan[COLD], series[COLD])
         names = [name for name in plan if name != COLD]
         turn = number % len(names)
@@ -67,9 +68,11 @@ def _plan(bench: Bench) -> dict[str, tuple[Way, float]]:
 
 def _measured(bench: Bench, way: Way, latency: float, series: _Series) -> None:
     start = way("true", 1)
+    bench.settle()
     bench.made.sts.latency = latency
     before = bench.cpu.read()
     first = run_well(start).first
+    bench.settle()
     for group, used in bench.cpu.since(before).items():
         series.used[group].append(used)
     bench.made.sts.latency = 0

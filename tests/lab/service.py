@@ -122,7 +122,9 @@ def running(
 def configure(config: Path, socket: Path, settings: str = "") -> None:
     """Write the table [service] of a configuration: its service does nothing beside jobs."""
     text = config.read_text().partition("\n[service]\n")[0]
-    others = ('agents = ["root"]', "pre-pull = false", 'gc-interval = "0s"')
+    others = (
+        'agents = ["root"]', "pre-pull = false", 'gc-interval = "0s"', "networks-ahead = 0",
+    )  # fmt: skip
     lines = [line for line in others if f"{line.partition(' ')[0]} =" not in settings]
     table = "\n".join([f'socket = "{socket}"', *lines, settings])
     config.write_text(f"{text}\n[service]\n{table}\n")

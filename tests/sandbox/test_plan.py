@@ -13,7 +13,14 @@ from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant, Limits
 from bootstrap.sandbox.model import Image, SandboxSpec
-from bootstrap.sandbox.plan import engine_body, plan, workspace_key
+from bootstrap.sandbox.plan import (
+    engine_body,
+    holder_body,
+    holder_spec,
+    joined_body,
+    plan,
+    workspace_key,
+)
 from tests.job.given import TOKEN, job_env, process_env
 
 DEFAULTS = Sandbox(image="job:latest")
@@ -153,3 +160,28 @@ def test_volumes_of_the_image_are_in_memory_unless_something_is_mounted_there() 
             "TmpfsOptions": {"SizeBytes": 64 << 20, "Mode": 0o1777},
         }
     ]
+
+
+def test_job_with_a_holder_differs_in_the_network_only() -> None:
+    own, joined = body(), joined_body(spec_of(), "{profile}", None, "abc")
+    assert joined["HostConfig"] == {**own["HostConfig"], "NetworkMode": "container:abc"}
+    assert {**joined, "HostConfig": {}} == {
+        **{key: value for key, value in own.items() if key != "Hostname"},
+        "HostConfig": {},
+    }
+
+
+def test_holder_is_as_confined_as_a_job_and_has_less() -> None:
+    image = Image(id="sha256:abc", volumes=("/data",))
+    spec = holder_spec(DEFAULTS, token="t", image=image)
+    made, job_body = holder_body(spec, "{profile}", "docker-default"), body()
+    host, of_job = made["HostConfig"], job_body["HostConfig"]
+    for same in ("CapDrop", "Privileged", "Devices", "NetworkMode", "UsernsMode", "CgroupnsMode",
+                 "ReadonlyRootfs", "RestartPolicy", "LogConfig", "Runtime", "Init"):  # fmt: skip
+        assert host[same] == of_job[same]
+    assert host["SecurityOpt"] == [*of_job["SecurityOpt"], "apparmor=docker-default"]
+    assert host["Tmpfs"] == {}
+    assert [mount["Type"] for mount in host["Mounts"]] == ["tmpfs"]
+    assert made["Labels"] == {"airlock.network": "t"}
+    assert int(made["User"].partition(":")[0]) not in DEFAULTS.uids
+    assert made["Hostname"] == job_body["Hostname"]

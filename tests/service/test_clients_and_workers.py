@@ -10,6 +10,7 @@ import pytest
 from bootstrap.metrics import report
 from bootstrap.service.journal import BURST, Journal
 from bootstrap.service.operations import Operations
+from bootstrap.service.workers import Workers
 from tests.service.test_meter import host_in
 
 Counted = Callable[[], list[list[object]]]
@@ -23,7 +24,7 @@ def lines() -> list[str]:
 @pytest.fixture
 def operations(tmp_path: Path, lines: list[str]) -> Operations:
     journal = Journal(lambda line: lines.append(line.decode()))
-    return Operations(tmp_path / "airlock.toml", host_in(tmp_path), {}, journal, workers=())
+    return Operations(tmp_path / "airlock.toml", host_in(tmp_path), {}, journal, workers=Workers())
 
 
 @pytest.fixture

@@ -46,6 +46,29 @@ def test_chore_that_takes_longer_than_it_may_is_overdue() -> None:
     assert not found.is_overdue(1000.0)
 
 
+def test_chore_that_is_asked_for_runs_then_and_the_last_call_counts() -> None:
+    found = schedule(PREPARE)
+    run(found, 0.0)
+    found.ask("prepare", 10.0)
+    found.ask("prepare", 20.0)
+    assert found.wake(10.0) == 10.0
+    assert found.start(10.0) is None
+    assert found.start(20.0) == "prepare"
+    found.ask("prepare", 30.0)  # while it runs: once more
+    found.ended(25.0, succeeded=True)
+    assert run(found, 30.0) == "prepare"
+    assert found.start(329.0) is None
+    assert run(found, 330.0) == "prepare"
+
+
+def test_failing_chore_is_not_asked_for() -> None:
+    found = schedule(PREPARE)
+    run(found, 0.0, succeeded=False)
+    found.ask("prepare", 1.0)
+    assert found.start(4.9) is None
+    assert found.start(5.0) == "prepare"
+
+
 def test_chore_without_a_limit_is_never_overdue() -> None:
     found = schedule(METER)
     found.start(0.0)

@@ -45,7 +45,9 @@ def main_pid() -> int:
 def script(fleet: Fleet) -> Iterator[str]:
     """The units with paths of the lab; nothing else of them is changed. Yields the launcher."""
     text = fleet.config.read_text()
-    fleet.config.write_text(f'{text}\n[service]\nagents = ["root"]\npre-pull = false\n')
+    fleet.config.write_text(
+        f'{text}\n[service]\nagents = ["root"]\npre-pull = false\nnetworks-ahead = 0\n'
+    )
     command = shlex.join([sys.executable, "-I", "-m", "bootstrap", "serve", "--config",
                           str(fleet.config)])  # fmt: skip
     (UNITS / "airlock.service.d" / "lab.conf").write_text(

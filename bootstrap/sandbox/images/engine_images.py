@@ -102,6 +102,12 @@ def image_sizes(client: "Client") -> dict[str, int]:
 
 def known_id(client: "Client", reference: str) -> str | None:
     """Return the id of an image if it is on this host. Raises CannotStart."""
+    found = known(client, reference)
+    return found.id if found else None
+
+
+def known(client: "Client", reference: str) -> Image | None:
+    """Return an image if it is on this host. Raises CannotStart."""
     with explained(f"look for the image {reference}"), suppress_status(404):
-        return str(client.get(f"/images/{reference}/json")["Id"])
+        return _image(client, reference)
     return None

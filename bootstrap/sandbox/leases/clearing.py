@@ -14,6 +14,7 @@ from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host import trash
 from bootstrap.host.config import Host
 from bootstrap.sandbox import engine
+from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.network import firewall
 from bootstrap.sandbox.workspace import fresh_path
@@ -36,7 +37,9 @@ def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[Airloc
         lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
         # Before the engine can give the address to another container.
         lambda: firewall.remove_listener(directory, later),
-        lambda: _remove_container(host, token, deadline - time.monotonic()),
+        lambda: holder.kill_adopted(directory, min(KILL_PATIENCE, patience)),
+        lambda: _remove_containers(host, token, deadline - time.monotonic()),
+        # After the holder has ended: until then the address is its own.
         lambda: firewall.release_address(directory),
         lambda: _discard_fresh_workspace(host.paths.state, directory),
     )
@@ -79,11 +82,15 @@ def _discard_fresh_workspace(state: Path, directory: Path) -> None:
     trash.empty_in_background(state)
 
 
-def _remove_container(host: Host, token: str, patience: float) -> bool:
+def _remove_containers(host: Host, token: str, patience: float) -> None:
+    """Remove the job's container, and then the holders whose network namespace it may have."""
     if patience <= 0:
         raise CannotStart(
             f"there was no time to remove the container airlock-{token}", hint="Run `airlock gc`."
         )
     deadline = time.monotonic() + patience
+    adopted = holder.adopted_by(host.paths.runtime / "jobs" / token)
+    names = [f"airlock-{token}", *(holder.container_name(name) for name, _ in adopted)]
     with engine.connected(host.sandbox.docker, timeout=patience) as client:
-        return engine.remove(client, f"airlock-{token}", timeout=deadline - time.monotonic())
+        for name in names:
+            engine.remove(client, name, timeout=deadline - time.monotonic())

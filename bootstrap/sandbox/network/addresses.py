@@ -22,8 +22,8 @@ class AddressRecord:
     token: str
     address: str
     port: int | None
-    pid: int  # the container's first process, and its network namespace (inode number): another
-    namespace: int  # process that gets this pid later has another namespace
+    pid: int  # the first process of the container that has it, the job's or its holder, and its
+    namespace: int  # network namespace: another process that gets this pid later has another one
 
 
 def record_of(directory: Path, running: Running, port: int | None) -> AddressRecord:
@@ -32,8 +32,8 @@ def record_of(directory: Path, running: Running, port: int | None) -> AddressRec
         token=directory.name,
         address=running.address,
         port=port,
-        pid=running.pid,
-        namespace=_namespace(running.pid),
+        pid=running.holder or running.pid,
+        namespace=namespace(running.holder or running.pid),
     )
 
 
@@ -63,9 +63,9 @@ def is_running(record: AddressRecord) -> bool:
     """Say whether the container still has processes, and so its address."""
     try:
         try:
-            return _namespace(record.pid) == record.namespace
+            return namespace(record.pid) == record.namespace
         except PermissionError:  # of a process that ends in this moment: then not a second time
-            return _namespace(record.pid) == record.namespace
+            return namespace(record.pid) == record.namespace
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -76,5 +76,6 @@ def in_use(jobs: Path) -> tuple[AddressRecord, ...]:
     return tuple(record for record in found if record and is_running(record))
 
 
-def _namespace(pid: int) -> int:
+def namespace(pid: int) -> int:
+    """Return the inode number of a process's network namespace. Raises OSError."""
     return Path(f"/proc/{pid}/ns/net").stat().st_ino

@@ -50,6 +50,16 @@ def test_record_of_ended_process_is_not_in_use(directory: Path) -> None:
         addresses.record_of(directory, running(child.pid), None)
 
 
+def test_address_is_its_holders_for_as_long_as_that_runs(directory: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as holder:
+        joined = replace(running(os.getpid()), holder=holder.pid)
+        record = addresses.record_of(directory, joined, None)
+        assert addresses.is_running(record)
+        holder.kill()
+        holder.wait()
+        assert not addresses.is_running(record)
+
+
 def test_another_process_with_the_same_pid_is_not_the_container(directory: Path) -> None:
     record = addresses.record_of(directory, running(os.getpid()), None)
     assert not addresses.is_running(replace(record, namespace=record.namespace + 1))

@@ -1,0 +1,1 @@
+"""Network namespaces that are prepared before the jobs that use them."""
