@@ -40,9 +40,20 @@ def test_log_of_100_megabytes_of_every_byte_is_identical(fleet: Fleet) -> None:
         job = fleet.control.enqueue(fleet.env(FLOOD, BUILDKITE_REDACTED_VARS=""))
         assert fleet.control.finished(job, 300) == ("0", "", ""), job.log[-3000:]
     block = bytes(range(256)) * 4096
-    start = job.log.index(block[:4096])
-    flood = job.log[start : start + 100 * len(block)]
+    log = job.completed().log
+    start = log.index(block[:4096])
+    flood = log[start : start + 100 * len(block)]
+    assert _first_difference(flood, 100 * block) is None
     assert hashlib.sha256(flood).hexdigest() == job.meta_data["sum"]
+
+
+def _first_difference(got: bytes, expected: bytes) -> tuple[int, bytes, bytes] | None:
+    """Return where two logs differ, and what follows in each; None if they are equal."""
+    if got == expected:
+        return None
+    pairs = enumerate(zip(got, expected, strict=False))
+    place = next((i for i, (one, other) in pairs if one != other), min(len(got), len(expected)))
+    return place, got[place : place + 200], expected[place : place + 16]
 
 
 def test_odd_variable_values_are_identical_in_job_and_invisible_on_host(fleet: Fleet) -> None:

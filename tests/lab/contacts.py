@@ -25,7 +25,11 @@ from tests.fakes.git import self_signed
 _RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >"$RECORD"\n'
 _SSH = _RECORDER + "exit 1\n"
 # Not the last command: the shell would exec it, and git would see the end before it has written.
-_GIT_PROXY = _RECORDER + 'dd bs=4096 count=1 2>/dev/null >>"$RECORD"\nexit 1\n'
+_GIT_PROXY = _RECORDER + (
+    # git's first packet: four hexadecimal digits, its size with these (gitprotocol-common(5))
+    'size=$(dd bs=1 count=4 2>/dev/null)\nprintf %s "$size" >>"$RECORD"\n'
+    'dd bs=1 count=$((0x$size - 4)) 2>/dev/null >>"$RECORD"\nexit 1\n'
+)
 _ASKPASS = "#!/bin/sh\necho anonymous\n"
 _CLONE = """#!/bin/sh
 printf "%s\\0" "$@" "" >>"$RECORD"

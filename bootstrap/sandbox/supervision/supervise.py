@@ -99,6 +99,8 @@ class Supervision:
         with self._ending_the_job(), events:
             while not self._step(events, cancellation):
                 pass
+        with self._alerts.instead("what the job used up is not known"):
+            self._disk.fullness.look()  # the engine soon removes what counts its processes
         with self._alerts.instead("the end of the log may be missing"):
             pump.finish(DRAIN, lambda: self._left(cancellation))
         try:

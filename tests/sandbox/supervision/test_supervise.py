@@ -85,7 +85,10 @@ class Process:
 class Disk:
     """A watch of the disk that reports what `reason` returns, once `report` is called."""
 
+    fullness: Any
+
     def __init__(self, reason: Callable[[], str]) -> None:
+        self.fullness = self  # nothing of this one is full
         self.descriptor, self._writer = os.pipe()
         self._reason = reason
 
@@ -95,6 +98,9 @@ class Disk:
 
     def report(self) -> None:
         os.write(self._writer, b"!")
+
+    def look(self) -> None:
+        self.looked = True
 
     def close(self) -> None:
         for descriptor in (self.descriptor, self._writer):
