@@ -16,7 +16,7 @@ BIG, SMALL = b"x" * (3 << 20), b"x" * (1 << 20)
 UNUSED_UID = 4_000_000
 
 
-def job(base: Path, name: str, *, since: float, uid: int = 0) -> Path:
+def job(base: Path, name: str, *, since: float, uid: int = UNUSED_UID + 1) -> Path:
     """Describe a running job and return its workspace."""
     workspace = base / "state" / name
     workspace.mkdir(parents=True)
