@@ -56,7 +56,7 @@ def test_files_from_before_the_job_do_not_count(tmp_path: Path) -> None:
 def test_deleted_file_counts_for_the_job_that_has_it_open(tmp_path: Path) -> None:
     began = time.time() - 1
     (job(tmp_path, "named", since=began, uid=UNUSED_UID) / "f").write_bytes(SMALL)
-    hidden = job(tmp_path, "hidden", since=began) / "f"
+    hidden = job(tmp_path, "hidden", since=began, uid=os.geteuid()) / "f"
     with hidden.open("wb") as file:
         file.write(BIG)
         file.flush()
