@@ -1,5 +1,6 @@
 """The environment files that the agent wrote for this job: the only reader."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -75,17 +76,25 @@ def _read(path: Path, trees: Iterable[Path]) -> bytes:
     directory = path.parent.resolve(strict=True)
     if any(directory.is_relative_to(tree.resolve()) for tree in trees):
         raise _untrusted(path, "is in a directory that jobs may write to")
-    # NONBLOCK: opening a named pipe must not block before its type is checked.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(directory / path.name, flags)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode):
-            raise _untrusted(path, "is not a regular file")
-        if status.st_uid not in {0, os.geteuid()} or mode & 0o022:
-            raise _untrusted(path, f"belongs to uid {status.st_uid} with mode {mode:04o}")
-        return file.read(MAX_FILE + 1)
+    # PATH: what is no such file must not be opened. That alone has an effect on a device (it starts
+    # a watchdog) and on a named pipe (whoever writes to it is let go on, and then fails).
+    found = os.open(directory / path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _check(path, os.fstat(found))
+        with open(f"/proc/self/fd/{found}", "rb") as file:  # noqa: PTH123 - the file that was checked
+            return file.read(MAX_FILE + 1)
+    finally:
+        os.close(found)
+
+
+def _check(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not stat.S_ISREG(status.st_mode):
+        raise _untrusted(path, "is not a regular file")
+    if status.st_uid not in {0, os.geteuid()} or mode & 0o022:
+        raise _untrusted(path, f"belongs to uid {status.st_uid} with mode {mode:04o}")
 
 
 def _untrusted(path: Path, what: str) -> Refused:

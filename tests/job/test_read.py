@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bootstrap.errors import CannotStart, Refused, WrongConfiguration
 from bootstrap.job.assemble import assemble
 from bootstrap.job.read import read
 from tests.job.given import JOB_ID, agent_files, job_env, process_env
+from tests.lab.engine import eventually
 
 JSON, SHELL = "BUILDKITE_ENV_JSON_FILE", "BUILDKITE_ENV_FILE"
 
@@ -96,6 +98,25 @@ def test_a_named_pipe_is_refused_without_blocking(tmp_path: Path, files: dict[st
     os.mkfifo(pipe, 0o600)
     with pytest.raises(Refused, match="is not a regular file"):
         branch(tmp_path, {**files, JSON: str(pipe), SHELL: ""})
+
+
+def test_a_named_pipe_is_not_even_opened(tmp_path: Path, files: dict[str, str]) -> None:
+    """Whoever waits in it for a reader goes on waiting.
+
+    Agents before 3.82 set no JSON file: there a job names any path of the host.
+    """
+    pipe = tmp_path / "agent" / f"job-env-json-{JOB_ID}9"
+    os.mkfifo(pipe, 0o600)
+    with subprocess.Popen(["sh", "-c", f"exec echo >{pipe}"]) as writer:
+        try:
+            sleeps_in = Path(f"/proc/{writer.pid}/wchan")
+            eventually(lambda: sleeps_in.read_text() == "wait_for_partner", "it waits for a reader")
+            with pytest.raises(Refused, match="is not a regular file"):
+                branch(tmp_path, {**files, JSON: str(pipe), SHELL: ""})
+            with pytest.raises(subprocess.TimeoutExpired):
+                writer.wait(0.5)
+        finally:
+            writer.kill()
 
 
 @pytest.mark.parametrize("name", [JSON, SHELL, "BUILDKITE_AGENT_JOB_TIMEOUT_FILE"])

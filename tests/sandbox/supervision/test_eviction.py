@@ -16,7 +16,7 @@ BIG, SMALL = b"x" * (3 << 20), b"x" * (1 << 20)
 UNUSED_UID = 4_000_000
 
 
-def job(base: Path, name: str, *, since: float, uid: int = UNUSED_UID + 1) -> Path:
+def job(base: Path, name: str, *, since: float, uid: int = UNUSED_UID) -> Path:
     """Describe a running job and return its workspace."""
     workspace = base / "state" / name
     workspace.mkdir(parents=True)
@@ -55,7 +55,7 @@ def test_files_from_before_the_job_do_not_count(tmp_path: Path) -> None:
 
 def test_deleted_file_counts_for_the_job_that_has_it_open(tmp_path: Path) -> None:
     began = time.time() - 1
-    (job(tmp_path, "named", since=began, uid=UNUSED_UID) / "f").write_bytes(SMALL)
+    (job(tmp_path, "named", since=began) / "f").write_bytes(SMALL)
     hidden = job(tmp_path, "hidden", since=began, uid=os.geteuid()) / "f"
     with hidden.open("wb") as file:
         file.write(BIG)
