@@ -194,7 +194,7 @@ def test_a_look_that_fails_is_a_line_of_the_log(case: Case, start: Start) -> Non
 
 
 def test_a_bug_in_the_loop_kills_the_job_and_is_not_its_status(case: Case, start: Start) -> None:
-    process, disk = start("sleep 60"), Disk(broken)
+    process, disk = start("exec sleep 60"), Disk(broken)
     disk.report()
     ended = case.run(process, disk)
     assert ended == Unknown(why="Airlock failed while the job ran (KeyError)")
@@ -268,11 +268,11 @@ def test_a_job_that_is_reaped_late_keeps_its_status(case: Case) -> None:
 def test_a_job_that_fills_the_disk_is_killed(case: Case, start: Start) -> None:
     disk = Disk(full)
     disk.report()
-    assert case.run(start("sleep 60"), disk) == Evicted(why="the disk is nearly full")
+    assert case.run(start("exec sleep 60"), disk) == Evicted(why="the disk is nearly full")
 
 
 def test_a_cancelled_job_is_killed_when_its_time_is_over(case: Case, start: Start) -> None:
-    process = start("sleep 60")
+    process = start("exec sleep 60")
     ended = case.run(process, Disk(full), by=Signals.SIGTERM)
     assert ended == Overdue(by=Signals.SIGTERM, after=0.6)
 
