@@ -22,7 +22,7 @@ class Alerts:
     def report(self, what: str, failure: BaseException) -> None:
         """Say that `what` is the consequence of `failure`. Never raises."""
         with suppress(BaseException):
-            self._log.alert(f"{what}: {_named(failure)}")
+            self._log.alert(f"{what}: {named(failure)}")
             if not isinstance(failure, AirlockError | OSError):
                 self._record.internal_error(what, traced(failure, self._log))
 
@@ -41,7 +41,8 @@ def traced(failure: BaseException, log: JobLog) -> list[str]:
     return [printable(line, limit=_WIDTH) for line in lines[-_LINES:]]
 
 
-def _named(failure: BaseException) -> str:
+def named(failure: BaseException) -> str:
+    """Return what has failed: a bug by its class too, whose message alone may say nothing."""
     if isinstance(failure, AirlockError):
         return failure.problem
     if isinstance(failure, OSError) and failure.strerror:

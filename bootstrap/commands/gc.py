@@ -1,10 +1,12 @@
 """`airlock gc`: remove what dead jobs left on this host, and what is beyond the budgets."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bootstrap.alerts import named
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host import config, runtime_files, storage, trail, trash
 from bootstrap.host.change import Change
@@ -20,6 +22,7 @@ from bootstrap.text import counted, printable
 FAILED = CannotStart.exit_code
 SUCCEEDED = "collected"  # in paths.runtime: changed last when nothing failed
 _LINE = 1000  # characters
+_TRACEBACK = 60  # lines
 
 
 def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
@@ -103,10 +106,16 @@ def _part(
 
 
 def _report(what: str, failed: Exception, line: Callable[[str], object]) -> None:
-    expected = isinstance(failed, AirlockError | OSError)
-    line(f"{what}: {failed if expected else repr(failed)}")
-    if isinstance(failed, AirlockError):
-        line(f"  what to do: {failed.hint}")
+    line(f"{what}: {named(failed)}")
+    match failed:
+        case AirlockError():
+            line(f"  what to do: {failed.hint}")
+        case OSError():
+            return
+        case _:
+            line("  what to do: this is a bug in Airlock, please report it with these lines:")
+            for text in "".join(traceback.format_exception(failed)).splitlines()[-_TRACEBACK:]:
+                line(f"  {text}")
 
 
 def _discarded(state: Path) -> Iterator[Change]:

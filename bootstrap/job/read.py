@@ -80,8 +80,8 @@ def _read(path: Path, owner: int, trees: Iterable[Path]) -> bytes:
     directory = path.parent.resolve(strict=True)
     if any(directory.is_relative_to(tree.resolve()) for tree in trees):
         raise _untrusted(path, "is in a directory that jobs may write to")
-    # PATH: what is no such file must not be opened. That alone has effects: on a device (a watchdog
-    # is started) and on a named pipe (whoever writes to it is let go on, and then fails).
+    # PATH: what is no such file must not be opened. That alone has an effect on a device (it starts
+    # a watchdog) and on a named pipe (whoever writes to it is let go on, and then fails).
     found = os.open(directory / path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _check(path, os.fstat(found), owner)

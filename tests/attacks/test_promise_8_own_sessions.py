@@ -4,6 +4,9 @@ A signal there would end the ssh agent before the hooks, or a program in the mid
 """
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.attacker import run
+from bootstrap.sandbox.leases.first_process import has_ended, send
 from tests.attacks.ssh_agent import WAIT, Servers, children, job, waiting
+from tests.lab.engine import eventually
 from tests.lab.lab import Fleet
 
 pytestmark = pytest.mark.lab
@@ -91,3 +96,27 @@ def test_no_helper_is_in_the_process_group_of_its_wrapper(fleet: Fleet, servers:
     assert not dead.exists()
     assert seen.programs >= {"nft", "ssh-agent"}
     assert seen.in_group == set()
+
+
+HELPER = "import subprocess; subprocess.run(['sleep', '60'], start_new_session={})"
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_cancelling_ends_a_helper_that_has_no_session_of_its_own(*, own_session: bool) -> None:
+    """Without the protection: the same watch finds the helper, and the agent's signal ends it."""
+    command = [sys.executable, "-c", HELPER.format(own_session)]
+    with (
+        subprocess.Popen(command, start_new_session=True) as wrapper,
+        watched(wrapper.pid) as seen,
+    ):
+        eventually(lambda: "sleep" in seen.programs, "the helper runs")
+        (helper,) = children(wrapper.pid)
+        process = os.pidfd_open(helper)
+        os.killpg(wrapper.pid, signal.SIGTERM)
+        wrapper.wait()
+    assert seen.in_group == (set() if own_session else {"sleep"})
+    try:
+        assert has_ended(process, 0.0 if own_session else 10.0) == (not own_session)
+        send(process, signal.SIGKILL)
+    finally:
+        os.close(process)

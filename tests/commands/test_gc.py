@@ -23,6 +23,11 @@ def test_failure_of_one_change_or_part_is_a_line(failure: Exception) -> None:
     outcomes = list(_part("things", lambda: [bad, good], dry_run=False, line=lines.append))
     assert outcomes == [False, True]
     assert lines[0].startswith("could not remove one: ")
+    is_bug = isinstance(failure, RuntimeError)
+    assert lines[0].endswith("RuntimeError: a bug") == is_bug
+    assert any("please report it" in one for one in lines) == is_bug
+    assert any(one.endswith(", in fail") for one in lines) == is_bug  # the traceback
+    assert any(one == "  what to do: wait" for one in lines) == isinstance(failure, CannotStart)
     assert "removed two: old" in lines
     assert list(_part("others", broken, dry_run=False, line=lines.append)) == [False]
     assert any(one.startswith("could not look for others: ") for one in lines)

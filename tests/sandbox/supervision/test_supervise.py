@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -83,12 +84,13 @@ class Process:
 
 
 class Disk:
-    """A watch of the disk that reports what `reason` returns, once `report` is called."""
+    """A watch of the disk that reports what `reason` returns, once `report` is called.
 
-    fullness: Any
+    `look` is what looking at what the job used up does.
+    """
 
-    def __init__(self, reason: Callable[[], str]) -> None:
-        self.fullness = self  # nothing of this one is full
+    def __init__(self, reason: Callable[[], str], look: Callable[[], object] = list) -> None:
+        self.fullness = SimpleNamespace(look=look)
         self.descriptor, self._writer = os.pipe()
         self._reason = reason
 
@@ -183,8 +185,21 @@ def test_a_status_that_the_kernel_reports_needs_no_engine(case: Case, start: Sta
     assert case.run(start("exit 7"), Disk(full)) == Exited(code=7, out_of_memory=None)
 
 
+def test_what_a_job_used_up_is_looked_at_once_when_it_has_ended(case: Case, start: Start) -> None:
+    """Later is too late: the engine removes the control group, and the count of refused forks."""
+    process, looked = start("exit 7"), list[bool]()
+    disk = Disk(full, lambda: looked.append(has_ended(process.process)))
+    assert case.run(process, disk) == Exited(code=7, out_of_memory=None)
+    assert looked == [True]
+
+
+def test_a_look_that_fails_is_a_line_of_the_log(case: Case, start: Start) -> None:
+    assert case.run(start("exit 7"), Disk(full, broken)) == Exited(code=7, out_of_memory=None)
+    assert b"what the job used up is not known: KeyError" in case.lines[0]
+
+
 def test_a_bug_in_the_loop_kills_the_job_and_is_not_its_status(case: Case, start: Start) -> None:
-    process, disk = start("sleep 60"), Disk(broken)
+    process, disk = start("exec sleep 60"), Disk(broken)
     disk.report()
     ended = case.run(process, disk)
     assert ended == Unknown(why="Airlock failed while the job ran (KeyError)")
@@ -258,11 +273,11 @@ def test_a_job_that_is_reaped_late_keeps_its_status(case: Case) -> None:
 def test_a_job_that_fills_the_disk_is_killed(case: Case, start: Start) -> None:
     disk = Disk(full)
     disk.report()
-    assert case.run(start("sleep 60"), disk) == Evicted(why="the disk is nearly full")
+    assert case.run(start("exec sleep 60"), disk) == Evicted(why="the disk is nearly full")
 
 
 def test_a_cancelled_job_is_killed_when_its_time_is_over(case: Case, start: Start) -> None:
-    process = start("sleep 60")
+    process = start("exec sleep 60")
     ended = case.run(process, Disk(full), by=Signals.SIGTERM)
     assert ended == Overdue(by=Signals.SIGTERM, after=0.6)
 
