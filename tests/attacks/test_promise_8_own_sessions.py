@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.attacker import run
 from bootstrap.sandbox.leases.first_process import has_ended, send
+from tests.attacks.attacker import run
 from tests.attacks.ssh_agent import WAIT, Servers, children, job, waiting
 from tests.lab.engine import eventually
 from tests.lab.lab import Fleet
