@@ -106,9 +106,29 @@ class Engine:
         if self._process.poll() is None:
             self.cont()
             self.terminate()
+        for directory in control_groups():
+            directory.rmdir()  # an empty one that runc gave up removing; fails if it has processes
         for pattern in (CGROUP, f"*/{CGROUP}"):
             for directory in Path("/sys/fs/cgroup").glob(pattern):
                 directory.rmdir()
+
+
+def control_groups() -> Iterator[Path]:
+    """Yield the control groups of the lab's containers, of every hierarchy."""
+    for pattern in (f"{CGROUP}/*/", f"*/{CGROUP}/*/"):
+        yield from Path("/sys/fs/cgroup").glob(pattern)
+
+
+def has_processes(control_group: Path) -> bool:
+    """Return whether there is a process in it, or in a group below it."""
+    return any(_read(file) for file in control_group.rglob("cgroup.procs"))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it has been removed
+        return b""
 
 
 @contextmanager
