@@ -35,12 +35,11 @@ class Seen:
         group, own = os.getpgid(wrapper), _program(wrapper)
         for pid in _descendants(wrapper):
             with suppress(OSError):
-                before = os.getpgid(pid)
-                program = _program(pid)
                 # Before its exec a child is still in its parent's group, under its parent's name.
+                program = _program(pid)
                 if program != own:
                     self.programs.add(program)
-                    if before == group:
+                    if os.getpgid(pid) == group:
                         self.in_group.add(program)
                 elif os.getsid(pid) == pid and os.getpgid(pid) == group:
                     self.in_group.add("the reaper")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes.control_plane import Job
 from tests.lab.agent import Agent, reaper_of
-from tests.lab.engine import OURS, PIDFILE, answers, eventually
+from tests.lab.engine import OURS, answers, eventually
 from tests.lab.lab import AIRLOCK, Fleet
 from tests.lab.leftovers import leftovers
 
@@ -34,13 +34,12 @@ sleep 300 & wait
 @contextmanager
 def stopped_engine(fleet: Fleet) -> Iterator[None]:
     """Stop the lab's own dockerd: it accepts connections and answers nothing."""
-    assert fleet.lab.docker == f"unix://{OURS}", "tests do not stop this machine's own Docker"
-    pid = int(PIDFILE.read_text())
-    os.kill(pid, signal.SIGSTOP)
+    assert fleet.lab.engine, "tests do not stop this machine's own Docker"
+    fleet.lab.engine.stop()
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        fleet.lab.engine.cont()
         eventually(lambda: answers(OURS), "dockerd answers again")
 
 

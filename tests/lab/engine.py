@@ -61,6 +61,10 @@ class Engine:
     def stop(self) -> None:
         """SIGSTOP: it accepts connections and does not answer, until `cont`."""
         self._process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        eventually(
+            lambda: {_state(one) for one in tasks.iterdir()} == {"T"}, "dockerd's threads stop"
+        )
 
     def cont(self) -> None:
         self._process.send_signal(signal.SIGCONT)
@@ -164,10 +168,14 @@ def answers(path: Path) -> bool:
 def ended(pid: int) -> bool:
     """Return whether this process runs no more; a zombie does not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
+        return _state(Path(f"/proc/{pid}")) in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
-    return state.startswith(("Z", "X"))
+
+
+def _state(process: Path) -> str:
+    """Return the letter for the state of a process or thread (proc(5))."""
+    return (process / "stat").read_text().rpartition(") ")[2][0]
 
 
 def _start(*flags: str) -> subprocess.Popen[bytes]:
