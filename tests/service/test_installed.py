@@ -115,7 +115,9 @@ def machine(base: Path) -> Iterator[None]:
         for name, text in kept.items():
             Path("/etc", name).write_text(text)
         for kind in ("service", "socket"):
-            (systemd.UNITS / f"airlock.{kind}").unlink()
+            one = systemd.UNITS / f"airlock.{kind}"
+            held.callback(one.write_text, one.read_text())
+            one.unlink()
             (systemd.UNITS / f"airlock.{kind}.d/lab.conf").unlink(missing_ok=True)
         units = "/etc/systemd/system"
         subprocess.run(["mount", "--bind", str(systemd.UNITS), units], check=True)
@@ -160,7 +162,8 @@ def printed(host: Host) -> Iterator[Mapping[str, str]]:
             if "agent-config/airlock.toml" in command:
                 Path("/etc/airlock/airlock.toml").write_text(configuration(host.fleet))
         yield found
-        systemctl("disable", "--now", "airlock.socket", "airlock.service")
+        stop = ["systemctl", "disable", "--now", "airlock.socket", "airlock.service"]
+        subprocess.run(stop, capture_output=True, check=False)  # unless they are removed
 
 
 def test_commands_print_what_the_page_has_beside_them(printed: Mapping[str, str]) -> None:
@@ -250,3 +253,14 @@ def test_without_the_service_the_hook_lets_pass_and_the_job_cannot_start(
     assert b"Could not start the job" in job.log
     host.run("systemctl start airlock.socket")
     assert host.result("echo later") == ("0", "", "")
+
+
+def test_removal_leaves_neither_network_nor_ruleset(host: Host, printed: Mapping[str, str]) -> None:
+    assert printed
+    for command in commands_below("operations.md", "Removal"):
+        host.run(command)
+    networks = host.run("docker network ls --format '{{.Name}}'").split()
+    assert "airlock" not in networks
+    assert "airlock" not in host.run("nft list tables")
+    assert "1690:" not in host.run("ip -4 rule; ip -6 rule")
+    assert not Path("/opt/airlock").exists()
