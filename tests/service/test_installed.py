@@ -172,7 +172,8 @@ def test_commands_print_what_the_page_has_beside_them(printed: Mapping[str, str]
     assert "active (running)" in status
     assert __version__ in status
     assert "BUILDKITE_ENV_FILE" in printed[f"runuser -u {AGENT} -- /usr/libexec/airlock-launcher"]
-    assert AGENT not in re.findall(r"^docker:.*$", Path("/etc/group").read_text())
+    (group,) = re.findall(r"^docker:.*$", Path("/etc/group").read_text(), re.MULTILINE)
+    assert AGENT not in group
 
 
 def test_hook_and_launcher_are_the_agents(host: Host, printed: Mapping[str, str]) -> None:
