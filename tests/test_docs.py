@@ -74,6 +74,15 @@ def anchors_in(text: str) -> set[str]:
     return found
 
 
+def commands_below(page: str, heading: str) -> list[str]:
+    """The commands of the console blocks below a heading, without their comments."""
+    section = (ROOT / "docs" / page).read_text().partition(f"\n## {heading}\n")[2]
+    blocks = re.findall(r"```console\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    lines = [re.sub(r" +# .*", "", line) for block in blocks for line in block.splitlines()]
+    assert lines, f"{page} has no commands below {heading}"
+    return lines
+
+
 @cache
 def anchors(page: Path) -> set[str]:
     return anchors_in(page.read_text())

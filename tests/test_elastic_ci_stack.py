@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import ROOT
+from tests.test_docs import ROOT, commands_below
 
 SCRIPT = ROOT / "agent-config/elastic-ci-stack/bootstrap"
 LAUNCHER = 'bootstrap-script="/usr/libexec/airlock-launcher"'
@@ -82,10 +82,48 @@ def test_agent_starts_the_launcher_and_none_of_the_stacks_hooks_is_left(agent: P
     assert "has a bootstrap-script already" in again.stderr
 
 
-def test_every_file_that_the_script_expects_is_in_this_repository() -> None:
-    """Beside those that docs/install.md says how to build."""
-    for name in ("airlock.toml", "policies", "systemd", "hooks/pre-bootstrap"):
-        assert (ROOT / "agent-config" / name).exists()
-    page = (ROOT / "docs/install.md").read_text()
-    for name in ("airlock-launcher", "wheels", "requirements.lock", "pre-bootstrap", "systemd"):
-        assert name in page.partition("## On the Elastic CI Stack")[2].partition("\n## ")[0]
+PIP = """#!/bin/sh
+mkdir -p release/wheels
+[ "$3" = download ] || touch release/wheels/buildkite_airlock-1-py3-none-any.whl
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the operator's own files, and a pip that needs no package index."""
+    made = tmp_path / "checkout"
+    for name in ("launcher", "agent-config", "requirements.lock"):
+        made.mkdir(exist_ok=True)
+        (made / name).symlink_to(ROOT / name)
+    for name in ("my/airlock.toml", "my/policies/storefront.yaml"):
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_text(name)
+    (made / "python3.11").write_text(PIP)
+    (made / "python3.11").chmod(0o755)
+    return made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files to root")
+def test_archive_that_the_page_makes_has_what_the_script_installs(
+    tmp_path: Path, checkout: Path, agent: Path
+) -> None:
+    env = {"PATH": f"{checkout}:/usr/bin:/bin"}
+    for command in commands_below("install.md", "On the Elastic CI Stack"):
+        made = subprocess.run(["bash", "-ec", command], cwd=checkout, env=env, check=True,
+                              stdout=subprocess.PIPE, text=True)  # fmt: skip
+    digest, release = made.stdout.split()[0], tmp_path / "release"
+    calls = (
+        (f"sha256={digest}; unpacked", checkout / "airlock.tar.gz", release),
+        ("host", release, tmp_path / "etc", tmp_path / "units"),
+        ("agent", release, agent),
+    )
+    for call in calls:
+        done = part(*call)
+        assert done.returncode == 0, (call, done.stderr)
+    assert (tmp_path / "etc/policies/storefront.yaml").read_text() == "my/policies/storefront.yaml"
+    units = {path.name for path in (ROOT / "agent-config/systemd").iterdir()}
+    assert {path.name for path in (tmp_path / "units").iterdir()} == units
+    wheels = {path.name for path in (release / "wheels").iterdir()}
+    assert wheels == {"buildkite_airlock-1-py3-none-any.whl"}
+    assert os.access(release / "airlock-launcher", os.X_OK)
+    assert (release / "requirements.lock").is_file()

@@ -238,6 +238,40 @@ def test_agents_user_cannot_have_the_service_read_a_file_of_root(here: Host) -> 
     assert "belongs to uid" not in results[users.UID]
 
 
+def forged(here: Host, command: str) -> "tuple[int, list[str]]":
+    """Have the agent's user claim a job of its own making; return the status and the events."""
+    env = here.fleet.env("true")
+    path = here.base / f"job-env-json-{env['BUILDKITE_JOB_ID']}1"
+    path.write_text(json.dumps(env))
+    path.chmod(0o600)
+    unit.give(path, mode=0o600)
+    own = {
+        "BUILDKITE_ENV_JSON_FILE": str(path), "BUILDKITE_AGENT_ACCESS_TOKEN": "bkaj_of-no-job",
+        "BUILDKITE_AGENT_ENDPOINT": here.fleet.control.url, "PATH": "/usr/bin:/bin",
+        "BUILDKITE_BUILD_PATH": "/builds", "BUILDKITE_PLUGINS_PATH": "/plugins",
+    }  # fmt: skip
+    done = subprocess.run(
+        [*unit.command(), *here.agent.bootstrap_script.split(), command],
+        capture_output=True, text=True, check=False, env=own,
+    )  # fmt: skip
+    return done.returncode, [one["event"] for one in here.fleet.events(env["BUILDKITE_JOB_ID"])]
+
+
+def test_agents_user_can_claim_any_job_unless_claims_are_signed(here: Host) -> None:
+    """The limit is in docs/service.md#who-may-use-it."""
+    assert forged(here, "admit") == (0, ["admitted"])
+    text, url = here.fleet.config.read_text(), here.fleet.control.url
+    signed = f'[policy]\nidentity = "signed"\nissuer = "{url}"'
+    here.fleet.config.write_text(text.replace("[policy]", signed))
+    try:
+        status, events = forged(here, "bootstrap")
+    finally:
+        here.fleet.config.write_text(text)
+    assert status == 125
+    assert "admitted" not in events
+    assert "failed" in events
+
+
 def test_another_user_cannot_use_the_socket(here: Host) -> None:
     program, *arguments = here.agent.bootstrap_script.split()
     command = [f"--reuid={users.UID + 1}", f"--regid={users.UID + 1}", "--clear-groups", program]

@@ -95,21 +95,22 @@ class Agent:
 
 def _wrappers(pid: int) -> list[int]:
     """Return its children that run Airlock or its launcher; the agent has others for moments."""
-    return [child for child in _children(pid) if _is_ours(_command(child))]
+    return [child for child in children(pid) if _is_ours(command(child))]
 
 
-def _is_ours(command: bytes) -> bool:
-    return b"\0-m\0bootstrap\0" in command or b"airlock-launcher\0" in command
+def _is_ours(arguments: bytes) -> bool:
+    return b"\0-m\0bootstrap\0" in arguments or b"airlock-launcher\0" in arguments
 
 
-def _command(pid: int) -> bytes:
+def command(pid: int) -> bytes:
+    """Return the arguments of a process, each ended by NUL; nothing if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Return the children of all threads: a Go program forks from any, and threads come and go."""
     found = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -120,8 +121,39 @@ def _children(pid: int) -> list[int]:
 
 def reaper_of(wrapper: int) -> int:
     """Return the wrapper's reaper: its first child that runs the same program."""
-    children = map(int, Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split())
-    return next(child for child in children if _command(child) == _command(wrapper))
+    forked = map(int, Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split())
+    return next(child for child in forked if command(child) == command(wrapper))
+
+
+def start_command(
+    base: Path,
+    *,
+    name: str,
+    control: ControlPlane,
+    bootstrap_script: str,
+    flags: tuple[str, ...] = (),
+    as_unit: bool = False,
+) -> list[str]:
+    """Make an agent's directories below `base`, and return the command that starts it."""
+    for directory in ("builds", "hooks", "plugins", "home", "sockets"):
+        (base / directory).mkdir(parents=True, exist_ok=True)
+        if as_unit:
+            unit.give(base / directory, mode=0o750 if directory == "hooks" else 0o755)
+    arguments = [
+        "--token", REGISTRATION,
+        "--endpoint", control.url,
+        "--name", name,
+        "--build-path", str(base / "builds"),
+        "--hooks-path", str(base / "hooks"),
+        "--plugins-path", str(base / "plugins"),
+        "--sockets-path", str(base / "sockets"),
+        "--bootstrap-script", bootstrap_script,
+        "--ping-mode", "poll-only",
+        "--no-color", "--no-ansi-timestamps",
+        *flags,
+    ]  # fmt: skip
+    program = binary()
+    return [str(program), "start", *spelled(arguments, known_flags(program))]
 
 
 @contextmanager
@@ -142,34 +174,17 @@ def running_agent(
     directory that this user can reach (unit.directory).
     Raises RuntimeError with the end of the agent's log if that is not within `seconds`.
     """
-    for directory in ("builds", "hooks", "plugins", "home", "sockets"):
-        (base / directory).mkdir(parents=True, exist_ok=True)
-        if as_unit:
-            unit.give(base / directory, mode=0o750 if directory == "hooks" else 0o755)
-    program = binary()
-    arguments = [
-        "--token", REGISTRATION,
-        "--endpoint", control.url,
-        "--name", name,
-        "--build-path", str(base / "builds"),
-        "--hooks-path", str(base / "hooks"),
-        "--plugins-path", str(base / "plugins"),
-        "--sockets-path", str(base / "sockets"),
-        "--bootstrap-script", bootstrap_script,
-        "--ping-mode", "poll-only",
-        "--no-color", "--no-ansi-timestamps",
-        *flags,
-    ]  # fmt: skip
+    program = start_command(
+        base, name=name, control=control, bootstrap_script=bootstrap_script, flags=flags,
+        as_unit=as_unit,
+    )  # fmt: skip
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(base / "home"), **(env or {})}
     if as_unit:
         clean |= unit.environment(base / "home")
     log = base / "agent.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [
-                *(unit.command() if as_unit else ()),
-                *(str(program), "start", *spelled(arguments, known_flags(program))),
-            ],
+            [*(unit.command() if as_unit else ()), *program],
             env=clean, cwd=base, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     agent = Agent(name=name, pid=process.pid, log=log, builds=base / "builds", process=process)

@@ -7,7 +7,7 @@ bootstrap does, Airlock does too; a case in which they have to differ does not b
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,8 +90,17 @@ class Site:
         return self.control.enqueue(JobOrder(env=env, agent=agent))
 
 
+Start = Callable[[RealAgent, ControlPlane, Path], AbstractContextManager[object]]
+
+
 @contextmanager
-def site(control: ControlPlane, origin: Origin, base: Path, agent: RealAgent) -> Iterator[Site]:
+def site(
+    control: ControlPlane,
+    origin: Origin,
+    base: Path,
+    agent: RealAgent,
+    start: Start = RealAgent.running,
+) -> Iterator[Site]:
     """Run two agents like `agent`, one with a PTY and one without."""
     control.secrets["CONTRACT"] = "a secret of the cluster"
     names = {True: f"{agent.name}-pty", False: f"{agent.name}-plain"}
@@ -100,5 +109,5 @@ def site(control: ControlPlane, origin: Origin, base: Path, agent: RealAgent) ->
             # A checkout that fails is tried six times by default, over half a minute.
             flags = (*agent.flags, "--checkout-attempts", "1")
             one = replace(agent, name=name, pty=pty, flags=flags)
-            held.enter_context(one.running(control, base / name))
+            held.enter_context(start(one, control, base / name))
         yield Site(control=control, origin=origin, pty=names[True], plain=names[False])

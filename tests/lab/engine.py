@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.lab import users
@@ -142,6 +142,7 @@ def engine() -> Iterator[tuple[str, Engine | None]]:
         yield f"unix://{SYSTEM}", None
         return
     _end_previous()
+    clear_control_groups()
     STATE.joinpath("dockerd.log").unlink(missing_ok=True)
     ours = Engine()
     try:
@@ -176,6 +177,19 @@ def ended(pid: int) -> bool:
 def _state(process: Path) -> str:
     """Return the letter for the state of a process or thread (proc(5))."""
     return (process / "stat").read_text().rpartition(") ")[2][0]
+
+
+def clear_control_groups(name: str = CGROUP) -> None:
+    """Remove what is empty of another lab's control groups below this name.
+
+    The kernel gives the number of a network namespace that has ended, and so the name, to the next
+    one: what an earlier lab left would be found as if this one had left it.
+    """
+    for pattern in (name, f"*/{name}"):
+        for parent in Path("/sys/fs/cgroup").glob(pattern):
+            for directory in sorted(parent.glob("**/"), reverse=True):
+                with suppress(OSError):  # it has processes, which the engine will end
+                    directory.rmdir()
 
 
 def _start(*flags: str) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.fakes.control_plane import ControlPlane, Job
 from tests.fakes.git import GitServer, publish
 from tests.fakes.simulator import loopback
-from tests.lab.agent import Agent, binary, running_agent
+from tests.lab.agent import Agent, binary, running_agent, start_command
 from tests.lab.engine import eventually
 
 
@@ -44,6 +44,14 @@ class RealAgent:
             as_unit=self.as_unit,
         ) as agent:
             yield agent
+
+    def command(self, control: ControlPlane, base: Path) -> list[str]:
+        """Return what starts it as a unit; `base` is a directory that its user can reach."""
+        script = self.bootstrap_script or own_bootstrap()
+        return start_command(
+            base, name=self.name, control=control, bootstrap_script=script,
+            flags=self._flags(), as_unit=True,
+        )  # fmt: skip
 
     def _flags(self) -> tuple[str, ...]:
         """Return its flags; later ones override those of every agent of the lab."""

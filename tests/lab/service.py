@@ -64,7 +64,7 @@ class Serving:
 
     def workers(self) -> list[int]:
         """Return its children but for chores."""
-        return [pid for pid, name in self.children().items() if not name.startswith("airlock:")]
+        return workers_of(self.pid)
 
     def chores(self) -> dict[str, int]:
         """Return the chores that run, by name."""
@@ -73,15 +73,25 @@ class Serving:
 
     def children(self) -> dict[int, str]:
         """Return its children with their names."""
-        found = {}
-        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-                found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
-        return found
+        return children_of(self.pid)
 
     def _end(self, number: int) -> int:
         self.process.send_signal(number)
         return self.process.wait(30)
+
+
+def workers_of(service: int) -> list[int]:
+    """Return the children of a service but for chores."""
+    return [pid for pid, name in children_of(service).items() if not name.startswith("airlock:")]
+
+
+def children_of(service: int) -> dict[int, str]:
+    """Return the children of a service with their names."""
+    found = {}
+    for pid in Path(f"/proc/{service}/task/{service}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+    return found
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.lab.engine import OURS, Engine, answers, eventually
+from tests.lab.engine import CGROUP, OURS, Engine, answers, clear_control_groups, eventually
 from tests.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -52,3 +53,14 @@ def test_stopped_engine_answers_again_when_continued(lab: Lab, dockerd: Engine) 
     assert not answers(OURS)
     dockerd.cont()
     eventually(lambda: answers(OURS), "dockerd answers again")
+
+
+def test_lab_removes_control_groups_that_an_earlier_one_of_its_name_left() -> None:
+    """In any one hierarchy: a container whose start was interrupted is left in some of them."""
+    name = f"{CGROUP.removesuffix('.slice')}-test.slice"
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    parent = Path("/sys/fs/cgroup", "" if unified else "systemd", name)
+    (parent / "container/of-the-job").mkdir(parents=True)
+    (parent / "another").mkdir()
+    clear_control_groups(name)
+    assert not parent.exists()

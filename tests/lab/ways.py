@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fakes.git import publish
-from tests.lab import launcher, unit, users
+from tests.lab import launcher, systemd, unit, users
 from tests.lab.contract import REPOSITORY, Site, site
 from tests.lab.fleet import Origin, RealAgent
 from tests.lab.lab import Fleet, Lab, fleet
@@ -18,21 +18,27 @@ from tests.lab.service import Serving, serving
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """`service`: agents have a user of their own and start the launcher; else all is root's."""
+    """`service`: agents have a user of their own and start the launcher; else all is root's.
+
+    `units`: systemd starts the service and the agents, where it is the init process.
+    """
 
     name: str
     service: bool = True
+    units: bool = False
     remapped: bool = False  # Docker maps the users of containers
 
 
 ALONE = Way(name="alone", service=False)
 SERVICE = Way(name="service")
 REMAPPED = Way(name="service-userns-remap", remapped=True)
+UNITS = Way(name="units", units=True)
+UNITS_REMAPPED = Way(name="units-userns-remap", units=True, remapped=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """A fleet and what its agents need; `service` is None where they start Airlock themselves."""
+    """A fleet and what its agents need; `service` is None if the tests do not start it."""
 
     fleet: Fleet
     base: Path  # of the agents
@@ -52,6 +58,12 @@ def host(lab: Lab, way: Way, base: Path, *, settings: str = "") -> Iterator[Host
             yield Host(fleet=made, base=base / "agents", agent=agent, service=None)
             return
         reachable = held.enter_context(unit.directory())
+        if way.units:
+            held.enter_context(systemd.airlock(made, users.NAME))
+            script = shlex.quote(str(systemd.copied_launcher(reachable)))
+            agent = RealAgent(name=way.name, bootstrap_script=script)
+            yield Host(fleet=made, base=reachable, agent=agent, service=None)
+            return
         agents = f'agents = ["{users.NAME}"]\n'
         service = held.enter_context(serving(made, agents, socket=reachable / "airlock.sock"))
         yield Host(
@@ -83,5 +95,6 @@ def sandboxed(lab: Lab, way: Way, base: Path) -> Iterator[Sandboxed]:
         origin = Origin(url=f"{made.fleet.git.url}/contract.git", commit=commit)
         rules = "  - {name: all, when: {pull-request: any}, allow: {}}\n"
         made.fleet.policy(rules, repository=origin.url)
-        with site(made.fleet.control, origin, made.base, made.agent) as running:
+        start = systemd.agent_unit if way.units else RealAgent.running
+        with site(made.fleet.control, origin, made.base, made.agent, start) as running:
             yield Sandboxed(host=made, site=running)

@@ -6,59 +6,35 @@ tests/lab/with_systemd .venv/bin/pytest tests/service/test_systemd.py
 import os
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.control_plane import Job
-from tests.lab import launcher
+from tests.lab import launcher, systemd
 from tests.lab.engine import eventually
 from tests.lab.lab import GATE, Fleet, open_gate
 from tests.lab.leftovers import leftovers
+from tests.lab.systemd import main_pid, systemctl
 from tests.service.units import SERVICE, unit
 
-UNITS = Path("/run/labunits")
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.systemd,
-    pytest.mark.skipif(not UNITS.is_dir(), reason="needs tests/lab/with_systemd"),
+    pytest.mark.skipif(not systemd.UNITS.is_dir(), reason="needs tests/lab/with_systemd"),
 ]
 
 
-def systemctl(*arguments: str) -> str:
-    command = ["systemctl", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 def shown(name: str) -> str:
-    return systemctl("show", "airlock.service", f"--property={name}", "--value").strip()
-
-
-def main_pid() -> int:
-    return int(shown("MainPID"))
+    return systemd.shown(systemd.SERVICE, name)
 
 
 @pytest.fixture
 def script(fleet: Fleet) -> Iterator[str]:
-    """The units with paths of the lab; nothing else of them is changed. Yields the launcher."""
-    text = fleet.config.read_text()
-    fleet.config.write_text(
-        f'{text}\n[service]\nagents = ["root"]\npre-pull = false\nnetworks-ahead = 0\n'
-    )
-    command = shlex.join([sys.executable, "-I", "-m", "bootstrap", "serve", "--config",
-                          str(fleet.config)])  # fmt: skip
-    (UNITS / "airlock.service.d" / "lab.conf").write_text(
-        f"[Service]\nExecStart=\nExecStart={command}\nWatchdogSec=3\n"
-        f"StandardError=append:{fleet.base}/service.log\n"
-    )
-    (UNITS / "airlock.socket.d" / "lab.conf").write_text("[Socket]\nSocketGroup=root\n")
-    systemctl("daemon-reload")
-    systemctl("start", "airlock.socket")
-    yield shlex.join([str(launcher.binary()), "bootstrap"])
-    systemctl("stop", "airlock.socket", "airlock.service")
+    """The command of the launcher, for agents of root."""
+    with systemd.airlock(fleet):
+        yield shlex.join([str(launcher.binary()), "bootstrap"])
 
 
 def started(fleet: Fleet) -> Job:
