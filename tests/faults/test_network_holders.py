@@ -19,7 +19,7 @@ from tests.lab.service import Serving, serving
 
 pytestmark = pytest.mark.lab
 
-STOPPED = ("125", "", "")
+STOPPED = ("-1", "", "process_run_error")  # how the agent reports 125
 
 
 @pytest.fixture
