@@ -51,6 +51,11 @@ class Workers:
                 with suppress(OSError):  # it has ended, and with it its turn
                     channel.send(control.GO)
 
+    @property
+    def starting(self) -> bool:
+        """Whether a job is being started, or waits for its turn."""
+        return self._turns.busy
+
     def patience(self) -> float | None:
         """Return the seconds until a turn ends by itself; None if nobody waits for that."""
         return self._turns.patience()

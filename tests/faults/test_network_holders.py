@@ -49,6 +49,7 @@ def begun(fleet: Fleet, command: str = GATE) -> Job:
     fleet.control.wait(job, lambda j: b"\non" in j.log or j.finish)
     assert job.finish is None, job.log.decode()
     assert prepared.network_mode(fleet, job).startswith("container:")
+    prepared.wait_for(1)  # the next one: none is being made when the engine is killed
     return job
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.service import refusing
+from bootstrap.service import children
 from bootstrap.service.refusing import Refuser
 from tests.lab import launcher
 from tests.lab.engine import eventually
@@ -118,7 +118,7 @@ def test_refuser_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
     def no_process(*_: object) -> int:
         raise OSError("no process can be created")
 
-    monkeypatch.setattr(refusing.children, "fork", no_process)
+    monkeypatch.setattr(children, "fork", no_process)
     refuser, (ours, its) = Refuser(), socket.socketpair()
     with ours, closing(its):
         refuser.refuse(its, b"Rno")
