@@ -55,10 +55,9 @@ class Turns:
         return sum(self._users[other] == uid for other in self._starting)
 
     @property
-    def busy(self) -> bool:
-        """Whether a worker waits for its turn, or has it."""
-        oldest = self._now() - LONGEST
-        return bool(self._waiting) or any(since > oldest for since in self._starting.values())
+    def waiting(self) -> bool:
+        """Whether a worker waits for its turn."""
+        return bool(self._waiting)
 
     def patience(self) -> float | None:
         """Return the seconds until a start no longer counts; None if nobody waits for that."""

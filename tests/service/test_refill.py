@@ -4,13 +4,17 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.sandbox.ahead import making
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network import addresses
+from bootstrap.service import control
 from bootstrap.service.refill import LONGEST, PAUSE, Refill
+from bootstrap.service.turns import AT_ONCE
+from bootstrap.service.workers import STARTING, Workers
 
 STARTS = st.lists(
     st.tuples(st.integers(1, 8), st.booleans()), min_size=1, max_size=200
@@ -74,3 +78,36 @@ def test_a_job_that_takes_no_step_does_not_hold_up_the_networks(tmp_path: Path) 
     before = time.time() - making.STARTING
     os.utime(job, (before, before))
     assert not making.a_job_starts(tmp_path)
+
+
+def test_it_is_known_whether_a_job_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers()
+    assert not workers.starting
+    for pid in (1, 2):
+        workers.add(pid, 2000)
+        workers.reported(pid, control.TURN)
+        workers.let_start()
+    assert workers.starting
+    workers.reported(1, control.BEGUN)
+    assert workers.starting
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + STARTING + 1)
+    assert not workers.starting, "it waits for something else"
+    monkeypatch.undo()
+    assert workers.starting
+    workers.remove(2)
+    assert not workers.starting
+
+
+def test_a_job_that_waits_for_its_turn_is_one_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers()
+    for pid in range(AT_ONCE + 1):
+        workers.add(pid, 2000)
+        workers.reported(pid, control.TURN)
+    workers.let_start()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + STARTING + 1)
+    assert workers.starting
+    for pid in range(AT_ONCE + 1):
+        workers.reported(pid, control.BEGUN)
+    assert not workers.starting

@@ -57,21 +57,6 @@ def test_a_start_that_takes_long_no_longer_counts() -> None:
     assert list(made.next()) == [3]
 
 
-def test_it_is_known_whether_a_job_is_being_started() -> None:
-    made, clock = turns()
-    assert not made.busy
-    made.ask(1)
-    assert made.busy
-    list(made.next())
-    assert made.busy
-    clock.now += LONGEST
-    assert not made.busy, "it waits for something else"
-    made.ask(2)
-    made.over(1)
-    made.over(2)
-    assert not made.busy
-
-
 def test_users_have_turns_in_proportion_however_many_wait() -> None:
     """Starts of one of them that never end delay another by those that start, not by all."""
     made, clock = turns()
