@@ -10,8 +10,15 @@ def write(path: Path, content: bytes, mode: int = 0o600, owner: int | None = Non
 
     A reader sees all of the old content or all of the new, never with a wider mode or another
     owner than requested. `owner` is the uid, and the gid of the same number; None leaves both as
-    they are. Raises OSError.
+    they are. Raises OSError, which names `path`.
     """
+    try:
+        _write(path, content, mode, owner)
+    except OSError as failed:
+        raise OSError(failed.errno, failed.strerror, str(path)) from failed
+
+
+def _write(path: Path, content: bytes, mode: int, owner: int | None) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     with suppress(FileNotFoundError):
         temporary.unlink()  # left by an earlier process of this pid

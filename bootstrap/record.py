@@ -169,12 +169,16 @@ class Record:
             self._file.catch_up()
         return self._file.waiting + self._file.lost
 
-    def save(self, directory: Path) -> None:
-        """Write the job's own record, readable by root alone, whole or not at all."""
+    def save(self, directory: Path, uid: int) -> None:
+        """Write the job's own record, readable by root alone, whole or not at all.
+
+        `uid` is the agent's user, which chooses the job's id: it is a part of the name, so that no
+        other one replaces the record.
+        """
         if not self._identity:
             return  # no job was read: its events are in the audit trail only
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = directory / f"{self._identity['job']}.json"
+        path = directory / f"{self._identity['job']}.{uid}.json"
         text = json.dumps({**self._job, "events": self._events}, indent=2, ensure_ascii=False)
         # A value that is not UTF-8 has surrogates, and their backslashed form is JSON's own.
         write(path, f"{text}\n".encode("utf-8", "backslashreplace"))

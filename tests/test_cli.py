@@ -154,7 +154,7 @@ def test_a_refusal_is_recorded_and_explained(tmp_path: Path) -> None:
         json.loads(line)["event"] for line in (tmp_path / "records.jsonl").read_text().splitlines()
     ]
     assert kinds == ["denied", "failed"]
-    assert (tmp_path / "state/records" / f"{JOB_ID}.json").exists()
+    assert (tmp_path / "state/records" / f"{JOB_ID}.0.json").exists()
 
 
 @pytest.mark.parametrize("command", ["bootstrap", "admit"])

@@ -46,6 +46,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["absent/file", "directory"])
+def test_a_write_that_fails_names_the_file_and_not_the_unfinished_one(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OSError, match=r"\[Errno") as failed:
+        write(tmp_path / name, b"new")
+    assert str(failed.value).endswith(f": '{tmp_path / name}'")
+
+
 def test_a_link_in_place_of_the_unfinished_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / f".file.{os.getpid()}.new").symlink_to(tmp_path / "victim")
     write(tmp_path / "file", b"new")

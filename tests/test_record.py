@@ -80,8 +80,8 @@ def test_every_event_has_its_schema_its_time_and_its_job(tmp_path: Path) -> None
 
 def test_a_jobs_record_has_all_its_events_in_order(tmp_path: Path) -> None:
     """A second session does not take the place of the first."""
-    filled(tmp_path / "records.jsonl").save(tmp_path / "saved")
-    saved = json.loads((tmp_path / "saved/j-1.json").read_text())
+    filled(tmp_path / "records.jsonl").save(tmp_path / "saved", 0)
+    saved = json.loads((tmp_path / "saved/j-1.0.json").read_text())
     assert {**WHO, "schema": 2, "env": {"BUILDKITE_BRANCH": "main"}}.items() <= saved.items()
     assert [event["event"] for event in saved["events"]] == KINDS
     roles = [event["role"] for event in saved["events"] if event["event"] == "session"]
@@ -103,7 +103,7 @@ def test_every_event_and_its_fields_are_in_the_documents_table(tmp_path: Path) -
 def test_only_root_can_read_a_jobs_record(tmp_path: Path) -> None:
     record = Record(tmp_path / "records.jsonl", "now")
     record_job(claims(NPM_TOKEN="npm-secret", PLAIN="plain"), AGENT, record)
-    record.save(tmp_path / "saved")
+    record.save(tmp_path / "saved", 0)
     (saved,) = (tmp_path / "saved").iterdir()
     assert saved.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "records.jsonl").stat().st_mode & 0o777 == 0o600
@@ -140,7 +140,7 @@ def _saved_and_printed(directory: Path) -> str:
                 log.failure(refused)
                 log.note(decision.problem)
                 lines.append(markdown(refused).encode())
-    record.save(directory / "saved")
+    record.save(directory / "saved", 0)
     files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
     return b"".join(files + lines).decode()
 
@@ -160,7 +160,7 @@ def test_without_the_mask_they_are_everywhere(
 
 
 def test_a_process_without_a_job_saves_no_record(tmp_path: Path) -> None:
-    Record(tmp_path / "records.jsonl", "now").save(tmp_path / "saved")
+    Record(tmp_path / "records.jsonl", "now").save(tmp_path / "saved", 0)
     assert not (tmp_path / "saved").exists()
 
 
@@ -222,8 +222,8 @@ def test_before_the_job_an_event_that_was_refused_is_not_written_later(tmp_path:
 def test_a_value_that_is_not_utf_8_is_kept(tmp_path: Path) -> None:
     record = Record(tmp_path / "records.jsonl", "now")
     record.job(**WHO, env={"MESSAGE": "\udcff and €"})
-    record.save(tmp_path / "saved")
-    saved = (tmp_path / "saved/j-1.json").read_bytes()
+    record.save(tmp_path / "saved", 0)
+    saved = (tmp_path / "saved/j-1.0.json").read_bytes()
     assert json.loads(saved)["env"]["MESSAGE"] == "\udcff and €"
     assert "€".encode() in saved
 
@@ -250,7 +250,7 @@ def record_of(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
 def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, schema: int) -> None:
     (tmp_path / "saved").mkdir()
     document = record_of(schema, {**job_env(), "NPM_TOKEN": None})
-    (tmp_path / "saved/j-1.json").write_text(json.dumps(document))
+    (tmp_path / "saved/j-1.0.json").write_text(json.dumps(document))
     drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
     assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     made = yaml.safe_load((tmp_path / "policies/storefront.yaml").read_text())
@@ -262,7 +262,7 @@ def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
     record = Record(tmp_path / "records.jsonl", "now")
     record_job(claims(), AGENT, record)
     record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
-    record.save(tmp_path / "saved")
+    record.save(tmp_path / "saved", 0)
     drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
     assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
     assert (tmp_path / "policies/storefront.yaml").exists()
@@ -271,7 +271,7 @@ def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
 def test_a_record_that_is_not_whole_is_passed_over_with_a_note(tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
     document = json.dumps(record_of(2, {**job_env()}))
-    (tmp_path / "saved/j-1.json").write_text(document)
+    (tmp_path / "saved/j-1.0.json").write_text(document)
     (tmp_path / "saved/j-2.json").write_text(document[:200])
     printed: list[str] = []
     drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}

@@ -94,7 +94,7 @@ def _run(
             raise
         raise error from failure
     finally:
-        _save(record, host.paths.state / "records", log, alerts)
+        _save(record, host.paths.state / "records", caller.uid, log, alerts)
 
 
 def _explained(failure: Exception) -> AirlockError:
@@ -116,10 +116,10 @@ def _explained(failure: Exception) -> AirlockError:
             )
 
 
-def _save(record: Record, directory: Path, log: JobLog, alerts: Alerts) -> None:
+def _save(record: Record, directory: Path, uid: int, log: JobLog, alerts: Alerts) -> None:
     """A failure is only reported: the audit trail has the same events already."""
     with alerts.instead(f"the job's own record could not be written to {directory}"):
-        record.save(directory)
+        record.save(directory, uid)
     with alerts.instead("the audit record is not complete"):
         if count := record.unwritten():
             log.alert(

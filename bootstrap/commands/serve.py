@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bootstrap import __version__
+from bootstrap.errors import AirlockError
 from bootstrap.host import config
 from bootstrap.service import preload, upgrade
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.journal import Journal, without_waiting
-from bootstrap.service.listener import listener, resumed
+from bootstrap.service.listener import inherited, listener, resumed
 from bootstrap.service.loop import End, Service
 from bootstrap.service.operations import Operations
+from bootstrap.service.refusing import refuse_all
+from bootstrap.service.upgrade import State
 from bootstrap.service.workers import Workers
 from bootstrap.text import counted
 
@@ -23,8 +26,21 @@ def serve(*, config_path: Path, process_env: Mapping[str, str], check: bool) -> 
     """Serve launchers until SIGTERM or SIGINT, and return 0; SIGHUP starts this program anew.
 
     With `check`, only load everything that is needed for that. Jobs that run go on when this ends,
-    however it does.
+    however it does. If it cannot start, the launchers that wait for it learn why.
     """
+    before = upgrade.taken_over(process_env)
+    try:
+        return _serve(config_path, process_env, before, check=check)
+    except AirlockError as why:
+        listening = inherited(process_env, before.listener if before else ())
+        if listening and not check:
+            refuse_all(listening, why)
+        raise
+
+
+def _serve(
+    config_path: Path, process_env: Mapping[str, str], before: State | None, *, check: bool
+) -> int:
     config.require_root(_NO_ROOT)
     configuration = Configuration(config_path)
     host = configuration.host()
@@ -32,7 +48,6 @@ def serve(*, config_path: Path, process_env: Mapping[str, str], check: bool) -> 
     if check:
         return 0
     _raise_limit()
-    before = upgrade.taken_over(process_env)
     workers = Workers()
     if before:
         listening = resumed(host.service.socket, before.listener)

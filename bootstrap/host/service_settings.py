@@ -11,8 +11,7 @@ from bootstrap.host.section import Section
 if TYPE_CHECKING:
     from pydantic import Field
 
-    from bootstrap.fields import Duration
-    from bootstrap.host.settings import SocketPath, Textfile, UserNames
+    from bootstrap.host.settings import Pause, SocketPath, Textfile, UserNames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,7 @@ class Service(Section):
     jobs_per_agent: Annotated[int, Field(ge=0, le=1000)] = 0
     metrics: Textfile = ""
     pre_pull: bool = True
-    gc_interval: Duration = 3600
+    gc_interval: Pause = 3600
     networks_ahead: Annotated[int, Field(ge=0, le=16)] = 2
 
     def jobs_limit(self, slots: int) -> int:

@@ -11,6 +11,7 @@ from bootstrap import fields
 from bootstrap.forms import REFERENCE, form
 from bootstrap.host import proxy
 
+SHORTEST_PAUSE = 60  # seconds: each time all trees and records of this host are listed
 _LONGEST_SOCKET = 107  # bytes in a struct sockaddr_un, beside the NUL
 
 
@@ -45,6 +46,12 @@ def _resolver(value: IPv4Address) -> IPv4Address:
     return value
 
 
+def _pause(seconds: int) -> int:
+    if 0 < seconds < SHORTEST_PAUSE:
+        raise ValueError('expected "0s", which is never, or "1m" or more')
+    return seconds
+
+
 def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
         raise ValueError("expected the name of at least one user")
@@ -74,6 +81,7 @@ Subnet = Annotated[IPv4Network, AfterValidator(_subnet)]
 Resolver = Annotated[IPv4Address, AfterValidator(_resolver)]
 ProxyUrl = Annotated[proxy.Proxy, PlainValidator(proxy.proxy)]
 NoProxy = Annotated[str, AfterValidator(proxy.exception)]
+Pause = Annotated[fields.Duration, AfterValidator(_pause)]
 UserName = Annotated[
     str, AfterValidator(form(r"[a-z_][a-z0-9_.-]{0,31}", "the name of a user of this host"))
 ]

@@ -120,18 +120,26 @@ def _budgets(storage: Storage) -> dict[str, Budget]:
 
 
 def records_beyond(host: Host, now: float) -> Iterator[Change]:
-    """Yield the records of single jobs to delete."""
+    """Yield the records of single jobs to delete.
+
+    Each user of agents has an equal part of the budget: one that runs many jobs has none of
+    another's records deleted that this one could have kept.
+    """
     limits = host.storage
-    budget = Budget(
-        kind=("record", "records"),
-        number=limits.records,
-        age=limits.record_age,
-        size=limits.records_size,
-    )
-    entries = [_entry(path, None) for path in _entries(host.paths.state / "records")]
-    for entry, why in beyond(budget, entries, now, in_use=lambda _: False):
-        remove = partial(entry.path.unlink, missing_ok=True)
-        yield Change(what=f"record {entry.path}", why=why, apply=remove, size=entry.size)
+    users: dict[str, list[Entry]] = {}
+    for path in _entries(host.paths.state / "records"):
+        uid = Path(path.stem).suffix  # Record.save puts it there
+        users.setdefault(uid, []).append(_entry(path, None))
+    for entries in users.values():
+        budget = Budget(
+            kind=("record", "records"),
+            number=max(1, limits.records // len(users)),
+            age=limits.record_age,
+            size=limits.records_size // len(users),
+        )
+        for entry, why in beyond(budget, entries, now, in_use=lambda _: False):
+            remove = partial(entry.path.unlink, missing_ok=True)
+            yield Change(what=f"record {entry.path}", why=why, apply=remove, size=entry.size)
 
 
 def orphans(host: Host) -> Iterator[Change]:

@@ -14,8 +14,8 @@ specification needs, `created` takes steps 4 and 5, and `opened` the others:
  5. Attach to its output. Before the start, so that no byte is lost.
  6. Start it. From here there are a pid, an address and namespaces; its entry script waits at the
     start gate. Record its process at once: whoever clears the lease can kill it without the engine.
- 7. Watch its process and the ruleset. Before the proof, so that what has been proven cannot change
-    unnoticed.
+ 7. Watch its process, its holder and the ruleset. Before the proof, so that what has been proven
+    cannot change unnoticed.
  8. Limit its terminals: its devpts exists only after the start.
  9. Isolate its bridge port, load inside.nft, have it send single datagrams, then assign its
     address, which removes what an earlier holder left. Before anything that takes long: an image
@@ -176,7 +176,7 @@ def opened(
         container, running = _started(client, container, held)
         timed("start")
         first_process.record(lease.directory, running.pid)
-        guard = Guard(running.pid, bridge.protection(report))
+        guard = Guard(running.pid, bridge.protection(report), running.holder)
         held.callback(guard.close)
         terminals.limit(running.pid, host.sandbox.slots)
         _separate(lease, running)

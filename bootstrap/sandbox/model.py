@@ -114,7 +114,7 @@ class Overdue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Breached:
-    """Airlock killed the job because its ruleset was changed or removed."""
+    """Airlock killed the job because its ruleset was changed, or its network's holder ended."""
 
     why: str
 

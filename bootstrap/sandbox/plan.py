@@ -138,8 +138,10 @@ def holder_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
         **body,
         "HostConfig": host_config,
         # Nothing is ever written to its standard input. When the engine stops, with TERM for all
-        # containers at once, a job keeps its network for as long as the engine lets it end.
+        # containers at once, a job keeps its network for as long as the engine lets it end, which
+        # is 10 s: it is killed before its holder, or it would end as if that had been attacked.
         "Entrypoint": ["/bin/sh", "-c", "trap '' TERM; read -r never; exit 1"],
+        "StopTimeout": 12,
         "OpenStdin": True,
         "AttachStdout": False,
         "AttachStderr": False,

@@ -48,9 +48,10 @@ class Journal(JobLog):
         """Add a line about what an operator should look at."""
         self._line(f"airlock: warning: {self._shown(text, 500)}")
 
-    def failure(self, error: AirlockError) -> None:
-        """Add what happened, its details, and what to do."""
-        self._line(f"airlock: error: {self._shown(error.problem, 2000)}")
+    def failure(self, error: AirlockError, of: str = "") -> None:
+        """Add what happened, its details, and what to do. `of` is the chore that failed."""
+        problem = f"{of} failed: {error.problem}" if of else error.problem
+        self._line(f"airlock: error: {self._shown(problem, 2000)}")
         for detail in error.details:
             self._line(f"airlock:   {self._shown(detail, 500)}")
         self._line(f"airlock:   what to do: {self._shown(error.hint, 1000)}")

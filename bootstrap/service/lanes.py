@@ -102,21 +102,22 @@ def _forked(name: str, lane: Lane, journal: Journal) -> int:
     def run() -> None:
         _LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)  # for ps(1)
         _become_chore(service, lane.niceness)
-        os._exit(_status(lane.works[name], journal))
+        os._exit(_status(name, lane.works[name], journal))
 
     return children.fork(run, ())
 
 
-def _status(work: Work, journal: Journal) -> int:
+def _status(name: str, work: Work, journal: Journal) -> int:
     try:
         return work()
     except AirlockError as failure:
-        journal.failure(failure)
+        journal.failure(failure, name)
         return failure.exit_code
     except OSError as failure:
-        journal.alert(f"this host refused a call: {failure}")
+        journal.alert(f"{name} failed: this host refused a call: {failure}")
         return CannotStart.exit_code
     except Exception:  # noqa: BLE001 - the journal is where a bug is looked for
+        journal.alert(f"{name} failed by a bug of Airlock")
         for line in traceback.format_exc().splitlines():
             journal.alert(printable(line))
         return InternalError.exit_code

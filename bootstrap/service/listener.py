@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,19 @@ def listener(path: Path, gid: int, process_env: Mapping[str, str]) -> Listener:
             hint="Does the directory exist, and is it neither full nor read-only? The service "
             "runs as root.",
         ) from failed
+
+
+def inherited(process_env: Mapping[str, str], kept: tuple[int, ...]) -> socket.socket | None:
+    """Return the socket to which launchers connect also while no service runs, if there is one.
+
+    It is systemd's, or the first of the descriptors that the service before this one kept.
+    """
+    if kept:
+        return socket.socket(fileno=kept[0])
+    try:
+        return _passed(process_env)
+    except (WrongConfiguration, OSError):  # another number of descriptors, or another kind
+        return None
 
 
 def resumed(path: Path, descriptors: tuple[int, ...]) -> Listener:
@@ -124,6 +137,16 @@ def _bound(path: Path, gid: int) -> socket.socket:
     path.chmod(0o660)
     own.listen(BACKLOG)
     return own
+
+
+def waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Accept and yield the connections that wait now; some, if more come meanwhile."""
+    for _ in range(BACKLOG):
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # there is none, or none can be accepted
+            return
+        yield connection
 
 
 def peer(connection: socket.socket) -> int:

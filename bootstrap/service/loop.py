@@ -17,7 +17,7 @@ from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.service import children, control, upgrade
 from bootstrap.service.chores import Chores
 from bootstrap.service.configuration import Configuration
-from bootstrap.service.listener import Listener, peer
+from bootstrap.service.listener import Listener, peer, waiting
 from bootstrap.service.rate import Rate
 from bootstrap.service.refusing import Refuser, refusal
 from bootstrap.service.signalled import signalled
@@ -58,7 +58,6 @@ class Service:
         self._refuser = Refuser()
         self._rate = Rate()
         self._selector = selectors.DefaultSelector()
-        self._unanswered: list[tuple[socket.socket, bytes]] = []
         self._accepts_from = 0.0  # time.monotonic() from which connections are accepted
         self._end: End | None = None
         self._check = 0  # the pid of the process that tries whether an upgrade can start
@@ -74,6 +73,7 @@ class Service:
         self._chores.stopping(upgrading=self._end is End.UPGRADED)
         if self._end is End.STOPPED:
             self._refuse_waiting()
+        self._refuser.finish()
         return self._end
 
     def state(self) -> upgrade.State:
@@ -106,14 +106,11 @@ class Service:
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _pausing(self) -> bool:
-        refusing = bool(self._unanswered) or self._refuser.waits
-        return refusing or time.monotonic() < self._accepts_from
+        return self._refuser.waits or time.monotonic() < self._accepts_from
 
     def _watch_listener(self) -> None:
         """Wait for connections, unless they would only wake this loop for nothing."""
-        self._refuser.settle()
-        while self._unanswered and self._refuser.refuse(*self._unanswered[0]):
-            del self._unanswered[0]
+        self._refuser.proceed()
         watched = self._listener.socket in self._selector.get_map()
         if self._pausing() and watched:
             self._selector.unregister(self._listener.socket)
@@ -197,7 +194,7 @@ class Service:
         self, connection: socket.socket, why: WrongConfiguration | CannotStart, kind: str
     ) -> None:
         self._chores.refused(kind, why.problem)
-        self._unanswered.append((connection, refusal(why)))
+        self._refuser.refuse(connection, refusal(why))
 
     def _refuse_waiting(self) -> None:
         """Refuse those who connected to a socket that is about to go, instead of leaving them."""
@@ -205,11 +202,8 @@ class Service:
             return  # they wait in systemd's socket for the next service
         self._listener.remove()
         why = CannotStart("the service is stopping", hint="Retry the job.")
-        with suppress(OSError):
-            while True:
-                self._refuse(self._listener.socket.accept()[0], why, "stopping")
-        while self._unanswered and self._refuser.refuse(*self._unanswered.pop()):
-            pass
+        for connection in waiting(self._listener.socket):
+            self._refuse(connection, why, "stopping")
 
     # Workers
 

@@ -16,6 +16,7 @@ from bootstrap.service import housekeeping, meter
 from bootstrap.service.journal import Journal, Limited
 from bootstrap.service.lanes import Lane, Lanes, Work
 from bootstrap.service.notify import Notify
+from bootstrap.service.refill import Refill
 from bootstrap.service.schedule import Chore, Schedule
 from bootstrap.service.workers import Workers
 from bootstrap.text import counted
@@ -27,8 +28,6 @@ _PULL = Chore(name="pull", every=PULLING, limit=1800.0, first=5.0)
 _GC_LIMIT = 3600.0  # it measures trees, for up to five minutes each
 _GC_FIRST = 60.0  # after the first jobs, if they wait for the service
 _NETWORKS = Chore(name="networks", every=60.0, limit=60.0, first=1.0)
-# Seconds after the last start of a job: the next one in a row gets the processors first.
-_REFILL = 1.0
 _METER = Chore(name="meter", every=1.0)
 
 
@@ -53,7 +52,7 @@ class Operations:
         self._networks: Schedule | None = None
         self._pipe: int | None = None
         self._shown = ""
-        self._started = 0.0  # the last start of a job of which this knows
+        self._refill = Refill()
 
     def ready(self) -> None:
         """Begin with the chores, and report that the service runs."""
@@ -80,15 +79,23 @@ class Operations:
     def run(self) -> None:
         """Start the chores that are due, and show the service manager that the loop runs."""
         now = time.monotonic()
-        if self._networks and self._workers.last_start > self._started:
-            self._started = self._workers.last_start
-            self._networks.ask("networks", self._started + _REFILL)
+        if self._networks:
+            self._refill_networks(self._networks, now)
         self._lanes.tick(now)
+        if self._networks and self._networks.running:
+            self._refill.began()
         self._limited.flush(now)
         self._notify.alive(now)
         if (status := self._status()) != self._shown:
             self._shown = status
             self._notify.status(status)
+
+    def _refill_networks(self, networks: Schedule, now: float) -> None:
+        starting, last = self._workers.starting, self._workers.last_start
+        due = self._refill.due(now, starting=starting, last=last)
+        if due is not None:
+            networks.ask(_NETWORKS.name, due)
+            networks.postpone(_NETWORKS.name, due)
 
     def accepted(self) -> None:
         """Count a connection that has got a worker."""

@@ -5,8 +5,11 @@ too, and that can block: a TCP socket may linger. The service must not be that p
 """
 
 import os
+import select
 import signal
 import socket
+import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +17,11 @@ from pathlib import Path
 from bootstrap.errors import AirlockError
 from bootstrap.log import JobLog
 from bootstrap.service import children, protocol
+from bootstrap.service.listener import waiting
 
 CLOSING = 1.0  # seconds after which a process that still closes a connection is replaced
+FINISHING = 3.0  # seconds: as long as a process that CLOSING ends, and another one
+_AGAIN = 0.05
 NAME = Path("/proc/self/comm")
 _GO = b"closed"
 
@@ -32,14 +38,42 @@ class Refuser:
 
     def __init__(self) -> None:
         self.pid = 0
-        self.waits = False  # whether the process has to learn that a connection is closed here
+        self._unanswered: deque[tuple[socket.socket, bytes]] = deque()
+        self._unsettled = False  # the process has to learn that a connection is closed here
         self._ours: socket.socket | None = None
 
-    def refuse(self, connection: socket.socket, answer: bytes) -> bool:
-        """Have a connection answered and closed; False if that has to be tried again later."""
-        self.settle()
+    @property
+    def waits(self) -> bool:
+        """Whether a connection is still to be passed on: `proceed` has to be called again."""
+        return self._unsettled or bool(self._unanswered)
+
+    def refuse(self, connection: socket.socket, answer: bytes) -> None:
+        """Have a connection answered and closed, after those before it."""
+        self._unanswered.append((connection, answer))
+
+    def proceed(self) -> None:
+        """Pass on as many connections as the process takes at this moment."""
+        self._settle()
+        while self._unanswered and self._pass_on(*self._unanswered[0]):
+            self._unanswered.popleft()
+
+    def finish(self, patience: float = FINISHING) -> None:
+        """Pass on all of them, because this process ends or is replaced. Waits `patience` at most.
+
+        The process answers what it was passed, also after the end of this one.
+        """
+        deadline = time.monotonic() + patience
+        self.proceed()
+        while self.waits and (left := deadline - time.monotonic()) > 0:
+            space = select.poll()
+            if self._ours:
+                space.register(self._ours, select.POLLOUT)
+            space.poll(min(left, _AGAIN) * 1000)
+            self.proceed()
+
+    def _pass_on(self, connection: socket.socket, answer: bytes) -> bool:
         ours = self._ours or self._started()
-        if ours is None or self.waits:
+        if ours is None or self._unsettled:
             return False
         try:
             socket.send_fds(ours, [answer], [connection.fileno()])
@@ -49,17 +83,17 @@ class Refuser:
             self._end()
             return False
         connection.close()  # the process keeps it until the next message
-        self.waits = True
-        self.settle()
+        self._unsettled = True
+        self._settle()
         return True
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Let the process close the last connection, if it has not been let yet."""
-        if not self.waits or self._ours is None:
+        if not self._unsettled or self._ours is None:
             return
         try:
             self._ours.send(_GO)
-            self.waits = False
+            self._unsettled = False
         except BlockingIOError:
             return
         except OSError:
@@ -90,10 +124,19 @@ class Refuser:
             return
         self._ours.close()
         self._ours = None
-        self.waits = False
+        self._unsettled = False
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
         self.pid = 0
+
+
+def refuse_all(listening: socket.socket, why: AirlockError) -> None:
+    """Answer all who wait for a service that cannot start, so that they need not wait for it."""
+    refuser = Refuser()
+    listening.settimeout(0)
+    for connection in waiting(listening):
+        refuser.refuse(connection, refusal(why))
+    refuser.finish()
 
 
 def _serve(requests: socket.socket) -> None:

@@ -30,6 +30,7 @@ class Schedule:
         self._chores = {chore.name: chore for chore in chores}
         self._due = {chore.name: now + chore.first for chore in chores}
         self._asked: dict[str, float] = {}
+        self._postponed: dict[str, float] = {}
         self._failures = dict.fromkeys(self._due, 0)
         self._running: tuple[str, float] | None = None
         self._spread = spread
@@ -56,9 +57,15 @@ class Schedule:
         """
         self._asked[name] = due
 
+    def postpone(self, name: str, until: float) -> None:
+        """Do not start a chore before that. The last call counts."""
+        self._postponed[name] = until
+
     def _next(self, name: str) -> float:
         due = self._due[name]
-        return due if self._failures[name] else min(due, self._asked.get(name, due))
+        if not self._failures[name]:
+            due = min(due, self._asked.get(name, due))
+        return max(due, self._postponed.get(name, due))
 
     def is_overdue(self, now: float) -> bool:
         """Say whether the chore that runs has taken longer than it may."""

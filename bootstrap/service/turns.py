@@ -54,6 +54,11 @@ class Turns:
         uid = self._users[pid]
         return sum(self._users[other] == uid for other in self._starting)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a worker waits for its turn."""
+        return bool(self._waiting)
+
     def patience(self) -> float | None:
         """Return the seconds until a start no longer counts; None if nobody waits for that."""
         if not self._waiting or not self._starting:

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from bootstrap.service import control
 from bootstrap.service.turns import Turns
 
+# Seconds: a job whose start takes longer waits for AWS or an image, not for processors. Longer than
+# a turn: on a host under load, a start takes that long too.
+STARTING = 10.0
+
 
 @dataclass(slots=True)
 class _Forked:
@@ -23,6 +27,7 @@ class Workers:
     def __init__(self) -> None:
         self._forked: dict[int, _Forked] = {}
         self._turns = Turns()
+        self._starting: dict[int, float] = {}  # since when, of those that have asked for a turn
         self.last_start = 0.0  # time.monotonic() of the last report of one that starts a job
 
     def add(self, pid: int, uid: int, channel: socket.socket | None = None) -> None:
@@ -39,10 +44,15 @@ class Workers:
             self.last_start = time.monotonic()
         if kind == control.TURN:
             self._turns.ask(pid, self.uid(pid))
+            self._starting[pid] = self.last_start
             return
-        self._turns.over(pid)
+        self._over(pid)
         if kind == control.DONE:
             self._forked[pid].busy = False
+
+    def _over(self, pid: int) -> None:
+        self._turns.over(pid)
+        self._starting.pop(pid, None)
 
     def let_start(self) -> None:
         """Let those go on whose turn it is to start a container."""
@@ -50,6 +60,12 @@ class Workers:
             if channel := self.channel(pid):
                 with suppress(OSError):  # it has ended, and with it its turn
                     channel.send(control.GO)
+
+    @property
+    def starting(self) -> bool:
+        """Whether a job waits for its turn, or is being started, for STARTING seconds at most."""
+        oldest = time.monotonic() - STARTING
+        return self._turns.waiting or any(since > oldest for since in self._starting.values())
 
     def patience(self) -> float | None:
         """Return the seconds until a turn ends by itself; None if nobody waits for that."""
@@ -73,7 +89,7 @@ class Workers:
 
     def remove(self, pid: int) -> bool:
         """Forget a process that has ended; return whether it was a worker."""
-        self._turns.over(pid)
+        self._over(pid)
         return self._forked.pop(pid, None) is not None
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

@@ -193,7 +193,7 @@ def test_what_could_not_be_recorded_is_counted_in_the_log(lab: labs.Lab, tmp_pat
         open_gate(job)
         assert fleet.control.finished(job) == ("7", "", ""), job.log.decode()
         assert b"1 event of this job could not be written to the audit record" in job.log
-        saved = json.loads((fleet.base / f"state/records/{job.id}.json").read_text())
+        saved = json.loads((fleet.base / f"state/records/{job.id}.0.json").read_text())
         assert saved["events"][-1]["status"] == {"kind": "exit", "code": 7, "whose": "job"}
         (fleet.base / "log/filler").unlink()
         following = fleet.control.enqueue(fleet.env("exit 3"))

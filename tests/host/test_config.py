@@ -121,6 +121,10 @@ def test_all_mistakes_are_reported_at_once_with_suggestions(tmp_path: Path) -> N
         ),
         (LEAST + "[service]\njobs-per-agent = -1\n", "service.jobs-per-agent: expected 0 or more"),
         (
+            LEAST + '[service]\ngc-interval = "59s"\n',
+            'service.gc-interval: expected "0s", which is never, or "1m" or more; got',
+        ),
+        (
             LEAST + '[service]\nmetrics = "here"\n',
             "service.metrics: expected an absolute path that ends in .prom",
         ),

@@ -127,6 +127,21 @@ def test_records_beyond_their_bytes_are_removed_oldest_first(tmp_path: Path) -> 
     assert names(tmp_path / "state/records") == {"r0.json", "r1.json"}
 
 
+def test_records_of_one_user_do_not_displace_those_of_another(tmp_path: Path) -> None:
+    here = host(tmp_path, records=6)
+    for number in range(20):
+        for uid in (2000, 2001) if number > 16 else (2001,):
+            record = tmp_path / f"state/records/r{number}.{uid}.json"
+            record.touch()
+            os.utime(record, (NOW - 60 * number, NOW - 60 * number))
+    storage.collect(here, NOW)
+    kept = names(tmp_path / "state/records")
+    assert {name for name in kept if ".2000." in name} == {
+        f"r{number}.2000.json" for number in (17, 18, 19)
+    }
+    assert len(kept) == 6
+
+
 def test_trees_beyond_their_bytes_are_removed_only_if_measured(tmp_path: Path) -> None:
     here = host(tmp_path, workspaces_size=5 << 20)
     for number in range(4):

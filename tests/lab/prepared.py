@@ -51,6 +51,12 @@ def containers(fleet: Fleet) -> list[str]:
     return sorted(_docker(fleet, "ps", "-a", "--filter", "label=airlock.network", "--format", form))
 
 
+def created(fleet: Fleet, token: str) -> str:
+    """Return when a holder was created, in UTC and ISO format."""
+    (at,) = _docker(fleet, "inspect", "-f", "{{.Created}}", f"airlock-network-{token}")
+    return at
+
+
 def network_mode(fleet: Fleet, job: Job) -> str:
     """Return the mode of a running job's container."""
     (container,) = _docker(fleet, "ps", "-q", "--filter", f"label=airlock.job-id={job.id}")

@@ -75,7 +75,7 @@ def test_service_serves_jobs_is_upgraded_and_does_its_chores(fleet: Fleet, confi
     program = (str(confined), *AIRLOCK)
     forget_host(fleet.lab.docker)
     fleet.policy(f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n")
-    with serving(fleet, f'metrics = "{textfile}"\ngc-interval = "1s"', program=program) as service:
+    with serving(fleet, f'metrics = "{textfile}"\ngc-interval = "1m"', program=program) as service:
         limits = Path(f"/proc/{service.pid}/status").read_text()
         assert "NoNewPrivs:\t1\n" in limits
         assert "Seccomp:\t2\n" in limits
@@ -87,7 +87,7 @@ def test_service_serves_jobs_is_upgraded_and_does_its_chores(fleet: Fleet, confi
             assert fleet.control.finished(running) == ("0", "", ""), running.log.decode()
             later = fleet.control.enqueue(fleet.env("echo later"))
             assert fleet.control.finished(later) == ("0", "", ""), later.log.decode()
-        eventually(lambda: _counted(textfile), "both jobs and a gc are counted")
+        eventually(lambda: _counted(textfile), "both jobs and a gc are counted", 120)
         assert service.stop() == 0
         lines = service.log.read_text()
     assert "warning" not in lines

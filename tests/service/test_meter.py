@@ -111,6 +111,7 @@ def test_file_that_cannot_be_written_is_tried_again(
     made.write(2.0)
     assert [line for line in lines if "could not be written" in line] == lines
     assert len(lines) == 1
+    assert lines[0].endswith(f"No such file or directory: '{target}'\n")
     target.parent.mkdir()
     made.write(3.0)
     assert values(target)["airlock_metrics_timestamp_seconds{}"] == 3

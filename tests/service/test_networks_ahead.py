@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import prepared
 from tests.lab.engine import eventually
-from tests.lab.lab import GATE, Fleet, open_gate
+from tests.lab.lab import GATE, ROLE, Fleet, open_gate
 from tests.lab.leftovers import leftovers
 from tests.lab.service import Serving, serving
 from tests.service.test_meter import values
@@ -134,3 +134,17 @@ def test_killed_worker_leaves_nothing_of_its_network(fleet: Fleet, service: Serv
     eventually(lambda: not leftovers(fleet), "the reaper has cleared it")
     prepared.wait_for(2)
     assert sorted(path.name for path in prepared.ready()) == prepared.containers(fleet)
+
+
+def test_none_is_prepared_while_a_job_starts(fleet: Fleet, service: Serving) -> None:
+    """The job waits for STS for longer than the pause after a start."""
+    fleet.policy(f"  - {{name: all, allow: {{role: '{ROLE}'}}}}\n")
+    fleet.sts.latency = 2.0
+    before = set(prepared.containers(fleet))
+    with fleet.agent(bootstrap_script=service.bootstrap_script):
+        job = fleet.control.enqueue(fleet.env("true"))
+        assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+    prepared.wait_for(2)
+    (another,) = set(prepared.containers(fleet)) - before
+    (proven,) = [event for event in fleet.events(job.id) if event["event"] == "sandbox"]
+    assert prepared.created(fleet, another) > proven["timestamp"]

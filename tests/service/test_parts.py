@@ -145,7 +145,9 @@ def test_refuser_answers_and_goes_on_after_it_was_killed() -> None:
         theirs, ours = socket.socketpair()
         with theirs:
             theirs.settimeout(10)
-            assert refuser.refuse(ours, b"Rno")
+            refuser.refuse(ours, b"Rno")
+            refuser.proceed()
+            assert not refuser.waits
             assert theirs.recv(9) == b"Rno"
             assert theirs.recv(9) == b""
         os.kill(refuser.pid, 9)

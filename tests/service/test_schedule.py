@@ -106,3 +106,16 @@ def _next(spread: float) -> float:
     found = schedule(PREPARE, spread=spread)
     run(found, 0.0)
     return found.wake(0.0)
+
+
+def test_chore_that_is_postponed_does_not_run_before_that() -> None:
+    found = schedule(PREPARE)
+    found.postpone("prepare", 3.0)
+    assert found.wake(0.0) == 3.0
+    assert found.start(2.9) is None
+    assert run(found, 3.0) == "prepare"
+    found.ask("prepare", 10.0)
+    found.postpone("prepare", 20.0)
+    assert found.start(19.9) is None
+    assert run(found, 20.0) == "prepare"
+    assert found.wake(20.0) == PREPARE.every, "it is postponed once"

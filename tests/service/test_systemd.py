@@ -6,6 +6,7 @@ tests/lab/with_systemd .venv/bin/pytest tests/service/test_systemd.py
 import os
 import shlex
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,4 +121,21 @@ def test_killed_worker_ends_neither_the_service_nor_other_jobs(fleet: Fleet, scr
         assert fleet.control.finished(other)[0] == "79"
         assert (main_pid(), shown("ActiveState")) == (before, "active")
         finish(fleet, job)
+    assert leftovers(fleet) == []
+
+
+def test_job_learns_at_once_why_the_service_cannot_start(fleet: Fleet, script: str) -> None:
+    """It waits in systemd's socket, and a service that cannot start answers before it ends."""
+    text = fleet.config.read_text()
+    fleet.config.write_text(f"{text}\n[nonsense]\n")
+    with fleet.agent(bootstrap_script=script):
+        for _ in range(2):
+            began = time.monotonic()
+            job = fleet.control.enqueue(fleet.env("echo never"))
+            assert fleet.control.finished(job) == ("78", "", ""), job.log.decode()
+            assert b"nonsense" in job.log
+            assert time.monotonic() - began < 20
+        fleet.config.write_text(text)
+        later = fleet.control.enqueue(fleet.env("echo later"))
+        assert fleet.control.finished(later) == ("0", "", ""), later.log.decode()
     assert leftovers(fleet) == []

@@ -64,7 +64,7 @@ def test_job_s_own_record_has_what_the_hook_decided(tmp_path: Path) -> None:
     found = decided(settings, claims, agent)
     record = Record(settings.paths.records, "now")
     admit_by(found, 3)(claims, agent, settings, record, JobLog(lambda _: None))
-    record.save(tmp_path / "jobs")
+    record.save(tmp_path / "jobs", 0)
     (path,) = (tmp_path / "jobs").iterdir()
     assert [one["event"] for one in json.loads(path.read_text())["events"]] == [
         "admitted",

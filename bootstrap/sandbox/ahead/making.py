@@ -8,7 +8,7 @@ removes both.
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 UNSERVED = 600.0  # seconds without a service, after which nobody will adopt them
 KILL_PATIENCE = 2.0
+# Seconds: a job that has taken no step for so long waits for AWS or an image, not for processors.
+STARTING = 3.0
 _SERVED = "served"  # in networks/: touched by the service's chore
 
 
@@ -70,6 +72,16 @@ def make(client: "Client", host: Host, image: Image) -> None:
     )  # fmt: skip
     holder.write(directory, made)
     directory.rename(holder.ready(runtime) / token)
+
+
+def a_job_starts(runtime: Path) -> bool:
+    """Say whether a job of this host is being started: it has a lease, and no address yet."""
+    for job in (runtime / "jobs").glob("*"):
+        with suppress(FileNotFoundError):  # it is gone
+            since = time.time() - job.stat().st_mtime
+            if since < STARTING and addresses.read(job) is None:
+                return True
+    return False
 
 
 def remains(host: Host) -> Iterator[Change]:

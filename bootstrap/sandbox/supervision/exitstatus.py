@@ -102,7 +102,8 @@ def explain(ended: Ended, log: JobLog) -> None:
                 Stopped(
                     f"the job was stopped: {why}",
                     hint="Airlock killed it: this status is not the job's. Find the program that "
-                    "changes nftables on this host (`nft monitor`), then retry.",
+                    "changes nftables (`nft monitor`) or ends containers (`docker events`) on this "
+                    "host, then retry.",
                 )
             )
         case Evicted(why=why):

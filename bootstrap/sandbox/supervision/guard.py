@@ -1,7 +1,10 @@
-"""Guards one running container: notices its end, and ends it if its ruleset is breached.
+"""Guards one running container: notices its end, and ends it if its protection is breached.
 
-The ruleset and the routing rule are checked in a thread of their own, because programs that read
-them may hang or be killed, and the supervising loop has to handle cancellation meanwhile.
+That is the ruleset and, where the container has joined the network namespace of a holder
+(ahead/holder.py), the holder's process: once that has ended, the engine takes the network away and
+gives its address to another container. All of that is checked in a thread of its own, because
+programs that read the rules may hang or be killed, and the supervising loop has to handle
+cancellation meanwhile.
 """
 
 import os
@@ -9,14 +12,14 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.leases import first_process
-from bootstrap.sandbox.network import watch
+from bootstrap.sandbox.network import addresses, watch
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +30,7 @@ UNREADABLE, ATTEMPTS = 5.0, 3
 RETRY = 0.5  # seconds between two attempts to read the ruleset
 ROUTING_RETRY = 5.0  # seconds between two attempts to restore the routing rules
 CHANGED = "table inet airlock was changed or removed while the job ran"
+HOLDER_ENDED = "the container that holds the job's network has ended before the job"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,21 +55,25 @@ class Protection:
 
 
 class Guard:
-    """Guards the container whose first process is `pid`; raises CannotStart if it has ended.
+    """Guards the container whose first process is `pid`, and whose network `holder` holds, if any.
 
     `process` becomes readable when the container ends. `breach` becomes readable after it was
-    killed because of its ruleset; `why` then has the reason, and is "" otherwise.
+    killed because of its protection; `why` then has the reason, and is "" otherwise. Raises
+    CannotStart if one of the two processes has ended.
     """
 
-    def __init__(self, pid: int, protection: Protection) -> None:
-        try:
+    def __init__(self, pid: int, protection: Protection, holder: int | None = None) -> None:
+        with ExitStack() as undone:
+            undone.callback(protection.close)
             self.process = watch.wait_for_exit(pid)
-        except CannotStart:
-            protection.close()
-            raise
+            undone.callback(os.close, self.process)
+            held = () if holder is None else (_holder(pid, holder),)
+            undone.pop_all()
         self.breach, writer = os.pipe2(os.O_CLOEXEC)
         stopped, self._stop = os.pipe2(os.O_CLOEXEC)
-        self._checks = _Checks(os.dup(self.process), protection, stopped=stopped, breach=writer)
+        self._checks = _Checks(
+            os.dup(self.process), protection, held, stopped=stopped, breach=writer
+        )
         self._checks.thread.start()
 
     @property
@@ -90,11 +98,20 @@ class Guard:
 class _Checks:
     """The thread. It owns its descriptors and closes them: `Guard.close` does not wait for it."""
 
-    def __init__(self, process: int, protection: Protection, *, stopped: int, breach: int) -> None:
+    def __init__(
+        self,
+        process: int,
+        protection: Protection,
+        held: tuple[int, ...],
+        *,
+        stopped: int,
+        breach: int,
+    ) -> None:
         self.why = ""
         self.thread = threading.Thread(target=self._run, name="ruleset", daemon=True)
         self._process = process
         self._protection = protection
+        self._held = held  # the pidfd of the holder, if there is one
         self._stopped = stopped
         self._breach = breach
         self._unreadable_since = 0.0  # time.monotonic() of the first of `_failures` in a row
@@ -105,7 +122,8 @@ class _Checks:
     def _run(self) -> None:
         protection = self._protection
         with closing(protection), selectors.DefaultSelector() as events:
-            for what in (self._stopped, protection.changes, protection.rule_changes):
+            watched: tuple[int | socket.socket, ...] = (self._stopped, *self._held)
+            for what in (*watched, protection.changes, protection.rule_changes):
                 events.register(what, selectors.EVENT_READ)
             try:
                 while self._step(events):
@@ -113,13 +131,16 @@ class _Checks:
             except Exception as bug:  # noqa: BLE001 - without the watch the job must not go on
                 self._end_container(f"the watch of table inet airlock failed: {bug!r}")
             finally:
-                for descriptor in (self._stopped, self._breach, self._process):
+                for descriptor in (self._stopped, *self._held, self._breach, self._process):
                     os.close(descriptor)
 
     def _step(self, events: selectors.BaseSelector) -> bool:
         """Wait for the next change or attempt; False when there is nothing left to watch."""
         ready = {key.fileobj for key, _ in events.select(self._patience())}
         if self._stopped in ready:
+            return False
+        if ready.intersection(self._held):
+            self._end_container(HOLDER_ENDED)
             return False
         changed = watch.may_have_changed(self._protection.changes)
         self._routing_is_due |= watch.may_lack_rule(self._protection.rule_changes)
@@ -180,3 +201,15 @@ class _Checks:
         if not first_process.has_ended(self._process):
             self.why = why
             first_process.send(self._process, Signals.SIGKILL)
+
+
+def _holder(pid: int, holder: int) -> int:
+    """Return a pidfd of the holder. Raises CannotStart unless it has the container's network."""
+    with ExitStack() as undone, suppress(FileNotFoundError, ProcessLookupError):
+        descriptor = os.pidfd_open(holder)
+        undone.callback(os.close, descriptor)
+        # Looked at once it is open: what is compared is what the descriptor stands for.
+        if addresses.namespace(holder) == addresses.namespace(pid):
+            undone.pop_all()
+            return descriptor
+    raise CannotStart(HOLDER_ENDED, hint="Retry the job.")

@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox.supervision import guard as guards
-from bootstrap.sandbox.supervision.guard import CHANGED, Guard, Protection
+from bootstrap.sandbox.supervision.guard import CHANGED, HOLDER_ENDED, Guard, Protection
 from tests.lab.engine import eventually
 
 NEW_TABLE = struct.pack("=IHHII", 16, 10 << 8, 0, 0, 0)
@@ -38,6 +39,7 @@ class Guarded:
 def guarded(
     is_unchanged: Callable[[], bool] = lambda: True,
     restore_routing: Callable[[], bool] = lambda: False,
+    holder: int | None = None,
 ) -> Iterator[Guarded]:
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     (nftables, changes), (routing, rule_changes) = pairs
@@ -52,12 +54,12 @@ def guarded(
         report=reported.append,
     )
     with ExitStack() as held:
-        process = held.enter_context(subprocess.Popen(["sleep", "60"]))
-        held.callback(process.kill)
-        guard = Guard(process.pid, protection)
-        held.callback(guard.close)
         held.enter_context(nftables)
         held.enter_context(routing)
+        process = held.enter_context(subprocess.Popen(["sleep", "60"]))
+        held.callback(process.kill)
+        guard = Guard(process.pid, protection, holder)
+        held.callback(guard.close)
         yield Guarded(
             process=process, guard=guard, nftables=nftables, routing=routing, reported=reported
         )
@@ -108,6 +110,46 @@ def test_change_within_retries_is_a_breach_at_once() -> None:
         one.nftables.send(NEW_TABLE)
         assert one.process.wait() == -9
         assert one.guard.why == CHANGED
+
+
+def test_end_of_the_holder_of_its_network_kills_and_says_so() -> None:
+    with subprocess.Popen(["sleep", "60"]) as holder, guarded(holder=holder.pid) as one:
+        holder.kill()
+        assert os.read(one.guard.breach, 1) == b""
+        assert one.guard.why == HOLDER_ENDED
+        assert one.process.wait() == -9
+
+
+def test_end_of_the_holder_after_the_container_is_no_breach() -> None:
+    with subprocess.Popen(["sleep", "60"]) as holder, guarded(holder=holder.pid) as one:
+        one.process.kill()
+        one.process.wait()
+        holder.kill()
+        assert os.read(one.guard.breach, 1) == b""
+        assert one.guard.why == ""
+
+
+def test_container_is_not_guarded_with_a_holder_that_has_ended() -> None:
+    with subprocess.Popen(["true"]) as holder:
+        holder.wait()
+        with (
+            pytest.raises(CannotStart, match="has ended before the job"),
+            guarded(holder=holder.pid),
+        ):
+            pytest.fail("it is not guarded")
+
+
+def test_container_is_not_guarded_with_a_holder_of_another_network() -> None:
+    with subprocess.Popen(["unshare", "--user", "--net", "sleep", "60"]) as holder:
+        ours = Path("/proc/self/ns/net").stat()
+        theirs = Path(f"/proc/{holder.pid}/ns/net")
+        eventually(lambda: theirs.stat() != ours, "it has a network namespace of its own")
+        with (
+            pytest.raises(CannotStart, match="has ended before the job"),
+            guarded(holder=holder.pid),
+        ):
+            pytest.fail("it is not guarded")
+        holder.kill()
 
 
 def test_bug_in_the_watch_ends_the_container() -> None:
