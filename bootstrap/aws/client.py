@@ -160,6 +160,15 @@ def _loader() -> Any:  # noqa: ANN401
             del type_name
             return list(SERVICES)
 
+        def load_data_with_path(self, name: str) -> tuple[Any, str]:
+            """Leave out the endpoints of other services: 7 MiB."""
+            found, path = super().load_data_with_path(name)
+            if name == "endpoints":
+                for partition in found["partitions"]:
+                    services = partition["services"]
+                    partition["services"] = {s: services[s] for s in SERVICES if s in services}
+            return found, path
+
     return Ours(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
