@@ -11,6 +11,7 @@ from bootstrap.aws.client import prepare
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.host.config import Host
 from bootstrap.sandbox.network import firewall, nftables
+from bootstrap.service import holes
 
 # What is imported where it is needed, because it takes long and a job alone may not need it; and
 # what Python and libraries themselves import late.
@@ -38,8 +39,9 @@ LATE = (
     "tenacity",
     "traceback",
 )
-# Commands that no worker runs.
 _M_ARENA_MAX = -8  # <malloc.h>
+_FILL: list[object] = []
+# Commands that no worker runs.
 _NOT_NEEDED = ("bootstrap.commands.policy", "bootstrap.__main__")
 
 
@@ -68,6 +70,7 @@ def _use_one_arena() -> None:
 def keep() -> None:
     """Let what exists now never be collected, and what is new not lie beside it."""
     gc.collect()
+    _FILL.extend(holes.fill())
     gc.freeze()
 
 
