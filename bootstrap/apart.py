@@ -9,8 +9,10 @@ ends.
 import ctypes
 import os
 import pickle
+import select
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +28,7 @@ E = TypeVar("E", bound=BaseException)
 
 _LIBC = ctypes.PyDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+LIMIT = 300.0  # seconds: each call to AWS is bounded itself, and gives up long before
 _MOST = 1 << 16  # bytes to read at once
 
 
@@ -51,10 +54,19 @@ class Apart(Generic[T]):
         self._lock = threading.Lock()
 
     def result(self) -> T:
-        """Wait for the call's end; return what it returned or raise what it raised. Only once."""
-        received = bytearray()
-        while piece := os.read(self._reader, _MOST):
+        """Wait for the call's end; return what it returned or raise what it raised. Only once.
+
+        Raises CannotStart if it was killed, or takes longer than `LIMIT`, and is killed for that.
+        """
+        received, arrival = bytearray(), select.poll()
+        arrival.register(self._reader, select.POLLIN)
+        deadline = time.monotonic() + LIMIT
+        while arrival.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not (piece := os.read(self._reader, _MOST)):
+                break
             received += piece
+        else:
+            received.clear()
         self.close()
         if not received:
             raise CannotStart("a process of Airlock's was killed", hint="Retry the job.")
@@ -118,6 +130,15 @@ def traced(failed: E) -> E:
 
 
 def _packed(answer: object) -> bytes:
+    """Return it as bytes; a failure that cannot be copied becomes one that names it."""
+    try:
+        return _pickled(answer)
+    except Exception as failed:  # noqa: BLE001 - of whatever it consists
+        copy = RuntimeError(f"{type(failed).__name__}: {failed}, in {answer!r}")
+        return _pickled((0, traced(copy)))
+
+
+def _pickled(answer: object) -> bytes:
     buffer = BytesIO()
     _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(answer)
     return buffer.getvalue()

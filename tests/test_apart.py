@@ -44,3 +44,21 @@ def test_closing_waits_for_nothing() -> None:
     apart.close()
     apart.close()
     assert time.monotonic() - began < 10
+
+
+def test_a_failure_that_cannot_be_copied_is_named() -> None:
+    class Local(Exception):
+        pass
+
+    def fail() -> None:
+        raise Local("odd")
+
+    with pytest.raises(RuntimeError, match=r"Local\('odd'\)"):
+        Apart(fail).result()
+
+
+def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bootstrap.apart.LIMIT", 0.2)
+    apart = Apart(signal.pause)
+    with pytest.raises(CannotStart, match="was killed"):
+        apart.result()

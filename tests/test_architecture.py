@@ -45,7 +45,6 @@ SIDE_EFFECTS = {
 # Each of these libraries has the callers below and no others.
 CALLERS = {
     "docker": {"sandbox/engine_client.py"},
-    "boto3": {"aws/client.py"},
     "botocore": {"aws/client.py"},
     "subprocess": {"process.py"},
     "structlog": {"record.py"},
@@ -71,7 +70,7 @@ PACKAGES = {
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "fields", "mistakes", "files", "process", "log", "record",
     "retry", "__version__", "images", "logins", "packaged", "server", "appended", "alerts",
-    "concurrent", "apart", "metrics", "__init__",
+    "concurrent", "apart", "memory", "metrics", "__init__",
 }  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""The only importer of boto3: clients that ignore the environment. Verified with 1.44.5."""
+"""The only importer of botocore: clients that ignore the environment. Verified with 1.44.5."""
 
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootstrap.aws import models
 from bootstrap.host.config import Aws
 from bootstrap.host.proxy import Proxy
 from bootstrap.retry import ONE_CALL
@@ -12,7 +13,6 @@ from bootstrap.retry import ONE_CALL
 if TYPE_CHECKING:
     from bootstrap.aws.model import Session
 
-SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
 METADATA = "http://169.254.169.254/"
 CONNECT_TIMEOUT = 2  # seconds
 READ_TIMEOUT = ONE_CALL - CONNECT_TIMEOUT
@@ -36,7 +36,7 @@ def connect(
     *,
     metadata: str = METADATA,
     caller: "Caller | Session" = Caller.HOST,
-) -> Any:  # noqa: ANN401 - boto3 is untyped
+) -> Any:  # noqa: ANN401 - botocore is untyped
     """Return a client of a service's regional endpoint that makes exactly one try per call.
 
     Region, endpoint, certificates, credentials and proxy are Airlock's or `aws`'s: no variable and
@@ -97,8 +97,7 @@ def _client(
     *,
     proxy: Proxy | None,
 ) -> Any:  # noqa: ANN401
-    import boto3  # noqa: PLC0415 - 70 ms that a refused job need not wait for
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415 - 70 ms that a refused job need not wait for
 
     config = Config(
         connect_timeout=CONNECT_TIMEOUT,
@@ -107,8 +106,8 @@ def _client(
         ignore_configured_endpoint_urls=True,
         proxies={"https": proxy.url().reveal()} if proxy else {},  # never the environment's
     )
-    # The region belongs here: boto3's session would not pass it on to our settings.
-    return boto3.Session(botocore_session=core).client(
+    # The region belongs here: nothing else would pass it on to our settings.
+    return core.create_client(
         service, region_name=region, endpoint_url=endpoint, verify=True, config=config
     )
 
@@ -151,25 +150,32 @@ def _core() -> Any:  # noqa: ANN401
 @cache
 def _loader() -> Any:  # noqa: ANN401
     """Return the loader of botocore's own service models, which caches them for later clients."""
-    from botocore.loaders import Loader  # noqa: PLC0415
+    from botocore.loaders import JSONFileLoader, Loader  # noqa: PLC0415
 
     class Ours(Loader):  # type: ignore[misc]  # botocore is untyped
         """Knows the services that are called here: botocore looks through the files of 400."""
 
         def list_available_services(self, type_name: str) -> list[str]:
             del type_name
-            return list(SERVICES)
+            return list(models.OPERATIONS)
 
-        def load_data_with_path(self, name: str) -> tuple[Any, str]:
-            """Leave out the endpoints of other services: 7 MiB."""
-            found, path = super().load_data_with_path(name)
-            if name == "endpoints":
-                for partition in found["partitions"]:
-                    services = partition["services"]
-                    partition["services"] = {s: services[s] for s in SERVICES if s in services}
-            return found, path
+    class Reduced(JSONFileLoader):  # type: ignore[misc]
+        """Leaves out what is never called."""
 
-    return Ours(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+        def load_file(self, file_path: str) -> Any:  # noqa: ANN401 - None, or what a file has
+            """Return a file without that."""
+            found, path = super().load_file(file_path), Path(file_path)
+            if found and path.name == "endpoints":
+                return models.only_known(found)
+            if found and path.name == "service-2":
+                return models.only_called(found, models.OPERATIONS[path.parts[-3]])
+            return found
+
+    return Ours(
+        extra_search_paths=[Loader.BUILTIN_DATA_PATH],
+        include_default_search_paths=False,
+        file_loader=Reduced(),
+    )
 
 
 def _source(aws: Aws, metadata: str) -> Any:  # noqa: ANN401
