@@ -2,25 +2,29 @@
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 
 from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
+from bootstrap.aws.model import SessionRequest
 from bootstrap.aws.sts import Sts
 from bootstrap.buildkite.grace import Grace
 from bootstrap.caller import Caller
 from bootstrap.credentials import obtain
+from bootstrap.credentials.calls import CallsApart
 from bootstrap.credentials.plan import plans
 from bootstrap.ending import NOT_REMOVED, Result, concluded
+from bootstrap.grants.kind import Obtained
 from bootstrap.host import storage
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.job.read import read
 from bootstrap.log import JobLog
+from bootstrap.policy.model import Admitted
 from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, job_sandbox
 from bootstrap.sandbox.container import bridged
@@ -74,10 +78,7 @@ def run(
             job_lease = held.enter_context(acquire(alert=log.alert, patience=patience))
             requests = plans(claims, admitted.grant, rule=admitted.rule)
             record.timed("lease")
-            assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
-            obtaining = partial(
-                obtain.obtaining, requests, admitted.grant, host.aws, assume, log=log, record=record
-            )
+            obtaining = partial(_obtaining, requests, admitted, job, host, log=log, record=record)
             sandbox = held.enter_context(
                 job_sandbox.opened_sandbox(
                     job, admitted, obtaining, host, job_lease,
@@ -100,6 +101,21 @@ def run(
 def _job(process_env: Mapping[str, str], host: Host, agent_uid: int) -> Job:
     env = read(process_env, owner=agent_uid, writable=(host.paths.state,))
     return assemble(env, process_env, agent_uid=agent_uid)
+
+
+def _obtaining(
+    requests: Mapping[str, SessionRequest],
+    admitted: Admitted,
+    job: Job,
+    host: Host,
+    *,
+    log: JobLog,
+    record: Record,
+) -> AbstractContextManager[Callable[[], Obtained]]:
+    assume = Sts(host.aws, token=partial(_token_for_sts, job, host)).assume
+    return obtain.obtaining(
+        requests, admitted.grant, host.aws, assume, log=log, record=record, begin=CallsApart
+    )
 
 
 def clearing_patience(cancellation: Cancellation, grace: Grace) -> float:

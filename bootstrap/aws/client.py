@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootstrap.aws import models
 from bootstrap.host.config import Aws
 from bootstrap.host.proxy import Proxy
 from bootstrap.retry import ONE_CALL
@@ -12,7 +13,6 @@ from bootstrap.retry import ONE_CALL
 if TYPE_CHECKING:
     from bootstrap.aws.model import Session
 
-SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
 METADATA = "http://169.254.169.254/"
 CONNECT_TIMEOUT = 2  # seconds
 READ_TIMEOUT = ONE_CALL - CONNECT_TIMEOUT
@@ -151,16 +151,32 @@ def _core() -> Any:  # noqa: ANN401
 @cache
 def _loader() -> Any:  # noqa: ANN401
     """Return the loader of botocore's own service models, which caches them for later clients."""
-    from botocore.loaders import Loader  # noqa: PLC0415
+    from botocore.loaders import JSONFileLoader, Loader  # noqa: PLC0415
 
     class Ours(Loader):  # type: ignore[misc]  # botocore is untyped
         """Knows the services that are called here: botocore looks through the files of 400."""
 
         def list_available_services(self, type_name: str) -> list[str]:
             del type_name
-            return list(SERVICES)
+            return list(models.OPERATIONS)
 
-    return Ours(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    class Reduced(JSONFileLoader):  # type: ignore[misc]
+        """Leaves out what is never called."""
+
+        def load_file(self, file_path: str) -> Any:  # noqa: ANN401 - None, or what a file has
+            """Return a file without that."""
+            found, path = super().load_file(file_path), Path(file_path)
+            if found and path.name == "endpoints":
+                return models.only_known(found)
+            if found and path.name == "service-2":
+                return models.only_called(found, models.OPERATIONS[path.parts[-3]])
+            return found
+
+    return Ours(
+        extra_search_paths=[Loader.BUILTIN_DATA_PATH],
+        include_default_search_paths=False,
+        file_loader=Reduced(),
+    )
 
 
 def _source(aws: Aws, metadata: str) -> Any:  # noqa: ANN401

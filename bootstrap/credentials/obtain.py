@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from bootstrap.aws.model import Session, SessionRequest
-from bootstrap.credentials.calls import Calls
+from bootstrap.credentials.calls import Calls, CallsApart
 from bootstrap.credentials.renewal import Assume, Renewal, Sessions
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.grants.kind import BY_ROLE, DEFAULT, Obtained
@@ -33,6 +33,7 @@ def obtaining(
     *,
     log: JobLog,
     record: Record,
+    begin: type[Calls] | type[CallsApart] = Calls,
 ) -> Iterator[Callable[[], Obtained]]:
     """Begin to obtain what a grant needs, and yield a function that waits for it.
 
@@ -47,7 +48,9 @@ def obtaining(
     grant's, unless the other one alone is a wrong configuration. A cancellation waits for nothing.
     """
     with ExitStack() as held:
-        calls = Calls(requests, grant, aws, assume)
+        calls = begin(requests, grant, aws, assume)
+        if isinstance(calls, CallsApart):
+            held.callback(calls.close)
         wait = _Wait(held, calls, _issuer(log, record), log=log, record=record)
         try:
             yield wait.obtained
@@ -64,7 +67,13 @@ class _Wait:
     """Waits for the calls once; whoever asks again gets the same, or the same failure."""
 
     def __init__(
-        self, held: ExitStack, calls: Calls, issue: Issue, *, log: JobLog, record: Record
+        self,
+        held: ExitStack,
+        calls: Calls | CallsApart,
+        issue: Issue,
+        *,
+        log: JobLog,
+        record: Record,
     ) -> None:
         self._held = held
         self._calls = calls

@@ -30,6 +30,7 @@ class _Reporter:
     def __init__(self) -> None:
         self._descriptor: int | None = None
         self._process = 0
+        self.runtime: Path | None = None
         self.lost = 0
 
     def use(self, descriptor: int | None) -> None:
@@ -66,6 +67,13 @@ def to(runtime: Path) -> None:
     except OSError:  # there is no pipe, or nobody reads it
         descriptor = None
     _REPORTER.use(descriptor)
+    _REPORTER.runtime = runtime
+
+
+def again() -> None:
+    """Report as before from now on, in a process that was just forked."""
+    if _REPORTER.runtime is not None:
+        to(_REPORTER.runtime)
 
 
 def report(metric: Metric, amount: float = 1.0, **labels: str) -> None:

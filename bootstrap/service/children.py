@@ -1,5 +1,6 @@
 """Forks processes that share what the service has loaded, and none of its descriptors."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -7,6 +8,8 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_NAME = 15
 # What the service's own handlers are for; a child that needs others sets them.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -30,6 +33,11 @@ def fork(action: Callable[[], object], keep: Iterable[int]) -> int:
             traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def be_named(name: str) -> None:
+    """Name this process for ps(1), as what the service does beside jobs."""
+    _LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)
 
 
 def _become_child(keep: Iterable[int]) -> None:

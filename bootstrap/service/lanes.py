@@ -20,7 +20,7 @@ from bootstrap.text import printable
 
 Work = Callable[[], int]  # returns an exit status
 IDLE = 19  # niceness
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -100,7 +100,7 @@ def _forked(name: str, lane: Lane, journal: Journal) -> int:
     service = os.getpid()
 
     def run() -> None:
-        _LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)  # for ps(1)
+        children.be_named(name)
         _become_chore(service, lane.niceness)
         os._exit(_status(name, lane.works[name], journal))
 

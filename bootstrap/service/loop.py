@@ -14,7 +14,7 @@ from contextlib import suppress
 from enum import Enum
 
 from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.service import children, control, upgrade
+from bootstrap.service import control, preload, upgrade
 from bootstrap.service.chores import Chores
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.listener import Listener, peer, waiting
@@ -22,7 +22,6 @@ from bootstrap.service.rate import Rate
 from bootstrap.service.refusing import Refuser, refusal
 from bootstrap.service.signalled import signalled
 from bootstrap.service.verdicts import Verdicts
-from bootstrap.service.worker import Worker
 from bootstrap.service.workers import Workers
 from bootstrap.text import counted
 
@@ -67,6 +66,8 @@ class Service:
         self._end = None
         with signalled(self._selector, self._drain):
             self._reap()
+            with suppress(OSError):  # the first worker needs it, and tries again
+                self._workers.reapers.prepare(self._configuration.last_valid)
             self._chores.ready()
             while self._end is None:
                 self._step()
@@ -121,6 +122,7 @@ class Service:
 
     def _accept(self) -> None:
         if self._configuration.refresh():
+            preload.load_optional(self._configuration.last_valid)
             for line in self._configuration.summary():
                 self._log(line)
         for _ in range(AT_ONCE):
@@ -172,23 +174,11 @@ class Service:
             )
 
     def _fork(self, connection: socket.socket, uid: int) -> None:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        worker = Worker(
-            connection=connection, channel=its, uid=uid, configuration=self._configuration
-        )
-        try:
-            pid = children.fork(worker.run, (connection.fileno(), its.fileno()))
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            its.close()
+        pid, channel = self._workers.fork(connection, uid, self._configuration)
         connection.close()  # the worker has it, and keeps it until it may go on
-        ours.settimeout(0)
-        self._workers.add(pid, uid, ours)
-        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._received(pid))
+        self._selector.register(channel, selectors.EVENT_READ, lambda _: self._received(pid))
         with suppress(OSError):  # it has ended
-            ours.send(control.GO)
+            channel.send(control.GO)
 
     def _refuse(
         self, connection: socket.socket, why: WrongConfiguration | CannotStart, kind: str
@@ -253,10 +243,18 @@ class Service:
             os.close(descriptor)
 
     def _reap(self) -> None:
-        """Take note of every child that has ended."""
+        """Take note of every child that has ended.
+
+        Reapers first: the next one has to know of the workers that have ended with it.
+        """
+        ended = []
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-                self._ended(*ended)
+            while (one := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                ended.append(one)
+        for pid, status in sorted(
+            ended, key=lambda one: not self._workers.reapers.includes(one[0])
+        ):
+            self._ended(pid, status)
 
     def _ended(self, pid: int, status: int) -> None:
         self._received(pid)  # its last messages
@@ -264,6 +262,7 @@ class Service:
             self._chores.worker_ended(status)
             return
         self._refuser.ended(pid)
+        self._workers.reapers.ended(pid, status)
         if pid == self._check:
             self._checked(status)
         else:

@@ -3,13 +3,15 @@
 import gc
 import importlib
 import pkgutil
+import sys
 
 import bootstrap
-from bootstrap import packaged
+from bootstrap import memory, packaged
 from bootstrap.aws.client import prepare
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.host.config import Host
 from bootstrap.sandbox.network import firewall, nftables
+from bootstrap.service import holes
 
 # What is imported where it is needed, because it takes long and a job alone may not need it; and
 # what Python and libraries themselves import late.
@@ -29,7 +31,6 @@ LATE = (
     "encodings.idna",
     "encodings.unicode_escape",
     "http.client",
-    "jwt",
     "netrc",
     "requests.exceptions",
     "stringprep",
@@ -37,8 +38,18 @@ LATE = (
     "tenacity",
     "traceback",
 )
+_FILL: list[object] = []
 # Commands that no worker runs.
-_NOT_NEEDED = ("bootstrap.commands.policy", "bootstrap.__main__")
+_NOT_NEEDED = (
+    "bootstrap.commands.policy",
+    "bootstrap.policy.cases",
+    "bootstrap.policy.catalogue",
+    "bootstrap.policy.difference",
+    "bootstrap.policy.draft",
+    "bootstrap.policy.lint",
+    "bootstrap.policy.report",
+    "bootstrap.__main__",
+)
 
 
 def load(host: Host) -> None:
@@ -46,20 +57,35 @@ def load(host: Host) -> None:
 
     What exists now is never collected, so that children do not write to the memory they share.
     """
+    memory.share_one_arena()
     gc.disable()
+    # First: what reading the models takes for a moment is there for all that comes then.
+    prepare(host.aws)
     for module in (*LATE, *_own()):
         importlib.import_module(module)
+    load_optional(host)
     packaged.read_all()
     firewall.ruleset_text()
     nftables.library()
-    prepare(host.aws)
     without_secrets({"NAME": ""}, {})  # fnmatch compiles each pattern when it is first used
     keep()
 
 
+def load_optional(host: Host) -> None:
+    """Import what jobs need under some configurations only."""
+    if host.policy.identity == "signed":
+        importlib.import_module("jwt")  # with `cryptography`: 4 MiB
+
+
 def keep() -> None:
-    """Let what exists now never be collected, and what is new not lie beside it."""
+    """Let what exists now never be collected, and what is new not lie beside it.
+
+    The interpreter's cache of attributes has references to thousands of names. A process that used
+    other ones would replace these, and so copy a page for each.
+    """
     gc.collect()
+    _FILL.extend(holes.fill())
+    sys._clear_type_cache()  # noqa: SLF001 - its only name
     gc.freeze()
 
 

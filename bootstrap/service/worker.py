@@ -19,7 +19,7 @@ from bootstrap.errors import AirlockError, InternalError
 from bootstrap.host import oom
 from bootstrap.log import JobLog, to_descriptor
 from bootstrap.metrics import catalogue, report
-from bootstrap.sandbox.leases.lease import Reaper
+from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.supervision.exitstatus import ExitStatus, ExitWith
 from bootstrap.service import request
 from bootstrap.service.configuration import Configuration
@@ -37,6 +37,7 @@ class Worker:
 
     connection: socket.socket
     channel: socket.socket
+    reaper: int  # by which the service's reaper notices this process's end
     uid: int
     configuration: Configuration
 
@@ -90,9 +91,9 @@ class Worker:
             control.keep(decided.claims.job_id, verdict(decided, generation).packed())
 
     def _job(self, wanted: Request, caller: Caller, control: Control) -> ExitStatus:
-        if self.configuration.problem is None:
-            waiting = Reaper(self.configuration.host())
-            caller = replace(caller, reaper=lambda _, token: waiting.watching(token))
+        caller = replace(
+            caller, reaper=lambda host, token: lease.watching(host, token, self.reaper)
+        )
         if packed := control.kept(wanted.env.get(JOB, "")):
             admit = admit_by(unpacked(packed), self.configuration.generation)
             caller = replace(caller, admit=admit)

@@ -1,13 +1,17 @@
 """The service's workers: whose they are, and the channel to each."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bootstrap.service import control
+from bootstrap.service import children, control
+from bootstrap.service.configuration import Configuration
+from bootstrap.service.reaper import Reapers
 from bootstrap.service.turns import Turns
+from bootstrap.service.worker import Worker
 
 # Seconds: a job whose start takes longer waits for AWS or an image, not for processors. Longer than
 # a turn: on a host under load, a start takes that long too.
@@ -28,7 +32,35 @@ class Workers:
         self._forked: dict[int, _Forked] = {}
         self._turns = Turns()
         self._starting: dict[int, float] = {}  # since when, of those that have asked for a turn
+        self.reapers = Reapers()
         self.last_start = 0.0  # time.monotonic() of the last report of one that starts a job
+
+    def fork(
+        self, connection: socket.socket, uid: int, configuration: Configuration
+    ) -> tuple[int, socket.socket]:
+        """Fork a worker, which waits until it may begin; return its pid and the channel to it.
+
+        Its reaper watches it already. Raises OSError.
+        """
+        self.reapers.prepare(configuration.last_valid)
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        notice, writer = (end.detach() for end in socket.socketpair())
+        worker = Worker(
+            connection=connection, channel=its, reaper=writer, uid=uid, configuration=configuration
+        )
+        try:
+            pid = children.fork(worker.run, (connection.fileno(), its.fileno(), writer))
+        except OSError:
+            ours.close()
+            os.close(notice)
+            raise
+        finally:
+            its.close()
+            os.close(writer)
+        self.reapers.watch(pid, notice)
+        ours.settimeout(0)
+        self.add(pid, uid, ours)
+        return pid, ours
 
     def add(self, pid: int, uid: int, channel: socket.socket | None = None) -> None:
         """Take note of a worker."""
@@ -90,6 +122,7 @@ class Workers:
     def remove(self, pid: int) -> bool:
         """Forget a process that has ended; return whether it was a worker."""
         self._over(pid)
+        self.reapers.worker_ended(pid)
         return self._forked.pop(pid, None) is not None
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

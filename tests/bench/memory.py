@@ -82,11 +82,19 @@ def _weighed(bench: Bench, way: Way, kinds: Sequence[str]) -> _Weighed:
             for pid, depth in _family(process.pid):
                 found[kinds[min(depth, len(kinds) - 1)]] += _pss(pid)
         for pid, depth in _family(service) if service else ():
-            found["service" if depth == 0 else kinds[min(depth, len(kinds) - 1)]] += _pss(pid)
+            found[_kind(pid, depth)] += _pss(pid)
         of_service = found.pop("service", 0.0)
         more = sum(found.values()) + of_service - before
         _let_go(bench.made)
     return _Weighed(kinds={kind: found[kind] / JOBS for kind in kinds}, more=more / JOBS)
+
+
+def _kind(pid: int, depth: int) -> str:
+    """Name a process of the service's: jobs share its reaper."""
+    name = Path(f"/proc/{pid}/comm").read_text().strip()
+    if name == "airlock:reaper":
+        return "reaper"
+    return "service" if depth == 0 or name.startswith("airlock:") else "worker"
 
 
 def _let_go(made: Fleet) -> None:

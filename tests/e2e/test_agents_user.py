@@ -15,7 +15,7 @@ import pytest
 from bootstrap.host.config import load
 from tests.fakes.control_plane import Job, JobOrder, JobResult
 from tests.lab import unit, users
-from tests.lab.agent import Agent, reaper_of
+from tests.lab.agent import Agent
 from tests.lab.engine import OURS, eventually
 from tests.lab.lab import GATE, Lab, open_gate
 from tests.lab.leftovers import leftovers
@@ -64,6 +64,12 @@ def worker_of(here: Host) -> int:
     return worker
 
 
+def reaper(here: Host) -> int:
+    """Return the process of the service that clears what killed workers leave."""
+    assert here.service
+    return here.service.chores()["reaper"]
+
+
 def first_process() -> int:
     """Return the first process of the only job's container."""
     (record,) = Path("/run/airlock/jobs").glob("*/process")
@@ -85,12 +91,14 @@ def test_job_has_neither_the_agents_user_nor_its_protection(here: Host) -> None:
         job = begun(here, running)
         worker, inside = worker_of(here), first_process()
         assert ids(running.pid, "Uid") == ids(running.bootstrap_pid(), "Uid") == {users.UID}
-        assert ids(worker, "Uid") == ids(reaper_of(worker), "Uid") == {0}
+        assert ids(worker, "Uid") == ids(reaper(here), "Uid") == {0}
         (uid,) = ids(inside, "Uid")
         assert uid in load(here.fleet.config).sandbox.uids
         assert ids(inside, "Gid") == {uid}
         assert score(running.pid) == (-1000 if unit.can_protect() else 0)
-        assert (score(worker), score(reaper_of(worker)), score(inside)) == (0, 0, 500)
+        assert (score(worker), score(inside)) == (0, 500)
+        assert here.service
+        assert score(reaper(here)) == score(here.service.pid)
         open_gate(job)
         assert here.fleet.control.finished(job) == ("0", "", "")
     assert leftovers(here.fleet) == []
@@ -156,7 +164,7 @@ def test_agents_user_gets_nothing_of_the_host(here: Host) -> None:
         for path in (*directories, f"/proc/{worker}/fd", f"/proc/{inside}/root/airlock/env"):
             shown = as_agent("ls", f"{path}/.")
             assert "Permission denied" in shown.stderr, (path, shown)
-        for pid in (worker, reaper_of(worker), inside):
+        for pid in (worker, reaper(here), inside):
             assert as_agent("kill", "-KILL", str(pid)).returncode != 0
         asked = as_agent("docker", "-H", f"unix://{OURS}", "ps")
         assert "permission denied" in asked.stderr

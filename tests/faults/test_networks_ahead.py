@@ -222,16 +222,20 @@ def wait_for_end(pids: list[int], seconds: float) -> None:
         raise subprocess.TimeoutExpired(command, seconds)
 
 
-def test_adopter_and_reaper_killed_gc_removes_the_network(fleet: Fleet, service: Serving) -> None:
+def test_adopter_reaper_and_service_killed_gc_removes_the_network(
+    fleet: Fleet, service: Serving
+) -> None:
     with fleet.agent(bootstrap_script=service.bootstrap_script):
         job = begun(fleet)
         assert prepared.network_mode(fleet, job).startswith("container:")
         (worker,) = service.workers()
-        reapers = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-        for pid in (*map(int, reapers), worker):
+        reaper = service.chores()["reaper"]
+        service.kill()
+        for pid in (reaper, worker):
             os.kill(pid, signal.SIGKILL)
         fleet.control.wait(job, lambda j: j.finish)
     assert job.finish is not None
     assert "cleared dead job" in prepared.collect(fleet)
+    service.start()
     prepared.wait_for(1)
     assert [path.name for path in prepared.ready()] == prepared.containers(fleet)

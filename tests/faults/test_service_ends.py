@@ -142,6 +142,26 @@ def test_worker_killed_while_its_job_runs_is_79(host: Host) -> None:
     host.clean()
 
 
+def test_worker_killed_with_its_reaper_is_cleared_by_the_next_one(host: Host) -> None:
+    (launcher,) = host.running()
+    kill(host.service.chores()["reaper"], worker_of(host))
+    code, log = status(launcher)
+    assert code == STATUS_UNKNOWN, log
+    host.clean()
+
+
+def test_worker_killed_after_its_service_is_cleared_by_the_reaper(host: Host) -> None:
+    (launcher,) = host.running()
+    worker, reaper = worker_of(host), host.service.chores()["reaper"]
+    host.service.kill()
+    kill(worker)
+    code, log = status(launcher)
+    assert code == STATUS_UNKNOWN, log
+    eventually(lambda: not leftovers(host.jobs.fleet), "all of the job is cleared", 20)
+    eventually(lambda: ended(reaper), "the reaper has ended")
+    host.service.start()
+
+
 def test_worker_killed_while_it_clears_is_79(host: Host, dockerd: Engine) -> None:
     (launcher,) = host.running(f"{GATE_FILE}; exit 3")
     dockerd.stop()

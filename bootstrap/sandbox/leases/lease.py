@@ -175,54 +175,62 @@ def _abandoned(directory: Path) -> bool:
     return True
 
 
-class Reaper:
-    """A process, in its own session, that clears a lease if this process does not.
+@contextmanager
+def watching(host: Host, token: str, writer: int) -> Iterator[None]:
+    """Have the reaper at the other end of `writer` clear the lease unless that is gone at the end.
 
-    Fork it before the lease is acquired, before there is a second thread, and early: memory that
-    this process changes later is the reaper's alone then.
+    Whatever ends this process closes it, which is what the reaper waits for. Only once.
     """
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        reader, self._writer = os.pipe2(os.O_CLOEXEC)
-        if os.fork() == 0:
-            _reap(host, reader)
-        os.close(reader)
-
-    @contextmanager
-    def watching(self, token: str) -> Iterator[None]:
-        """Have it clear this lease unless that is gone when this closes. Only once."""
-        os.write(self._writer, f"{token}\n".encode())
-        try:
-            yield
-        finally:
-            if not (self._host.paths.runtime / "jobs" / token).exists():
-                with suppress(BrokenPipeError):  # it was killed, and is not needed any more
-                    os.write(self._writer, _DONE)
-            os.close(self._writer)
+    os.write(writer, f"{token}\n".encode())
+    try:
+        yield
+    finally:
+        if not (host.paths.runtime / "jobs" / token).exists():
+            with suppress(BrokenPipeError):  # it was killed, and is not needed any more
+                os.write(writer, _DONE)
+        os.close(writer)
 
 
-def reaper(host: Host, token: str) -> AbstractContextManager[None]:
-    """Fork a reaper of this lease."""
-    return Reaper(host).watching(token)
+@contextmanager
+def reaper(host: Host, token: str) -> Iterator[None]:
+    """Fork a process, in its own session, that clears the lease if this process does not.
+
+    Fork it before the lease is acquired, and before there is a second thread.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    if os.fork() == 0:
+        _reap(host, reader)
+    os.close(reader)
+    with watching(host, token, writer):
+        yield
 
 
 def _reap(host: Host, notice: int) -> None:
     """Run the reaper. It closes all other descriptors, because the agent waits for their end."""
     try:
         os.setsid()
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-            with suppress(OSError):
-                signal.signal(number, signal.SIG_IGN)
+        ignore_signals()
         _keep_only(notice)
         received = b""
         while chunk := os.read(notice, 256):
             received += chunk
-        token, newline, end = received.partition(b"\n")
-        if newline and end != _DONE:
-            _clear_until_gone(host, token.decode())
+        if token := unfinished(received):
+            clear_until_gone(host, token)
     finally:
         os._exit(0)
+
+
+def ignore_signals() -> None:
+    """Ignore all that can be ignored: only SIGKILL ends a reaper early."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        with suppress(OSError):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def unfinished(received: bytes) -> str:
+    """Return the lease to clear, by all that its holder wrote before it ended; "" for none."""
+    token, newline, end = received.partition(b"\n")
+    return token.decode() if newline and end != _DONE else ""
 
 
 def _keep_only(descriptor: int) -> None:
@@ -233,7 +241,7 @@ def _keep_only(descriptor: int) -> None:
     os.closerange(descriptor + 1, 65536)
 
 
-def _clear_until_gone(host: Host, token: str) -> None:
+def clear_until_gone(host: Host, token: str) -> None:
     """Clear repeatedly: the engine may finish creating a container after its caller has died.
 
     While the engine does not answer, the pauses grow, up to REAPER_LIMIT; the next job and

@@ -11,6 +11,7 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
+from bootstrap import memory
 from bootstrap.alerts import Alerts
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.leases import first_process
@@ -100,6 +101,7 @@ class Supervision:
         hangup = pump.hangup()
         events.register(hangup, selectors.EVENT_READ, "agent gone")
         self._directory.open_start_gate()
+        memory.give_back()  # what the steps before took: a job may wait for hours
         with self._ending_the_job(), events, hangup:
             while not self._step(events, cancellation):
                 pass
