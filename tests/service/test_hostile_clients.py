@@ -51,7 +51,7 @@ def test_nothing_of_malformed_requests_stays(service: Serving) -> None:
     for wrong in MALFORMED.values():
         assert ask(service, **wrong).kind == "R"  # type: ignore[arg-type]
     eventually(lambda: service.workers() == [], "their workers end")
-    eventually(lambda: opened(service.pid) == before, "no descriptor stays")
+    eventually(lambda: opened(service.pid) <= before, "no descriptor stays")
     assert answers(service)
 
 
