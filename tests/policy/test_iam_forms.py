@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bootstrap.policy.iam import iam
 from bootstrap.policy.iam_drift import drift
 from bootstrap.policy.iam_forms import as_cloudformation, as_json, as_terraform
+
+from bootstrap.policy.iam import iam
 from tests.policy.given import policy
 from tests.policy.samples import HOST, MAIN, ROLE, SECRETS
 

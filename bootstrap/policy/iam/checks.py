@@ -16,7 +16,7 @@ def check(calls: Sequence[Call], trust: Trust) -> None:
         found += _of_others(calls)
     if found:
         raise WrongConfiguration(
-            "no account could have these roles" if len(found) > 1 else found[0],
+            f"{len(found)} roles cannot be deployed" if len(found) > 1 else found[0],
             hint="Correct the roles that rules name, or the accounts in them.",
             details=tuple(found) if len(found) > 1 else (),
         )

@@ -116,6 +116,7 @@ def _except(globs: Globs, taken: Sequence[str]) -> Iterable[Globs]:
 
 
 def _names_one_of(pattern: str, taken: Sequence[str]) -> bool:
+    """Return whether the pattern is a name, and one of the globs matches it."""
     return "*" not in pattern and any(matches(each, pattern) for each in taken)
 
 
@@ -137,6 +138,20 @@ def _union(globs: Iterable[Globs]) -> Globs:
     return Globs(
         like=() if () in lists else tuple(dict.fromkeys(p for patterns in lists for p in patterns))
     )
+
+
+def both(one: Globs, other: Globs) -> Globs:
+    """Return what matches both, for a text that has one name: the tag of a tag's build.
+
+    Where both have lists of globs, that of `one` counts: IAM compares a text with one list only.
+    """
+    unlike = tuple(dict.fromkeys((*one.unlike, *other.unlike)))
+    if not (one.like and other.like):
+        return Globs(like=one.like or other.like, unlike=unlike)
+    names = [p for p in (*one.like, *other.like) if "*" not in p]
+    exact = [n for n in names if _names_one_of(n, one.like) and _names_one_of(n, other.like)]
+    globs = [p for p in one.like if "*" in p and any("*" in each for each in other.like)]
+    return Globs(like=tuple(dict.fromkeys((*exact, *globs))) or one.like, unlike=unlike)
 
 
 def in_subject(pattern: str) -> str:

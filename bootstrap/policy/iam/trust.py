@@ -25,6 +25,7 @@ from bootstrap.policy.iam.model import Document, Trust, document, one_or_list
 from bootstrap.policy.iam.refs import (
     Globs,
     Refs,
+    both,
     in_session_tag,
     in_subject,
     is_exact_in_tag,
@@ -160,7 +161,8 @@ def _subjects(
         return
     before = f"organization:{organization}:pipeline:{call.pipeline}:ref:refs"
     for refs in call.refs:
-        kind, globs = ("tags", refs.tag) if refs.tagged else ("heads", refs.branch)
+        kind = "tags" if refs.tagged else "heads"
+        globs = both(refs.tag, refs.branch) if refs.tagged else refs.branch
         named = [f"{before}/{kind}/{in_subject(glob)}:commit:*" for glob in globs.like or ("*",)]
         taken = [f"{before}/{kind}/{in_subject(glob)}:commit:*" for glob in globs.unlike]
         yield named, tuple(sorted(taken))
