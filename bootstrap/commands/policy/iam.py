@@ -57,7 +57,7 @@ def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output
     )
     made = iam(read.policies, options)
     if asked.drift is None:
-        output(_formed(made, asked))
+        output(_formed(made, asked).rstrip("\n"))
         return 0
     return _print_drift(made, asked.drift, asked.account, output)
 

@@ -1,6 +1,7 @@
 """What IAM would refuse when the documents are deployed, or would give to the wrong pipeline."""
 
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.iam.calls import Call
@@ -11,7 +12,7 @@ from bootstrap.policy.iam.trust import owner_of
 
 def check(calls: Sequence[Call], trust: Trust) -> None:
     """Raise WrongConfiguration with every mistake in the names of roles."""
-    found = [*_names(calls), *_twice(calls)]
+    found = [*_names(calls), *_twice(calls), *_circular(calls)]
     if trust is Trust.TAGS:
         found += _of_others(calls)
     if found:
@@ -42,6 +43,18 @@ def _twice(calls: Sequence[Call]) -> list[str]:
             found.append(f"{seen[key]} and {role} have the same name in one account")
         seen.setdefault(key, role)
     return found
+
+
+def _circular(calls: Sequence[Call]) -> list[str]:
+    """A trust policy can only name roles that exist already."""
+    callers: dict[str, set[str]] = {}
+    for call in calls:
+        callers.setdefault(call.role, set()).update({call.caller} if call.caller else ())
+    try:
+        TopologicalSorter(callers).prepare()
+    except CycleError as circular:
+        return [f"by session.via, roles assume each other: {' → '.join(circular.args[1])}"]
+    return []
 
 
 def _of_others(calls: Sequence[Call]) -> list[str]:

@@ -44,15 +44,14 @@ def as_cloudformation(stack: Stack) -> str:
             "Properties": {"Url": PROVIDER_URL, "ClientIdList": [AUDIENCE]},
         }
     for role in stack.roles:
-        resources[logical(role.arn)] = _role(role)
+        resources[logical(role.arn)] = _role(role, stack)
     template = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Airlock's IAM of account {stack.account}",
         **(_PROVIDER if stack.provider else {}),
         "Resources": resources,
     }
-    comments = "".join(f"# {comment}\n" for comment in stack.comments)
-    return comments + yaml.dump(
+    return stack.commented + yaml.dump(
         template, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100
     )
 
@@ -68,7 +67,7 @@ def _host_policy(stack: Stack, number: int, document: Document) -> Document:
     }
 
 
-def _role(role: Role) -> Document:
+def _role(role: Role, stack: Stack) -> Document:
     path, name = parts(role.arn)
     properties: dict[str, Any] = {
         "RoleName": name,
@@ -78,4 +77,6 @@ def _role(role: Role) -> Document:
     }
     if role.policy:
         properties["Policies"] = [{"PolicyName": "airlock", "PolicyDocument": role.policy}]
-    return {"Type": "AWS::IAM::Role", "Properties": properties}
+    after = stack.after(role)
+    waits = {"DependsOn": list(after)} if after else {}
+    return {"Type": "AWS::IAM::Role", **waits, "Properties": properties}

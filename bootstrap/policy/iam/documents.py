@@ -95,6 +95,7 @@ def _role(
         trust=trust,
         policy=_policy(arn, made, listed, options),
         longest=max([HOUR, *(call.duration for call in own)]),
+        callers=tuple(sorted({call.caller for call in own if call.caller})),
     )
 
 

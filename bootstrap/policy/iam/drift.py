@@ -35,7 +35,7 @@ def drift(made: Iam, dump: Mapping[str, Any], account: str | None = None) -> tup
 
 def _of_role(wanted: Role, real: Mapping[str, Any]) -> Iterator[str]:
     yield from _trust_drift(wanted.trust, real)
-    longest = real.get("MaxSessionDuration", 3600)
+    longest = real.get("MaxSessionDuration")  # of `aws iam list-roles`; the other dump has none
     asked = int(wanted.longest.total_seconds())
     if isinstance(longest, int) and longest < asked:
         yield (

@@ -38,6 +38,7 @@ class Role:
     trust: Document
     policy: Document | None  # what Airlock itself needs of it; the permissions are the operator's
     longest: timedelta  # MaxSessionDuration
+    callers: tuple[str, ...]  # roles that the trust policy names: they have to exist before
 
     @property
     def account(self) -> str:

@@ -84,5 +84,5 @@ def largest(shares: Mapping[str, int]) -> str:
     """Return the pipelines that need most, in words."""
     ordered = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
     listed = [f"{pipeline} alone needs {characters}" for pipeline, characters in ordered[:3]]
-    rest = f", and {counted(len(ordered) - 3, 'pipeline')} less" if len(ordered) > 3 else ""
+    rest = f", and {counted(len(ordered) - 3, 'other pipeline')}" if len(ordered) > 3 else ""
     return ", ".join(listed) + rest

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from bootstrap.aws.iam import AUDIENCE, ISSUER, provider
 from bootstrap.errors import WrongConfiguration
@@ -11,6 +12,7 @@ from bootstrap.policy.iam.model import Document, Iam, Role, account_of, partitio
 from bootstrap.text import counted
 
 RESOURCES = 500  # of one CloudFormation stack
+WIDTH = 96  # of a comment's line
 PROVIDER_URL = f"https://{ISSUER}"
 
 
@@ -24,6 +26,16 @@ class Stack:
     roles: tuple[Role, ...]
     provider: str | None  # the ARN that Buildkite has as an identity provider of the account
     comments: tuple[str, ...]
+
+    def after(self, role: Role) -> tuple[str, ...]:
+        """Return the ids of the roles of this stack that have to exist before this one."""
+        return tuple(logical(each.arn) for each in self.roles if each.arn in role.callers)
+
+    @property
+    def commented(self) -> str:
+        """The comments, of which a file's own language begins each line with #."""
+        lines = (line for text in self.comments for line in wrap(text, WIDTH) or [""])
+        return "".join(f"# {line}\n" for line in lines)
 
 
 def stack_of(made: Iam, account: str | None) -> Stack:

@@ -24,8 +24,7 @@ resource "aws_iam_openid_connect_provider" "buildkite" {{
 
 def as_terraform(stack: Stack) -> str:
     """Return the configuration: the same resources as the CloudFormation template."""
-    comments = "".join(f"# {comment}\n" for comment in stack.comments)
-    return "\n".join([comments, *_blocks(stack)])
+    return "\n".join([stack.commented, *_blocks(stack)])
 
 
 def _blocks(stack: Stack) -> Iterator[str]:
@@ -43,14 +42,16 @@ def _blocks(stack: Stack) -> Iterator[str]:
     if stack.provider:
         yield _PROVIDER
     for role in stack.roles:
-        yield from _role(role)
+        yield from _role(role, stack)
 
 
-def _role(role: Role) -> Iterator[str]:
+def _role(role: Role, stack: Stack) -> Iterator[str]:
     path, name = parts(role.arn)
+    after = ", ".join(f"aws_iam_role.{each}" for each in stack.after(role))
     yield _resource(
         "aws_iam_role", logical(role.arn),
         name=name, path=path, max_session_duration=int(role.longest.total_seconds()),
+        **({"depends_on": _Expression(f"[{after}]")} if after else {}),
         assume_role_policy=_Encoded(role.trust),
     )  # fmt: skip
     if role.policy:
