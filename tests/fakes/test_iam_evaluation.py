@@ -28,9 +28,9 @@ def statement(**elements: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", **elements}
 
 
-def request(*, resource: str = OBJECT, **context: Value) -> Request:
+def request(**context: Value) -> Request:
     named = {key.replace("__", "/").replace("_", ":"): value for key, value in context.items()}
-    return Request(action="s3:GetObject", resource=resource, principal=ROLE, context=named)
+    return Request(action="s3:GetObject", resource=OBJECT, principal=ROLE, context=named)
 
 
 def holds(condition: dict[str, Any], **context: Value) -> bool:
@@ -92,7 +92,7 @@ KEY = "aws:PrincipalTag/team"
 def test_documented_operators(
     operator: str, wanted: str | list[str], got: Value | None, *, expected: bool
 ) -> None:
-    context = {} if got is None else {"aws_PrincipalTag__team": got}
+    context: dict[str, Value] = {} if got is None else {"aws_PrincipalTag__team": got}
     assert holds({operator: {KEY: wanted}}, **context) is expected
 
 

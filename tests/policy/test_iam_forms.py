@@ -88,7 +88,7 @@ def test_terraform_reads_the_configuration_and_has_nothing_to_format(tmp_path: P
         text = as_terraform(stack_of(everything(trust), account))
         (tmp_path / f"{account}-{trust}.tf").write_text(text)
     program = shutil.which("terraform") or shutil.which("tofu")
-    command = [program, "fmt", "-check", "-diff", tmp_path] if program else ["true"]
+    command = [program, "fmt", "-check", "-diff", str(tmp_path)] if program else ["true"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 

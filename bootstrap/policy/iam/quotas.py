@@ -56,11 +56,11 @@ def divided(needs: Iterable[Need], quota: int) -> tuple[Document, ...]:
 
 def _fitting(begun: list[Statement], need: Need, names: list[str], quota: int) -> int:
     """Return how many of the names fit into the document that has begun."""
-    room = quota - length(document(*begun, need.made([])))
+    left = quota - length(document(*begun, need.made([])))
     taken = 0
     for name in names:
-        room -= len(json.dumps(name)) + (1 if taken else 0)
-        if room < 0:
+        left -= len(json.dumps(name)) + (1 if taken else 0)
+        if left < 0:
             break
         taken += 1
     return taken
