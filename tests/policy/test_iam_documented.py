@@ -16,6 +16,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from bootstrap.credentials.plan import plans
+from bootstrap.grants.kind import DEFAULT
 from bootstrap.host.config import Aws
 from bootstrap.policy.iam.model import Trust
 from bootstrap.policy.iam.stack import as_json
@@ -144,7 +146,8 @@ def test_the_hosts_assume_a_deployed_role_with_airlocks_own_request(
     deployed: str, tmp_path: Path
 ) -> None:
     policy = parse((ROOT / "agent-config/policies/storefront.yaml").read_text(), "storefront.yaml")
-    wanted = asked(job(), policy)
+    rule = policy.rules[0]  # which also asks for a verified commit
+    wanted = plans(job(), rule.allow, rule=rule.name)[DEFAULT]
     assert wanted.role == ROLE
     write_credentials(tmp_path / "credentials", "AKIAHOST")
     aws = Aws.model_validate(
