@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -108,6 +109,15 @@ def test_session_name_and_tags_name_pipeline_build_job_and_rule() -> None:
     }
 
 
+def test_a_build_of_a_tag_has_the_tag_as_a_session_tag_and_no_other_build_has_one() -> None:
+    grant = Grant(kinds=(Role(granted=ROLE),))
+    of_tag = replace(claims(branch="v1"), env={"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"})
+    tags = plans(of_tag, grant, rule="deploy")[DEFAULT].tags
+    assert (tags["buildkite:branch"], tags["buildkite:tag"]) == ("v1", "v1")
+    untagged = replace(claims(), env={"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": ""})
+    assert "buildkite:tag" not in plans(untagged, grant, rule="deploy")[DEFAULT].tags
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     job_id=ANYTHING,
@@ -158,6 +168,7 @@ def test_jobs_of_one_minute_have_different_session_names() -> None:
     ("tags", "duration", "problem"),
     [
         ({"Buildkite:Branch": "main"}, timedelta(hours=1), "repeat each other or Airlock's own"),
+        ({"buildkite:tag": "v1"}, timedelta(hours=1), "repeat each other or Airlock's own"),
         ({"team": "a", "TEAM": "b"}, timedelta(hours=1), "repeat each other"),
         ({"aws:team": "a"}, timedelta(hours=1), "the session tag key 'aws:team'"),
         ({"": "a"}, timedelta(hours=1), "the session tag key ''"),

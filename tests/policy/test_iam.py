@@ -7,6 +7,7 @@ import pytest
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.iam import quotas
 from bootstrap.policy.iam.model import Document, HostNeeds, Iam, Trust
+from bootstrap.policy.parse import parse_guardrails
 from tests.fakes.iam_evaluation import Request, allows
 from tests.policy.fleet import document, made
 from tests.policy.given import policy
@@ -203,11 +204,22 @@ def test_a_host_that_could_not_name_all_roles_assumes_what_guardrails_allow() ->
     assert problem.startswith(f"{HOST} needs 14 managed policies of 6,144 characters; expected")
     assert problem.endswith("at most 10: p-100 alone needs 254, p-101 alone needs 254, p-102 alone "
                             "needs 254, and 897 other pipelines")  # fmt: skip
-    found = made(*listed, patterns=("*", "arn:aws:iam::*:role/ci/*"))
+    text = "guardrails: acme\nroles: ['*', '!*:role/x', 'arn:aws:iam::*:role/ci/*']\n"
+    found = made(*listed, guardrails=parse_guardrails(text, "guardrails.yaml"))
     assert statements(found)["AirlockSessions"]["Resource"] == ["arn:aws:iam::*:role/ci/*"]
     assert "the hosts' role may assume what the guardrails' `roles` allow" in found.notes[0]
     assert all(size.characters <= size.quota for size in found.sizes)
     assert len(found.scp) > 1
+
+
+def test_a_rule_beyond_the_guardrails_gives_nothing_and_still_takes_its_jobs() -> None:
+    rails = parse_guardrails(f"guardrails: acme\nroles: ['{ROLE}']\n", "guardrails.yaml")
+    rules = policy(rule("beyond", "branch: main", OTHER) + rule("rest", ""))
+    found = made(rules, guardrails=rails)
+    assert set(found.roles) == {ROLE}
+    assert found.notes[0].startswith("Rule 'beyond' of storefront exceeds the guardrail 'roles'")
+    (first, _) = found.roles[ROLE].trust["Statement"]
+    assert first["Condition"]["StringNotLike"] == {"aws:RequestTag/buildkite:branch": "main"}
 
 
 def test_statements_are_divided_at_the_quota_and_none_is_lost() -> None:

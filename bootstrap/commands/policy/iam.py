@@ -45,7 +45,6 @@ def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output
     read = readable(catalogue(directory, config_path), directory)
     rails = read.guardrails
     known = asked.organization or (rails.organization if rails else None)
-    patterns = (rails.roles if rails else None) or ()
     options = Options(
         host_role=asked.host_role,
         organization=known,
@@ -53,7 +52,7 @@ def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output
         trust=Trust(asked.trust),
         trust_quota=asked.trust_quota,
         keys=asked.keys,
-        patterns=tuple(pattern for pattern in patterns if not pattern.startswith("!")),
+        guardrails=rails,
     )
     made = iam(read.policies, options)
     if asked.drift is None:

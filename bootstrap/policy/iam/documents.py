@@ -1,6 +1,7 @@
 """The IAM documents that the policies of a store need, within IAM's limits."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ from bootstrap.aws.iam import LOGIN, allow
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.glob import matches
 from bootstrap.policy.iam import host, quotas
+from bootstrap.policy.iam.bounds import within
 from bootstrap.policy.iam.calls import Call, calls, observed
 from bootstrap.policy.iam.checks import check
 from bootstrap.policy.iam.control import service_control
@@ -24,12 +26,14 @@ from bootstrap.policy.iam.model import (
 from bootstrap.policy.iam.notes import notes
 from bootstrap.policy.iam.quotas import Need
 from bootstrap.policy.iam.trust import trust_policy
-from bootstrap.policy.model import Policy
+from bootstrap.policy.model import Grant, Guardrails, Policy
 
 _COMPRESSED = (
     "The roles that rules name take more than the managed policies of one role, so the hosts' role "
     "may assume what the guardrails' `roles` allow. Trust policies are not affected."
 )
+_ARN_GLOB = re.compile(r"arn:([^:]*:){4}")
+_UNLIMITED = 1 << 30
 HOUR = timedelta(hours=1)  # the least that IAM lets a role allow
 
 
@@ -37,8 +41,9 @@ HOUR = timedelta(hours=1)  # the least that IAM lets a role allow
 class Options:
     """How the documents are made. Without an `organization`, tokens of a placeholder are trusted.
 
-    `patterns` are the guardrails' globs over roles: what a host's role may assume if the names of
-    all roles take more than IAM allows. `keys` are the ARNs of the KMS keys of secrets.
+    What exceeds the `guardrails` is granted to no job, and is left out. Their globs over roles are
+    what the hosts' role may assume if the names of all roles take more than IAM allows. `keys` are
+    the ARNs of the KMS keys of secrets.
     """
 
     host_role: str
@@ -47,43 +52,73 @@ class Options:
     trust: Trust = Trust.PIPELINES
     trust_quota: int = quotas.TRUST
     keys: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
+    guardrails: Guardrails | None = None
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The guardrails' globs that are ARNs, as IAM's."""
+        listed = (self.guardrails.roles if self.guardrails else None) or ()
+        return tuple(p for p in listed if _ARN_GLOB.match(p))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Fleet:
+    """The calls of all policies, by role and by caller, and the grants that use a role's own."""
+
+    calls: tuple[Call, ...]
+    by_role: Mapping[str, list[Call]]
+    by_caller: Mapping[str | None, list[Call]]
+    own: Mapping[str, list[tuple[str, Grant]]]  # role -> pipeline and grant
 
 
 def iam(policies: Iterable[Policy], options: Options) -> Iam:
     """Return all documents. Raises WrongConfiguration for what IAM would refuse."""
-    listed = tuple(policies)
-    made = list(calls(listed, options.host_role))
-    if options.needs.observe_role:
-        made.append(observed(options.needs.observe_role, options.host_role))
-    check(made, options.trust)
-    by_role: dict[str, list[Call]] = {}
-    for call in made:
-        by_role.setdefault(call.role, []).append(call)
-    roles = {arn: _role(arn, by_role[arn], made, listed, options) for arn in sorted(by_role)}
-    documents, compressed = _host(listed, made, options)
-    callers = {options.host_role, *(call.caller for call in made if call.caller)}
+    listed, beyond = within(policies, options.guardrails)
+    fleet = _fleet(listed, options)
+    check(fleet.calls, options.trust)
+    roles = {arn: _role(arn, fleet, options) for arn in sorted(fleet.by_role)}
+    documents, compressed = _host(listed, fleet, options)
+    callers = {options.host_role, *(caller for caller in fleet.by_caller if caller)}
     scp = service_control(sorted(callers), list(roles))
     return Iam(
         host_role=options.host_role,
         host=documents,
         roles=roles,
-        providers=tuple(sorted({account_of(c.role) for c in made if c.caller is None})),
+        providers=tuple(sorted({account_of(c.role) for c in fleet.by_caller.get(None, ())})),
         scp=scp,
-        notes=(*compressed, *notes(made, options.trust)),
+        notes=(*beyond, *compressed, *notes(fleet.calls, options.trust)),
         sizes=tuple(_sizes(options, documents, roles, scp)),
     )
 
 
-def _role(
-    arn: str, own: Sequence[Call], made: Sequence[Call], listed: Sequence[Policy], options: Options
-) -> Role:
+def _fleet(listed: Sequence[Policy], options: Options) -> _Fleet:
+    made = list(calls(listed, options.host_role))
+    if options.needs.observe_role:
+        made.append(observed(options.needs.observe_role, options.host_role))
+    by_role: dict[str, list[Call]] = {}
+    by_caller: dict[str | None, list[Call]] = {}
+    for call in made:
+        by_role.setdefault(call.role, []).append(call)
+        by_caller.setdefault(call.caller, []).append(call)
+    own: dict[str, list[tuple[str, Grant]]] = {}
+    for policy in listed:
+        for rule in policy.rules:
+            if rule.allow.role:
+                own.setdefault(rule.allow.role, []).append((policy.pipeline, rule.allow))
+    return _Fleet(calls=tuple(made), by_role=by_role, by_caller=by_caller, own=own)
+
+
+def _role(arn: str, fleet: _Fleet, options: Options) -> Role:
+    own = fleet.by_role[arn]
+
     def trust_of(some: Sequence[Call]) -> Document:
         return trust_policy(some, options.organization, options.trust)
 
+    def shares() -> dict[str, int]:
+        names = sorted({call.pipeline for call in own if call.pipeline})
+        return {p: quotas.length(trust_of([c for c in own if c.pipeline == p])) for p in names}
+
     trust = trust_of(own)
-    names = sorted({call.pipeline for call in own if call.pipeline})
-    shares = {p: quotas.length(trust_of([c for c in own if c.pipeline == p])) for p in names}
     quotas.require(
         f"the trust policy of {arn}", trust, options.trust_quota, shares,
         hint="Divide the role among pipelines, or use --trust tags, which names no pipeline in it "
@@ -93,23 +128,20 @@ def _role(
     return Role(
         arn=arn,
         trust=trust,
-        policy=_policy(arn, made, listed, options),
+        policy=_policy(arn, fleet, options),
         longest=max([HOUR, *(call.duration for call in own)]),
         callers=tuple(sorted({call.caller for call in own if call.caller})),
     )
 
 
-def _policy(
-    arn: str, made: Sequence[Call], listed: Sequence[Policy], options: Options
-) -> Document | None:
+def _policy(arn: str, fleet: _Fleet, options: Options) -> Document | None:
     """Return what Airlock needs of the role itself: to assume others, and what `role` reads."""
 
-    def needed(some: Sequence[Policy]) -> list[Need]:
-        names = {policy.pipeline for policy in some}
-        others = [c.role for c in made if c.caller == arn and c.pipeline in names]
-        allowed = [r.allow for p in some for r in p.rules if r.allow.role == arn]
-        read = [x for a in allowed if a.secrets_with_role for x in a.references]
-        logs_in = any(kind.needs().ecr for a in allowed for kind in a.kinds)
+    def needed(pipeline: str | None = None) -> list[Need]:
+        others = [c.role for c in fleet.by_caller.get(arn, ()) if pipeline in {None, c.pipeline}]
+        grants = [g for p, g in fleet.own.get(arn, ()) if pipeline in {None, p}]
+        read = [r for g in grants if g.secrets_with_role for r in g.references]
+        logs_in = any(kind.needs().ecr for g in grants for kind in g.kinds)
         login = Need(names=["*"], made=lambda names: {"Sid": "AirlockLogin", **allow(LOGIN, names)})
         return [
             *host.sessions(others),
@@ -117,45 +149,50 @@ def _policy(
             *([login] if logs_in else []),
         ]
 
-    documents = quotas.divided(needed(listed), 1 << 30)
+    def shares() -> dict[str, int]:
+        users = {*(c.pipeline for c in fleet.by_caller.get(arn, ())),
+                 *(pipeline for pipeline, _ in fleet.own.get(arn, ()))}  # fmt: skip
+        return {p: _alone(needed(p)) for p in sorted(filter(None, users))}
+
+    documents = quotas.divided(needed(), _UNLIMITED)
     if not documents:
         return None
     quotas.require(
-        f"the inline policy of {arn}", documents[0], quotas.INLINE, _shares(listed, needed),
+        f"the inline policy of {arn}", documents[0], quotas.INLINE, shares,
         hint="Let fewer rules use this role for session.via or secrets-with.",
     )  # fmt: skip
     return documents[0]
 
 
 def _host(
-    listed: Sequence[Policy], made: Sequence[Call], options: Options
+    listed: Sequence[Policy], fleet: _Fleet, options: Options
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Return the managed policies of the hosts' role, and whether a limit widened them."""
+    made = fleet.by_caller.get(options.host_role, [])
+    by_tag = options.trust is Trust.TAGS
 
-    def needed(some: Sequence[Policy], roles: Callable[[str], str] = str) -> list[Need]:
-        names = {None, *(policy.pipeline for policy in some)}
-        wanted = [
-            roles(call.role)
-            for call in made
-            if call.caller == options.host_role and call.pipeline in names
-        ]
-        by_tag = options.trust is Trust.TAGS
-        return [
-            *(host.sessions_by_tag(wanted) if by_tag else host.sessions(wanted)),
-            *_reading(some, options),
-        ]
+    def needed(some: Sequence[Policy], roles: Iterable[str]) -> list[Need]:
+        sessions = host.sessions_by_tag(roles) if by_tag else host.sessions(roles)
+        return [*sessions, *_reading(some, options)]
 
-    documents = quotas.divided(needed(listed), quotas.MANAGED)
+    documents = quotas.divided(needed(listed, (call.role for call in made)), quotas.MANAGED)
     if len(documents) <= quotas.MANAGED_OF_A_ROLE:
         return documents, ()
-    arns = tuple(p for p in options.patterns if p.startswith("arn:") and p.count(":") >= 5)
-    documents = quotas.divided(
-        needed(listed, lambda role: next((p for p in arns if matches(p, role)), role)),
-        quotas.MANAGED,
-    )
+    globs = options.patterns
+    widened = (next((p for p in globs if matches(p, c.role)), c.role) for c in made)
+    documents = quotas.divided(needed(listed, widened), quotas.MANAGED)
     if len(documents) > quotas.MANAGED_OF_A_ROLE:
-        raise _too_many(options.host_role, len(documents), _shares(listed, needed))
+        of_pipeline: dict[str | None, list[str]] = {}
+        for call in made:
+            of_pipeline.setdefault(call.pipeline, []).append(call.role)
+        shares = {p.pipeline: _alone(needed([p], of_pipeline.get(p.pipeline, []))) for p in listed}
+        raise _too_many(options.host_role, len(documents), shares)
     return documents, (_COMPRESSED,)
+
+
+def _alone(needs: Iterable[Need]) -> int:
+    """Return how many characters these statements have in one document."""
+    return sum(map(quotas.length, quotas.divided(needs, _UNLIMITED)))
 
 
 def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
@@ -170,16 +207,6 @@ def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
     )
     images = [allowed.image for allowed in rules if allowed.image]
     yield from host.pulls([*images, *needs.images], partition=partition, login=needs.ecr)
-
-
-def _shares(
-    listed: Sequence[Policy], needed: Callable[[Sequence[Policy]], list[Need]]
-) -> Mapping[str, int]:
-    """Return how many characters each pipeline would need alone."""
-    return {
-        policy.pipeline: sum(map(quotas.length, quotas.divided(needed([policy]), 1 << 30)))
-        for policy in listed
-    }
 
 
 def _too_many(host_role: str, found: int, shares: Mapping[str, int]) -> WrongConfiguration:

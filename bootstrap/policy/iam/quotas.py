@@ -66,16 +66,18 @@ def _fitting(begun: list[Statement], need: Need, names: list[str], quota: int) -
     return taken
 
 
-def require(what: str, made: Document, quota: int, shares: Mapping[str, int], *, hint: str) -> None:
+def require(
+    what: str, made: Document, quota: int, shares: Callable[[], Mapping[str, int]], *, hint: str
+) -> None:
     """Raise WrongConfiguration, with the pipeline that takes most, for a document that is too long.
 
-    `shares` are the characters that each pipeline would need alone.
+    `shares` returns the characters that each pipeline would need alone.
     """
     found = length(made)
     if found > quota:
         raise WrongConfiguration(
             f"{what} has {counted(found, 'character')}; expected at most {quota}: "
-            f"{largest(shares)}",
+            f"{largest(shares())}",
             hint=hint,
         )
 
