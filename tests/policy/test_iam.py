@@ -101,6 +101,26 @@ def test_host_reads_its_store_guardrails_and_the_logins_of_its_registries() -> N
     assert may(found, "ssm:GetParameters", login)
 
 
+def test_encrypted_policies_are_decrypted_with_the_keys_named() -> None:
+    path = "arn:aws:ssm:*:*:parameter/buildkite"
+    store = {"Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": [path, f"{path}/*"]}
+    nothing, needs = policy("  - {name: a, allow: {}}\n"), HostNeeds(statements=(store,))
+    sent = {"kms__ViaService": "ssm.eu-west-1.amazonaws.com",
+            "kms__EncryptionContext__PARAMETER_ARN":
+            "arn:aws:ssm:eu-west-1:999988887777:parameter/buildkite/shop/policy"}  # fmt: skip
+    assert may(made(nothing, needs=needs, keys=(KEY,)), "kms:Decrypt", KEY, **sent)
+    assert not may(made(nothing, needs=needs), "kms:Decrypt", KEY, **sent)
+
+
+def test_a_document_that_cannot_be_divided_enough_is_refused() -> None:
+    keys = tuple(f"{KEY}-{n}" for n in range(100))
+    with pytest.raises(WrongConfiguration) as refused:
+        made(SECRETS, keys=keys)
+    assert refused.value.problem.startswith("managed policy 2 of ")
+    assert "expected at most 6144" in refused.value.problem
+    assert "Pass fewer --kms-key" in refused.value.hint
+
+
 def test_a_role_reads_with_its_own_policy_what_its_rule_reads_with_it() -> None:
     own = f"{{role: '{ROLE}', secrets-with: role, secrets: {{A: 'ssm:/ci/a'}}}}"
     found = made(policy(f"  - {{name: a, allow: {own}}}\n"))
@@ -158,6 +178,7 @@ def test_without_organization_no_token_is_trusted() -> None:
     allow = f"{{role: '{ROLE}', session: {{identity: buildkite}}}}"
     found = made(policy(f"  - {{name: a, allow: {allow}}}\n"), organization=None)
     assert "organization:NAME-IT-WITH---organization:" in str(found.roles[ROLE].trust)
+    assert f"{ROLE} trusts no token, because the organization is not known" in found.notes[0]
 
 
 def via(name: str, when: str, role: str, first: str) -> str:
@@ -209,7 +230,10 @@ def test_a_host_that_could_not_name_all_roles_assumes_what_guardrails_allow() ->
     assert statements(found)["AirlockSessions"]["Resource"] == ["arn:aws:iam::*:role/ci/*"]
     assert "the hosts' role may assume what the guardrails' `roles` allow" in found.notes[0]
     assert all(size.characters <= size.quota for size in found.sizes)
-    assert len(found.scp) > 1
+    assert len(found.scp) > 5
+    assert f"There are {len(found.scp)} service control policies, and AWS attaches" in str(
+        found.notes
+    )
 
 
 def test_a_rule_beyond_the_guardrails_gives_nothing_and_still_takes_its_jobs() -> None:

@@ -80,14 +80,20 @@ def iam(policies: Iterable[Policy], options: Options) -> Iam:
     documents, compressed = _host(listed, fleet, options)
     callers = {options.host_role, *(caller for caller in fleet.by_caller if caller)}
     scp = service_control(sorted(callers), list(roles))
+    sizes = tuple(_sizes(options, documents, roles, scp))
+    quotas.require_all(sizes)
     return Iam(
         host_role=options.host_role,
         host=documents,
         roles=roles,
         providers=tuple(sorted({account_of(c.role) for c in fleet.by_caller.get(None, ())})),
         scp=scp,
-        notes=(*beyond, *compressed, *notes(fleet.calls, options.trust)),
-        sizes=tuple(_sizes(options, documents, roles, scp)),
+        notes=(
+            *beyond,
+            *compressed,
+            *notes(fleet.calls, options.trust, options.organization, policies_of_control=len(scp)),
+        ),
+        sizes=sizes,
     )
 
 
@@ -199,7 +205,8 @@ def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
     """Yield what reading the store, secrets and images needs."""
     needs, partition = options.needs, host.of_account(options.host_role)["partition"]
     for number, statement in enumerate(needs.statements):
-        yield host.fixed("AirlockPolicies" if number == 0 else "AirlockGuardrails", statement)
+        sid = "AirlockPolicies" if number == 0 else "AirlockGuardrails"
+        yield from host.documents(sid, statement, keys=options.keys, partition=partition)
     rules = [rule.allow for policy in some for rule in policy.rules]
     read = [x for allowed in rules if not allowed.secrets_with_role for x in allowed.references]
     yield from host.secrets(

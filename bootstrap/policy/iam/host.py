@@ -79,15 +79,17 @@ def secrets(
             yield _decrypting(service, arns, of_keys, partition)
 
 
-def _decrypting(service: str, arns: list[str], keys: Sequence[str], partition: str) -> Need:
-    sid, context = _ENCRYPTION_CONTEXT[service]
+def _decrypting(
+    service: str, arns: list[str], keys: Sequence[str], partition: str, *, sid: str = ""
+) -> Need:
+    own, context = _ENCRYPTION_CONTEXT[service]
     domain = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
 
     def made(names: list[str]) -> Statement:
         condition = {"StringLike": {
             "kms:ViaService": f"{service}.*.{domain}", f"kms:EncryptionContext:{context}": names,
         }}  # fmt: skip
-        return {"Sid": sid, **allow([DECRYPT], list(keys)), "Condition": condition}
+        return {"Sid": sid or own, **allow([DECRYPT], list(keys)), "Condition": condition}
 
     return Need(names=arns, made=made)
 
@@ -102,11 +104,15 @@ def pulls(images: Iterable[str], *, partition: str, login: bool) -> Iterator[Nee
         yield _need("AirlockImages", PULL, repositories)
 
 
-def fixed(sid: str, statement: Statement) -> Need:
-    """Return a statement whose resources may be divided."""
+def documents(
+    sid: str, statement: Statement, *, keys: Sequence[str], partition: str
+) -> Iterator[Need]:
+    """Yield what reading policies or guardrails needs; they are encrypted if `keys` are named."""
     resources = statement["Resource"]
     listed = [resources] if isinstance(resources, str) else resources
-    return _need(sid, statement["Action"], listed)
+    yield _need(sid, statement["Action"], listed)
+    if keys:
+        yield _decrypting("ssm", listed, keys, partition, sid=f"{sid}Keys")
 
 
 def _need(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Need:

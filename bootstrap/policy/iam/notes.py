@@ -4,16 +4,30 @@ from collections.abc import Iterable, Iterator
 
 from bootstrap.policy.iam.calls import CHAINED, Call
 from bootstrap.policy.iam.model import Trust
+from bootstrap.policy.iam.quotas import SCPS_OF_A_TARGET
 
 
-def notes(calls: Iterable[Call], trust: Trust) -> tuple[str, ...]:
+def notes(
+    calls: Iterable[Call], trust: Trust, organization: str | None, *, policies_of_control: int
+) -> tuple[str, ...]:
     """Return a sentence for each thing that Airlock or STS decides in IAM's place."""
     listed = tuple(calls)
-    return tuple(dict.fromkeys((*_tokens(listed), *_chained(listed), *_by_tag(listed, trust))))
+    found = [*_tokens(listed, organization), *_chained(listed), *_by_tag(listed, trust)]
+    if policies_of_control > SCPS_OF_A_TARGET:
+        found.append(
+            f"There are {policies_of_control} service control policies, and AWS attaches at most "
+            f"{SCPS_OF_A_TARGET} to an account, unit or root."
+        )
+    return tuple(dict.fromkeys(found))
 
 
-def _tokens(calls: Iterable[Call]) -> Iterator[str]:
+def _tokens(calls: Iterable[Call], organization: str | None) -> Iterator[str]:
     for call in calls:
+        if call.caller is None and organization is None:
+            yield (
+                f"{call.role} trusts no token, because the organization is not known: name it "
+                "with --organization, or in the guardrails."
+            )
         if call.caller is None and call.unread:
             yield (
                 f"{call.role} trusts Buildkite's token, which a job can ask for without Airlock. "

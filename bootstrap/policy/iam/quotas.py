@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bootstrap.aws.iam import Statement
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.iam.model import Document, document
+from bootstrap.policy.iam.model import Document, Size, document
 from bootstrap.text import counted
 
 MANAGED, MANAGED_OF_A_ROLE = 6_144, 10  # characters of a managed policy; policies of one role
@@ -80,6 +80,17 @@ def require(
             f"{largest(shares())}",
             hint=hint,
         )
+
+
+def require_all(sizes: Iterable[Size]) -> None:
+    """Raise WrongConfiguration for a document that could not be divided enough."""
+    for size in sizes:
+        if size.characters > size.quota:
+            raise WrongConfiguration(
+                f"{size.what} has {counted(size.characters, 'character')}; expected at most "
+                f"{size.quota}",
+                hint="Pass fewer --kms-key, or let rules use fewer roles for session.via.",
+            )
 
 
 def largest(shares: Mapping[str, int]) -> str:
