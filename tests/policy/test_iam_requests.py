@@ -104,6 +104,15 @@ def test_branches_and_tags_of_a_rule_are_those_of_the_trust_policy(
         assert not aws.trusts(asked(job(**build), anything), caller=HOST), build
 
 
+@pytest.mark.parametrize("when", ["branch: '!main'", "branch: ['*', '!main']"])
+def test_a_negation_does_not_hold_without_the_tag(when: str) -> None:
+    """IAM's negated operators hold for a key that is absent."""
+    policy = document("storefront", rule(when))
+    wanted, aws = asked(job(branch="a"), policy), fleet(made(policy))
+    assert aws.trusts(wanted, caller=HOST)
+    assert not aws.trusts(forged(wanted, branch=None), caller=HOST)
+
+
 def test_what_an_earlier_rule_takes_away_is_not_trusted() -> None:
     policy = document(
         "storefront", rule("branch: main", OTHER, "first") + rule("branch: '*'", name="rest")
