@@ -21,9 +21,10 @@ from bootstrap.grants.kind import DEFAULT
 from bootstrap.host.config import Aws
 from bootstrap.policy.iam.model import Trust
 from bootstrap.policy.iam.stack import as_json
-from bootstrap.policy.parse import parse
+from bootstrap.policy.parse import parse, parse_guardrails
 from tests.aws.given import client
 from tests.credentials.given import write_credentials
+from tests.fakes.iam_evaluation import Request, allows
 from tests.fakes.sts_authorization import Fleet, forged
 from tests.policy.fleet import asked, fleet, job, made
 from tests.policy.samples import HOST
@@ -57,16 +58,36 @@ def test_the_trust_policy_shown_is_that_of_the_rule_shown() -> None:
     assert fleet(made(trusting)).refusal(asked(job(), trusting), caller=HOST) is None
 
 
+GUARDRAILS = """guardrails: acme
+roles: ["arn:aws:iam::*:role/ci/*"]
+secrets: ["ssm:/ci/*", "!*/root"]
+images: ["111122223333.dkr.ecr.us-east-1.amazonaws.com/ci/*@sha256:*"]
+"""
+
+
 def test_a_new_pipeline_is_one_file_and_changes_no_stack() -> None:
     assert POLICIES[1].count("\n") <= 10
     new = parse(POLICIES[1], "search.yaml")
-    old = parse(POLICIES[1].replace("search", "catalogue"), "catalogue.yaml")
-    before = made(old, trust=Trust.TAGS)
-    assert as_json(before, None) == as_json(made(old, new, trust=Trust.TAGS), None)
+    old = parse(
+        re.sub(r"\n      secrets: .*", "", POLICIES[1].replace("search", "shop")), "shop.yaml"
+    )
+    options: dict[str, Any] = {
+        "trust": Trust.TAGS,
+        "guardrails": parse_guardrails(GUARDRAILS, "guardrails.yaml"),
+    }
+    before = made(old, **options)
+    assert as_json(before, None) == as_json(made(old, new, **options), None)
     env = {"BUILDKITE_REPO": "git@github.com:acme/search.git"}
     wanted = asked(job(pipeline="search", **env), new)
     assert fleet(before).refusal(wanted, caller=HOST) is None
     assert not fleet(before).trusts(forged(wanted, pipeline=None), caller=HOST)
+    for action, resource in (
+        ("ssm:GetParameters", f"arn:aws:ssm:us-east-1:{HOSTS}:parameter/ci/search/npm-token"),
+        ("ecr:BatchGetImage", f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/ci/search"),
+    ):
+        for asks, expected in ((resource, True), (resource.replace("/ci/", "/other/"), False)):
+            request = Request(action=action, resource=asks, principal=HOST)
+            assert allows(before.host, request) is expected
 
 
 class Account:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bootstrap.aws.iam import LOGIN, allow
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.glob import matches
+from bootstrap.policy.glob import any_matches, matches
 from bootstrap.policy.iam import host, quotas
 from bootstrap.policy.iam.bounds import within
 from bootstrap.policy.iam.calls import Call, calls, observed
@@ -25,6 +25,7 @@ from bootstrap.policy.iam.model import (
 )
 from bootstrap.policy.iam.notes import notes
 from bootstrap.policy.iam.quotas import Need
+from bootstrap.policy.iam.refs import in_subject
 from bootstrap.policy.iam.trust import trust_policy
 from bootstrap.policy.model import Grant, Guardrails, Policy
 
@@ -209,11 +210,20 @@ def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
         yield from host.documents(sid, statement, keys=options.keys, partition=partition)
     rules = [rule.allow for policy in some for rule in policy.rules]
     read = [x for allowed in rules if not allowed.secrets_with_role for x in allowed.references]
+    images = [allowed.image for allowed in rules if allowed.image]
+    rails = options.guardrails if options.trust is Trust.TAGS else None
+    if rails:  # whatever a new pipeline is granted is allowed already
+        read, images = _bounds(rails.secrets, read), _bounds(rails.images, images)
     yield from host.secrets(
         [*read, *needs.references], keys=options.keys, **host.of_account(options.host_role)
     )
-    images = [allowed.image for allowed in rules if allowed.image]
     yield from host.pulls([*images, *needs.images], partition=partition, login=needs.ecr)
+
+
+def _bounds(globs: tuple[str, ...] | None, names: Sequence[str]) -> list[str]:
+    """Return the globs in IAM's spelling, and the names that none of them matches."""
+    listed = [p for p in globs or () if not p.startswith(("!", "*"))]
+    return [*map(in_subject, listed), *(n for n in names if not any_matches(listed, (n,)))]
 
 
 def _too_many(host_role: str, found: int, shares: Mapping[str, int]) -> WrongConfiguration:
