@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Pure modules: values in, values out. They import nothing with side effects.
 PURE = {
     "errors.py", "secret.py", "text.py", "forms.py", "fields.py", "mistakes.py",
-    "aws/errors.py", "aws/iam.py", "aws/tags.py",
+    "aws/errors.py", "aws/iam.py", "aws/session_tags.py", "aws/tags.py",
     "grants/__init__.py", "grants/kind.py", "grants/role.py", "grants/profiles.py",
     "grants/secrets.py", "grants/secret_files.py", "grants/ssh_keys.py", "grants/git_tokens.py",
     "grants/registries.py",

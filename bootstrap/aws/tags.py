@@ -5,15 +5,14 @@ docs/aws.md#limits-of-sts
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Callable
 
+from bootstrap.aws.session_tags import MAX_VALUE, accepted, fits
+
 MAX_NAME = 64
-MAX_TAG_KEY, MAX_TAG_VALUE = 128, 256
 DIGEST = 10  # hexadecimal digits, at the end of a text that had to be altered
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]")
-_PUNCTUATION = frozenset("_.:/=+-@")
 
 
 def name(text: str, *, unique: str = "") -> str:
@@ -26,26 +25,12 @@ def tag_value(text: str) -> str:
 
     Two texts never become the same value: a policy on the tag must not match an imitation.
     """
-    return text if fits_tag(text, MAX_TAG_VALUE) else _fitting(text, MAX_TAG_VALUE, in_tag)
-
-
-def fits_tag(text: str, limit: int) -> bool:
-    """Return whether STS accepts `text` as the key or the value of a tag."""
-    return len(text) <= limit and all(map(in_tag, text))
-
-
-def in_tag(char: str) -> bool:
-    """Letters, digits and spaces as they were in Unicode 3.2, up to U+FFFF.
-
-    STS's own tables may be older than ours, and may count anything above as two characters.
-    """
-    category = unicodedata.ucd_3_2_0.category(char)
-    return char in _PUNCTUATION or (char <= "\uffff" and category[0] in "LNZ")
+    return text if fits(text, MAX_VALUE) else _fitting(text, MAX_VALUE, accepted)
 
 
 def altered(text: str) -> str:
     """Return `text` with a dash for each character that no tag has."""
-    return "".join(char if in_tag(char) else "-" for char in text)
+    return "".join(char if accepted(char) else "-" for char in text)
 
 
 def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: str = "") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from bootstrap.aws import tags
+from bootstrap.aws import session_tags, tags
 from bootstrap.aws.iam import Tag
 from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import WrongConfiguration
@@ -12,7 +12,6 @@ from bootstrap.job.model import Claims
 from bootstrap.policy.model import Grant
 
 MIN_DURATION, MAX_DURATION = timedelta(minutes=15), timedelta(hours=12)
-MAX_TAGS = 50
 
 
 def plans(claims: Claims, grant: Grant, *, rule: str) -> dict[str, SessionRequest]:
@@ -89,29 +88,9 @@ def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, st
     }
     if of_tag := claims.env.get("BUILDKITE_TAG"):
         ours[Tag.TAG] = of_tag
-    _check_tags(of_rule, rule)
+    if problem := next(session_tags.wrong(of_rule), None):
+        raise _wrong(rule, problem)  # what a policy states is never altered
     return {**{key: tags.tag_value(value) for key, value in ours.items()}, **of_rule}
-
-
-def _check_tags(of_rule: Mapping[str, str], rule: str) -> None:
-    """Refuse the policy's tags that do not fit: what a policy states is never altered.
-
-    Tag.TAG counts for every build, so that no rule fails for builds of tags alone.
-    """
-    keys = [key.casefold() for key in (*Tag, *of_rule)]
-    if len(set(keys)) != len(keys):
-        raise _wrong(rule, "session tags repeat each other or Airlock's own; case is ignored")
-    if len(keys) > MAX_TAGS:
-        raise _wrong(
-            rule,
-            f"got {len(of_rule)} session tags; expected at most {MAX_TAGS - len(Tag)}, because "
-            f"Airlock adds {len(Tag)}",
-        )
-    for key, value in of_rule.items():
-        if not (key and tags.fits_tag(key, tags.MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
-            raise _wrong(rule, f"STS does not accept the session tag key {key!r}")
-        if not tags.fits_tag(value, tags.MAX_TAG_VALUE):
-            raise _wrong(rule, f"STS does not accept the value of the session tag {key!r}")
 
 
 def _wrong(rule: str, what: str) -> WrongConfiguration:

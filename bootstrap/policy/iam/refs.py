@@ -8,7 +8,8 @@ with a digest (aws.tags), so a glob with such a character matches that value's f
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bootstrap.aws.tags import DIGEST, MAX_TAG_VALUE, altered, fits_tag, tag_value
+from bootstrap.aws.session_tags import MAX_VALUE, fits
+from bootstrap.aws.tags import DIGEST, altered, tag_value
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import NO_TAG, Condition, Rule
@@ -171,4 +172,4 @@ def in_session_tag(pattern: str) -> str:
 
 def is_exact_in_tag(pattern: str) -> bool:
     """Return whether the glob means the same for the value of a session tag."""
-    return "*" not in pattern or fits_tag(pattern.replace("*", ""), MAX_TAG_VALUE)
+    return "*" not in pattern or fits(pattern.replace("*", ""), MAX_VALUE)
