@@ -148,6 +148,29 @@ def test_no_job_of_another_pipeline_takes_a_role(policies: list[Policy]) -> None
             assert asked.role not in aws.trust or not trusted(aws, other, claims)
 
 
+SEGMENTS = st.sampled_from(["ci", "pipelines", "shop", "docs", "xpipelines"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(path=st.lists(SEGMENTS, max_size=5))
+def test_an_own_role_is_for_its_pipeline_alone_wherever_its_path_is(path: list[str]) -> None:
+    role = f"arn:aws:iam::111122223333:role/{'/'.join([*path, 'x'])}"
+    owners = [path[n + 1] for n, each in enumerate(path[:-1]) if each == "pipelines"]
+    rules = f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{role}'}}}}\n"
+    for slug in ("shop", "docs"):
+        policy = document(slug, rules)
+        if owners and slug != owners[-1]:
+            with pytest.raises(WrongConfiguration, match="by its path the own role of"):
+                made(policy, trust=Trust.TAGS)
+            continue
+        aws = fleet(made(policy, trust=Trust.TAGS))
+        asked = plans(job(pipeline=slug), policy.rules[0].allow, rule="a")[DEFAULT]
+        assert aws.refusal(asked, caller=HOST) is None
+        other = replace(asked, tags={**asked.tags, "buildkite:pipeline": "other"})
+        assert aws.trusts(other, caller=HOST) == (not owners)
+        assert (aws.refusal(other, caller=HOST) is None) == (not owners)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     pipelines=st.integers(1, 120),

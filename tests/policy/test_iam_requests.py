@@ -11,6 +11,7 @@ import pytest
 
 from bootstrap.policy.iam.model import HostNeeds, Iam, Trust
 from bootstrap.policy.iam.stack import as_json
+from tests.fakes.iam_evaluation import Request, denies
 from tests.fakes.sts_authorization import Token, forged
 from tests.policy.fleet import asked, document, fleet, job, made, request, token
 from tests.policy.samples import HOST, OTHER, ROLE
@@ -173,6 +174,31 @@ def test_the_role_of_observed_jobs_is_trusted_for_any_pipeline_but_not_without_o
     wanted = replace(asked(job(), STORE), role=observed)
     assert aws.refusal(forged(wanted, pipeline="new", tag="v1"), caller=HOST) is None
     assert not aws.trusts(forged(wanted, pipeline=None), caller=HOST)
+
+
+def test_service_control_policies_deny_the_role_to_everyone_but_the_hosts() -> None:
+    via = f", session: {{via: '{HUB}'}}"
+    hop = document("docs", rule("branch: main", OTHER, more=via))
+    found = made(STORE, hop)
+
+    def denied(role: str, caller: str, **tags: str) -> bool:
+        context = {
+            "aws:PrincipalArn": caller,
+            **{f"aws:RequestTag/{k}": v for k, v in tags.items()},
+        }
+        request_ = Request(
+            action="sts:AssumeRole", resource=role, principal=caller, context=context
+        )
+        return denies(found.scp, request_)
+
+    tagged = {"buildkite:pipeline": "storefront"}
+    admin = "arn:aws:iam::999988887777:role/admin"
+    for role in (ROLE, OTHER, HUB):
+        assert not denied(role, HOST, **tagged)
+        assert not denied(role, HUB, **tagged)
+        assert denied(role, HOST)
+        assert denied(role, admin, **tagged)
+    assert not denied("arn:aws:iam::111122223333:role/other", admin)
 
 
 def by_token(when: str, role: str = ROLE) -> str:

@@ -19,7 +19,7 @@ from bootstrap.aws.iam import (
 from bootstrap.images import ecr_arn
 from bootstrap.policy.iam.model import account_of, partition_of
 from bootstrap.policy.iam.quotas import Need
-from bootstrap.policy.iam.trust import owner_of
+from bootstrap.policy.iam.trust import PIPELINES_PATH, owner_of
 
 _SERVICES = {
     "ssm": ("AirlockParameters", READ_PARAMETERS),
@@ -57,8 +57,8 @@ def sessions_by_tag(roles: Iterable[str]) -> Iterator[Need]:
 
 def _below_pipelines(role: str, name: str) -> str:
     """Return the pattern of all roles below `pipelines/<name>/` that are beside this one."""
-    owner = f"pipelines/{owner_of(role)}/"
-    return f"{role[: role.index(owner)]}pipelines/{name}/*"
+    found = PIPELINES_PATH.search(role)
+    return f"{role[: found.start(1)]}{name}/*" if found else role
 
 
 def secrets(
