@@ -181,13 +181,16 @@ def _produce(args: "Arguments") -> int:
                 output=_show,
             )  # fmt: skip
         case "iam":
-            from bootstrap.commands.policy.iam import iam
+            from bootstrap.commands.policy.iam import Asked, print_iam
 
-            return iam(
-                directory=args.policies, config_path=args.config_path,
-                host_role=args.host_role, organization=args.organization, form=args.form,
-                drift=args.drift, output=_show,
+            asked = Asked(
+                host_role=args.host_role, account=args.account, organization=args.organization,
+                trust=args.trust, trust_quota=args.trust_quota, keys=tuple(args.keys),
+                form=args.form, drift=args.drift,
             )  # fmt: skip
+            return print_iam(
+                directory=args.policies, config_path=args.config_path, asked=asked, output=_show
+            )
         case "schema":
             from bootstrap.commands.policy.schema import schema
 

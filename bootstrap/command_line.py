@@ -197,6 +197,27 @@ def _iam(verbs: "_Commands[_Parser]") -> None:
     _policies(parser, option=False)
     text = "the role of the hosts that the agents run on"
     parser.add_argument("--host-role", required=True, metavar="ARN", help=text)
+    text = "only the documents of this account; the other formats than json are of one account"
+    parser.add_argument("--account", metavar="ID", help=text)
+    parser.add_argument(
+        "--trust",
+        choices=("pipelines", "tags"),
+        default="pipelines",
+        help="whether trust policies name the pipelines and branches of rules, or rely on the "
+        "session tags, so that no new pipeline changes them (default: pipelines)",
+    )
+    parser.add_argument(
+        "--trust-policy-quota",
+        dest="trust_quota",
+        type=int,
+        default=2048,
+        metavar="CHARACTERS",
+        help="the accounts' quota for the length of a role's trust policy (default: 2048)",
+    )
+    text = "key that encrypts secrets or policies; may be repeated (default: any that they use)"
+    parser.add_argument(
+        "--kms-key", dest="keys", action="append", default=[], metavar="ARN", help=text
+    )
     parser.add_argument(
         "--organization",
         metavar="SLUG",

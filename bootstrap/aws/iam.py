@@ -8,10 +8,12 @@ from typing import Any
 from bootstrap.errors import CannotStart
 
 ASSUME_ROLE = "sts:AssumeRole"
-SESSION = (ASSUME_ROLE, "sts:TagSession", "sts:SetSourceIdentity")  # allowed on both sides
+TAG_SESSION, SET_SOURCE_IDENTITY = "sts:TagSession", "sts:SetSourceIdentity"
+SESSION = (ASSUME_ROLE, TAG_SESSION, SET_SOURCE_IDENTITY)  # allowed on both sides
 WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 SOURCE_IDENTITY, EXTERNAL_ID = "sts:SourceIdentity", "sts:ExternalId"  # condition keys
 ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
+SUBJECT = f"{ISSUER}:sub"  # condition key
 
 LIST_PARAMETERS, READ_PARAMETERS = "ssm:GetParametersByPath", "ssm:GetParameters"
 WRITE_PARAMETER = "ssm:PutParameter"
@@ -28,6 +30,7 @@ class Tag(StrEnum):
     ORGANIZATION = "buildkite:organization"
     PIPELINE = "buildkite:pipeline"
     BRANCH = "buildkite:branch"
+    TAG = "buildkite:tag"  # only of a build of a tag, whose branch has the tag's name
     BUILD = "buildkite:build"
     JOB = "buildkite:job"
     RULE = "buildkite:rule"
@@ -43,19 +46,29 @@ def allow(action: str | Sequence[str], resource: str | Sequence[str]) -> Stateme
     return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 
-def trusting_buildkite(role: str, subjects: list[str]) -> Statement:
-    """Return the statement by which a role trusts Buildkite's tokens of these subjects."""
+def trusting_buildkite(role: str, subjects: Sequence[str], others: Sequence[str] = ()) -> Statement:
+    """Return the statement by which a role trusts Buildkite's tokens of these subjects.
+
+    Subjects in `others` are not trusted. A subject ends with the step's key, which a pipeline's
+    author chooses and which may contain colons: `:commit:` in it must not look like the one after
+    the branch.
+    """
     _, partition, _, _, account, _ = role.split(":", 5)
     return {
-        "Sid": "AirlockWebIdentity",
         "Effect": "Allow",
-        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"},
-        "Action": [WEB_IDENTITY],
+        "Principal": {"Federated": provider(partition, account)},
+        "Action": WEB_IDENTITY,
         "Condition": {
             "StringEquals": {f"{ISSUER}:aud": AUDIENCE},
-            "StringLike": {f"{ISSUER}:sub": subjects},
+            "StringLike": {SUBJECT: list(subjects)},
+            "StringNotLike": {SUBJECT: [*others, "*:commit:*:commit:*"]},
         },
     }
+
+
+def provider(partition: str, account: str) -> str:
+    """Return the ARN of Buildkite as an identity provider of the account."""
+    return f"arn:{partition}:iam::{account}:oidc-provider/{ISSUER}"
 
 
 def missing(problem: str, *, role: str, statement: Mapping[str, Any]) -> CannotStart:

@@ -1,12 +1,10 @@
 """The AssumeRole requests of a job, from its claims and its grant (docs/aws.md#limits-of-sts)."""
 
-import hashlib
-import re
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from bootstrap.aws import session_tags, tags
 from bootstrap.aws.iam import Tag
 from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import WrongConfiguration
@@ -14,12 +12,6 @@ from bootstrap.job.model import Claims
 from bootstrap.policy.model import Grant
 
 MIN_DURATION, MAX_DURATION = timedelta(minutes=15), timedelta(hours=12)
-MAX_NAME = 64
-MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE = 50, 128, 256
-
-_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]")
-_PUNCTUATION = frozenset("_.:/=+-@")
-_DIGEST = 10  # hexadecimal digits
 
 
 def plans(claims: Claims, grant: Grant, *, rule: str) -> dict[str, SessionRequest]:
@@ -38,9 +30,7 @@ def _request(claims: Claims, grant: Grant, role: str, rule: str) -> SessionReque
     request = SessionRequest(
         role=role,
         session_name=session_name(claims),
-        source_identity=_fitting(claims.job_id, MAX_NAME, _in_name)
-        if grant.source_identity
-        else None,
+        source_identity=tags.name(claims.job_id) if grant.source_identity else None,
         tags=_tags(claims, grant.tags, rule),
         duration=grant.duration,
         transitive_tags=grant.transitive_tags,
@@ -84,19 +74,7 @@ def session_name(claims: Claims) -> str:
     per job even where the pipeline's slug must be shortened.
     """
     text = f"{claims.pipeline}-{claims.build_number or 'x'}-{claims.job_id[-12:]}"
-    return _fitting(text, MAX_NAME, _in_name, unique=claims.job_id)
-
-
-def _fitting(text: str, limit: int, allowed: Callable[[str], bool], *, unique: str = "") -> str:
-    """Return `text` if STS accepts it, else as much of it as fits, with a digest of the whole.
-
-    The digest keeps different texts different: a branch `a b` must not pass for a branch `a-b`.
-    """
-    kept = "".join(char if allowed(char) else "-" for char in text)
-    if kept == text and 2 <= len(kept) <= limit:
-        return kept
-    digest = hashlib.sha256(f"{text}\0{unique}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{kept[: limit - _DIGEST - 1]}-{digest[:_DIGEST]}"
+    return tags.name(text, unique=claims.job_id)
 
 
 def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, str]:
@@ -108,51 +86,11 @@ def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, st
         Tag.JOB: claims.job_id,
         Tag.RULE: rule,
     }
-    _check_tags(of_rule, ours, rule)
-    return {**{key: tag_value(value) for key, value in ours.items()}, **of_rule}
-
-
-def _check_tags(of_rule: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
-    """Refuse the policy's tags that do not fit: what a policy states is never altered."""
-    keys = [key.casefold() for key in (*ours, *of_rule)]
-    if len(set(keys)) != len(keys):
-        raise _wrong(rule, "session tags repeat each other or Airlock's own; case is ignored")
-    if len(keys) > MAX_TAGS:
-        raise _wrong(
-            rule,
-            f"got {len(of_rule)} session tags; expected at most {MAX_TAGS - len(ours)}, because "
-            f"Airlock adds {len(ours)}",
-        )
-    for key, value in of_rule.items():
-        if not (key and _fits_tag(key, MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
-            raise _wrong(rule, f"STS does not accept the session tag key {key!r}")
-        if not _fits_tag(value, MAX_TAG_VALUE):
-            raise _wrong(rule, f"STS does not accept the value of the session tag {key!r}")
-
-
-def tag_value(text: str) -> str:
-    """Return `text` in the characters and length STS allows for a tag's value.
-
-    Two texts never become the same value: a policy on the tag must not match an imitation.
-    """
-    return text if _fits_tag(text, MAX_TAG_VALUE) else _fitting(text, MAX_TAG_VALUE, _in_tag)
-
-
-def _fits_tag(text: str, limit: int) -> bool:
-    return len(text) <= limit and all(map(_in_tag, text))
-
-
-def _in_name(char: str) -> bool:
-    return _NAME.fullmatch(char) is not None
-
-
-def _in_tag(char: str) -> bool:
-    """Letters, digits and spaces as they were in Unicode 3.2, up to U+FFFF.
-
-    STS's own tables may be older than ours, and may count anything above as two characters.
-    """
-    category = unicodedata.ucd_3_2_0.category(char)
-    return char in _PUNCTUATION or (char <= "\uffff" and category[0] in "LNZ")
+    if of_tag := claims.env.get("BUILDKITE_TAG"):
+        ours[Tag.TAG] = of_tag
+    if problem := next(session_tags.wrong(of_rule), None):
+        raise _wrong(rule, problem)  # what a policy states is never altered
+    return {**{key: tags.tag_value(value) for key, value in ours.items()}, **of_rule}
 
 
 def _wrong(rule: str, what: str) -> WrongConfiguration:

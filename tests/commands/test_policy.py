@@ -18,7 +18,6 @@ from tests.test_cli import AIRLOCK, Done, airlock, verbs
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "agent-config/policies"
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
-HOST = "arn:aws:iam::999988887777:role/buildkite-agents"
 ALL = HEAD + "  - {name: all, when: {branch: main}, allow: {}}\n"
 
 
@@ -172,28 +171,6 @@ def test_who_can_prints_rules_or_returns_1(folder: Path) -> None:
     unused = policy("who-can", "arn:unused", "--policies", folder)
     assert unused.returncode == 1
     assert "0 pipelines can reach arn:unused" in unused.stdout
-
-
-@pytest.mark.parametrize("form", ["json", "cloudformation", "terraform"])
-def test_iam_prints_documents_in_each_format(folder: Path, form: str) -> None:
-    done = policy("iam", folder, "--host-role", HOST, "--format", form)
-    assert done.returncode == 0, done.stderr
-    json.loads(done.stdout)
-    assert "sts:SetSourceIdentity" in done.stdout
-
-
-def test_iam_prints_drift_and_refuses_malformed_input(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "dump.json").write_text(json.dumps({"RoleDetailList": []}))
-    done = policy("iam", folder, "--host-role", HOST, "--drift", tmp_path / "dump.json")
-    assert done.returncode == 1
-    assert f"{ROLE}: is not in the dump" in done.stdout
-    (tmp_path / "dump.json").write_text("{}")
-    wrong = policy("iam", folder, "--host-role", HOST, "--drift", tmp_path / "dump.json")
-    assert wrong.returncode == 78
-    assert "dump.json has no RoleDetailList" in wrong.stderr
-    malformed = policy("iam", folder, "--host-role", "me")
-    assert malformed.returncode == 78
-    assert "--host-role is 'me': expected a role's ARN" in malformed.stderr
 
 
 @pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])

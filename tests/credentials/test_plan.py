@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootstrap.aws.model import SessionRequest
-from bootstrap.credentials.plan import plans, session_name, tag_value
+from bootstrap.aws.tags import tag_value
+from bootstrap.credentials.plan import plans, session_name
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.kind import DEFAULT
 from bootstrap.grants.profiles import Profiles
@@ -107,6 +109,15 @@ def test_session_name_and_tags_name_pipeline_build_job_and_rule() -> None:
     }
 
 
+def test_a_build_of_a_tag_has_the_tag_as_a_session_tag_and_no_other_build_has_one() -> None:
+    grant = Grant(kinds=(Role(granted=ROLE),))
+    of_tag = replace(claims(branch="v1"), env={"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"})
+    tags = plans(of_tag, grant, rule="deploy")[DEFAULT].tags
+    assert (tags["buildkite:branch"], tags["buildkite:tag"]) == ("v1", "v1")
+    untagged = replace(claims(), env={"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": ""})
+    assert "buildkite:tag" not in plans(untagged, grant, rule="deploy")[DEFAULT].tags
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     job_id=ANYTHING,
@@ -157,6 +168,7 @@ def test_jobs_of_one_minute_have_different_session_names() -> None:
     ("tags", "duration", "problem"),
     [
         ({"Buildkite:Branch": "main"}, timedelta(hours=1), "repeat each other or Airlock's own"),
+        ({"buildkite:tag": "v1"}, timedelta(hours=1), "repeat each other or Airlock's own"),
         ({"team": "a", "TEAM": "b"}, timedelta(hours=1), "repeat each other"),
         ({"aws:team": "a"}, timedelta(hours=1), "the session tag key 'aws:team'"),
         ({"": "a"}, timedelta(hours=1), "the session tag key ''"),
@@ -166,7 +178,7 @@ def test_jobs_of_one_minute_have_different_session_names() -> None:
         (
             {str(n): "" for n in range(45)},
             timedelta(hours=1),
-            "45 session tags; expected at most 44,",
+            "45 session tags; expected at most 43,",
         ),
         ({}, timedelta(seconds=899), "0:14:59; expected 15 minutes to 12 hours"),
         ({}, timedelta(seconds=43201), "12:00:01; expected 15 minutes to 12 hours"),

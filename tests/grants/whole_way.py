@@ -22,7 +22,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.catalogue import Catalogue, who_can
 from bootstrap.policy.difference import Kind, difference
 from bootstrap.policy.guardrails import exceeds, is_empty
-from bootstrap.policy.iam import iam
+from bootstrap.policy.iam.documents import Options, iam
 from bootstrap.policy.lint import lint
 from bootstrap.policy.model import Admitted, Grant, Policy
 from bootstrap.policy.parse import parse_guardrails
@@ -58,8 +58,9 @@ def in_policies(made: Policy) -> None:
     assert (change.kind, change.what, change.name) == (Kind.GAINS, "licence", REFERENCE)
     found = lint(Catalogue(policies=(made,), guardrails=rails))
     assert "beyond-guardrail" in {finding.id for finding in found}
-    host = iam([made], host_role="arn:aws:iam::999988887777:role/agents").host
-    assert host["Statement"][0]["Resource"] == ["arn:aws:ssm:*:*:parameter/ci/licence"]
+    (host,) = iam([made], Options(host_role="arn:aws:iam::999988887777:role/agents")).host
+    licence = "arn:aws:ssm:*:999988887777:parameter/ci/licence"
+    assert host["Statement"][0]["Resource"] == [licence]
 
 
 def no_role(_: SessionRequest) -> Session:

@@ -1,6 +1,8 @@
 """`airlock policy iam`: the IAM documents that policies need, and the drift from them."""
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,48 +11,112 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import SsmStore, role_arn
 from bootstrap.host import config
 from bootstrap.host.config import Host
-from bootstrap.policy import iam as rules
-from bootstrap.policy import iam_forms
-from bootstrap.policy.iam_drift import drift as drift_from
+from bootstrap.policy.iam.cloudformation import as_cloudformation
+from bootstrap.policy.iam.documents import Options, iam
+from bootstrap.policy.iam.drift import drift as drift_from
+from bootstrap.policy.iam.model import HostNeeds, Iam, Trust
+from bootstrap.policy.iam.quotas import RAISED_TRUST, TRUST
+from bootstrap.policy.iam.stack import as_json, stack_of
+from bootstrap.policy.iam.terraform import as_terraform
 from bootstrap.policy.stores.ssm import statement
 from bootstrap.text import counted
 
-_FORMS = {
-    "json": iam_forms.as_json,
-    "cloudformation": iam_forms.as_cloudformation,
-    "terraform": iam_forms.as_terraform,
-}
+_LOGINS = {"ecr", "docker"}  # of registries, beside references
+_KEY = r"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+"
 
 
-def iam(
-    *,
-    directory: Path | None,
-    config_path: Path,
-    host_role: str,
-    organization: str | None,
-    form: str,
-    drift: Path | None,
-    output: Output,
-) -> int:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The options of the command line."""
+
+    host_role: str
+    account: str | None = None
+    organization: str | None = None
+    trust: str = Trust.PIPELINES.value
+    trust_quota: int = TRUST
+    keys: tuple[str, ...] = ()
+    form: str = "json"
+    drift: Path | None = None
+
+
+def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output: Output) -> int:
     """Print the documents, or with `drift` every difference of the dump. Return 1 if it differs."""
-    _require_role(host_role)
+    _check(asked)
     read = readable(catalogue(directory, config_path), directory)
-    store = _store(config.load(config_path)) if config_path.exists() else None
-    known = organization or (read.guardrails.organization if read.guardrails else None)
-    made = rules.iam(read.policies, host_role=host_role, organization=known, store=store)
-    if drift is None:
-        output(json.dumps(_FORMS[form](made), indent=2))
+    rails = read.guardrails
+    known = asked.organization or (rails.organization if rails else None)
+    options = Options(
+        host_role=asked.host_role,
+        organization=known,
+        needs=_needs(config.load(config_path)) if config_path.exists() else HostNeeds(),
+        trust=Trust(asked.trust),
+        trust_quota=asked.trust_quota,
+        keys=asked.keys,
+        guardrails=rails,
+    )
+    made = iam(read.policies, options)
+    if asked.drift is None:
+        output(_formed(made, asked).rstrip("\n"))
         return 0
-    found = drift_from(made, _dump(drift))
+    return _print_drift(made, asked.drift, asked.account, output)
+
+
+def _formed(made: Iam, asked: Asked) -> str:
+    match asked.form:
+        case "cloudformation":
+            return as_cloudformation(stack_of(made, asked.account))
+        case "terraform":
+            return as_terraform(stack_of(made, asked.account))
+        case _:
+            if asked.account:
+                stack_of(made, asked.account)  # refuses an account that has nothing
+            return json.dumps(as_json(made, asked.account), indent=2)
+
+
+def _print_drift(made: Iam, dump: Path, account: str | None, output: Output) -> int:
+    found = drift_from(made, _dump(dump), account)
     for line in found:
         output(line)
-    output(f"{counted(len(found), 'difference')} in {counted(len(made.trust), 'role')}")
+    roles = [role for role in made.roles.values() if account in {None, role.account}]
+    output(f"{counted(len(found), 'difference')} in {counted(len(roles), 'role')}")
     return int(bool(found))
 
 
-def _store(host: Host) -> dict[str, Any] | None:
-    store = host.policy.store
-    return statement(store.path, host.aws) if isinstance(store, SsmStore) else None
+def _needs(host: Host) -> HostNeeds:
+    """Return what this host's configuration needs of AWS."""
+    places = [host.policy.store, host.policy.guardrails]
+    logins = list(host.registries.values())
+    return HostNeeds(
+        statements=tuple(statement(p.path, host.aws) for p in places if isinstance(p, SsmStore)),
+        observe_role=host.policy.observe_role if host.policy.mode == "observe" else None,
+        images=(host.sandbox.image,),
+        references=tuple(login for login in logins if login not in _LOGINS),
+        ecr="ecr" in logins,
+    )
+
+
+def _check(asked: Asked) -> None:
+    """Raise WrongConfiguration for an option that is malformed."""
+    _require_role(asked.host_role)
+    if asked.account is not None and not re.fullmatch(r"\d{12}", asked.account, re.ASCII):
+        raise _wrong("--account", asked.account, "an account's twelve digits")
+    if asked.organization is not None and not re.fullmatch(
+        r"[a-z0-9][a-z0-9._-]*", asked.organization
+    ):
+        raise _wrong("--organization", asked.organization, "an organization's slug")
+    for key in asked.keys:
+        if not re.fullmatch(_KEY, key, re.ASCII):
+            raise _wrong("--kms-key", key, "the ARN of a key, with its id")
+    if not TRUST <= asked.trust_quota <= RAISED_TRUST:
+        expected = f"{TRUST} to {RAISED_TRUST} characters, as AWS allows"
+        raise _wrong("--trust-policy-quota", str(asked.trust_quota), expected)
+
+
+def _wrong(option: str, got: str, expected: str) -> WrongConfiguration:
+    return WrongConfiguration(
+        f"{option} is {got!r}; expected {expected}",
+        hint="`airlock policy iam --help` explains the options.",
+    )
 
 
 def _require_role(host_role: str) -> None:
@@ -66,7 +132,7 @@ def _require_role(host_role: str) -> None:
 def _dump(path: Path) -> dict[str, Any]:
     try:
         dump = json.loads(path.read_text())
-    except (OSError, ValueError) as broken:
+    except (OSError, ValueError, RecursionError) as broken:
         raise WrongConfiguration(
             f"{path} is not a dump of roles: {broken}",
             hint="Create it with `aws iam get-account-authorization-details --filter Role`.",

@@ -1,0 +1,105 @@
+"""How real roles differ from the documents, whatever the dump holds."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.policy.iam.drift import drift
+from tests.policy.fleet import document, made
+from tests.policy.samples import HOST, MAIN, OTHER, ROLE, rule
+
+WANTED = made(MAIN)
+TRUST = WANTED.roles[ROLE].trust
+
+
+def found(trust: Any, **more: Any) -> str:
+    detail = {"Arn": ROLE, "AssumeRolePolicyDocument": trust, **more}
+    return "\n".join(drift(WANTED, {"RoleDetailList": [detail]}))
+
+
+def changed() -> Any:
+    return json.loads(json.dumps(TRUST))
+
+
+def test_the_same_trust_is_no_drift_in_whichever_form() -> None:
+    assert found(TRUST) == found(quote(json.dumps(TRUST))) == ""
+    other = changed()
+    other["Statement"].reverse()
+    other["Statement"][1]["Action"] = ["sts:AssumeRole"]
+    other["Statement"][1]["Condition"]["StringLike"]["aws:RequestTag/buildkite:branch"].reverse()
+    assert found(other) == ""
+
+
+def test_a_missing_role_and_a_wider_trust_are_reported() -> None:
+    assert drift(WANTED, {"RoleDetailList": []}) == (f"{ROLE}: is not in the dump",)
+    wide = changed()
+    wide["Statement"].append({"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"})
+    del wide["Statement"][0]["Condition"]
+    text = found(wide)
+    assert f"{ROLE}: also trusts * for sts:AssumeRole\n" in f"{text}\n"
+    assert f"also trusts {HOST} for sts:AssumeRole\n" in f"{text}\n"
+    assert f"does not trust {HOST} for sts:AssumeRole under the condition" in text
+    denied = changed()
+    denied["Statement"].append({"Effect": "Deny", "Principal": "*", "Action": "sts:*"})
+    assert found(denied) == ""
+
+
+def test_every_statement_is_compared_not_one_of_a_principal() -> None:
+    """Two rules of one role have two statements for the hosts' role."""
+    two = document("storefront", rule("a", "branch: a", OTHER) + rule("b", "tag: 'v*'", OTHER))
+    wanted = made(two)
+    trust = json.loads(json.dumps(wanted.roles[OTHER].trust))
+    assert (
+        drift(wanted, {"RoleDetailList": [{"Arn": OTHER, "AssumeRolePolicyDocument": trust}]}) == ()
+    )
+    del trust["Statement"][0]
+    (line,) = drift(wanted, {"RoleDetailList": [{"Arn": OTHER, "AssumeRolePolicyDocument": trust}]})
+    assert "does not trust" in line
+    assert '"a"' in line
+
+
+def test_too_short_sessions_are_reported_where_the_dump_has_them() -> None:
+    long = made(
+        document("s", f"  - {{name: a, allow: {{role: '{ROLE}', session: {{duration: 4h}}}}}}\n")
+    )
+    detail = {"Arn": ROLE, "AssumeRolePolicyDocument": long.roles[ROLE].trust}
+    assert drift(long, {"RoleDetailList": [detail]}) == ()
+    (line,) = drift(long, {"RoleDetailList": [{**detail, "MaxSessionDuration": 3600}]})
+    assert line == f"{ROLE}: allows sessions of 1:00:00, and rules ask for 4:00:00"
+    assert drift(long, {"RoleDetailList": [{**detail, "MaxSessionDuration": 43200}]}) == ()
+
+
+def test_roles_of_another_account_are_not_expected_in_the_dump_of_one() -> None:
+    both = made(document("s", rule("a", "branch: a", ROLE) + rule("b", "", OTHER)))
+    assert len(drift(both, {"RoleDetailList": []})) == 2
+    assert drift(both, {"RoleDetailList": []}, "444455556666") == (f"{OTHER}: is not in the dump",)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([ROLE, "Allow", "*"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["Arn", "AssumeRolePolicyDocument", "Statement", "Effect", "Principal", "Action",
+             "Condition", "AWS", "RoleDetailList", "MaxSessionDuration"]
+        ) | st.text(max_size=3),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(listed=JSON, trust=JSON, more=JSON)
+def test_no_dump_causes_a_traceback(listed: Any, trust: Any, more: Any) -> None:
+    assert drift(WANTED, {"RoleDetailList": listed})
+    detail = {"Arn": ROLE, "AssumeRolePolicyDocument": trust, "MaxSessionDuration": more}
+    assert drift(WANTED, {"RoleDetailList": [detail, listed]})
+
+
+@pytest.mark.parametrize("trust", ["{", "%7B", '"x"', "", None, 3, [], {"Statement": 3}])
+def test_a_trust_policy_that_cannot_be_read_trusts_nobody(trust: Any) -> None:
+    assert "does not trust" in found(trust)
