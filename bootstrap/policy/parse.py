@@ -8,9 +8,18 @@ from pydantic import BaseModel, ValidationError
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.mistakes import explain
-from bootstrap.policy import schema
+from bootstrap.policy import guardrails_schema, schema
 from bootstrap.policy.document import Document, Mistake, load
-from bootstrap.policy.model import Condition, Grant, Guardrails, Limits, Policy, Rule
+from bootstrap.policy.model import (
+    Condition,
+    Grant,
+    Guardrails,
+    Limits,
+    Policy,
+    Requirement,
+    Rule,
+    Scope,
+)
 from bootstrap.text import counted, printable
 
 N = TypeVar("N", bound=BaseModel)
@@ -44,21 +53,44 @@ def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) 
 
 def parse_guardrails(text: str, origin: str) -> Guardrails:
     """Read a guardrails document. Raises as `parse`."""
-    node, mistakes = validated(load(text), schema.GuardrailsNode)
+    document = load(text)
+    node, mistakes = validated(document, guardrails_schema.GuardrailsNode)
     if mistakes or node is None:
         raise wrong(origin, mistakes)
     return Guardrails(
+        **_bounds(node),
         organization=node.guardrails,
-        accounts=_tuple(node.accounts),
-        roles=_tuple(node.roles),
-        images=_tuple(node.images),
-        secrets=_tuple(node.secrets),
-        plugins=_tuple(node.plugins),
-        session=node.session,
-        limits=_limits(node.limits),
         forks=node.forks,
+        scopes=tuple(_scope(scope) for scope in node.scopes),
+        requires=tuple(_requirement(n, i, document.line) for i, n in enumerate(node.requires)),
         origin=origin,
         digest=digest(text),
+    )
+
+
+def _scope(node: guardrails_schema.ScopeNode) -> Scope:
+    return Scope(**_bounds(node), name=node.name, pipelines=tuple(node.pipelines), forks=node.forks)
+
+
+def _bounds(node: guardrails_schema.BoundsNode) -> dict[str, Any]:
+    return {
+        "accounts": _tuple(node.accounts),
+        "roles": _tuple(node.roles),
+        "images": _tuple(node.images),
+        "secrets": _tuple(node.secrets),
+        "plugins": _tuple(node.plugins),
+        "session": node.session,
+        "limits": _limits(node.limits),
+    }
+
+
+def _requirement(node: guardrails_schema.RequirementNode, index: int, line: Line) -> Requirement:
+    return Requirement(
+        name=node.name or f"[{index}]",
+        roles=tuple(node.roles),
+        secrets=tuple(node.secrets),
+        when=_when(node, ("requires", index), line),
+        grade=node.grade,
     )
 
 
@@ -79,7 +111,9 @@ def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistak
         return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
         found = tuple(
-            Mistake(line=document.line(error["loc"]), text=explain(error, schema.words()))
+            Mistake(
+                line=document.line(error["loc"]), text=explain(error, guardrails_schema.words())
+            )
             for error in invalid.errors()
         )
         return None, (*document.mistakes, *found)
@@ -96,17 +130,17 @@ def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake
 
 def _rule(node: schema.RuleNode, index: int, line: Line) -> Rule:
     base = ("rules", index)
-    conditions = schema.conditions(node.when).items()
     return Rule(
         name=node.name,
-        when=tuple(
-            c
-            for key, value in conditions
-            for c in _conditions(key, value, line((*base, "when", key)))
-        ),
+        when=_when(node.when, (*base, "when"), line),
         allow=_grant(node.allow),
         line=line(base),
     )
+
+
+def _when(node: schema.When, place: tuple[str | int, ...], line: Line) -> tuple[Condition, ...]:
+    conditions = schema.conditions(node).items()
+    return tuple(c for k, value in conditions for c in _conditions(k, value, line((*place, k))))
 
 
 def _conditions(

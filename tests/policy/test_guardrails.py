@@ -119,7 +119,7 @@ def test_a_random_role_exceeds_the_guardrail_unless_a_pattern_matches(
     role: str, patterns: list[str]
 ) -> None:
     rails = Guardrails(organization="acme", roles=tuple(patterns), origin="g", digest="")
-    assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails)) != any_matches(
+    assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails, "x")) != any_matches(
         patterns, (role,)
     )
 
