@@ -142,7 +142,7 @@ scopes:
   - {name: payments, pipelines: ['payments-*', ledger], forks: anything,
      roles: ['arn:aws:iam::*:role/ci/payments/*']}
   - {name: others, pipelines: ['*', '!legacy'], roles: ['arn:aws:iam::*:role/ci/{pipeline}-*'],
-     secrets: ['ssm:/ci/{pipeline}/*', 'ssm:/ci/shared/*'], session: 2h, limits: {memory: 8GiB}}"""
+     secrets: ['ssm:/ci/{pipeline}/*', 'ssm:/ci/common/*'], session: 2h, limits: {memory: 8GiB}}"""
 
 SCOPED = [
     granted(SCOPES, role("ci/storefront-deploy"), "only", "the pipeline's own"),
@@ -156,7 +156,7 @@ SCOPED = [
     granted(SCOPES, "secrets: {A: 'ssm:/x'}", GUARDRAIL, "in no scope", pipeline="legacy"),
     granted(SCOPES, "workspace: fresh", "only", "nothing is granted", pipeline="legacy"),
     granted(SCOPES, "secrets: {A: 'ssm:/ci/storefront/npm'}", "only", "the pipeline's own"),
-    granted(SCOPES, "secrets: {A: 'ssm:/ci/shared/npm'}", "only", "shared"),
+    granted(SCOPES, "secrets: {A: 'ssm:/ci/common/npm'}", "only", "common to all"),
     granted(SCOPES, "secrets: {A: 'ssm:/ci/storefront-2/npm'}", GUARDRAIL, "another pipeline's"),
     granted(SCOPES, "secrets: {A: 'ssm:/ci/docs/npm'}", GUARDRAIL, "another pipeline's"),
     granted(SCOPES, "limits: {memory: 16GiB}", GUARDRAIL, "more memory"),
