@@ -97,6 +97,15 @@ def test_a_rule_with_every_key_sets_every_setting() -> None:
     assert (limits.memory, limits.cpus, limits.pids) == (512 << 20, 0.5, 64)
 
 
+def test_the_pipeline_that_triggered_a_build_is_no_condition() -> None:
+    with pytest.raises(WrongConfiguration) as caught:
+        policy("  - name: a\n    when: {branch: main, triggered-by: deploy}\n    allow: {}\n")
+    (mistake,) = caught.value.details
+    assert "rules[0].when: `triggered-by` cannot be a condition" in mistake
+    assert "Use `source: trigger_job`" in mistake
+    assert ":5:" in mistake
+
+
 def test_a_rule_without_conditions_matches_neither_tags_nor_pull_requests() -> None:
     when = policy("  - {name: all, allow: {}}\n").rules[0].when
     assert [(c.subject, c.patterns) for c in when] == [
