@@ -40,7 +40,7 @@ _VALUES = {"pull-request": PULL_REQUESTS, "commit-on-branch": _COMMITS}
 def verdict(rule: str, condition: Condition, claims: Claims) -> Reason:
     """Check one condition. An absent or unvouched fact never holds, negated or not."""
     fact = fact_of(condition, claims)
-    holds, got = _check(condition, fact)
+    holds, got = _check(condition, fact, claims)
     known = isinstance(fact, Known | KnownSet)
     expected = " or ".join(condition.patterns) or "nothing"
     return Reason(
@@ -70,20 +70,24 @@ def fact_of(condition: Condition, claims: Claims) -> Fact:
     return claims.facts.get(key, Absent(why=f"the job has no {key}"))
 
 
-def _check(condition: Condition, fact: Fact) -> tuple[bool, str]:
+def _check(condition: Condition, fact: Fact, claims: Claims) -> tuple[bool, str]:
     if condition.subject == "env":
         return _variable(condition, fact)
     if condition.subject == "tag" and isinstance(fact, Absent) and NO_TAG in condition.patterns:
         return True, NO_TAG
-    if _could_be_another_ref(fact, condition):
+    if _could_be_another_ref(fact, condition, claims):
         return False, f"{fact.value} (git could take it for another branch or tag)"
     return _fact(fact, lambda values: _holds(condition, values))
 
 
-def _could_be_another_ref(fact: Fact, condition: Condition) -> TypeGuard[Known]:
+def _could_be_another_ref(fact: Fact, condition: Condition, claims: Claims) -> TypeGuard[Known]:
+    """Buildkite calls a fork's branch `mallory:main`, and fetches it by the request's number."""
     if condition.subject not in {"branch", "tag"} or not isinstance(fact, Known):
         return False
-    return not spelling.is_ref_name(fact.value)
+    request, name = claims.facts.get("pull-request"), fact.value
+    if isinstance(request, Known) and request.value != PullRequest.NO:
+        name = spelling.without_owner(name)
+    return not spelling.is_ref_name(name)
 
 
 def _fact(fact: Fact, holds: Callable[[Collection[str]], bool]) -> tuple[bool, str]:
@@ -111,7 +115,8 @@ def _holds(condition: Condition, values: Collection[str]) -> bool:
             return all(plugins.admits(patterns, plugin) for plugin in values)
         case "branch" | "tag" as subject:  # a tag may itself be called "none"
             names = [p for p in patterns if subject == "branch" or p != NO_TAG]
-            return any_matches(names, values, fold=spelling.folded_ref)
+            refs = [value.partition(":")[0] for value in values]  # `main:x` would fetch main
+            return any_matches(names, values, also=refs, fold=spelling.folded_ref)
         case "commit":
             return any(_is_commit(patterns, commit) for commit in values)
         case "repository":

@@ -21,6 +21,8 @@ _NO_REF_NAME = re.compile(
     r"|\A(?:HEAD|@)\Z"
 )
 
+_OWNER = re.compile(r"\A[A-Za-z0-9._-]+:")
+
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _FULL_COMMIT = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
@@ -54,6 +56,11 @@ def is_ref_name(text: str) -> bool:
     branch with a name such as `a..b`.
     """
     return bool(text) and not _NO_REF_NAME.search(text)
+
+
+def without_owner(text: str) -> str:
+    """Return the branch in `owner:branch`, as Buildkite calls the branches of forks."""
+    return _OWNER.sub("", text, count=1)
 
 
 def is_full_commit(text: str) -> bool:
