@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.mistakes import explain
-from bootstrap.policy import guardrails_schema, schema
+from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
 from bootstrap.policy.model import (
     Condition,
@@ -21,6 +21,9 @@ from bootstrap.policy.model import (
     Scope,
 )
 from bootstrap.text import counted, printable
+
+if TYPE_CHECKING:
+    from bootstrap.policy.guardrails_schema import BoundsNode, RequirementNode, ScopeNode
 
 N = TypeVar("N", bound=BaseModel)
 Line = Callable[[tuple[str | int, ...]], int]
@@ -53,8 +56,10 @@ def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) 
 
 def parse_guardrails(text: str, origin: str) -> Guardrails:
     """Read a guardrails document. Raises as `parse`."""
+    from bootstrap.policy.guardrails_schema import GuardrailsNode  # noqa: PLC0415 - takes long
+
     document = load(text)
-    node, mistakes = validated(document, guardrails_schema.GuardrailsNode)
+    node, mistakes = validated(document, GuardrailsNode)
     if mistakes or node is None:
         raise wrong(origin, mistakes)
     return Guardrails(
@@ -68,11 +73,11 @@ def parse_guardrails(text: str, origin: str) -> Guardrails:
     )
 
 
-def _scope(node: guardrails_schema.ScopeNode) -> Scope:
+def _scope(node: "ScopeNode") -> Scope:
     return Scope(**_bounds(node), name=node.name, pipelines=tuple(node.pipelines), forks=node.forks)
 
 
-def _bounds(node: guardrails_schema.BoundsNode) -> dict[str, Any]:
+def _bounds(node: "BoundsNode") -> dict[str, Any]:
     return {
         "accounts": _tuple(node.accounts),
         "roles": _tuple(node.roles),
@@ -84,7 +89,7 @@ def _bounds(node: guardrails_schema.BoundsNode) -> dict[str, Any]:
     }
 
 
-def _requirement(node: guardrails_schema.RequirementNode, index: int, line: Line) -> Requirement:
+def _requirement(node: "RequirementNode", index: int, line: Line) -> Requirement:
     return Requirement(
         name=node.name or f"[{index}]",
         roles=tuple(node.roles),
@@ -110,10 +115,11 @@ def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistak
     try:
         return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
+        from bootstrap.policy.guardrails_schema import words  # noqa: PLC0415
+
+        known = words()
         found = tuple(
-            Mistake(
-                line=document.line(error["loc"]), text=explain(error, guardrails_schema.words())
-            )
+            Mistake(line=document.line(error["loc"]), text=explain(error, known))
             for error in invalid.errors()
         )
         return None, (*document.mistakes, *found)

@@ -6,7 +6,6 @@ name gets past it. It then excludes a few names more than it has to, never fewer
 """
 
 import re
-import unicodedata
 
 # Unicode's Default_Ignorable_Code_Point beside category Cf: characters that nobody sees.
 _INVISIBLE = re.compile(
@@ -31,17 +30,14 @@ def folded(text: str) -> str:
     """Return `text` without case, invisible characters and differences of Unicode form."""
     if text.isascii():
         return text.lower()
+    from unicodedata import category, normalize  # noqa: PLC0415 - few names need this library
+
     for _ in range(_ROUNDS):
-        before, text = text, unicodedata.normalize("NFKC", _visible(text).casefold())
+        visible = "".join(c for c in _INVISIBLE.sub("", text) if category(c) != "Cf")
+        before, text = text, normalize("NFKC", visible.casefold())
         if text == before:
             break
     return text
-
-
-def _visible(text: str) -> str:
-    return "".join(
-        c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) != "Cf"
-    )  # fmt: skip
 
 
 def folded_ref(text: str) -> str:

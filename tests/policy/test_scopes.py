@@ -1,14 +1,20 @@
 """Guardrails of some pipelines: which scope counts, and what it adds to the document's bounds."""
 
+import json
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.grants.role import Role
+from bootstrap.policy.decide import decide
 from bootstrap.policy.guardrails import bounds_for, exceeds, forks_for, limits_for, scope_of
-from bootstrap.policy.model import ForkAccess, Grant, Guardrails, Limits
+from bootstrap.policy.model import Admitted, ForkAccess, Grant, Guardrails, Limits
 from bootstrap.policy.parse import parse_guardrails
+from tests.policy.given import claims, policy
 
 DOCUMENT = """
 limits: {memory: 16GiB, cpus: 8}
@@ -84,3 +90,55 @@ def test_a_scope_with_a_mistake_is_an_error(text: str, mistake: str) -> None:
     with pytest.raises(WrongConfiguration) as caught:
         guardrails(text)
     assert mistake in "\n".join(caught.value.details)
+
+
+TEXTS = st.text("ab*!{}pipeline:/ ,[]\n#\"'-", max_size=40)
+LISTS = st.lists(st.text("ab*!-{}", max_size=6), max_size=3)
+SCOPES = st.fixed_dictionaries(
+    {"name": st.text("ab", max_size=3), "pipelines": LISTS},
+    optional={"roles": LISTS, "forks": st.sampled_from(["nothing", "refuse", "anything", "x"])},
+)
+NODES = st.fixed_dictionaries(
+    {"guardrails": st.just("acme")},
+    optional={
+        "roles": LISTS,
+        "secrets": LISTS | st.text("a*", max_size=3),
+        "accounts": st.lists(st.sampled_from(["111122223333", "1"]), max_size=2),
+        "scopes": st.lists(SCOPES, max_size=2),
+        "requires": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={"roles": LISTS, "branch": LISTS, "signed": st.sampled_from(["yes", "1"])},
+            ),
+            max_size=2,
+        ),
+        "forks": st.sampled_from(["nothing", "refuse"]),
+    },
+)
+
+
+@given(TEXTS)
+def test_any_text_is_guardrails_or_a_list_of_mistakes(text: str) -> None:
+    try:
+        assert parse_guardrails(text, "g").origin == "g"
+    except WrongConfiguration as wrong:
+        assert all(detail.startswith("g:") for detail in wrong.details)
+
+
+@given(node=NODES, branch=st.sampled_from(["main", "b"]))
+def test_guardrails_that_say_nothing_of_forks_only_refuse(
+    node: dict[str, Any], branch: str
+) -> None:
+    """Whatever else the document says, no job is admitted that it would not be without."""
+    try:
+        rails = parse_guardrails(json.dumps(node), "g")
+    except WrongConfiguration:
+        return
+    role = "{name: b, when: {branch: b}, allow: {role: 'arn:aws:iam::111122223333:role/a'}}"
+    rules = policy(f"  - {role}\n  - {{name: rest, when: {{branch: '*'}}, allow: {{}}}}\n")
+    job = claims(BUILDKITE_BRANCH=branch)
+    free, bound = decide(job, rules), decide(job, rules, rails)
+    assert isinstance(free, Admitted)
+    if isinstance(bound, Admitted):
+        assert (bound.rule, bound.grant.role) == (free.rule, free.grant.role)
+    assert isinstance(decide(job, rules, replace(rails, roles=())), Admitted) == (branch == "main")
