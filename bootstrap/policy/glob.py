@@ -12,8 +12,8 @@ from bootstrap.policy.spelling import folded
 def matches(pattern: str, value: str) -> bool:
     """Return whether the whole of `value` matches. `*` also matches `/`; case matters.
 
-    `*` alone matches everything. In a longer pattern it stays within a line, so that a command
-    is no script that begins with it; a pattern of several lines has one for each.
+    `*` alone matches everything. In a longer pattern it stays within a line, so that a pattern of
+    one line admits no script of several; a pattern of several lines is compared line by line.
     """
     if "\n" not in value or not pattern.strip("*"):
         return _matches(pattern, value)

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
@@ -45,7 +45,11 @@ Globs = Annotated[list[Annotated[Text, AfterValidator(_glob)]], ONE_OR_MANY, Fie
 Slugs = Annotated[
     list[Annotated[str, AfterValidator(_slugs)]], ONE_OR_MANY, Field(min_length=1, max_length=500)
 ]
-YesNo = Literal["yes", "no"]
+# To editors that read YAML 1.1, both are booleans.
+YesNo = Annotated[
+    Literal["yes", "no"],
+    WithJsonSchema({"anyOf": [{"enum": ["yes", "no"], "type": "string"}, {"type": "boolean"}]}),
+]
 
 
 class BoundsNode(Node):
