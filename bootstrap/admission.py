@@ -135,7 +135,7 @@ def decide(
     policy, guardrails = read.policy, read.guardrails
     for name, age in read.ages.items():
         log.note(f"{name}: {age} s old, because SSM did not answer (policy.serve-stale)")
-    claims = _confirmed(claims, agent, host, rules.agent_tags(policy) if policy else ())
+    claims = _confirmed(claims, agent, host, rules.agent_tags(policy, guardrails) if policy else ())
     if rules.asks_for_commit(claims, policy, guardrails):
         from bootstrap.credentials.repository_access import repository_access  # noqa: PLC0415
         from bootstrap.sandbox.commit_check import ancestry  # noqa: PLC0415

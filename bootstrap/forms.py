@@ -101,8 +101,9 @@ role_arn = form(
     r"arn:aws(-[a-z]+)*:iam::\d{12}:role/[\w+=,.@/-]{1,512}",
     "a role's ARN, such as arn:aws:iam::111122223333:role/name",
 )
-REFERENCE = r"(ssm|secretsmanager):[\w+=,.@/:#-]{1,1024}"
-reference = form(REFERENCE, "a secret, as ssm:/path or secretsmanager:name")
+# No segment that another program would read as a way up or as nothing.
+REFERENCE = r"(ssm|secretsmanager):(?!.*//|(.*[:/])?\.\.?(/|#|$))[\w+=,.@/:#-]{1,1024}"
+reference = form(REFERENCE, "a secret, as ssm:/path or secretsmanager:name, without `..` and `//`")
 registry = form(
     r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?", "a registry's host, with its port if it has one"
 )

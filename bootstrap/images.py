@@ -3,6 +3,7 @@
 import re
 
 HUB = "docker.io"
+_ALSO_HUB = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 
 # Anchored at both ends: a name that only looks like AWS's must not receive a token of this host.
 _ECR = re.compile(
@@ -24,6 +25,19 @@ def repository_of(image: str) -> str:
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return head + slash + last.partition(":")[0]
+
+
+def full_name(image: str) -> str:
+    """Return the image's name as Docker completes it: `debian:12` is in `docker.io/library`.
+
+    Tag and digest stay as they are. Spellings of one registry are one: its host has no case,
+    `index.docker.io` is `docker.io`, and 443 is the port that is asked without any.
+    """
+    registry = registry_of(image)
+    rest = image.removeprefix(f"{registry}/")
+    host = registry.lower().removesuffix(":443")
+    host = HUB if host in _ALSO_HUB else host
+    return f"{host}/library/{rest}" if host == HUB and "/" not in rest else f"{host}/{rest}"
 
 
 def ecr_region(registry: str) -> str | None:

@@ -12,6 +12,7 @@ from bootstrap.grants.ssh_keys import SshKeys
 from bootstrap.host import config
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.claims import confirmed
+from bootstrap.job.grades import grade_of
 from bootstrap.job.model import Provenance, Unvouched
 from bootstrap.log import README as README_ADDRESS
 from bootstrap.policy import cases
@@ -137,7 +138,7 @@ CLAIMS = {
 
 
 def test_what_a_condition_is_worth() -> None:
-    """Every condition has its row, and is signed, or never holds, exactly where the row says so."""
+    """Every condition has its row, with the grade of its fact for both kinds of identity."""
     conditions = {field.replace("_", "-") for field in When.model_fields}
     assert conditions <= WORTH.keys()
     plain = claims_of(job_env(**EVERYTHING), process_env())
@@ -148,7 +149,10 @@ def test_what_a_condition_is_worth() -> None:
         assert ("never holds" in default) == isinstance(plain.facts[fact], Unvouched), condition
         held = getattr(signed.facts[fact], "provenance", None)
         assert (with_signature == "signed") == (held is Provenance.SIGNED), condition
-        assert default in {"vouched", "the job's word", "never holds"}
+    for condition in conditions - {"unblocker-team"}:
+        least = "vouched" if condition == "queue" else grade_of(condition, signed=True)
+        assert grade_of(condition) == WORTH[condition][0], condition
+        assert least in {WORTH[condition][1], "vouched"}, condition
 
 
 def test_every_make_target_shown_exists() -> None:

@@ -8,6 +8,7 @@ tests/attacks/test_what_was_admitted_is_what_is_fetched.py.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 # Forges that document all of this: the account is always `git`, paths ignore case and have
 # no home directories, `.git` may be left out, and https and ssh lead to the same repository.
@@ -19,24 +20,28 @@ _ORDINARY = frozenset({("https", None), ("ssh", None), ("ssh", "git")})
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 _USER = r"[A-Za-z0-9._][A-Za-z0-9._-]*"  # git passes it on to ssh, which must not see an option
 _USERINFO = r"[A-Za-z0-9._~+-]+(?::[A-Za-z0-9._~+-]*)?"
-_SEGMENT = r"[A-Za-z0-9._~+,=][A-Za-z0-9._~+,=-]*"
-# libcurl sends this as it is, where ssh would get it decoded. No control characters, `.`, `/`, `\`.
-_ENCODED = r"(?:[A-Za-z0-9._~+,=-]|%(?!2[EeFf]|5[Cc]|7[Ff])[2-9A-Fa-f][0-9A-Fa-f])+"
-
 _IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
-_SCP = re.compile(rf"(?:(?P<user>{_USER})@)?{_HOST}:(?P<path>/?{_SEGMENT}(?:/{_SEGMENT})*/?)")
-_SSH = re.compile(
-    rf"(?P<transport>ssh)://(?:(?P<user>{_USER})@)?{_HOST}(?::(?P<port>[1-9][0-9]{{0,4}}))?"
-    rf"(?P<path>(?:/{_SEGMENT})+/?)"
-)
-_HTTP = re.compile(
-    rf"(?P<transport>https?)://(?:(?P<user>{_USERINFO})@)?{_HOST}(?::(?P<port>[1-9][0-9]{{0,4}}))?"
-    rf"(?P<path>(?:/{_ENCODED})+/?)"
-)
-_GIT = re.compile(
-    rf"(?P<transport>git)://(?P<user>){_HOST}(?::(?P<port>[1-9][0-9]{{0,4}}))?"
-    rf"(?P<path>(?:/{_SEGMENT})+/?)"
-)
+
+
+@cache
+def _grammar(glob: str) -> tuple[re.Pattern[str], ...]:
+    """Return the forms of a URL; `glob` is allowed where the letters of a path are."""
+    segment = rf"[A-Za-z0-9._~+,={glob}][A-Za-z0-9._~+,={glob}-]*"
+    # libcurl sends this as it is, where ssh would get it decoded. No control characters, `.`, `/`,
+    # `\`.
+    encoded = rf"(?:[A-Za-z0-9._~+,={glob}-]|%(?!2[EeFf]|5[Cc]|7[Ff])[2-9A-Fa-f][0-9A-Fa-f])+"
+    path, encoded_path = rf"(?P<path>(?:/{segment})+/?)", rf"(?P<path>(?:/{encoded})+/?)"
+    port = r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+    forms = (
+        rf"(?P<transport>ssh)://(?:(?P<user>{_USER})@)?{_HOST}{port}{path}",
+        rf"(?P<transport>https?)://(?:(?P<user>{_USERINFO})@)?{_HOST}{port}{encoded_path}",
+        rf"(?P<transport>git)://(?P<user>){_HOST}{port}{path}",
+        rf"(?:(?P<user>{_USER})@)?{_HOST}:(?P<path>/?{segment}(?:/{segment})*/?)",  # scp's
+    )
+    return tuple(map(re.compile, forms))
+
+
+_grammar("")  # compiled with the import, which the service does before it starts a job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +67,16 @@ def parse(url: str) -> Repository | None:
     None are, among others: local paths, options, helpers (`ext::`), `file://`, IPv6 literals,
     two `@`, empty, `.` and `..` segments, white space, control characters and non-ASCII letters.
     """
-    match = next(filter(None, (form.fullmatch(url) for form in (_SSH, _HTTP, _GIT, _SCP))), None)
+    return _parsed(url, glob="")
+
+
+def parse_pattern(pattern: str) -> Repository | None:
+    """Return what a policy's pattern names: a URL whose path may have `*`; None as `parse`."""
+    return _parsed(pattern, glob="*")
+
+
+def _parsed(url: str, glob: str) -> Repository | None:
+    match = next(filter(None, (form.fullmatch(url) for form in _grammar(glob))), None)
     if match is None or not is_host(match["host"]) or not _is_plain(match["path"]):
         return None
     groups = match.groupdict()

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
-from bootstrap.policy.guardrails import exceeds_for
-from bootstrap.policy.match import ELSEWHERE, UNKNOWN, VERIFIED, verdict
+from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds_for, limits_for
+from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
     Admitted,
     Decision,
@@ -17,9 +17,9 @@ from bootstrap.policy.model import (
     Reason,
     Rule,
 )
+from bootstrap.policy.requirements import unmet
 from bootstrap.text import printable, without_credentials
 
-COMMIT_ON_BRANCH = "commit-on-branch"
 MIRROR = "BUILDKITE_GIT_REMOTE_MIRROR_URL"  # agents from 3.136 on fetch the commit from it
 
 
@@ -27,7 +27,8 @@ def decide(claims: Claims, policy: Policy | None, guardrails: Guardrails | None 
     """Return the first rule whose every condition holds, or why there is none.
 
     No policy, another pipeline's policy, another repository and no matching rule all refuse; so
-    does a matching rule that grants more than the guardrails allow, if there are any.
+    does a matching rule that grants more than the guardrails allow, or whose grant requires what
+    the job lacks. Without guardrails, forks get nothing and all else is allowed.
     """
     if policy is None:
         slug = printable(claims.pipeline)
@@ -38,14 +39,16 @@ def decide(claims: Claims, policy: Policy | None, guardrails: Guardrails | None 
             reasons=(),
         )
     decision = _mismatch(claims, policy) or _first_match(claims, policy)
-    if guardrails is None or isinstance(decision, Denied):
+    if isinstance(decision, Denied):
         return decision
-    return _within(guardrails, claims, policy, decision)
+    return _within(guardrails or WITHOUT_DOCUMENT, claims, policy, *decision)
 
 
-def agent_tags(policy: Policy) -> tuple[str, ...]:
-    """Return the agent's tags that any rule asks about."""
-    asked = (c.name for rule in policy.rules for c in rule.when if c.subject == "agent-tag")
+def agent_tags(policy: Policy, guardrails: Guardrails | None = None) -> tuple[str, ...]:
+    """Return the agent's tags that any rule or requirement asks about."""
+    listed = [rule.when for rule in policy.rules]
+    listed += [requirement.when for requirement in guardrails.requires] if guardrails else []
+    asked = (c.name for when in listed for c in when if c.subject == "agent-tag")
     return tuple(sorted({name for name in asked if name}))
 
 
@@ -83,19 +86,46 @@ def with_commit(claims: Claims, answer: Known) -> Claims:
     return replace(claims, facts={**claims.facts, COMMIT_ON_BRANCH: answer})
 
 
-def _within(guardrails: Guardrails, claims: Claims, policy: Policy, admitted: Admitted) -> Decision:
-    beyond = exceeds_for(claims, admitted.grant, guardrails)
+def _within(
+    guardrails: Guardrails, claims: Claims, policy: Policy, rule: Rule, reasons: tuple[Reason, ...]
+) -> Decision:
+    beyond = (*exceeds_for(claims, rule.allow, guardrails), *unmet(claims, rule, guardrails))
     if not beyond:
-        return admitted
+        return Admitted(
+            rule=rule.name,
+            grant=replace(rule.allow, at_most=limits_for(guardrails, claims.pipeline)),
+            policy_origin=policy.origin,
+            policy_digest=policy.digest,
+            reasons=reasons,
+        )
     first = beyond[0]
     return _denied(
         policy,
-        f"rule {admitted.rule!r} of {policy.origin} exceeds the guardrail {first.guardrail!r} of "
+        f"rule {rule.name!r} of {policy.origin} exceeds the guardrail {first.guardrail!r} of "
         f"{guardrails.origin}: got {first.got}, allowed: {first.allowed}",
-        hint="Reduce what the rule grants, or ask the platform team to widen the guardrail.",
-        nearest=admitted.rule,
-        reasons=(*admitted.reasons, *(_reason(admitted.rule, excess) for excess in beyond)),
+        hint=_REQUIRED if first.guardrail.startswith("requires.") else _hint(first.guardrail),
+        nearest=rule.name,
+        reasons=(*reasons, *(_reason(rule.name, excess) for excess in beyond)),
     )
+
+
+_REQUIRED = (
+    "Start a build that meets the requirement, change the rule's conditions to facts that it "
+    "accepts (docs/policy.md#what-a-condition-is-worth), or grant another role."
+)
+
+
+def _hint(guardrail: str) -> str:
+    match guardrail:
+        case "forks":
+            return (
+                "Grant nothing to forks (`pull-request: same-repository` leaves them out), or have "
+                "the platform team write `forks: anything` into the guardrails of this host."
+            )
+        case "scopes":
+            return "Ask the platform team to name the pipeline in one of the guardrails' scopes."
+        case _:
+            return "Reduce what the rule grants, or ask the platform team to widen the guardrail."
 
 
 def _reason(rule: str, excess: Excess) -> Reason:
@@ -146,7 +176,7 @@ def _other_spelling(claims: Claims, policy: Policy) -> str:
     )
 
 
-def _first_match(claims: Claims, policy: Policy) -> Decision:
+def _first_match(claims: Claims, policy: Policy) -> tuple[Rule, tuple[Reason, ...]] | Denied:
     seen: list[Reason] = []
     failures: dict[str, list[Reason]] = {}
     for rule in policy.rules:
@@ -154,13 +184,7 @@ def _first_match(claims: Claims, policy: Policy) -> Decision:
         seen.extend(reasons)
         failed = [reason for reason in reasons if not reason.holds]
         if not failed:
-            return Admitted(
-                rule=rule.name,
-                grant=rule.allow,
-                policy_origin=policy.origin,
-                policy_digest=policy.digest,
-                reasons=tuple(seen),
-            )
+            return rule, tuple(seen)
         failures[rule.name] = failed
     return _none_matched(policy, failures, tuple(seen))
 

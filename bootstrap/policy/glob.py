@@ -1,14 +1,28 @@
-"""Buildkite's branch-filter globs, and nothing more: `*` is any run of characters.
+"""Buildkite's branch-filter globs, and nothing more: `*` is any run of characters of one line.
 
 No regular expression is applied to a job's values: the search below is linear in the value for
 every part of the pattern, however hostile either is.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+
+from bootstrap.policy.spelling import folded
 
 
 def matches(pattern: str, value: str) -> bool:
-    """Return whether the whole of `value` matches. `*` also matches `/`; case matters."""
+    """Return whether the whole of `value` matches. `*` also matches `/`; case matters.
+
+    `*` alone matches everything. In a longer pattern it stays within a line, so that a pattern of
+    one line admits no script of several; a pattern of several lines is compared line by line.
+    """
+    if "\n" not in value or not pattern.strip("*"):
+        return _matches(pattern, value)
+    patterns, lines = pattern.split("\n"), value.split("\n")
+    return len(patterns) == len(lines) and all(map(_matches, patterns, lines))
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """Return whether `value` matches, with `*` for any run of characters, lines included."""
     first, *rest = pattern.split("*")
     if not rest:
         return value == pattern
@@ -32,18 +46,29 @@ def beginnings(patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple({pattern.partition("*")[0] for pattern in patterns})
 
 
-def any_matches(patterns: Iterable[str], values: Collection[str]) -> bool:
+def any_matches(
+    patterns: Iterable[str],
+    values: Collection[str],
+    *,
+    also: Collection[str] = (),
+    fold: Callable[[str], str] = folded,
+) -> bool:
     """Apply a list to a fact: a positive pattern matches a value, and no `!` pattern matches any.
 
-    Only negations: holds if none of them matches. No patterns or no values: never holds.
+    Only negations: holds if none of them matches. No patterns or no values: never holds. Negations
+    compare what `fold` makes of both sides, across lines, and also exclude the spellings in `also`.
     """
     listed = tuple(patterns)
     positive = [pattern for pattern in listed if not pattern.startswith("!")]
     negative = [pattern.removeprefix("!") for pattern in listed if pattern.startswith("!")]
-    if not listed or not values or _any(negative, values):
+    if not listed or not values or excludes(negative, (*values, *also), fold=fold):
         return False
-    return not positive or _any(positive, values)
+    return not positive or any(matches(p, value) for p in positive for value in values)
 
 
-def _any(patterns: Iterable[str], values: Collection[str]) -> bool:
-    return any(matches(pattern, value) for pattern in patterns for value in values)
+def excludes(
+    patterns: Iterable[str], values: Iterable[str], *, fold: Callable[[str], str] = folded
+) -> bool:
+    """Return whether a pattern, here without `!`, matches any spelling of a value."""
+    spelled = [fold(value) for value in values]
+    return any(_matches(fold(pattern), value) for pattern in patterns for value in spelled)

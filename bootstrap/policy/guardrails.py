@@ -4,71 +4,141 @@ A rule that grants more is refused with the guardrail's name, not trimmed: a job
 less than its policy grants.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TypeVar
 
 from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
-from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
+from bootstrap.policy.model import Bounds, Excess, ForkAccess, Grant, Guardrails, Limits, Scope
+from bootstrap.policy.names import filled, images_admit, roles_admit, secrets_admit
 from bootstrap.policy.plugins import admits
 from bootstrap.text import printable
 
-Check = Callable[[Grant, Guardrails], Iterator[Excess]]
+N = TypeVar("N", int, float)
+
+LIMITS = ("memory", "cpus", "pids")
+
+# What holds on a host whose airlock.toml names no guardrails.
+WITHOUT_DOCUMENT = Guardrails(organization="", origin="Airlock's defaults", digest="")
+
+# A slug with a wildcard or a slash would turn a pattern with {pipeline} into a wider one.
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
-def exceeds(grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
-    """Return everything in which the grant exceeds the guardrails, whatever the job."""
-    return tuple(excess for check in _CHECKS for excess in check(grant, guardrails))
+def exceeds(grant: Grant, guardrails: Guardrails, pipeline: str) -> tuple[Excess, ...]:
+    """Return everything in which a pipeline's grant exceeds the guardrails, whatever the job."""
+    if not _SLUG.fullmatch(pipeline):
+        return (_excess("pipeline", pipeline, ("a pipeline's slug",)),)
+    found = [
+        Excess(guardrail=f"{place}{excess.guardrail}", got=excess.got, allowed=excess.allowed)
+        for place, bounds in bounds_for(guardrails, pipeline)
+        for check in _CHECKS
+        for excess in check(grant, bounds, pipeline)
+    ]
+    return (*found, *_outside(grant, guardrails, pipeline))
 
 
 def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     """Return what `exceeds` does, and in what this job would exceed the guardrails."""
     return (
-        *exceeds(grant, guardrails),
+        *exceeds(grant, guardrails, claims.pipeline),
         *_forks(claims, grant, guardrails),
         *_plugins(claims, guardrails),
     )
 
 
-def _roles(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    for role in _granted_roles(grant):
-        if guardrails.roles is not None and not any_matches(guardrails.roles, (role,)):
-            yield _excess("roles", role, guardrails.roles)
-        account = role.split(":")[4]
-        if guardrails.accounts is not None and account not in guardrails.accounts:
-            yield _excess("accounts", account, guardrails.accounts)
+def scope_of(guardrails: Guardrails, pipeline: str) -> Scope | None:
+    """Return the first scope that names the pipeline."""
+    return next((s for s in guardrails.scopes if any_matches(s.pipelines, (pipeline,))), None)
 
 
-def _granted_roles(grant: Grant) -> tuple[str, ...]:
+def bounds_for(guardrails: Guardrails, pipeline: str) -> tuple[tuple[str, Bounds], ...]:
+    """Return the bounds that all hold for a pipeline, each with where the document has it."""
+    scope = scope_of(guardrails, pipeline)
+    return (("", guardrails), *(((f"scopes.{scope.name}.", scope),) if scope else ()))
+
+
+def forks_for(guardrails: Guardrails, pipeline: str) -> ForkAccess:
+    """Return what pull requests from forks may get in this pipeline."""
+    scope = scope_of(guardrails, pipeline)
+    return (scope.forks if scope else None) or guardrails.forks
+
+
+def limits_for(guardrails: Guardrails, pipeline: str) -> Limits:
+    """Return the least of all limits that hold for a pipeline; None where there is no limit."""
+    listed = [bounds.limits for _, bounds in bounds_for(guardrails, pipeline)]
+    return Limits(
+        memory=_least(limits.memory for limits in listed),
+        cpus=_least(limits.cpus for limits in listed),
+        pids=_least(limits.pids for limits in listed),
+    )
+
+
+def _least(limits: Iterable[N | None]) -> N | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def granted_roles(grant: Grant) -> tuple[str, ...]:
+    """Return the ARN of every role that the grant uses, the first of a second hop among them."""
     return tuple(filter(None, (*grant.roles.values(), grant.via)))
 
 
-def _images(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    if not grant.image or guardrails.images is None:
-        return
-    if not any_matches(guardrails.images, (grant.image,)):
-        yield _excess("images", grant.image, guardrails.images)
+def _outside(grant: Grant, guardrails: Guardrails, pipeline: str) -> Iterator[Excess]:
+    if guardrails.scopes and scope_of(guardrails, pipeline) is None and not is_empty(grant):
+        names = tuple(f"one of the scope {scope.name!r}" for scope in guardrails.scopes)
+        yield _excess(
+            "scopes", f"a grant to the pipeline {pipeline!r}, which is in no scope", names
+        )
 
 
-def _secrets(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
+def _roles(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    for role in granted_roles(grant):
+        yield from _listed("roles", bounds.roles, role, pipeline, roles_admit)
+        account = role.split(":")[4]
+        if bounds.accounts is not None and account not in bounds.accounts:
+            yield _excess("accounts", account, bounds.accounts)
+
+
+def _images(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    if grant.image:
+        yield from _listed("images", bounds.images, grant.image, pipeline, images_admit)
+
+
+def _secrets(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
     for reference in grant.references:
-        if guardrails.secrets is not None and not any_matches(guardrails.secrets, (reference,)):
-            yield _excess("secrets", reference, guardrails.secrets)
+        yield from _listed("secrets", bounds.secrets, reference, pipeline, secrets_admit)
 
 
-def _sessions(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    longest = guardrails.session
-    if longest is not None and _granted_roles(grant) and grant.duration > longest:
+def _listed(
+    guardrail: str,
+    patterns: tuple[str, ...] | None,
+    name: str,
+    pipeline: str,
+    admit: Callable[[Collection[str], str], bool],
+) -> Iterator[Excess]:
+    if patterns is not None and not admit(allowed := filled(patterns, pipeline), name):
+        yield _excess(guardrail, name, allowed)
+
+
+def _sessions(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    del pipeline
+    longest = bounds.session
+    if longest is not None and granted_roles(grant) and grant.duration > longest:
         yield _excess("session", str(grant.duration), (f"at most {longest}",))
 
 
-def _limits(grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
-    for name in ("memory", "cpus", "pids"):
-        limit, most = getattr(grant.limits, name), getattr(guardrails.limits, name)
+def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    del pipeline
+    for name in LIMITS:
+        limit, most = getattr(grant.limits, name), getattr(bounds.limits, name)
         if limit is not None and most is not None and limit > most:
             yield _excess(f"limits.{name}", str(limit), (f"at most {most}",))
 
 
-_CHECKS: tuple[Check, ...] = (_roles, _images, _secrets, _sessions, _limits)
+_CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (
+    _roles, _images, _secrets, _sessions, _limits,
+)  # fmt: skip
 
 
 def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Excess]:
@@ -76,9 +146,10 @@ def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Exc
     fact = claims.facts.get("pull-request")
     if isinstance(fact, Known) and fact.value != PullRequest.FORK:
         return
-    if guardrails.forks is ForkAccess.REFUSE:
+    forks = forks_for(guardrails, claims.pipeline)
+    if forks is ForkAccess.REFUSE:
         yield _excess("forks", "a fork's pull request", ("no pull request of a fork",))
-    elif guardrails.forks is ForkAccess.NOTHING and not is_empty(grant):
+    elif forks is ForkAccess.NOTHING and not is_empty(grant):
         yield _excess("forks", "a grant to a fork's pull request", ("nothing",))
 
 
@@ -88,16 +159,18 @@ def is_empty(grant: Grant) -> bool:
 
 
 def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
-    if guardrails.plugins is None:
-        return
     fact = claims.facts.get("plugin")
-    if not isinstance(fact, KnownSet):
-        why = f": {fact.why}" if isinstance(fact, Absent) else ""
-        yield _excess("plugins", f"plugins that cannot be determined{why}", guardrails.plugins)
-        return
-    for plugin in sorted(fact.values):
-        if not admits(guardrails.plugins, plugin):
-            yield _excess("plugins", plugin, guardrails.plugins)
+    for place, bounds in bounds_for(guardrails, claims.pipeline):
+        if bounds.plugins is None:
+            continue
+        if not isinstance(fact, KnownSet):
+            why = f": {fact.why}" if isinstance(fact, Absent) else ""
+            got = f"plugins that cannot be determined{why}"
+            yield _excess(f"{place}plugins", got, bounds.plugins)
+            continue
+        for plugin in sorted(fact.values):
+            if not admits(bounds.plugins, plugin):
+                yield _excess(f"{place}plugins", plugin, bounds.plugins)
 
 
 def _excess(guardrail: str, got: str, allowed: tuple[str, ...]) -> Excess:

@@ -65,7 +65,7 @@ def _policy(policy: Policy, guardrails: Guardrails | None) -> Iterator[Finding]:
             if shadows(earlier, rule):
                 yield _shadowed(policy, rule, earlier)
                 break
-        for excess in exceeds(rule.allow, guardrails) if guardrails else ():
+        for excess in exceeds(rule.allow, guardrails, policy.pipeline) if guardrails else ():
             yield error(
                 "beyond-guardrail", policy, rule.line,
                 f"rule {rule.name!r} exceeds the guardrail {excess.guardrail!r}: got {excess.got}, "

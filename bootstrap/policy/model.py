@@ -11,10 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from bootstrap.grants.kind import DEFAULT, Kind
+from bootstrap.job.grades import Grade
 from bootstrap.job.model import Provenance
 
 MAX_TEXT = 64 << 10  # characters of a document
 NO_TAG = "none"  # a pattern of `tag`: the build is not of a tag
+ABSENT = "absent"  # a pattern of `env`: the variable is not set
 
 
 class Workspace(StrEnum):
@@ -75,6 +77,7 @@ class Grant:
     env: tuple[str, ...] = ()  # globs over names of steering variables that the job may set
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)
+    at_most: Limits = field(default_factory=Limits)  # of the guardrails, for the host's defaults
     workspace: Workspace = Workspace.REUSE
 
     @property
@@ -123,10 +126,12 @@ class ForkAccess(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Guardrails:
-    """What no policy may exceed. None: not limited; an empty tuple: nothing of the kind."""
+class Bounds:
+    """What a grant may not exceed. None: not limited; an empty tuple: nothing of the kind.
 
-    organization: str
+    `{pipeline}` in a pattern is the slug of the job's pipeline.
+    """
+
     accounts: tuple[str, ...] | None = None
     roles: tuple[str, ...] | None = None  # globs over role ARNs
     images: tuple[str, ...] | None = None
@@ -134,7 +139,42 @@ class Guardrails:
     plugins: tuple[str, ...] | None = None  # globs over sources with their versions
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope(Bounds):
+    """Bounds of some pipelines, beside those of the document. The first that names one counts."""
+
+    name: str
+    pipelines: tuple[str, ...]  # globs over slugs; `!` excludes
+    forks: ForkAccess | None = None  # None: as the document has it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirement:
+    """What must hold of every job that gets one of these roles or secrets, whatever its rule asks.
+
+    `grade` is the least that the rule's conditions, and those in `when`, may rest on.
+    """
+
+    name: str
+    roles: tuple[str, ...] = ()  # globs over role ARNs; `!` exempts
+    secrets: tuple[str, ...] = ()  # globs over references; `!` exempts
+    when: tuple[Condition, ...]
+    grade: Grade = Grade.CLAIMED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guardrails(Bounds):
+    """What no policy may exceed: the bounds of all pipelines, of some, and requirements.
+
+    If there are scopes, a pipeline in none of them may be granted nothing.
+    """
+
+    organization: str
     forks: ForkAccess = ForkAccess.NOTHING
+    scopes: tuple[Scope, ...] = ()
+    requires: tuple[Requirement, ...] = ()
     origin: str
     digest: str
 
@@ -152,8 +192,8 @@ class Excess:
 class Reason:
     """One condition's verdict: what the rule expected, what the job has, and whether it holds.
 
-    `provenance` is the party that vouches for `got`; None if the claim is absent or unvouched, and
-    for a guardrail.
+    `provenance` is the party that vouches for `got`, and `grade` how far that can be trusted; both
+    are None if the claim is absent or unvouched, and for a guardrail.
     """
 
     rule: str
@@ -162,6 +202,7 @@ class Reason:
     got: str
     holds: bool
     provenance: Provenance | None = None
+    grade: Grade | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -10,8 +10,20 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.mistakes import explain
 from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
-from bootstrap.policy.model import Condition, Grant, Guardrails, Limits, Policy, Rule
+from bootstrap.policy.model import (
+    Condition,
+    Grant,
+    Guardrails,
+    Limits,
+    Policy,
+    Requirement,
+    Rule,
+    Scope,
+)
 from bootstrap.text import counted, printable
+
+if TYPE_CHECKING:
+    from bootstrap.policy.guardrails_schema import BoundsNode, RequirementNode, ScopeNode
 
 N = TypeVar("N", bound=BaseModel)
 Line = Callable[[tuple[str | int, ...]], int]
@@ -44,21 +56,46 @@ def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) 
 
 def parse_guardrails(text: str, origin: str) -> Guardrails:
     """Read a guardrails document. Raises as `parse`."""
-    node, mistakes = validated(load(text), schema.GuardrailsNode)
+    from bootstrap.policy.guardrails_schema import GuardrailsNode  # noqa: PLC0415 - takes long
+
+    document = load(text)
+    node, mistakes = validated(document, GuardrailsNode)
     if mistakes or node is None:
         raise wrong(origin, mistakes)
     return Guardrails(
+        **_bounds(node),
         organization=node.guardrails,
-        accounts=_tuple(node.accounts),
-        roles=_tuple(node.roles),
-        images=_tuple(node.images),
-        secrets=_tuple(node.secrets),
-        plugins=_tuple(node.plugins),
-        session=node.session,
-        limits=_limits(node.limits),
         forks=node.forks,
+        scopes=tuple(_scope(scope) for scope in node.scopes),
+        requires=tuple(_requirement(n, i, document.line) for i, n in enumerate(node.requires)),
         origin=origin,
         digest=digest(text),
+    )
+
+
+def _scope(node: "ScopeNode") -> Scope:
+    return Scope(**_bounds(node), name=node.name, pipelines=tuple(node.pipelines), forks=node.forks)
+
+
+def _bounds(node: "BoundsNode") -> dict[str, Any]:
+    return {
+        "accounts": _tuple(node.accounts),
+        "roles": _tuple(node.roles),
+        "images": _tuple(node.images),
+        "secrets": _tuple(node.secrets),
+        "plugins": _tuple(node.plugins),
+        "session": node.session,
+        "limits": _limits(node.limits),
+    }
+
+
+def _requirement(node: "RequirementNode", index: int, line: Line) -> Requirement:
+    return Requirement(
+        name=node.name or f"[{index}]",
+        roles=tuple(node.roles),
+        secrets=tuple(node.secrets),
+        when=_when(node, ("requires", index), line),
+        grade=node.grade,
     )
 
 
@@ -78,8 +115,11 @@ def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistak
     try:
         return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
+        from bootstrap.policy.guardrails_schema import words  # noqa: PLC0415
+
+        known = words()
         found = tuple(
-            Mistake(line=document.line(error["loc"]), text=explain(error, schema.words()))
+            Mistake(line=document.line(error["loc"]), text=explain(error, known))
             for error in invalid.errors()
         )
         return None, (*document.mistakes, *found)
@@ -96,17 +136,17 @@ def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake
 
 def _rule(node: schema.RuleNode, index: int, line: Line) -> Rule:
     base = ("rules", index)
-    conditions = schema.conditions(node.when).items()
     return Rule(
         name=node.name,
-        when=tuple(
-            c
-            for key, value in conditions
-            for c in _conditions(key, value, line((*base, "when", key)))
-        ),
+        when=_when(node.when, (*base, "when"), line),
         allow=_grant(node.allow),
         line=line(base),
     )
+
+
+def _when(node: schema.When, place: tuple[str | int, ...], line: Line) -> tuple[Condition, ...]:
+    conditions = schema.conditions(node).items()
+    return tuple(c for k, value in conditions for c in _conditions(k, value, line((*place, k))))
 
 
 def _conditions(

@@ -22,7 +22,8 @@ from bootstrap.grants import KINDS
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
-from bootstrap.policy.model import NO_TAG, CredentialDelivery, ForkAccess, Workspace
+from bootstrap.job.repository import parse_pattern
+from bootstrap.policy.model import ABSENT, NO_TAG, CredentialDelivery, Workspace
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -50,6 +51,34 @@ def _repository(value: str) -> str:
             "expected a git URL, as in git@github.com:acme/storefront.git: ssh, https, http or "
             "git, to a host by its name or IPv4 address"
         )
+    return value
+
+
+def _repository_pattern(value: str) -> str:
+    pattern = value.removeprefix("!")
+    if pattern != "*" and parse_pattern(pattern) is None:
+        raise ValueError(
+            'expected the URL of a git repository, such as "git@github.com:acme/storefront.git" or '
+            '"!https://github.com/acme/legacy-*", with `*` in its path only, or `*` alone'
+        )
+    return value
+
+
+def _pattern(value: str) -> str:
+    if value == "!":
+        raise ValueError("expected a pattern after the `!`")
+    return value
+
+
+def _tag_pattern(value: str) -> str:
+    if value == f"!{NO_TAG}":
+        raise ValueError("expected `*` for builds of any tag")
+    return _pattern(value)
+
+
+def _variable_pattern(value: str) -> str:
+    if value == f"!{ABSENT}":
+        raise ValueError("expected `*` for a variable that is set")
     return value
 
 
@@ -97,10 +126,15 @@ ExternalId = Annotated[str, _full(_EXTERNAL_ID, "an external id of 2 to 1224 cha
 PolicyArn = Annotated[str, _full(_POLICY_ARN, "a managed policy's ARN")]
 SessionPolicy = Annotated[str, AfterValidator(_session_policy)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Patterns = Annotated[list[Text], ONE_OR_MANY, Field(min_length=1, max_length=200)]
-Globs = Annotated[list[Text], ONE_OR_MANY, Field(max_length=500)]
+_LISTED = (ONE_OR_MANY, Field(min_length=1, max_length=200))
+Patterns = Annotated[list[Annotated[Text, AfterValidator(_pattern)]], *_LISTED]
+TagPatterns = Annotated[list[Annotated[Text, AfterValidator(_tag_pattern)]], *_LISTED]
+Value = Annotated[str, Field(max_length=1000), AfterValidator(_variable_pattern)]
+ValuePatterns = Annotated[list[Value], *_LISTED]
+RepositoryPatterns = Annotated[list[Annotated[Text, AfterValidator(_repository_pattern)]], *_LISTED]
 Plugin = Annotated[Text, AfterValidator(_plugin)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
+RuleName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
 Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
@@ -124,9 +158,9 @@ class When(Node):
     """
 
     organization: Patterns | None = None
-    repository: Patterns | None = None
+    repository: RepositoryPatterns | None = None
     branch: Patterns | None = None
-    tag: Patterns = [NO_TAG]
+    tag: TagPatterns = [NO_TAG]
     commit: Patterns | None = None
     source: Patterns | None = None
     step: Patterns | None = None
@@ -141,7 +175,19 @@ class When(Node):
     commit_on_branch: Literal["verified", "verified-or-unknown"] | None = None
     pull_request: Literal["no", "same-repository", "any"] = "no"
     agent_tag: dict[Text, Patterns] = {}
-    env: dict[Variable, Patterns] = {}
+    env: dict[Variable, ValuePatterns] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_names_the_trigger(cls, value: object) -> object:
+        if isinstance(value, dict) and "triggered-by" in value:
+            raise ValueError(
+                "`triggered-by` cannot be a condition: neither Buildkite's signed token nor the "
+                "agent API names the pipeline that triggered a build, and a step can set the "
+                "variable that does. Use `source: trigger_job`, and restrict in Buildkite (rules "
+                "of the cluster) which pipelines may trigger this one"
+            )
+        return value
 
 
 class SessionNode(Node):
@@ -221,7 +267,7 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from
 class RuleNode(Node):
     """One rule. Without `when`, it matches every build of a branch that is not a pull request."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
+    name: RuleName
     when: When = When()
     allow: Allow
 
@@ -234,29 +280,18 @@ class PolicyNode(Node):
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
 
 
-class GuardrailsNode(Node):
-    """The whole document of guardrails. A key that is left out limits nothing."""
-
-    guardrails: Slug
-    accounts: Annotated[list[Account], ONE_OR_MANY] | None = None
-    roles: Globs | None = None
-    images: Globs | None = None
-    secrets: Globs | None = None
-    plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
-    session: SessionDuration | None = None
-    limits: LimitsNode = LimitsNode()
-    forks: ForkAccess = ForkAccess.NOTHING
-
-
 def words() -> list[str]:
     """Return every key of the grammar, for "did you mean"."""
-    nodes: tuple[type[BaseModel], ...] = (
-        PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode, GuardrailsNode,
-    )  # fmt: skip
+    return keys(PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode)
+
+
+def keys(*nodes: type[BaseModel]) -> list[str]:
+    """Return the keys of these parts of a document, each once, in order."""
     return sorted({name.replace("_", "-") for node in nodes for name in node.model_fields})
 
 
 def conditions(when: When) -> dict[str, Any]:
     """Return the conditions that the document states, by their key."""
-    dumped = when.model_dump(by_alias=True, exclude_none=True)
+    names = set(When.model_fields)
+    dumped = when.model_dump(by_alias=True, exclude_none=True, include=names)
     return {key: value for key, value in dumped.items() if value}

@@ -44,7 +44,7 @@ def test_a_folder_that_does_not_exist_is_an_error(verb: str, tmp_path: Path, con
 
 def test_the_examples_have_no_errors_and_pass_their_cases() -> None:
     assert "2 policies, 0 errors" in policy("lint", EXAMPLES).stdout
-    assert "3 cases, 0 failed" in policy("test", EXAMPLES).stdout
+    assert "7 cases, 0 failed" in policy("test", EXAMPLES).stdout
 
 
 def test_lint_prints_the_place_of_each_mistake(folder: Path) -> None:

@@ -48,7 +48,7 @@ def in_policies(made: Policy) -> None:
     assert "build-licence" in json_schema("policy")["$defs"]["Allow"]["properties"]
 
     rails = parse_guardrails("guardrails: acme\nsecrets: 'ssm:/other/*'\n", "guardrails.yaml")
-    assert [(e.guardrail, e.got) for e in exceeds(grant, rails)] == [("secrets", REFERENCE)]
+    assert [(e.guardrail, e.got) for e in exceeds(grant, rails, "x")] == [("secrets", REFERENCE)]
     assert not is_empty(grant)
     assert set(left_out({"NODE_OPTIONS": "", "MINE": ""}, grant)) == {"NODE_OPTIONS"}
 

@@ -4,6 +4,7 @@ import pytest
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy import cases
+from bootstrap.policy.parse import parse_guardrails
 from tests.policy.given import policy
 from tests.policy.samples import MAIN, OTHER, rule
 
@@ -29,7 +30,8 @@ def test_cases_report_expected_and_actual_decision() -> None:
     outcomes = cases.outcomes([document], {}, None)
     assert "no policy exists" in outcomes[0].problem
     wider = policy(rule("all", "pull-request: any", OTHER))
-    problems = [o.problem for o in cases.outcomes([document], {"storefront": wider}, None)]
+    rails = parse_guardrails("guardrails: acme\nforks: anything\n", "guardrails.yaml")
+    problems = [o.problem for o in cases.outcomes([document], {"storefront": wider}, rails)]
     assert problems == [
         "expected rule 'deploy', got 'all'",
         "expected a refusal, got rule 'all'",

@@ -99,7 +99,7 @@ def test_a_refusal_names_the_nearest_rule_and_what_failed() -> None:
         ("{env: {MODE: '!debug'}}", {}),
         ("{env: {MODE: absent}}", {"MODE": ""}),
         ("{agent-tag: {size: large}}", {}),
-        ("{repository: 'git@github.com:acme/*'}", {}),
+        ("{repository: 'git@github.com:other/*'}", {}),
         ("{}", {"BUILDKITE_PULL_REQUEST": "7"}),
         ("{}", {"BUILDKITE_PULL_REQUEST": ""}),
         ("{branch: main}", {"BUILDKITE_PULL_REQUEST": "7"}),

@@ -57,9 +57,9 @@ def test_each_pipeline_gets_a_draft_of_its_own() -> None:
 
 ENVIRONMENTS = st.fixed_dictionaries(
     {
-        "BUILDKITE_BRANCH": st.sampled_from(["main", "dev", "*", "!x", "release/1", "Ünï"]),
+        "BUILDKITE_BRANCH": st.sampled_from(["main", "dev", "!x", "release/1", "Ünï"]),
         "BUILDKITE_SOURCE": st.sampled_from(["ui", "webhook", "schedule"]),
-        "BUILDKITE_TAG": st.sampled_from(["", "v1", "*", "none"]),
+        "BUILDKITE_TAG": st.sampled_from(["", "v1", "!v", "none"]),
         "BUILDKITE_AGENT_META_DATA_QUEUE": st.sampled_from(["default", "deploy", ""]),
     }
 )

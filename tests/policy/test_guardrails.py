@@ -9,7 +9,7 @@ from bootstrap.grants.role import Role
 from bootstrap.policy.decide import decide
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import exceeds
-from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails
+from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails, Limits
 from bootstrap.policy.parse import parse_guardrails
 from tests.job.given import plugins
 from tests.policy.given import claims, policy
@@ -107,6 +107,31 @@ def test_every_exceeded_guardrail_is_in_the_reasons() -> None:
     ]  # fmt: skip
 
 
+def test_limits_bind_rules_that_leave_them_to_the_host() -> None:
+    rails = (
+        "limits: {memory: 8GiB, pids: 512}\nscopes: [{name: a, pipelines: '*', limits: {pids: 64}}]"
+    )
+    decision = decided(rails, "{}")
+    assert isinstance(decision, Admitted)
+    assert decision.grant.at_most == Limits(memory=8 << 30, pids=64)
+    assert decision.grant.limits == Limits()
+
+
+@pytest.mark.parametrize("allow", [f"{{role: '{ROLE}'}}", "{secrets: {A: 'ssm:/ci/a'}}",
+                                   "{ssh-keys: 'ssm:/ci/key'}"])  # fmt: skip
+def test_forks_get_nothing_where_there_are_no_guardrails(allow: str) -> None:
+    rule = f"  - {{name: only, when: {{pull-request: any}}, allow: {allow}}}\n"
+    fork, own = claims(BUILDKITE_PULL_REQUEST="7"), claims()
+    decision = decide(fork, policy(rule))
+    assert isinstance(decision, Denied)
+    assert "exceeds the guardrail 'forks' of Airlock's defaults" in decision.problem
+    assert "`forks: anything`" in decision.hint
+    assert isinstance(decide(own, policy(rule)), Admitted)
+    assert isinstance(decide(fork, policy(rule), guardrails("forks: anything")), Admitted)
+    sandbox = "  - {name: only, when: {pull-request: any}, allow: {workspace: fresh}}\n"
+    assert isinstance(decide(fork, policy(sandbox)), Admitted)
+
+
 ROLES = st.builds(
     "arn:aws:iam::{}:role/{}".format,
     st.sampled_from(["111122223333", "444455556666"]),
@@ -119,7 +144,7 @@ def test_a_random_role_exceeds_the_guardrail_unless_a_pattern_matches(
     role: str, patterns: list[str]
 ) -> None:
     rails = Guardrails(organization="acme", roles=tuple(patterns), origin="g", digest="")
-    assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails)) != any_matches(
+    assert bool(exceeds(Grant(kinds=(Role(granted=role),)), rails, "x")) != any_matches(
         patterns, (role,)
     )
 

@@ -70,7 +70,7 @@ def test_a_rule_with_every_key_sets_every_setting() -> None:
     }
     grant = rule.allow
     unset = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
-    assert unset == [], "this document has to set every setting"
+    assert unset == ["at_most"], "it has to set every setting but the guardrails' own"
     assert grant.via == "arn:aws:iam::444455556666:role/hub"
     assert grant.web_identity is grant.secrets_with_role is True
     assert {kind.key: kind.granted for kind in grant.kinds} == {
@@ -95,6 +95,15 @@ def test_a_rule_with_every_key_sets_every_setting() -> None:
     assert grant.workspace is Workspace.FRESH
     limits = grant.limits
     assert (limits.memory, limits.cpus, limits.pids) == (512 << 20, 0.5, 64)
+
+
+def test_the_pipeline_that_triggered_a_build_is_no_condition() -> None:
+    with pytest.raises(WrongConfiguration) as caught:
+        policy("  - name: a\n    when: {branch: main, triggered-by: deploy}\n    allow: {}\n")
+    (mistake,) = caught.value.details
+    assert "rules[0].when: `triggered-by` cannot be a condition" in mistake
+    assert "Use `source: trigger_job`" in mistake
+    assert ":5:" in mistake
 
 
 def test_a_rule_without_conditions_matches_neither_tags_nor_pull_requests() -> None:

@@ -83,6 +83,19 @@ def test_mounts_are_read_only_but_the_workspace_and_have_no_docker_socket() -> N
     assert not any("docker" in json.dumps(mount) for mount in mounts)
 
 
+def test_the_hosts_limits_are_at_most_those_of_the_guardrails() -> None:
+    """A rule without limits falls back on the host's, which guardrails bind as well."""
+    below = Limits(memory=1 << 30, cpus=0.5, pids=100)
+    spec = spec_of(grant=Grant(at_most=below))
+    assert (spec.memory, spec.cpus, spec.pids) == (1 << 30, 0.5, 100)
+    above = Limits(memory=1 << 50, cpus=1000.0, pids=1 << 20)
+    spec = spec_of(grant=Grant(at_most=above))
+    assert (spec.memory, spec.cpus, spec.pids) == (DEFAULTS.memory, DEFAULTS.cpus, DEFAULTS.pids)
+    own = Limits(memory=1 << 29, cpus=0.25, pids=64)
+    spec = spec_of(grant=Grant(limits=own, at_most=below))
+    assert (spec.memory, spec.cpus, spec.pids) == (1 << 29, 0.25, 64)
+
+
 def test_limits_of_the_rule_override_the_hosts() -> None:
     limits = Limits(memory=1 << 30, cpus=0.5, pids=100)
     host = body(grant=Grant(limits=limits))["HostConfig"]

@@ -5,7 +5,8 @@ from typing import Any
 
 from bootstrap.commands.policy.source import Output
 from bootstrap.policy.cases import CasesNode
-from bootstrap.policy.schema import GuardrailsNode, Node, PolicyNode
+from bootstrap.policy.guardrails_schema import GuardrailsNode
+from bootstrap.policy.schema import Node, PolicyNode
 
 _DOCUMENTS: dict[str, type[Node]] = {
     "policy": PolicyNode,

@@ -25,7 +25,7 @@ def within(
 def _bounded(policy: Policy, guardrails: Guardrails, notes: list[str]) -> Policy:
     rules = list(policy.rules)
     for position, rule in enumerate(rules):
-        for excess in exceeds(rule.allow, guardrails)[:1]:
+        for excess in exceeds(rule.allow, guardrails, policy.pipeline)[:1]:
             notes.append(
                 f"Rule {rule.name!r} of {policy.pipeline} exceeds the guardrail "
                 f"{excess.guardrail!r}, so its jobs are refused and its grant is not here."

@@ -1,0 +1,82 @@
+"""What guardrails require of a job, and of its rule, before it gets a sensitive role or secret."""
+
+from collections.abc import Iterator
+
+from bootstrap.job.grades import Grade, grade, suffices
+from bootstrap.job.model import Absent, Claims, Known
+from bootstrap.policy.guardrails import granted_roles
+from bootstrap.policy.match import COMMIT_ON_BRANCH, UNKNOWN, fact_of, subject_of, verdict
+from bootstrap.policy.model import Condition, Excess, Grant, Guardrails, Requirement, Rule
+from bootstrap.policy.names import filled, roles_name, secrets_name
+from bootstrap.text import printable
+
+
+def demanded(grant: Grant, guardrails: Guardrails, pipeline: str) -> tuple[Requirement, ...]:
+    """Return the requirements for what is granted; all of them have to be met."""
+    return tuple(r for r in guardrails.requires if _concerns(r, grant, pipeline))
+
+
+def unmet(claims: Claims, rule: Rule, guardrails: Guardrails) -> Iterator[Excess]:
+    """Yield what the job, or the conditions by which the rule admits it, lack."""
+    for requirement in demanded(rule.allow, guardrails, claims.pipeline):
+        place = f"requires.{requirement.name}"
+        yield from _conditions(claims, requirement, place)
+        yield from _grades(claims, requirement, rule, place)
+
+
+def _concerns(requirement: Requirement, grant: Grant, pipeline: str) -> bool:
+    roles, secrets = filled(requirement.roles, pipeline), filled(requirement.secrets, pipeline)
+    return any(roles and roles_name(roles, role) for role in granted_roles(grant)) or any(
+        secrets and secrets_name(secrets, reference) for reference in grant.references
+    )
+
+
+def _conditions(claims: Claims, requirement: Requirement, place: str) -> Iterator[Excess]:
+    for condition in requirement.when:
+        reason = verdict(requirement.name, condition, claims)
+        if not reason.holds:
+            yield Excess(
+                guardrail=place,
+                got=f"{reason.subject} {reason.got}",
+                allowed=f"{reason.subject} {reason.expected}",
+            )
+
+
+def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) -> Iterator[Excess]:
+    if requirement.grade is Grade.SIGNED and not _is_signed(claims):
+        yield Excess(
+            guardrail=place,
+            got="a job whose claims Buildkite has not signed",
+            allowed='jobs on hosts with identity = "signed"',
+        )
+    for condition in dict.fromkeys((*requirement.when, *rule.when)):
+        found = _grade(condition, claims)
+        if not suffices(condition.subject, found, requirement.grade):
+            yield Excess(
+                guardrail=place,
+                got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}",
+                allowed=f"conditions on what is {_WORDS[requirement.grade]}",
+            )
+
+
+_WORDS = {
+    Grade.CLAIMED: "only the job's word",
+    Grade.VOUCHED: "vouched for by Buildkite",
+    Grade.SIGNED: "signed by Buildkite",
+    Grade.VERIFIED: "verified by this host",
+}
+
+
+def _is_signed(claims: Claims) -> bool:
+    fact = claims.facts.get("pipeline", Absent(why="unknown"))
+    return grade("pipeline", fact) is Grade.SIGNED
+
+
+def _grade(condition: Condition, claims: Claims) -> Grade:
+    """That a build has no tag cannot be forged: Buildkite sends the tag of every build of one."""
+    fact = fact_of(condition, claims)
+    if condition.subject == "tag" and isinstance(fact, Absent):
+        return Grade.VERIFIED
+    if isinstance(fact, Known) and (condition.subject, fact.value) == (COMMIT_ON_BRANCH, UNKNOWN):
+        return Grade.CLAIMED
+    return grade(condition.subject, fact)

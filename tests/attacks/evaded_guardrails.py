@@ -1,0 +1,86 @@
+"""Grants and jobs that evade a guardrail, each with a grant that the guardrail allows."""
+
+from dataclasses import dataclass, field
+
+ACCOUNT = "arn:aws:iam::111122223333:role"
+SECRET_ARN = "secretsmanager:arn:aws:secretsmanager:us-east-1:111122223333:secret"
+SSM_ARN = "ssm:arn:aws:ssm:us-east-1:111122223333:parameter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """A guardrail, a rule's `allow` that evades it, and the honest one, which uses it rightly."""
+
+    name: str
+    rails: str
+    allow: str
+    honest: str
+    when: str = "{}"
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def role(name: str) -> str:
+    return f"role: '{ACCOUNT}/{name}'"
+
+
+def excluded(name: str, rails: str, allow: str, honest: str) -> Attack:
+    return Attack(name=name, rails=rails, allow=allow, honest=honest)
+
+
+BREAK_GLASS = "roles: ['*', '!*:role/ci/break-glass']"
+KEYS = "secrets: ['ssm:*', 'secretsmanager:*', '!ssm:/prod/*', '!secretsmanager:prod/db']"
+OWN = "roles: ['*:role/ci/{pipeline}/*']\nsecrets: ['ssm:/ci/{pipeline}/*']"
+TEAMS = (
+    "scopes: [{name: web, pipelines: storefront, roles: '*:role/web/*'},"
+    " {name: rest, pipelines: '*', roles: '*:role/rest/*'}]"
+)
+PROD = "requires: {roles: '*:role/prod-*', branch: main, vouched: yes}"
+
+GUARDRAILS = [
+    excluded("excluded role in capitals", BREAK_GLASS, role("ci/Break-Glass"), role("ci/x")),
+    excluded("excluded role as a profile in capitals", BREAK_GLASS,
+             f"roles: {{x: '{ACCOUNT}/ci/BREAK-GLASS'}}", role("ci/x")),
+    excluded("excluded secret in capitals", KEYS, "secrets: {A: 'ssm:/PROD/x'}",
+             "secrets: {A: 'ssm:/ci/x'}"),
+    excluded("excluded secret by its ARN", KEYS, f"secrets: {{A: '{SSM_ARN}/prod/x'}}",
+             "secrets: {A: 'ssm:/ci/x'}"),
+    excluded("excluded secret without the slash", KEYS, "secrets: {A: 'ssm:prod/x'}",
+             "secrets: {A: 'ssm:/ci/x'}"),
+    excluded("member of an excluded secret", KEYS, "secrets: {A: 'secretsmanager:prod/db#user'}",
+             "secrets: {A: 'secretsmanager:ci/db#user'}"),
+    excluded("excluded secret by a whole ARN", KEYS,
+             f"secrets: {{A: '{SECRET_ARN}:prod/db-AbCd12'}}", "secrets: {A: 'ssm:/ci/db'}"),
+    excluded("secret that contains an excluded member", "secrets: ['*', '!secretsmanager:a#b']",
+             "secrets: {A: 'secretsmanager:a'}", "secrets: {A: 'secretsmanager:a#c'}"),
+    excluded("older version of an excluded secret", "secrets: ['*', '!ssm:/a']",
+             "secrets: {A: 'ssm:/a:3'}", "secrets: {A: 'ssm:/b:3'}"),
+    excluded("excluded image by its short name", "images: ['*', '!docker.io/library/debian:*']",
+             "image: 'debian:12'", "image: 'alpine:3'"),
+    excluded("excluded image by another name of the registry", "images: ['*', '!debian']",
+             "image: 'index.docker.io/library/debian:12'", "image: 'alpine:3'"),
+    excluded("excluded registry by its port", "images: ['*', '!r.example.com/*']",
+             "image: 'r.example.com:443/x:1'", "image: 's.example.com/x:1'"),
+    excluded("registry that is named like an image", "images: 'node:*'", "image: 'node:5000/x'",
+             "image: 'node:20'"),
+    excluded("role of another pipeline", OWN, role("ci/warehouse/x"), role("ci/storefront/x")),
+    excluded("role of a pipeline with the same beginning", OWN, role("ci/storefront-2/x"),
+             role("ci/storefront/x")),
+    excluded("secret of another pipeline", OWN, "secrets: {A: 'ssm:/ci/warehouse/x'}",
+             "secrets: {A: 'ssm:/ci/storefront/x'}"),
+    excluded("role of another team", TEAMS, role("rest/x"), role("web/x")),
+    excluded("role for a pipeline in no scope", "scopes: [{name: a, pipelines: warehouse}]",
+             role("x"), "workspace: fresh"),
+    Attack(name="sensitive role from another branch", rails=PROD, allow=role("prod-x"),
+           honest=role("prod-x"), env={"BUILDKITE_BRANCH": "dev"}),
+    Attack(name="sensitive role in capitals", rails=PROD, allow=role("Prod-x"),
+           honest=role("prod-x"), env={"BUILDKITE_BRANCH": "dev"}),
+    Attack(name="sensitive role as a second hop", rails=PROD, honest=role("prod-x"),
+           allow=f"{role('x')}, session: {{via: '{ACCOUNT}/prod-x'}}",
+           env={"BUILDKITE_BRANCH": "dev"}),
+    Attack(name="sensitive role by a variable", rails=PROD, allow=role("prod-x"),
+           honest=role("test-x"), when="{env: {CI: 'true'}}"),
+    Attack(name="sensitive role by a step's name", rails=PROD, allow=role("prod-x"),
+           honest=role("test-x"), when="{step: deploy}"),
+    Attack(name="sensitive role without a signature", honest=role("test-x"),
+           rails="requires: {roles: '*:role/prod-*', signed: yes}", allow=role("prod-x")),
+]  # fmt: skip
