@@ -1,4 +1,4 @@
-"""Promise 6: a user whose agents forge the job ids of another's cannot erase what is recorded about those.
+"""Promise 6: a user whose agents forge another's job ids cannot erase what is recorded about those.
 
 Which id a job has is the agent's to say: without `identity = "signed"` nobody confirms it.
 """
