@@ -177,8 +177,8 @@ def _produce(args: "Arguments") -> int:
             from bootstrap.commands.policy.report import report
 
             return report(
-                directory=args.policies, config_path=args.config_path, path=args.page,
-                output=_show,
+                directory=args.policies, config_path=args.config_path, accounts=args.accounts,
+                path=args.page, output=_show,
             )  # fmt: skip
         case "iam":
             from bootstrap.commands.policy.iam import iam

@@ -29,6 +29,7 @@ class Arguments(argparse.Namespace):
     new: Path
     wanted: str
     page: Path
+    accounts: Path | None
     host_role: str
     organization: str | None
     form: str
@@ -189,6 +190,11 @@ def _report(verbs: "_Commands[_Parser]") -> None:
     parser.add_argument(
         "--output", dest="page", type=Path, required=True, metavar="FILE", help="file to write"
     )
+    text = (
+        "names of accounts: the output of `aws organizations list-accounts`, or a JSON object of "
+        "ids and names"
+    )
+    parser.add_argument("--accounts", type=Path, metavar="FILE", help=text)
 
 
 def _iam(verbs: "_Commands[_Parser]") -> None:
