@@ -8,6 +8,7 @@ import yaml
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.cases import parse as parse_cases
 from bootstrap.policy.parse import parse
+from bootstrap.policy.proposals import is_file_name
 
 OTHERS = "everything else, but for forks"
 
@@ -62,6 +63,11 @@ def _check(pipeline: str, repository: str, branch: str, role: str) -> None:
         raise WrongConfiguration(
             "a value has characters that are not displayed; expected printable text",
             hint="Type it again rather than copying it.",
+        )
+    if not is_file_name(pipeline):
+        raise WrongConfiguration(
+            f"the pipeline is {pipeline!r}; expected a slug: lower-case letters, digits, - . and _",
+            hint="Buildkite shows it in the address of the pipeline's page.",
         )
     if not branch or "*" in branch or branch.startswith("!"):
         raise WrongConfiguration(

@@ -34,7 +34,9 @@ def check(branch: str, role: str | None) -> None:
 
 
 @pytest.mark.parametrize("role", [None, ROLE])
-def test_the_first_policy_has_at_most_ten_lines_and_grants_only_the_branch(role: str | None) -> None:
+def test_the_first_policy_has_at_most_ten_lines_and_grants_only_the_branch(
+    role: str | None,
+) -> None:
     check("main", role)
 
 
@@ -56,7 +58,9 @@ def test_any_branch_becomes_a_policy_or_an_error(branch: str, role: str | None) 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"pipeline": "Store Front"}, "a pipeline slug"),
+        ({"pipeline": "Store Front"}, "expected a slug"),
+        ({"pipeline": "guardrails"}, "expected a slug"),
+        ({"pipeline": "../etc"}, "expected a slug"),
         ({"repository": "/local"}, "expected a git URL"),
         ({"repository": "a\u200bb"}, "printable"),
         ({"role": "admin"}, "a role's ARN"),

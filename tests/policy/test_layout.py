@@ -99,8 +99,10 @@ def test_what_cannot_be_laid_out_is_refused(text: str, expected: str) -> None:
 VALUES = st.text("ab: #-'\"{}[]|>*!&%@`,?~\n é", max_size=12)
 CONTENT = st.recursive(
     VALUES,
-    lambda inner: st.lists(inner, min_size=1, max_size=3)
-    | st.dictionaries(VALUES, inner, min_size=1, max_size=3),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3)
+        | st.dictionaries(VALUES, inner, min_size=1, max_size=3)
+    ),
     max_leaves=8,
 )
 COMMENT = re.compile(r"^\s*(#.*?)\s*$", re.MULTILINE)
