@@ -66,12 +66,30 @@ def main() -> int:
     import sys
 
     gc.set_threshold(OBJECTS)
-    from bootstrap.errors import AirlockError
     from bootstrap.process import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
     if process_env.get("NO_COLOR") or process_env.get("TERM") == "dumb":
         os.environ["NO_COLOR"] = "1"
+    try:
+        return _status(process_env)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # as in `airlock policy lint | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as failed:  # as in `airlock policy lint >/dev/full`
+        sys.stderr.write(f"airlock: {failed}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 70  # 1 would be an answer of a policy command, or look like a job's own status
+
+
+def _status(process_env: dict[str, str]) -> int:
+    """Run the command of argv and return its status, also if it failed."""
+    import sys
+
+    from bootstrap.errors import AirlockError
+
     args = None
     try:
         args = as_agents_start_it(sys.argv[1:])
@@ -86,15 +104,8 @@ def main() -> int:
         return status  # noqa: TRY300 - flushing can fail too
     except AirlockError as error:
         return _report(error)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # as in `airlock policy lint | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as failed:  # as in `airlock policy lint >/dev/full`
-        sys.stderr.write(f"airlock: {failed}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 70  # 1 would be an answer of a policy command, or look like a job's own status
+    except OSError:
+        raise
     except Exception as unexpected:
         if args is None or args.command not in _FOR_PEOPLE:
             raise
@@ -221,7 +232,7 @@ def _produce(args: "Arguments") -> int:
 
             return report(
                 directory=args.policies, config_path=args.config_path, accounts=args.accounts,
-                path=args.page, output=_show,
+                path=args.page, as_json=args.as_json, output=_show,
             )  # fmt: skip
         case "iam":
             from bootstrap.commands.policy.iam import iam

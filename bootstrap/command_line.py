@@ -171,6 +171,7 @@ def _report(verbs: Commands) -> None:
         "ids and names"
     )
     parser.add_argument("--accounts", type=Path, metavar="FILE", help=text)
+    json(parser)
 
 
 def _iam(verbs: Commands) -> None:
@@ -210,6 +211,7 @@ def _schema(verbs: Commands) -> None:
         default="policy",
         help="kind of document (default: policy)",
     )
+    json(parser)
 
 
 def _push(verbs: Commands) -> None:

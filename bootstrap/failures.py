@@ -1,5 +1,6 @@
 """How a command reports that it failed: lines for people, or one line of JSON for programs."""
 
+import itertools
 import json
 import traceback
 from collections.abc import Sequence
@@ -14,11 +15,8 @@ _FRAMES = 3
 
 def is_json_wanted(argv: Sequence[str]) -> bool:
     """Return whether the arguments ask for JSON, whatever else is wrong with them."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    return any(
-        one in ("--json", "--format=json") or (one == "--format" and value == "json")
-        for one, value in pairs
-    )
+    follows = itertools.pairwise(argv)
+    return bool({"--json", "--format=json"} & set(argv)) or ("--format", "json") in follows
 
 
 def shown(message: str, *, hint: str, status: int, details: Sequence[str] = ()) -> str:

@@ -1,4 +1,4 @@
-"""What the definitions of commands share: the parser itself, and arguments that many of them have."""
+"""What the definitions of commands share: the parser, and arguments that many of them have."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n{hint}\n")
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # it has no public name
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - it has no public name
 
 
 def command(commands: Commands, name: str, text: str) -> Parser:
@@ -51,10 +51,10 @@ class _Form(argparse.Action):
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
         namespace: argparse.Namespace,
         values: Any,  # noqa: ANN401 - so argparse declares it
-        option_string: str | None = None,
+        option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         namespace.form = values
         namespace.as_json = values == "json"

@@ -1,4 +1,4 @@
-"""Proposals from SSM parameters, one per setting: <prefix>/<slug>/repository, branches, role-arn …
+"""Proposals from SSM parameters, one per setting, such as <prefix>/<slug>/branches.
 
 The input is what `aws ssm get-parameters-by-path --recursive` prints.
 """

@@ -49,9 +49,7 @@ def found(text: str, pipeline: str) -> Proposal:
 
     Raises ValueError if the text is not a pipeline's YAML.
     """
-    content = _loaded(text)
-    env = content.get("env") if isinstance(content, dict) else None
-    steps = content.get("steps") if isinstance(content, dict) else content
+    steps, env = _loaded(text)
     uses = [use for step in _steps(steps) for use in _uses(step, env)]
     rules = tuple(_rule(use) for use in uses)
     if rules:
@@ -61,7 +59,8 @@ def found(text: str, pipeline: str) -> Proposal:
     return Proposal(pipeline=pipeline, rules=rules)
 
 
-def _loaded(text: str) -> Any:  # noqa: ANN401 - is YAML
+def _loaded(text: str) -> tuple[list[Any], object]:
+    """Return the steps and the variables of a pipeline."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"it has {len(text)} characters; expected at most {MAX_TEXT}")
     try:
@@ -70,10 +69,11 @@ def _loaded(text: str) -> Any:  # noqa: ANN401 - is YAML
         raise ValueError(f"it is not YAML: {printable(str(broken))}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    steps = content.get("steps") if isinstance(content, dict) else content
+    is_mapping = isinstance(content, dict)
+    steps = content.get("steps") if is_mapping else content
     if not isinstance(steps, list):
         raise ValueError("it has no list of steps")  # noqa: TRY004 - the caller reports ValueError
-    return content
+    return steps, content.get("env") if is_mapping else None
 
 
 def _steps(listed: list[Any]) -> Iterator[dict[str, Any]]:

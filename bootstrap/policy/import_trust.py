@@ -34,7 +34,10 @@ def found(text: str) -> Found:
     for arn, trust in _roles(text):
         for statement in _statements(trust):
             for one in _of_statement(arn, statement):
-                (skipped if isinstance(one, str) else proposals).append(one)  # type: ignore[arg-type]
+                if isinstance(one, str):
+                    skipped.append(one)
+                else:
+                    proposals.append(one)
     return Found(proposals=tuple(proposals), skipped=tuple(map(printable, skipped)))
 
 
@@ -45,9 +48,9 @@ def _roles(text: str) -> Iterator[tuple[str, Any]]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError(f"{expected}, which is JSON") from None
-    listed = content if isinstance(content, dict) else {}
-    roles = next((listed[key] for key in ("Role", "Roles", "RoleDetailList") if key in listed), [])
-    each = roles if isinstance(roles, list) else [roles]
+    listed: dict[str, Any] = content if isinstance(content, dict) else {}
+    keys = (key for key in ("Role", "Roles", "RoleDetailList") if key in listed)
+    each = _listed(listed.get(next(keys, "")))
     if not each or not all(isinstance(role, dict) and "Arn" in role for role in each):
         raise ValueError(f"{expected}: roles, each with Arn and AssumeRolePolicyDocument")
     for role in each:

@@ -63,6 +63,7 @@ def laid_out(text: str) -> str:
         raise ValueError("it has a line separator other than a line feed")
     lines = _Lines(text=_split(text))
     root = yaml.compose(text, Loader=_Loader)
+    assert root is not None, "load would have refused an empty document"  # noqa: S101
     if _is_block(root):
         _walk(root, 0, "", lines)
     else:

@@ -46,7 +46,7 @@ def written(base: Path, policies: Path) -> Path:
     printed: list[str] = []
     status = report(
         directory=policies, config_path=base, accounts=base / "accounts.json", path=path,
-        output=printed.append,
+        as_json=False, output=printed.append,
     )  # fmt: skip
     assert status == 0
     assert printed == [f"wrote {path}: 1001 pipelines, 1 document with mistakes"]

@@ -20,7 +20,7 @@ def check(branch: str, role: str | None) -> None:
     made = first("storefront", REPOSITORY, branch=branch, role=role)
     policy = parse(made.policy, "storefront.yaml")
     assert len(made.policy.splitlines()) <= 10
-    assert [condition.patterns for condition in policy.rules[0].when][0] == (branch,)
+    assert next(condition.patterns for condition in policy.rules[0].when) == (branch,)
     assert policy.rules[0].allow.role == role
     assert len(parse_cases(made.cases, "storefront.test.yaml").cases) == 4
     named = decide(claims(BUILDKITE_BRANCH=branch), policy)

@@ -71,8 +71,8 @@ def _found(sources: Sources) -> Iterator[Found]:
             "--steps does not say which pipeline these steps are of",
             hint="Add --pipeline with its slug.",
         )
+    slug = sources.pipeline or ""
     for path in sources.steps:
-        slug = sources.pipeline or ""
         proposal = _read(path, lambda text: import_steps.found(text, slug))
         reason = f"{path}: no step of it assumes a role"
         yield Found(proposals=(proposal,)) if proposal.rules else Found(skipped=(reason,))

@@ -1,5 +1,6 @@
 """`airlock policy report`: the access map as a file."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
@@ -18,6 +19,7 @@ def report(
     config_path: Path,
     accounts: Path | None,
     path: Path,
+    as_json: bool,
     output: Output,
 ) -> int:
     """Write the page to `path`, whole or not at all. Raises WrongConfiguration."""
@@ -26,6 +28,10 @@ def report(
     source = str(directory) if directory else "the host's store"
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     save(path, page(_parts(), read, source=source, made=now, names=names).encode())
+    if as_json:
+        numbers = {"pipelines": len(read.policies), "with_mistakes": len(read.unreadable)}
+        output(json.dumps({"written": str(path), **numbers}))
+        return 0
     mistakes = f", {counted(len(read.unreadable), 'document')} with mistakes"
     output(
         f"wrote {path}: {counted(len(read.policies), 'pipeline')}"
