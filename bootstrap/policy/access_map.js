@@ -413,7 +413,7 @@ function start(raw) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = `500 ${getComputedStyle(document.body).fontSize} ${getComputedStyle(document.body).fontFamily}`;
   const longest = Math.max(0, ...map.pipelines.map(one => pen.measureText(one.name).width));
-  headWidth = Math.round(Math.min(320, Math.max(150, longest + 36)));
+  headWidth = Math.round(Math.min(320, Math.max(175, longest + 36)));
   document.documentElement.style.setProperty("--head", `${headWidth}px`);
   byId("broken").hidden = !map.broken.length;
   byId("broken").textContent = `${counted(map.broken.length, "document")} with mistakes`;

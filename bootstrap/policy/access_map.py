@@ -4,7 +4,7 @@ The script in access_map.js is the only reader, and lays the lists out in the sa
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -92,11 +92,13 @@ def data(
 def _pipeline(
     policy: Policy, rails: Guardrails | None, texts: _Texts, targets: _Targets
 ) -> list[Any]:
-    rules = [_rule(rule, rails, texts, targets) for rule in policy.rules]
+    rules = [_rule(policy.pipeline, rule, rails, texts, targets) for rule in policy.rules]
     return [texts.number(policy.pipeline), texts.numbers(policy.repositories), rules]
 
 
-def _rule(rule: Rule, rails: Guardrails | None, texts: _Texts, targets: _Targets) -> list[Any]:
+def _rule(
+    pipeline: str, rule: Rule, rails: Guardrails | None, texts: _Texts, targets: _Targets
+) -> list[Any]:
     used = [
         number
         for one in _uses(rule.allow)
@@ -106,7 +108,7 @@ def _rule(rule: Rule, rails: Guardrails | None, texts: _Texts, targets: _Targets
     return [
         texts.number(rule.name),
         texts.numbers(in_words(condition) for condition in rule.when),
-        _REACH.index(_reach(rule, rails)),
+        _REACH.index(_reach(pipeline, rule, rails)),
         used,
         [targets.number("role", rule.allow.via)] if rule.allow.via else [],
         [texts.numbers(pair) for pair in notes(rule.allow)],
@@ -114,8 +116,9 @@ def _rule(rule: Rule, rails: Guardrails | None, texts: _Texts, targets: _Targets
     ]
 
 
-def _reach(rule: Rule, rails: Guardrails | None) -> str:
+def _reach(pipeline: str, rule: Rule, rails: Guardrails | None) -> str:
     """Return the widest pull requests that get the grant: guardrails may exclude forks."""
+    del pipeline  # guardrails are the same for all of them
     widest = pull_requests_of(rule)
     forks_excluded = rails is not None and rails.forks is not ForkAccess.ANYTHING
     return "same-repository" if widest == "any" and forks_excluded and rule.allow.kinds else widest
@@ -190,6 +193,9 @@ def _words(value: object) -> str:
             return ", ".join(map(_words, value)) or "nothing"
         case Mapping():
             return "; ".join(f"{key}: {_words(one)}" for key, one in value.items())
+        case _ if is_dataclass(value):
+            named = {field.name: getattr(value, field.name) for field in fields(value)}
+            return ", ".join(f"{key} {_words(one)}" for key, one in named.items() if one)
         case _:
             return str(value)
 

@@ -4,6 +4,7 @@ How its data are made is in tests/policy/test_access_map.py.
 """
 
 import json
+import os
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from bootstrap.commands.policy.report import report
 from tests.commands.browser import Browser, browser
 from tests.lab.engine import eventually
 from tests.policy import large
+from tests.test_cli import AIRLOCK
 
 COUNT = "return document.getElementById('count').textContent"
 READY = "return document.documentElement.dataset.ready"
@@ -92,6 +94,18 @@ def test_a_thousand_pipelines_in_fifty_accounts_are_small_and_soon_there(
     assert min(took) < 2000, f"{took} ms; the machine may be busy for some of them"
     assert at.run("return document.querySelectorAll('*').length") < 2000
     assert at.errors() == []
+
+
+def test_writing_it_takes_little_memory_and_time(tmp_path: Path) -> None:
+    """Processor time, and not time that passes, since other tests run beside this one."""
+    policies = large.write(tmp_path / "policies")
+    command = [str(AIRLOCK), "policy", "report", str(policies), "--output", str(tmp_path / "map")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss < 150 << 10, "KiB"
+    assert usage.ru_utime + usage.ru_stime < 3, "seconds"
 
 
 def test_the_page_loads_nothing_and_its_policy_forbids_it(page: Path, at: Browser) -> None:

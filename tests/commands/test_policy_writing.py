@@ -1,34 +1,60 @@
 """`airlock policy init`, `import`, `draft` and `fmt`: what they write and what they leave."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from bootstrap.policy.parse import parse
-from tests.commands.test_policy import ROLE, policy
+from tests.commands.test_policy import HOST, ROLE, ROOT, policy
 from tests.job.given import job_env
 from tests.policy.test_import import PREFIX, REPOSITORY, STEPS, role, subject
+from tests.test_cli import AIRLOCK
 
 ANY = "organization:acme:pipeline:warehouse:ref:refs/heads/main:commit:*:step:*"
 
 
-def test_a_pipeline_is_onboarded_by_one_file(tmp_path: Path) -> None:
-    """One file of at most ten lines; the hosts' IAM needs no change."""
-    folder = tmp_path / "policies"
-    url = "git@github.com:acme/storefront.git"
-    done = policy("init", folder, "storefront", "--repository", url, "--role", ROLE)
+def documented() -> str:
+    """The commands that docs/governance.md shows for a new pipeline."""
+    section = (ROOT / "docs/governance.md").read_text().partition("## A new pipeline\n")[2]
+    return section.partition("```console\n")[2].partition("```")[0]
+
+
+def test_a_pipeline_is_onboarded_as_the_documents_show(tmp_path: Path) -> None:
+    """One file of at most ten lines, which passes its cases; the role is one that exists."""
+    done = subprocess.run(
+        ["bash", "-e", "-c", documented()],
+        cwd=tmp_path, env={"PATH": f"{AIRLOCK.parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"wrote {folder}/storefront.yaml" in done.stdout
-    text = (folder / "storefront.yaml").read_text()
-    assert len(text.splitlines()) <= 10
-    assert "1 policy, 0 errors" in policy("lint", folder).stdout
-    assert "4 cases, 0 failed" in policy("test", folder).stdout
+    folder = tmp_path / "policies"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "storefront.test.yaml", "storefront.yaml",
+    ]  # fmt: skip
+    assert len((folder / "storefront.yaml").read_text().splitlines()) <= 10
+    assert "1 policy, 0 errors" in done.stdout
+    assert "4 cases, 0 failed" in done.stdout
     env = tmp_path / "env"
-    env.write_text(json.dumps(job_env(BUILDKITE_REPO=url)))
+    env.write_text(json.dumps(job_env()))
     explained = policy("explain", env, "--policies", folder)
-    assert f"admitted by rule 'main' of {folder}/storefront.yaml, with {ROLE}" in explained.stdout
+    assert "admitted by rule 'main' of" in explained.stdout
+    assert "with arn:aws:iam::111122223333:role/ci/storefront-deploy" in explained.stdout
     assert policy("fmt", "--check", folder).returncode == 0
+
+
+def test_a_new_pipeline_needs_no_other_iam_than_one_with_its_role(tmp_path: Path) -> None:
+    """What the hosts' role needs is the same with a second pipeline that has the first one's."""
+    url = "git@github.com:acme/storefront.git"
+    needed = []
+    for slug in ("storefront", "warehouse"):
+        done = policy("init", tmp_path, slug, "--repository", url, "--role", ROLE)
+        assert done.returncode == 0
+        printed = policy("iam", tmp_path, "--host-role", HOST, "--format", "json").stdout
+        needed.append(json.loads(printed)["host-role"])
+    assert needed[0] == needed[1]
 
 
 @pytest.mark.parametrize("name", ["storefront.yaml", "storefront.test.yaml"])
