@@ -204,9 +204,9 @@ function renderHeads(visible) {
     const place = { role: "columnheader", "aria-colindex": at + 2, "data-row": -1, "data-column": at,
       tabindex: active.row === -1 && active.column === at ? 0 : -1 };
     const head = target
-      ? make("button", { class: "role", title: target.name, ...place }, target.short)
+      ? make("button", { class: "role", title: target.name, ...place }, make("span", {}, target.short))
       : make("button", { class: "folded", title: `${groupTitle(group)}: ${group.shown.length}`, "aria-expanded": "false", ...place },
-        `${group.name} `, ending(group));
+        make("span", {}, `${group.name} `, ending(group)));
     head.style.left = `${headWidth + x}px`;
     heads.push(head);
   }
@@ -233,6 +233,7 @@ function groupHead(group) {
 function fold(group, open) {
   choice.set(group, open);
   lay();
+  moveTo(-1, columns.findIndex(column => column.group === group));
 }
 
 function renderRow(at, visible, height) {
@@ -428,6 +429,7 @@ function start(raw) {
   byId("expand").addEventListener("click", () => {
     everyRole = !everyRole;
     choice.clear();
+    active.column = -1;
     byId("expand").setAttribute("aria-pressed", everyRole);
     lay();
   });

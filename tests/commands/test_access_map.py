@@ -125,8 +125,10 @@ def test_columns_are_accounts_by_name_that_open_into_roles(at: Browser) -> None:
     assert first == [f"production ({large.account(3)}): 121", f"{large.account(0)}: 121"]
     at.run("document.querySelector('#heads .folded').click()")
     assert at.run(HEADS)[0] == f"arn:aws:iam::{large.account(3)}:role/admin"
+    assert at.run(FOCUS) == ["-1", "0"]
     at.run("document.querySelector('#heads .group').click()")
     assert at.run(HEADS) == []
+    assert at.run(FOCUS) == ["-1", "0"]
 
 
 def test_headings_stay_while_rows_and_columns_scroll(at: Browser) -> None:

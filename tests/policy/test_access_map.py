@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -92,6 +93,13 @@ def test_the_content_policy_names_exactly_this_script_and_style() -> None:
     }
     assert "default-src 'none'" in written
     assert "require-trusted-types-for 'script'" in written
+
+
+def test_the_script_has_no_way_to_turn_text_into_markup_or_code() -> None:
+    js = resources.files("bootstrap.policy").joinpath("access_map.js").read_text()
+    ways = ("HTML", "document.write", "eval", "Function(", "setTimeout", "srcdoc", "location =")
+    assert not [way for way in ways if way in js]
+    assert "textContent" in js
 
 
 def test_notes_name_what_a_reviewer_has_to_know_about_a_session() -> None:
