@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bootstrap.policy.parameters import DOCUMENT, LEAVES, as_document
-from bootstrap.policy.proposals import Found, Proposal, ProposedRule
+from bootstrap.policy.proposals import TO_COMPLETE, Found, Proposal, ProposedRule
 from bootstrap.text import printable
 
+_CONDITIONS = ("branches", "teams", "queues")
 _TEAMS = (
     "creator-team holds only for builds that are started in the UI or through the API; "
     "author-team is the weaker condition for other builds."
@@ -56,17 +57,16 @@ def _is_parameter(one: object) -> bool:
 
 
 def _proposal(slug: str, leaves: Mapping[str, Mapping[str, Any]], others: list[str]) -> Proposal:
-    readable = {leaf: p["Value"] for leaf, p in leaves.items() if p["Type"] != "SecureString"}
-    (rule,) = as_document(slug, readable)["rules"]
-    notes = [
-        f"Not known: {leaf}, which is encrypted. Until it is added here, nothing limits it."
-        for leaf in sorted(set(leaves) - set(readable))
-    ]
+    hidden = sorted(leaf for leaf, p in leaves.items() if p["Type"] == "SecureString")
+    values = {leaf: p["Value"] for leaf, p in leaves.items() if leaf not in hidden}
+    values |= {leaf: TO_COMPLETE for leaf in hidden if leaf in _CONDITIONS}
+    (rule,) = as_document(slug, values)["rules"]
+    notes = [f"Not known: {leaf}, which is encrypted. Complete it here." for leaf in hidden]
     notes += [_TEAMS] if "creator-team" in rule["when"] else []
     notes += [_ROLES] if "," in rule["allow"].get("role", "") else []
     return Proposal(
         pipeline=slug,
-        repositories=tuple(as_document(slug, readable).get("repository", ())),
+        repositories=tuple(as_document(slug, values).get("repository", ())),
         rules=(
             ProposedRule(
                 name="parameters", when=rule["when"], allow=rule["allow"], notes=tuple(notes)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from bootstrap.policy.proposals import Proposal, ProposedRule
+from bootstrap.policy.proposals import TO_COMPLETE, Proposal, ProposedRule
 from bootstrap.text import printable
 
 MAX_TEXT = 1 << 20  # characters
@@ -28,6 +28,7 @@ _PULL_REQUESTS = (
     "Not known: whether pull requests need this. Without `pull-request`, no build of one gets it."
 )
 _STEP = 'Without identity = "signed" on the hosts, any step can claim to be this one.'
+_NO_KEY = "Not known: which step this is, since it has no key. Give it one, and name it in `step`."
 _REST = "Steps without a role, so that the pipeline runs. Forks are refused."
 
 
@@ -143,7 +144,8 @@ def _branches(step: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return branches, ()
     if not branches and (exact := _IS_BRANCH.fullmatch(str(condition))):
         return (exact[2],), ()
-    return branches, (f"Not known: what the step's `if` means for a policy: {condition}",)
+    note = f"Not known: what the step's `if` means for a policy: {condition}"
+    return branches or (TO_COMPLETE,), (note,)
 
 
 def _queue(agents: object) -> str | None:
@@ -159,11 +161,10 @@ def _rule(use: _Use) -> ProposedRule:
     notes = list(use.notes)
     if use.branches:
         when["branch"] = list(use.branches)
-    elif not use.notes:
+    else:
         notes.append("Not known: the branches that may have this; the step runs for all of them.")
-    if use.key:
-        when["step"] = use.key
-        notes.append(_STEP)
+    when["step"] = use.key or TO_COMPLETE
+    notes.append(_STEP if use.key else _NO_KEY)
     if use.queue and "$" not in use.queue:
         when["queue"] = use.queue
     if not _ARN.fullmatch(use.role):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from bootstrap.policy.proposals import Found, Proposal, ProposedRule
+from bootstrap.policy.proposals import TO_COMPLETE, Found, Proposal, ProposedRule
 from bootstrap.text import printable
 
 _PROVIDER = ":oidc-provider/agent.buildkite.com"
@@ -129,6 +129,7 @@ def _proposal(arn: str, parts: re.Match[str], notes: tuple[str, ...]) -> Proposa
             "The token's ref is not limited; that would be tags and pull requests too.",
         )
     else:
+        when["branch"] = TO_COMPLETE
         notes = (*notes, f"Not known: what the ref {ref} means for a policy.")
     for key in ("commit", "step"):
         if parts[key] and parts[key] != "*":

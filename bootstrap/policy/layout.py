@@ -74,6 +74,14 @@ def laid_out(text: str) -> str:
     return made
 
 
+def neat(text: str) -> str:
+    """Return a generated document laid out; as it is if something unusual in it prevents that."""
+    try:
+        return laid_out(text)
+    except ValueError:
+        return text
+
+
 def _split(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import yaml
 
+from bootstrap.policy.layout import neat
 from bootstrap.text import printable
 
+# A condition on this holds for no job: what limits a grant today and is not known stays a limit.
+TO_COMPLETE = "to-be-completed"
 _WIDTH = 96
 
 
@@ -97,7 +100,7 @@ def document(proposal: Proposal, source: str) -> str:
         lines = text.rstrip("\n").split("\n")
         parts += [_comments(rule.notes, "  "), f"  - {lines[0]}\n"]
         parts += [f"    {line}\n" if line else "\n" for line in lines[1:]]
-    return "".join(parts)
+    return neat("".join(parts))
 
 
 def _one_or_many(values: tuple[str, ...]) -> str | list[str]:

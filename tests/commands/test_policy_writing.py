@@ -83,6 +83,7 @@ def test_import_writes_proposals_and_names_what_is_missing(tmp_path: Path) -> No
     done = policy(*arguments)
     assert done.returncode == 0, done.stderr
     assert "3 policies proposed, 0 skipped" in done.stdout
+    assert policy("fmt", "--check", out).returncode == 0
     assert (
         f"wrote {out}/warehouse.yaml: complete it\n    {out}/warehouse.yaml:3: repository is"
         in (done.stdout)

@@ -7,6 +7,7 @@ import pytest
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy import import_leaves, import_steps, import_trust
+from bootstrap.policy.layout import laid_out
 from bootstrap.policy.model import Policy
 from bootstrap.policy.parse import parse
 from bootstrap.policy.proposals import Proposal, ProposedRule, document, merged
@@ -61,6 +62,7 @@ def test_what_is_not_known_of_parameters_is_a_comment_and_no_value_is_printed() 
     found = import_leaves.found(json.dumps({"Parameters": listed}), PREFIX)
     text = texts(found.proposals)["a"]
     assert "# Not known: branches, which is encrypted" in text
+    assert "- to-be-completed" in text
     assert "# Not part of a policy: the parameter webhook-token." in text
     assert "hunter2" not in text
     assert "AQICAH" not in text
@@ -110,7 +112,10 @@ def test_each_step_that_assumes_a_role_becomes_a_rule() -> None:
     assert policy.rules[0].allow.duration.total_seconds() == 1800
     assert conditions(policy, 1)["branch"] == ("dev",)
     assert conditions(policy, 1)["queue"] == ("small",)
+    assert conditions(policy, 1)["step"] == ("to-be-completed",)
+    assert conditions(policy, 2)["branch"] == ("to-be-completed",)
     text = texts((proposal,))["storefront"]
+    assert laid_out(text) == text
     assert "# Not known: what the step's `if` means for a policy: build.pull_request.id" in text
     assert "# Not known: the branches that may have this" in text
     assert all("pull-request" not in rule.when for rule in proposal.rules[:-1])
@@ -170,6 +175,7 @@ def subject(text: str, operator: str = "StringLike") -> dict[str, Any]:
         ("ref:refs/tags/v*:commit:*:step:deploy", {"tag": ("v*",), "step": ("deploy",)}),
         ("*", {}),
         ("ref:*", {}),
+        ("ref:refs/pull/7/head:commit:*:step:*", {"branch": ("to-be-completed",)}),
     ],
 )
 def test_the_subject_of_a_token_becomes_conditions(

@@ -10,9 +10,10 @@ from bootstrap.commands.policy.source import Output, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.draft import drafts
+from bootstrap.policy.layout import neat
 from bootstrap.policy.proposals import is_file_name
 from bootstrap.progress import working
-from bootstrap.text import counted
+from bootstrap.text import counted, printable
 
 
 def draft(
@@ -37,9 +38,10 @@ def draft(
         if path.exists():
             skipped.append(f"{path} exists and was not changed")
             continue
-        head = f"# Drafted from {source}. The rules grant nothing yet: add what each needs.\n"
+        place = printable(str(source))
+        head = f"# Drafted from {place}. The rules grant nothing yet: add what each needs.\n"
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        save(path, (head + text).encode(), parents=True)
+        save(path, neat(head + text).encode(), parents=True)
         written.append(str(path))
     if as_json:
         output(json.dumps({"written": written, "skipped": skipped}))
