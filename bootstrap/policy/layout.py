@@ -120,14 +120,15 @@ def _entry(key: yaml.Node, value: yaml.Node, indent: int, head: str, lines: _Lin
 
 
 def _joined(lines: _Lines) -> str:
-    made: list[str] = []
+    """Join the lines without blank ones at either end and between others, but for a value's own."""
+    made: list[tuple[int, str]] = []
     for number, line in enumerate(lines.text):
         new = _moved(number, line, lines)
-        if new or number in lines.moved or (made and made[-1]):
-            made.append(new)
-    while made and not made[-1].strip():
+        if new or number in lines.moved or (made and made[-1][1]):
+            made.append((number, new))
+    while made and not made[-1][1] and made[-1][0] not in lines.moved:
         made.pop()
-    return "\n".join(made) + "\n"
+    return "\n".join(line for _, line in made) + "\n"
 
 
 def _moved(number: int, line: str, lines: _Lines) -> str:
@@ -151,7 +152,7 @@ def _stripped(number: int, line: str, lines: _Lines) -> str:
 
 def _shifted(line: str, columns: int) -> str:
     if columns >= 0:
-        return " " * columns + line if line.strip() else line
+        return " " * columns + line if line else line
     return line[min(-columns, len(line) - len(line.lstrip(" "))) :]
 
 

@@ -93,10 +93,10 @@ def document(proposal: Proposal, source: str) -> str:
     top: dict[str, Any] = {"pipeline": proposal.pipeline}
     if proposal.repositories:
         top["repository"] = _one_or_many(proposal.repositories)
-    parts = [_comments((*head, *proposal.notes), ""), _yaml(top), "rules:\n"]
+    parts = [_comments((*head, *proposal.notes), ""), as_yaml(top), "rules:\n"]
     for rule in proposal.rules:
         when = {"when": dict(rule.when)} if rule.when else {}
-        text = _yaml({"name": rule.name, **when, "allow": dict(rule.allow)})
+        text = as_yaml({"name": rule.name, **when, "allow": dict(rule.allow)})
         lines = text.rstrip("\n").split("\n")
         parts += [_comments(rule.notes, "  "), f"  - {lines[0]}\n"]
         parts += [f"    {line}\n" if line else "\n" for line in lines[1:]]
@@ -107,8 +107,12 @@ def _one_or_many(values: tuple[str, ...]) -> str | list[str]:
     return values[0] if len(values) == 1 else list(values)
 
 
-def _yaml(content: object) -> str:
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=_WIDTH)
+def as_yaml(content: object) -> str:
+    """Return the content as YAML, readable where that is the same content when it is read."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    if yaml.safe_load(text) == content:
+        return text
+    return yaml.safe_dump(content, sort_keys=False, width=_WIDTH)  # escapes line separators
 
 
 def _comments(notes: Iterable[str], indent: str) -> str:

@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bootstrap.commands.policy.source import Output, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.draft import drafts
 from bootstrap.policy.layout import neat
-from bootstrap.policy.proposals import is_file_name
+from bootstrap.policy.proposals import as_yaml, is_file_name
 from bootstrap.progress import working
 from bootstrap.text import counted, printable
 
@@ -40,8 +38,7 @@ def draft(
             continue
         place = printable(str(source))
         head = f"# Drafted from {place}. The rules grant nothing yet: add what each needs.\n"
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        save(path, neat(head + text).encode(), parents=True)
+        save(path, neat(head + as_yaml(document)).encode(), parents=True)
         written.append(str(path))
     if as_json:
         output(json.dumps({"written": written, "skipped": skipped}))
