@@ -10,7 +10,10 @@ import os
 
 TYPE_CHECKING = False  # type checkers take it for typing's, which would be an import
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from bootstrap.command_line import Arguments
+    from bootstrap.errors import AirlockError
 
 DEFAULT_CONFIG = "/etc/airlock/airlock.toml"
 # New objects between two collections of cycles. Imports create many that stay: with Python's own
@@ -63,11 +66,31 @@ def main() -> int:
     import sys
 
     gc.set_threshold(OBJECTS)
-    from bootstrap.errors import AirlockError
     from bootstrap.process import ENVIRONMENT
-    from bootstrap.text import on_terminal
 
     os.environ.update(ENVIRONMENT)
+    if process_env.get("NO_COLOR") or process_env.get("TERM") == "dumb":
+        os.environ["NO_COLOR"] = "1"
+    try:
+        return _status(process_env)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # as in `airlock policy lint | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as failed:  # as in `airlock policy lint >/dev/full`
+        sys.stderr.write(f"airlock: {failed}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 70  # 1 would be an answer of a policy command, or look like a job's own status
+
+
+def _status(process_env: dict[str, str]) -> int:
+    """Run the command of argv and return its status, also if it failed."""
+    import sys
+
+    from bootstrap.errors import AirlockError
+
+    args = None
     try:
         args = as_agents_start_it(sys.argv[1:])
         if args is None:
@@ -80,18 +103,28 @@ def main() -> int:
         sys.stdout.flush()
         return status  # noqa: TRY300 - flushing can fail too
     except AirlockError as error:
-        lines = (f"airlock: {error.problem}", *error.details, error.hint)
-        sys.stderr.write("".join(f"{on_terminal(line)}\n" for line in lines))
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # as in `airlock policy lint | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as failed:  # as in `airlock policy lint >/dev/full`
-        sys.stderr.write(f"airlock: {failed}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 70  # 1 would be an answer of a policy command, or look like a job's own status
+        return _report(error)
+    except OSError:
+        raise
+    except Exception as unexpected:
+        if args is None or args.command not in _FOR_PEOPLE:
+            raise
+        from bootstrap.failures import bug
+
+        return _report(bug(unexpected))
+
+
+_FOR_PEOPLE = ("policy", "completion")  # a bug in any other is found by its traceback
+
+
+def _report(error: "AirlockError") -> int:
+    import sys
+
+    from bootstrap import failures
+
+    text = failures.of(error, as_json=failures.is_json_wanted(sys.argv[1:]))
+    sys.stderr.write(_painted(text, sys.stderr))
+    return error.exit_code
 
 
 def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
@@ -117,7 +150,12 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             write = to_descriptor(out)
             return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
         case "policy":
-            return _query(args) if args.verb in _QUERIES else _produce(args)
+            return _policy(args)
+        case "completion":
+            from bootstrap.command_line import whole
+            from bootstrap.commands.completion import completion
+
+            return completion(shell=args.shell, parser=whole(), output=_show)
         case _:
             raise AssertionError(args.command)
 
@@ -128,10 +166,26 @@ def _show(text: str) -> None:
 
     from bootstrap.text import on_terminal
 
-    sys.stdout.write(f"{on_terminal(text)}\n")
+    sys.stdout.write(f"{_painted(on_terminal(text), sys.stdout)}\n")
+
+
+def _painted(text: str, stream: "TextIO") -> str:
+    from bootstrap import colour
+
+    wanted = colour.is_wanted(os.environ, terminal=stream.isatty())
+    return colour.painted(text) if wanted else text
 
 
 _QUERIES = ("lint", "test", "explain", "diff", "who-can")
+_WRITERS = ("init", "import", "fmt", "draft")
+
+
+def _policy(args: "Arguments") -> int:
+    if args.verb in _WRITERS:
+        from bootstrap.commands.policy import writing_options
+
+        return writing_options.run(args, _show)
+    return _query(args) if args.verb in _QUERIES else _produce(args)
 
 
 def _query(args: "Arguments") -> int:
@@ -177,8 +231,8 @@ def _produce(args: "Arguments") -> int:
             from bootstrap.commands.policy.report import report
 
             return report(
-                directory=args.policies, config_path=args.config_path, path=args.page,
-                output=_show,
+                directory=args.policies, config_path=args.config_path, accounts=args.accounts,
+                path=args.page, as_json=args.as_json, output=_show,
             )  # fmt: skip
         case "iam":
             from bootstrap.commands.policy.iam import Asked, print_iam
@@ -195,13 +249,6 @@ def _produce(args: "Arguments") -> int:
             from bootstrap.commands.policy.schema import schema
 
             return schema(document=args.document, output=_show)
-        case "draft":
-            from bootstrap.commands.policy.draft import draft
-
-            return draft(
-                records=args.records, directory=args.directory, config_path=args.config_path,
-                output=_show,
-            )  # fmt: skip
         case "push":
             from bootstrap.commands.policy.push import push
 

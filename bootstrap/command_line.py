@@ -1,13 +1,11 @@
 """The command line: the only reader of argv."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import NoReturn
 
-from bootstrap import __version__, cli
-
-DEFAULT_CONFIG = Path(cli.DEFAULT_CONFIG)
+from bootstrap import __version__
+from bootstrap.commands.policy import writing_options
+from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
 
 class Arguments(argparse.Namespace):
@@ -29,29 +27,36 @@ class Arguments(argparse.Namespace):
     new: Path
     wanted: str
     page: Path
+    accounts: Path | None
     host_role: str
     organization: str | None
-    form: str
     drift: Path | None
     document: str
     records: Path | None
     dry_run: bool
     check: bool
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Add to argparse's message where the right arguments are listed."""
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: error: {message}\nSee `{self.prog} --help`.\n")
-
-
-_Commands = argparse._SubParsersAction  # noqa: SLF001 - it has no public name
+    shell: str
+    pipeline: str
+    repository: str
+    role: str | None
+    branch: str
+    parameters: Path | None
+    prefix: str
+    steps: list[Path]
+    trust: str
+    trust_policies: list[Path]
+    paths: list[Path]
+    form: str
 
 
 def parse() -> Arguments:
     """Return the arguments in sys.argv; ends the process with status 2 if they are wrong."""
-    parser = _Parser(
+    return whole().parse_args(namespace=Arguments())
+
+
+def whole() -> Parser:
+    """Return the parser of every command."""
+    parser = Parser(
         prog="airlock",
         description="Run Buildkite jobs, each in a sandbox with its own policy and credentials.",
     )
@@ -62,71 +67,44 @@ def parse() -> Arguments:
     _serve(commands)
     _gc(commands)
     _policy(commands)
-    return parser.parse_args(namespace=Arguments())
+    _completion(commands)
+    return parser
 
 
-def _command(commands: "_Commands[_Parser]", name: str, text: str) -> _Parser:
-    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-
-
-def _config(parser: _Parser) -> None:
-    parser.add_argument(
-        "--config",
-        dest="config_path",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help=f"this host's configuration (default: {DEFAULT_CONFIG})",
-    )
-
-
-def _json(parser: _Parser) -> None:
-    parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
-
-
-def _directory(parser: _Parser) -> None:
-    text = "directory of <pipeline>.yaml, <pipeline>.test.yaml and guardrails.yaml"
-    parser.add_argument("directory", type=Path, metavar="DIR", help=text)
-
-
-def _policies(parser: _Parser, *, option: bool) -> None:
-    """Add the directory that may be left out: as --policies, or as an argument."""
-    text = "directory of policies (default: the store that the host's configuration names)"
-    if option:
-        parser.add_argument("--policies", type=Path, metavar="DIR", help=text)
-    else:
-        parser.add_argument("policies", type=Path, nargs="?", metavar="DIR", help=text)
-    _config(parser)
-
-
-def _bootstrap(commands: "_Commands[_Parser]") -> None:
+def _bootstrap(commands: Commands) -> None:
     text = "run one job; buildkite-agent starts this as its bootstrap-script"
-    _config(_command(commands, "bootstrap", text))
+    config(command(commands, "bootstrap", text))
 
 
-def _admit(commands: "_Commands[_Parser]") -> None:
+def _admit(commands: Commands) -> None:
     text = "decide whether a job may start; the agent's pre-bootstrap hook runs this"
-    _config(_command(commands, "admit", text))
+    config(command(commands, "admit", text))
 
 
-def _serve(commands: "_Commands[_Parser]") -> None:
+def _serve(commands: Commands) -> None:
     text = "run the resident service, to which the agents' launchers pass their jobs"
-    parser = _command(commands, "serve", text)
-    _config(parser)
+    parser = command(commands, "serve", text)
+    config(parser)
     text = "only try whether the service could be started with this configuration"
     parser.add_argument("--check", action="store_true", help=text)
 
 
-def _gc(commands: "_Commands[_Parser]") -> None:
+def _gc(commands: Commands) -> None:
     text = "remove what dead jobs left on this host, and what is beyond the budgets"
-    parser = _command(commands, "gc", text)
-    _config(parser)
+    parser = command(commands, "gc", text)
+    config(parser)
     text = "only print what would be removed, and why"
     parser.add_argument("--dry-run", action="store_true", help=text)
 
 
-def _policy(commands: "_Commands[_Parser]") -> None:
-    parser = _command(commands, "policy", "check, test, query and publish policies")
+def _completion(commands: Commands) -> None:
+    text = "print what completes this command line in a shell"
+    parser = command(commands, "completion", text)
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+
+
+def _policy(commands: Commands) -> None:
+    parser = command(commands, "policy", "check, test, query and publish policies")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _lint(verbs)
     _test(verbs)
@@ -136,65 +114,71 @@ def _policy(commands: "_Commands[_Parser]") -> None:
     _report(verbs)
     _iam(verbs)
     _schema(verbs)
-    _draft(verbs)
     _push(verbs)
     _pull(verbs)
+    writing_options.add(verbs)
 
 
-def _lint(verbs: "_Commands[_Parser]") -> None:
+def _lint(verbs: Commands) -> None:
     text = "report mistakes and risks in policies; the exit status is 1 if there is an error"
-    parser = _command(verbs, "lint", text)
-    _policies(parser, option=False)
+    parser = command(verbs, "lint", text)
+    policies(parser, option=False)
     text = "do not report findings with this id; may be repeated"
     parser.add_argument("--ignore", action="append", default=[], metavar="ID", help=text)
-    _json(parser)
+    json(parser)
 
 
-def _test(verbs: "_Commands[_Parser]") -> None:
+def _test(verbs: Commands) -> None:
     text = "run the test cases of policies; the exit status is 1 if one fails"
-    parser = _command(verbs, "test", text)
-    _directory(parser)
+    parser = command(verbs, "test", text)
+    directory(parser)
     parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML to FILE")
 
 
-def _explain(verbs: "_Commands[_Parser]") -> None:
+def _explain(verbs: Commands) -> None:
     text = "show how each rule judges one job; the exit status is 77 if the job is refused"
-    parser = _command(verbs, "explain", text)
+    parser = command(verbs, "explain", text)
     text = "a copy of the agent's BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE for the job"
     parser.add_argument("env_file", type=Path, metavar="ENV-FILE", help=text)
-    _policies(parser, option=True)
-    _json(parser)
+    policies(parser, option=True)
+    json(parser)
 
 
-def _diff(verbs: "_Commands[_Parser]") -> None:
+def _diff(verbs: Commands) -> None:
     text = "show how access changes between two versions; the exit status is 1 if it does"
-    parser = _command(verbs, "diff", text)
+    parser = command(verbs, "diff", text)
     parser.add_argument("old", type=Path, metavar="OLD", help="directory of policies before")
     parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
-    _json(parser)
+    json(parser)
 
 
-def _who_can(verbs: "_Commands[_Parser]") -> None:
+def _who_can(verbs: Commands) -> None:
     text = "list the pipelines, branches and teams that can reach a role, secret, key or image"
-    parser = _command(verbs, "who-can", text)
+    parser = command(verbs, "who-can", text)
     parser.add_argument("wanted", metavar="NAME", help="its name, or a glob that matches names")
-    _policies(parser, option=True)
-    _json(parser)
+    policies(parser, option=True)
+    json(parser)
 
 
-def _report(verbs: "_Commands[_Parser]") -> None:
+def _report(verbs: Commands) -> None:
     text = "write an access map of all pipelines as one HTML page that works offline"
-    parser = _command(verbs, "report", text)
-    _policies(parser, option=False)
+    parser = command(verbs, "report", text)
+    policies(parser, option=False)
     parser.add_argument(
         "--output", dest="page", type=Path, required=True, metavar="FILE", help="file to write"
     )
+    text = (
+        "names of accounts: the output of `aws organizations list-accounts`, or a JSON object of "
+        "ids and names"
+    )
+    parser.add_argument("--accounts", type=Path, metavar="FILE", help=text)
+    json(parser)
 
 
-def _iam(verbs: "_Commands[_Parser]") -> None:
+def _iam(verbs: Commands) -> None:
     text = "print the IAM policies that the granted roles need, or how real roles differ from them"
-    parser = _command(verbs, "iam", text)
-    _policies(parser, option=False)
+    parser = command(verbs, "iam", text)
+    policies(parser, option=False)
     text = "the role of the hosts that the agents run on"
     parser.add_argument("--host-role", required=True, metavar="ARN", help=text)
     text = "only the documents of this account; the other formats than json are of one account"
@@ -240,8 +224,8 @@ def _iam(verbs: "_Commands[_Parser]") -> None:
     )
 
 
-def _schema(verbs: "_Commands[_Parser]") -> None:
-    parser = _command(verbs, "schema", "print the JSON Schema of a document, for editors")
+def _schema(verbs: Commands) -> None:
+    parser = command(verbs, "schema", "print the JSON Schema of a document, for editors")
     parser.add_argument(
         "document",
         choices=("policy", "guardrails", "cases"),
@@ -249,30 +233,21 @@ def _schema(verbs: "_Commands[_Parser]") -> None:
         default="policy",
         help="kind of document (default: policy)",
     )
+    json(parser)
 
 
-def _draft(verbs: "_Commands[_Parser]") -> None:
-    text = "write first versions of policies from the records of observed jobs"
-    parser = _command(verbs, "draft", text)
-    text = "directory to write to; existing files are not changed"
-    parser.add_argument("directory", type=Path, metavar="DIR", help=text)
-    text = "directory of job records (default: the records of this host)"
-    parser.add_argument("--records", type=Path, metavar="DIR", help=text)
-    _config(parser)
-
-
-def _push(verbs: "_Commands[_Parser]") -> None:
+def _push(verbs: Commands) -> None:
     text = "write policies to the host's store in SSM, unless lint finds an error"
-    parser = _command(verbs, "push", text)
-    _directory(parser)
-    _config(parser)
+    parser = command(verbs, "push", text)
+    directory(parser)
+    config(parser)
     text = "only print what would be written"
     parser.add_argument("--dry-run", action="store_true", help=text)
 
 
-def _pull(verbs: "_Commands[_Parser]") -> None:
+def _pull(verbs: Commands) -> None:
     text = "write the policies in the host's store in SSM to a directory"
-    parser = _command(verbs, "pull", text)
+    parser = command(verbs, "pull", text)
     text = "directory to write to, which must be empty or not exist"
     parser.add_argument("directory", type=Path, metavar="DIR", help=text)
-    _config(parser)
+    config(parser)

@@ -251,8 +251,8 @@ def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, sche
     (tmp_path / "saved").mkdir()
     document = record_of(schema, {**job_env(), "NPM_TOKEN": None})
     (tmp_path / "saved/j-1.0.json").write_text(json.dumps(document))
-    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
-    assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
+    saved, drafted = tmp_path / "saved", tmp_path / "policies"
+    assert draft(records=saved, directory=drafted, config_path=tmp_path, output=print) == 0
     made = yaml.safe_load((tmp_path / "policies/storefront.yaml").read_text())
     assert made["pipeline"] == "storefront"
     assert made["repository"] == ["git@github.com:acme/storefront.git"]
@@ -263,8 +263,8 @@ def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
     record_job(claims(), AGENT, record)
     record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
     record.save(tmp_path / "saved", 0)
-    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
-    assert draft(**drafted, config_path=tmp_path / "absent", output=print) == 0
+    saved, drafted = tmp_path / "saved", tmp_path / "policies"
+    assert draft(records=saved, directory=drafted, config_path=tmp_path, output=print) == 0
     assert (tmp_path / "policies/storefront.yaml").exists()
 
 
@@ -274,7 +274,7 @@ def test_a_record_that_is_not_whole_is_passed_over_with_a_note(tmp_path: Path) -
     (tmp_path / "saved/j-1.0.json").write_text(document)
     (tmp_path / "saved/j-2.json").write_text(document[:200])
     printed: list[str] = []
-    drafted = {"records": tmp_path / "saved", "directory": tmp_path / "policies"}
-    assert draft(**drafted, config_path=tmp_path / "absent", output=printed.append) == 0
+    saved, drafted = tmp_path / "saved", tmp_path / "policies"
+    assert draft(records=saved, directory=drafted, config_path=tmp_path, output=printed.append) == 0
     assert [line for line in printed if "j-2.json was passed over" in line]
     assert (tmp_path / "policies/storefront.yaml").exists()

@@ -79,8 +79,27 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
 
 
 def who_can(policies: Iterable[Policy], wanted: str) -> tuple[Access, ...]:
-    """Return every access to what matches `wanted`: a name, or a glob over names."""
-    return tuple(access for access in accesses(policies) if matches(wanted, access.name))
+    """Return every access to what matches `wanted`: a name, or a glob over names.
+
+    A role that is assumed first, to reach another one, is of kind `via`: jobs do not get it.
+    """
+    listed = tuple(policies)
+    found = (*accesses(listed), *_assumed_first(listed))
+    return tuple(access for access in found if matches(wanted, access.name))
+
+
+def _assumed_first(policies: Iterable[Policy]) -> Iterator[Access]:
+    for policy in policies:
+        for rule in policy.rules:
+            if rule.allow.via:
+                yield Access(
+                    pipeline=policy.pipeline,
+                    rule=rule.name,
+                    kind="via",
+                    name=rule.allow.via,
+                    to=tuple(in_words(condition) for condition in rule.when),
+                    pull_requests=pull_requests_of(rule),
+                )
 
 
 def in_words(condition: Condition) -> str:

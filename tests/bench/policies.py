@@ -1,17 +1,18 @@
 """How long the policy commands take for a large organisation, against only reading its YAML."""
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench import plot
 from tests.bench.bench import Bench
-from tests.bench.results import Findings, Table, milliseconds, spread
+from tests.bench.results import Findings, Spread, Table, milliseconds, spread
 from tests.lab.lab import AIRLOCK
-from tests.policy import corpus
+from tests.policy import corpus, large
 
 ROUNDS = 5
 _READ = (
@@ -23,29 +24,53 @@ READING = "reading the YAML"
 
 
 def policies(bench: Bench) -> Findings:
-    """Run each command in turn."""
+    """Run each command in turn, and the access map of a whole company."""
     with tempfile.TemporaryDirectory(prefix="airlock-bench-policies-") as base:
-        commands = _commands(corpus.write(Path(base) / "policies"))
-        took: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(ROUNDS):
-            for name, command in commands.items():
-                took[name].append(_seconds(command))
-    found = {name: spread(seconds) for name, seconds in took.items()}
-    base_line = found[READING].median
-    table = Table(
-        title=f"Policy commands, {corpus.PIPELINES} pipelines in {corpus.ACCOUNTS} accounts",
-        header=("", "ratio", "ms (half of all)"),
-        rows=[[name, one.median / base_line, milliseconds(one)] for name, one in found.items()],
-    )
+        found, _ = _measured(_commands(corpus.write(Path(base) / "policies")))
+        company = large.write(Path(base) / "company")
+        mapped, most = _measured(_of_company(company))
+        size = company.with_name("map.html").stat().st_size
     lines = [
         plot.Bar(name=name, parts=[("", one.median * 1000)], label=f"{one.median * 1000:.0f} ms")
         for name, one in found.items()
     ]
+    title = f"Policy commands, {corpus.PIPELINES} pipelines in {corpus.ACCOUNTS} accounts"
+    whole = f"{large.PIPELINES} pipelines with roles of their own in {large.ACCOUNTS} accounts"
+    peaks = {name: peak / 1024 for name, peak in most.items()}
     return Findings(
-        tables=[table],
-        data={name: one.json() for name, one in found.items()},
+        tables=[
+            Table(title=title, header=("", "ratio", "ms (half of all)"), rows=_rows(found)),
+            Table(
+                title=f"The access map, {whole}: {size / 1000:.0f} kB",
+                header=("", "ratio", "ms (half of all)", "most memory, MiB"),
+                rows=[[*row, f"{peaks[str(row[0])]:.0f}"] for row in _rows(mapped)],
+            ),
+        ],
+        data={
+            **{name: one.json() for name, one in found.items()},
+            "company": {name: one.json() for name, one in mapped.items()},
+            "company_peak_mib": peaks,
+            "company_map_bytes": size,
+        },
         plots={"policies": plot.bars(f"Milliseconds for {corpus.PIPELINES} pipelines", lines)},
     )
+
+
+def _rows(found: Mapping[str, Spread]) -> list[list[str | float]]:
+    base_line = found[READING].median
+    return [[name, one.median / base_line, milliseconds(one)] for name, one in found.items()]
+
+
+def _measured(commands: Mapping[str, Sequence[str]]) -> tuple[dict[str, Spread], dict[str, int]]:
+    """Return seconds and the most resident KiB of each command."""
+    took: dict[str, list[float]] = {name: [] for name in commands}
+    most = dict.fromkeys(commands, 0)
+    for _ in range(ROUNDS):
+        for name, command in commands.items():
+            seconds, peak = _run(command)
+            took[name].append(seconds)
+            most[name] = max(most[name], peak)
+    return {name: spread(seconds) for name, seconds in took.items()}, most
 
 
 def _commands(folder: Path) -> dict[str, Sequence[str]]:
@@ -60,7 +85,20 @@ def _commands(folder: Path) -> dict[str, Sequence[str]]:
     return {READING: [sys.executable, "-c", _READ, str(folder)], **airlock}
 
 
-def _seconds(command: Sequence[str]) -> float:
+def _of_company(folder: Path) -> dict[str, Sequence[str]]:
+    page = str(folder.with_name("map.html"))
+    return {
+        READING: [sys.executable, "-c", _READ, str(folder)],
+        "policy report": [*AIRLOCK, "policy", "report", str(folder), "--output", page],
+    }
+
+
+def _run(command: Sequence[str]) -> tuple[float, int]:
+    """Return how many seconds a command takes, and its most resident KiB."""
     began = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - began
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.monotonic() - began, usage.ru_maxrss

@@ -42,6 +42,24 @@ class Browser:
     def screenshot(self) -> bytes:
         return base64.b64decode(call(self._port, "GET", f"/session/{self._session}/screenshot"))
 
+    def printed(self) -> bytes:
+        """Return the page as a PDF, as the browser prints it."""
+        paper = {"page": {"width": 21.0, "height": 29.7}}
+        path = f"/session/{self._session}/print"
+        return base64.b64decode(call(self._port, "POST", path, paper))
+
+    def emulate(self, command: str, **parameters: Any) -> None:
+        """Send a command of the DevTools' domain Emulation."""
+        path = f"/session/{self._session}/goog/cdp/execute"
+        body = {"cmd": f"Emulation.{command}", "params": parameters}
+        call(self._port, "POST", path, body)
+
+    def press(self, key: str) -> None:
+        """Press and release one key, where the focus is."""
+        actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        body = {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}
+        call(self._port, "POST", f"/session/{self._session}/actions", body)
+
     def errors(self) -> list[str]:
         """Return what the console complains about; the browser's own pages do not count."""
         path = f"/session/{self._session}/se/log"

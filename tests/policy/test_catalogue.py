@@ -56,3 +56,12 @@ def test_role_of_admitted_job_is_listed_by_who_can(
 
 def test_accesses_list_every_grant() -> None:
     assert {access.name for access in accesses([MAIN])} == {n for _, n in granted(MAIN.rules[0])}
+
+
+def test_a_role_that_is_assumed_first_is_listed_as_via() -> None:
+    made = policy(
+        f"  - {{name: a, when: {{branch: main}}, allow: {{role: '{ROLE}', "
+        f"session: {{via: '{OTHER}'}}}}}}\n"
+    )
+    (access,) = who_can([made], OTHER)
+    assert (access.rule, access.kind, access.pull_requests) == ("a", "via", "no")

@@ -4,34 +4,52 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bootstrap.commands.policy.source import Output, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.draft import drafts
-from bootstrap.text import counted
+from bootstrap.policy.layout import neat
+from bootstrap.policy.proposals import as_yaml, is_file_name
+from bootstrap.progress import working
+from bootstrap.text import counted, printable
 
 
-def draft(*, records: Path | None, directory: Path, config_path: Path, output: Output) -> int:
+def draft(
+    *,
+    records: Path | None,
+    directory: Path,
+    config_path: Path,
+    output: Output,
+    as_json: bool = False,
+) -> int:
     """Write <slug>.yaml for every pipeline of the job records that has none in `directory` yet."""
     source = records or config.load(config_path).paths.state / "records"
-    made = drafts(_observed(source, output))
-    written = 0
+    skipped: list[str] = []
+    with working(f"reading {source}"):
+        made = drafts(_observed(source, skipped))
+    written = []
     for slug, document in made.items():
         path = directory / f"{slug}.yaml"
-        if "/" in slug or path.exists():
-            output(f"{path} exists and was not changed")
+        if not is_file_name(slug):
+            skipped.append(f"{slug!r} is not the name of a policy's file")
             continue
-        head = f"# Drafted from {source}. The rules grant nothing yet: add what each needs.\n"
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        save(path, (head + text).encode(), parents=True)
-        written += 1
-    output(f"wrote {counted(written, 'draft')} to {directory}")
+        if path.exists():
+            skipped.append(f"{path} exists and was not changed")
+            continue
+        place = printable(str(source))
+        head = f"# Drafted from {place}. The rules grant nothing yet: add what each needs.\n"
+        save(path, neat(head + as_yaml(document)).encode(), parents=True)
+        written.append(str(path))
+    if as_json:
+        output(json.dumps({"written": written, "skipped": skipped}))
+        return 0
+    for reason in skipped:
+        output(reason)
+    output(f"wrote {counted(len(written), 'draft')} to {directory}")
     return 0
 
 
-def _observed(source: Path, output: Output) -> list[dict[str, str]]:
+def _observed(source: Path, skipped: list[str]) -> list[dict[str, str]]:
     try:
         paths = sorted(path for path in source.iterdir() if path.suffix == ".json")
     except OSError as unreadable:
@@ -39,15 +57,15 @@ def _observed(source: Path, output: Output) -> list[dict[str, str]]:
             f"the records in {source} cannot be read: {unreadable.strerror}",
             hint="Name a directory of job records. A host keeps them in /var/lib/airlock/records.",
         ) from unreadable
-    return [env for path in paths if (env := _env(path, output))]
+    return [env for path in paths if (env := _env(path, skipped))]
 
 
-def _env(path: Path, output: Output) -> dict[str, str]:
+def _env(path: Path, skipped: list[str]) -> dict[str, str]:
     """Return the environment of one record; its secret values are not there, and not needed."""
     try:
         record: Any = json.loads(path.read_text())
         env = record.get("env") or {}
         return {name: value for name, value in env.items() if isinstance(value, str)}
-    except (OSError, ValueError, AttributeError) as unreadable:
-        output(f"{path} was passed over, it is not the record of a job: {unreadable}")
+    except (OSError, ValueError, AttributeError, RecursionError) as unreadable:
+        skipped.append(f"{path} was passed over, it is not the record of a job: {unreadable}")
         return {}

@@ -9,6 +9,7 @@ from bootstrap.forms import SsmStore, Store
 from bootstrap.host import config
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.stores import whole
+from bootstrap.progress import working
 from bootstrap.text import counted
 
 Output = Callable[[str], None]  # takes one line
@@ -17,8 +18,11 @@ Output = Callable[[str], None]  # takes one line
 def catalogue(directory: Path | None, config_path: Path) -> Catalogue:
     """Return all policies. Raises WrongConfiguration, CannotStart."""
     if directory is not None:
-        return whole.folder(directory).catalogue
-    return whole.store(config.load(config_path))
+        with working(f"reading {directory}"):
+            return whole.folder(directory).catalogue
+    host = config.load(config_path)
+    with working(f"reading {host.policy.store}"):
+        return whole.store(host)
 
 
 def readable(read: Catalogue, source: Path | None) -> Catalogue:

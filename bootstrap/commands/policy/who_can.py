@@ -18,7 +18,8 @@ def who_can(
         output(json.dumps([asdict(access) for access in found], indent=2))
         return int(not found)
     for access in found:
-        output(f"{access.pipeline}: rule {access.rule!r} grants {access.kind} {access.name}")
+        does = "first assumes role" if access.kind == "via" else f"grants {access.kind}"
+        output(f"{access.pipeline}: rule {access.rule!r} {does} {access.name}")
         for condition in access.to:
             output(f"    {printable(condition)}")
     pipelines = len({access.pipeline for access in found})

@@ -1,0 +1,51 @@
+"""How a command reports that it failed: lines for people, or one line of JSON for programs."""
+
+import itertools
+import json
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from bootstrap.errors import AirlockError, InternalError
+from bootstrap.text import on_terminal
+
+_PACKAGE = Path(__file__).parent
+_FRAMES = 3
+
+
+def is_json_wanted(argv: Sequence[str]) -> bool:
+    """Return whether the arguments ask for JSON, whatever else is wrong with them."""
+    follows = itertools.pairwise(argv)
+    return bool({"--json", "--format=json"} & set(argv)) or ("--format", "json") in follows
+
+
+def shown(message: str, *, hint: str, status: int, details: Sequence[str] = ()) -> str:
+    """Return the error as one line of JSON: {"error": {"message", "hint", "exit", "details"}}."""
+    error = {"message": message, "hint": hint, "exit": status, "details": list(details)}
+    return json.dumps({"error": error})
+
+
+def of(error: AirlockError, *, as_json: bool) -> str:
+    """Return what to print on standard error, with its line ends."""
+    if as_json:
+        status, details = error.exit_code, error.details
+        return f"{shown(error.problem, hint=error.hint, status=status, details=details)}\n"
+    lines = (f"airlock: {error.problem}", *error.details, error.hint)
+    return "".join(f"{on_terminal(line)}\n" for line in lines)
+
+
+def bug(unexpected: Exception) -> InternalError:
+    """Return the error for an exception that no command expects, with where it was raised.
+
+    Its message may contain what a file contains, and so does a traceback: neither is printed.
+    """
+    frames = [
+        f"{Path(frame.filename).relative_to(_PACKAGE.parent)}:{frame.lineno}, in {frame.name}"
+        for frame in traceback.extract_tb(unexpected.__traceback__)
+        if Path(frame.filename).is_relative_to(_PACKAGE)
+    ]
+    return InternalError(
+        f"a bug of Airlock: {type(unexpected).__name__}, and nothing that this says can be trusted",
+        hint="Please report it, with these lines and the input if it is not confidential.",
+        details=tuple(frames[-_FRAMES:]),
+    )

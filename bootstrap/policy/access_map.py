@@ -1,0 +1,211 @@
+"""What the access map shows, as plain data: every text once, everything else by its number.
+
+The script in access_map.js is the only reader, and lays the lists out in the same order.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from bootstrap.grants.kind import DEFAULT
+from bootstrap.policy.catalogue import Catalogue, in_words, pull_requests_of
+from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for
+from bootstrap.policy.model import (
+    CredentialDelivery,
+    ForkAccess,
+    Grant,
+    Guardrails,
+    Limits,
+    Policy,
+    Rule,
+    Workspace,
+)
+from bootstrap.text import printable
+
+_LONGEST = 2500  # characters of one text: a session policy has up to 2048
+_REACH = ("no", "same-repository", "any")
+
+
+class _Used(NamedTuple):
+    """One thing that a rule uses: its kind, its name, and what it is called there."""
+
+    kind: str
+    name: str
+    called: str
+
+
+class _Texts:
+    """Numbers for texts; equal texts get the same number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        """Return the number of the text, which is made safe to display."""
+        return self._numbers.setdefault(text, len(self._numbers))
+
+    def numbers(self, texts: Iterable[str]) -> list[int]:
+        return [self.number(text) for text in texts]
+
+    def listed(self) -> list[str]:
+        return [printable(text, limit=_LONGEST) for text in self._numbers]
+
+
+class _Targets:
+    """Numbers for what rules use, by kind and name."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, str], int] = {}
+
+    def number(self, kind: str, name: str) -> int:
+        return self.numbers.setdefault((kind, name), len(self.numbers))
+
+
+def data(
+    catalogue: Catalogue, *, source: str, made: str, names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the map of a catalogue. `names` are accounts' names by their twelve digits."""
+    texts, targets = _Texts(), _Targets()
+    policies = sorted(catalogue.policies, key=lambda policy: policy.pipeline)
+    rails = catalogue.guardrails
+    pipelines = [_pipeline(policy, rails, texts, targets) for policy in policies]
+    accounts = sorted({_account(*target) for target in targets.numbers} - {""})
+    return {
+        "source": printable(source),
+        "made": made,
+        "pipelines": pipelines,
+        "targets": [
+            [texts.number(kind), texts.number(name), _account(kind, name)]
+            for kind, name in targets.numbers
+        ],
+        "accounts": {id_: printable(names.get(id_, "")) for id_ in accounts},
+        "guardrails": [list(pair) for pair in _guardrails(rails)] if rails else None,
+        "broken": [
+            [printable(one.origin), [printable(detail, limit=300) for detail in one.details]]
+            for one in catalogue.unreadable
+        ],
+        "texts": texts.listed(),
+    }
+
+
+def _pipeline(
+    policy: Policy, rails: Guardrails | None, texts: _Texts, targets: _Targets
+) -> list[Any]:
+    rules = [_rule(policy.pipeline, rule, rails, texts, targets) for rule in policy.rules]
+    return [texts.number(policy.pipeline), texts.numbers(policy.repositories), rules]
+
+
+def _rule(
+    pipeline: str, rule: Rule, rails: Guardrails | None, texts: _Texts, targets: _Targets
+) -> list[Any]:
+    used = [
+        number
+        for one in _uses(rule.allow)
+        for number in (targets.number(one.kind, one.name), texts.number(one.called))
+    ]
+    excesses = exceeds(rule.allow, rails, pipeline) if rails else ()
+    return [
+        texts.number(rule.name),
+        texts.numbers(in_words(condition) for condition in rule.when),
+        _REACH.index(_reach(pipeline, rule, rails)),
+        used,
+        [targets.number("role", rule.allow.via)] if rule.allow.via else [],
+        [texts.numbers(pair) for pair in notes(rule.allow)],
+        texts.numbers(f"{e.guardrail}: got {e.got}, allowed {e.allowed}" for e in excesses),
+    ]
+
+
+def _reach(pipeline: str, rule: Rule, rails: Guardrails | None) -> str:
+    """Return the widest pull requests that get the grant: guardrails may exclude forks."""
+    widest = pull_requests_of(rule)
+    excluded = forks_for(rails or WITHOUT_DOCUMENT, pipeline) is not ForkAccess.ANYTHING
+    return "same-repository" if widest == "any" and excluded and rule.allow.kinds else widest
+
+
+def _uses(grant: Grant) -> Iterator[_Used]:
+    for kind in grant.kinds:
+        needs = kind.needs()
+        for called, name in (*needs.roles.items(), *needs.references.items()):
+            shown = "" if called in (DEFAULT, name) else called
+            yield _Used(kind.noun, name, shown)
+    if grant.image:
+        yield _Used("image", grant.image, "")
+
+
+def _account(kind: str, name: str) -> str:
+    """Return the account of a role, "" for anything else."""
+    parts = name.split(":")
+    return parts[4] if parts[:1] == ["arn"] and len(parts) > 5 and kind != "image" else ""
+
+
+def notes(grant: Grant) -> Iterator[tuple[str, str]]:
+    """Yield what else a reviewer has to know about a grant, each with its key in a policy."""
+    if grant.roles:
+        yield "duration", _words(grant.duration)
+        yield from _of_session(grant)
+    if grant.delivery is not CredentialDelivery.ENDPOINT:
+        yield "delivery", grant.delivery
+    if grant.secrets_with_role:
+        yield "secrets-with", "role"
+    if grant.env:
+        yield "env", _words(grant.env)
+    if limits := _words(grant.limits):
+        yield "limits", limits
+    if grant.workspace is not Workspace.REUSE:
+        yield "workspace", grant.workspace
+
+
+def _of_session(grant: Grant) -> Iterator[tuple[str, str]]:
+    for key, value in grant.tags.items():
+        yield "session tag", f"{key}={value}{' (transitive)' * (key in grant.transitive_tags)}"
+    if grant.external_id:
+        yield "external-id", grant.external_id
+    if not grant.source_identity:
+        yield "source-identity", "none"
+    if grant.web_identity:
+        yield "identity", "buildkite"
+    if grant.session_policy:
+        yield "session policy", grant.session_policy
+    if grant.policy_arns:
+        yield "policy-arns", _words(grant.policy_arns)
+
+
+def _guardrails(rails: Guardrails) -> Iterator[tuple[str, str]]:
+    """Yield every limit that the document sets, whatever limits there are."""
+    yield "organization", printable(rails.organization)
+    for field in fields(rails):
+        if field.name not in {"organization", "origin", "digest"}:
+            value = getattr(rails, field.name)
+            if value is not None and (shown := _words(value)):
+                yield field.name.replace("_", "-"), printable(shown, limit=_LONGEST)
+
+
+def _words(value: object) -> str:
+    match value:
+        case timedelta():
+            return _duration(int(value.total_seconds()))
+        case Limits():
+            named = {field.name: getattr(value, field.name) for field in fields(value)}
+            return ", ".join(f"{k} {_limit(k, v)}" for k, v in named.items() if v is not None)
+        case tuple() | frozenset():
+            return ", ".join(map(_words, value)) or "nothing"
+        case Mapping():
+            return "; ".join(f"{key}: {_words(one)}" for key, one in value.items())
+        case _ if is_dataclass(value):
+            named = {field.name: getattr(value, field.name) for field in fields(value)}
+            return ", ".join(f"{key} {_words(one)}" for key, one in named.items() if one)
+        case _:
+            return str(value)
+
+
+def _limit(name: str, value: float) -> str:
+    return f"{value / (1 << 30):g}GiB" if name == "memory" else f"{value:g}"
+
+
+def _duration(seconds: int) -> str:
+    """Return the form of a policy: 1h, 90m, 1000s."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
