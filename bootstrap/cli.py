@@ -147,13 +147,17 @@ def _query(args: "Arguments") -> int:
         case "test":
             from bootstrap.commands.policy.test import test
 
-            return test(directory=args.directory, junit=args.junit, output=_show)
+            return test(
+                directory=args.directory, junit=args.junit, min_coverage=args.min_coverage,
+                output=_show,
+            )  # fmt: skip
         case "explain":
             from bootstrap.commands.policy.explain import explain
 
             return explain(
-                env_file=args.env_file, directory=args.policies, config_path=args.config_path,
-                as_json=args.as_json, output=_show,
+                job=args.job, pipeline=args.pipeline, given=args.given,
+                directory=args.policies, config_path=args.config_path, as_json=args.as_json,
+                output=_show,
             )  # fmt: skip
         case "diff":
             from bootstrap.commands.policy.diff import diff

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bootstrap import __version__, cli
+from bootstrap.commands.policy import build_options
 
 DEFAULT_CONFIG = Path(cli.DEFAULT_CONFIG)
 
@@ -24,14 +26,19 @@ class Arguments(argparse.Namespace):
     as_json: bool
     ignore: list[str]
     junit: Path | None
-    env_file: Path
+    job: Path | None
+    pipeline: str | None
+    given: Mapping[str, Any]  # of a described build, as a case states it
+    proposed: Path
+    against: Path | None
+    form: str
+    min_coverage: float
     old: Path
     new: Path
     wanted: str
     page: Path
     host_role: str
     organization: str | None
-    form: str
     drift: Path | None
     document: str
     records: Path | None
@@ -155,15 +162,31 @@ def _test(verbs: "_Commands[_Parser]") -> None:
     parser = _command(verbs, "test", text)
     _directory(parser)
     parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML to FILE")
+    text = "fail if passed cases are admitted by fewer of the rules than this (default: 0)"
+    parser.add_argument(
+        "--min-coverage", type=_percentage, default=0.0, metavar="PERCENT", help=text
+    )
+
+
+def _percentage(text: str) -> float:
+    """Return a number from 0 to 100. argparse prints what an ArgumentTypeError says."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got {text!r}")
+    return number
 
 
 def _explain(verbs: "_Commands[_Parser]") -> None:
     text = "show how each rule judges one job; the exit status is 77 if the job is refused"
     parser = _command(verbs, "explain", text)
-    text = "a copy of the agent's BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE for the job"
-    parser.add_argument("env_file", type=Path, metavar="ENV-FILE", help=text)
+    text = "a job's record, or a copy of its BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE"
+    parser.add_argument("job", type=Path, nargs="?", metavar="JOB", help=text)
     _policies(parser, option=True)
     _json(parser)
+    build_options.add(parser)
 
 
 def _diff(verbs: "_Commands[_Parser]") -> None:

@@ -71,15 +71,21 @@ def _tuple(listed: list[str] | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(listed)
 
 
-def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistake, ...]]:
-    """Return the document as `kind`, or None, and every mistake of form and of content."""
+def validated(
+    document: Document, kind: type[N], known: Iterable[str] = ()
+) -> tuple[N | None, tuple[Mistake, ...]]:
+    """Return the document as `kind`, or None, and every mistake of form and of content.
+
+    `known` are the keys of the grammar, for "did you mean"; by default those of policies.
+    """
     if document.content is None:
         return None, document.mistakes
     try:
         return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
+        words = tuple(known) or schema.words()
         found = tuple(
-            Mistake(line=document.line(error["loc"]), text=explain(error, schema.words()))
+            Mistake(line=document.line(error["loc"]), text=explain(error, words))
             for error in invalid.errors()
         )
         return None, (*document.mistakes, *found)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "agent-config/policies"
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
 HOST = "arn:aws:iam::999988887777:role/buildkite-agents"
+CASE = "pipeline: storefront\ncases: [{name: x, expect: {rule: deploy}}]\n"
 ALL = HEAD + "  - {name: all, when: {branch: main}, allow: {}}\n"
 
 
@@ -94,6 +95,7 @@ def test_failed_cases_are_printed_and_in_the_junit_file(folder: Path, tmp_path: 
 @pytest.mark.parametrize("verb", ["test", "report", "draft"])
 def test_a_path_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").touch()
+    (folder / "storefront.test.yaml").write_text(CASE)
     (tmp_path / "records").mkdir()
     (tmp_path / "records/a.json").write_text(json.dumps({"env": job_env()}))
     arguments = {

@@ -1,0 +1,103 @@
+"""A whole directory of documents, each read and checked as a host does before a job."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.policy.cases import Cases, parse
+from bootstrap.policy.catalogue import Catalogue, Unreadable
+from bootstrap.policy.model import Guardrails, Policy
+from bootstrap.policy.stores.choose import Now
+from bootstrap.policy.stores.whole import CASES, GUARDRAILS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Directory:
+    """What is in a directory. `others` is what no host reads there, with the reason for each."""
+
+    catalogue: Catalogue
+    cases: tuple[Cases, ...]
+    others: tuple[tuple[Path, str], ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Reading:
+    now: Now
+    policies: list[Policy] = field(default_factory=list)
+    cases: list[Cases] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    others: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def read(directory: Path, now: Now) -> Directory:
+    """Read all documents of a directory, which is the store that `now` reads.
+
+    Raises WrongConfiguration if it cannot be listed. A document that a host would refuse is in
+    `catalogue.unreadable`, whatever the reason, and guardrails among them.
+    """
+    reading = _Reading(now=now)
+    for path in _listed(directory):
+        _sort(path, reading)
+    return Directory(
+        catalogue=Catalogue(
+            policies=tuple(reading.policies),
+            unreadable=tuple(reading.unreadable),
+            guardrails=_guardrails(reading),
+        ),
+        cases=tuple(reading.cases),
+        others=tuple(reading.others),
+    )
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError as failed:
+        raise WrongConfiguration(
+            f"the policies in {directory} cannot be read: {failed.strerror}",
+            hint="Name a directory of <pipeline slug>.yaml documents.",
+        ) from failed
+
+
+def _sort(path: Path, reading: _Reading) -> None:
+    if path.is_dir() and not path.is_symlink() and path.suffix != ".yaml":
+        if not path.name.startswith("."):
+            reading.others.append((path, "directory"))
+    elif path.suffix == ".yml":
+        detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
+        reading.unreadable.append(Unreadable(origin=str(path), details=(detail,)))
+    elif path.name.endswith(CASES):
+        _cases(path, reading)
+    elif path.suffix == ".yaml" and path.name != GUARDRAILS:
+        _policy(path, reading)
+
+
+def _cases(path: Path, reading: _Reading) -> None:
+    try:
+        reading.cases.append(parse(path.read_text(encoding="utf-8"), str(path)))
+    except WrongConfiguration as wrong:
+        reading.unreadable.append(Unreadable(origin=str(path), details=wrong.details))
+    except (OSError, UnicodeDecodeError) as broken:
+        reading.unreadable.append(Unreadable(origin=str(path), details=(f"{path}:1: {broken}",)))
+
+
+def _policy(path: Path, reading: _Reading) -> None:
+    try:
+        found = reading.now.policy(path.name.removesuffix(".yaml"))
+    except AirlockError as refused:
+        reading.unreadable.append(_refused(str(path), refused))
+    else:
+        reading.policies += [found] if found else []
+
+
+def _guardrails(reading: _Reading) -> Guardrails | None:
+    try:
+        return reading.now.guardrails()
+    except WrongConfiguration as refused:
+        origin = refused.details[0].partition(":")[0] if refused.details else "guardrails"
+        reading.unreadable.append(_refused(origin, refused))
+        return None
+
+
+def _refused(origin: str, refused: AirlockError) -> Unreadable:
+    return Unreadable(origin=origin, details=refused.details or (f"{origin}:1: {refused.problem}",))
