@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Pure modules: values in, values out. They import nothing with side effects.
 PURE = {
     "errors.py", "secret.py", "text.py", "forms.py", "fields.py", "mistakes.py",
-    "aws/errors.py", "aws/iam.py",
+    "aws/errors.py", "aws/iam.py", "aws/session_tags.py",
     "grants/__init__.py", "grants/kind.py", "grants/role.py", "grants/profiles.py",
     "grants/secrets.py", "grants/secret_files.py", "grants/ssh_keys.py", "grants/git_tokens.py",
     "grants/registries.py",
@@ -27,6 +27,9 @@ PURE = {
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
     "policy/catalogue.py", "policy/lint.py", "policy/lint_rules.py", "policy/findings.py",
     "policy/shadow.py", "policy/difference.py", "policy/cases.py",
+    "policy/builds.py", "policy/history.py", "policy/ignored.py", "policy/overlap.py",
+    "policy/wording.py", "policy/lint_conditions.py", "policy/lint_grants.py",
+    "policy/simulation.py",
     "policy/iam.py", "policy/iam_forms.py", "policy/iam_drift.py",
     "policy/report.py", "policy/draft.py", "policy/plugins.py",
     "credentials/references.py", "aws/model.py", "credentials/plan.py",

@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from bootstrap.aws import session_tags
 from bootstrap.aws.iam import Tag
 from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import WrongConfiguration
@@ -15,10 +15,8 @@ from bootstrap.policy.model import Grant
 
 MIN_DURATION, MAX_DURATION = timedelta(minutes=15), timedelta(hours=12)
 MAX_NAME = 64
-MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE = 50, 128, 256
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]")
-_PUNCTUATION = frozenset("_.:/=+-@")
 _DIGEST = 10  # hexadecimal digits
 
 
@@ -108,26 +106,9 @@ def _tags(claims: Claims, of_rule: Mapping[str, str], rule: str) -> dict[str, st
         Tag.JOB: claims.job_id,
         Tag.RULE: rule,
     }
-    _check_tags(of_rule, ours, rule)
+    if problem := next(session_tags.wrong(of_rule), None):
+        raise _wrong(rule, problem)  # what a policy states is never altered
     return {**{key: tag_value(value) for key, value in ours.items()}, **of_rule}
-
-
-def _check_tags(of_rule: Mapping[str, str], ours: Mapping[str, str], rule: str) -> None:
-    """Refuse the policy's tags that do not fit: what a policy states is never altered."""
-    keys = [key.casefold() for key in (*ours, *of_rule)]
-    if len(set(keys)) != len(keys):
-        raise _wrong(rule, "session tags repeat each other or Airlock's own; case is ignored")
-    if len(keys) > MAX_TAGS:
-        raise _wrong(
-            rule,
-            f"got {len(of_rule)} session tags; expected at most {MAX_TAGS - len(ours)}, because "
-            f"Airlock adds {len(ours)}",
-        )
-    for key, value in of_rule.items():
-        if not (key and _fits_tag(key, MAX_TAG_KEY)) or key.casefold().startswith("aws:"):
-            raise _wrong(rule, f"STS does not accept the session tag key {key!r}")
-        if not _fits_tag(value, MAX_TAG_VALUE):
-            raise _wrong(rule, f"STS does not accept the value of the session tag {key!r}")
 
 
 def tag_value(text: str) -> str:
@@ -135,24 +116,13 @@ def tag_value(text: str) -> str:
 
     Two texts never become the same value: a policy on the tag must not match an imitation.
     """
-    return text if _fits_tag(text, MAX_TAG_VALUE) else _fitting(text, MAX_TAG_VALUE, _in_tag)
-
-
-def _fits_tag(text: str, limit: int) -> bool:
-    return len(text) <= limit and all(map(_in_tag, text))
+    if session_tags.fits(text, session_tags.MAX_VALUE):
+        return text
+    return _fitting(text, session_tags.MAX_VALUE, session_tags.accepted)
 
 
 def _in_name(char: str) -> bool:
     return _NAME.fullmatch(char) is not None
-
-
-def _in_tag(char: str) -> bool:
-    """Letters, digits and spaces as they were in Unicode 3.2, up to U+FFFF.
-
-    STS's own tables may be older than ours, and may count anything above as two characters.
-    """
-    category = unicodedata.ucd_3_2_0.category(char)
-    return char in _PUNCTUATION or (char <= "\uffff" and category[0] in "LNZ")
 
 
 def _wrong(rule: str, what: str) -> WrongConfiguration:

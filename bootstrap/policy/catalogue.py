@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bootstrap.policy import wording
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
@@ -84,9 +85,9 @@ def who_can(policies: Iterable[Policy], wanted: str) -> tuple[Access, ...]:
 
 
 def in_words(condition: Condition) -> str:
-    """Return a condition in words: `branch main or release/*`."""
+    """Return a condition in words: `branch main or release/*`, `branch not main`."""
     subject = f"{condition.subject} {condition.name}" if condition.name else condition.subject
-    return printable(f"{subject} {' or '.join(condition.patterns)}", limit=300)
+    return printable(f"{subject} {wording.in_words(condition.patterns)}", limit=300)
 
 
 def pull_requests_of(rule: Rule) -> str:

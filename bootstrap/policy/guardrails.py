@@ -10,6 +10,7 @@ from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Excess, ForkAccess, Grant, Guardrails
 from bootstrap.policy.plugins import admits
+from bootstrap.policy.wording import in_words
 from bootstrap.text import printable
 
 Check = Callable[[Grant, Guardrails], Iterator[Excess]]
@@ -101,6 +102,4 @@ def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _excess(guardrail: str, got: str, allowed: tuple[str, ...]) -> Excess:
-    return Excess(
-        guardrail=guardrail, got=printable(got), allowed=" or ".join(allowed) or "nothing"
-    )
+    return Excess(guardrail=guardrail, got=printable(got), allowed=in_words(allowed))

@@ -18,6 +18,7 @@ from bootstrap.job.repository import same
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import NO_TAG, Condition, Reason
 from bootstrap.policy.plugins import admits
+from bootstrap.policy.wording import in_words
 from bootstrap.text import printable
 
 # What the host finds about a commit and the branch that its build claims (sandbox.ancestry).
@@ -38,7 +39,7 @@ def verdict(rule: str, condition: Condition, claims: Claims) -> Reason:
     """Check one condition. An absent or unvouched fact never holds, negated or not."""
     fact = _fact_of(condition, claims)
     holds, got = _check(condition, fact)
-    expected = " or ".join(condition.patterns) or "nothing"
+    expected = in_words(condition.patterns)
     return Reason(
         rule=rule,
         subject=_subject(condition),

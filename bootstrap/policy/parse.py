@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +11,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.mistakes import explain
 from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
+from bootstrap.policy.ignored import ignored
 from bootstrap.policy.model import Condition, Grant, Guardrails, Limits, Policy, Rule
 from bootstrap.text import counted, printable
 
@@ -28,7 +30,9 @@ def parse(text: str, origin: str) -> Policy:
         mistakes = (*document.mistakes, *_same_names(node, document))
     if mistakes or node is None:
         raise wrong(origin, mistakes)
-    return policy_of(node, line=document.line, origin=origin, digest=digest(text))
+    made = policy_of(node, line=document.line, origin=origin, digest=digest(text))
+    found = ignored(text)
+    return replace(made, ignored=found) if found else made
 
 
 def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:

@@ -7,17 +7,19 @@ from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.policy.cases import Cases, parse
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.model import Guardrails, Policy
+from bootstrap.policy.parse import parse_guardrails
+from bootstrap.policy.stores import files
 from bootstrap.policy.stores.choose import Now
 from bootstrap.policy.stores.whole import CASES, GUARDRAILS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Directory:
-    """What is in a directory. `others` is what no host reads there, with the reason for each."""
+    """What is in a directory. `others` are directories in it that have documents, too."""
 
     catalogue: Catalogue
     cases: tuple[Cases, ...]
-    others: tuple[tuple[Path, str], ...]
+    others: tuple[Path, ...]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,7 +28,7 @@ class _Reading:
     policies: list[Policy] = field(default_factory=list)
     cases: list[Cases] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
-    others: list[tuple[Path, str]] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
 
 
 def read(directory: Path, now: Now) -> Directory:
@@ -61,8 +63,7 @@ def _listed(directory: Path) -> list[Path]:
 
 def _sort(path: Path, reading: _Reading) -> None:
     if path.is_dir() and not path.is_symlink() and path.suffix != ".yaml":
-        if not path.name.startswith("."):
-            reading.others.append((path, "directory"))
+        reading.others += [path] if _has_documents(path) else []
     elif path.suffix == ".yml":
         detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
         reading.unreadable.append(Unreadable(origin=str(path), details=(detail,)))
@@ -70,6 +71,16 @@ def _sort(path: Path, reading: _Reading) -> None:
         _cases(path, reading)
     elif path.suffix == ".yaml" and path.name != GUARDRAILS:
         _policy(path, reading)
+
+
+def _has_documents(directory: Path) -> bool:
+    """Say whether policies may have been put there; not those of a version control's directory."""
+    if directory.name.startswith("."):
+        return False
+    try:
+        return any(path.suffix in {".yaml", ".yml"} for path in directory.iterdir())
+    except OSError:
+        return False
 
 
 def _cases(path: Path, reading: _Reading) -> None:
@@ -85,9 +96,20 @@ def _policy(path: Path, reading: _Reading) -> None:
     try:
         found = reading.now.policy(path.name.removesuffix(".yaml"))
     except AirlockError as refused:
-        reading.unreadable.append(_refused(str(path), refused))
+        reading.unreadable.append(_misplaced(path) or _refused(str(path), refused))
     else:
         reading.policies += [found] if found else []
+
+
+def _misplaced(path: Path) -> Unreadable | None:
+    """Return what is wrong with guardrails in a file of another name, None for other mistakes."""
+    try:
+        text = files.text_of(path) or ""
+        parse_guardrails(text, str(path))
+    except WrongConfiguration:
+        return None
+    detail = f"{path}:1: these are guardrails, which are read from {GUARDRAILS} in this directory"
+    return Unreadable(origin=str(path), details=(detail,))
 
 
 def _guardrails(reading: _Reading) -> Guardrails | None:
