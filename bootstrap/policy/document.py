@@ -114,9 +114,7 @@ def _line(event: yaml.Event) -> int:
     return int(event.start_mark.line) + 1 if event.start_mark else 1
 
 
-def _plain(
-    event: yaml.Event, events: Iterator[yaml.Event], path: Path, reading: _Reading
-) -> Any:  # noqa: ANN401 - is YAML
+def _plain(event: yaml.Event, events: Iterator[yaml.Event], path: Path, reading: _Reading) -> Any:  # noqa: ANN401 - is YAML
     """Return the value that begins with this event. Depth is bounded before."""
     reading.lines[path] = _line(event)
     match event:
@@ -129,8 +127,10 @@ def _plain(
                     break
                 items.append(_plain(item, events, (*path, len(items)), reading))
             return items
-        case _:
+        case yaml.ScalarEvent():
             return event.value
+        case _:  # an alias, which is forbidden before
+            return ""
 
 
 def _mapping(events: Iterator[yaml.Event], path: Path, reading: _Reading) -> dict[str, Any]:

@@ -49,10 +49,12 @@ def _kept_by_others(policy: Policy, rule: Rule) -> tuple[str, ...]:
 
 def _narrows(rule: Rule) -> bool:
     """Return whether the rule is for less than every build of a branch."""
-    return any(
-        condition.subject not in {"tag", "pull-request"} and "*" not in condition.patterns
+    wanted = (
+        [pattern for pattern in condition.patterns if not pattern.startswith("!")]
         for condition in rule.when
+        if condition.subject not in {"tag", "pull-request"}
     )
+    return any(patterns and "*" not in patterns for patterns in wanted)
 
 
 def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:

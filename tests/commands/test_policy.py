@@ -56,7 +56,9 @@ def test_lint_prints_the_place_of_each_mistake(folder: Path) -> None:
     assert f'{folder}/broken.yaml:1: error [mistake] unknown key "pipelin"' in done.stdout
     found = json.loads(policy("lint", folder, "--json").stdout)
     assert {finding["severity"] for finding in found} == {"error"}
-    assert policy("lint", folder, "--ignore", "mistake").returncode == 0
+    hidden = policy("lint", folder, "--ignore", "mistake")
+    assert (hidden.returncode, hidden.stdout) == (78, "")
+    assert "'mistake' cannot be ignored: the host refuses the document" in hidden.stderr
 
 
 @pytest.mark.parametrize("verb", ["lint", "test", "push"])

@@ -40,11 +40,12 @@ def read(directory: Path, now: Now) -> Directory:
     reading = _Reading(now=now)
     for path in _listed(directory):
         _sort(path, reading)
+    guardrails = _guardrails(reading)
     return Directory(
         catalogue=Catalogue(
             policies=tuple(reading.policies),
             unreadable=tuple(reading.unreadable),
-            guardrails=_guardrails(reading),
+            guardrails=guardrails,
         ),
         cases=tuple(reading.cases),
         others=tuple(reading.others),
@@ -116,8 +117,7 @@ def _guardrails(reading: _Reading) -> Guardrails | None:
     try:
         return reading.now.guardrails()
     except WrongConfiguration as refused:
-        origin = refused.details[0].partition(":")[0] if refused.details else "guardrails"
-        reading.unreadable.append(_refused(origin, refused))
+        reading.unreadable.append(_refused(reading.now.place_of_guardrails, refused))
         return None
 
 

@@ -67,6 +67,11 @@ class Now:
         self._host = host
         self._ssm = ssm
 
+    @property
+    def place_of_guardrails(self) -> str:
+        """Where the guardrails are: a file, or a parameter as ssm:/path."""
+        return str(self._host.policy.guardrails).removeprefix("file:")
+
     def documents(self, pipeline: str) -> Documents:
         """Return what decides about the jobs of one pipeline. Raises as `documents` above."""
         policy = self.policy(pipeline)
