@@ -131,7 +131,7 @@ def _show(text: str) -> None:
     sys.stdout.write(f"{on_terminal(text)}\n")
 
 
-_QUERIES = ("lint", "test", "explain", "diff", "who-can")
+_QUERIES = ("lint", "test", "explain", "simulate", "diff", "who-can")
 
 
 def _query(args: "Arguments") -> int:
@@ -158,6 +158,13 @@ def _query(args: "Arguments") -> int:
                 job=args.job, pipeline=args.pipeline, given=args.given,
                 directory=args.policies, config_path=args.config_path, as_json=args.as_json,
                 output=_show,
+            )  # fmt: skip
+        case "simulate":
+            from bootstrap.commands.policy.simulate import simulate
+
+            return simulate(
+                directory=args.policies, records=args.records, against=args.against,
+                config_path=args.config_path, as_json=args.form == "json", output=_show,
             )  # fmt: skip
         case "diff":
             from bootstrap.commands.policy.diff import diff

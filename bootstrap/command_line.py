@@ -29,9 +29,7 @@ class Arguments(argparse.Namespace):
     job: Path | None
     pipeline: str | None
     given: Mapping[str, Any]  # of a described build, as a case states it
-    proposed: Path
     against: Path | None
-    form: str
     min_coverage: float
     old: Path
     new: Path
@@ -39,6 +37,7 @@ class Arguments(argparse.Namespace):
     page: Path
     host_role: str
     organization: str | None
+    form: str
     drift: Path | None
     document: str
     records: Path | None
@@ -138,6 +137,7 @@ def _policy(commands: "_Commands[_Parser]") -> None:
     _lint(verbs)
     _test(verbs)
     _explain(verbs)
+    _simulate(verbs)
     _diff(verbs)
     _who_can(verbs)
     _report(verbs)
@@ -187,6 +187,20 @@ def _explain(verbs: "_Commands[_Parser]") -> None:
     _policies(parser, option=True)
     _json(parser)
     build_options.add(parser)
+
+
+def _simulate(verbs: "_Commands[_Parser]") -> None:
+    text = "decide about recorded jobs again; the exit status is 1 if a decision changes"
+    parser = _command(verbs, "simulate", text)
+    _policies(parser, option=False)
+    text = "directory of job records (default: the records of this host)"
+    parser.add_argument("--records", type=Path, metavar="DIR", help=text)
+    text = "directory of policies to compare with (default: what was recorded)"
+    parser.add_argument("--against", type=Path, metavar="DIR", help=text)
+    text = "output format (default: text)"
+    parser.add_argument(
+        "--format", dest="form", choices=("text", "json"), default="text", help=text
+    )
 
 
 def _diff(verbs: "_Commands[_Parser]") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.policy import builds
@@ -54,12 +55,17 @@ def is_record(document: object) -> bool:
     return isinstance(document, dict) and isinstance(document.get("env"), dict)
 
 
-def recorded(document: Mapping[str, Any]) -> Recorded:
-    """Return what a record says. Raises Refused if its environment is not a job's."""
+def recorded(document: Any) -> Recorded:  # noqa: ANN401 - is JSON
+    """Return what a record says.
+
+    Raises ValueError if it is no record, Refused if its environment is not a job's.
+    """
+    if not is_record(document):
+        raise ValueError("it is not the record of a job: expected an object with `env`")
     named = {str(name): value for name, value in document["env"].items()}
     env = {n: v.replace(f"{MASK}@", "") for n, v in named.items() if isinstance(v, str)}
     events = [event for event in _listed(document, "events") if isinstance(event, dict)]
-    decision = next((e for e in reversed(events) if e.get("event") in {"admitted", "denied"}), None)
+    decision = _last(events)
     reasons = [r for r in _listed(decision or {}, "reasons") if isinstance(r, dict)]
     claims = claims_of(env, process_env={})
     return Recorded(
@@ -71,6 +77,14 @@ def recorded(document: Mapping[str, Any]) -> Recorded:
         is_signed=any(reason.get("provenance") == Provenance.SIGNED for reason in reasons),
         decided=_decided(decision, events) if decision else None,
     )
+
+
+def _last(events: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the decision, or else the end of a job whose documents allowed none."""
+    decisions = [event for event in events if event.get("event") in ("admitted", "denied")]
+    ends = [event for event in events if event.get("event") == "failed"
+            and event.get("exit_code") in (Refused.exit_code, WrongConfiguration.exit_code)]  # fmt: skip
+    return next(reversed([*ends, *decisions]), None)
 
 
 def _commits(reasons: list[dict[str, Any]]) -> Iterator[str]:

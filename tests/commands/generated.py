@@ -94,7 +94,8 @@ GIVEN = some(
 
 def put(path: Path, document: dict[str, Any], state: str) -> None:
     """Write a document of the store, in the state in which a careless person leaves it."""
-    text = yaml.safe_dump(document, sort_keys=False)
+    apart = json.loads(json.dumps(document))  # equal parts would become one, with an anchor
+    text = yaml.safe_dump(apart, sort_keys=False)
     match state:
         case "absent":
             return
