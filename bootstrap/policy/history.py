@@ -82,8 +82,9 @@ def recorded(document: Any) -> Recorded:  # noqa: ANN401 - is JSON
 def _last(events: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the decision, or else the end of a job whose documents allowed none."""
     decisions = [event for event in events if event.get("event") in ("admitted", "denied")]
-    ends = [event for event in events if event.get("event") == "failed"
-            and event.get("exit_code") in (Refused.exit_code, WrongConfiguration.exit_code)]  # fmt: skip
+    failed = [event for event in events if event.get("event") == "failed"]
+    final = (Refused.exit_code, WrongConfiguration.exit_code)
+    ends = [event for event in failed if event.get("exit_code") in final]
     return next(reversed([*ends, *decisions]), None)
 
 

@@ -46,13 +46,13 @@ class Change:
     build: str
 
 
-@dataclass(kw_only=True, slots=True)
 class Totals:
     """The jobs that were replayed, those whose decision stays, and the changes by pipeline."""
 
-    jobs: int = 0
-    unchanged: int = 0
-    changes: dict[str, dict[tuple[Kind, str], Change]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.jobs = 0
+        self.unchanged = 0
+        self.changes: dict[str, dict[tuple[Kind, str], Change]] = {}
 
     def of(self, kind: Kind) -> int:
         """Return the number of jobs with a change of this kind."""
