@@ -12,6 +12,8 @@ _PUNCTUATION = frozenset("_.:/=+-@")
 
 def wrong(of_rule: Mapping[str, str]) -> Iterator[str]:
     """Yield what STS does not accept about a rule's tags beside Airlock's own."""
+    if not of_rule:
+        return
     keys = [key.casefold() for key in (*Tag, *of_rule)]
     if len(set(keys)) != len(keys):
         yield "session tags repeat each other or Airlock's own; case is ignored"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -143,6 +144,7 @@ def parse(text: str, origin: str) -> Cases:
     return Cases(pipeline=node.pipeline, origin=origin, cases=cases)
 
 
+@cache
 def words() -> list[str]:
     """Return every key of a document of cases, for "did you mean"."""
     nodes = (CasesNode, CaseNode, ExpectNode, schema.LimitsNode)

@@ -92,22 +92,23 @@ def _allowed(text: str) -> Iterator[yaml.Event]:
     """Yield what values consist of, as far as a policy may contain it: no alias is followed."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-        elif isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+        if isinstance(event, yaml.NodeEvent):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise _ForbiddenError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
+            if event.anchor:
+                raise _ForbiddenError(_line(event), "anchors and aliases are not part of a policy")
+            if getattr(event, "tag", None):
+                raise _ForbiddenError(_line(event), "tags are not part of a policy")
+            yield event
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > MAX_DEPTH:
-            raise _ForbiddenError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
-        if documents > 1:
-            raise _ForbiddenError(_line(event), "a second document; expected one per file")
-        if getattr(event, "anchor", None):
-            raise _ForbiddenError(_line(event), "anchors and aliases are not part of a policy")
-        if getattr(event, "tag", None):
-            raise _ForbiddenError(_line(event), "tags are not part of a policy")
-        if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
             yield event
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise _ForbiddenError(_line(event), "a second document; expected one per file")
 
 
 def _line(event: yaml.Event) -> int:

@@ -47,6 +47,8 @@ def _hidden(text: str, *, lines: bool) -> str:
     """Return which character of a pattern cannot be seen; a command may have several lines."""
     if text != text.strip(" \t"):
         return "a space at its beginning or end"
+    if text.isprintable():
+        return ""
     hidden = next(
         (c for c in text
          if unicodedata.category(c) in _HIDDEN and not (lines and c in "\n\r\t")), ""
