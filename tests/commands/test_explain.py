@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from bootstrap.commands.policy.explain import explain
 from bootstrap.commands.policy.test import test as run_cases
 from bootstrap.errors import AirlockError
+from bootstrap.policy.builds import words
 from bootstrap.record import Record
+from tests.commands.test_lint import linted
 from tests.commands.test_policy import ROLE, policy
 from tests.job.given import job_env
 from tests.policy.given import HEAD
@@ -205,3 +207,52 @@ def test_whatever_a_job_file_holds_there_is_an_answer(
         assert explained(store, job=path)[0] in {0, 77}
     except AirlockError as refused:
         assert refused.exit_code in {77, 78}
+
+
+FILES = st.dictionaries(
+    st.sampled_from(["storefront.yaml", "storefront.test.yaml", "guardrails.yaml", "x.yml", "y"]),
+    st.binary(max_size=40)
+    | st.sampled_from(
+        [
+            HEAD.encode() + b"  - {name: a, allow: {}}\n",
+            b"pipeline: storefront\ncases: [{name: x, expect: {rule: a}}]\n",
+            b"guardrails: acme\n",
+            b"pipeline: storefront\ncases: [{name: x, expect: {rule: []}}]\n",
+        ]
+    ),
+)
+
+
+@settings(max_examples=80)
+@given(files=FILES)
+def test_whatever_a_directory_holds_lint_test_and_explain_have_an_answer(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
+) -> None:
+    store = tmp_path_factory.mktemp("junk")
+    for name, content in files.items():
+        (store / name).write_bytes(content)
+    for ask in (linted, ran, lambda folder: explained(folder, pipeline="storefront")):
+        try:
+            assert ask(store)[0] in {0, 1, 77}
+        except AirlockError as wrong:
+            assert wrong.exit_code == 78
+
+
+@given(given=st.dictionaries(
+    st.sampled_from(sorted(words())),
+    st.text(max_size=4) | st.just("\udcff") | st.lists(st.text(max_size=3), max_size=2)
+    | st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
+    max_size=3,
+))  # fmt: skip
+@settings(max_examples=60)
+def test_whatever_is_described_there_is_an_answer(
+    tmp_path_factory: pytest.TempPathFactory, given: dict[str, Any]
+) -> None:
+    store = tmp_path_factory.getbasetemp() / "described"
+    store.mkdir(exist_ok=True)
+    (store / "storefront.yaml").write_text(HEAD + "  - {name: all, allow: {}}\n")
+    try:
+        assert explained(store, pipeline="storefront", **given)[0] in {0, 77}
+    except AirlockError as wrong:
+        assert wrong.exit_code in {77, 78}
+        assert "Input" not in " ".join((wrong.problem, *wrong.details))
