@@ -61,7 +61,8 @@ RAILS = some(
     forks=["refuse", "nothing", "anything"],
 )
 # What is wrong with a file, or that there is none; nothing is wrong with most.
-STATES = ("", "", "", "", "absent", "broken", "link", "writable", "directory", "binary", "other")
+STATES = ("", "", "", "", "absent", "broken", "link", "writable", "dangling", "directory", "binary",
+          "other")  # fmt: skip
 FILE = st.sampled_from(STATES)
 JOB = some(
     BUILDKITE_BRANCH=["main", "v1", "none", "dev"],
@@ -101,6 +102,9 @@ def put(path: Path, document: dict[str, Any], state: str) -> None:
             return
         case "directory":
             path.mkdir()
+            return
+        case "dangling":
+            path.symlink_to("nowhere")
             return
         case "broken":
             text = text.replace(":", ": [", 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bootstrap import admission
@@ -28,6 +28,7 @@ from tests.commands.generated import (
     JOB,
     RAILS,
     RULES,
+    STATES,
     host_with,
     lines_of,
     stored,
@@ -85,6 +86,15 @@ def explained(store: Path | None, env: dict[str, str], config_path: Path) -> Ans
     )
 
 
+def each_state(test: Any) -> Any:
+    """Try every state of the policy's file and of the guardrails', with nothing else wrong."""
+    for state in sorted(set(STATES)):
+        for states in ((state, ""), ("", state)):
+            test = example(rules=[({}, {})], rails={}, states=states, env={})(test)
+    return test
+
+
+@each_state
 @settings(max_examples=200)
 @given(
     rules=RULES, rails=st.none() | RAILS, states=st.tuples(FILE, FILE), env=JOB,
