@@ -12,10 +12,11 @@ from bootstrap.text import printable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unreadable:
-    """A document that is not a valid policy, with every mistake in it."""
+    """A document that is not a valid policy, with every mistake in it, and what to do if known."""
 
     origin: str
     details: tuple[str, ...]
+    hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,7 +39,7 @@ def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
                 origin=document.origin,
                 line=int(line) if line.isdecimal() else 0,
                 text=text or detail,
-                fix="See the grammar in docs/policy.md.",
+                fix=document.hint or "See the grammar in docs/policy.md.",
             )
 
 

@@ -62,6 +62,7 @@ def test_what_a_host_refuses_is_an_error(folder: Path, name: str, state: str, pr
     (finding,) = (f for f in findings if f["id"] == "mistake")
     assert problem in finding["text"]
     assert finding["severity"] == "error"
+    assert finding["fix"].endswith("`chown root` and `chmod go-w` it.")
 
 
 def test_a_store_that_others_can_write_is_an_error(folder: Path) -> None:

@@ -67,7 +67,10 @@ def _require_cases(read: as_host.Directory, directory: Path) -> None:
 
 
 def _unreadable(read: as_host.Directory) -> Iterable[str]:
-    return (detail for document in read.catalogue.unreadable for detail in document.details)
+    for document in read.catalogue.unreadable:
+        yield from document.details
+        if document.hint:
+            yield f"    {document.hint}"
 
 
 def _misspelt(documents: Iterable[Cases], policies: Iterable[str]) -> Iterable[str]:

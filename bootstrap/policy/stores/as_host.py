@@ -90,7 +90,10 @@ def _cases(path: Path, reading: _Reading) -> None:
     except WrongConfiguration as wrong:
         reading.unreadable.append(Unreadable(origin=str(path), details=wrong.details))
     except (OSError, UnicodeDecodeError) as broken:
-        reading.unreadable.append(Unreadable(origin=str(path), details=(f"{path}:1: {broken}",)))
+        why = broken.strerror if isinstance(broken, OSError) else "is not UTF-8"
+        reading.unreadable.append(
+            Unreadable(origin=str(path), details=(f"{path}:1: cannot be read: {why}",))
+        )
 
 
 def _policy(path: Path, reading: _Reading) -> None:
@@ -122,4 +125,7 @@ def _guardrails(reading: _Reading) -> Guardrails | None:
 
 
 def _refused(origin: str, refused: AirlockError) -> Unreadable:
-    return Unreadable(origin=origin, details=refused.details or (f"{origin}:1: {refused.problem}",))
+    if refused.details:
+        return Unreadable(origin=origin, details=refused.details)
+    detail = f"{origin}:1: {refused.problem}"
+    return Unreadable(origin=origin, details=(detail,), hint=refused.hint)
