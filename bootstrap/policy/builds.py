@@ -10,7 +10,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.fields import ONE_OR_MANY, Variable
 from bootstrap.job.assemble import claims_of
 from bootstrap.job.claims import agreeing, confirmed
-from bootstrap.job.facts import PLAIN
+from bootstrap.job.facts import PLAIN, tag_fact
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.plugins import full_source
 from bootstrap.mistakes import explain
@@ -111,8 +111,14 @@ def claims(build: BuildNode, slug: str, policy: Policy | None) -> Claims:
 
 
 def signed(unsigned: Claims, policy: Policy | None) -> Claims:
-    """Return the claims as on a host with signed identity whose token agrees with them."""
-    tags = agent_tags(policy) if policy else ()
+    """Return the claims as on a host with signed identity whose token agrees with them.
+
+    A host has only those of the agent's tags signed that a document asks about. No decision
+    depends on the others.
+    """
+    prefix = tag_fact("")
+    own = {key.removeprefix(prefix) for key in unsigned.facts if key.startswith(prefix)}
+    tags = sorted(own.union(agent_tags(policy) if policy else ()))
     return confirmed(unsigned, agreeing(unsigned, tags), tags)
 
 

@@ -49,7 +49,8 @@ def test_cases_report_expected_and_actual_decision() -> None:
         ("", "deploy"), ("", ""), ("", ""),
     ]  # fmt: skip
     wider = policy(rule("all", "pull-request: any", OTHER))
-    assert [o.problem for o in decided(CASES, {"storefront": wider})] == [
+    rails = parse_guardrails("guardrails: acme\nforks: anything\n", "guardrails.yaml")
+    assert [o.problem for o in decided(CASES, {"storefront": wider}, rails)] == [
         "expected rule 'deploy', got 'all'",
         "expected a refusal, got rule 'all'",
         "expected a refusal, got rule 'all'",
