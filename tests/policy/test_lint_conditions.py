@@ -112,10 +112,14 @@ def test_what_cannot_overlap_is_matched_by_nothing(
     assert not (any_matches(first, (value,)) and any_matches(second, (value,)))
 
 
-@given(branch=GLOBS, tag=GLOBS, name=st.text("ab", min_size=1, max_size=4))
+NAMES = st.text("ab*", min_size=1, max_size=5)
+LISTS = st.lists(NAMES | NAMES.map("!".__add__), min_size=1, max_size=3)
+
+
+@given(branch=LISTS, tag=LISTS, name=st.text("ab", min_size=1, max_size=4))
 def test_a_contradiction_admits_no_build(branch: list[str], tag: list[str], name: str) -> None:
     """Buildkite gives the build of a tag the tag's name as its branch."""
-    text = f"branch: {[p or '*' for p in branch]}, tag: {[p or '*' for p in tag]}"
+    text = f"branch: {branch}, tag: {tag}"
     assume("contradiction" in when(text))
     decision = decided(f"{{{text}}}", BUILDKITE_BRANCH=name, BUILDKITE_TAG=name)
     assert not hasattr(decision, "grant")
