@@ -176,7 +176,7 @@ def _painted(text: str, stream: "TextIO") -> str:
     return colour.painted(text) if wanted else text
 
 
-_QUERIES = ("lint", "test", "explain", "diff", "who-can")
+_QUERIES = ("lint", "test", "explain", "simulate", "diff", "who-can")
 _WRITERS = ("init", "import", "fmt", "draft")
 
 
@@ -201,13 +201,24 @@ def _query(args: "Arguments") -> int:
         case "test":
             from bootstrap.commands.policy.test import test
 
-            return test(directory=args.directory, junit=args.junit, output=_show)
+            return test(
+                directory=args.directory, junit=args.junit, min_coverage=args.min_coverage,
+                output=_show,
+            )  # fmt: skip
         case "explain":
             from bootstrap.commands.policy.explain import explain
 
             return explain(
-                env_file=args.env_file, directory=args.policies, config_path=args.config_path,
-                as_json=args.as_json, output=_show,
+                job=args.job, pipeline=args.pipeline, given=args.given,
+                directory=args.policies, config_path=args.config_path, as_json=args.as_json,
+                output=_show,
+            )  # fmt: skip
+        case "simulate":
+            from bootstrap.commands.policy.simulate import simulate
+
+            return simulate(
+                directory=args.policies, records=args.records, against=args.against,
+                config_path=args.config_path, as_json=args.as_json, output=_show,
             )  # fmt: skip
         case "diff":
             from bootstrap.commands.policy.diff import diff

@@ -1,10 +1,12 @@
 """The command line: the only reader of argv."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bootstrap import __version__
-from bootstrap.commands.policy import writing_options
+from bootstrap.commands.policy import build_options, writing_options
 from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
 
@@ -22,7 +24,10 @@ class Arguments(argparse.Namespace):
     as_json: bool
     ignore: list[str]
     junit: Path | None
-    env_file: Path
+    job: Path | None
+    given: Mapping[str, Any]  # of a described build, as a case states it
+    against: Path | None
+    min_coverage: float
     old: Path
     new: Path
     wanted: str
@@ -109,6 +114,7 @@ def _policy(commands: Commands) -> None:
     _lint(verbs)
     _test(verbs)
     _explain(verbs)
+    _simulate(verbs)
     _diff(verbs)
     _who_can(verbs)
     _report(verbs)
@@ -133,14 +139,41 @@ def _test(verbs: Commands) -> None:
     parser = command(verbs, "test", text)
     directory(parser)
     parser.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML to FILE")
+    text = "fail if passed cases are admitted by fewer of the rules than this (default: 0)"
+    parser.add_argument(
+        "--min-coverage", type=_percentage, default=0.0, metavar="PERCENT", help=text
+    )
+
+
+def _percentage(text: str) -> float:
+    """Return a number from 0 to 100. argparse prints what an ArgumentTypeError says."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got {text!r}")
+    return number
 
 
 def _explain(verbs: Commands) -> None:
     text = "show how each rule judges one job; the exit status is 77 if the job is refused"
     parser = command(verbs, "explain", text)
-    text = "a copy of the agent's BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE for the job"
-    parser.add_argument("env_file", type=Path, metavar="ENV-FILE", help=text)
+    text = "a job's record, or a copy of its BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE"
+    parser.add_argument("job", type=Path, nargs="?", metavar="JOB", help=text)
     policies(parser, option=True)
+    json(parser)
+    build_options.add(parser)
+
+
+def _simulate(verbs: Commands) -> None:
+    text = "decide about recorded jobs again; the exit status is 1 if a decision changes"
+    parser = command(verbs, "simulate", text)
+    policies(parser, option=False)
+    text = "directory of job records (default: the records of this host)"
+    parser.add_argument("--records", type=Path, metavar="DIR", help=text)
+    text = "directory of policies to compare with (default: what was recorded)"
+    parser.add_argument("--against", type=Path, metavar="DIR", help=text)
     json(parser)
 
 

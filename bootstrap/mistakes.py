@@ -39,6 +39,7 @@ _EXPECTED = {
     "string_too_long": "at most {max_length} characters",
     "string_too_short": "text that is not empty",
     "string_type": "text",
+    "string_unicode": "text in UTF-8",
     "too_long": "at most {max_length} entries",
     "too_short": "at least {min_length} entry",
     "tuple_type": "a list",

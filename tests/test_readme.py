@@ -64,7 +64,7 @@ def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -
     made = parse(policy, "docs/policy.md")
     rails = parse_guardrails(guardrails, "docs/policy.md")
     document = cases.parse(tests, "docs/governance.md")
-    outcomes = cases.outcomes([document], {made.pipeline: made}, rails)
+    outcomes = cases.outcomes([document], lambda _: (made, rails))
     assert [outcome.problem for outcome in outcomes] == ["", "", ""]
 
 

@@ -62,16 +62,31 @@ def confirmed(claims: Claims, signed: Mapping[str, Any], tags: Iterable[str] = (
     return replace(claims, facts=facts)
 
 
+def agreeing(claims: Claims, tags: Iterable[str] = ()) -> dict[str, str]:
+    """Return what Buildkite's token says about a job whose environment is true.
+
+    For commands, which are about jobs without a token: `confirmed` accepts this, and the result has
+    the provenance that decisions see on hosts with signed identity.
+    """
+    signed = {claim: claims.env.get(variable, "") for claim, (_, variable) in _CLAIMS.items()}
+    named = {f"{_TAG}{tag}": claims.env.get(_variable(tag), "") for tag in tags}
+    return {claim: value for claim, value in {**signed, **named}.items() if value}
+
+
 def _text(signed: Mapping[str, Any], claim: str) -> str:
     return "" if signed.get(claim) is None else str(signed[claim])
 
 
 def _tag(tag: str, signed: Mapping[str, Any], env: Mapping[str, str]) -> Fact:
-    claim, variable = f"{_TAG}{tag}", f"{AGENT_TAG}{tag.upper().replace('-', '_')}"
+    claim, variable = f"{_TAG}{tag}", _variable(tag)
     value = _text(signed, claim)
     if variable in env:  # how Buildkite spells unusual tags there is not documented
         _check_equal(variable, env[variable], value)
     return _fact(value, claim)
+
+
+def _variable(tag: str) -> str:
+    return f"{AGENT_TAG}{tag.upper().replace('-', '_')}"
 
 
 def _check_equal(variable: str, env: str, signed: str) -> None:

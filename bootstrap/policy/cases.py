@@ -1,65 +1,78 @@
-"""Test cases beside the policies: for a given build, expect a rule, a role or a refusal."""
+"""Test cases beside the policies: for a given build, expect a rule, a grant or a refusal."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from bootstrap.errors import AirlockError
-from bootstrap.job.assemble import claims_of
-from bootstrap.job.facts import PLAIN
-from bootstrap.job.model import Claims
-from bootstrap.job.plugins import full_source
-from bootstrap.policy import schema
+from bootstrap.errors import AirlockError, WrongConfiguration
+from bootstrap.fields import ONE_OR_MANY, RoleArn
+from bootstrap.forms import role_arn
+from bootstrap.grants.kind import DEFAULT
+from bootstrap.policy import builds, schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
-from bootstrap.policy.model import NO_TAG, Admitted, Decision, Denied, Guardrails, Policy
+from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails, Policy, Rule
 from bootstrap.policy.parse import validated, wrong
+from bootstrap.text import printable
 
-# Key of a case's `given` -> Buildkite's variable.
-_VARIABLES = {
-    **{fact: variable for fact, variable in PLAIN.items() if fact not in {"pipeline", "tag"}},
-    "creator": "BUILDKITE_BUILD_CREATOR",
-    "creator-email": "BUILDKITE_BUILD_CREATOR_EMAIL",
-    "creator-team": "BUILDKITE_BUILD_CREATOR_TEAMS",
-    "unblocker-team": "BUILDKITE_UNBLOCKER_TEAMS",
-}
+NONE = "none"  # of a role, roles, secrets or an image: the rule grants, or names, no such thing
+
+Documents = Callable[[str], tuple[Policy | None, Guardrails | None]]  # takes a pipeline
+
+
+def _role_or_none(value: str) -> str:
+    return value if value == NONE else role_arn(value)
+
+
+def _no_roles(value: object) -> object:
+    return {} if value == NONE else value
+
+
+_NO_ROLES = BeforeValidator(_no_roles, json_schema_input_type=Literal["none"] | dict[str, str])
+
+
+class ExpectNode(schema.Node):
+    """The expected decision; what is left out is not checked.
+
+    `roles` and `secrets` are all of them. `refused` is a part of the refusal's message.
+    """
+
+    rule: schema.Text | None = None
+    role: Annotated[str, AfterValidator(_role_or_none)] | None = None
+    roles: Annotated[dict[schema.Text, RoleArn], _NO_ROLES] | None = None
+    secrets: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
+    image: schema.Text | None = None
+    limits: schema.LimitsNode | None = None
+    refused: str | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "ExpectNode":
+        stated = self.model_fields_set
+        if not stated:
+            keys = ", ".join(type(self).model_fields)
+            raise ValueError(f"expected `refused`, or a mapping with one or more of {keys}")
+        if "refused" in stated and len(stated) > 1:
+            raise ValueError("expected either refused or a grant: a refused job gets nothing")
+        return self
 
 
 def _only_refused(value: object) -> object:
     return {"refused": ""} if value == "refused" else value
 
 
-def _known(given: dict[str, Any]) -> dict[str, Any]:
-    known = {*_VARIABLES, "tag", "plugin", "pull-request", "agent-tag", "env"}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ValueError(f"unknown fact {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    if given.get("pull-request", "no") not in {"no", "same-repository", "fork"}:
-        raise ValueError("expected pull-request: no, same-repository or fork")
-    return given
-
-
-_REFUSED = BeforeValidator(
-    _only_refused, json_schema_input_type=Literal["refused"] | dict[str, str]
-)
-
-
-class ExpectNode(schema.Node):
-    """The expected decision. `refused` is a part of the refusal's message."""
-
-    rule: str | None = None
-    role: str | None = None
-    refused: str | None = None
+_REFUSED = BeforeValidator(_only_refused, json_schema_input_type=Literal["refused"] | ExpectNode)
 
 
 class CaseNode(schema.Node):
     """One case."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    given: Annotated[dict[str, Any], AfterValidator(_known)] = Field(default_factory=dict)
+    given: builds.BuildNode = builds.BuildNode()
     expect: Annotated[ExpectNode, _REFUSED]
 
 
@@ -72,14 +85,12 @@ class CasesNode(schema.Node):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One build and the expected decision; what is None is not checked."""
+    """One build and the expected decision."""
 
     name: str
     line: int
-    given: Mapping[str, Any]
-    rule: str | None
-    role: str | None
-    refused: str | None
+    given: builds.BuildNode
+    expect: ExpectNode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,140 +104,151 @@ class Cases:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """The result of one case. `problem` is empty if the case passed."""
+    """The result of one case. `problem` is empty if the case passed, `rule` if none matched."""
 
     origin: str
     pipeline: str
     case: Case
     problem: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coverage:
+    """How many rules there are, and those that no passed case was admitted by."""
+
+    rules: int
+    missing: tuple[tuple[Policy, Rule], ...]
+
+    @property
+    def percent(self) -> float:
+        """The rules with a case, of 100."""
+        return 100 * (self.rules - len(self.missing)) / self.rules if self.rules else 100.0
 
 
 def parse(text: str, origin: str) -> Cases:
     """Read a document of cases. Raises WrongConfiguration with every mistake."""
     document = load(text)
-    node, mistakes = validated(document, CasesNode)
+    node, mistakes = validated(document, CasesNode, words())
     if mistakes or node is None:
         raise wrong(origin, mistakes)
     cases = tuple(
-        _case(case, document.line(("cases", index))) for index, case in enumerate(node.cases)
+        Case(
+            name=case.name,
+            line=document.line(("cases", index)),
+            given=case.given,
+            expect=case.expect,
+        )
+        for index, case in enumerate(node.cases)
     )
     return Cases(pipeline=node.pipeline, origin=origin, cases=cases)
 
 
-def _case(node: CaseNode, line: int) -> Case:
-    expect = node.expect
-    return Case(
-        name=node.name,
-        line=line,
-        given=node.given,
-        rule=expect.rule,
-        role=expect.role,
-        refused=expect.refused,
-    )
+@cache
+def words() -> list[str]:
+    """Return every key of a document of cases, for "did you mean"."""
+    nodes = (CasesNode, CaseNode, ExpectNode, schema.LimitsNode)
+    return sorted({*builds.words(), *(name for node in nodes for name in node.model_fields)})
 
 
-def outcomes(
-    documents: Iterable[Cases], policies: Mapping[str, Policy], guardrails: Guardrails | None
-) -> tuple[Outcome, ...]:
-    """Run every case against its pipeline's policy."""
+def outcomes(documents: Iterable[Cases], read: Documents) -> tuple[Outcome, ...]:
+    """Decide about every case as a host does whose documents `read` returns.
+
+    A host that ends all jobs of a pipeline because of mistakes fails all of its cases, and so does
+    a pipeline without policy: that its jobs are refused says nothing about any rule.
+    """
     return tuple(
-        Outcome(
-            origin=document.origin,
-            pipeline=document.pipeline,
-            case=case,
-            problem=_problem(case, policies.get(document.pipeline), document.pipeline, guardrails),
-        )
-        for document in documents
-        for case in document.cases
+        _outcome(document, case, read) for document in documents for case in document.cases
     )
 
 
-def _problem(case: Case, policy: Policy | None, slug: str, rails: Guardrails | None) -> str:
+def _outcome(document: Cases, case: Case, read: Documents) -> Outcome:
+    problem, rule = _judged(case, document.pipeline, read)
+    return Outcome(
+        origin=document.origin, pipeline=document.pipeline, case=case, problem=problem, rule=rule
+    )
+
+
+def _judged(case: Case, slug: str, read: Documents) -> tuple[str, str]:
+    """Return the problem, and the rule that admits the build."""
     try:
-        decision = decide(build(case.given, slug, policy), policy, rails)
+        policy, _ = read(slug)
+        if policy is None:
+            return f"there is no policy of a pipeline {slug}", ""
+        claims = builds.claims(case.given, slug, policy)
+        decision = decide(claims, *read(claims.pipeline))
+    except WrongConfiguration as mistakes:
+        return f"a host ends every job of {slug} with 78: {mistakes.problem}", ""
     except AirlockError as refusal:
-        return f"the case does not describe a valid build: {refusal.problem}"
-    return verdict(case, decision)
+        return f"the case does not describe a valid build: {refusal.problem}", ""
+    return verdict(case.expect, decision), decision.rule if isinstance(decision, Admitted) else ""
 
 
-def verdict(case: Case, decision: Decision) -> str:
-    """Return how the decision differs from what the case expects, "" if it does not."""
+def misspelt(document: Cases, policies: Iterable[str]) -> str:
+    """Return what is wrong with the pipeline of the cases, "" if it has a policy."""
+    known = sorted(policies)
+    if document.pipeline in known:
+        return ""
+    close = get_close_matches(document.pipeline, known, n=1)
+    meant = f'; did you mean "{close[0]}"?' if close else ""
+    return f'there is no policy of a pipeline "{document.pipeline}"{meant}'
+
+
+def verdict(expect: ExpectNode, decision: Decision) -> str:
+    """Return how the decision differs from what a case expects, "" if it does not."""
     match decision:
         case Denied(problem=problem):
-            if case.refused is None:
-                return f"expected {_wanted(case)}, got a refusal: {problem}"
-            return "" if case.refused in problem else f"expected {case.refused!r}, got {problem}"
+            if expect.refused is None:
+                return f"expected {_wanted(expect)}, got a refusal: {problem}"
+            met = expect.refused in problem
+            return "" if met else f"expected {expect.refused!r}, got {problem}"
         case Admitted(rule=rule, grant=grant):
-            if case.refused is not None:
+            if expect.refused is not None:
                 return f"expected a refusal, got rule {rule!r}"
-            if case.rule not in (None, rule):
-                return f"expected rule {case.rule!r}, got {rule!r}"
-            if case.role not in (None, grant.role or "none"):
-                return f"expected role {case.role}, got {grant.role or 'none'}"
-            return ""
+            return next(_differences(expect, rule, grant), "")
 
 
-def _wanted(case: Case) -> str:
-    return " with ".join(
-        f"{kind} {value!r}" for kind, value in (("rule", case.rule), ("role", case.role)) if value
-    ) or "a matching rule"  # fmt: skip
-
-
-def build(given: Mapping[str, Any], slug: str, policy: Policy | None) -> Claims:
-    """Return the claims of a build of main that was started in the UI, changed by `given`."""
-    repository = policy.repositories[0] if policy else "git@example.com:acme/without-policy.git"
-    env = {
-        "BUILDKITE_JOB_ID": "00000000-0000-4000-8000-000000000000",
-        "BUILDKITE_BUILD_NUMBER": "1",
-        "BUILDKITE_ORGANIZATION_SLUG": "acme",
-        "BUILDKITE_PIPELINE_SLUG": slug,
-        "BUILDKITE_PIPELINE_PROVIDER": "github",
-        "BUILDKITE_AGENT_NAME": "agent-1",
-        "BUILDKITE_AGENT_META_DATA_QUEUE": "default",
-        "BUILDKITE_REPO": repository,
-        "BUILDKITE_BRANCH": "main",
-        "BUILDKITE_COMMIT": "0" * 40,
-        "BUILDKITE_SOURCE": "ui",
-        **_pull_request(given.get("pull-request", "no"), repository),
-        **_tag_build(given.get("tag", NO_TAG)),
-        **{_VARIABLES[key]: _joined(value) for key, value in given.items() if key in _VARIABLES},
-        **_tags(given.get("agent-tag", {})),
-        **given.get("env", {}),
+def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
+    got: dict[str, Any] = {
+        "rule": rule,
+        "role": grant.role or NONE,
+        "roles": {name: arn for name, arn in grant.roles.items() if name != DEFAULT},
+        "secrets": sorted(grant.references) or [NONE],
+        "image": grant.image or NONE,
     }
-    if "plugin" in given:
-        env["BUILDKITE_PLUGINS"] = json.dumps(list(map(_uploaded, _listed(given["plugin"]))))
-    return claims_of(env, process_env={})
+    wanted = expect.model_dump(include=set(got), exclude_none=True)
+    for key, stated in wanted.items():
+        value = sorted(set(stated)) if key == "secrets" else stated
+        if value != got[key]:
+            yield f"expected {key} {_shown(value)}, got {_shown(got[key])}"
+    limits = expect.limits.model_dump(exclude_none=True) if expect.limits else {}
+    for name, limit in limits.items():
+        granted = getattr(grant.limits, name)
+        if granted != limit:
+            yield f"expected limits.{name} {limit}, got {granted or 'the default of the host'}"
 
 
-def _pull_request(kind: Literal["no", "same-repository", "fork"], here: str) -> dict[str, str]:
-    if kind == "no":
-        return {"BUILDKITE_PULL_REQUEST": "false"}
-    origin = here if kind == "same-repository" else "https://example.com/fork/of-it.git"
-    return {"BUILDKITE_PULL_REQUEST": "1", "BUILDKITE_PULL_REQUEST_REPO": origin}
+def _shown(value: object) -> str:
+    match value:
+        case list():
+            return printable(", ".join(map(str, value)), limit=500)
+        case dict():
+            listed = ", ".join(f"{name}: {arn}" for name, arn in value.items())
+            return printable(listed or NONE, limit=500)
+        case _:
+            return repr(value)
 
 
-def _tag_build(tag: str) -> dict[str, str]:
-    """Return what Buildkite sends for a tag: the tag's name is also the branch."""
-    return {} if tag == NO_TAG else {"BUILDKITE_TAG": tag, "BUILDKITE_BRANCH": tag}
+def _wanted(expect: ExpectNode) -> str:
+    stated = expect.model_dump(include={"rule", "role"}, exclude_none=True)
+    return " with ".join(f"{key} {value!r}" for key, value in stated.items()) or "a matching rule"
 
 
-def _tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {
-        f"BUILDKITE_AGENT_META_DATA_{name.upper().replace('-', '_')}": value
-        for name, value in tags.items()
-    }
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _uploaded(entry: object) -> object:
-    """Expand short names, as Buildkite does before it sends a job."""
-    if isinstance(entry, dict):
-        return {full_source(str(source)): entry[source] for source in entry}
-    return full_source(entry) if isinstance(entry, str) else entry
-
-
-def _joined(value: object) -> str:
-    return ":".join(str(part) for part in _listed(value))
+def coverage(found: Iterable[Outcome], policies: Mapping[str, Policy]) -> Coverage:
+    """Return which rules the passed cases were admitted by."""
+    used = Counter((o.pipeline, o.rule) for o in found if not o.problem)
+    rules = [(policy, rule) for policy in policies.values() for rule in policy.rules]
+    return Coverage(
+        rules=len(rules),
+        missing=tuple((policy, r) for policy, r in rules if not used[policy.pipeline, r.name]),
+    )

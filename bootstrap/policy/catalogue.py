@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bootstrap.policy import wording
 from bootstrap.policy.glob import matches
 from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
@@ -11,10 +12,11 @@ from bootstrap.text import printable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unreadable:
-    """A document that is not a valid policy, with every mistake in it."""
+    """A document that is not a valid policy, with every mistake in it, and what to do if known."""
 
     origin: str
     details: tuple[str, ...]
+    hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,9 +105,9 @@ def _assumed_first(policies: Iterable[Policy]) -> Iterator[Access]:
 
 
 def in_words(condition: Condition) -> str:
-    """Return a condition in words: `branch main or release/*`."""
+    """Return a condition in words: `branch main or release/*`, `branch not main`."""
     subject = f"{condition.subject} {condition.name}" if condition.name else condition.subject
-    return printable(f"{subject} {' or '.join(condition.patterns)}", limit=300)
+    return printable(f"{subject} {wording.in_words(condition.patterns)}", limit=300)
 
 
 def pull_requests_of(rule: Rule) -> str:

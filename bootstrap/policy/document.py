@@ -48,8 +48,8 @@ class _Reading:
     lines: dict[Path, int] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def add(self, node: yaml.Node, text: str) -> None:
-        self.mistakes.append(Mistake(line=node.start_mark.line + 1, text=text))
+    def add(self, event: yaml.Event, text: str) -> None:
+        self.mistakes.append(Mistake(line=_line(event), text=text))
 
 
 def load(text: str) -> Document:
@@ -58,20 +58,22 @@ def load(text: str) -> Document:
         return _unreadable(
             1, f"the document has {len(text)} characters; expected at most {MAX_TEXT}"
         )
+    reading = _Reading()
     try:
-        mistake = next(_forbidden(text), None)
-        if mistake:
-            return _unreadable(mistake.line, mistake.text)
-        node = yaml.compose(text, Loader=_Loader)
+        events = _allowed(text)
+        first = next(events, None)
+        if first is None:
+            return _unreadable(1, "the document is empty")
+        content = _plain(first, events, (), reading)
+        for _ in events:  # a second document would be a mistake
+            pass
+    except _ForbiddenError as forbidden:
+        return _unreadable(forbidden.line, forbidden.text)
     except yaml.MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 1
         return _unreadable(line, f"not YAML: {broken.problem}")
     except yaml.YAMLError as broken:
         return _unreadable(1, f"not YAML: {str(broken).splitlines()[0]}")
-    if node is None:
-        return _unreadable(1, "the document is empty")
-    reading = _Reading()
-    content = _plain(node, (), reading)
     return Document(content=content, lines=reading.lines, mistakes=tuple(reading.mistakes))
 
 
@@ -79,46 +81,72 @@ def _unreadable(line: int, text: str) -> Document:
     return Document(content=None, lines={}, mistakes=(Mistake(line=line, text=text),))
 
 
-def _forbidden(text: str) -> Iterator[Mistake]:
-    """Yield what no policy may contain, by the parser's events: without recursion or aliases."""
+class _ForbiddenError(Exception):
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+        self.text = text
+
+
+def _allowed(text: str) -> Iterator[yaml.Event]:
+    """Yield what values consist of, as far as a policy may contain it: no alias is followed."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+        if isinstance(event, yaml.NodeEvent):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise _ForbiddenError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
+            if event.anchor:
+                raise _ForbiddenError(_line(event), "anchors and aliases are not part of a policy")
+            if getattr(event, "tag", None):
+                raise _ForbiddenError(_line(event), "tags are not part of a policy")
+            yield event
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+            yield event
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
-        if depth > MAX_DEPTH:
-            yield Mistake(line=line, text=f"nested deeper than {MAX_DEPTH} levels")
-        if documents > 1:
-            yield Mistake(line=line, text="a second document; expected one per file")
-        if getattr(event, "anchor", None):
-            yield Mistake(line=line, text="anchors and aliases are not part of a policy")
-        if getattr(event, "tag", None):
-            yield Mistake(line=line, text="tags are not part of a policy")
+            if documents > 1:
+                raise _ForbiddenError(_line(event), "a second document; expected one per file")
 
 
-def _plain(node: yaml.Node, path: Path, reading: _Reading) -> Any:  # noqa: ANN401 - is YAML
-    reading.lines[path] = node.start_mark.line + 1
-    match node:
-        case yaml.MappingNode():
-            return _mapping(node, path, reading)
-        case yaml.SequenceNode():
-            return [_plain(item, (*path, i), reading) for i, item in enumerate(node.value)]
-        case _:
-            return node.value
+def _line(event: yaml.Event) -> int:
+    return int(event.start_mark.line) + 1 if event.start_mark else 1
 
 
-def _mapping(node: yaml.MappingNode, path: Path, reading: _Reading) -> dict[str, Any]:
+def _plain(event: yaml.Event, events: Iterator[yaml.Event], path: Path, reading: _Reading) -> Any:  # noqa: ANN401 - is YAML
+    """Return the value that begins with this event. Depth is bounded before."""
+    reading.lines[path] = _line(event)
+    match event:
+        case yaml.MappingStartEvent():
+            return _mapping(events, path, reading)
+        case yaml.SequenceStartEvent():
+            items: list[Any] = []
+            for item in events:
+                if isinstance(item, yaml.SequenceEndEvent):
+                    break
+                items.append(_plain(item, events, (*path, len(items)), reading))
+            return items
+        case yaml.ScalarEvent():
+            return event.value
+        case _:  # an alias, which is forbidden before
+            return ""
+
+
+def _mapping(events: Iterator[yaml.Event], path: Path, reading: _Reading) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
+    for key in events:
+        if isinstance(key, yaml.MappingEndEvent):
+            break
+        if not isinstance(key, yaml.ScalarEvent):
             reading.add(key, "expected text as the key")
+            _plain(key, events, (), _Reading())
+            _plain(next(events), events, (), _Reading())
         elif key.value in content:
             reading.add(key, f'duplicate key "{key.value}"')
+            _plain(next(events), events, (), _Reading())
         else:
-            content[key.value] = _plain(value, (*path, key.value), reading)
-            reading.lines[*path, key.value] = key.start_mark.line + 1
+            content[key.value] = _plain(next(events), events, (*path, key.value), reading)
+            reading.lines[*path, key.value] = _line(key)
     return content

@@ -1,9 +1,52 @@
 """What `airlock policy lint` finds: each finding with its place and its fix."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bootstrap.policy.model import Policy
+
+# Every finding -> what it is about. docs/governance.md#findings lists the same.
+MEANINGS: Mapping[str, str] = {
+    "absent-from-repository": "a condition names a repository that the policy does not",
+    "any-branch-reaches-production": "every branch gets a role that is named like production",
+    "author-never-holds": "author-team with sources whose builds have no author",
+    "beyond-guardrail": "the rule grants more than the guardrails allow",
+    "condition-on-left-out-variable": "a condition on a variable that the job does not get",
+    "contradiction": "no build fulfils two conditions, or two patterns of one, at once",
+    "creator-never-holds": "creator, creator-email or creator-team without source ui or api",
+    "fork-reaches-grant": "anyone who opens a pull request gets a role or secret",
+    "guardrails-not-used": "a guardrails document that airlock.toml does not name",
+    "hidden-characters": "a pattern has characters that are invisible or change its appearance",
+    "image-without-digest": "whoever can push the image can replace it",
+    "misnamed": "the file is not named after the pipeline in it",
+    "mistake": "the host refuses the document",
+    "not-a-ref": "a branch or tag that git does not allow",
+    "not-read": "policies in a directory below the store's",
+    "only-the-jobs-word": "a step can state everything on which the grant depends",
+    "other-organization": "a condition on an organization that is not the guardrails'",
+    "pipeline-twice": "several documents describe one pipeline",
+    "plugin-without-version": "matches only plugins without a version",
+    "plugins-beside-the-command": "a rule for one command lets any plugin run beside it",
+    "pull-request-reaches-grant": "a pull request gets what other rules keep for fewer builds",
+    "ref-prefix": "refs/heads/ or refs/tags/ in a pattern: Buildkite sends names without it",
+    "regular-expression": "a pattern that reads as a regular expression, and is a glob",
+    "secret-changes-what-runs": "a secret in a variable that loaders, shells or languages obey",
+    "secret-hides-role": "a secret in a variable that SDKs prefer to the job's role",
+    "session-longer-than-an-hour": "STS gives sessions by role chaining an hour at most",
+    "session-near-packed-limit": "session policy, ARNs and tags may exceed STS's packed size",
+    "session-tag": "STS does not accept a session tag",
+    "tag-beside-commit-check": "commit-on-branch for builds of tags",
+    "unblocker-never-holds": "a condition on unblocker-team",
+    "unknown-commit-reaches-grant": "a grant even if the commit could not be checked",
+    "unknown-source": "a source that Buildkite does not have",
+    "unreachable": "a rule above admits all of this rule's jobs",
+    "unused-ignore": "a comment about a finding that is not there",
+    "variables-change-what-runs": "allow.env beside a condition on what runs",
+    "wrong-ignore": "a comment about a finding without reason, or with an unknown id",
+}
+# A host refuses jobs for these: not to see them would be to believe in a policy that is not read.
+ALWAYS = frozenset({"mistake", "misnamed", "wrong-ignore"})
 
 
 class Severity(StrEnum):
@@ -15,7 +58,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing to fix. `id` is stable, for `--ignore`."""
+    """One thing to fix. `id` is stable, for `--ignore` and comments."""
 
     id: str
     severity: Severity

@@ -13,6 +13,7 @@ from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Bounds, Excess, ForkAccess, Grant, Guardrails, Limits, Scope
 from bootstrap.policy.names import filled, images_admit, roles_admit, secrets_admit
 from bootstrap.policy.plugins import admits
+from bootstrap.policy.wording import in_words
 from bootstrap.text import printable
 
 N = TypeVar("N", int, float)
@@ -174,6 +175,4 @@ def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
 
 
 def _excess(guardrail: str, got: str, allowed: tuple[str, ...]) -> Excess:
-    return Excess(
-        guardrail=guardrail, got=printable(got), allowed=" or ".join(allowed) or "nothing"
-    )
+    return Excess(guardrail=guardrail, got=printable(got), allowed=in_words(allowed))

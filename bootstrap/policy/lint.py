@@ -1,28 +1,37 @@
 """The checks of policies: of documents, of each rule, and of rules together."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
+from bootstrap.policy import lint_conditions, lint_grants, lint_rules
 from bootstrap.policy.catalogue import Catalogue, slug_of
-from bootstrap.policy.findings import Finding, Severity, error
+from bootstrap.policy.findings import ALWAYS, MEANINGS, Finding, Severity, error, warning
+from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import exceeds
-from bootstrap.policy.lint_rules import CHECKS
-from bootstrap.policy.model import Guardrails, Policy, Rule
+from bootstrap.policy.model import Guardrails, Ignored, Policy, Rule
 from bootstrap.policy.shadow import shadows
 
+CHECKS = (*lint_conditions.CHECKS, *lint_grants.CHECKS, *lint_rules.CHECKS)
 
-def lint(catalogue: Catalogue) -> tuple[Finding, ...]:
-    """Return all findings, by document and line."""
-    found = [*_unreadable(catalogue), *_twice(catalogue)]
+
+def lint(catalogue: Catalogue, *, signed: bool = False) -> tuple[Finding, ...]:
+    """Return all findings, by document and line, without those that a comment answers.
+
+    `signed` is whether the hosts require signed identity.
+    """
+    found = [*_unreadable(catalogue)]
+    twice = _twice(catalogue)
     for policy in catalogue.policies:
-        found += _policy(policy, catalogue.guardrails)
+        listed = [*twice.get(policy.origin, ()), *_policy(policy, catalogue.guardrails, signed)]
+        found += _answered(policy, listed)
     return tuple(sorted(found, key=lambda finding: (finding.origin, finding.line, finding.id)))
 
 
 def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
     for document in catalogue.unreadable:
         for detail in document.details:
-            where, _, text = detail.partition(": ")
+            where, _, text = detail.removeprefix(document.origin).partition(": ")
             line = where.rpartition(":")[2]
             yield Finding(
                 id="mistake",
@@ -30,19 +39,22 @@ def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
                 origin=document.origin,
                 line=int(line) if line.isdecimal() else 0,
                 text=text or detail,
-                fix="See the grammar in docs/policy.md.",
+                fix=document.hint or "See the grammar in docs/policy.md.",
             )
 
 
-def _twice(catalogue: Catalogue) -> Iterator[Finding]:
+def _twice(catalogue: Catalogue) -> dict[str, list[Finding]]:
     counted = Counter(policy.pipeline for policy in catalogue.policies)
-    for policy in catalogue.policies:
-        if counted[policy.pipeline] > 1:
-            yield error(
+    return {
+        policy.origin: [
+            error(
                 "pipeline-twice", policy, 1,
                 f"{counted[policy.pipeline]} documents describe pipeline {policy.pipeline}",
                 f"Airlock reads only {policy.pipeline}.yaml: remove the others.",
-            )  # fmt: skip
+            )
+        ]
+        for policy in catalogue.policies if counted[policy.pipeline] > 1
+    }  # fmt: skip
 
 
 def _misnamed(policy: Policy) -> Iterator[Finding]:
@@ -56,21 +68,35 @@ def _misnamed(policy: Policy) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _policy(policy: Policy, guardrails: Guardrails | None) -> Iterator[Finding]:
+def _policy(policy: Policy, guardrails: Guardrails | None, signed: bool) -> Iterator[Finding]:  # noqa: FBT001
     yield from _misnamed(policy)
     for index, rule in enumerate(policy.rules):
         for check in CHECKS:
             yield from check(policy, rule)
+        yield from lint_rules.forgeable(policy, rule, signed=signed)
         for earlier in policy.rules[:index]:
             if shadows(earlier, rule):
                 yield _shadowed(policy, rule, earlier)
                 break
-        for excess in exceeds(rule.allow, guardrails, policy.pipeline) if guardrails else ():
+        yield from _beyond(policy, rule, guardrails) if guardrails else ()
+
+
+def _beyond(policy: Policy, rule: Rule, guardrails: Guardrails) -> Iterator[Finding]:
+    for excess in exceeds(rule.allow, guardrails, policy.pipeline):
+        yield error(
+            "beyond-guardrail", policy, rule.line,
+            f"rule {rule.name!r} exceeds the guardrail {excess.guardrail!r}: got {excess.got}, "
+            f"allowed: {excess.allowed}",
+            "Reduce what it grants: every job that this rule admits would be refused.",
+        )  # fmt: skip
+    for condition in rule.when:
+        ours = (guardrails.organization,)
+        if condition.subject == "organization" and not any_matches(condition.patterns, ours):
             yield error(
-                "beyond-guardrail", policy, rule.line,
-                f"rule {rule.name!r} exceeds the guardrail {excess.guardrail!r}: got {excess.got}, "
-                f"allowed: {excess.allowed}",
-                "Reduce what it grants: every job that this rule admits would be refused.",
+                "other-organization", policy, condition.line,
+                f"rule {rule.name!r} never matches builds of {guardrails.organization}, the "
+                "organization of the guardrails",
+                "Correct the condition, or remove it.",
             )  # fmt: skip
 
 
@@ -80,3 +106,52 @@ def _shadowed(policy: Policy, rule: Rule, earlier: Rule) -> Finding:
         f"rule {rule.name!r} is never reached: {earlier.name!r} above it admits all of its jobs",
         f"Move it above line {earlier.line}, narrow {earlier.name!r}, or remove it.",
     )  # fmt: skip
+
+
+def _answered(policy: Policy, found: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield what no comment answers, and what is wrong with comments."""
+    listed = tuple(found)
+    valid = []
+    for comment in policy.ignored:
+        problem = _wrong_comment(comment)
+        if problem:
+            yield error("wrong-ignore", policy, comment.line, problem, _FORM)
+        else:
+            valid.append(comment)
+    answers = {comment: [f for f in listed if _is_about(comment, f, policy)] for comment in valid}
+    for comment, answered in answers.items():
+        if not answered:
+            yield warning(
+                "unused-ignore", policy, comment.line,
+                f"there is no finding {comment.id!r} here", "Remove the comment.",
+            )  # fmt: skip
+    silent = [finding for answered in answers.values() for finding in answered]
+    yield from (finding for finding in listed if finding not in silent)
+
+
+_FORM = "Write `# airlock: ignore <id>: reason`, behind the line or on one above it."
+
+
+def _wrong_comment(comment: Ignored) -> str:
+    if problem := unknown(comment.id):
+        return problem
+    return "" if comment.reason else f"the comment gives no reason to ignore {comment.id!r}"
+
+
+def unknown(identifier: str) -> str:
+    """Return why a finding of this id cannot be ignored, "" if it can."""
+    if identifier in ALWAYS:
+        return f"{identifier!r} cannot be ignored: {MEANINGS[identifier]}"
+    if identifier in MEANINGS:
+        return ""
+    close = get_close_matches(identifier, MEANINGS, n=1)
+    meant = f'; did you mean "{close[0]}"?' if close else ""
+    return f"there is no finding {identifier!r}{meant}"
+
+
+def _is_about(comment: Ignored, finding: Finding, policy: Policy) -> bool:
+    """A comment at the first line of a rule is about the whole rule."""
+    if comment.id != finding.id:
+        return False
+    starts = [rule.line for rule in policy.rules if rule.line <= finding.line]
+    return comment.of == finding.line or (bool(starts) and comment.of == starts[-1])

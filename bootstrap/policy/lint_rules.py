@@ -5,15 +5,10 @@ from collections.abc import Callable, Iterator
 
 from bootstrap.policy.catalogue import granted, pull_requests_of
 from bootstrap.policy.findings import Finding, error, warning
-from bootstrap.policy.glob import any_matches
 from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import NO_TAG, Policy, Rule
 from bootstrap.policy.steering import left_out
 
-# Buildkite's sources, and those of them whose creators it vouches for (job.facts).
-SOURCES = ("ui", "api", "webhook", "schedule", "trigger_job")
-_VOUCHED = ("ui", "api")
-_CREATORS = frozenset({"creator", "creator-email", "creator-team"})
 _PRODUCTION = re.compile(r"prod|deploy|release|admin", re.IGNORECASE)
 
 
@@ -27,48 +22,39 @@ def _open_to_pull_requests(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"rule {rule.name!r} grants {_names(rule)} to anyone who opens a pull request",
             "Write `pull-request: same-repository`, or grant nothing.",
         )  # fmt: skip
-    else:
+    elif kept := _kept_by_others(policy, rule):
         yield warning(
             "pull-request-reaches-grant", policy, rule.line,
-            f"rule {rule.name!r} grants {_names(rule)} to anyone who may push a branch",
-            "Grant only what needs no review. If that is so, pass --ignore with this finding's id.",
+            f"rule {rule.name!r} grants {', '.join(kept)} to anyone who may push a branch, while "
+            "other rules keep it for fewer builds or its name means production",
+            "Grant pull requests something of their own that needs no review.",
         )  # fmt: skip
 
 
-def _unvouched_creator(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    asked = [condition for condition in rule.when if condition.subject in _CREATORS]
-    sources = [source for source in SOURCES if _allows(rule, "source", source)]
-    if asked and not set(sources) & set(_VOUCHED):
-        yield error(
-            "creator-never-holds", policy, asked[0].line,
-            f"rule {rule.name!r} never matches: Buildkite vouches for the creator only if the "
-            f"source is ui or api, and the rule allows {' and '.join(sources) or 'no source'}",
-            "Allow source ui or api, or use author-team, which is a weaker claim.",
-        )  # fmt: skip
+def _kept_by_others(policy: Policy, rule: Rule) -> tuple[str, ...]:
+    """Return what the rule grants that is named like production or that builds alone get."""
+    others = {
+        granted_name
+        for other in policy.rules
+        if other is not rule and pull_requests_of(other) == "no" and _narrows(other)
+        for granted_name in granted(other)
+    }
+    return tuple(
+        name
+        for kind, name in granted(rule)
+        if kind != "image"
+        and ((kind, name) in others or _PRODUCTION.search(name.rsplit("/", 1)[-1]))
+    )
 
 
-def _unvouched_unblocker(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    for condition in rule.when:
-        if condition.subject == "unblocker-team":
-            yield error(
-                "unblocker-never-holds", policy, condition.line,
-                f"rule {rule.name!r} never matches: nothing proves who unblocked a build, since a "
-                "step can set BUILDKITE_UNBLOCKER_TEAMS itself",
-                "Restrict who may unblock in the pipeline's block step, and remove this condition.",
-            )  # fmt: skip
-
-
-def _tag_beside_branch(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    """Buildkite gives the build of a tag the tag's name as its branch."""
-    found = {condition.subject: condition for condition in rule.when}
-    tag, branch = found.get("tag"), found.get("branch")
-    if tag and branch and NO_TAG not in tag.patterns and "*" not in branch.patterns:
-        yield warning(
-            "tag-beside-branch", policy, branch.line,
-            f"rule {rule.name!r} requires a tag and a branch, but the branch of a tag's build "
-            "is the tag's name",
-            "Remove `branch`; `commit-on-branch` does not apply to tags either.",
-        )  # fmt: skip
+def _narrows(rule: Rule) -> bool:
+    """Return whether the rule is for less than every build of a branch."""
+    wanted = (
+        [pattern for pattern in condition.patterns if not pattern.startswith("!")]
+        for condition in rule.when
+        if condition.subject not in {"tag", "pull-request"}
+    )
+    return any(patterns and "*" not in patterns for patterns in wanted)
 
 
 def _unknown_commit(policy: Policy, rule: Rule) -> Iterator[Finding]:
@@ -86,6 +72,8 @@ def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
     where = [c for c in rule.when if c.subject in {"branch", "tag", "commit"}]
     if any("*" not in c.patterns for c in where if c.patterns != (NO_TAG,)):
         return
+    if pull_requests_of(rule) != "no":
+        return  # that is worse, and is reported
     for kind, name in granted(rule):
         if kind == "role" and _PRODUCTION.search(name.rsplit("/", 1)[-1]):
             yield warning(
@@ -136,10 +124,13 @@ _VOUCHED_CONDITIONS = frozenset(
      "commit-on-branch"}
 )  # fmt: skip
 _FORGEABLE = frozenset({"tag", "step", "author-team", "agent-tag", "env"})
+_SIGNED = frozenset({"tag", "step", "agent-tag"})  # with signed identity
 
 
-def _forgeable_conditions(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    asked = [c for c in rule.when if c.subject in _FORGEABLE and c.patterns != (NO_TAG,)]
+def forgeable(policy: Policy, rule: Rule, *, signed: bool) -> Iterator[Finding]:
+    """Yield whether a step can state all that the grant depends on. `signed` is of the host."""
+    forgeable = _FORGEABLE - (_SIGNED if signed else frozenset())
+    asked = [c for c in rule.when if c.subject in forgeable and c.patterns != (NO_TAG,)]
     vouched = any(c.subject in _VOUCHED_CONDITIONS and "*" not in c.patterns for c in rule.when)
     if asked and not vouched and not is_empty(rule.allow):
         yield warning(
@@ -152,8 +143,10 @@ def _forgeable_conditions(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 
 def _unpinned_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """Once for each image of a policy."""
     image = rule.allow.image
-    if image and "@sha256:" not in image:
+    first = next(other for other in policy.rules if other.allow.image == image)
+    if image and "@sha256:" not in image and first is rule:
         yield warning(
             "image-without-digest", policy, rule.line,
             f"rule {rule.name!r} runs {image}, which anyone who can push it can replace",
@@ -177,21 +170,13 @@ def _unversioned_plugins(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _open_to_pull_requests,
-    _unvouched_creator,
-    _unvouched_unblocker,
-    _tag_beside_branch,
     _unknown_commit,
     _broad_production,
     _steering,
-    _forgeable_conditions,
     _unbound_plugins,
     _unpinned_image,
     _unversioned_plugins,
 )
-
-
-def _allows(rule: Rule, subject: str, value: str) -> bool:
-    return all(any_matches(c.patterns, (value,)) for c in rule.when if c.subject == subject)
 
 
 def _names(rule: Rule) -> str:

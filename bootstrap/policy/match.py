@@ -18,6 +18,7 @@ from bootstrap.job.model import (
 from bootstrap.policy import plugins, repositories, spelling
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import ABSENT, NO_TAG, Condition, Reason
+from bootstrap.policy.wording import in_words
 from bootstrap.text import printable
 
 # What the host finds about a commit and the branch that its build claims (sandbox.ancestry).
@@ -42,7 +43,7 @@ def verdict(rule: str, condition: Condition, claims: Claims) -> Reason:
     fact = fact_of(condition, claims)
     holds, got = _check(condition, fact, claims)
     known = isinstance(fact, Known | KnownSet)
-    expected = " or ".join(condition.patterns) or "nothing"
+    expected = in_words(condition.patterns)
     return Reason(
         rule=rule,
         subject=subject_of(condition),

@@ -107,6 +107,19 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ignored:
+    """A comment that asks lint not to report a finding, on this line or on the one below it.
+
+    `of` is the line that it is about. `reason` is empty where there is none, which is a mistake.
+    """
+
+    id: str
+    reason: str
+    line: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """One pipeline's document. `digest` is the sha256 of its text, `origin` where it was read."""
 
@@ -115,6 +128,7 @@ class Policy:
     rules: tuple[Rule, ...]
     origin: str
     digest: str
+    ignored: tuple[Ignored, ...] = ()  # findings of lint; no decision depends on them
 
 
 class ForkAccess(StrEnum):

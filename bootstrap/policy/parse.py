@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +11,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.mistakes import explain
 from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
+from bootstrap.policy.ignored import ignored
 from bootstrap.policy.model import (
     Condition,
     Grant,
@@ -40,7 +42,9 @@ def parse(text: str, origin: str) -> Policy:
         mistakes = (*document.mistakes, *_same_names(node, document))
     if mistakes or node is None:
         raise wrong(origin, mistakes)
-    return policy_of(node, line=document.line, origin=origin, digest=digest(text))
+    made = policy_of(node, line=document.line, origin=origin, digest=digest(text))
+    found = ignored(text)
+    return replace(made, ignored=found) if found else made
 
 
 def policy_of(node: schema.PolicyNode, *, line: Line, origin: str, digest: str) -> Policy:
@@ -108,8 +112,13 @@ def _tuple(listed: list[str] | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(listed)
 
 
-def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistake, ...]]:
-    """Return the document as `kind`, or None, and every mistake of form and of content."""
+def validated(
+    document: Document, kind: type[N], known: Iterable[str] = ()
+) -> tuple[N | None, tuple[Mistake, ...]]:
+    """Return the document as `kind`, or None, and every mistake of form and of content.
+
+    `known` are the keys of the grammar, for "did you mean"; by default those of policies.
+    """
     if document.content is None:
         return None, document.mistakes
     try:
@@ -117,7 +126,7 @@ def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistak
     except ValidationError as invalid:
         from bootstrap.policy.guardrails_schema import words  # noqa: PLC0415
 
-        known = words()
+        known = tuple(known) or tuple(words())
         found = tuple(
             Mistake(line=document.line(error["loc"]), text=explain(error, known))
             for error in invalid.errors()

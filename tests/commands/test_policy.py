@@ -18,6 +18,7 @@ from tests.test_cli import AIRLOCK, Done, airlock, verbs
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "agent-config/policies"
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
+CASE = "pipeline: storefront\ncases: [{name: x, expect: {rule: deploy}}]\n"
 ALL = HEAD + "  - {name: all, when: {branch: main}, allow: {}}\n"
 
 
@@ -54,7 +55,9 @@ def test_lint_prints_the_place_of_each_mistake(folder: Path) -> None:
     assert f'{folder}/broken.yaml:1: error [mistake] unknown key "pipelin"' in done.stdout
     found = json.loads(policy("lint", folder, "--json").stdout)
     assert {finding["severity"] for finding in found} == {"error"}
-    assert policy("lint", folder, "--ignore", "mistake").returncode == 0
+    hidden = policy("lint", folder, "--ignore", "mistake")
+    assert (hidden.returncode, hidden.stdout) == (78, "")
+    assert "'mistake' cannot be ignored: the host refuses the document" in hidden.stderr
 
 
 @pytest.mark.parametrize("verb", ["lint", "test", "push"])
@@ -93,6 +96,7 @@ def test_failed_cases_are_printed_and_in_the_junit_file(folder: Path, tmp_path: 
 @pytest.mark.parametrize("verb", ["test", "report", "draft"])
 def test_a_path_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").touch()
+    (folder / "storefront.test.yaml").write_text(CASE)
     (tmp_path / "records").mkdir()
     (tmp_path / "records/a.json").write_text(json.dumps({"env": job_env()}))
     arguments = {

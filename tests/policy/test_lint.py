@@ -30,14 +30,14 @@ def found(rules: str, guardrails: str = "") -> dict[str, Finding]:
     [
         (f"  - {{name: a, when: {{pull-request: any}}, allow: {{role: '{ROLE}'}}}}\n",
          "fork-reaches-grant"),
-        (f"  - {{name: a, when: {{pull-request: same-repository}}, allow: {{role: '{ROLE}'}}}}\n",
+        (f"  - {{name: a, when: {{pull-request: same-repository}}, allow: {{role: '{DEPLOY}'}}}}\n",
          "pull-request-reaches-grant"),
         ("  - {name: a, when: {creator-team: x, source: webhook}, allow: {}}\n",
          "creator-never-holds"),
         ("  - {name: a, when: {creator: x, source: ['!ui', '!api']}, allow: {}}\n",
          "creator-never-holds"),
         ("  - {name: a, when: {unblocker-team: x}, allow: {}}\n", "unblocker-never-holds"),
-        ("  - {name: a, when: {branch: main, tag: 'v*'}, allow: {}}\n", "tag-beside-branch"),
+        ("  - {name: a, when: {branch: main, tag: 'v*'}, allow: {}}\n", "contradiction"),
         ("  - {name: a, when: {tag: [none, '*']}, allow: {}}\n"
          "  - {name: b, when: {tag: 'v*'}, allow: {}}\n", "unreachable"),
         (f"  - {{name: a, when: {{branch: main, commit-on-branch: verified-or-unknown}}, "
@@ -99,6 +99,7 @@ def test_a_grant_beyond_the_guardrails_is_an_error() -> None:
         "  - {name: b, when: {branch: main}, allow: {}}\n",
         "  - {name: a, when: {branch: ['*', '!main']}, allow: {}}\n"
         "  - {name: b, when: {branch: 'm*'}, allow: {}}\n",
+        f"  - {{name: a, when: {{pull-request: same-repository}}, allow: {{role: '{ROLE}'}}}}\n",
         "  - {name: a, when: {env: {A: absent}}, allow: {}}\n"
         "  - {name: b, when: {env: {A: x}}, allow: {}}\n",
     ],

@@ -1,20 +1,20 @@
 """`airlock policy explain`: every condition of every rule, checked for one job."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bootstrap.buildkite.env_files import parse_json, parse_shell
-from bootstrap.commands.policy.source import Output, catalogue
-from bootstrap.errors import CannotStart, WrongConfiguration
-from bootstrap.job.assemble import claims_of
-from bootstrap.job.model import Claims, Provenance
-from bootstrap.policy.catalogue import Catalogue, by_slug
-from bootstrap.policy.decide import decide
-from bootstrap.policy.match import verdict
+from bootstrap.commands.policy.asked import Asked, asked
+from bootstrap.commands.policy.hosted import host_of
+from bootstrap.commands.policy.source import Output
+from bootstrap.job.model import Absent, Claims, Known, Provenance
+from bootstrap.policy.decide import asks_for_commit, decide, with_commit
+from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
 from bootstrap.policy.steering import left_out
+from bootstrap.policy.stores.choose import Now
 from bootstrap.text import printable
 
 # How `explain` names the party that vouches for a claim.
@@ -27,71 +27,76 @@ _SOURCES = {
 
 
 def explain(
-    *, env_file: Path, directory: Path | None, config_path: Path, as_json: bool, output: Output
+    *,
+    job: Path | None,
+    pipeline: str | None,
+    given: Mapping[str, Any],
+    directory: Path | None,
+    config_path: Path,
+    as_json: bool,
+    output: Output,
 ) -> int:
-    """Print every condition of every rule for the job; 0 if it is admitted, 77 if not."""
-    claims = _claims(env_file)
-    read = catalogue(directory, config_path)
-    _require_documents(read, claims.pipeline)
-    policy = by_slug(read.policies).get(claims.pipeline)
-    decision = decide(claims, policy, read.guardrails)
-    reasons = _all(claims, policy, decision)
-    dropped = left_out(claims.env, decision.grant) if isinstance(decision, Admitted) else {}
+    """Print every condition of every rule for the job; 0 if it is admitted, 77 if not.
+
+    If that depends on what the host finds out about the commit, 0 only if every answer admits it.
+    Raises what a host raises for the job.
+    """
+    host = host_of(directory, config_path)
+    of = asked(job, pipeline, given, Now(host), signed=host.policy.identity == "signed")
+    answers = _by_commit(of)
+    of = replace(of, claims=_as_asked(of.claims)) if answers else of
+    decision = decide(of.claims, of.documents.policy, of.documents.guardrails)
+    reasons = _all(of.claims, of.documents.policy, decision)
+    dropped = left_out(of.claims.env, decision.grant) if isinstance(decision, Admitted) else {}
     if as_json:
-        document = {
-            **asdict(decision),
-            **({"grant": _granted(decision.grant)} if isinstance(decision, Admitted) else {}),
-            "reasons": [asdict(reason) for reason in reasons],
-            "left-out": dropped,
-        }
-        output(json.dumps(document, indent=2, default=str))
+        output(json.dumps(_document(decision, reasons, dropped, answers), indent=2, default=str))
     else:
-        _print(decision, reasons, output)
+        _print(decision, reasons, answers, output)
         for name, reason in dropped.items():
             output(f"{printable(name)} is left out of the job's environment: {reason}")
-    return 0 if isinstance(decision, Admitted) else 77
+        _notes(of, observed=host.policy.observes(of.claims.pipeline), output=output)
+    return 0 if all(isinstance(d, Admitted) for d in answers.values() or (decision,)) else 77
 
 
-def _require_documents(read: Catalogue, pipeline: str) -> None:
-    """Raise WrongConfiguration for mistakes with which a host would end this job too."""
-    used = {f"{name}.{suffix}" for name in (pipeline, "guardrails") for suffix in ("yaml", "yml")}
-    details = tuple(
-        detail
-        for document in read.unreadable
-        if document.origin.rpartition("/")[2] in {*used, pipeline}
-        for detail in document.details
-    )
-    if details:
-        raise WrongConfiguration(
-            f"the documents for pipeline {pipeline} have mistakes",
-            hint="Correct them first: with these, a host ends every job of the pipeline with 78.",
-            details=details,
-        )
+def _by_commit(of: Asked) -> dict[str, Decision]:
+    """Return the decision for each answer about the commit; none if it is stated, or is not asked.
+
+    The same question decides whether a host asks the repository.
+    """
+    documents = (of.documents.policy, of.documents.guardrails)
+    if isinstance(of.claims.facts.get(COMMIT_ON_BRANCH), Known):
+        return {}
+    if not asks_for_commit(of.claims, *documents):
+        return {}
+    answers = {
+        a: Known(value=a, provenance=Provenance.HOST) for a in (VERIFIED, ELSEWHERE, UNKNOWN)
+    }
+    return {a: decide(with_commit(of.claims, k), *documents) for a, k in answers.items()}
 
 
-def _claims(path: Path) -> Claims:
-    """Read a copy of BUILDKITE_ENV_JSON_FILE or BUILDKITE_ENV_FILE, whichever form it has."""
-    try:
-        data = path.read_bytes()
-        env = (parse_json if data.lstrip().startswith(b"{") else parse_shell)(data)
-    except OSError as unreadable:
-        raise _wrong(f"{path} cannot be read: {unreadable.strerror}") from unreadable
-    except CannotStart as broken:
-        raise _wrong(f"{path} is not the environment of a job: {broken.problem}") from broken
-    if not env:
-        raise _wrong(f"{path} is not the environment of a job: it holds no variable")
-    return claims_of(env, process_env={})
+def _as_asked(claims: Claims) -> Claims:
+    why = "only a host asks the repository; --commit-on-branch states its answer"
+    return replace(claims, facts={**claims.facts, COMMIT_ON_BRANCH: Absent(why=why)})
 
 
-def _wrong(problem: str) -> WrongConfiguration:
-    return WrongConfiguration(
-        problem,
-        hint="Name a copy of the file that the agent writes for a job: one JSON object, or lines "
-        'of NAME="value".',
-    )
+def _document(
+    decision: Decision,
+    reasons: tuple[Reason, ...],
+    dropped: Mapping[str, str],
+    answers: Mapping[str, Decision],
+) -> dict[str, Any]:
+    return {
+        **asdict(decision),
+        **({"grant": granted(decision.grant)} if isinstance(decision, Admitted) else {}),
+        "admitted": isinstance(decision, Admitted),
+        "reasons": [asdict(reason) for reason in reasons],
+        "left-out": dict(dropped),
+        **({"by-commit-on-branch": {a: _in_words(d) for a, d in answers.items()}}
+           if answers else {}),
+    }  # fmt: skip
 
 
-def _granted(grant: Grant) -> dict[str, Any]:
+def granted(grant: Grant) -> dict[str, Any]:
     """Return the grant's settings and kinds by their keys."""
     named = {kind.key.replace("-", "_"): kind.granted for kind in grant.kinds}
     return {**named, **{key: value for key, value in asdict(grant).items() if key != "kinds"}}
@@ -108,7 +113,12 @@ def _all(claims: Claims, policy: Policy | None, decision: Decision) -> tuple[Rea
     return (*tried, *rails)
 
 
-def _print(decision: Decision, reasons: tuple[Reason, ...], output: Output) -> None:
+def _print(
+    decision: Decision,
+    reasons: tuple[Reason, ...],
+    answers: Mapping[str, Decision],
+    output: Output,
+) -> None:
     rule = None
     for reason in reasons:
         if reason.rule != rule:
@@ -120,8 +130,25 @@ def _print(decision: Decision, reasons: tuple[Reason, ...], output: Output) -> N
             f"  {mark}  {reason.subject:16} expected {reason.expected}, got {reason.got}{source}"
         )
     output("")
+    for answer, decided in answers.items():
+        output(f"if the commit is {answer} on its branch: {_in_words(decided)}")
+    if not answers:
+        output(_in_words(decision))
+        if not isinstance(decision, Admitted):
+            output(decision.hint)
+
+
+def _in_words(decision: Decision) -> str:
     if isinstance(decision, Admitted):
         role = decision.grant.role or "no role"
-        output(f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}")
-    else:
-        output(f"refused: {decision.problem}\n{decision.hint}")
+        return f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}"
+    return f"refused: {decision.problem}"
+
+
+def _notes(of: Asked, *, observed: bool, output: Output) -> None:
+    policy = of.documents.policy
+    asked_of = {c.name for rule in policy.rules for c in rule.when if c.name} if policy else set()
+    for name in sorted(of.hidden & asked_of):
+        output(f"{printable(name)} is a secret, which records do not hold: decided as if not set")
+    if observed:
+        output(f"This host observes {of.claims.pipeline}: a refusal would only be recorded")

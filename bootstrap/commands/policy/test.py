@@ -1,62 +1,97 @@
 """`airlock policy test`: run the test cases that are kept beside the policies."""
 
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from bootstrap.commands.policy.hosted import host_of
 from bootstrap.commands.policy.source import Output, require_policies, save
-from bootstrap.policy.cases import Cases, Outcome, outcomes
+from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.cases import Cases, Coverage, Outcome, coverage, misspelt, outcomes
 from bootstrap.policy.catalogue import by_slug
 from bootstrap.policy.model import Guardrails, Policy
-from bootstrap.policy.stores import whole
-from bootstrap.text import counted
+from bootstrap.policy.stores import as_host
+from bootstrap.policy.stores.choose import Now
+from bootstrap.text import counted, printable
 
-PARALLEL = 2000  # cases from which more processes are faster than one
+SHOWN = 20  # rules without a case that are printed
 
 
-def test(*, directory: Path, junit: Path | None, output: Output) -> int:
-    """Run all cases. Return 1 if one of them fails or a document has mistakes.
+def test(*, directory: Path, junit: Path | None, min_coverage: float, output: Output) -> int:
+    """Run all cases. Return 1 if one fails, if a document has mistakes, or for too few cases.
 
-    Raises WrongConfiguration if the directory holds no policies.
+    `min_coverage` is the least share of rules, of 100, by which a passed case has to be admitted.
+    Raises WrongConfiguration if the directory holds no policies or no cases.
     """
-    read = whole.folder(directory)
+    now = Now(host_of(directory, directory))
+    read = as_host.read(directory, now)
     require_policies(read.catalogue, directory)
-    for document in read.catalogue.unreadable:
-        for detail in document.details:
-            output(detail)
+    _require_cases(read, directory)
     policies = by_slug(read.catalogue.policies)
-    found = _outcomes(read.cases, policies, read.catalogue.guardrails)
-    for outcome in found:
-        if outcome.problem:
-            output(f"{outcome.origin}:{outcome.case.line}: FAILED {outcome.case.name}")
-            output(f"    {outcome.problem}")
+    mistakes = [*_unreadable(read), *_misspelt(read.cases, policies)]
+    found = outcomes(read.cases, lambda slug: _documents(slug, policies, now))
+    for line in (*mistakes, *_failures(found)):
+        output(line)
     if junit:
         save(junit, _junit(found))
+    covered = coverage(found, policies)
     failed = sum(bool(outcome.problem) for outcome in found)
-    untested = sorted(set(policies) - {document.pipeline for document in read.cases})
+    without = set(policies) - {document.pipeline for document in read.cases}
     output(
         f"{counted(len(found), 'case')}, {failed} failed; "
-        f"{len(untested)} of {counted(len(policies), 'policy', 'policies')} without cases"
+        f"{len(without)} of {counted(len(policies), 'policy', 'policies')} without cases; "
+        f"{covered.rules - len(covered.missing)} of {counted(covered.rules, 'rule')} with a case, "
+        f"{covered.percent:.0f} %"
     )
-    return int(bool(failed or read.catalogue.unreadable))
+    is_too_low = covered.percent < min_coverage
+    if is_too_low:
+        _print_missing(covered, min_coverage, output)
+    return int(bool(failed or mistakes or is_too_low))
 
 
-def _outcomes(
-    documents: tuple[Cases, ...], policies: dict[str, Policy], rails: Guardrails | None
-) -> tuple[Outcome, ...]:
-    if sum(len(document.cases) for document in documents) < PARALLEL:
-        return outcomes(documents, policies, rails)
-    with ProcessPoolExecutor() as pool:
-        parts = [pool.submit(outcomes, (document,), _only(policies, document), rails)
-                 for document in documents]  # fmt: skip
-        return tuple(outcome for part in parts for outcome in part.result())
+def _documents(
+    slug: str, policies: dict[str, Policy], now: Now
+) -> tuple[Policy | None, Guardrails | None]:
+    """Return what decides about the jobs of a pipeline. Raises what a host raises instead."""
+    return policies.get(slug) or now.policy(slug), now.guardrails()
 
 
-def _only(policies: dict[str, Policy], document: Cases) -> dict[str, Policy]:
-    policy = policies.get(document.pipeline)
-    return {document.pipeline: policy} if policy else {}
+def _require_cases(read: as_host.Directory, directory: Path) -> None:
+    if not read.cases and not read.catalogue.unreadable:
+        raise WrongConfiguration(
+            f"{directory} holds no cases, so nothing was tested",
+            hint="Cases are in files named <pipeline slug>.test.yaml: "
+            "docs/governance.md#test-cases.",
+        )
+
+
+def _unreadable(read: as_host.Directory) -> Iterable[str]:
+    for document in read.catalogue.unreadable:
+        yield from document.details
+        if document.hint:
+            yield f"    {document.hint}"
+
+
+def _misspelt(documents: Iterable[Cases], policies: Iterable[str]) -> Iterable[str]:
+    for document in documents:
+        if problem := misspelt(document, policies):
+            yield f"{document.origin}:1: {problem}"
+
+
+def _failures(found: Iterable[Outcome]) -> Iterable[str]:
+    for outcome in found:
+        if outcome.problem:
+            yield f"{outcome.origin}:{outcome.case.line}: FAILED {outcome.case.name}"
+            yield f"    {outcome.problem}"
+
+
+def _print_missing(covered: Coverage, wanted: float, output: Output) -> None:
+    output(f"expected cases for {wanted:g} % of the rules; these have none that passes:")
+    for policy, rule in covered.missing[:SHOWN]:
+        output(f"    {policy.origin}:{rule.line}: {rule.name}")
+    if len(covered.missing) > SHOWN:
+        output(f"    and {counted(len(covered.missing) - SHOWN, 'more', 'more')}")
 
 
 def _junit(found: Iterable[Outcome]) -> bytes:
@@ -70,9 +105,14 @@ def _junit(found: Iterable[Outcome]) -> bytes:
         )
         for outcome in group:
             case = ET.SubElement(
-                suite, "testcase", name=outcome.case.name, classname=pipeline,
-                file=outcome.origin, line=str(outcome.case.line),
+                suite, "testcase", name=_xml(outcome.case.name), classname=pipeline,
+                file=_xml(outcome.origin), line=str(outcome.case.line),
             )  # fmt: skip
             if outcome.problem:
-                ET.SubElement(case, "failure", message=outcome.problem)
+                ET.SubElement(case, "failure", message=_xml(outcome.problem))
     return bytes(ET.tostring(suites, encoding="utf-8", xml_declaration=True))
+
+
+def _xml(text: str) -> str:
+    """Return `text` without what XML 1.0 cannot contain, and no reader would accept."""
+    return printable(text, limit=1000)

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 from bootstrap.errors import WrongConfiguration
@@ -57,6 +57,48 @@ def guardrails_now(host: Host, *, ssm: "Ssm | None" = None) -> Guardrails | None
     return _guardrails(host, _Reading(host, ssm, PATIENCE, cached=False))
 
 
+class Now:
+    """The documents as the store has them now, for commands: read and checked as for a job.
+
+    Nothing is kept on this host. Guardrails are read once, mistakes in them included.
+    """
+
+    def __init__(self, host: Host, *, ssm: "Ssm | None" = None) -> None:
+        self._host = host
+        self._ssm = ssm
+
+    @property
+    def place_of_guardrails(self) -> str:
+        """Where the guardrails are: a file, or a parameter as ssm:/path."""
+        return str(self._host.policy.guardrails).removeprefix("file:")
+
+    def documents(self, pipeline: str) -> Documents:
+        """Return what decides about the jobs of one pipeline. Raises as `documents` above."""
+        policy = self.policy(pipeline)
+        return Documents(policy=policy, guardrails=self.guardrails())
+
+    def policy(self, pipeline: str) -> Policy | None:
+        """Return the pipeline's policy, None if there is none. Raises as `documents` above."""
+        return _policy(self._host, pipeline, self._reading())
+
+    def guardrails(self) -> Guardrails | None:
+        """Return the guardrails, None if the host has none. Raises as `documents` above."""
+        found = self._guardrails
+        if isinstance(found, WrongConfiguration):
+            raise found
+        return found
+
+    @cached_property
+    def _guardrails(self) -> Guardrails | WrongConfiguration | None:
+        try:
+            return _guardrails(self._host, self._reading())
+        except WrongConfiguration as mistakes:
+            return mistakes
+
+    def _reading(self) -> "_Reading":
+        return _Reading(self._host, self._ssm, PATIENCE, cached=False)
+
+
 class _Reading:
     """Reads of SSM for one decision: through the host's cache, and within one patience."""
 
@@ -91,6 +133,8 @@ class _Reading:
     def parsed(
         self, kind: type[T], origin: str, text: str, parse: Callable[[str, str], R]
     ) -> T | R:
+        if not self._cached:
+            return parse(text, origin)
         content = text.encode("utf-8", "surrogatepass")
         return parsed(self._host.paths.runtime, kind, origin, content, partial(parse, text, origin))
 
