@@ -157,8 +157,13 @@ def _query(args: "Arguments") -> int:
             )  # fmt: skip
         case "diff":
             from bootstrap.commands.policy.diff import diff
+            from bootstrap.commands.policy.source import Form
 
-            return diff(old=args.old, new=args.new, as_json=args.as_json, output=_show)
+            return diff(
+                old=args.old, new=args.new, config_path=args.config_path,
+                form=Form.JSON if args.as_json else Form(args.form),
+                allow_empty=args.allow_empty, save_versions=args.save_versions, output=_show,
+            )  # fmt: skip
         case "who-can":
             from bootstrap.commands.policy.who_can import who_can
 
@@ -200,15 +205,21 @@ def _produce(args: "Arguments") -> int:
                 output=_show,
             )  # fmt: skip
         case "push":
-            from bootstrap.commands.policy.push import push
+            from bootstrap.commands.policy.push import Options, push
 
+            options = Options(
+                dry_run=args.dry_run, prune=args.prune, yes=args.yes, versions=args.versions
+            )
             return push(
-                directory=args.directory, config_path=args.config_path, dry_run=args.dry_run,
+                directory=args.directory, config_path=args.config_path, options=options,
                 output=_show,
             )  # fmt: skip
         case "pull":
             from bootstrap.commands.policy.pull import pull
 
-            return pull(directory=args.directory, config_path=args.config_path, output=_show)
+            return pull(
+                directory=args.directory, config_path=args.config_path, dry_run=args.dry_run,
+                output=_show,
+            )  # fmt: skip
         case _:
             raise AssertionError(args.verb)

@@ -25,8 +25,10 @@ class Arguments(argparse.Namespace):
     ignore: list[str]
     junit: Path | None
     env_file: Path
-    old: Path
+    old: Path | None
     new: Path
+    allow_empty: bool
+    save_versions: Path | None
     wanted: str
     page: Path
     host_role: str
@@ -36,6 +38,9 @@ class Arguments(argparse.Namespace):
     document: str
     records: Path | None
     dry_run: bool
+    prune: bool
+    yes: bool
+    versions: Path | None
     check: bool
 
 
@@ -169,9 +174,22 @@ def _explain(verbs: "_Commands[_Parser]") -> None:
 def _diff(verbs: "_Commands[_Parser]") -> None:
     text = "show how access changes between two versions; the exit status is 1 if it does"
     parser = _command(verbs, "diff", text)
-    parser.add_argument("old", type=Path, metavar="OLD", help="directory of policies before")
+    text = "directory of policies before (default: the store that the host's configuration names)"
+    parser.add_argument("old", type=Path, nargs="?", metavar="OLD", help=text)
     parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
-    _json(parser)
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=("text", "markdown", "json", "sarif"),
+        default="text",
+        help="output format (default: text); markdown is for a comment on a pull request",
+    )
+    parser.add_argument("--json", dest="as_json", action="store_true", help="as --format json")
+    text = "compare also if one of both has no policies at all, as before the first one"
+    parser.add_argument("--allow-empty", action="store_true", help=text)
+    text = "without OLD: write the versions of the store's parameters to FILE, for push --versions"
+    parser.add_argument("--save-versions", type=Path, metavar="FILE", help=text)
+    _config(parser)
 
 
 def _who_can(verbs: "_Commands[_Parser]") -> None:
@@ -241,17 +259,27 @@ def _draft(verbs: "_Commands[_Parser]") -> None:
 
 
 def _push(verbs: "_Commands[_Parser]") -> None:
-    text = "write policies to the host's store in SSM, unless lint finds an error"
+    text = "write policies and guardrails to the host's store in SSM, unless lint finds an error"
     parser = _command(verbs, "push", text)
     _directory(parser)
     _config(parser)
-    text = "only print what would be written"
+    text = "only print what would be written and removed"
     parser.add_argument("--dry-run", action="store_true", help=text)
+    text = "also remove pipelines that are not in the directory, after a question"
+    parser.add_argument("--prune", action="store_true", help=text)
+    parser.add_argument("--yes", action="store_true", help="do not ask before removing")
+    text = (
+        "write nothing if the store is not as it was when `diff --save-versions` or `pull` wrote "
+        "FILE (default: .airlock-versions.json in DIR, if it exists)"
+    )
+    parser.add_argument("--versions", type=Path, metavar="FILE", help=text)
 
 
 def _pull(verbs: "_Commands[_Parser]") -> None:
-    text = "write the policies in the host's store in SSM to a directory"
+    text = "write the policies and guardrails in the host's store in SSM to a directory"
     parser = _command(verbs, "pull", text)
     text = "directory to write to, which must be empty or not exist"
     parser.add_argument("directory", type=Path, metavar="DIR", help=text)
     _config(parser)
+    text = "only print what would be written"
+    parser.add_argument("--dry-run", action="store_true", help=text)

@@ -14,7 +14,7 @@ SOURCE_IDENTITY, EXTERNAL_ID = "sts:SourceIdentity", "sts:ExternalId"  # conditi
 ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's tokens for STS
 
 LIST_PARAMETERS, READ_PARAMETERS = "ssm:GetParametersByPath", "ssm:GetParameters"
-WRITE_PARAMETER = "ssm:PutParameter"
+WRITE_PARAMETER, DELETE_PARAMETER = "ssm:PutParameter", "ssm:DeleteParameter"
 READ_SECRET = "secretsmanager:GetSecretValue"  # noqa: S105 - the name of an action
 DECRYPT = "kms:Decrypt"
 LOGIN, PULL = "ecr:GetAuthorizationToken", ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")

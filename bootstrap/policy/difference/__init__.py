@@ -1,0 +1,89 @@
+"""How access, not text, changes between two versions of all documents."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bootstrap.job.repository import Repository, parse
+from bootstrap.policy.catalogue import Catalogue, by_slug
+from bootstrap.policy.difference.model import Change, Kind, Place, Way, merged
+from bootstrap.policy.difference.rails import guardrail_changes
+from bootstrap.policy.difference.rules import Outcome, Side, changes, outcome
+from bootstrap.policy.guardrails import exceeds
+from bootstrap.policy.model import Guardrails, Policy, Rule
+from bootstrap.text import printable
+
+REPOSITORY = "builds of the repository"
+NO_REPOSITORY, BY_RULES = "refused", "as the rules say"
+
+__all__ = ["Change", "Kind", "Place", "Way", "difference"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Version:
+    """One pipeline's document, if it has one, and the guardrails of its time."""
+
+    policy: Policy | None
+    guardrails: Guardrails | None
+
+
+def difference(old: Catalogue, new: Catalogue) -> tuple[Change, ...]:
+    """Return every change of access: of the guardrails, then by pipeline.
+
+    Nothing only if every job is decided about alike. Both catalogues must be complete: a document
+    that is missing counts as removed.
+    """
+    before, after = by_slug(old.policies), by_slug(new.policies)
+    found = list(guardrail_changes(old.guardrails, new.guardrails))
+    for slug in sorted(before.keys() | after.keys()):
+        had = _Version(policy=before.get(slug), guardrails=old.guardrails)
+        has = _Version(policy=after.get(slug), guardrails=new.guardrails)
+        if not _same(had, has):
+            found += _repositories(slug, had, has)
+            found += changes(slug, _side(slug, had), _side(slug, has))
+    return merged(found)
+
+
+def _same(one: _Version, other: _Version) -> bool:
+    """Return whether both are the same text under equal guardrails: most pipelines are."""
+    if one.policy is None or other.policy is None or one.policy.digest != other.policy.digest:
+        return False
+    rails = (one.guardrails, other.guardrails)
+    return len({guardrails.digest if guardrails else "" for guardrails in rails}) == 1
+
+
+def _side(slug: str, version: _Version) -> Side:
+    policy = version.policy
+    if policy is None or policy.pipeline != slug:  # every job is refused by another's document
+        return Side(origin=policy.origin if policy else "", outcomes=())
+    return Side(
+        origin=policy.origin,
+        outcomes=tuple(_outcome(rule, version.guardrails) for rule in policy.rules),
+    )
+
+
+def _outcome(rule: Rule, guardrails: Guardrails | None) -> Outcome:
+    beyond = exceeds(rule.allow, guardrails) if guardrails else ()
+    return outcome(rule, tuple(dict.fromkeys(excess.guardrail for excess in beyond)))
+
+
+def _repositories(slug: str, old: _Version, new: _Version) -> Iterator[Change]:
+    """Yield the repositories whose builds the rules are for, or no longer."""
+    before, after = (_by_repository(slug, version.policy) for version in (old, new))
+    for repository in dict.fromkeys((*before, *after)):
+        if (repository in before) != (repository in after):
+            gained = repository in after
+            policy = (new if gained else old).policy
+            words = (NO_REPOSITORY, BY_RULES) if gained else (BY_RULES, NO_REPOSITORY)
+            yield Change(
+                kind=Kind.GAINS if gained else Kind.LOSES, pipeline=slug, what=REPOSITORY,
+                name=printable((after if gained else before)[repository], limit=2000),
+                ways=(Way(jobs="", before=words[0], after=words[1]),),
+                place=Place(origin=policy.origin if policy else "", line=1),
+            )  # fmt: skip
+
+
+def _by_repository(slug: str, policy: Policy | None) -> dict[Repository | str, str]:
+    """Map what git reaches to a URL of it: another spelling changes nothing."""
+    if policy is None or policy.pipeline != slug:
+        return {}
+    return {parse(url) or url: url for url in policy.repositories}

@@ -1,0 +1,139 @@
+"""How what one pipeline's jobs get changes: by every pair of an old and a new rule.
+
+Of two lists of rules, a job is admitted by one old rule or none, and by one new rule or none. So
+every job whose decision changes belongs to one pair of rules whose grants differ, or of which one
+is missing; the earlier rules of both lists, which would have admitted it instead, say which jobs
+are left of the pair. This finds what another order of rules changes, too.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bootstrap.policy.difference.jobs import Comparison, Jobs, jobs_of
+from bootstrap.policy.difference.model import Change, Kind, Place, Way
+from bootstrap.policy.difference.parts import Difference, differences, things
+from bootstrap.policy.model import Grant, Rule
+
+SANDBOX = "a sandbox"  # what every admitted job gets
+REFUSED = "refused"
+NO_RULE = "refused: no rule admits them"
+_EVERYTHING = Jobs(conditions=(), pull_requests=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """A rule in its list, and what a job gets that it is the first to admit.
+
+    `grant` None: the job is refused, because of `refusal`.
+    """
+
+    name: str
+    jobs: Jobs
+    grant: Grant | None
+    refusal: str = ""
+    line: int
+
+    @property
+    def words(self) -> str:
+        """How it is called in a change."""
+        return f"rule {self.name!r}" if self.grant is not None else self.refusal
+
+
+_NONE = Outcome(name="", jobs=_EVERYTHING, grant=None, refusal=NO_RULE, line=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """The rules of one pipeline's document in their order."""
+
+    origin: str
+    outcomes: tuple[Outcome, ...]
+
+
+def outcome(rule: Rule, beyond: Sequence[str]) -> Outcome:
+    """Return what the rule leads to; `beyond` are the guardrails that it exceeds for every job."""
+    refusal = f"{REFUSED}: rule {rule.name!r} exceeds the guardrail {' and '.join(beyond)}"
+    return Outcome(
+        name=rule.name, jobs=jobs_of(rule), grant=None if beyond else rule.allow,
+        refusal=refusal if beyond else "", line=rule.line,
+    )  # fmt: skip
+
+
+def changes(pipeline: str, old: Side, new: Side) -> Iterator[Change]:
+    """Yield every change, some of them several times, for different jobs."""
+    comparison = Comparison()
+    for before, had, has in _pairs(old, new):
+        left = comparison.both(had.jobs, has.jobs, [one.jobs for one in before])
+        if left is None:
+            continue
+        taken = ((one.name, one.jobs) for one in before)
+        jobs = comparison.in_words(left, taken)
+        in_new = has is not _NONE
+        place = Place(
+            origin=new.origin if in_new or had is _NONE else old.origin,
+            line=has.line if in_new else had.line,
+        )
+        for one in _between(had, has):
+            yield Change(
+                kind=one.kind, pipeline=pipeline, what=one.what, name=one.name, place=place,
+                ways=(Way(jobs=jobs, before=one.before, after=one.after),),
+            )  # fmt: skip
+
+
+def _pairs(old: Side, new: Side) -> Iterator[tuple[list[Outcome], Outcome, Outcome]]:
+    """Yield old and new outcomes that differ, with the rules before both of them."""
+    earlier: list[set[Jobs]] = []  # the jobs of the rules before each new one
+    seen: set[Jobs] = set()
+    for has in (*new.outcomes, _NONE):
+        earlier.append(set(seen))
+        seen.add(has.jobs)
+    passed: set[Jobs] = set()
+    for i, had in enumerate((*old.outcomes, _NONE)):
+        for j, has in enumerate((*new.outcomes, _NONE)):
+            taken = had.jobs in earlier[j] or has.jobs in passed
+            if not taken and _differ(had, has):
+                yield [*old.outcomes[:i], *new.outcomes[:j]], had, has
+        passed.add(had.jobs)
+
+
+def _differ(had: Outcome, has: Outcome) -> bool:
+    if had.grant is None or has.grant is None:
+        return (had.grant is None) != (has.grant is None)
+    return (had.name, had.grant) != (has.name, has.grant)
+
+
+def _between(had: Outcome, has: Outcome) -> Iterator[Difference]:
+    """Yield what the jobs of a pair gain, lose or get changed."""
+    match had.grant, has.grant:
+        case None, Grant() as grant:
+            yield from _all(Kind.GAINS, grant, had.words, has.words)
+        case Grant() as grant, None:
+            yield from _all(Kind.LOSES, grant, had.words, has.words)
+        case Grant() as old, Grant() as new:
+            yield from _of_grants(had, has, old, new)
+
+
+def _all(kind: Kind, grant: Grant, before: str, after: str) -> Iterator[Difference]:
+    """Yield the sandbox and everything granted; of what is gained, also how."""
+    for what, name in ((SANDBOX, ""), *things(grant)):
+        yield Difference(kind=kind, what=what, name=name, before=before, after=after)
+    if kind is Kind.GAINS:
+        for one in differences(Grant(kinds=grant.kinds), grant):
+            yield Difference(
+                kind=kind, what=one.what, name=one.name, before=before,
+                after=f"{one.after} ({after})",
+            )  # fmt: skip
+
+
+def _of_grants(had: Outcome, has: Outcome, old: Grant, new: Grant) -> Iterator[Difference]:
+    renamed = had.name != has.name
+    for one in differences(old, new):
+        before, after = (
+            f"{text} ({outcome.words})" if renamed else text
+            for text, outcome in ((one.before, had), (one.after, has))
+        )
+        yield Difference(kind=one.kind, what=one.what, name=one.name, before=before, after=after)
+    if renamed and old == new:
+        yield Difference(
+            kind=Kind.CHANGES, what="name of the rule", before=had.words, after=has.words
+        )
