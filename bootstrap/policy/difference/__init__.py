@@ -7,12 +7,14 @@ from bootstrap.job.repository import Repository, parse
 from bootstrap.policy.catalogue import Catalogue, by_slug
 from bootstrap.policy.difference.model import Change, Kind, Place, Way, merged
 from bootstrap.policy.difference.rails import guardrail_changes
-from bootstrap.policy.difference.rules import Outcome, Side, changes, outcome
+from bootstrap.policy.difference.rules import Outcome, Side, changes, further, outcome
 from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.model import Guardrails, Policy, Rule
 from bootstrap.text import printable
 
 REPOSITORY = "builds of the repository"
+# Of a policy; its text and its place decide nothing.
+_COMPARED = frozenset({"pipeline", "repositories", "rules", "origin", "digest"})
 NO_REPOSITORY, BY_RULES = "refused", "as the rules say"
 
 __all__ = ["Change", "Kind", "Place", "Way", "difference"]
@@ -39,6 +41,7 @@ def difference(old: Catalogue, new: Catalogue) -> tuple[Change, ...]:
         has = _Version(policy=after.get(slug), guardrails=new.guardrails)
         if not _same(had, has):
             found += _repositories(slug, had, has)
+            found += _further(slug, had.policy, has.policy)
             found += changes(slug, _side(slug, had), _side(slug, has))
     return merged(found)
 
@@ -80,6 +83,18 @@ def _repositories(slug: str, old: _Version, new: _Version) -> Iterator[Change]:
                 ways=(Way(jobs="", before=words[0], after=words[1]),),
                 place=Place(origin=policy.origin if policy else "", line=1),
             )  # fmt: skip
+
+
+def _further(slug: str, old: Policy | None, new: Policy | None) -> Iterator[Change]:
+    """Yield what else differs of the documents: any field that policies may get."""
+    if old is None or new is None:
+        return
+    before, after = further(old, _COMPARED), further(new, _COMPARED)
+    for what in before:
+        if before[what] != after[what]:
+            way = Way(jobs="", before=before[what], after=after[what])
+            place = Place(origin=new.origin, line=1)
+            yield Change(kind=Kind.CHANGES, pipeline=slug, what=what, ways=(way,), place=place)
 
 
 def _by_repository(slug: str, policy: Policy | None) -> dict[Repository | str, str]:

@@ -6,12 +6,14 @@ is missing; the earlier rules of both lists, which would have admitted it instea
 are left of the pair. This finds what another order of rules changes, too.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from bootstrap.policy.difference.jobs import Comparison, Jobs, jobs_of
 from bootstrap.policy.difference.model import Change, Kind, Place, Way
 from bootstrap.policy.difference.parts import Difference, differences, things
+from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.model import Grant, Rule
 
 SANDBOX = "a sandbox"  # what every admitted job gets
@@ -31,12 +33,23 @@ class Outcome:
     jobs: Jobs
     grant: Grant | None
     refusal: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)  # what else the rule has, in words
     line: int
 
     @property
     def words(self) -> str:
         """How it is called in a change."""
         return f"rule {self.name!r}" if self.grant is not None else self.refusal
+
+
+# Of a rule; `line` decides nothing. Any other field that rules may get is compared as it is.
+_COMPARED = frozenset({"name", "when", "allow", "line"})
+
+
+def further(value: Any, known: frozenset[str]) -> dict[str, str]:  # noqa: ANN401 - a dataclass
+    """Return every field that is not among those whose meaning is known here, in words."""
+    named = ((one.name, getattr(value, one.name)) for one in fields(value))
+    return {label(name): shown(what, name) for name, what in named if name not in known}
 
 
 _NONE = Outcome(name="", jobs=_EVERYTHING, grant=None, refusal=NO_RULE, line=1)
@@ -53,7 +66,9 @@ class Side:
 def outcome(rule: Rule, beyond: Sequence[str]) -> Outcome:
     """Return what the rule leads to; `beyond` are the guardrails that it exceeds for every job."""
     refusal = f"{REFUSED}: rule {rule.name!r} exceeds the guardrail {' and '.join(beyond)}"
+    more = further(rule, _COMPARED)
     return Outcome(
+        more=more,
         name=rule.name, jobs=jobs_of(rule), grant=None if beyond else rule.allow,
         refusal=refusal if beyond else "", line=rule.line,
     )  # fmt: skip
@@ -99,7 +114,7 @@ def _pairs(old: Side, new: Side) -> Iterator[tuple[list[Outcome], Outcome, Outco
 def _differ(had: Outcome, has: Outcome) -> bool:
     if had.grant is None or has.grant is None:
         return (had.grant is None) != (has.grant is None)
-    return (had.name, had.grant) != (has.name, has.grant)
+    return (had.name, had.grant, had.more) != (has.name, has.grant, has.more)
 
 
 def _between(had: Outcome, has: Outcome) -> Iterator[Difference]:
@@ -133,6 +148,10 @@ def _of_grants(had: Outcome, has: Outcome, old: Grant, new: Grant) -> Iterator[D
             for text, outcome in ((one.before, had), (one.after, has))
         )
         yield Difference(kind=one.kind, what=one.what, name=one.name, before=before, after=after)
+    for what in dict.fromkeys((*had.more, *has.more)):
+        before, after = (one.more.get(what, "nothing") for one in (had, has))
+        if before != after:
+            yield Difference(kind=Kind.CHANGES, what=what, before=before, after=after)
     if renamed and old == new:
         yield Difference(
             kind=Kind.CHANGES, what="name of the rule", before=had.words, after=has.words
