@@ -1,6 +1,7 @@
 """`airlock policy diff`: the changes of access between two versions of all policies."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -103,4 +104,4 @@ def _uri(origin: str) -> str:
     here = Path.cwd()
     if path.is_absolute() and path.is_relative_to(here):
         path = path.relative_to(here)
-    return quote(str(path), safe="/") if not path.is_absolute() else f"file://{quote(str(path))}"
+    return f"{'file://' if path.is_absolute() else ''}{quote(os.fsencode(path))}"

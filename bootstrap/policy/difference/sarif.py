@@ -50,7 +50,9 @@ def _result(change: Change, uri: Callable[[str], str]) -> dict[str, Any]:
         "level": _LEVELS[change.kind],
         "message": {"text": message},
         "locations": [location],
-        "partialFingerprints": {"change/v1": hashlib.sha256(message.encode()).hexdigest()},
+        "partialFingerprints": {
+            "change/v1": hashlib.sha256(message.encode("utf-8", "replace")).hexdigest()
+        },
     }
 
 

@@ -58,7 +58,7 @@ POLICY = Policy(
     pipeline="storefront", repositories=(URL,), rules=(RULE,), origin="ssm:/x", digest="1"
 )
 GUARDRAILS = Guardrails(organization="acme", origin="guardrails.yaml", digest="1")
-WHOLE = (POLICY, RULE, CONDITION, RULE.allow, RULE.allow.limits, GUARDRAILS, GUARDRAILS.limits)
+WHOLE: tuple[Any, ...] = (POLICY, RULE, CONDITION, RULE.allow, RULE.allow.limits, GUARDRAILS, GUARDRAILS.limits)
 
 
 def all_fields() -> Iterator[Any]:
@@ -72,9 +72,9 @@ def all_fields() -> Iterator[Any]:
 
 def with_it(value: Any, index: int) -> Catalogue:
     """A catalogue in which the value has the place of WHOLE[index]."""
-    policy, rule, condition, grant, limits, rails, rail_limits = (
-        value if place == index else known for place, known in enumerate(WHOLE)
-    )
+    places: list[Any] = [*WHOLE]
+    places[index] = value
+    policy, rule, condition, grant, limits, rails, rail_limits = places
     if index == 6:
         rails = replace(GUARDRAILS, limits=rail_limits)
     if index == 4:
