@@ -1,12 +1,15 @@
 """`airlock policy diff`: what an approver reads, in each format, and its exit statuses."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.commands.test_policy import policy
+from tests.fakes.ssm import StrictSsm, denial
 from tests.policy.given import HEAD
+from tests.test_cli import AIRLOCK
 
 ROLE = "arn:aws:iam::111122223333:role/ci/deploy"
 OTHER = "arn:aws:iam::444455556666:role/ci/read"
@@ -107,3 +110,41 @@ def test_json_names_pipeline_thing_and_jobs(sides: tuple[Path, Path]) -> None:
     (way,) = found["changes"][0]["ways"]
     assert way["jobs"] == "branch dev, no tag, no pull request"
     assert json.loads(policy("diff", *sides, "--json").stdout) == found
+
+
+@pytest.mark.parametrize("form", ["markdown", "sarif", "json", "text"])
+def test_every_format_has_the_same_changes_and_status(sides: tuple[Path, Path], form: str) -> None:
+    (sides[1] / "storefront.yaml").write_text(HEAD + READ)
+    done = policy("diff", *sides, "--format", form)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert ROLE in done.stdout
+    assert policy("diff", sides[0], sides[0], "--format", form).returncode == 0
+
+
+def test_sarif_names_files_as_the_code_host_does(sides: tuple[Path, Path]) -> None:
+    (sides[1] / "storefront.yaml").write_text(HEAD + READ)
+    done = subprocess.run(
+        [str(AIRLOCK), "policy", "diff", "../old", "--format", "sarif", "."],
+        cwd=sides[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (run,) = json.loads(done.stdout)["runs"]
+    places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+    assert {place["artifactLocation"]["uri"] for place in places} == {"storefront.yaml"}
+    assert {place["region"]["startLine"] for place in places} == {4}
+
+
+def test_the_store_is_compared_where_only_one_directory_is_named(
+    ssm: StrictSsm, config: Path, folder: Path
+) -> None:
+    done = policy("diff", folder, "--config", config)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "holds no policies, so nothing was compared" in done.stderr
+    done = policy("diff", folder, "--config", config, "--allow-empty")
+    assert "  + gains  role " in done.stdout
+    ssm.put("/buildkite/pipelines/broken/policy", "pipeline: [")
+    done = policy("diff", folder, "--config", config, "--allow-empty")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "ssm:/buildkite/pipelines/broken" in done.stderr
+    ssm.fail("*", denial("ssm:GetParametersByPath", "*"), times=10)
+    done = policy("diff", folder, "--config", config, "--allow-empty")
+    assert (done.returncode, done.stdout) == (125, "")

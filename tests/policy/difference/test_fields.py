@@ -58,7 +58,15 @@ POLICY = Policy(
     pipeline="storefront", repositories=(URL,), rules=(RULE,), origin="ssm:/x", digest="1"
 )
 GUARDRAILS = Guardrails(organization="acme", origin="guardrails.yaml", digest="1")
-WHOLE: tuple[Any, ...] = (POLICY, RULE, CONDITION, RULE.allow, RULE.allow.limits, GUARDRAILS, GUARDRAILS.limits)
+WHOLE: tuple[Any, ...] = (
+    POLICY,
+    RULE,
+    CONDITION,
+    RULE.allow,
+    RULE.allow.limits,
+    GUARDRAILS,
+    GUARDRAILS.limits,
+)
 
 
 def all_fields() -> Iterator[Any]:
