@@ -25,7 +25,7 @@ class Arguments(argparse.Namespace):
     ignore: list[str]
     junit: Path | None
     env_file: Path
-    old: Path | None
+    old: Path  # STORE: what the host's store has now
     new: Path
     allow_empty: bool
     save_versions: Path | None
@@ -174,8 +174,8 @@ def _explain(verbs: "_Commands[_Parser]") -> None:
 def _diff(verbs: "_Commands[_Parser]") -> None:
     text = "show how access changes between two versions; the exit status is 1 if it does"
     parser = _command(verbs, "diff", text)
-    text = "directory of policies before (default: the store that the host's configuration names)"
-    parser.add_argument("old", type=Path, nargs="?", metavar="OLD", help=text)
+    text = "directory of policies before, or `store`: the one that the host's configuration names"
+    parser.add_argument("old", type=Path, metavar="OLD", help=text)
     parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
     parser.add_argument(
         "--format",
@@ -187,7 +187,7 @@ def _diff(verbs: "_Commands[_Parser]") -> None:
     parser.add_argument("--json", dest="as_json", action="store_true", help="as --format json")
     text = "compare also if one of both has no policies at all, as before the first one"
     parser.add_argument("--allow-empty", action="store_true", help=text)
-    text = "without OLD: write the versions of the store's parameters to FILE, for push --versions"
+    text = "with `store`: write the versions of the store's parameters to FILE, for push --versions"
     parser.add_argument("--save-versions", type=Path, metavar="FILE", help=text)
     _config(parser)
 

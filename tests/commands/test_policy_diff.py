@@ -133,18 +133,16 @@ def test_sarif_names_files_as_the_code_host_does(sides: tuple[Path, Path]) -> No
     assert {place["region"]["startLine"] for place in places} == {4}
 
 
-def test_the_store_is_compared_where_only_one_directory_is_named(
-    ssm: StrictSsm, config: Path, folder: Path
-) -> None:
-    done = policy("diff", folder, "--config", config)
+def test_the_store_is_one_of_the_sides(ssm: StrictSsm, config: Path, folder: Path) -> None:
+    done = policy("diff", "store", folder, "--config", config)
     assert (done.returncode, done.stdout) == (78, "")
     assert "holds no policies, so nothing was compared" in done.stderr
-    done = policy("diff", folder, "--config", config, "--allow-empty")
+    done = policy("diff", "store", folder, "--config", config, "--allow-empty")
     assert "  + gains  role " in done.stdout
     ssm.put("/buildkite/pipelines/broken/policy", "pipeline: [")
-    done = policy("diff", folder, "--config", config, "--allow-empty")
+    done = policy("diff", "store", folder, "--config", config, "--allow-empty")
     assert (done.returncode, done.stdout) == (78, "")
     assert "ssm:/buildkite/pipelines/broken" in done.stderr
     ssm.fail("*", denial("ssm:GetParametersByPath", "*"), times=10)
-    done = policy("diff", folder, "--config", config, "--allow-empty")
+    done = policy("diff", "store", folder, "--config", config, "--allow-empty")
     assert (done.returncode, done.stdout) == (125, "")

@@ -69,7 +69,7 @@ def test_diff_of_anything_is_an_answer_or_an_error(
             for name, content in files.items():
                 (side / name).write_bytes(content)
         lines: list[str] = []
-        done = compared(*sides, form, lines)
+        done = compared(sides[0], sides[1], form, lines)
         if isinstance(done, AirlockError):
             assert lines == []
             assert done.exit_code == 78

@@ -41,7 +41,10 @@ def test_guardrails_are_pushed_and_pulled(
     assert done.stdout.startswith(f"wrote {RAILS}, version 1\nwrote {STOREFRONT}, version 1\n")
     assert policy("pull", tmp_path / "back", "--config", guarded).returncode == 0
     assert (tmp_path / "back/guardrails.yaml").read_text() == GUARDRAILS
-    assert policy("diff", tmp_path / "back", "--config", guarded).stdout == "No access changes.\n"
+    assert (
+        policy("diff", "store", tmp_path / "back", "--config", guarded).stdout
+        == "No access changes.\n"
+    )
 
 
 def test_guardrails_that_only_allow_more_are_written_last(
@@ -53,13 +56,13 @@ def test_guardrails_that_only_allow_more_are_written_last(
     assert done.stdout.startswith(f"wrote {STOREFRONT}, version 1\nwrote {RAILS}, version 2\n")
 
 
-@pytest.mark.parametrize("verb", ["push", "diff"])
+@pytest.mark.parametrize("verb", ["push", "diff store"])
 def test_guardrails_that_no_host_would_read_are_an_error(
     ssm: StrictSsm, config: Path, folder: Path, verb: str
 ) -> None:
     ssm.put(STOREFRONT, ALL)
     (folder / "guardrails.yaml").write_text(GUARDRAILS)
-    done = policy(verb, folder, "--config", config)
+    done = policy(*verb.split(), folder, "--config", config)
     assert done.returncode == 78
     assert "they would limit nothing" in done.stderr
     assert changes(ssm) == []
@@ -134,7 +137,7 @@ def test_push_refuses_what_changed_after_it_was_compared(
 ) -> None:
     ssm.put(STOREFRONT, ALL)
     seen = tmp_path / "versions.json"
-    done = policy("diff", folder, "--config", config, "--save-versions", seen)
+    done = policy("diff", "store", folder, "--config", config, "--save-versions", seen)
     assert done.returncode == 1
     assert json.loads(seen.read_text())["parameters"] == {STOREFRONT: 1}
     ssm.put(STOREFRONT, ALL + "# by somebody else\n")
@@ -147,7 +150,7 @@ def test_push_refuses_what_changed_after_it_was_compared(
     done = policy("push", folder, "--config", config, "--versions", seen)
     assert f"{STOREFRONT}: expected version 1, got version 2\n" in done.stdout
     assert changes(ssm) == []
-    policy("diff", folder, "--config", config, "--save-versions", seen)
+    policy("diff", "store", folder, "--config", config, "--save-versions", seen)
     for _ in range(2):  # the file has the new versions after a push
         assert policy("push", folder, "--config", config, "--versions", seen).returncode == 0
 

@@ -59,7 +59,7 @@ def push(*, directory: Path, config_path: Path, options: Options, output: Output
     if recorded is None and options.versions:
         raise WrongConfiguration(
             f"the file of versions {file} does not exist",
-            hint="`airlock policy diff --save-versions FILE DIR` writes it.",
+            hint="`airlock policy diff store DIR --save-versions FILE` writes it.",
         )
     ssm = Ssm(host.aws)
     found = remote(host, prefix, ssm)
@@ -128,7 +128,7 @@ def _print_moved(others: tuple[Moved, ...], file: Path, ssm: Ssm, output: Output
         recorded = "no parameter" if one.recorded is None else f"version {one.recorded}"
         found = "no parameter" if one.found is None else f"version {one.found}{_who(one.path, ssm)}"
         output(f"{one.path}: expected {recorded}, got {found}")
-    output(f"{NOTHING}: compare again with `airlock policy diff --save-versions {file} …`")
+    output(f"{NOTHING}: `airlock policy diff store DIR --save-versions FILE` compares again")
 
 
 def _who(path: str, ssm: Ssm) -> str:

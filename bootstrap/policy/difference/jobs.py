@@ -43,8 +43,13 @@ def jobs_of(rule: Rule) -> Jobs:
             allowed = frozenset[str]().union(*(PULL_REQUESTS[p] for p in condition.patterns))
             kinds = allowed if kinds is None else kinds & allowed
         else:
-            conditions.append(replace(condition, line=0, patterns=_once(condition.patterns)))
+            conditions.append(_with(condition, _once(condition.patterns)))
     return Jobs(conditions=tuple(dict.fromkeys(conditions)), pull_requests=kinds)
+
+
+def _with(condition: Condition, patterns: tuple[str, ...]) -> Condition:
+    """Return the condition with these patterns. Where it is written makes no difference."""
+    return replace(condition, patterns=patterns, line=0)
 
 
 def _once(patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,20 +136,22 @@ class Comparison:
             if left == wanted:
                 continue
             refused = [p for p in condition.patterns if p.startswith("!")]
-            smaller = replace(condition, patterns=(*left, *refused))
+            smaller = _with(condition, (*left, *refused))
             others = (c for c in jobs.conditions if c != condition)
             return replace(jobs, conditions=(*others, smaller)) if left else None
         return jobs
 
     def _fulfil_all(self, condition: Condition, pattern: str, asked: list[Condition]) -> bool:
         refused = (p for p in condition.patterns if p.startswith("!"))
-        one = replace(condition, patterns=(pattern, *refused))
+        one = _with(condition, (pattern, *refused))
         return all(self._implies(one, wide) for wide in asked)
 
     def _fulfil(self, jobs: Jobs, wide: Condition) -> bool:
         return any(self._implies(narrow, wide) for narrow in jobs.conditions)
 
     def _implies(self, narrow: Condition, wide: Condition) -> bool:
+        if narrow.subject != wide.subject:  # most are, and to look them up takes longer
+            return False
         pair = (narrow, wide)
         if pair not in self._implied:
             self._implied[pair] = implies(narrow, wide)
@@ -159,6 +166,8 @@ class Comparison:
         )
 
     def _exclude(self, one: Condition, other: Condition) -> bool:
+        if one.subject != other.subject:
+            return False
         pair = (one, other)
         if pair not in self._excluded:
             self._excluded[pair] = exclude(one, other)

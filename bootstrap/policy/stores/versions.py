@@ -56,6 +56,6 @@ def _versions(document: Any) -> Versions:  # noqa: ANN401 - is JSON
 def _wrong(path: Path, what: str) -> WrongConfiguration:
     return WrongConfiguration(
         f"the file of versions {path} {what}",
-        hint="Write it again with `airlock policy diff --save-versions FILE DIR` or `pull`, and "
-        "review the changes: it says what the store had when somebody last looked at it.",
+        hint="Write it again with `airlock policy diff store DIR --save-versions FILE` or `pull`, "
+        "and review the changes: it says what the store had when somebody last looked at it.",
     )
