@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_policy import policy
+from tests.commands.test_policy import ROOT, policy
 from tests.fakes.ssm import StrictSsm, denial
 from tests.policy.given import HEAD
 from tests.test_cli import AIRLOCK
@@ -146,3 +146,10 @@ def test_the_store_is_one_of_the_sides(ssm: StrictSsm, config: Path, folder: Pat
     ssm.fail("*", denial("ssm:GetParametersByPath", "*"), times=10)
     done = policy("diff", "store", folder, "--config", config, "--allow-empty")
     assert (done.returncode, done.stdout) == (125, "")
+
+
+def test_the_example_of_the_documentation_is_what_is_printed(sides: tuple[Path, Path]) -> None:
+    text = (sides[1] / "storefront.yaml").read_text()
+    (sides[1] / "storefront.yaml").write_text(text.replace("branch: main", "branch: [main, dev]"))
+    page = (ROOT / "docs/governance.md").read_text()
+    assert f"$ airlock policy diff main/ proposed/\n{policy('diff', *sides).stdout}```" in page

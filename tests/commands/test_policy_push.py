@@ -175,6 +175,12 @@ def test_push_of_a_pulled_directory_refuses_what_changed_meanwhile(
     assert f"{PREFIX}/other/policy: expected no parameter, got version 1" in done.stdout
 
 
+def test_versions_of_a_directory_cannot_be_recorded(folder: Path, tmp_path: Path) -> None:
+    done = policy("diff", folder, folder, "--save-versions", tmp_path / "v")
+    assert (done.returncode, "is a directory" in done.stderr) == (78, True)
+    assert not (tmp_path / "v").exists()
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"version": 2}', b"\xff", b"[" * 100_000,
                 b'{"version": 1, "store": "/x", "parameters": {"/x": "1"}}']

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from bootstrap import __version__
 from bootstrap.commands.policy.source import Form, Output, complete, save, ssm_path
+from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import SsmStore
 from bootstrap.host import config
 from bootstrap.policy.catalogue import Catalogue
@@ -45,6 +46,11 @@ def diff(
     """
     if old is None:
         before, after = _store_and(new, config_path, save_versions)
+    elif save_versions is not None:
+        raise WrongConfiguration(
+            f"--save-versions records the store, and {old} is a directory",
+            hint="Write `store` in place of the directory, or leave the option out.",
+        )
     else:
         before, after = whole.versions(old, new)
     for side, path in ((before, old), (after, new)):

@@ -34,16 +34,16 @@ def markdown(changes: Sequence[Change]) -> str:
     return f"{head}<details>\n<summary>Before and after</summary>\n{details}\n</details>\n"
 
 
-def _table(head: str, rows: Iterable[str], room: int) -> str:
+def _table(head: str, rows: Iterable[str], space: int) -> str:
     """Return the rows that fit into so many characters, and how many do not."""
     kept: list[str] = []
     left_out = 0
     for row in rows:
-        if left_out or len(row) + 1 > room:
+        if left_out or len(row) + 1 > space:
             left_out += 1
         else:
             kept.append(row)
-            room -= len(row) + 1
+            space -= len(row) + 1
     lines = ["<table>", head, *kept, "</table>"]
     if left_out:
         text = f"{counted(left_out, 'row')} more: run `airlock policy diff` for all of them."
