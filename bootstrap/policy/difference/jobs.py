@@ -65,7 +65,7 @@ class Comparison:
         self._excluded: dict[Pair, bool] = {}
 
     def both(self, one: Jobs, other: Jobs, without: Sequence[Jobs]) -> Jobs | None:
-        """Return the jobs of both that are not among `without`; None if certainly no job is left."""
+        """Return the jobs of both that are not among `without`; None if certainly none is left."""
         conditions = dict.fromkeys((*one.conditions, *other.conditions))
         left: Jobs | None = Jobs(conditions=tuple(conditions), pull_requests=_common(one, other))
         before = None

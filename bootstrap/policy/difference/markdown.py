@@ -16,7 +16,6 @@ LONGEST = 65_536  # characters of a comment on GitHub
 _TABLE = 24_000  # of them for the table, so that some are left for the details
 _SPARE = 1_000  # for what comes after the last row
 _CELL, _DETAIL = 240, 2_000  # characters of one text
-_ORDER = (Kind.GAINS, Kind.CHANGES, Kind.LOSES)
 _HEAD = "<tr><th></th><th>pipeline</th><th>what</th><th>which jobs</th></tr>"
 _HEAD_OF_DETAILS = "<tr><th>what</th><th>which jobs</th><th>before</th><th>after</th></tr>"
 
@@ -26,7 +25,8 @@ def markdown(changes: Sequence[Change]) -> str:
     title = "### Changes of access\n\n"
     if not changes:
         return f"{title}{NO_CHANGE}\n"
-    ordered = sorted(changes, key=lambda change: _ORDER.index(change.kind))
+    order = list(Kind)
+    ordered = sorted(changes, key=lambda change: order.index(change.kind))
     table = _table(_HEAD, [_row(change) for change in ordered], _TABLE)
     head = f"{title}**{summary(changes)}**\n\n{table}\n\n"
     rows = [_detail(change, way) for change in ordered for way in change.ways]

@@ -10,8 +10,8 @@ class Kind(StrEnum):
     """How an access changed."""
 
     GAINS = "gains"
-    LOSES = "loses"
     CHANGES = "changes"  # neither, or in part each
+    LOSES = "loses"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +48,15 @@ class Change:
 
 
 def merged(changes: list[Change]) -> tuple[Change, ...]:
-    """Return the changes with one entry for each thing, whose ways are those of all its entries."""
+    """Return the changes by pipeline, gains first, with one entry for each thing.
+
+    Its ways are those of all its entries.
+    """
     found: dict[tuple[str, str, str, Kind], Change] = {}
     for change in changes:
         key = (change.pipeline, change.what, change.name, change.kind)
         known = found.get(key)
         ways = (*known.ways, *change.ways) if known else change.ways
         found[key] = replace(known or change, ways=tuple(dict.fromkeys(ways)))
-    return tuple(found.values())
+    order = list(Kind)
+    return tuple(sorted(found.values(), key=lambda one: (one.pipeline, order.index(one.kind))))

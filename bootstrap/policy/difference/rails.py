@@ -11,8 +11,11 @@ from bootstrap.policy.model import ForkAccess, Guardrails
 
 GUARDRAILS = "guardrails"
 NO_LIMIT = "not limited"
+NOTHING = "nothing"
 NO_DOCUMENT = "no guardrails document"
 _UNCOMPARED = frozenset({"origin", "digest"})  # where it is, and its text
+# Where a longer list or a greater number lets pipelines have more.
+_KNOWN = frozenset({"", "limits."})
 # From the least to the most that may be granted.
 _RANKS: Mapping[type[Enum], tuple[Enum, ...]] = {
     ForkAccess: (ForkAccess.REFUSE, ForkAccess.NOTHING, ForkAccess.ANYTHING),
@@ -37,17 +40,58 @@ def guardrail_changes(old: Guardrails | None, new: Guardrails | None) -> Iterato
 def _fields(path: str, shape: Any, old: Any, new: Any, place: Place) -> Iterator[Change]:  # noqa: ANN401 - a dataclass
     for field in fields(shape):
         had, has = (None if side is None else getattr(side, field.name) for side in (old, new))
-        if field.name in _UNCOMPARED or had == has:
+        if field.name in _UNCOMPARED or _meaning(had) == _meaning(has):
             continue
         one = had if has is None else has
+        name = f"{path}{label(field.name)}"
         if is_dataclass(one) and not isinstance(one, type):
-            yield from _fields(f"{path}{label(field.name)}.", one, had, has, place)
+            yield from _fields(f"{name}.", one, had, has, place)
+        elif _named(had) and _named(has) and (had or has):
+            yield from _entries(name, had or (), has or (), place)
         elif _limits(one, field.default, without_document=None in (old, new)):
             before, after = (
                 NO_LIMIT if value is None else shown(value, field.name) for value in (had, has)
             )
-            kind = _direction(had, has)
-            yield _change(kind, f"guardrail {path}{label(field.name)}", before, after, place)
+            kind = _direction(had, has) if path in _KNOWN else Kind.CHANGES
+            yield _change(kind, f"guardrail {name}", before, after, place)
+
+
+def _entries(
+    path: str, old: tuple[Any, ...], new: tuple[Any, ...], place: Place
+) -> Iterator[Change]:
+    """Compare parts that have names by those; which of them comes first may matter, too."""
+    before, after = ({entry.name: entry for entry in side} for side in (old, new))
+    for name in dict.fromkeys((*before, *after)):
+        had, has = before.get(name), after.get(name)
+        if had is not None and has is not None:
+            yield from _fields(f"{path}.{name}.", has, had, has, place)
+        else:
+            b, a = (NOTHING if entry is None else shown(entry) for entry in (had, has))
+            yield _change(Kind.CHANGES, f"guardrail {path}.{name}", b, a, place)
+    if list(before) != list(after) and set(before) == set(after):
+        yield _change(
+            Kind.CHANGES, f"order of guardrail {path}", ", ".join(before), ", ".join(after), place
+        )
+
+
+def _named(value: object) -> bool:
+    """Return whether this is a list of parts, each with a name of its own."""
+    if value is None:
+        return True
+    if not isinstance(value, tuple) or not all(map(is_dataclass, value)):
+        return False
+    names = [getattr(entry, "name", None) for entry in value]
+    return all(names) and len(set(names)) == len(names)
+
+
+def _meaning(value: Any) -> Any:  # noqa: ANN401 - a field's value
+    """Return the value without the lines at which its parts are written."""
+    if isinstance(value, tuple):
+        return tuple(map(_meaning, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        named = ((one.name, getattr(value, one.name)) for one in fields(value))
+        return type(value), tuple((name, _meaning(part)) for name, part in named if name != "line")
+    return value
 
 
 def _limits(value: object, default: object, *, without_document: bool) -> bool:

@@ -54,8 +54,8 @@ PLAIN = "no tag, no pull request"
          [("loses", "a sandbox", f"branch dev, {PLAIN}"),
           ("loses", f"role {ROLE}", f"branch dev, {PLAIN}")]),
         (rule("a", "branch: main"), rule("a", "branch: main", OTHER),
-         [("loses", f"role {ROLE}", f"branch main, {PLAIN}"),
-          ("gains", f"role {OTHER}", f"branch main, {PLAIN}")]),
+         [("gains", f"role {OTHER}", f"branch main, {PLAIN}"),
+          ("loses", f"role {ROLE}", f"branch main, {PLAIN}")]),
         (rule("a", "branch: main"), rule("a", "branch: main, pull-request: any"),
          [("gains", "a sandbox", "branch main, no tag, any pull request, a fork's too"),
           ("gains", f"role {ROLE}", "branch main, no tag, any pull request, a fork's too")]),
@@ -74,8 +74,8 @@ def test_what_an_earlier_rule_took_away_is_gained_when_it_goes() -> None:
     deploy, read = rule("deploy", "branch: main"), rule("read", ALL, OTHER)
     swapped = changes(deploy + read, read + deploy)
     assert short(swapped) == [
-        ("loses", f"role {ROLE}", f"branch main, {PLAIN}"),
         ("gains", f"role {OTHER}", f"branch main, {PLAIN}"),
+        ("loses", f"role {ROLE}", f"branch main, {PLAIN}"),
     ]
     assert {(way.before, way.after) for change in swapped for way in change.ways} == {
         ("as role (rule 'deploy')", "nothing (rule 'read')"),
