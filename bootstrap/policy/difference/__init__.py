@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bootstrap.job.model import Claims, Known, KnownSet, Provenance, PullRequest
 from bootstrap.job.repository import Repository, parse
 from bootstrap.policy.catalogue import Catalogue, by_slug
 from bootstrap.policy.difference.model import Change, Kind, Place, Way, merged
 from bootstrap.policy.difference.rails import guardrail_changes
 from bootstrap.policy.difference.rules import Outcome, Side, changes, further, outcome
-from bootstrap.policy.guardrails import exceeds
+from bootstrap.policy.guardrails import exceeds_for
 from bootstrap.policy.model import Guardrails, Policy, Rule
 from bootstrap.text import printable
 
@@ -60,13 +61,32 @@ def _side(slug: str, version: _Version) -> Side:
         return Side(origin=policy.origin if policy else "", outcomes=())
     return Side(
         origin=policy.origin,
-        outcomes=tuple(_outcome(rule, version.guardrails) for rule in policy.rules),
+        outcomes=tuple(_outcome(slug, rule, version.guardrails) for rule in policy.rules),
     )
 
 
-def _outcome(rule: Rule, guardrails: Guardrails | None) -> Outcome:
-    beyond = exceeds(rule.allow, guardrails) if guardrails else ()
-    return outcome(rule, tuple(dict.fromkeys(excess.guardrail for excess in beyond)))
+def _outcome(slug: str, rule: Rule, guardrails: Guardrails | None) -> Outcome:
+    beyond, of_forks = (
+        tuple(
+            dict.fromkeys(excess.guardrail for excess in exceeds_for(job, rule.allow, guardrails))
+        )
+        if guardrails
+        else ()
+        for job in (_job(slug, PullRequest.NO), _job(slug, PullRequest.FORK))
+    )
+    return outcome(rule, beyond, of_forks)
+
+
+def _job(slug: str, kind: PullRequest) -> Claims:
+    """Return a job of the pipeline that uses no plugins: as guardrails see one."""
+    return Claims(
+        organization="", pipeline=slug, job_id="", build_number="", agent_name="", repository="",
+        env={},
+        facts={
+            "pull-request": Known(value=kind.value, provenance=Provenance.JOB),
+            "plugin": KnownSet(values=frozenset(), provenance=Provenance.JOB),
+        },
+    )  # fmt: skip
 
 
 def _repositories(slug: str, old: _Version, new: _Version) -> Iterator[Change]:

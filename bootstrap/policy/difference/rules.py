@@ -7,9 +7,10 @@ are left of the pair. This finds what another order of rules changes, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from bootstrap.job.model import PullRequest
 from bootstrap.policy.difference.jobs import Comparison, Jobs, jobs_of
 from bootstrap.policy.difference.model import Change, Kind, Place, Way
 from bootstrap.policy.difference.parts import Difference, differences, things
@@ -19,6 +20,7 @@ from bootstrap.policy.model import Grant, Rule
 SANDBOX = "a sandbox"  # what every admitted job gets
 REFUSED = "refused"
 NO_RULE = "refused: no rule admits them"
+_ALL, _FORKS = frozenset(PullRequest), frozenset({PullRequest.FORK})
 _EVERYTHING = Jobs(conditions=(), pull_requests=None)
 
 
@@ -26,7 +28,8 @@ _EVERYTHING = Jobs(conditions=(), pull_requests=None)
 class Outcome:
     """A rule in its list, and what a job gets that it is the first to admit.
 
-    `grant` None: the job is refused, because of `refusal`.
+    `grant` None: the job is refused, because of `refusal`. `forks` is the same for pull requests of
+    forks, where the guardrails treat those otherwise.
     """
 
     name: str
@@ -35,11 +38,17 @@ class Outcome:
     refusal: str = ""
     more: Mapping[str, str] = field(default_factory=dict)  # what else the rule has, in words
     line: int
+    forks: "Outcome | None" = None
 
     @property
     def words(self) -> str:
         """How it is called in a change."""
         return f"rule {self.name!r}" if self.grant is not None else self.refusal
+
+    @property
+    def of_forks(self) -> "Outcome":
+        """What pull requests of forks get."""
+        return self.forks or self
 
 
 # Of a rule; `line` decides nothing. Any other field that rules may get is compared as it is.
@@ -63,14 +72,23 @@ class Side:
     outcomes: tuple[Outcome, ...]
 
 
-def outcome(rule: Rule, beyond: Sequence[str]) -> Outcome:
-    """Return what the rule leads to; `beyond` are the guardrails that it exceeds for every job."""
+def outcome(rule: Rule, beyond: Sequence[str], beyond_of_forks: Sequence[str]) -> Outcome:
+    """Return what the rule leads to.
+
+    `beyond` are the guardrails that it exceeds for every job, `beyond_of_forks` those that it
+    exceeds for pull requests of forks.
+    """
+    own = _limited(rule, beyond)
+    if tuple(beyond) == tuple(beyond_of_forks):
+        return own
+    return replace(own, forks=_limited(rule, beyond_of_forks))
+
+
+def _limited(rule: Rule, beyond: Sequence[str]) -> Outcome:
     refusal = f"{REFUSED}: rule {rule.name!r} exceeds the guardrail {' and '.join(beyond)}"
-    more = further(rule, _COMPARED)
     return Outcome(
-        more=more,
         name=rule.name, jobs=jobs_of(rule), grant=None if beyond else rule.allow,
-        refusal=refusal if beyond else "", line=rule.line,
+        refusal=refusal if beyond else "", more=further(rule, _COMPARED), line=rule.line,
     )  # fmt: skip
 
 
@@ -79,20 +97,39 @@ def changes(pipeline: str, old: Side, new: Side) -> Iterator[Change]:
     comparison = Comparison()
     for before, had, has in _pairs(old, new):
         left = comparison.both(had.jobs, has.jobs, [one.jobs for one in before])
-        if left is None:
-            continue
-        taken = ((one.name, one.jobs) for one in before)
-        jobs = comparison.in_words(left, taken)
-        in_new = has is not _NONE
-        place = Place(
-            origin=new.origin if in_new or had is _NONE else old.origin,
-            line=has.line if in_new else had.line,
-        )
-        for one in _between(had, has):
-            yield Change(
-                kind=one.kind, pipeline=pipeline, what=one.what, name=one.name, place=place,
-                ways=(Way(jobs=jobs, before=one.before, after=one.after),),
-            )  # fmt: skip
+        place = _place(old, new, had, has)
+        for some, was, now in _classes(left, had, has):
+            jobs = comparison.in_words(some, ((one.name, one.jobs) for one in before))
+            for one in _between(was, now):
+                yield Change(
+                    kind=one.kind, pipeline=pipeline, what=one.what, name=one.name, place=place,
+                    ways=(Way(jobs=jobs, before=one.before, after=one.after),),
+                )  # fmt: skip
+
+
+def _classes(
+    left: Jobs | None, had: Outcome, has: Outcome
+) -> Iterator[tuple[Jobs, Outcome, Outcome]]:
+    """Divide jobs by whether a fork's pull request is treated otherwise, on either side."""
+    if left is None:
+        return
+    if had.forks is None and has.forks is None:
+        yield left, had, has
+        return
+    kinds = _ALL if left.pull_requests is None else left.pull_requests
+    for some, was, now in (
+        (kinds - _FORKS, had, has),
+        (kinds & _FORKS, had.of_forks, has.of_forks),
+    ):
+        if some and _differ(was, now):
+            yield replace(left, pull_requests=some), was, now
+
+
+def _place(old: Side, new: Side, had: Outcome, has: Outcome) -> Place:
+    """Return where the new rule is, or the old one if there is no new one."""
+    if has is _NONE and had is not _NONE:
+        return Place(origin=old.origin, line=had.line)
+    return Place(origin=new.origin, line=has.line)
 
 
 def _pairs(old: Side, new: Side) -> Iterator[tuple[list[Outcome], Outcome, Outcome]]:
@@ -106,7 +143,8 @@ def _pairs(old: Side, new: Side) -> Iterator[tuple[list[Outcome], Outcome, Outco
     for i, had in enumerate((*old.outcomes, _NONE)):
         for j, has in enumerate((*new.outcomes, _NONE)):
             taken = had.jobs in earlier[j] or has.jobs in passed
-            if not taken and _differ(had, has):
+            differ = _differ(had, has) or _differ(had.of_forks, has.of_forks)
+            if differ and not taken:
                 yield [*old.outcomes[:i], *new.outcomes[:j]], had, has
         passed.add(had.jobs)
 

@@ -144,6 +144,38 @@ def test_a_rule_beyond_the_guardrails_is_refused_before_or_after() -> None:
     assert found[1].ways[0].before == "refused: rule 'deploy' exceeds the guardrail accounts"
 
 
+def test_a_grant_to_a_rule_for_forks_refuses_them_where_forks_get_nothing() -> None:
+    forks = "branch: '*', pull-request: any"
+    empty = policy(f"  - {{name: a, when: {{{forks}}}, allow: {{}}}}\n")
+    found = difference(
+        catalogue(empty, rails="session: 4h"),
+        catalogue(policy(rule("a", forks)), rails="session: 4h"),
+    )
+    assert short(found) == [
+        ("gains", f"role {ROLE}",
+         "branch *, no tag, a pull request from the repository itself or none"),
+        ("loses", "a sandbox", "branch *, no tag, a fork's pull request"),
+    ]  # fmt: skip
+
+
+def test_what_forks_may_get_is_reported_for_the_pipelines_that_admit_them() -> None:
+    both = [policy(rule("a", "pull-request: any")), MAIN]
+    found = difference(
+        *(
+            Catalogue(
+                policies=(both[0], replace(both[1], pipeline="main", origin="main.yaml")),
+                guardrails=parse_guardrails(f"guardrails: acme\nforks: {forks}\n", "g.yaml"),
+            )
+            for forks in ("nothing", "anything")
+        )
+    )
+    assert [(change.kind, change.pipeline, change.what) for change in found] == [
+        (Kind.GAINS, EVERY, "guardrail forks"),
+        (Kind.GAINS, "storefront", "a sandbox"),
+        (Kind.GAINS, "storefront", "role"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
