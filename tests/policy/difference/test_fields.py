@@ -160,13 +160,13 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class LaterGuardrails(Guardrails):
-    scopes: tuple[Part, ...]
+    parts: tuple[Part, ...]
 
 
 def later(*parts: Part) -> Catalogue:
     return Catalogue(
         policies=(),
-        guardrails=LaterGuardrails(organization="a", origin="x", digest="", scopes=parts),
+        guardrails=LaterGuardrails(organization="a", origin="x", digest="", parts=parts),
     )
 
 
@@ -174,9 +174,9 @@ def test_named_parts_that_guardrails_may_get_are_compared_one_by_one() -> None:
     one, other = (Part(name=name, roles=("r",), line=1) for name in ("one", "other"))
     wider = replace(one, roles=("r", "s"))
     changes = {
-        "guardrail scopes.one.roles": (later(one, other), later(wider, other)),
-        "guardrail scopes.other": (later(one), later(one, other)),
-        "order of guardrail scopes": (later(one, other), later(other, one)),
+        "guardrail parts.one.roles": (later(one, other), later(wider, other)),
+        "guardrail parts.other": (later(one), later(one, other)),
+        "order of guardrail parts": (later(one, other), later(other, one)),
     }
     for what, (old, new) in changes.items():
         assert [change.what for change in difference(old, new)] == [what]
