@@ -160,7 +160,7 @@ def _query(args: "Arguments") -> int:
             from bootstrap.commands.policy.source import Form
 
             return diff(
-                old=None if str(args.old) == "store" else args.old, new=args.new,
+                old=args.old, new=args.new,
                 config_path=args.config_path,
                 form=Form.JSON if args.as_json else Form(args.form),
                 allow_empty=args.allow_empty, save_versions=args.save_versions, output=_show,

@@ -25,7 +25,7 @@ class Arguments(argparse.Namespace):
     ignore: list[str]
     junit: Path | None
     env_file: Path
-    old: Path  # STORE: what the host's store has now
+    old: Path | None  # None: what the host's store has now
     new: Path
     allow_empty: bool
     save_versions: Path | None
@@ -171,11 +171,16 @@ def _explain(verbs: "_Commands[_Parser]") -> None:
     _json(parser)
 
 
+def _side(text: str) -> Path | None:
+    """Return a directory, None for the store. A directory of that name is ./store."""
+    return None if text == "store" else Path(text)
+
+
 def _diff(verbs: "_Commands[_Parser]") -> None:
     text = "show how access changes between two versions; the exit status is 1 if it does"
     parser = _command(verbs, "diff", text)
-    text = "directory of policies before, or `store`: the one that the host's configuration names"
-    parser.add_argument("old", type=Path, metavar="OLD", help=text)
+    text = "directory of policies before, or `store`: what the host's configuration names as store"
+    parser.add_argument("old", type=_side, metavar="OLD", help=text)
     parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
     parser.add_argument(
         "--format",

@@ -133,6 +133,15 @@ def test_sarif_names_files_as_the_code_host_does(sides: tuple[Path, Path]) -> No
     assert {place["region"]["startLine"] for place in places} == {4}
 
 
+def test_a_directory_may_be_called_store(sides: tuple[Path, Path]) -> None:
+    sides[0].rename(sides[0].with_name("store"))
+    done = subprocess.run(
+        [str(AIRLOCK), "policy", "diff", "./store", "new"],
+        cwd=sides[1].parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "No access changes.\n")
+
+
 def test_the_store_is_one_of_the_sides(ssm: StrictSsm, config: Path, folder: Path) -> None:
     done = policy("diff", "store", folder, "--config", config)
     assert (done.returncode, done.stdout) == (78, "")

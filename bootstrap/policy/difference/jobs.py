@@ -21,6 +21,8 @@ _SINGLE = frozenset({"branch", "commit", "source", "step", "queue", "creator", "
 _DIVISIBLE = _SINGLE | {"tag", "creator-team", "author-team", "organization"}
 _ORDER = ("branch", "tag", _PULL_REQUEST, "creator-team", "creator", "source", "queue", "step")
 
+_MOST_EXCEPTIONS = 8  # earlier rules that are named for some jobs
+
 Pair = tuple[Condition, Condition]
 
 
@@ -89,11 +91,13 @@ class Comparison:
         if kinds is not None:
             words.append((_PULL_REQUEST, pull_requests_in_words(kinds)))
         ordered = sorted(words, key=lambda word: _place(word[0]))
-        others = {
-            less: f"except those of rule {name!r} ({self._beyond(jobs, less)})"
-            for name, less in without
-            if self.overlap(jobs, less)
-        }
+        others: dict[Jobs, str] = {}
+        for name, less in without:
+            if len(others) == _MOST_EXCEPTIONS:
+                others[less] = "and more of earlier rules"
+                break
+            if less not in others and self.overlap(jobs, less):
+                others[less] = f"except those of rule {name!r} ({self._beyond(jobs, less)})"
         return ", ".join([*(word for _, word in ordered), *others.values()]) or "every job"
 
     def _beyond(self, jobs: Jobs, less: Jobs) -> str:

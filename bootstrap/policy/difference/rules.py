@@ -19,6 +19,9 @@ from bootstrap.policy.model import Grant, Rule
 
 SANDBOX = "a sandbox"  # what every admitted job gets
 REFUSED = "refused"
+# Pairs of rules of one pipeline. Of more, what earlier rules take is left out: it takes minutes, and
+# nobody reads so many lines to the end.
+MANY = 2500
 NO_RULE = "refused: no rule admits them"
 _ALL, _FORKS = frozenset(PullRequest), frozenset({PullRequest.FORK})
 _EVERYTHING = Jobs(conditions=(), pull_requests=None)
@@ -95,7 +98,9 @@ def _limited(rule: Rule, beyond: Sequence[str]) -> Outcome:
 def changes(pipeline: str, old: Side, new: Side) -> Iterator[Change]:
     """Yield every change, some of them several times, for different jobs."""
     comparison = Comparison()
-    for before, had, has in _pairs(old, new):
+    pairs = list(_pairs(old, new))
+    for i, j, had, has in pairs:
+        before = [*old.outcomes[:i], *new.outcomes[:j]] if len(pairs) <= MANY else []
         left = comparison.both(had.jobs, has.jobs, [one.jobs for one in before])
         place = _place(old, new, had, has)
         for some, was, now in _classes(left, had, has):
@@ -132,8 +137,8 @@ def _place(old: Side, new: Side, had: Outcome, has: Outcome) -> Place:
     return Place(origin=new.origin, line=has.line)
 
 
-def _pairs(old: Side, new: Side) -> Iterator[tuple[list[Outcome], Outcome, Outcome]]:
-    """Yield old and new outcomes that differ, with the rules before both of them."""
+def _pairs(old: Side, new: Side) -> Iterator[tuple[int, int, Outcome, Outcome]]:
+    """Yield old and new outcomes that differ, with how many rules are before each of them."""
     earlier: list[set[Jobs]] = []  # the jobs of the rules before each new one
     seen: set[Jobs] = set()
     for has in (*new.outcomes, _NONE):
@@ -145,7 +150,7 @@ def _pairs(old: Side, new: Side) -> Iterator[tuple[list[Outcome], Outcome, Outco
             taken = had.jobs in earlier[j] or has.jobs in passed
             differ = _differ(had, has) or _differ(had.of_forks, has.of_forks)
             if differ and not taken:
-                yield [*old.outcomes[:i], *new.outcomes[:j]], had, has
+                yield i, j, had, has
         passed.add(had.jobs)
 
 

@@ -7,6 +7,7 @@ import pytest
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.difference import Change, Kind, difference
 from bootstrap.policy.difference.model import EVERY
+from bootstrap.policy.difference.rules import MANY
 from bootstrap.policy.model import Policy
 from bootstrap.policy.parse import parse_guardrails
 from tests.policy.given import policy
@@ -199,3 +200,19 @@ def test_a_guardrail_gains_or_loses_by_what_it_allows(
 ) -> None:
     found = difference(catalogue(rails=old), catalogue(rails=new))
     assert {change.kind for change in found} == ({kind} if kind else {Kind.GAINS, Kind.LOSES})
+
+
+def test_hundreds_of_changed_rules_are_compared_without_their_predecessors() -> None:
+    """The time for each pair grows with the rules before it."""
+
+    def rules(number: int, role: str) -> str:
+        return "".join(rule(f"r{i}", f"branch: '*-{i}-{role[-4:]}-*'", role) for i in range(number))
+
+    few, many = 40, 120
+    assert (few + 1) ** 2 <= MANY < many**2
+    for number, named in ((few, True), (many, False)):
+        found = changes(rules(number, ROLE), rules(number, OTHER))
+        assert {(change.kind, change.name) for change in found} >= {
+            (Kind.LOSES, ROLE), (Kind.GAINS, OTHER),
+        }  # fmt: skip
+        assert any("except those of rule" in way.jobs for c in found for way in c.ways) == named
