@@ -19,8 +19,8 @@ from bootstrap.policy.model import Grant, Rule
 
 SANDBOX = "a sandbox"  # what every admitted job gets
 REFUSED = "refused"
-# Pairs of rules of one pipeline. Of more, what earlier rules take is left out: it takes minutes, and
-# nobody reads so many lines to the end.
+# Pairs of rules of one pipeline. Of more, what earlier rules take is left out: it takes minutes,
+# and nobody reads so many lines to the end.
 MANY = 2500
 NO_RULE = "refused: no rule admits them"
 _ALL, _FORKS = frozenset(PullRequest), frozenset({PullRequest.FORK})
