@@ -176,8 +176,9 @@ def _painted(text: str, stream: "TextIO") -> str:
     return colour.painted(text) if wanted else text
 
 
-_QUERIES = ("lint", "test", "explain", "simulate", "diff", "who-can")
+_QUERIES = ("lint", "test", "explain", "simulate", "who-can")
 _WRITERS = ("init", "import", "fmt", "draft")
+_PUBLISHERS = ("diff", "push", "pull")
 
 
 def _policy(args: "Arguments") -> int:
@@ -185,6 +186,10 @@ def _policy(args: "Arguments") -> int:
         from bootstrap.commands.policy import writing_options
 
         return writing_options.run(args, _show)
+    if args.verb in _PUBLISHERS:
+        from bootstrap.commands.policy import publishing_options
+
+        return publishing_options.run(args, _show)
     return _query(args) if args.verb in _QUERIES else _produce(args)
 
 
@@ -220,10 +225,6 @@ def _query(args: "Arguments") -> int:
                 directory=args.policies, records=args.records, against=args.against,
                 config_path=args.config_path, as_json=args.as_json, output=_show,
             )  # fmt: skip
-        case "diff":
-            from bootstrap.commands.policy.diff import diff
-
-            return diff(old=args.old, new=args.new, as_json=args.as_json, output=_show)
         case "who-can":
             from bootstrap.commands.policy.who_can import who_can
 
@@ -260,16 +261,5 @@ def _produce(args: "Arguments") -> int:
             from bootstrap.commands.policy.schema import schema
 
             return schema(document=args.document, output=_show)
-        case "push":
-            from bootstrap.commands.policy.push import push
-
-            return push(
-                directory=args.directory, config_path=args.config_path, dry_run=args.dry_run,
-                output=_show,
-            )  # fmt: skip
-        case "pull":
-            from bootstrap.commands.policy.pull import pull
-
-            return pull(directory=args.directory, config_path=args.config_path, output=_show)
         case _:
             raise AssertionError(args.verb)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap import __version__
-from bootstrap.commands.policy import build_options, writing_options
+from bootstrap.commands.policy import build_options, publishing_options, writing_options
 from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
 
@@ -28,8 +28,10 @@ class Arguments(argparse.Namespace):
     given: Mapping[str, Any]  # of a described build, as a case states it
     against: Path | None
     min_coverage: float
-    old: Path
+    old: Path | None  # None: what the host's store has now
     new: Path
+    allow_empty: bool
+    save_versions: Path | None
     wanted: str
     page: Path
     accounts: Path | None
@@ -39,6 +41,9 @@ class Arguments(argparse.Namespace):
     document: str
     records: Path | None
     dry_run: bool
+    prune: bool
+    yes: bool
+    versions: Path | None
     check: bool
     shell: str
     pipeline: str
@@ -115,13 +120,11 @@ def _policy(commands: Commands) -> None:
     _test(verbs)
     _explain(verbs)
     _simulate(verbs)
-    _diff(verbs)
     _who_can(verbs)
     _report(verbs)
     _iam(verbs)
     _schema(verbs)
-    _push(verbs)
-    _pull(verbs)
+    publishing_options.add(verbs)
     writing_options.add(verbs)
 
 
@@ -174,14 +177,6 @@ def _simulate(verbs: Commands) -> None:
     parser.add_argument("--records", type=Path, metavar="DIR", help=text)
     text = "directory of policies to compare with (default: what was recorded)"
     parser.add_argument("--against", type=Path, metavar="DIR", help=text)
-    json(parser)
-
-
-def _diff(verbs: Commands) -> None:
-    text = "show how access changes between two versions; the exit status is 1 if it does"
-    parser = command(verbs, "diff", text)
-    parser.add_argument("old", type=Path, metavar="OLD", help="directory of policies before")
-    parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
     json(parser)
 
 
@@ -267,20 +262,3 @@ def _schema(verbs: Commands) -> None:
         help="kind of document (default: policy)",
     )
     json(parser)
-
-
-def _push(verbs: Commands) -> None:
-    text = "write policies to the host's store in SSM, unless lint finds an error"
-    parser = command(verbs, "push", text)
-    directory(parser)
-    config(parser)
-    text = "only print what would be written"
-    parser.add_argument("--dry-run", action="store_true", help=text)
-
-
-def _pull(verbs: Commands) -> None:
-    text = "write the policies in the host's store in SSM to a directory"
-    parser = command(verbs, "pull", text)
-    text = "directory to write to, which must be empty or not exist"
-    parser.add_argument("directory", type=Path, metavar="DIR", help=text)
-    config(parser)

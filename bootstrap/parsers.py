@@ -60,13 +60,13 @@ class _Form(argparse.Action):
         namespace.as_json = values == "json"
 
 
-def json(parser: Parser) -> None:
-    """Add --format with text and json, and the older --json."""
+def json(parser: Parser, *others: str) -> None:
+    """Add --format with text, json and the others, and the older --json."""
     parser.add_argument(
         "--format",
         dest="form",
         action=_Form,
-        choices=("text", "json"),
+        choices=("text", *others, "json"),
         default="text",
         help="output format (default: text); with json, errors are JSON too",
     )

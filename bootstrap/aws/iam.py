@@ -16,7 +16,7 @@ ISSUER, AUDIENCE = "agent.buildkite.com", "sts.amazonaws.com"  # of Buildkite's 
 SUBJECT = f"{ISSUER}:sub"  # condition key
 
 LIST_PARAMETERS, READ_PARAMETERS = "ssm:GetParametersByPath", "ssm:GetParameters"
-WRITE_PARAMETER = "ssm:PutParameter"
+WRITE_PARAMETER, DELETE_PARAMETER = "ssm:PutParameter", "ssm:DeleteParameter"
 READ_SECRET = "secretsmanager:GetSecretValue"  # noqa: S105 - the name of an action
 DECRYPT = "kms:Decrypt"
 LOGIN, PULL = "ecr:GetAuthorizationToken", ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")

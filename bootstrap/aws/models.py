@@ -6,10 +6,13 @@ from typing import Any
 # Every operation that is called, by service.
 OPERATIONS = {
     "sts": ("AssumeRole", "AssumeRoleWithWebIdentity"),
-    "ssm": ("GetParameters", "GetParametersByPath", "PutParameter"),
+    "ssm": (
+        "GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter",
+        "GetParameterHistory",
+    ),
     "secretsmanager": ("GetSecretValue",),
     "ecr": ("GetAuthorizationToken",),
-}
+}  # fmt: skip
 
 Document = Mapping[str, Any]
 

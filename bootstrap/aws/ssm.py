@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.aws.client import Caller
+from bootstrap.aws.errors import Kind, code, kind
 from bootstrap.aws.service import Service
 from bootstrap.host.config import Aws
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 AT_ONCE = 10  # parameters in one call, or in one page
 STANDARD = 4096  # bytes of a standard parameter; an advanced one has twice as many
 SECURE = "SecureString"
+HISTORY = 50  # versions in one page
 
 Left = Callable[[], float | None]  # None: the store's own patience
 
@@ -27,6 +30,18 @@ class Parameter:
     kind: str  # String, StringList or SecureString
     value: str = field(repr=False)  # ciphertext, if it is secure and was not decrypted
     version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """Who wrote a version of a parameter, as an ARN, and when."""
+
+    by: str
+    at: datetime
+
+
+class Conflict(Exception):
+    """The parameter exists already."""
 
 
 class ParameterStore:
@@ -76,15 +91,46 @@ class ParameterStore:
                 return
             asked["NextToken"] = page["NextToken"]
 
-    def put(self, path: str, value: str) -> int:
-        """Create or replace a String parameter and return its version."""
-        tier = "Standard" if len(value.encode()) <= STANDARD else "Advanced"
-        answer = self._ssm.call(
-            lambda client: client.put_parameter(
-                Name=path, Value=value, Type="String", Overwrite=True, Tier=tier
+    def put(self, path: str, value: str, *, replaces: bool) -> int:
+        """Create a String parameter, or replace the value of any, and return its version.
+
+        Raises Conflict if it exists and is not to be replaced. A type cannot be changed, so that of
+        an existing parameter stays; neither can an advanced parameter become a standard one.
+        """
+        asked: dict[str, Any] = {"Overwrite": True} if replaces else {"Type": "String"}
+        try:
+            answer = self._ssm.call(
+                lambda client: client.put_parameter(
+                    Name=path, Value=value, Tier="Intelligent-Tiering", **asked
+                )
             )
-        )
+        except Exception as failed:
+            if code(failed) == "ParameterAlreadyExists":
+                raise Conflict(path) from failed
+            raise
         return int(answer["Version"])
+
+    def delete(self, path: str) -> None:
+        """Remove the parameter; it need not exist."""
+        try:
+            self._ssm.call(lambda client: client.delete_parameter(Name=path))
+        except Exception as failed:
+            if kind(failed) is not Kind.ABSENT:
+                raise
+
+    def written(self, path: str) -> Written | None:
+        """Return who wrote the newest version, and when."""
+        newest: dict[str, Any] = {}
+        asked: dict[str, Any] = {"Name": path, "MaxResults": HISTORY, "WithDecryption": False}
+        while True:
+            page = self._ssm.call(lambda client: client.get_parameter_history(**asked))
+            for entry in page["Parameters"]:
+                newest = max(newest, entry, key=lambda one: int(one.get("Version", 0)))
+            if not page.get("NextToken"):
+                break
+            asked["NextToken"] = page["NextToken"]
+        user, when = newest.get("LastModifiedUser"), newest.get("LastModifiedDate")
+        return Written(by=str(user), at=when) if user and isinstance(when, datetime) else None
 
 
 def _parameter(received: dict[str, Any]) -> Parameter:

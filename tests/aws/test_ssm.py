@@ -34,7 +34,7 @@ def test_named_leaves_out_what_does_not_exist(strict: StrictSsm, tmp_path: Path)
 
 def test_named_by_arn_returns_it_by_that_arn(moto: str, tmp_path: Path) -> None:
     ssm = store(tmp_path, moto)
-    ssm.put("/spelled", "value")
+    ssm.put("/spelled", "value", replaces=False)
     arn = "arn:aws:ssm:us-east-1:123456789012:parameter/spelled"
     assert {name: p.value for name, p in ssm.named([arn]).items()} == {arn: "value"}
 
@@ -66,5 +66,5 @@ def test_put_takes_the_tier_that_the_value_needs(
     strict: StrictSsm, tmp_path: Path, size: int, tier: str
 ) -> None:
     ssm = store(tmp_path, strict.url)
-    assert [ssm.put("/a", "x" * size), ssm.put("/a", "y")] == [1, 2]
-    assert strict.calls[0].json()["Tier"] == tier
+    assert [ssm.put("/a", "x" * size, replaces=False), ssm.put("/a", "y", replaces=True)] == [1, 2]
+    assert strict.tiers["/a"] == tier

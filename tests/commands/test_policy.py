@@ -163,8 +163,10 @@ def test_diff_prints_the_changed_access(folder: Path, tmp_path: Path) -> None:
     (new / "storefront.yaml").write_text(text.replace("branch: main", "branch: [main, dev]"))
     done = policy("diff", folder, new)
     assert done.returncode == 1
-    assert f"~ storefront changes role {ROLE}" in done.stdout
-    assert "    + branch main or dev, tag none, pull-request no" in done.stdout
+    assert "storefront\n  + gains  a sandbox\n" in done.stdout
+    assert (
+        f"  + gains  role {ROLE}\n      for: branch dev, no tag, no pull request\n" in done.stdout
+    )
     assert policy("diff", folder, folder).returncode == 0
 
 

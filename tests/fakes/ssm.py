@@ -50,7 +50,9 @@ class StrictSsm(Simulator):
         for name, stored in (parameters or {}).items():
             self.put(name, stored.value, kind=stored.kind)
         self.may_decrypt = may_decrypt
-        self.may_put = 1 << 30
+        self.may_put = 1 << 30  # writes and removals
+        self.writer: str | None = "arn:aws:iam::111122223333:user/writer-"
+        self.tiers: dict[str, str] = {}
         self.throttled = 0
         self._tps = tps
         self._tokens, self._at = tps, time.monotonic()
@@ -84,6 +86,10 @@ class StrictSsm(Simulator):
                 return self._named(asked)
             case "AmazonSSM.PutParameter":
                 return self._put(asked)
+            case "AmazonSSM.DeleteParameter":
+                return self._delete(asked)
+            case "AmazonSSM.GetParameterHistory":
+                return self._history(asked)
             case other:
                 return failure("InvalidAction", other)
 
@@ -124,15 +130,49 @@ class StrictSsm(Simulator):
         if self.may_put <= 0:
             return denial("ssm:PutParameter", name)
         self.may_put -= 1
-        if name in self.parameters and not asked.get("Overwrite"):
+        known = self.parameters.get(name)
+        if known and not asked.get("Overwrite"):
             return failure("ParameterAlreadyExists")
-        if tier == "Standard" and len(asked["Value"].encode()) > 4096:
-            return failure("ValidationException", "Standard tier: at most 4096 characters")
+        kind = asked.get("Type") or (known.kind if known else None)
+        if kind is None:
+            return failure("ValidationException", "A parameter type is required")
+        if known and kind != known.kind:
+            return failure("HierarchyTypeMismatchException", "the type cannot be changed")
+        needed = "Standard" if len(asked["Value"].encode()) <= 4096 else "Advanced"
+        before = self.tiers.get(name, "Standard")
+        if tier == "Intelligent-Tiering":
+            tier = "Advanced" if "Advanced" in {needed, before} else "Standard"
+        if tier == "Standard" and "Advanced" in {needed, before}:
+            return failure("ValidationException", "Standard: at most 4096, and no downgrade")
         try:
-            self.put(name, asked["Value"], kind=asked.get("Type", "String"))
+            self.put(name, asked["Value"], kind=kind)
         except ValueError as refused:
             return failure("ValidationException", str(refused))
+        self.tiers[name] = tier
         return self._reply({"Version": self.parameters[name].version, "Tier": tier}, opened=False)
+
+    def _delete(self, asked: dict[str, Any]) -> Reply:
+        if self.may_put <= 0:
+            return denial("ssm:DeleteParameter", asked["Name"])
+        self.may_put -= 1
+        if self.parameters.pop(asked["Name"], None) is None:
+            return failure("ParameterNotFound")
+        return self._reply({}, opened=False)
+
+    def _history(self, asked: dict[str, Any]) -> Reply:
+        """Every version was written by `writer`, in pages of one."""
+        if self.writer is None:
+            return denial("ssm:GetParameterHistory", asked["Name"])
+        stored = self.parameters.get(asked["Name"])
+        if stored is None:
+            return failure("ParameterNotFound")
+        version = int(asked.get("NextToken", "1"))
+        entry = {
+            "Name": asked["Name"], "Type": stored.kind, "Version": version,
+            "LastModifiedUser": f"{self.writer}{version}", "LastModifiedDate": 1.8e9 + version,
+        }  # fmt: skip
+        more = {"NextToken": str(version + 1)} if version < stored.version else {}
+        return self._reply({"Parameters": [entry], **more}, opened=False)
 
     def _shown(self, name: str, opened: bool) -> dict[str, Any]:  # noqa: FBT001
         stored = self.parameters[name]

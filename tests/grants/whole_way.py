@@ -54,7 +54,9 @@ def in_policies(made: Policy) -> None:
 
     (access,) = who_can([made], REFERENCE)
     assert (access.kind, access.rule) == ("licence", "licensed")
-    (change,) = difference([policy(RULE.format(""))], [made])
+    (change,) = difference(
+        Catalogue(policies=(policy(RULE.format("")),)), Catalogue(policies=(made,))
+    )
     assert (change.kind, change.what, change.name) == (Kind.GAINS, "licence", REFERENCE)
     found = lint(Catalogue(policies=(made,), guardrails=rails))
     assert "beyond-guardrail" in {finding.id for finding in found}

@@ -153,7 +153,9 @@ def test_a_missing_permission_prints_the_statement_to_add(ssm: StrictSsm, tmp_pa
 def test_put_without_permission_prints_the_statement_to_add(ssm: StrictSsm, tmp_path: Path) -> None:
     ssm.fail("*", denial("ssm:PutParameter", "*"), times=10)
     with pytest.raises(CannotStart, match="cannot be written") as caught:
-        Ssm(host(tmp_path, ssm.url).aws).put(f"{HERE}/policy", "pipeline: storefront")
+        Ssm(host(tmp_path, ssm.url).aws).put(
+            f"{HERE}/policy", "pipeline: storefront", replaces=False
+        )
     assert json.loads(caught.value.details[0])["Action"] == ["ssm:PutParameter"]
 
 

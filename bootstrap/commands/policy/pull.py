@@ -1,5 +1,7 @@
 """`airlock policy pull`: the host's SSM store as a directory that can be reviewed."""
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -8,26 +10,90 @@ from bootstrap.commands.policy.source import Output, save, ssm_path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.parameters import DOCUMENT, as_document
+from bootstrap.policy.stores import versions
+from bootstrap.policy.stores.remote import OURS, Remote, remote
 from bootstrap.policy.stores.ssm import Ssm
-from bootstrap.text import counted
+from bootstrap.policy.stores.whole import CASES, GUARDRAILS
+from bootstrap.text import counted, printable
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
-def pull(*, directory: Path, config_path: Path, output: Output) -> int:
-    """Write <slug>.yaml for every pipeline; leaf parameters become the document they mean.
+def pull(*, directory: Path, config_path: Path, dry_run: bool, output: Output) -> int:
+    """Write a document for every pipeline, the guardrails, and the versions of all parameters.
 
-    Raises WrongConfiguration if the directory is not empty: no file is overwritten.
+    Leaf parameters become the document they mean. Documents with mistakes are written too: this is
+    where they can be corrected. Raises WrongConfiguration, before anything is written, if the
+    directory is not empty or a pipeline's name is not one of Buildkite's.
     """
     host = config.load(config_path)
     prefix = ssm_path(host.policy.store)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    _require_empty(directory)
+    found = remote(host, prefix, Ssm(host.aws))
+    documents = _documents(found)
+    if dry_run:
+        for name, text in documents.items():
+            output(f"would write {directory / name}, {len(text.encode())} bytes")
+        return 0
+    contents = {name: text.encode() for name, text in documents.items()}
+    _write(directory, {**contents, versions.NAME: found.versions().content()})
+    rails = " and the guardrails" if GUARDRAILS in documents else ""
+    number = len(documents) - bool(rails)
+    output(f"wrote {counted(number, 'policy', 'policies')}{rails} to {directory}")
+    broken = found.catalogue().unreadable
+    if broken:
+        output(f"{counted(len(broken), 'document')} with mistakes: see `airlock policy lint`")
+    return 0
+
+
+def _write(directory: Path, contents: dict[str, bytes]) -> None:
+    """Write all files, or leave none: half of a store looks like a store without the rest."""
+    try:
+        for name, content in contents.items():
+            save(directory / name, content, parents=True)
+    except BaseException:
+        with suppress(OSError):
+            for name in contents:
+                (directory / name).unlink(missing_ok=True)
+        raise
+
+
+def _require_empty(directory: Path) -> None:
+    try:
+        entries = list(directory.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as failed:
+        raise WrongConfiguration(
+            f"{directory} cannot be used: {failed.strerror}",
+            hint="Name an empty directory, or one that does not exist.",
+        ) from failed
+    if entries:
         raise WrongConfiguration(
             f"{directory} is not empty", hint="Name an empty directory, or one that does not exist."
         )
-    found = Ssm(host.aws).tree(prefix)
-    for slug, parameters in sorted(found.items()):
-        values = {parameter.name: parameter.value for parameter in parameters}
+
+
+def _documents(found: Remote) -> dict[str, str]:
+    """Return the text of every file, by its name."""
+    texts: dict[str, str] = {}
+    wrong: list[str] = []
+    for slug, parameters in sorted(found.tree.items()):
+        values = {one.name: one.value for one in parameters if one.name in OURS}
+        if not values:
+            continue
+        name = f"{slug}.yaml"
+        if not _SLUG.fullmatch(slug) or name == GUARDRAILS or name.endswith(CASES):
+            wrong.append(f"ssm:{found.prefix}/{printable(slug)}")
         document = as_document(slug, values)
-        text = values.get(DOCUMENT) or yaml.safe_dump(document, sort_keys=False)
-        save(directory / f"{slug}.yaml", text.encode(), parents=True)
-    output(f"wrote {counted(len(found), 'policy', 'policies')} to {directory}")
-    return 0
+        texts[name] = values.get(DOCUMENT) or yaml.safe_dump(document, sort_keys=False)
+    if wrong:
+        raise WrongConfiguration(
+            f"{counted(len(wrong), 'parameter path')} cannot be a file of a policy",
+            hint="Buildkite has no such pipeline, or its file would be taken for guardrails or "
+            "test cases. Delete these parameters.",
+            details=tuple(wrong),
+        )
+    if found.guardrails:
+        texts[GUARDRAILS] = found.guardrails.value
+    return texts

@@ -1,6 +1,7 @@
 """What the policy commands share: reading policies and writing files."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 from bootstrap import files
@@ -15,11 +16,20 @@ from bootstrap.text import counted
 Output = Callable[[str], None]  # takes one line
 
 
+class Form(StrEnum):
+    """How a command prints what it finds."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+    SARIF = "sarif"
+
+
 def catalogue(directory: Path | None, config_path: Path) -> Catalogue:
-    """Return all policies. Raises WrongConfiguration, CannotStart."""
+    """Return all policies; test cases are not read. Raises WrongConfiguration, CannotStart."""
     if directory is not None:
         with working(f"reading {directory}"):
-            return whole.folder(directory).catalogue
+            return whole.folder(directory, with_cases=False).catalogue
     host = config.load(config_path)
     with working(f"reading {host.policy.store}"):
         return whole.store(host)
@@ -40,6 +50,18 @@ def readable(read: Catalogue, source: Path | None) -> Catalogue:
             details=details,
         )
     return read
+
+
+def complete(read: Catalogue, source: Path | None, *, allow_empty: bool) -> None:
+    """Raise WrongConfiguration with every mistake, or if there is no policy and that is no wish."""
+    if not read.unreadable and not read.policies and not allow_empty:
+        raise WrongConfiguration(
+            f"{source or 'the store in airlock.toml'} holds no policies, so nothing was compared",
+            hint="Policies are files named <pipeline slug>.yaml, directly in the directory. "
+            "--allow-empty compares with no policies at all, as before the first one.",
+        )
+    if read.unreadable:
+        readable(read, source)
 
 
 def require_policies(read: Catalogue, source: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Documents as files that only root could have written."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.model import MAX_TEXT
 
+_HINT = "Name a directory of <pipeline slug>.yaml documents."
+_MOST = 4 * MAX_TEXT  # bytes of a document's characters in UTF-8
 # Never wait for a pipe, never follow a link out of the store.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -25,18 +28,67 @@ def pipeline_text(directory: Path, pipeline: str) -> str | None:
 def text_of(path: Path) -> str | None:
     """Return the text of one file, or None if there is none. Raises as `pipeline_text`."""
     try:
-        descriptor = os.open(path, _FLAGS)
+        return _text(path, lambda status: _check(path, status, stat.S_ISREG, "a regular file"))
     except FileNotFoundError:
         return None
-    except OSError as unreadable:
-        raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
+    except _Unusable as unusable:
+        raise _wrong(path, str(unusable)) from unusable
+
+
+def plain_text(path: Path) -> str:
+    """Return the text of a document that decides about no job here: its owner does not matter.
+
+    Raises WrongConfiguration for everything else because of which a host would not read it.
+    """
     try:
-        _check(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
-        return os.read(descriptor, 4 * MAX_TEXT + 1).decode("utf-8")
-    except UnicodeDecodeError as binary:
-        raise _wrong(path, f"is not UTF-8 at byte {binary.start}") from binary
+        return _text(path, _regular)
+    except FileNotFoundError as absent:
+        raise WrongConfiguration(_why(absent), hint=_HINT) from absent
+    except _Unusable as unusable:
+        raise WrongConfiguration(str(unusable), hint=_HINT) from unusable
+
+
+class _Unusable(Exception):
+    """No host would read this file."""
+
+
+def _text(path: Path, check: Callable[[os.stat_result], None]) -> str:
+    """Return a file's text. Raises FileNotFoundError, _Unusable, and what `check` raises."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        raise
+    except OSError as unreadable:
+        raise _Unusable(_why(unreadable)) from unreadable
+    try:
+        check(os.fstat(descriptor))
+        return _content(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _Unusable("is not a regular file")
+
+
+def _content(descriptor: int) -> str:
+    try:
+        content = os.read(descriptor, _MOST + 1)
+    except OSError as failed:
+        raise _Unusable(f"cannot be read: {failed.strerror}") from failed
+    if len(content) > _MOST:
+        raise _Unusable(f"has more than {_MOST} bytes, the most that a document can have")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as binary:
+        raise _Unusable(f"is not UTF-8 at byte {binary.start}") from binary
+
+
+def _why(unreadable: OSError) -> str:
+    if unreadable.errno == errno.ELOOP:
+        return "cannot be read: it is a symbolic link, which hosts do not follow"
+    return f"cannot be read: {unreadable.strerror}"
 
 
 def _trusted(directory: Path) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from bootstrap.aws.errors import Kind, kind
 from bootstrap.aws.iam import (
+    DELETE_PARAMETER,
     LIST_PARAMETERS,
     READ_PARAMETERS,
     WRITE_PARAMETER,
@@ -14,7 +15,7 @@ from bootstrap.aws.iam import (
     allow,
     missing,
 )
-from bootstrap.aws.ssm import SECURE, ParameterStore
+from bootstrap.aws.ssm import SECURE, Conflict, ParameterStore, Written
 from bootstrap.aws.ssm import Parameter as Stored
 from bootstrap.errors import AirlockError, CannotStart, NoAnswer
 from bootstrap.host.config import Aws
@@ -55,23 +56,41 @@ class Ssm:
     def tree(self, prefix: str) -> dict[str, tuple[Parameter, ...]]:
         """Return all parameters one level below `prefix`'s children, by child. Raises CannotStart.
 
-        For operators' commands: everything of ours is decrypted.
+        For operators' commands: everything of ours is decrypted, and nothing else.
         """
         found: dict[str, list[Parameter]] = {}
         with self._explained(prefix):
             for stored in self._store.below(prefix, recursive=True):
                 child, _, name = stored.path.removeprefix(f"{prefix}/").partition("/")
-                if name in _OURS:
+                if name and "/" not in name:
                     found.setdefault(child, []).append(_parameter(stored))
             return {
                 child: self._opened(f"{prefix}/{child}", ours, self._left(self._patience))
                 for child, ours in found.items()
             }
 
-    def put(self, path: str, value: str) -> int:
-        """Store one document and return its version. Raises CannotStart."""
+    def put(self, path: str, value: str, *, replaces: bool) -> int:
+        """Store one document and return its version. Raises CannotStart.
+
+        `replaces` False: it must not exist yet; if it does, Conflict is raised and nothing written.
+        """
         with self._explained(path, "written", WRITE_PARAMETER):
-            return self._store.put(path, value)
+            return self._store.put(path, value, replaces=replaces)
+
+    def delete(self, path: str) -> None:
+        """Remove one parameter, if it is there. Raises CannotStart."""
+        with self._explained(path, "changed", DELETE_PARAMETER):
+            self._store.delete(path)
+
+    def written(self, path: str) -> Written | None:
+        """Return who wrote the parameter's newest version, and when; None if that is not known.
+
+        A role that may write policies need not have the permission to read their history.
+        """
+        try:
+            return self._store.written(path)
+        except Exception:  # noqa: BLE001 - only for a message; the failure itself is no news
+            return None
 
     def one(self, path: str, *, patience: float | None = None) -> Parameter | None:
         """Return the parameter of exactly this name, decrypted. Raises NoAnswer, CannotStart."""
@@ -100,6 +119,8 @@ class Ssm:
     def _explained(self, path: str, done: str = "read", *actions: str) -> Iterator[None]:
         try:
             yield
+        except Conflict:
+            raise
         except Exception as failed:
             problem = f"the policy store ssm:{path} cannot be {done}: {failed}"
             needed = statement(path, self._aws, *actions)

@@ -1,6 +1,6 @@
 """A whole store at once, for the commands that ask about all pipelines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, assert_never
@@ -10,8 +10,9 @@ from bootstrap.forms import FileStore, SsmStore
 from bootstrap.host.config import Host
 from bootstrap.policy import cases
 from bootstrap.policy.catalogue import Catalogue, Unreadable
-from bootstrap.policy.parameters import compiled
+from bootstrap.policy.parameters import Parameter, compiled
 from bootstrap.policy.parse import parse, parse_guardrails
+from bootstrap.policy.stores import files
 from bootstrap.policy.stores.choose import guardrails_now
 from bootstrap.policy.stores.ssm import Ssm
 
@@ -26,38 +27,71 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Folder:
-    """A directory of documents: the policies, their cases, and the policies' texts."""
+    """A directory of documents: the policies, their cases, and the texts."""
 
     catalogue: Catalogue
     cases: tuple[cases.Cases, ...]
     texts: dict[str, str]  # pipeline -> the document's text
+    guardrails: str | None = None  # their text
 
 
-def folder(directory: Path) -> Folder:
+Parser = Callable[[str, str], T]
+
+
+def folder(directory: Path, *, with_cases: bool = True) -> Folder:
     """Read <slug>.yaml, <slug>.test.yaml and guardrails.yaml of a directory.
 
     Their owner and mode do not matter: no job is admitted by these. Raises WrongConfiguration if
-    the directory cannot be read; documents with mistakes are in `catalogue.unreadable`.
+    the directory cannot be read; documents with mistakes are in `catalogue.unreadable`, and so is
+    what hosts do not read either: links, and what is no regular file.
     """
+    return _folder(directory, parse, cases.parse if with_cases else None)
+
+
+def versions(*directories: Path) -> tuple[Catalogue, ...]:
+    """Read the policies and guardrails of directories that have most documents in common.
+
+    Cases are left out: they decide nothing. Raises as `folder`.
+    """
+    known: dict[str, Policy] = {}
+
+    def once(text: str, origin: str) -> "Policy":
+        if text not in known:
+            known[text] = parse(text, origin)
+        return replace(known[text], origin=origin)
+
+    return tuple(_folder(directory, once, None).catalogue for directory in directories)
+
+
+def _folder(
+    directory: Path,
+    of_policies: "Parser[Policy]",
+    of_cases: "Parser[cases.Cases] | None",
+) -> Folder:
     unreadable: list[Unreadable] = []
     policies: list[Policy] = []
     tests: list[cases.Cases] = []
     rails: list[Guardrails] = []
     texts: dict[str, str] = {}
+    guardrails: str | None = None
     for path in _documents(directory, unreadable):
         if path.name == GUARDRAILS:
-            rails += _read(path, parse_guardrails, unreadable)
+            for text, found in _read(path, parse_guardrails, unreadable):
+                guardrails = text
+                rails.append(found)
         elif path.name.endswith(CASES):
-            tests += _read(path, cases.parse, unreadable)
-        elif found := _read(path, parse, unreadable):
-            policies += found
-            texts[found[0].pipeline] = path.read_text()
+            if of_cases:
+                tests += [found for _, found in _read(path, of_cases, unreadable)]
+        else:
+            for text, policy in _read(path, of_policies, unreadable):
+                policies.append(policy)
+                texts[policy.pipeline] = text
     catalogue = Catalogue(
         policies=tuple(policies),
         unreadable=tuple(unreadable),
         guardrails=rails[0] if rails else None,
     )
-    return Folder(catalogue=catalogue, cases=tuple(tests), texts=texts)
+    return Folder(catalogue=catalogue, cases=tuple(tests), texts=texts, guardrails=guardrails)
 
 
 def store(host: Host, *, ssm: Ssm | None = None) -> Catalogue:
@@ -66,16 +100,18 @@ def store(host: Host, *, ssm: Ssm | None = None) -> Catalogue:
         case FileStore(path=directory):
             read = folder(directory).catalogue
         case SsmStore(path=prefix):
-            read = _tree(prefix, ssm or Ssm(host.aws))
+            ssm = ssm or Ssm(host.aws)
+            read = compiled_tree(prefix, ssm.tree(prefix))
         case never:
             assert_never(never)
     return replace(read, guardrails=guardrails_now(host, ssm=ssm))
 
 
-def _tree(prefix: str, ssm: Ssm) -> Catalogue:
+def compiled_tree(prefix: str, tree: Mapping[str, tuple[Parameter, ...]]) -> Catalogue:
+    """Return the policies that the parameters below `prefix` are, by pipeline."""
     unreadable: list[Unreadable] = []
     policies: list[Policy] = []
-    for slug, parameters in sorted(ssm.tree(prefix).items()):
+    for slug, parameters in sorted(tree.items()):
         path = f"{prefix}/{slug}"
         try:
             policy = compiled(path, slug, parameters)
@@ -101,11 +137,12 @@ def _documents(directory: Path, unreadable: list[Unreadable]) -> list[Path]:
     return [path for path in paths if path.suffix == ".yaml"]
 
 
-def _read(path: Path, parser: Callable[[str, str], T], unreadable: list[Unreadable]) -> list[T]:
+def _read(path: Path, parser: "Parser[T]", unreadable: list[Unreadable]) -> list[tuple[str, T]]:
+    """Return the text and what it means, or nothing if it has mistakes."""
     try:
-        return [parser(path.read_text(encoding="utf-8"), str(path))]
+        text = files.plain_text(path)
+        return [(text, parser(text, str(path)))]
     except WrongConfiguration as wrong:
-        unreadable.append(Unreadable(origin=str(path), details=wrong.details))
-    except (OSError, UnicodeDecodeError) as broken:
-        unreadable.append(Unreadable(origin=str(path), details=(f"{path}:1: {broken}",)))
+        details = wrong.details or (f"{path}:1: {wrong.problem}",)
+        unreadable.append(Unreadable(origin=str(path), details=details))
     return []

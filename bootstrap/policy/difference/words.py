@@ -1,0 +1,121 @@
+"""Conditions and values in the words of whoever approves a change."""
+
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+from bootstrap.policy.model import NO_TAG, Condition
+from bootstrap.text import printable
+
+LONGEST = 4000  # characters of one value: longer than a session's policy, which is shown whole
+_SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_TIMES = ((3600, "h"), (60, "m"), (1, "s"))
+_BYTES = frozenset({"memory"})
+
+_SUBJECTS = {
+    "creator": "started by",
+    "creator-team": "started by a member of",
+    "author-team": "claims an author in",
+    "unblocker-team": "claims to be unblocked by",
+    "plugin": "with no plugins but",
+    "env": "variable",
+}
+_COMMITS = {
+    "verified": "commit found on its branch",
+    "verified-or-unknown": "commit not known to be off its branch",
+}
+_PULL_REQUESTS = {
+    frozenset({"no"}): "no pull request",
+    frozenset({"same-repository"}): "a pull request from the repository itself",
+    frozenset({"fork"}): "a fork's pull request",
+    frozenset({"no", "same-repository"}): "a pull request from the repository itself or none",
+    frozenset({"no", "fork"}): "a fork's pull request or none",
+    frozenset({"same-repository", "fork"}): "any pull request, a fork's too",
+    frozenset({"no", "same-repository", "fork"}): "any pull request or none, a fork's too",
+}
+
+
+def pull_requests_in_words(kinds: frozenset[str]) -> str:
+    """Return which pull requests are meant."""
+    return _PULL_REQUESTS.get(kinds, " or ".join(sorted(kinds)))
+
+
+def in_words(condition: Condition) -> str:
+    """Return what a condition asks of a job. The one on pull requests is in words elsewhere."""
+    if condition.subject == "tag":
+        return _tag(condition.patterns)
+    if condition.subject == "commit-on-branch":
+        return " or ".join(_COMMITS.get(p, p) for p in condition.patterns)
+    subject = _SUBJECTS.get(condition.subject, condition.subject)
+    named = f"{subject} {condition.name}" if condition.name else subject
+    return printable(f"{named} {_patterns(condition.patterns)}", limit=LONGEST)
+
+
+def _tag(patterns: tuple[str, ...]) -> str:
+    tags = tuple(pattern for pattern in patterns if pattern != NO_TAG)
+    none = ("no tag",) if NO_TAG in patterns else ()
+    some = (printable(f"tag {_patterns(tags)}", limit=LONGEST),) if tags else ()
+    return " or ".join((*none, *some))
+
+
+def _patterns(patterns: tuple[str, ...]) -> str:
+    """A leading `!` negates: say so."""
+    wanted = [pattern or "an empty value" for pattern in patterns if not pattern.startswith("!")]
+    refused = " or ".join(pattern[1:] for pattern in patterns if pattern.startswith("!"))
+    if not wanted:
+        return f"other than {refused}"
+    return " or ".join(wanted) + (f" but not {refused}" if refused else "")
+
+
+def shown(value: object, name: str = "") -> str:
+    """Return a value of a document on one line. `name` is that of its field, for its unit."""
+    match value:
+        case tuple() | list():
+            return " or ".join(map(shown, value)) or "nothing"
+        case set() | frozenset():
+            return shown(sorted(map(shown, value)))
+        case dict():
+            return ", ".join(f"{key}: {shown(one)}" for key, one in value.items()) or "nothing"
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return _fields(value)
+        case _:
+            return printable(_scalar(value, name), limit=LONGEST)
+
+
+def _scalar(value: object, name: str) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case timedelta():
+            return _whole(int(value.total_seconds()), _TIMES)
+        case Enum():
+            return str(value.value)
+        case int() if name in _BYTES:
+            return _whole(value, _SIZES)
+        case _:
+            return str(value)
+
+
+def _fields(value: Any) -> str:  # noqa: ANN401 - any dataclass
+    """Leave out what is empty or at its default: a person reads it."""
+    named = ((field, getattr(value, field.name)) for field in fields(value))
+    listed = (
+        f"{label(field.name)}: {shown(one, field.name)}"
+        for field, one in named
+        if field.name != "line" and one not in (None, (), "", {}) and one != field.default
+    )
+    return ", ".join(listed) or "nothing"
+
+
+def label(name: str) -> str:
+    """Return a field's name as documents spell it."""
+    return name.replace("_", "-")
+
+
+def _whole(number: int, units: tuple[tuple[int, str], ...]) -> str:
+    """Return a number in the largest unit of which it is a whole multiple."""
+    for size, unit in units:
+        if number and number % size == 0:
+            return f"{number // size}{unit}"
+    return str(number)
