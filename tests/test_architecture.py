@@ -42,7 +42,7 @@ PURE = {
     "policy/import_leaves.py", "policy/import_steps.py", "policy/import_trust.py",
     "policy/builds.py", "policy/history.py", "policy/ignored.py", "policy/overlap.py",
     "policy/wording.py", "policy/lint_conditions.py", "policy/lint_grants.py",
-    "policy/simulation.py",
+    "policy/lint_guardrails.py", "policy/simulation.py",
     "colour.py", "completion.py", "failures.py",
     "credentials/references.py", "aws/model.py", "credentials/plan.py",
     "credentials/environment.py", "logins.py", "sandbox/images/pulling.py",

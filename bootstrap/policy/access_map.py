@@ -9,18 +9,23 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from bootstrap.grants.kind import DEFAULT
+from bootstrap.job.grades import Grade
 from bootstrap.policy.catalogue import Catalogue, in_words, pull_requests_of
 from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for
+from bootstrap.policy.match import subject_of
 from bootstrap.policy.model import (
+    Condition,
     CredentialDelivery,
     ForkAccess,
     Grant,
     Guardrails,
     Limits,
     Policy,
+    Requirement,
     Rule,
     Workspace,
 )
+from bootstrap.policy.requirements import demanded, refused_by_grade
 from bootstrap.text import printable
 
 _LONGEST = 2500  # characters of one text: a session policy has up to 2048
@@ -105,15 +110,32 @@ def _rule(
         for number in (targets.number(one.kind, one.name), texts.number(one.called))
     ]
     excesses = exceeds(rule.allow, rails, pipeline) if rails else ()
+    required = demanded(rule.allow, rails, pipeline) if rails else ()
+    never = [
+        f"requires.{one.name}: got a condition on {subject_of(condition)}, which is only the "
+        "job's word"
+        for one in required
+        for condition in refused_by_grade(rule, one, signed=True)
+    ]
     return [
         texts.number(rule.name),
         texts.numbers(in_words(condition) for condition in rule.when),
         _REACH.index(_reach(pipeline, rule, rails)),
         used,
         [targets.number("role", rule.allow.via)] if rule.allow.via else [],
-        [texts.numbers(pair) for pair in notes(rule.allow)],
-        texts.numbers(f"{e.guardrail}: got {e.got}, allowed {e.allowed}" for e in excesses),
+        [texts.numbers(pair) for pair in (*notes(rule.allow), *_requirements(required))],
+        texts.numbers(
+            (*(f"{e.guardrail}: got {e.got}, allowed {e.allowed}" for e in excesses), *never)
+        ),
     ]
+
+
+def _requirements(required: Iterable[Requirement]) -> Iterator[tuple[str, str]]:
+    """Yield what the guardrails ask of each job that is to get the rule's grant."""
+    for one in required:
+        grade = () if one.grade is Grade.CLAIMED else (f"only {one.grade} facts",)
+        asked = "; ".join((*map(in_words, one.when), *grade))
+        yield f"required by {one.name}", asked or "nothing"
 
 
 def _reach(pipeline: str, rule: Rule, rails: Guardrails | None) -> str:
@@ -188,6 +210,14 @@ def _words(value: object) -> str:
         case Limits():
             named = {field.name: getattr(value, field.name) for field in fields(value)}
             return ", ".join(f"{k} {_limit(k, v)}" for k, v in named.items() if v is not None)
+        case Condition():
+            return in_words(value)
+        case _:
+            return _of_parts(value)
+
+
+def _of_parts(value: object) -> str:
+    match value:
         case tuple() | frozenset():
             return ", ".join(map(_words, value)) or "nothing"
         case Mapping():

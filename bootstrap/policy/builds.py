@@ -15,6 +15,7 @@ from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.plugins import full_source
 from bootstrap.mistakes import explain
 from bootstrap.policy.decide import agent_tags, with_commit
+from bootstrap.policy.guardrails_schema import YesNo
 from bootstrap.policy.model import NO_TAG, Policy
 from bootstrap.policy.schema import Node, Text
 from bootstrap.text import counted
@@ -64,7 +65,7 @@ class BuildNode(Node):
     pull_request: Literal["no", "same-repository", "fork"] = "no"
     agent_tag: dict[Text, str] = Field(default_factory=dict)
     env: dict[Variable, str] = Field(default_factory=dict)
-    signed: Literal["yes", "no"] = "no"
+    signed: YesNo = "no"
 
     @model_validator(mode="after")
     def _one_list_of_teams(self) -> "BuildNode":

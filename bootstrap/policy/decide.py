@@ -52,6 +52,13 @@ def agent_tags(policy: Policy, guardrails: Guardrails | None = None) -> tuple[st
     return tuple(sorted({name for name in asked if name}))
 
 
+def variables(policy: Policy | None, guardrails: Guardrails | None) -> frozenset[str]:
+    """Return the variables that any rule or requirement asks about."""
+    listed = [rule.when for rule in policy.rules] if policy else []
+    listed += [requirement.when for requirement in guardrails.requires] if guardrails else []
+    return frozenset(c.name for when in listed for c in when if c.subject == "env" and c.name)
+
+
 def asks_for_commit(claims: Claims, policy: Policy | None, guardrails: Guardrails | None) -> bool:
     """Return whether the decision depends on the commit being on its branch.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import claims_of
+from bootstrap.job.grades import Grade, grade_of
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.policy import builds
 from bootstrap.policy.decide import with_commit
@@ -31,7 +32,8 @@ class Decided:
 class Recorded:
     """One job. `hidden` are its variables whose values are in no record, because they are secret.
 
-    `commit` is what the host found out about the commit, None if it did not ask.
+    `commit` is what the host found out about the commit, None if it did not ask. `is_signed` is
+    whether Buildkite had signed its claims, None if no condition was about one that can be signed.
     """
 
     job: str
@@ -39,7 +41,7 @@ class Recorded:
     claims: Claims
     hidden: frozenset[str]
     commit: str | None
-    is_signed: bool
+    is_signed: bool | None
     decided: Decided | None
 
     def claimed(self, policy: Policy | None) -> Claims:
@@ -74,9 +76,18 @@ def recorded(document: Any) -> Recorded:  # noqa: ANN401 - is JSON
         claims=claims,
         hidden=frozenset(name for name, value in named.items() if not isinstance(value, str)),
         commit=next(_commits(reasons), None),
-        is_signed=any(reason.get("provenance") == Provenance.SIGNED for reason in reasons),
+        is_signed=_is_signed(reasons),
         decided=_decided(decision, events) if decision else None,
     )
+
+
+def _is_signed(reasons: list[dict[str, Any]]) -> bool | None:
+    known = [r for r in reasons if r.get("provenance") in set(Provenance)]
+    if any(reason["provenance"] == Provenance.SIGNED for reason in known):
+        return True
+    subjects = (str(reason.get("subject")).partition(" ")[0] for reason in known)
+    could_be = any(grade_of(subject, signed=True) is Grade.SIGNED for subject in subjects)
+    return False if could_be else None
 
 
 def _last(events: list[dict[str, Any]]) -> dict[str, Any] | None:

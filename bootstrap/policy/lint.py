@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from bootstrap.policy import lint_conditions, lint_grants, lint_rules
+from bootstrap.policy import lint_conditions, lint_grants, lint_guardrails, lint_rules
 from bootstrap.policy.catalogue import Catalogue, slug_of
 from bootstrap.policy.findings import ALWAYS, MEANINGS, Finding, Severity, error, warning
-from bootstrap.policy.glob import any_matches
-from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.model import Guardrails, Ignored, Policy, Rule
 from bootstrap.policy.shadow import shadows
 
@@ -20,7 +18,7 @@ def lint(catalogue: Catalogue, *, signed: bool = False) -> tuple[Finding, ...]:
 
     `signed` is whether the hosts require signed identity.
     """
-    found = [*_unreadable(catalogue)]
+    found = [*_unreadable(catalogue), *lint_guardrails.shared_names(catalogue)]
     twice = _twice(catalogue)
     for policy in catalogue.policies:
         listed = [*twice.get(policy.origin, ()), *_policy(policy, catalogue.guardrails, signed)]
@@ -78,26 +76,8 @@ def _policy(policy: Policy, guardrails: Guardrails | None, signed: bool) -> Iter
             if shadows(earlier, rule):
                 yield _shadowed(policy, rule, earlier)
                 break
-        yield from _beyond(policy, rule, guardrails) if guardrails else ()
-
-
-def _beyond(policy: Policy, rule: Rule, guardrails: Guardrails) -> Iterator[Finding]:
-    for excess in exceeds(rule.allow, guardrails, policy.pipeline):
-        yield error(
-            "beyond-guardrail", policy, rule.line,
-            f"rule {rule.name!r} exceeds the guardrail {excess.guardrail!r}: got {excess.got}, "
-            f"allowed: {excess.allowed}",
-            "Reduce what it grants: every job that this rule admits would be refused.",
-        )  # fmt: skip
-    for condition in rule.when:
-        ours = (guardrails.organization,)
-        if condition.subject == "organization" and not any_matches(condition.patterns, ours):
-            yield error(
-                "other-organization", policy, condition.line,
-                f"rule {rule.name!r} never matches builds of {guardrails.organization}, the "
-                "organization of the guardrails",
-                "Correct the condition, or remove it.",
-            )  # fmt: skip
+        if guardrails:
+            yield from lint_guardrails.beyond(policy, rule, guardrails, signed=signed)
 
 
 def _shadowed(policy: Policy, rule: Rule, earlier: Rule) -> Finding:

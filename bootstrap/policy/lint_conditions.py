@@ -9,7 +9,7 @@ from bootstrap.job.facts import PLAIN
 from bootstrap.job.repository import same
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.glob import any_matches, matches
-from bootstrap.policy.model import NO_TAG, Condition, Policy, Rule
+from bootstrap.policy.model import ABSENT, NO_TAG, Condition, Policy, Rule
 from bootstrap.policy.overlap import both, possible
 from bootstrap.policy.wording import in_words
 
@@ -124,7 +124,7 @@ def _contradiction(policy: Policy, rule: Rule) -> Iterator[Finding]:
 def _fact_of(condition: Condition) -> str:
     """Return the fact that a condition on a variable, or on the agent's tag `queue`, is about."""
     variables = {variable: fact for fact, variable in PLAIN.items()}
-    if condition.subject == "env" and condition.patterns != ("absent",):
+    if condition.subject == "env" and ABSENT not in condition.patterns:
         return variables.get(condition.name or "", "")
     return "queue" if (condition.subject, condition.name) == ("agent-tag", "queue") else ""
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
+from bootstrap.job.grades import Grade, grade_of
 from bootstrap.policy.catalogue import granted, pull_requests_of
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.guardrails import is_empty
@@ -118,20 +119,19 @@ def _steering(policy: Policy, rule: Rule) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-# Set by Buildkite's backend or by this host in every job: neither a step nor a build can set them.
-_VOUCHED_CONDITIONS = frozenset(
-    {"branch", "commit", "source", "queue", "creator", "creator-email", "creator-team",
-     "commit-on-branch"}
-)  # fmt: skip
-_FORGEABLE = frozenset({"tag", "step", "author-team", "agent-tag", "env"})
-_SIGNED = frozenset({"tag", "step", "agent-tag"})  # with signed identity
+# True of every job of a pipeline, or chosen by whoever writes a step: these keep nobody out.
+_OF_EVERYBODY = frozenset(
+    {"organization", "pipeline", "pull-request", "repository", "command", "plugin"}
+)
 
 
 def forgeable(policy: Policy, rule: Rule, *, signed: bool) -> Iterator[Finding]:
     """Yield whether a step can state all that the grant depends on. `signed` is of the host."""
-    forgeable = _FORGEABLE - (_SIGNED if signed else frozenset())
-    asked = [c for c in rule.when if c.subject in forgeable and c.patterns != (NO_TAG,)]
-    vouched = any(c.subject in _VOUCHED_CONDITIONS and "*" not in c.patterns for c in rule.when)
+    narrowing = [c for c in rule.when if c.subject not in _OF_EVERYBODY]
+    grades = {c.subject: grade_of(c.subject, signed=signed) for c in narrowing}
+    claimed = [c for c in narrowing if grades[c.subject] is Grade.CLAIMED]
+    asked = [c for c in claimed if c.patterns != (NO_TAG,)]
+    vouched = any(c not in claimed and "*" not in c.patterns for c in narrowing)
     if asked and not vouched and not is_empty(rule.allow):
         yield warning(
             "only-the-jobs-word", policy, asked[0].line,

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 
-from bootstrap.job.grades import Grade, grade, suffices
+from bootstrap.job.grades import Grade, grade, grade_of, suffices
 from bootstrap.job.model import Absent, Claims, Known
 from bootstrap.policy.guardrails import granted_roles
 from bootstrap.policy.match import COMMIT_ON_BRANCH, UNKNOWN, fact_of, subject_of, verdict
-from bootstrap.policy.model import Condition, Excess, Grant, Guardrails, Requirement, Rule
+from bootstrap.policy.model import (
+    NO_TAG,
+    Condition,
+    Excess,
+    Grant,
+    Guardrails,
+    Requirement,
+    Rule,
+)
 from bootstrap.policy.names import filled, roles_name, secrets_name
 from bootstrap.text import printable
 
@@ -22,6 +30,21 @@ def unmet(claims: Claims, rule: Rule, guardrails: Guardrails) -> Iterator[Excess
         place = f"requires.{requirement.name}"
         yield from _conditions(claims, requirement, place)
         yield from _grades(claims, requirement, rule, place)
+
+
+def refused_by_grade(
+    rule: Rule, requirement: Requirement, *, signed: bool
+) -> tuple[Condition, ...]:
+    """Return the conditions because of which every job of the rule lacks the grade.
+
+    `signed` is whether the host has signed identity.
+    """
+    return tuple(
+        c
+        for c in dict.fromkeys((*requirement.when, *rule.when))
+        if not (c.subject == "tag" and NO_TAG in c.patterns)
+        and not suffices(c.subject, grade_of(c.subject, signed=signed), requirement.grade)
+    )
 
 
 def _concerns(requirement: Requirement, grant: Grant, pipeline: str) -> bool:

@@ -1,11 +1,11 @@
 """What other documents would have decided about jobs of the past."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
-from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.decide import asks_for_commit, decide
+from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.policy.decide import asks_for_commit, decide, variables
 from bootstrap.policy.history import Decided, Recorded
 from bootstrap.policy.model import Admitted, Denied, Grant, Guardrails, Policy
 from bootstrap.text import printable
@@ -98,12 +98,25 @@ def _unknown(of: Recorded, read: Documents) -> str:
         policy, guardrails = read(of.claims.pipeline)
     except WrongConfiguration:
         return ""
-    asked = {c.name for rule in policy.rules for c in rule.when if c.name} if policy else set()
-    if hidden := sorted(of.hidden & asked):
-        return f"a rule asks about {hidden[0]}, whose value is a secret and in no record"
+    if hidden := sorted(of.hidden & variables(policy, guardrails)):
+        return f"a condition asks about {hidden[0]}, whose value is a secret and in no record"
     if of.commit is None and asks_for_commit(of.claimed(policy), policy, guardrails):
         return "a rule asks whether the commit is on its branch, and no host had looked"
+    if of.is_signed is None and _depends_on_signature(of, policy, guardrails):
+        return "guardrails ask for signed facts, and the record does not say whether there were any"
     return ""
+
+
+def _depends_on_signature(
+    of: Recorded, policy: Policy | None, guardrails: Guardrails | None
+) -> bool:
+    try:
+        both = [replace(of, is_signed=signed).claimed(policy) for signed in (True, False)]
+    except Refused:  # a token signs what this job does not have
+        return False
+    rules = [d.rule if isinstance(d, Admitted) else None
+             for d in (decide(claims, policy, guardrails) for claims in both)]  # fmt: skip
+    return rules[0] != rules[1]
 
 
 def _decided(of: Recorded, read: Documents) -> Side:

@@ -70,5 +70,5 @@ def test_loader_caches_the_reduced_documents_only() -> None:
     loader = client._loader()  # noqa: SLF001
     loader.load_service_model("ssm", "service-2")
     loader.load_data("endpoints")
-    assert "DeleteParameter" not in str(loader._cache)  # noqa: SLF001
+    assert "CreateActivation" not in str(loader._cache)  # noqa: SLF001
     assert "dynamodb" not in str(loader._cache)  # noqa: SLF001

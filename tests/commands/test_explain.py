@@ -256,3 +256,12 @@ def test_whatever_is_described_there_is_an_answer(
     except AirlockError as wrong:
         assert wrong.exit_code in {77, 78}
         assert "Input" not in " ".join((wrong.problem, *wrong.details))
+
+
+def test_a_secret_that_guardrails_ask_about_is_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "guardrails.yaml").write_text(
+        f"guardrails: acme\nrequires: {{roles: '{ROLE}', env: {{TOKEN: '*'}}}}\n"
+    )
+    path = record_of(tmp_path, {**job_env(), "TOKEN": None})
+    _, shown = explained(folder, job=path)
+    assert "TOKEN is a secret, which records do not hold: decided as if not set" in shown

@@ -262,3 +262,19 @@ def test_any_record_is_replayed_or_passed_over(
     assert status in {0, 1}
     assert document["jobs"] == 1
     assert len(document["passed-over"]) == 1
+
+
+def test_whether_facts_were_signed_is_undecided_if_no_condition_was_about_one(store: Path) -> None:
+    record(store, {})
+    new = proposed(store, f"name: deploy, when: {{source: ui}}, allow: {{role: '{ROLE}'}}")
+    for path in (store.parent / "records").glob("*.json"):
+        one = json.loads(path.read_text())
+        for event in one["events"]:
+            reasons = event.get("reasons", [])
+            event["reasons"] = [r for r in reasons if r["subject"] in ("creator-team", "tag")]
+        path.write_text(json.dumps(one))
+    (new / "guardrails.yaml").write_text(
+        f"guardrails: acme\nrequires: {{roles: '{ROLE}', signed: 'yes'}}\n"
+    )
+    status, document = simulated(new, records=store.parent / "records")
+    assert (status, [kind for kind, _, _ in changes(document)]) == (1, ["undecided"])

@@ -172,3 +172,27 @@ def test_any_json_gives_names_or_a_value_error(content: object) -> None:
         assert "expected" in str(refused)
     else:
         assert all(len(id_) == 12 and name for id_, name in names.items())
+
+
+def test_a_rule_has_what_guardrails_require_and_whether_no_job_meets_it() -> None:
+    asked = f"{{name: prod, roles: '{ROLE}', branch: main, vouched: 'yes'}}"
+    rails = parse_guardrails(f"guardrails: acme\nrequires: {asked}", "g")
+    met, never = "{branch: '*'}", "{branch: '*', env: {X: '*'}}"
+    shown = made(
+        policy(
+            f"  - {{name: a, when: {met}, allow: {{role: '{ROLE}'}}}}\n"
+            f"  - {{name: b, when: {never}, allow: {{role: '{ROLE}'}}}}\n"
+            f"  - {{name: c, when: {met}, allow: {{}}}}\n"
+        ),
+        guardrails=rails,
+    )
+    text = shown["texts"]
+    rules = [(rule[5], rule[6]) for rule in shown["pipelines"][0][2]]
+    pairs = [[(text[key], text[value]) for key, value in noted] for noted, _ in rules]
+    required = [dict(noted).get("required by prod", "") for noted in pairs]
+    assert ["branch main" in words for words in required] == [True, True, False]
+    assert required[0].endswith("; only vouched facts")
+    assert [[text[one] for one in refused] for _, refused in rules] == [
+        [], ["requires.prod: got a condition on env X, which is only the job's word"], [],
+    ]  # fmt: skip
+    assert "branch main" in dict(shown["guardrails"])["requires"]

@@ -216,3 +216,23 @@ def test_any_document_is_read_or_rejected(document: object, at: str) -> None:
         assert not [detail for detail in wrong.details if "Input should" in detail]
     else:
         assert len(cases.outcomes([parsed], lambda _: (NOTHING, None))) == len(parsed.cases)
+
+
+@pytest.mark.parametrize(
+    ("given", "met"),
+    [
+        ("signed: 'yes', commit-on-branch: verified", True),
+        ("signed: 'yes', commit-on-branch: elsewhere", False),
+        ("signed: 'yes'", False),
+        ("commit-on-branch: verified", False),
+        ("signed: 'yes', commit-on-branch: verified, branch: dev", False),
+    ],
+)
+def test_a_case_can_state_what_guardrails_require(given: str, *, met: bool) -> None:
+    requires = (
+        f"requires: {{name: prod, roles: '{ROLE}', signed: 'yes', branch: main, "
+        "commit-on-branch: verified}"
+    )
+    of = policy(rule("all", "branch: '*'"))
+    expected = "{rule: all}" if met else "{refused: exceeds the guardrail 'requires.prod'}"
+    assert problem(of, f"{{{given}}}", expected, requires) == ""

@@ -10,7 +10,7 @@ from bootstrap.commands.policy.asked import Asked, asked
 from bootstrap.commands.policy.hosted import host_of
 from bootstrap.commands.policy.source import Output
 from bootstrap.job.model import Absent, Claims, Known, Provenance
-from bootstrap.policy.decide import asks_for_commit, decide, with_commit
+from bootstrap.policy.decide import asks_for_commit, decide, variables, with_commit
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
 from bootstrap.policy.steering import left_out
@@ -146,8 +146,7 @@ def _in_words(decision: Decision) -> str:
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:
-    policy = of.documents.policy
-    asked_of = {c.name for rule in policy.rules for c in rule.when if c.name} if policy else set()
+    asked_of = variables(of.documents.policy, of.documents.guardrails)
     for name in sorted(of.hidden & asked_of):
         output(f"{printable(name)} is a secret, which records do not hold: decided as if not set")
     if observed:

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bootstrap.job.grades import Grade, grade_of, suffices
 from bootstrap.job.model import Claims, Known, KnownSet, Provenance, PullRequest
 from bootstrap.job.repository import Repository, parse
 from bootstrap.policy.catalogue import Catalogue, by_slug
 from bootstrap.policy.difference.model import Change, Kind, Place, Way, merged
 from bootstrap.policy.difference.rails import guardrail_changes
 from bootstrap.policy.difference.rules import Outcome, Side, changes, further, outcome
-from bootstrap.policy.guardrails import exceeds_for
-from bootstrap.policy.model import Guardrails, Policy, Rule
+from bootstrap.policy.difference.words import shown
+from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds_for
+from bootstrap.policy.match import COMMIT_ON_BRANCH, subject_of
+from bootstrap.policy.model import NO_TAG, Condition, Guardrails, Policy, Requirement, Rule
+from bootstrap.policy.requirements import demanded, refused_by_grade
 from bootstrap.text import printable
 
 REPOSITORY = "builds of the repository"
@@ -26,7 +30,7 @@ class _Version:
     """One pipeline's document, if it has one, and the guardrails of its time."""
 
     policy: Policy | None
-    guardrails: Guardrails | None
+    guardrails: Guardrails
 
 
 def difference(old: Catalogue, new: Catalogue) -> tuple[Change, ...]:
@@ -37,9 +41,10 @@ def difference(old: Catalogue, new: Catalogue) -> tuple[Change, ...]:
     """
     before, after = by_slug(old.policies), by_slug(new.policies)
     found = list(guardrail_changes(old.guardrails, new.guardrails))
+    rails = [side.guardrails or WITHOUT_DOCUMENT for side in (old, new)]
     for slug in sorted(before.keys() | after.keys()):
-        had = _Version(policy=before.get(slug), guardrails=old.guardrails)
-        has = _Version(policy=after.get(slug), guardrails=new.guardrails)
+        had = _Version(policy=before.get(slug), guardrails=rails[0])
+        has = _Version(policy=after.get(slug), guardrails=rails[1])
         if not _same(had, has):
             found += _repositories(slug, had, has)
             found += _further(slug, had.policy, has.policy)
@@ -51,8 +56,7 @@ def _same(one: _Version, other: _Version) -> bool:
     """Return whether both are the same text under equal guardrails: most pipelines are."""
     if one.policy is None or other.policy is None or one.policy.digest != other.policy.digest:
         return False
-    rails = (one.guardrails, other.guardrails)
-    return len({guardrails.digest if guardrails else "" for guardrails in rails}) == 1
+    return one.guardrails.digest == other.guardrails.digest
 
 
 def _side(slug: str, version: _Version) -> Side:
@@ -65,16 +69,38 @@ def _side(slug: str, version: _Version) -> Side:
     )
 
 
-def _outcome(slug: str, rule: Rule, guardrails: Guardrails | None) -> Outcome:
+def _outcome(slug: str, rule: Rule, guardrails: Guardrails) -> Outcome:
+    required = demanded(rule.allow, guardrails, slug)
+    never = [f"requires.{r.name}" for r in required if refused_by_grade(rule, r, signed=True)]
     beyond, of_forks = (
-        tuple(
-            dict.fromkeys(excess.guardrail for excess in exceeds_for(job, rule.allow, guardrails))
+        tuple(dict.fromkeys((*(excess.guardrail for excess in found), *never)))
+        for found in (
+            exceeds_for(_job(slug, kind), rule.allow, guardrails)
+            for kind in (PullRequest.NO, PullRequest.FORK)
         )
-        if guardrails
-        else ()
-        for job in (_job(slug, PullRequest.NO), _job(slug, PullRequest.FORK))
     )
-    return outcome(rule, beyond, of_forks)
+    return outcome(
+        rule, beyond, of_forks, {f"requirement {r.name}": _asks(rule, r) for r in required}
+    )
+
+
+def _asks(rule: Rule, requirement: Requirement) -> str:
+    """Return what jobs of the rule have to fulfil beside its conditions."""
+    weak = [subject_of(c) for c in rule.when if _may_be_claimed(c, requirement)]
+    unsigned = f", and signed identity for the condition on {shown(weak)}" if weak else ""
+    return f"{shown(requirement)}{unsigned}"
+
+
+def _may_be_claimed(condition: Condition, requirement: Requirement) -> bool:
+    """Return whether the fact of some job of the rule may be graded less than is required."""
+    grade = grade_of(condition.subject)
+    if condition.subject == "tag":
+        is_claimed = condition.patterns != (NO_TAG,)
+    elif condition.subject == COMMIT_ON_BRANCH and "verified-or-unknown" in condition.patterns:
+        is_claimed, grade = True, Grade.CLAIMED
+    else:
+        is_claimed = True
+    return is_claimed and not suffices(condition.subject, grade, requirement.grade)
 
 
 def _job(slug: str, kind: PullRequest) -> Claims:

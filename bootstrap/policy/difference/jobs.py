@@ -15,10 +15,11 @@ from bootstrap.policy.model import NO_TAG, Condition, Rule
 from bootstrap.policy.shadow import implies
 
 _PULL_REQUEST = "pull-request"
-# A job has one value of each of these, so two conditions on it can exclude each other.
-_SINGLE = frozenset({"branch", "commit", "source", "step", "queue", "creator", "creator-email"})
+# A job has one value of each of these, so two conditions on it can exclude each other. Of commits,
+# texts that differ may be the same one.
+_SINGLE = frozenset({"branch", "source", "step", "queue", "creator", "creator-email"})
 # A list of these holds if one of its patterns does, so it can be looked at pattern by pattern.
-_DIVISIBLE = _SINGLE | {"tag", "creator-team", "author-team", "organization"}
+_DIVISIBLE = _SINGLE | {"commit", "tag", "creator-team", "author-team", "organization"}
 _ORDER = ("branch", "tag", _PULL_REQUEST, "creator-team", "creator", "source", "queue", "step")
 
 _MOST_EXCEPTIONS = 8  # earlier rules that are named for some jobs

@@ -1,21 +1,23 @@
 """How the limits of all pipelines change with the guardrails document."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import Any
 
 from bootstrap.policy.difference.model import EVERY, Change, Kind, Place, Way
 from bootstrap.policy.difference.words import label, shown
-from bootstrap.policy.model import ForkAccess, Guardrails
+from bootstrap.policy.guardrails import WITHOUT_DOCUMENT
+from bootstrap.policy.model import Bounds, ForkAccess, Guardrails, Limits
 
 GUARDRAILS = "guardrails"
 NO_LIMIT = "not limited"
 NOTHING = "nothing"
-NO_DOCUMENT = "no guardrails document"
+NO_DOCUMENT = "no guardrails document: nothing is limited but forks"
 _UNCOMPARED = frozenset({"origin", "digest"})  # where it is, and its text
 # Where a longer list or a greater number lets pipelines have more.
 _KNOWN = frozenset({"", "limits."})
+_BOUNDS = frozenset(one.name for one in (*fields(Bounds), *fields(Limits)))  # the same of scopes
 # From the least to the most that may be granted.
 _RANKS: Mapping[type[Enum], tuple[Enum, ...]] = {
     ForkAccess: (ForkAccess.REFUSE, ForkAccess.NOTHING, ForkAccess.ANYTHING),
@@ -23,36 +25,40 @@ _RANKS: Mapping[type[Enum], tuple[Enum, ...]] = {
 
 
 def guardrail_changes(old: Guardrails | None, new: Guardrails | None) -> Iterator[Change]:
-    """Yield every field that differs. Without a document nothing is limited."""
+    """Yield every field that differs. Without a document only forks are limited."""
     if old is None and new is None:
         return
     known = new or old
     assert known is not None  # noqa: S101 - for the type checker: one of them is a document
     place = Place(origin=known.origin, line=1)
+    none = replace(WITHOUT_DOCUMENT, organization=known.organization)  # which limits nothing
+    found = list(_fields("", old or none, new or none, place))
     if old is None or new is None:
-        kind = Kind.GAINS if new is None else Kind.LOSES
-        before, after = (f"{NO_DOCUMENT}: {NO_LIMIT}" if one is None else "a document"
-                         for one in (old, new))  # fmt: skip
-        yield _change(kind, GUARDRAILS, before, after, place)
-    yield from _fields("", known, old, new, place)
+        kinds = {change.kind for change in found}
+        before, after = (NO_DOCUMENT if one is None else "a document" for one in (old, new))
+        yield _change(
+            kinds.pop() if len(kinds) == 1 else Kind.CHANGES, GUARDRAILS, before, after, place
+        )
+    yield from found
 
 
-def _fields(path: str, shape: Any, old: Any, new: Any, place: Place) -> Iterator[Change]:  # noqa: ANN401 - a dataclass
-    for field in fields(shape):
-        had, has = (None if side is None else getattr(side, field.name) for side in (old, new))
+def _fields(path: str, old: Any, new: Any, place: Place) -> Iterator[Change]:  # noqa: ANN401 - a dataclass
+    for field in fields(new):
+        had, has = getattr(old, field.name), getattr(new, field.name)
         if field.name in _UNCOMPARED or _meaning(had) == _meaning(has):
             continue
         one = had if has is None else has
         name = f"{path}{label(field.name)}"
         if is_dataclass(one) and not isinstance(one, type):
-            yield from _fields(f"{name}.", one, had, has, place)
+            yield from _fields(f"{name}.", had, has, place)
         elif _named(had) and _named(has) and (had or has):
             yield from _entries(name, had or (), has or (), place)
-        elif _limits(one, field.default, without_document=None in (old, new)):
+        else:
             before, after = (
                 NO_LIMIT if value is None else shown(value, field.name) for value in (had, has)
             )
-            kind = _direction(had, has) if path in _KNOWN else Kind.CHANGES
+            known = path in _KNOWN or (path.startswith("scopes.") and field.name in _BOUNDS)
+            kind = _direction(had, has) if known else Kind.CHANGES
             yield _change(kind, f"guardrail {name}", before, after, place)
 
 
@@ -64,7 +70,7 @@ def _entries(
     for name in dict.fromkeys((*before, *after)):
         had, has = before.get(name), after.get(name)
         if had is not None and has is not None:
-            yield from _fields(f"{path}.{name}.", has, had, has, place)
+            yield from _fields(f"{path}.{name}.", had, has, place)
         else:
             b, a = (NOTHING if entry is None else shown(entry) for entry in (had, has))
             yield _change(Kind.CHANGES, f"guardrail {path}.{name}", b, a, place)
@@ -92,17 +98,6 @@ def _meaning(value: Any) -> Any:  # noqa: ANN401 - a field's value
         named = ((one.name, getattr(value, one.name)) for one in fields(value))
         return type(value), tuple((name, _meaning(part)) for name, part in named if name != "line")
     return value
-
-
-def _limits(value: object, default: object, *, without_document: bool) -> bool:
-    """Return whether the field of a document that appears or goes is worth a line of its own.
-
-    Its name limits nothing, and neither does what it has by default, other than ranks such as
-    those of forks.
-    """
-    if not without_document:
-        return True
-    return default is not MISSING and (type(value) in _RANKS or value != default)
 
 
 def _change(kind: Kind, what: str, before: str, after: str, place: Place) -> Change:

@@ -75,23 +75,30 @@ class Side:
     outcomes: tuple[Outcome, ...]
 
 
-def outcome(rule: Rule, beyond: Sequence[str], beyond_of_forks: Sequence[str]) -> Outcome:
+def outcome(
+    rule: Rule,
+    beyond: Sequence[str],
+    beyond_of_forks: Sequence[str],
+    required: Mapping[str, str],
+) -> Outcome:
     """Return what the rule leads to.
 
     `beyond` are the guardrails that it exceeds for every job, `beyond_of_forks` those that it
-    exceeds for pull requests of forks.
+    exceeds for pull requests of forks. `required` is what the guardrails ask of jobs with its
+    grant, in words.
     """
-    own = _limited(rule, beyond)
+    own = _limited(rule, beyond, required)
     if tuple(beyond) == tuple(beyond_of_forks):
         return own
-    return replace(own, forks=_limited(rule, beyond_of_forks))
+    return replace(own, forks=_limited(rule, beyond_of_forks, required))
 
 
-def _limited(rule: Rule, beyond: Sequence[str]) -> Outcome:
+def _limited(rule: Rule, beyond: Sequence[str], required: Mapping[str, str]) -> Outcome:
     refusal = f"{REFUSED}: rule {rule.name!r} exceeds the guardrail {' and '.join(beyond)}"
     return Outcome(
         name=rule.name, jobs=jobs_of(rule), grant=None if beyond else rule.allow,
-        refusal=refusal if beyond else "", more=further(rule, _COMPARED), line=rule.line,
+        refusal=refusal if beyond else "", more={**further(rule, _COMPARED), **required},
+        line=rule.line,
     )  # fmt: skip
 
 

@@ -77,6 +77,8 @@ def shown(value: object, name: str = "") -> str:
             return shown(sorted(map(shown, value)))
         case dict():
             return ", ".join(f"{key}: {shown(one)}" for key, one in value.items()) or "nothing"
+        case Condition():
+            return in_words(value)
         case _ if is_dataclass(value) and not isinstance(value, type):
             return _fields(value)
         case _:

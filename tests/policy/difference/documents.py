@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from bootstrap.job.assemble import claims_of
+from bootstrap.job.claims import agreeing, confirmed
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.policy.decide import with_commit
 from tests.job.given import job_env, plugins
@@ -105,7 +106,34 @@ rules = st.lists(st.fixed_dictionaries({"when": when, "allow": allow}), min_size
 policies = st.fixed_dictionaries(
     {"pipeline": st.just("storefront"), "repository": some(*REPOSITORIES[:2]), "rules": rules}
 )
+conditions = few(
+    branch=some(*BRANCHES),
+    tag=some(*TAGS),
+    pull_request=st.sampled_from(["no", "any"]),
+    creator_team=some(*TEAMS),
+    step=some(*WORDS),
+    commit_on_branch=st.sampled_from(["verified", "verified-or-unknown"]),
+)
+PATTERNS = ("*/deploy", "*/read", "*")
+requires = st.lists(
+    st.builds(
+        lambda roles, grade, when: {"roles": roles, **grade, **when},
+        some(*PATTERNS), st.sampled_from([{}, {"vouched": "yes"}, {"signed": "yes"}]), conditions,
+    ),
+    max_size=2,
+).map(lambda made: [{"name": f"q{i}", **one} for i, one in enumerate(made)])  # fmt: skip
+scopes = st.lists(
+    st.builds(
+        lambda pipelines, more: {"pipelines": pipelines, **more},
+        some("storefront", "store*", "other"),
+        part(roles=some(*PATTERNS), session=st.sampled_from(["15m", "2h"]), plugins=some(*PLUGINS),
+             forks=st.sampled_from(["nothing", "anything"])),
+    ),
+    max_size=2,
+).map(lambda made: [{"name": f"s{i}", **one} for i, one in enumerate(made)])  # fmt: skip
 guardrails = st.none() | part(
+    scopes=scopes,
+    requires=requires,
     accounts=some("111122223333", "444455556666"),
     roles=some("*", "*/deploy", "!*/read"),
     images=some("ci/*", "ci/node:1", "!ci/node:2"),
@@ -187,6 +215,8 @@ def jobs(draw: st.DrawFn) -> Claims:
     )
     answer = draw(st.sampled_from(["verified", "elsewhere", "unknown", ""]))
     claims = claims_of(env, {})
+    if draw(st.booleans()):
+        claims = confirmed(claims, agreeing(claims, ["os"]), ["os"])
     if not answer:
         return claims
     return with_commit(claims, Known(value=answer, provenance=Provenance.HOST))

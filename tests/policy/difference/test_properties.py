@@ -40,10 +40,17 @@ def granted(side: Catalogue, claims: Claims) -> tuple[str, Grant] | None:
 
 
 def reported(found: Sequence[Change], kind: Kind) -> set[tuple[str, str]]:
-    """What is reported as this kind, or as everything of every pipeline or repository."""
+    """What is reported as this kind, or as everything of every pipeline or repository.
+
+    A requirement that is new for a rule says itself which of its jobs are refused.
+    """
     every = any(
         change.kind in {kind, Kind.CHANGES}
-        and (change.pipeline == EVERY or change.what == REPOSITORY)
+        and (
+            change.pipeline == EVERY
+            or change.what == REPOSITORY
+            or change.what.startswith("requirement ")
+        )
         for change in found
     )
     return {("*", "*")} if every else {(c.what, c.name) for c in found if c.kind is kind}
