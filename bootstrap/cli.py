@@ -208,7 +208,7 @@ def _query(args: "Arguments") -> int:
 
             return test(
                 directory=args.directory, junit=args.junit, min_coverage=args.min_coverage,
-                output=_show,
+                as_json=args.as_json, output=_show,
             )  # fmt: skip
         case "explain":
             from bootstrap.commands.policy.explain import explain

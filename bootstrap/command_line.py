@@ -146,6 +146,7 @@ def _test(verbs: Commands) -> None:
     parser.add_argument(
         "--min-coverage", type=_percentage, default=0.0, metavar="PERCENT", help=text
     )
+    json(parser)
 
 
 def _percentage(text: str) -> float:

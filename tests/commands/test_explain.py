@@ -154,7 +154,9 @@ def test_a_file_that_a_host_refuses_ends_explain_and_every_case(
 def ran(folder: Path, **options: Any) -> tuple[int, str]:
     lines: list[str] = []
     settings = {"junit": None, "min_coverage": 0.0, **options}
-    return run_cases(directory=folder, output=lines.append, **settings), "\n".join(lines)
+    return run_cases(directory=folder, as_json=False, output=lines.append, **settings), "\n".join(
+        lines
+    )
 
 
 def test_no_case_at_all_is_an_error(folder: Path) -> None:

@@ -93,6 +93,23 @@ def test_failed_cases_are_printed_and_in_the_junit_file(folder: Path, tmp_path: 
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
 
 
+def test_cases_for_programs_are_one_document(folder: Path) -> None:
+    (folder / "storefront.test.yaml").write_text(
+        "pipeline: storefront\ncases:\n"
+        f"  - {{name: main, expect: {{role: '{ROLE}'}}}}\n"
+        "  - {name: wrong, given: {branch: x}, expect: {rule: deploy}}\n"
+    )
+    done = policy("test", folder, "--format", "json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["mistakes"]) == (1, [])
+    passed, failed = document["cases"]
+    assert (passed["name"], passed["rule"], passed["problem"]) == ("main", "deploy", None)
+    assert (failed["line"], failed["rule"]) == (4, None)
+    assert failed["problem"].startswith("expected rule 'deploy', got a refusal")
+    assert (document["rules"], document["coverage"]) == (1, 100.0)
+    assert document["rules-without-case"] == document["without-cases"] == []
+
+
 @pytest.mark.parametrize("verb", ["test", "report", "draft"])
 def test_a_path_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").touch()

@@ -1,8 +1,10 @@
 """`airlock policy test`: run the test cases that are kept beside the policies."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable, Sequence, Sized
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from bootstrap.commands.policy.hosted import host_of
@@ -18,7 +20,9 @@ from bootstrap.text import counted, printable
 SHOWN = 20  # rules without a case that are printed
 
 
-def test(*, directory: Path, junit: Path | None, min_coverage: float, output: Output) -> int:
+def test(
+    *, directory: Path, junit: Path | None, min_coverage: float, as_json: bool, output: Output
+) -> int:
     """Run all cases. Return 1 if one fails, if a document has mistakes, or for too few cases.
 
     `min_coverage` is the least share of rules, of 100, by which a passed case has to be admitted.
@@ -31,23 +35,54 @@ def test(*, directory: Path, junit: Path | None, min_coverage: float, output: Ou
     policies = by_slug(read.catalogue.policies)
     mistakes = [*_unreadable(read), *_misspelt(read.cases, policies)]
     found = outcomes(read.cases, lambda slug: _documents(slug, policies, now))
-    for line in (*mistakes, *_failures(found)):
-        output(line)
     if junit:
         save(junit, _junit(found))
     covered = coverage(found, policies)
-    failed = sum(bool(outcome.problem) for outcome in found)
     without = set(policies) - {document.pipeline for document in read.cases}
-    output(
+    if as_json:
+        output(json.dumps(_document(found, mistakes, covered, without), indent=2))
+    else:
+        for line in (*mistakes, *_failures(found), _summary(found, covered, without, policies)):
+            output(line)
+        if covered.percent < min_coverage:
+            _print_missing(covered, min_coverage, output)
+    failed = any(outcome.problem for outcome in found)
+    return int(bool(failed or mistakes or covered.percent < min_coverage))
+
+
+def _summary(
+    found: Sequence[Outcome], covered: Coverage, without: Collection[str], policies: Sized
+) -> str:
+    failed = sum(bool(outcome.problem) for outcome in found)
+    return (
         f"{counted(len(found), 'case')}, {failed} failed; "
         f"{len(without)} of {counted(len(policies), 'policy', 'policies')} without cases; "
         f"{covered.rules - len(covered.missing)} of {counted(covered.rules, 'rule')} with a case, "
         f"{covered.percent:.0f} %"
     )
-    is_too_low = covered.percent < min_coverage
-    if is_too_low:
-        _print_missing(covered, min_coverage, output)
-    return int(bool(failed or mistakes or is_too_low))
+
+
+def _document(
+    found: Sequence[Outcome], mistakes: Sequence[str], covered: Coverage, without: Collection[str]
+) -> dict[str, Any]:
+    """Return the result for programs: every case, and the rules that no passed case has."""
+    return {
+        "mistakes": list(mistakes),
+        "cases": [
+            {
+                "origin": one.origin, "line": one.case.line, "pipeline": one.pipeline,
+                "name": one.case.name, "rule": one.rule or None, "problem": one.problem or None,
+            }
+            for one in found
+        ],
+        "without-cases": sorted(without),
+        "rules": covered.rules,
+        "coverage": round(covered.percent, 2),
+        "rules-without-case": [
+            {"origin": policy.origin, "line": rule.line, "rule": rule.name}
+            for policy, rule in covered.missing
+        ],
+    }  # fmt: skip
 
 
 def _documents(

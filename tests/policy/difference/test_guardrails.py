@@ -82,7 +82,7 @@ def test_a_condition_that_only_signed_identity_vouches_for_is_a_change() -> None
     assert way.after.endswith("grade: vouched")
 
 
-def test_what_is_required_of_jobs_is_said_where_a_grant_gets_it() -> None:
+def test_what_is_required_of_jobs_is_reported_where_a_grant_gets_it() -> None:
     """Of the jobs that got the other role before, some are refused now."""
     old, new = policy(rule("a", "branch: '*'", OTHER)), policy(rule("a", "branch: '*'"))
     found = difference(catalogue(old, rails=REQUIRES), catalogue(new, rails=REQUIRES))
