@@ -30,9 +30,9 @@ from tests.policy.samples import HOST
 ROLES = [f"arn:aws:iam::{n}11122223333:role/ci/role-{n}" for n in (1, 2)]
 HUB = "arn:aws:iam::999988887777:role/hub"
 SLUGS = ("shop", "docs", "web.site")
-BRANCHES = ("main", "release/1", "x-rc", "main-rc", "feat/?x", "feat/ax", "a#b")
+BRANCHES = ("main", "release/1", "x-rc", "main-rc", "feat/$x", "feat/ax", "a#b")
 TAGS = ("v1", "w1", "main")
-GLOBS = ("main", "release/*", "*-rc", "feat/?x", "*", "v*")
+GLOBS = ("main", "release/*", "*-rc", "feat/?x", "feat/$x", "*", "v*")
 ALTERED = "a#*"  # no session tag has such a branch as it is, so it cannot be negated
 
 SESSIONS = st.fixed_dictionaries(
