@@ -148,3 +148,25 @@ def test_an_unreachable_rule_admits_no_job(
     assume(shadows(*both.rules))
     decision = decide(claims(**env), both)
     assert isinstance(decision, Denied) or decision.rule == "r0"
+
+
+@pytest.mark.parametrize(
+    ("when", "unsigned", "signed"),
+    [
+        ("tag: 'v*'", True, False),
+        ("branch: '*', step: x", True, False),
+        ("tag: 'v*', env: {X: a}", True, False),
+        ("branch: '*', env: {X: a}", True, True),
+        ("branch: main, env: {X: a}", False, False),
+        ("pull-request: no, author-team: x, repository: '*'", True, True),
+    ],
+)
+def test_a_grant_rests_on_the_jobs_word_by_the_grades_of_its_conditions(
+    when: str, *, unsigned: bool, signed: bool
+) -> None:
+    catalogue = Catalogue(
+        policies=(policy(f"  - {{name: a, when: {{{when}}}, allow: {{role: '{ROLE}'}}}}\n"),)
+    )
+    for on_signed_hosts, expected in ((False, unsigned), (True, signed)):
+        found = {finding.id for finding in lint(catalogue, signed=on_signed_hosts)}
+        assert ("only-the-jobs-word" in found) is expected
