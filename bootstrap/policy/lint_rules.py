@@ -127,11 +127,14 @@ _OF_EVERYBODY = frozenset(
 
 def forgeable(policy: Policy, rule: Rule, *, signed: bool) -> Iterator[Finding]:
     """Yield whether a step can state all that the grant depends on. `signed` is of the host."""
-    narrowing = [c for c in rule.when if c.subject not in _OF_EVERYBODY]
-    grades = {c.subject: grade_of(c.subject, signed=signed) for c in narrowing}
-    claimed = [c for c in narrowing if grades[c.subject] is Grade.CLAIMED]
-    asked = [c for c in claimed if c.patterns != (NO_TAG,)]
-    vouched = any(c not in claimed and "*" not in c.patterns for c in narrowing)
+    asked, vouched = [], False
+    for condition in rule.when:
+        if condition.subject in _OF_EVERYBODY or condition.patterns == (NO_TAG,):
+            continue
+        if grade_of(condition.subject, signed=signed) is Grade.CLAIMED:
+            asked.append(condition)
+        elif "*" not in condition.patterns:
+            vouched = True
     if asked and not vouched and not is_empty(rule.allow):
         yield warning(
             "only-the-jobs-word", policy, asked[0].line,
