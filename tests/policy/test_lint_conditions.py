@@ -72,6 +72,7 @@ def test_a_condition_that_cannot_hold_has_its_finding(text: str, identifier: str
         "env: {A: '^x$', B: absent}",
         "env: {BUILDKITE_BRANCH: 'm*'}, branch: [main, dev]",
         "env: {BUILDKITE_TAG: absent}",
+        "env: {BUILDKITE_STEP_KEY: [absent, x]}, step: 'y'",
         "queue: deploy, agent-tag: {queue: 'd*'}",
         "source: ['!webhook', '*']",
         "repository: 'https://github.com/acme/storefront'",
@@ -135,6 +136,8 @@ def test_a_contradiction_admits_no_build(branch: list[str], tag: list[str], name
         (["main", "!dev"], "main, but not dev"),
         (["!*"], "none at all"),
         ([], "nothing"),
+        ([""], "an empty value"),
+        (["!"], "not an empty value"),
     ],
 )
 def test_a_negation_is_printed_as_it_means(patterns: list[str], words: str) -> None:

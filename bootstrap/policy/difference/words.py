@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 from bootstrap.policy.model import NO_TAG, Condition
+from bootstrap.policy.wording import EMPTY
 from bootstrap.text import printable
 
 LONGEST = 4000  # characters of one value: longer than a session's policy, which is shown whole
@@ -61,8 +62,8 @@ def _tag(patterns: tuple[str, ...]) -> str:
 
 def _patterns(patterns: tuple[str, ...]) -> str:
     """A leading `!` negates: say so."""
-    wanted = [pattern or "an empty value" for pattern in patterns if not pattern.startswith("!")]
-    refused = " or ".join(pattern[1:] for pattern in patterns if pattern.startswith("!"))
+    wanted = [pattern or EMPTY for pattern in patterns if not pattern.startswith("!")]
+    refused = " or ".join(pattern[1:] or EMPTY for pattern in patterns if pattern.startswith("!"))
     if not wanted:
         return f"other than {refused}"
     return " or ".join(wanted) + (f" but not {refused}" if refused else "")

@@ -145,10 +145,17 @@ guardrails = st.none() | part(
 ).map(lambda made: {"guardrails": "acme", **made})
 
 
+demanding = st.fixed_dictionaries(
+    {"guardrails": st.just("acme"), "requires": requires.filter(bool)}
+)
+
+
 @st.composite
-def versions(draw: st.DrawFn) -> tuple[list[Document | None], list[Document | None]]:
+def versions(
+    draw: st.DrawFn, rails: st.SearchStrategy[Document | None] = guardrails
+) -> tuple[list[Document | None], list[Document | None]]:
     """Policy and guardrails, and the same after one change of one of them."""
-    old = [draw(policies), draw(guardrails)]
+    old = [draw(policies), draw(rails)]
     new = deepcopy(old)
     draw(st.sampled_from([_of_rule, _of_rule, _of_policy, _of_policy, _of_rails]))(draw, new)
     return old, new

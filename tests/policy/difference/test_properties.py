@@ -17,7 +17,7 @@ from bootstrap.policy.difference.parts import differences, things
 from bootstrap.policy.match import PULL_REQUESTS, verdict
 from bootstrap.policy.model import Admitted, Condition, Grant, Rule
 from bootstrap.policy.parse import parse, parse_guardrails
-from tests.policy.difference.documents import Document, allow, jobs, policies, versions
+from tests.policy.difference.documents import Document, allow, demanding, jobs, policies, versions
 
 MANY = settings(max_examples=200, deadline=None)
 
@@ -61,7 +61,7 @@ def had(grant: tuple[str, Grant] | None) -> set[tuple[str, str]]:
 
 
 @MANY
-@given(versions(), st.lists(jobs(), min_size=1, max_size=25))
+@given(versions() | versions(demanding), st.lists(jobs(), min_size=1, max_size=25))
 def test_whatever_changes_for_a_job_is_reported(
     sides: tuple[list[Document | None], list[Document | None]], claims: list[Claims]
 ) -> None:
