@@ -87,8 +87,9 @@ def _outcome(slug: str, rule: Rule, guardrails: Guardrails) -> Outcome:
 def _asks(rule: Rule, requirement: Requirement) -> str:
     """Return what jobs of the rule have to fulfil beside its conditions."""
     weak = [subject_of(c) for c in rule.when if _may_be_claimed(c, requirement)]
-    unsigned = f", and signed identity for the condition on {shown(weak)}" if weak else ""
-    return f"{shown(requirement)}{unsigned}"
+    grade = "" if requirement.grade is Grade.CLAIMED else f", all of it {requirement.grade}"
+    unsigned = f", and signed identity for the condition on {' and '.join(weak)}" if weak else ""
+    return f"{shown(requirement.when)}{grade}{unsigned}"
 
 
 def _may_be_claimed(condition: Condition, requirement: Requirement) -> bool:

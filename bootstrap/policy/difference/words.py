@@ -1,10 +1,11 @@
 """Conditions and values in the words of whoever approves a change."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import NO_TAG, Condition
 from bootstrap.policy.wording import EMPTY
 from bootstrap.text import printable
@@ -43,9 +44,12 @@ def pull_requests_in_words(kinds: frozenset[str]) -> str:
 
 
 def in_words(condition: Condition) -> str:
-    """Return what a condition asks of a job. The one on pull requests is in words elsewhere."""
+    """Return what a condition asks of a job."""
     if condition.subject == "tag":
         return _tag(condition.patterns)
+    if condition.subject == "pull-request":
+        kinds = frozenset[str]().union(*(PULL_REQUESTS[p] for p in condition.patterns))
+        return pull_requests_in_words(kinds)
     if condition.subject == "commit-on-branch":
         return " or ".join(_COMMITS.get(p, p) for p in condition.patterns)
     subject = _SUBJECTS.get(condition.subject, condition.subject)
@@ -72,14 +76,14 @@ def _patterns(patterns: tuple[str, ...]) -> str:
 def shown(value: object, name: str = "") -> str:
     """Return a value of a document on one line. `name` is that of its field, for its unit."""
     match value:
+        case tuple() if value and all(isinstance(one, Condition) for one in value):
+            return " and ".join(map(in_words, value))
         case tuple() | list():
             return " or ".join(map(shown, value)) or "nothing"
         case set() | frozenset():
             return shown(sorted(map(shown, value)))
         case dict():
             return ", ".join(f"{key}: {shown(one)}" for key, one in value.items()) or "nothing"
-        case Condition():
-            return in_words(value)
         case _ if is_dataclass(value) and not isinstance(value, type):
             return _fields(value)
         case _:
@@ -106,9 +110,14 @@ def _fields(value: Any) -> str:  # noqa: ANN401 - any dataclass
     listed = (
         f"{label(field.name)}: {shown(one, field.name)}"
         for field, one in named
-        if field.name != "line" and one not in (None, (), "", {}) and one != field.default
+        if field.name != "line" and one not in (None, "", {}) and one != _default(field)
     )
     return ", ".join(listed) or "nothing"
+
+
+def _default(field: Field[Any]) -> object:
+    made = field.default_factory
+    return field.default if made is MISSING else made()
 
 
 def label(name: str) -> str:

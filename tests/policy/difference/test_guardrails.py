@@ -11,6 +11,17 @@ from tests.policy.samples import MAIN, OTHER, ROLE, rule
 REQUIRES = f"requires: {{name: prod, roles: '{ROLE}', branch: main, vouched: 'yes'}}\n"
 
 
+def test_parts_of_guardrails_are_shown_as_what_they_mean() -> None:
+    """An empty list admits nothing; one that is left out limits nothing."""
+    rails = "scopes: [{name: s, pipelines: a, roles: [], secrets: 'ssm:/x'}]\n" + REQUIRES
+    found = difference(catalogue(rails="session: 4h"), catalogue(rails=f"session: 4h\n{rails}"))
+    assert [change.ways[0].after for change in found] == [
+        "roles: nothing, secrets: ssm:/x, name: s, pipelines: a",
+        f"name: prod, roles: {ROLE}, when: branch main and no tag and no pull request, "
+        "grade: vouched",
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "changed"),
     [
@@ -79,7 +90,7 @@ def test_a_condition_that_only_signed_identity_vouches_for_is_a_change() -> None
     (way,) = change.ways
     assert way.jobs.startswith("branch main")
     assert way.before.endswith("signed identity for the condition on step")
-    assert way.after.endswith("grade: vouched")
+    assert way.after == "branch main and no tag and no pull request, all of it vouched"
 
 
 def test_what_is_required_of_jobs_is_reported_where_a_grant_gets_it() -> None:
