@@ -9,6 +9,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.cases import parse as parse_cases
 from bootstrap.policy.parse import parse
 from bootstrap.policy.proposals import is_file_name
+from bootstrap.policy.spelling import is_ref_name
 
 OTHERS = "everything else, but for forks"
 
@@ -69,9 +70,9 @@ def _check(pipeline: str, repository: str, branch: str, role: str) -> None:
             f"the pipeline is {pipeline!r}; expected a slug: lower-case letters, digits, - . and _",
             hint="Buildkite shows it in the address of the pipeline's page.",
         )
-    if not branch or "*" in branch or branch.startswith("!"):
+    if not is_ref_name(branch) or branch.startswith("!"):
         raise WrongConfiguration(
-            f"--branch is {branch!r}; expected the name of one branch",
+            f"--branch is {branch!r}; expected the name of one branch, as git allows it",
             hint="Write patterns into the policy afterwards, with cases for them.",
         )
 
