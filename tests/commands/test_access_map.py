@@ -4,9 +4,9 @@ How its data are made is in tests/policy/test_access_map.py.
 """
 
 import json
-import os
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,16 +96,26 @@ def test_a_thousand_pipelines_in_fifty_accounts_are_small_and_soon_there(
     assert at.errors() == []
 
 
+# The kernel counts what the process that starts a command has used as the command's own: this one
+# is small, and pytest is not.
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss, used.ru_utime + used.ru_stime)
+"""
+
+
 def test_writing_it_takes_little_memory_and_time(tmp_path: Path) -> None:
     """Processor time, and not time that passes, since other tests run beside this one."""
     policies = large.write(tmp_path / "policies")
     command = [str(AIRLOCK), "policy", "report", str(policies), "--output", str(tmp_path / "map")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    assert usage.ru_maxrss < 150 << 10, "KiB"
-    assert usage.ru_utime + usage.ru_stime < 3, "seconds"
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *command], capture_output=True, check=True
+    )
+    most, seconds = map(float, done.stdout.split())
+    assert most < 150 << 10, "KiB"
+    assert seconds < 3
 
 
 def test_the_page_loads_nothing_and_its_policy_forbids_it(page: Path, at: Browser) -> None:
