@@ -55,12 +55,20 @@ def obtaining(
         try:
             yield wait.obtained
         except Exception as failed:
+            if _interrupted(failed):
+                raise
             try:
                 wait.obtained()
             except CannotStart:
                 if not isinstance(failed, WrongConfiguration):
                     raise
             raise
+
+
+def _interrupted(failed: BaseException) -> bool:
+    """Say whether a failure came up while a cancellation was on its way out."""
+    before = failed.__context__
+    return before is not None and (not isinstance(before, Exception) or _interrupted(before))
 
 
 class _Wait:

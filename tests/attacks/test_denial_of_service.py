@@ -179,5 +179,5 @@ def test_job_records_beyond_limit_are_removed_by_gc(lab: Lab, tmp_path: Path) ->
         records = made.base / "state/records"
         subprocess.run([*AIRLOCK, "gc", "--config", made.config], check=True, capture_output=True)
         assert len(list(records.iterdir())) == 2
-        last = json.loads((records / f"{job.id}.json").read_text())
+        last = json.loads((records / f"{job.id}.0.json").read_text())
         assert last["job"] == job.id

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +119,8 @@ def attack_as(agent: Path, *as_whom: str) -> "subprocess.CompletedProcess[str]":
 def opened(directory: Path) -> Path:
     """Make a directory of pytest's reachable for every user."""
     for path in (directory, *directory.parents[:2]):
-        path.chmod(0o755)
+        if path != Path(tempfile.gettempdir()):  # with --basetemp it is one of them
+            path.chmod(0o755)
     return directory
 
 

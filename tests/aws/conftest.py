@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from moto.backends import get_backend
 from moto.server import ThreadedMotoServer
 
 from tests.aws.given import NO_TAGS, SHORT
@@ -20,6 +21,8 @@ def sts() -> Iterator[StrictSts]:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
+    for service in ("ssm", "sts", "secretsmanager", "ecr"):
+        get_backend(service)  # imports it: seconds that a first request would wait
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     address, port = server.get_host_and_port()

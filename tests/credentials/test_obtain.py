@@ -122,6 +122,13 @@ def test_nothing_is_waited_for_when_the_agent_cancels(tmp_path: Path) -> None:
         obtaining_of(tmp_path, RULE, assume, Record(path, "now")),
     ):
         raise CancelledEarly(Signals.SIGTERM)
+    cancelled = CannotStart("cleaning up failed", hint="")
+    cancelled.__context__ = CancelledEarly(Signals.SIGTERM)  # as where a `with` cleans up
+    with (
+        pytest.raises(CannotStart, match="cleaning up"),
+        obtaining_of(tmp_path, RULE, assume, Record(path, "now")),
+    ):
+        raise cancelled
     assert time.monotonic() - began < 10
     never.set()
     assert names(path) == []

@@ -1,6 +1,6 @@
 """The agent's contract in the sandbox: the same cases as natively (tests/lab/test_fleet.py).
 
-Here Airlock runs alone, as root. The other ways: test_contract_service.py, test_contract_mapped.py.
+Here Airlock runs alone, as root. The other ways: test_contract_service.py, test_contract_units.py.
 """
 
 from collections.abc import Iterator

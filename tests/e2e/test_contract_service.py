@@ -1,4 +1,7 @@
-"""The contract with the service, and agents as buildkite-agent under the conditions of a unit."""
+"""The contract with the service, and agents as buildkite-agent under the conditions of a unit.
+
+Also where Docker maps the users of containers (userns-remap).
+"""
 
 from collections.abc import Iterator
 
@@ -8,14 +11,17 @@ from tests.lab.contract import Case
 from tests.lab.contract_cases import CASES
 from tests.lab.lab import Lab
 from tests.lab.leftovers import leftovers
-from tests.lab.ways import SERVICE, Sandboxed, sandboxed
+from tests.lab.ways import REMAPPED, SERVICE, Sandboxed, Way, sandboxed
 
 pytestmark = pytest.mark.lab
 
 
-@pytest.fixture(scope="module")
-def here(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandboxed]:
-    with sandboxed(lab, SERVICE, tmp_path_factory.mktemp("service")) as made:
+@pytest.fixture(scope="module", params=[SERVICE, REMAPPED], ids=lambda way: way.name)
+def here(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Sandboxed]:
+    way: Way = request.param
+    with sandboxed(lab, way, tmp_path_factory.mktemp(way.name)) as made:
         yield made
 
 

@@ -182,11 +182,11 @@ def test_what_is_too_large_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((EXAMPLES / "policies").glob("*.yaml")), ids=lambda p: p.name
+    "path",
+    sorted(set((EXAMPLES / "policies").glob("*.yaml")) - set(EXAMPLES.glob("*/*.test.yaml"))),
+    ids=lambda p: p.name,
 )
 def test_every_example_is_the_same_from_a_file(tmp_path: Path, path: Path) -> None:
-    if path.name.endswith(".test.yaml"):
-        pytest.skip("cases decide about no job")
     text = path.read_text()
     kind, read = (Guardrails, parse_guardrails) if path.stem == "guardrails" else (Policy, policy)
     first = parsed(tmp_path, kind, path.name, text.encode(), lambda: read(text, path.name))

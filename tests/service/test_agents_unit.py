@@ -13,11 +13,11 @@ import pytest
 
 from tests.fakes.control_plane import Job
 from tests.lab import systemd, users
-from tests.lab.agent import children, command, reaper_of
+from tests.lab.agent import children, command
 from tests.lab.engine import eventually
 from tests.lab.lab import GATE, Lab, open_gate
 from tests.lab.leftovers import leftovers
-from tests.lab.service import workers_of
+from tests.lab.service import children_of, workers_of
 from tests.lab.systemd import main_pid, shown, systemctl
 from tests.lab.ways import UNITS, Host, host
 
@@ -76,7 +76,7 @@ def score(pid: int) -> int:
 
 
 def test_launcher_has_the_units_score_and_nothing_of_the_job_has(here: Host, agent: str) -> None:
-    """The unit's OOMScoreAdjust=-1000. Worker and reaper have the service's, unless it protects.
+    """The unit's OOMScoreAdjust=-1000. Workers have the service's, unless it protects.
 
     Without CAP_SYS_RESOURCE nobody can be protected; the two units then have other scores.
     """
@@ -86,8 +86,9 @@ def test_launcher_has_the_units_score_and_nothing_of_the_job_has(here: Host, age
         assert f"\nUid:\t{users.UID}\t" in Path(f"/proc/{pid}/status").read_text()
         assert score(pid) == systemd.AGENTS_SCORE
     assert score(main_pid()) == systemd.SERVICES_SCORE
-    ordinary = max(systemd.SERVICES_SCORE, 0)
-    assert (score(worker), score(reaper_of(worker))) == (ordinary, ordinary)
+    (reaper,) = (pid for pid, name in children_of(main_pid()).items() if name == "airlock:reaper")
+    assert score(reaper) == systemd.SERVICES_SCORE
+    assert score(worker) == max(systemd.SERVICES_SCORE, 0)
     first = first_process()
     assert {score(pid) for pid in (first, *children(first))} == {500}
     open_gate(job)

@@ -76,14 +76,26 @@ class Cancellation:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within this, a signal raises CancelledEarly, and so does one that came before."""
-        if self.first is not None:
-            raise CancelledEarly(self.first)
+        """Within this, a signal raises CancelledEarly, and so does one that came before.
+
+        It does so at the end at the latest: an exception that a signal raises in a callback, such
+        as an object's finalizer, gets no further, and cleaning up may fail on its way out.
+        """
+        self._check()
         self._interrupting = True
         try:
             yield
+        except Exception as failed:
+            if self.first is not None:
+                raise CancelledEarly(self.first) from failed
+            raise
         finally:
             self._interrupting = False
+        self._check()
+
+    def _check(self) -> None:
+        if self.first is not None:
+            raise CancelledEarly(self.first)
 
 
 @contextmanager

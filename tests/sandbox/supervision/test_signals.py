@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from signal import Signals
 
 import pytest
@@ -38,6 +39,45 @@ def test_signal_while_interrupting_raises_cancelled_early() -> None:
 
     with cancellation() as received, pytest.raises(CancelledEarly, match="SIGTERM"):
         wait_for_signal()
+
+
+def test_failure_after_a_signal_is_the_cancellation() -> None:
+    def fail_on_the_way_out() -> None:
+        try:
+            os.kill(os.getpid(), Signals.SIGTERM)
+            signal.pause()
+        except CancelledEarly:
+            raise ValueError("cleaning up fails") from None
+
+    with (
+        cancellation() as received,
+        pytest.raises(CancelledEarly, match="SIGTERM"),
+        received.interrupting(),
+    ):
+        fail_on_the_way_out()
+
+
+def test_signal_whose_exception_got_no_further_counts_at_the_end() -> None:
+    def go_on() -> None:
+        with suppress(CancelledEarly):
+            os.kill(os.getpid(), Signals.SIGTERM)
+            signal.pause()
+
+    with (
+        cancellation() as received,
+        pytest.raises(CancelledEarly, match="SIGTERM"),
+        received.interrupting(),
+    ):
+        go_on()
+
+
+def test_failure_without_a_signal_stays_what_it_is() -> None:
+    with (
+        cancellation() as received,
+        pytest.raises(ValueError, match="its own"),
+        received.interrupting(),
+    ):
+        raise ValueError("its own")
 
 
 def test_signal_before_interrupting_raises_cancelled_early() -> None:
