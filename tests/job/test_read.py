@@ -101,7 +101,7 @@ def test_a_named_pipe_is_refused_without_blocking(tmp_path: Path, files: dict[st
 
 
 def test_a_named_pipe_is_not_even_opened(tmp_path: Path, files: dict[str, str]) -> None:
-    """Whoever waits in it for a reader goes on waiting.
+    """Whoever waits in it for a reader goes on waiting; opening it would let it go on.
 
     Agents before 3.82 set no JSON file: there a job names any path of the host.
     """
@@ -115,6 +115,8 @@ def test_a_named_pipe_is_not_even_opened(tmp_path: Path, files: dict[str, str]) 
                 branch(tmp_path, {**files, JSON: str(pipe), SHELL: ""})
             with pytest.raises(subprocess.TimeoutExpired):
                 writer.wait(0.5)
+            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # without the protection
+            writer.wait(20)
         finally:
             writer.kill()
 
