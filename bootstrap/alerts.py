@@ -1,7 +1,7 @@
 """Failures of Airlock after a job has begun: lines in its log, never its status."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bootstrap.errors import AirlockError
@@ -9,7 +9,7 @@ from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.text import printable
 
-_LINES, _WIDTH = 60, 300  # of a traceback in the record
+_LINES, _WIDTH = 60, 300  # of a traceback
 
 
 class Alerts:
@@ -24,7 +24,7 @@ class Alerts:
         with suppress(BaseException):
             self._log.alert(f"{what}: {named(failure)}")
             if not isinstance(failure, AirlockError | OSError):
-                self._record.internal_error(what, traced(failure, self._log))
+                self._record.internal_error(what, traced(failure, self._log.masked))
 
     @contextmanager
     def instead(self, what: str) -> Iterator[None]:
@@ -35,9 +35,9 @@ class Alerts:
             self.report(what, failure)
 
 
-def traced(failure: BaseException, log: JobLog) -> list[str]:
-    """Return the traceback line by line, masked as the log is, and bounded from the front."""
-    lines = log.masked("".join(traceback.format_exception(failure))).splitlines()
+def traced(failure: BaseException, masked: Callable[[str], str]) -> list[str]:
+    """Return the traceback line by line, without what `masked` removes, bounded from the front."""
+    lines = masked("".join(traceback.format_exception(failure))).splitlines()
     return [printable(line, limit=_WIDTH) for line in lines[-_LINES:]]
 
 

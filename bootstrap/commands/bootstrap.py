@@ -87,7 +87,7 @@ def _run(
         raise
     except Exception as failure:
         error = _explained(failure)
-        bug = traced(failure, log) if isinstance(error, InternalError) else ()
+        bug = traced(failure, log.masked) if isinstance(error, InternalError) else ()
         with alerts.instead("the failure is not in the audit record"):
             record.failed(error, bug)
         if error is failure:

@@ -1,12 +1,11 @@
 """`airlock gc`: remove what dead jobs left on this host, and what is beyond the budgets."""
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bootstrap.alerts import named
+from bootstrap.alerts import named, traced
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.host import config, runtime_files, storage, trail, trash
 from bootstrap.host.change import Change
@@ -22,7 +21,6 @@ from bootstrap.text import counted, printable
 FAILED = CannotStart.exit_code
 SUCCEEDED = "collected"  # in paths.runtime: changed last when nothing failed
 _LINE = 1000  # characters
-_TRACEBACK = 60  # lines
 
 
 def gc(*, config_path: Path, dry_run: bool, write: Write) -> int:
@@ -114,7 +112,7 @@ def _report(what: str, failed: Exception, line: Callable[[str], object]) -> None
             return
         case _:
             line("  what to do: this is a bug in Airlock, please report it with these lines:")
-            for text in "".join(traceback.format_exception(failed)).splitlines()[-_TRACEBACK:]:
+            for text in traced(failed, masked=str):  # gc knows no secret
                 line(f"  {text}")
 
 

@@ -14,7 +14,7 @@ from tests.faults.direct import Direct, direct
 from tests.faults.jobs import run_to_end
 from tests.faults.killing import go_on, stop_at
 from tests.faults.stepper import after, points, traced
-from tests.lab.engine import OURS, Engine, answers, eventually
+from tests.lab.engine import OURS, Engine, answers, eventually, is_empty
 from tests.lab.lab import GATE, Fleet, Lab, fleet, open_gate
 from tests.lab.leftovers import everything
 
@@ -58,7 +58,9 @@ def nothing_left(made: Fleet) -> None:
 def remains(made: Fleet) -> list[str]:
     """Return what names a job, or an address of one."""
     signs = ("airlock-", "/jobs/", "state/fresh/", "169.254.170.2 .", "src=", "process ", ".slice/")
-    return [one for one in everything(made) if any(sign in one for sign in signs)]
+    left = [one for one in everything(made) if any(sign in one for sign in signs)]
+    # An engine that is killed while it removes a container may leave empty ones (docs/limits.md).
+    return [one for one in left if ".slice/" not in one or not is_empty(Path(one))]
 
 
 @pytest.mark.parametrize("way", WAYS)

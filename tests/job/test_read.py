@@ -112,7 +112,10 @@ def test_a_named_pipe_is_refused_without_blocking(tmp_path: Path, files: dict[st
 
 
 def test_a_named_pipe_is_not_even_opened(tmp_path: Path, files: dict[str, str]) -> None:
-    """Whoever waits in it for a reader goes on waiting: the agent's user may name anyone's pipe."""
+    """Whoever waits in it for a reader goes on waiting: the agent's user may name anyone's pipe.
+
+    Opening it would let whoever waits go on.
+    """
     pipe = tmp_path / "agent" / f"job-env-json-{JOB_ID}9"
     os.mkfifo(pipe, 0o600)
     with subprocess.Popen(["sh", "-c", f"exec echo >{pipe}"]) as writer:
@@ -123,6 +126,8 @@ def test_a_named_pipe_is_not_even_opened(tmp_path: Path, files: dict[str, str]) 
                 branch(tmp_path, {**files, JSON: str(pipe), SHELL: ""})
             with pytest.raises(subprocess.TimeoutExpired):
                 writer.wait(0.5)
+            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # without the protection
+            writer.wait(20)
         finally:
             writer.kill()
 

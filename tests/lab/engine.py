@@ -85,13 +85,21 @@ class Engine:
         self._wait_for_answer()
 
     def restored(self) -> None:
-        """Make it run as the lab started it, whatever a test has done to it."""
+        """Make it run as the lab started it, whatever a test has done to it.
+
+        A Docker that is killed may leave empty control groups (docs/limits.md): no later test is to
+        take them for its own. Call it when no job runs.
+        """
         if self._process.poll() is None:
             self.cont()
-            if not self._flags:
-                return
-            self.terminate()
-        self.start()
+            if self._flags:
+                self.terminate()
+                self.start()
+        else:
+            self.start()
+        for one in filter(is_empty, control_groups()):
+            with suppress(FileNotFoundError):  # the engine was about to remove it
+                one.rmdir()
 
     def _end(self, number: int, seconds: float) -> None:
         containerd = int(CONTAINERD.read_text())
@@ -110,8 +118,6 @@ class Engine:
         if self._process.poll() is None:
             self.cont()
             self.terminate()
-        for directory in control_groups():
-            directory.rmdir()  # an empty one that runc gave up removing; fails if it has processes
         for pattern in (CGROUP, f"*/{CGROUP}"):
             for directory in Path("/sys/fs/cgroup").glob(pattern):
                 directory.rmdir()
@@ -123,15 +129,16 @@ def control_groups() -> Iterator[Path]:
         yield from Path("/sys/fs/cgroup").glob(pattern)
 
 
-def has_processes(control_group: Path) -> bool:
-    """Return whether there is a process in it, or in a group below it."""
-    return any(_read(file) for file in control_group.rglob("cgroup.procs"))
+def is_empty(control_group: Path) -> bool:
+    """Return whether there is no process in it, nor in a group below it."""
+    return not any(read(file) for file in control_group.rglob("cgroup.procs"))
 
 
-def _read(file: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Return what a file of the kernel has; nothing once its process or group is gone."""
     try:
-        return file.read_bytes()
-    except OSError:  # it has been removed
+        return path.read_bytes()
+    except OSError:
         return b""
 
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab.engine import control_groups, has_processes
+from tests.lab.engine import control_groups, read
 from tests.lab.lab import Fleet
 
 RUNTIME = Path("/run/airlock")
@@ -27,9 +27,7 @@ def leftovers(fleet: Fleet) -> list[str]:
 def everything(fleet: Fleet) -> list[str]:
     """Name also what only a fault can leave: processes, files, what the kernel and Docker keep.
 
-    Of Docker these are the network's endpoints, volumes, and control groups with processes. Empty
-    ones are not a job's: runc gives up removing one of which a process took 0.3 s to die
-    (docs/limits.md).
+    Of Docker these are the network's endpoints, volumes and control groups.
     """
     endpoints = "{{range .Containers}}{{.Name}} {{.IPv4Address}}\n{{end}}"
     docker = ("docker", "-H", fleet.lab.docker)
@@ -42,7 +40,7 @@ def everything(fleet: Fleet) -> list[str]:
             *[f"process {one}" for one in processes(fleet)],
             *[str(path) for path in temporary(fleet)],
             *[str(path) for path in (fleet.base / "state/trash").glob("*")],
-            *[str(path) for path in control_groups() if has_processes(path)],
+            *[str(path) for path in control_groups()],
             *_lines("ip", "-o", "link", "show", "master", "airlock0"),
             *kept_by_kernel(attached),
             *host_rules(),
@@ -54,17 +52,10 @@ def everything(fleet: Fleet) -> list[str]:
 def processes(fleet: Fleet) -> Iterator[str]:
     """Name the fleet's wrappers and reapers, and the ssh agents of this lab, zombies included."""
     for directory in Path("/proc").glob("[0-9]*"):
-        command = _read(directory / "cmdline").replace(b"\0", b" ").decode(errors="replace")
+        command = read(directory / "cmdline").replace(b"\0", b" ").decode(errors="replace")
         ours = " -m bootstrap " in command and f"{fleet.base}/" in command
         if ours or ("ssh-agent -D" in command and _is_of_this_lab(directory)):
             yield f"{directory.name} {command.strip()}"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it has ended
-        return b""
 
 
 def _is_of_this_lab(process: Path) -> bool:
