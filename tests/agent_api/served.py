@@ -74,7 +74,7 @@ class Served:
             answer = response.read()
             status, kind = response.status, response.getheader("Content-Type", "")
         connection.close()
-        return status, json.loads(answer) if kind == "application/json" else answer
+        return status, json.loads(answer) if answer and kind == "application/json" else answer
 
     def job_call(self, method: str, path: str, document: Any = None, **more: Any) -> tuple[int, Any]:
         return self.call(method, f"/jobs/{self.own.job}/{path}", document, **more)

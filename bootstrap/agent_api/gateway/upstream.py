@@ -120,7 +120,7 @@ def _request(
 def _answer(
     response: http.client.HTTPResponse, token: Secret, spool: Spool, deadline: float
 ) -> Answer:
-    if 300 <= response.status < 400:
+    if response.status < 200 or 300 <= response.status < 400:
         return problem(HTTPStatus.BAD_GATEWAY, "Airlock: Buildkite redirects this call")
     headers = {name: value for name in _ANSWER if (value := response.getheader(name))}
     location = response.getheader("Location")
