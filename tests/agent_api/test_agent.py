@@ -174,7 +174,7 @@ def test_another_jobs_id_is_refused(api: Served, work: Path) -> None:
     done = run(api, work, "annotate", "hello", "--job", foreign)
     assert done.returncode != 0
     assert "as another job" in done.stderr
-    assert [call.path for call in api.refused] == [f"/jobs/{foreign}/annotations"]
+    assert [call.path for call in api.refusals(1)] == [f"/jobs/{foreign}/annotations"]
 
 
 def test_the_token_is_worthless_at_buildkite(work: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_agents_own_calls_about_the_job_are_refused(
     status, answer = api.call(method, f"/jobs/{api.own.job}{path}")
     assert status == 403
     assert "Airlock" in answer["message"]
-    assert [call.why for call in api.refused] == ["this call is the agent's own, outside of the "
+    assert [call.why for call in api.refusals(1)] == ["this call is the agent's own, outside of the "
                                                   "sandbox"]  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_without_the_token_there_is_no_call(api: Served, token: str) -> None:
     assert api.job_call("POST", "data/keys", token=token)[0] == 401
     headers = {"Authorization": f"Bearer {api.token}"}
     assert api.job_call("POST", "data/keys", headers=headers)[0] == 401
-    assert {call.why for call in api.refused} == {"this is not the token of its job"}
+    assert {call.why for call in api.refusals(1)} == {"this is not the token of its job"}
 
 
 @pytest.mark.parametrize(
