@@ -151,6 +151,20 @@ def test_a_header_with_the_real_token_is_withheld(live: Served) -> None:
     assert live.job_call("POST", "data/keys")[0] == 502
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(headers={"Content-Encoding": "gzip"}),
+        Reply(kind="text/plain; a=\u00e9"),
+        Reply(headers={"Retry-After": "1\r\n folded"}),
+    ],
+)
+def test_an_answer_that_could_hide_something_is_withheld(live: Served, reply: Reply) -> None:
+    assert live.control
+    live.control.fail("POST */data/keys", reply)
+    assert live.job_call("POST", "data/keys")[0] == 502
+
+
 def test_an_answer_beyond_the_limit_is_withheld(
     live: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
