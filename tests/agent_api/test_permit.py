@@ -150,7 +150,9 @@ def test_a_request_for_a_token_is_composed_anew() -> None:
 @pytest.mark.parametrize("subject", ["build_branch", "sub", "step_key", "", 7, ["pipeline_id"]])
 def test_a_subject_that_an_author_could_choose_is_refused(subject: Any) -> None:
     document = {"audience": AUDIENCE, "subject_claim": subject}
-    assert "subject" in str(verdict(call("POST", f"jobs/{JOB}/oidc/tokens", document)))
+    made = verdict(call("POST", f"jobs/{JOB}/oidc/tokens", document))
+    assert isinstance(made, str)
+    assert "subject" in made
 
 
 @pytest.mark.parametrize("key", ["", "contract", "CONTRACT ", "OTHER", "CONTRACT,OTHER"])
@@ -172,6 +174,12 @@ def test_a_steps_key_is_one_of_the_own_build(build: Any) -> None:
     made = verdict(call("PUT", "steps/deploy", {"attribute": "label"}))
     assert isinstance(made, Forwarded)
     assert json.loads(made.body or b"") == {"attribute": "label", "build_id": BUILD}
+
+
+def test_dots_are_written_as_the_agent_writes_them() -> None:
+    made = verdict(call("DELETE", f"jobs/{JOB}/annotations/a.b c", query={"scope": "job"}))
+    target = f"/jobs/{JOB}/annotations/a%2Eb%20c?scope=job"
+    assert made == Forwarded(target=target, body=None)
 
 
 def test_without_an_own_build_there_is_none() -> None:
