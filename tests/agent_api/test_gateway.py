@@ -1,11 +1,11 @@
 """The gateway's edge: what reaches Buildkite, with which headers, and what comes back."""
 
-import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from bootstrap.agent_api.gateway import upstream
 from bootstrap.agent_api.model import AgentApiGrant, RefusedCall
 from bootstrap.agent_api.spool import Spool, Storage
-from bootstrap.host.proxy import Proxy, no_proxy
+from bootstrap.host.proxy import no_proxy
 from bootstrap.secret import Secret
 from tests.agent_api.served import AUDIENCE, EVERYTHING, PLACEHOLDER, Served, gateway, listener
 from tests.fakes.control_plane import JobOrder, job_env
@@ -153,7 +153,11 @@ def test_the_real_token_is_found_in_pieces(cut: int) -> None:
     with answering(*pieces, hold=0.1) as endpoint:
         made = upstream.send(
             upstream.Upstream(
-                endpoint=endpoint, headers={}, token=Secret("real-token"), proxy_for=no_proxy
+                endpoint=endpoint,
+                headers={},
+                token=Secret("real-token"),
+                proxy_for=no_proxy,
+                context=ssl.create_default_context,
             ),
             upstream.Outgoing(method="GET", target="/", headers={}, body=b"", size=0),
             Spool(Storage(directory=None, total=1000)),
@@ -262,34 +266,6 @@ def test_a_path_below_the_endpoints_own_is_kept(live: Served) -> None:
     assert last(live).path == f"/v3/jobs/{below.own.job}/data/keys"
 
 
-def test_a_proxy_is_asked_to_connect() -> None:
-    received: list[bytes] = []
-    opened = listener()
-
-    def serve() -> None:
-        client, _ = opened.accept()
-        with client:
-            received.append(client.recv(65536))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    address = f"127.0.0.1:{opened.getsockname()[1]}"
-    proxy = Proxy(address=address, user="u", password=Secret("p"))
-    connection, path = upstream.connected(
-        upstream.Upstream(
-            endpoint="https://agent.example.com/v3", headers={}, token=Secret("t"),
-            proxy_for=lambda _url: proxy,
-        )
-    )  # fmt: skip
-    with closing(connection), pytest.raises((OSError, http.client.HTTPException)):
-        connection.connect()
-    thread.join(5)
-    opened.close()
-    assert path == "/v3"
-    assert received[0].startswith(b"CONNECT agent.example.com:443 HTTP/1.")
-    assert b"Proxy-Authorization: Basic dTpw" in received[0]
-
-
 def test_big_bodies_pass_and_slow_ones_delay_nobody(live: Served) -> None:
     change = {"uuid": "u", "pipeline": {"steps": ["x" * 1000] * 7000}}
     started = time.monotonic()
@@ -298,6 +274,20 @@ def test_big_bodies_pass_and_slow_ones_delay_nobody(live: Served) -> None:
     assert live.job.pipelines[0] == change
     assert live.job_call("POST", "data/keys")[0] == 200
     assert time.monotonic() - started < 10
+
+
+def test_what_was_sent_is_counted_by_what_the_rule_names(live: Served) -> None:
+    for _ in range(2):
+        live.job_call("POST", "oidc/tokens", {"audience": AUDIENCE})
+    live.job_call("POST", "oidc/tokens", {"audience": "other"})
+    live.job_call("GET", "secrets?key=CONTRACT")
+    live.job_call("POST", "annotations", {"body": "b"})
+    assert live.gateway
+    assert live.gateway.usage() == {
+        f"request an OIDC token: {AUDIENCE}": 2,
+        "read a secret: CONTRACT": 1,
+        "annotate the build": 1,
+    }
 
 
 def test_other_builds_are_read_only_if_the_rule_says_so() -> None:

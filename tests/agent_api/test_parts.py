@@ -144,7 +144,7 @@ def test_a_connection_begins_few_requests_in_one_turn_and_goes_on_later() -> Non
     gate = Refusing()
     connection = Connection(near, gate)
     far.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
-    begun = []
+    begun: list[int] = []
     for _ in range(3):
         assert connection.waits_for()[1] == (
             selectors.EVENT_WRITE if begun else selectors.EVENT_READ

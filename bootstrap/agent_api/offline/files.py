@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -83,7 +85,16 @@ class Files:
         with suppress(OSError), self._directory(names[:-1]) as directory:
             os.unlink(names[-1], dir_fd=directory)
 
-    def opened(self, names: tuple[str, ...]) -> BinaryIO:
+    def found(self) -> Iterator[tuple[str, ...]]:
+        """Yield the names of every file below the directory, in order; links are not followed."""
+        for current, directories, names in os.walk(self.directory):
+            directories.sort()
+            for name in sorted(names):
+                path = Path(current, name)
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path.relative_to(self.directory).parts
+
+    def opened(self, names: tuple[str, ...]) -> BufferedReader:
         """Open a file. Raises OSError."""
         with self._directory(names[:-1]) as directory:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
