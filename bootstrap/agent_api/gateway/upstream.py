@@ -15,8 +15,8 @@ from bootstrap.agent_api.spool import Body, FullError, Spool
 from bootstrap.host.proxy import Proxy, ProxyFor
 from bootstrap.secret import Secret
 
-SILENCE = 30.0  # seconds in which Buildkite sends or takes nothing
-WHOLE = 120.0  # seconds for a call, however steadily it proceeds
+SILENCE = 55.0  # seconds in which Buildkite sends or takes nothing; the agent waits for 60
+WHOLE = 55.0  # seconds for a call, however steadily its answer arrives
 MAX_ANSWER = 16 << 20  # bytes
 CHUNK = 1 << 16
 
