@@ -163,14 +163,14 @@ class Refusing:
 
 
 PIECES = st.sampled_from([
-    b"GET /jobs HTTP/1.1\r\n", b"POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", b"\r\n",
-    b"\r\n\r\n", b"Host: a\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 9\r\n", b"abc",
-    b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"x" * 20_000, b"\x00\xff",
-    b"HTTP/1.0 200 OK\r\n\r\n",
+    b"GET /jobs HTTP/1.1\r\n", b"POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+    b"\r\n", b"\r\n\r\n", b"Host: a\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 9\r\n", b"abc", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"x" * 20_000,
+    b"\x00\xff", b"HTTP/1.0 200 OK\r\n\r\n",
 ])  # fmt: skip
 
 
-@given(st.lists(PIECES | st.binary(max_size=20), max_size=15), st.booleans())
+@given(pieces=st.lists(PIECES | st.binary(max_size=20), max_size=15), accepts=st.booleans())
 def test_no_bytes_of_a_client_end_the_server(pieces: list[bytes], *, accepts: bool) -> None:
     """Whatever else than an OSError a connection raised would end the server's thread."""
     near, far = socket.socketpair()
