@@ -165,7 +165,8 @@ class Refusing:
 PIECES = st.sampled_from([
     b"GET /jobs HTTP/1.1\r\n", b"POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
     b"\r\n", b"\r\n\r\n", b"Host: a\r\n", b"Transfer-Encoding: chunked\r\n",
-    b"Content-Length: 9\r\n", b"abc", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"x" * 20_000,
+    b"Content-Length: 9\r\n", b"abc", b"Expect: 100-continue\r\n", b"Connection: close\r\n",
+    b"x" * 20_000,
     b"\x00\xff", b"HTTP/1.0 200 OK\r\n\r\n",
 ])  # fmt: skip
 
