@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -50,11 +51,15 @@ class Files:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self._mutex = threading.Lock()
         self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Close the directory; the files stay."""
-        os.close(self._root)
+        """Close the directory; the files stay, and later calls raise OSError."""
+        with self._mutex:
+            root, self._root = self._root, -1  # its number may be another's from now on
+        if root >= 0:
+            os.close(root)
 
     def add(self, path: str, source: BinaryIO, size: int) -> tuple[tuple[str, ...], str]:
         """Create a file of the next `size` bytes; return its names, and the content's SHA-256.
@@ -102,7 +107,8 @@ class Files:
 
     @contextmanager
     def _directory(self, names: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
-        current = os.dup(self._root)
+        with self._mutex:
+            current = os.dup(self._root)
         try:
             for name in names:
                 if create:
