@@ -7,7 +7,6 @@ from datetime import timedelta
 from bootstrap.aws import session_tags
 from bootstrap.aws.iam import Tag
 from bootstrap.grants.kind import DEFAULT
-from bootstrap.grants.secrets import Secrets
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.model import CredentialDelivery, Grant, Policy, Rule
 from bootstrap.policy.steering import steers
@@ -76,7 +75,7 @@ def _characters(grant: Grant) -> int:
 
 def _secret_names(policy: Policy, rule: Rule) -> Iterator[Finding]:
     for kind in rule.allow.kinds:
-        for name in kind.granted if isinstance(kind, Secrets) else ():
+        for name in kind.variables():
             if reason := _changes(name):
                 yield error(
                     "secret-changes-what-runs", policy, rule.line,
