@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.iam.model import HostNeeds, Iam, Trust
 from bootstrap.policy.iam.stack import as_json
 from tests.fakes.iam_evaluation import Request, denies
@@ -274,3 +275,43 @@ def test_a_new_pipeline_with_a_shared_role_changes_no_document() -> None:
     assert not fleet(before).trusts(forged(wanted, pipeline=None), caller=HOST)
     named: Iam = made(old)
     assert not fleet(named).trusts(wanted, caller=HOST)
+
+
+def hop_by_token(when: str, role: str, hop: str) -> str:
+    return rule(when, role, more=f", session: {{via: '{hop}', identity: buildkite}}")
+
+
+def test_a_token_is_trusted_for_the_branches_of_rules_with_tags_as_well() -> None:
+    """A job can ask for the token itself: where the trust policy names no branch, nobody does."""
+    policy = document("shop", by_token("branch: main", OWN.format("shop")))
+    aws = fleet(made(policy, trust=Trust.TAGS))
+    wanted = asked(job(pipeline="shop"), policy)
+    assert aws.refusal(wanted, caller=HOST, token=token(job(pipeline="shop"))) is None
+    for build in ({"branch": "dev"}, {"tag": "main"}):
+        other = token(job(pipeline="shop", **build))
+        assert not aws.trusts(wanted, caller=HOST, token=other), build
+
+
+def test_what_a_token_assumes_on_the_way_sends_no_other_pipelines_tag() -> None:
+    """Whoever has the token has the session of the first role, and chooses what it sends."""
+    hop = OWN.format("shop")
+    shop = document("shop", hop_by_token("branch: main", SHARED, hop))
+    docs = document("docs", rule("branch: main", SHARED))
+    aws = fleet(made(shop, docs, trust=Trust.TAGS))
+    wanted = asked(job(pipeline="shop"), shop)
+    assert aws.refusal(wanted, caller=HOST, token=token(job(pipeline="shop"))) is None
+    assert not aws.trusts(forged(wanted, pipeline="docs"), caller=hop)
+
+
+def test_a_role_that_a_token_assumes_on_the_way_is_of_one_pipeline() -> None:
+    shop, docs = (document(slug, hop_by_token("branch: main", ROLE, HUB)) for slug in ("a", "b"))
+    with pytest.raises(WrongConfiguration) as refused:
+        made(shop, docs)
+    assert refused.value.problem == (
+        f"{HUB} is assumed with Buildkite's token, as any job can do itself, and it assumes roles "
+        "of a, b: each could take those of the others"
+    )
+    assert f"{HUB} trusts Buildkite's token, which a job can ask for" in str(made(shop).notes)
+    by_host = document("b", rule("branch: main", OTHER, more=f", session: {{via: '{HUB}'}}"))
+    with pytest.raises(WrongConfiguration, match="it assumes roles of a, b"):
+        made(shop, by_host)

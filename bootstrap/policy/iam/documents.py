@@ -76,7 +76,7 @@ def iam(policies: Iterable[Policy], options: Options) -> Iam:
     """Return all documents. Raises WrongConfiguration for what IAM would refuse."""
     listed, beyond = within(policies, options.guardrails)
     fleet = _fleet(listed, options)
-    check(fleet.calls, options.trust)
+    check(fleet.calls, options.trust, options.host_role)
     roles = {arn: _role(arn, fleet, options) for arn in sorted(fleet.by_role)}
     documents, compressed = _host(listed, fleet, options)
     callers = {options.host_role, *(caller for caller in fleet.by_caller if caller)}

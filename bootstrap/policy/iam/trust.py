@@ -89,12 +89,16 @@ _Sender = tuple[str | None, str | None, bool]  # pipeline, external id, whether 
 def _by_sender(
     caller: str, calls: Iterable[Call], trust: Trust
 ) -> Iterable[tuple[_Sender, list[Refs]]]:
-    """Return what the caller's calls are for; an empty list: for anything."""
+    """Return what the caller's calls are for; an empty list: for anything.
+
+    Who has Buildkite's token has the session of its first hop, and can send any tags.
+    """
     found: dict[_Sender, list[Refs]] = {}
     for call in calls:
         if call.caller == caller:
-            pipeline = call.pipeline if trust is Trust.PIPELINES else owner_of(call.role)
-            refs = call.refs if trust is Trust.PIPELINES else ()
+            named = trust is Trust.PIPELINES or call.by_token
+            pipeline = call.pipeline if named else owner_of(call.role)
+            refs = call.refs if named else ()
             sender = (pipeline, call.external_id, call.source_identity)
             found.setdefault(sender, []).extend(refs)
     return found.items()
@@ -151,14 +155,11 @@ def _subjects(
 ) -> Iterator[tuple[list[str], tuple[str, ...]]]:
     """Yield the subjects, and those among them that another rule gets.
 
-    The branch comes before anything that a job can choose.
+    The branch comes before anything that a job can choose. It is named whatever `trust` is: where
+    a job can ask for the token itself, nobody else asks for the branch.
     """
-    if trust is Trust.TAGS:
-        owner = owner_of(call.role)
-        if owner is None:
-            raise _open_to_all(call)
-        yield [f"organization:{organization}:pipeline:{owner}:*"], ()
-        return
+    if trust is Trust.TAGS and owner_of(call.role) is None:
+        raise _open_to_all(call)
     before = f"organization:{organization}:pipeline:{call.pipeline}:ref:refs"
     for refs in call.refs:
         kind = "tags" if refs.tagged else "heads"
