@@ -121,15 +121,6 @@ def test_a_document_that_cannot_be_divided_enough_is_refused() -> None:
     assert "Pass fewer --kms-key" in refused.value.hint
 
 
-def test_a_role_reads_with_its_own_policy_what_its_rule_reads_with_it() -> None:
-    own = f"{{role: '{ROLE}', secrets-with: role, secrets: {{A: 'ssm:/ci/a'}}}}"
-    found = made(policy(f"  - {{name: a, allow: {own}}}\n"))
-    assert set(statements(found)) == {"AirlockSessions"}
-    read = (found.roles[ROLE].policy or {})["Statement"]
-    assert [s["Sid"] for s in read] == ["AirlockParameters", "AirlockParameterKeys"]
-    assert read[0]["Resource"] == ["arn:aws:ssm:*:111122223333:parameter/ci/a"]
-
-
 def test_a_role_that_logs_in_to_ecr_may_ask_for_the_login() -> None:
     registry = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
     own = f"{{role: '{ROLE}', registries: {{{registry}: role}}}}"

@@ -20,8 +20,8 @@ def check(calls: Sequence[Call], trust: Trust, host_role: str) -> None:
     if found:
         raise WrongConfiguration(
             f"{len(found)} roles cannot be deployed" if len(found) > 1 else found[0],
-            hint="Correct the roles that rules name, or their accounts. A role of session.via is for "
-            "nothing else, and with identity: buildkite for one pipeline.",
+            hint="Correct the roles that rules name, or their accounts. A role of session.via is "
+            "for nothing else, and with identity: buildkite for one pipeline.",
             details=tuple(found) if len(found) > 1 else (),
         )
 

@@ -1,7 +1,7 @@
 """The IAM documents that the policies of a store need, within IAM's limits."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,6 +25,7 @@ from bootstrap.policy.iam.model import (
 )
 from bootstrap.policy.iam.notes import notes
 from bootstrap.policy.iam.quotas import Need
+from bootstrap.policy.iam.reading import by_role, read_by_all
 from bootstrap.policy.iam.refs import in_subject
 from bootstrap.policy.iam.trust import trust_policy
 from bootstrap.policy.model import Grant, Guardrails, Policy
@@ -93,6 +94,7 @@ def iam(policies: Iterable[Policy], options: Options) -> Iam:
             *beyond,
             *compressed,
             *notes(fleet.calls, options.trust, options.organization, policies_of_control=len(scp)),
+            *_read_by_all(fleet),
         ),
         sizes=sizes,
     )
@@ -113,6 +115,12 @@ def _fleet(listed: Sequence[Policy], options: Options) -> _Fleet:
             if rule.allow.role:
                 own.setdefault(rule.allow.role, []).append((policy.pipeline, rule.allow))
     return _Fleet(calls=tuple(made), by_role=by_role, by_caller=by_caller, own=own)
+
+
+def _read_by_all(fleet: _Fleet) -> Iterator[str]:
+    for role, grants in sorted(fleet.own.items()):
+        pipelines = {call.pipeline for call in fleet.by_role.get(role, ()) if call.pipeline}
+        yield from read_by_all(role, grants, pipelines)
 
 
 def _role(arn: str, fleet: _Fleet, options: Options) -> Role:
@@ -146,13 +154,12 @@ def _policy(arn: str, fleet: _Fleet, options: Options) -> Document | None:
 
     def needed(pipeline: str | None = None) -> list[Need]:
         others = [c.role for c in fleet.by_caller.get(arn, ()) if pipeline in {None, c.pipeline}]
-        grants = [g for p, g in fleet.own.get(arn, ()) if pipeline in {None, p}]
-        read = [r for g in grants if g.secrets_with_role for r in g.references]
-        logs_in = any(kind.needs().ecr for g in grants for kind in g.kinds)
+        grants = [(p, g) for p, g in fleet.own.get(arn, ()) if pipeline in {None, p}]
+        logs_in = any(kind.needs().ecr for _, g in grants for kind in g.kinds)
         login = Need(names=["*"], made=lambda names: {"Sid": "AirlockLogin", **allow(LOGIN, names)})
         return [
             *host.sessions(others),
-            *host.secrets(read, keys=options.keys, **host.of_account(arn)),
+            *by_role(arn, grants, options.keys),
             *([login] if logs_in else []),
         ]
 
