@@ -4,9 +4,10 @@ import pytest
 
 from bootstrap.policy.iam.model import Document, Iam, Trust
 from bootstrap.policy.model import Policy
+from bootstrap.policy.parse import parse_guardrails
 from tests.fakes.iam_evaluation import Request, allows
 from tests.policy.fleet import document, made
-from tests.policy.samples import ROLE, rule
+from tests.policy.samples import HOST, ROLE, rule
 
 
 def statements(found: Iam) -> dict[str, Document]:
@@ -59,3 +60,110 @@ def test_a_session_by_token_has_no_tags_and_reads_without_them() -> None:
     note = f"{ROLE} reads ssm:/ci/docs for every pipeline that has it: a session by Buildkite's"
     assert note in str(found.notes)
     assert note not in str(made(token).notes)
+
+
+SECRET = "arn:aws:secretsmanager:eu-west-1:999988887777:secret:{}"
+
+
+@pytest.mark.parametrize(
+    ("arn", "expected"),
+    [("ci/db-AbC123", True), ("ci/db-root-AbC123", False), ("ci/db-AbC1234", False),
+     ("ci/db", False)],
+)  # fmt: skip
+def test_a_secrets_name_does_not_stand_for_longer_names(arn: str, *, expected: bool) -> None:
+    """Secrets Manager adds a hyphen and six characters to a name, and never more."""
+    found = made(
+        document("shop", "  - {name: a, allow: {secrets: {A: 'secretsmanager:ci/db#key'}}}\n")
+    )
+    assert may(found, "secretsmanager:GetSecretValue", SECRET.format(arn)) is expected
+
+
+def test_an_arn_without_its_six_characters_is_completed() -> None:
+    """Secrets Manager finds a secret by such an ARN, and IAM knows it by the whole one."""
+    for name in ("ci/db", "ci/db-AbC123"):
+        reference = f"secretsmanager:{SECRET.format(name)}"
+        found = made(
+            document("shop", f"  - {{name: a, allow: {{secrets: {{A: '{reference}'}}}}}}\n")
+        )
+        assert may(found, "secretsmanager:GetSecretValue", SECRET.format("ci/db-AbC123"))
+        assert not may(found, "secretsmanager:GetSecretValue", SECRET.format("ci/db-x-AbC123"))
+
+
+def may(found: Iam, action: str, resource: str) -> bool:
+    return allows(found.host, Request(action=action, resource=resource, principal=HOST))
+
+
+RAILS = """guardrails: acme
+{more}scopes:
+  - name: payments
+    pipelines: "payments-*"
+    roles: ["arn:aws:iam::*:role/ci/payments/*"]
+    secrets: ["ssm:/payments/*", "!ssm:/payments/root"]
+    images: ["111122223333.dkr.ecr.us-east-1.amazonaws.com/payments/*"]
+  - name: everyone else
+    pipelines: "*"
+    roles: ["arn:aws:iam::*:role/ci/pipelines/{pipeline}/*"]
+    secrets: ["ssm:/ci/{pipeline}/*", "secretsmanager:ci/{pipeline}/*"]
+    images: ["111122223333.dkr.ecr.us-east-1.amazonaws.com/{pipeline}/*"]
+"""
+
+
+@pytest.mark.parametrize("more", ["", "secrets: ['*']\n", "images: ['*']\nsecrets: ['*', '!x']\n"])
+def test_hosts_read_what_the_scopes_of_guardrails_allow_new_pipelines(more: str) -> None:
+    rails = parse_guardrails(RAILS.replace("{more}", more), "guardrails.yaml")
+    image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/new/job@sha256:ab"
+    new = document(
+        "new",
+        f"  - {{name: a, when: {{branch: main}}, allow: {{image: '{image}', "
+        "secrets: {A: 'ssm:/ci/new/a', B: 'secretsmanager:ci/new/b'}}}\n",
+    )
+    old = document("old", "  - {name: a, allow: {secrets: {A: 'ssm:/ci/old/a'}}}\n")
+    before = made(old, trust=Trust.TAGS, guardrails=rails)
+    assert before.host == made(old, new, trust=Trust.TAGS, guardrails=rails).host
+    parameter = "arn:aws:ssm:us-east-1:999988887777:parameter"
+    for action, resource in (
+        ("ssm:GetParameters", f"{parameter}/ci/new/a"),
+        ("ssm:GetParameters", f"{parameter}/payments/a"),
+        ("secretsmanager:GetSecretValue", SECRET.format("ci/new/b-AbC123")),
+        ("ecr:BatchGetImage", "arn:aws:ecr:us-east-1:111122223333:repository/new/job"),
+    ):
+        assert may(before, action, resource), resource
+    assert not may(before, "ssm:GetParameters", f"{parameter}/other/a")
+    assert not may(before, "ssm:GetParameters", f"{parameter}/ci/a")
+
+
+@pytest.mark.parametrize(
+    ("rails", "reference", "resource"),
+    [
+        # Neither glob can be an ARN of IAM's, or is one of another account than the name has.
+        ("secrets: ['s*:/ci/*']", "ssm:/ci/a", "arn:aws:ssm:us-east-1:999988887777:parameter/ci/a"),
+        ("secrets: ['ssm:*']", "ssm:arn:aws:ssm:us-east-1:444455556666:parameter/x",
+         "arn:aws:ssm:us-east-1:444455556666:parameter/x"),
+    ],
+)  # fmt: skip
+def test_what_a_glob_of_guardrails_does_not_give_is_named(
+    rails: str, reference: str, resource: str
+) -> None:
+    policy = document("shop", f"  - {{name: a, allow: {{secrets: {{A: '{reference}'}}}}}}\n")
+    read = parse_guardrails(f"guardrails: acme\n{rails}\n", "guardrails.yaml")
+    assert may(made(policy, trust=Trust.TAGS, guardrails=read), "ssm:GetParameters", resource)
+
+
+def test_an_image_that_a_glob_over_regions_allows_can_be_pulled() -> None:
+    image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/ci/job@sha256:ab"
+    policy = document("shop", f"  - {{name: a, allow: {{image: '{image}'}}}}\n")
+    read = parse_guardrails(
+        "guardrails: acme\nimages: '111122223333.dkr.ecr.*.amazonaws.com/ci/*'\n", "guardrails.yaml"
+    )
+    resource = "arn:aws:ecr:us-east-1:111122223333:repository/ci/job"
+    assert may(made(policy, trust=Trust.TAGS, guardrails=read), "ecr:BatchGetImage", resource)
+
+
+def test_roles_of_scopes_stand_for_names_that_are_too_many() -> None:
+    roles = [f"arn:aws:iam::111122223333:role/ci/pipelines/p-{n}/{'x' * 55}{n}" for n in range(900)]
+    listed = [document(f"p-{n}", rule("a", "branch: main", role)) for n, role in enumerate(roles)]
+    rails = parse_guardrails(RAILS.replace("{more}", ""), "guardrails.yaml")
+    found = made(*listed, guardrails=rails)
+    assert [s["Resource"] for s in statements(found).values()] == [
+        ["arn:aws:iam::*:role/ci/pipelines/*/*"]
+    ]

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from bootstrap.aws.iam import LOGIN, allow
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.glob import any_matches, matches
+from bootstrap.policy.glob import matches
 from bootstrap.policy.iam import host, quotas
-from bootstrap.policy.iam.bounds import within
+from bootstrap.policy.iam.bounds import allowed, within
 from bootstrap.policy.iam.calls import Call, calls, observed
 from bootstrap.policy.iam.checks import check
 from bootstrap.policy.iam.control import service_control
@@ -59,7 +59,7 @@ class Options:
     @property
     def patterns(self) -> tuple[str, ...]:
         """The guardrails' globs that are ARNs, as IAM's."""
-        listed = (self.guardrails.roles if self.guardrails else None) or ()
+        listed = allowed(self.guardrails, lambda bounds: bounds.roles)
         return tuple(p for p in listed if _ARN_GLOB.match(p))
 
 
@@ -216,21 +216,16 @@ def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
         sid = "AirlockPolicies" if number == 0 else "AirlockGuardrails"
         yield from host.documents(sid, statement, keys=options.keys, partition=partition)
     rules = [rule.allow for policy in some for rule in policy.rules]
-    read = [x for allowed in rules if not allowed.secrets_with_role for x in allowed.references]
-    images = [allowed.image for allowed in rules if allowed.image]
+    read = [x for grant in rules if not grant.secrets_with_role for x in grant.references]
+    images = [grant.image for grant in rules if grant.image]
     rails = options.guardrails if options.trust is Trust.TAGS else None
     if rails:  # whatever a new pipeline is granted is allowed already
-        read, images = _bounds(rails.secrets, read), _bounds(rails.images, images)
+        read += map(in_subject, allowed(rails, lambda bounds: bounds.secrets))
+        images += map(in_subject, allowed(rails, lambda bounds: bounds.images))
     yield from host.secrets(
         [*read, *needs.references], keys=options.keys, **host.of_account(options.host_role)
     )
     yield from host.pulls([*images, *needs.images], partition=partition, login=needs.ecr)
-
-
-def _bounds(globs: tuple[str, ...] | None, names: Sequence[str]) -> list[str]:
-    """Return the globs in IAM's spelling, and the names that none of them matches."""
-    listed = [p for p in globs or () if not p.startswith(("!", "*"))]
-    return [*map(in_subject, listed), *(n for n in names if not any_matches(listed, (n,)))]
 
 
 def _too_many(host_role: str, found: int, shares: Mapping[str, int]) -> WrongConfiguration:
