@@ -26,6 +26,7 @@ from bootstrap.policy.iam.refs import (
     Globs,
     Refs,
     both,
+    can_be_negated,
     in_session_tag,
     in_subject,
     is_exact_in_tag,
@@ -127,7 +128,8 @@ def _compare(
 ) -> None:
     if globs.like:
         like[key] = one_or_list(map(in_session_tag, globs.like))
-    if exact := [in_session_tag(p) for p in globs.unlike if is_exact_in_tag(p)]:
+    negated = (p for p in globs.unlike if is_exact_in_tag(p) and can_be_negated(p))
+    if exact := list(map(in_session_tag, negated)):
         unlike[key] = one_or_list(exact)
         if not globs.like:
             null[key] = "false"  # a negated operator holds without the tag
@@ -165,7 +167,11 @@ def _subjects(
         kind = "tags" if refs.tagged else "heads"
         globs = both(refs.tag, refs.branch) if refs.tagged else refs.branch
         named = [f"{before}/{kind}/{in_subject(glob)}:commit:*" for glob in globs.like or ("*",)]
-        taken = [f"{before}/{kind}/{in_subject(glob)}:commit:*" for glob in globs.unlike]
+        taken = [
+            f"{before}/{kind}/{in_subject(glob)}:commit:*"
+            for glob in globs.unlike
+            if can_be_negated(glob)
+        ]
         yield named, tuple(sorted(taken))
 
 
