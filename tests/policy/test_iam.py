@@ -231,7 +231,7 @@ def test_a_host_that_could_not_name_all_roles_assumes_what_guardrails_allow() ->
     text = "guardrails: acme\nroles: ['*', '!*:role/x', 'arn:aws:iam::*:role/ci/*']\n"
     found = made(*listed, guardrails=parse_guardrails(text, "guardrails.yaml"))
     assert statements(found)["AirlockSessions"]["Resource"] == ["arn:aws:iam::*:role/ci/*"]
-    assert "the hosts' role may assume what the guardrails' `roles` allow" in found.notes[0]
+    assert "the hosts' role may assume and read what the guardrails' `roles`" in found.notes[0]
     assert all(size.characters <= size.quota for size in found.sizes)
     assert len(found.scp) > 5
     assert f"There are {len(found.scp)} service control policies, and AWS attaches" in str(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.iam.model import Document, Iam, Trust
 from bootstrap.policy.model import Policy
 from bootstrap.policy.parse import parse_guardrails
@@ -157,6 +158,27 @@ def test_an_image_that_a_glob_over_regions_allows_can_be_pulled() -> None:
     )
     resource = "arn:aws:ecr:us-east-1:111122223333:repository/ci/job"
     assert may(made(policy, trust=Trust.TAGS, guardrails=read), "ecr:BatchGetImage", resource)
+
+
+@pytest.mark.parametrize("trust", list(Trust))
+def test_secrets_that_are_too_many_are_read_by_what_guardrails_allow(trust: Trust) -> None:
+    listed = [
+        document(
+            f"p-{n}", f"  - {{name: a, allow: {{secrets: {{A: 'ssm:/ci/p-{n}/{'x' * 40}'}}}}}}\n"
+        )
+        for n in range(700)
+    ]
+    rails = parse_guardrails(RAILS.replace("{more}", ""), "guardrails.yaml")
+    found = made(*listed, trust=trust, guardrails=rails)
+    assert may(
+        found, "ssm:GetParameters", f"arn:aws:ssm:x:999988887777:parameter/ci/p-9/{'x' * 40}"
+    )
+    assert len(found.host) == 1
+    if trust is Trust.PIPELINES:
+        with pytest.raises(WrongConfiguration, match="managed policies of 6,144") as refused:
+            made(*listed)
+        assert "`secrets`" in refused.value.hint
+        assert "what the guardrails' `roles`, `secrets` and `images` allow" in found.notes[0]
 
 
 def test_roles_of_scopes_stand_for_names_that_are_too_many() -> None:

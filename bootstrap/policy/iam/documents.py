@@ -1,7 +1,7 @@
 """The IAM documents that the policies of a store need, within IAM's limits."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -28,11 +28,12 @@ from bootstrap.policy.iam.quotas import Need
 from bootstrap.policy.iam.reading import by_role, read_by_all
 from bootstrap.policy.iam.refs import in_subject
 from bootstrap.policy.iam.trust import trust_policy
-from bootstrap.policy.model import Grant, Guardrails, Policy
+from bootstrap.policy.model import Bounds, Grant, Guardrails, Policy
 
 _COMPRESSED = (
-    "The roles that rules name take more than the managed policies of one role, so the hosts' role "
-    "may assume what the guardrails' `roles` allow. Trust policies are not affected."
+    "What rules name takes more than the managed policies of one role, so the hosts' role may "
+    "assume and read what the guardrails' `roles`, `secrets` and `images` allow. Trust policies "
+    "are not affected."
 )
 _ARN_GLOB = re.compile(r"arn:([^:]*:){4}")
 _UNLIMITED = 1 << 30
@@ -185,21 +186,25 @@ def _host(
     made = fleet.by_caller.get(options.host_role, [])
     by_tag = options.trust is Trust.TAGS
 
-    def needed(some: Sequence[Policy], roles: Iterable[str]) -> list[Need]:
+    def needed(some: Sequence[Policy], roles: Iterable[str], *, widely: bool) -> list[Need]:
         sessions = host.sessions_by_tag(roles) if by_tag else host.sessions(roles)
-        return [*sessions, *_reading(some, options)]
+        return [*sessions, *_reading(some, options, options.guardrails if widely else None)]
 
-    documents = quotas.divided(needed(listed, (call.role for call in made)), quotas.MANAGED)
+    named = needed(listed, (call.role for call in made), widely=by_tag)
+    documents = quotas.divided(named, quotas.MANAGED)
     if len(documents) <= quotas.MANAGED_OF_A_ROLE:
         return documents, ()
     globs = options.patterns
     widened = (next((p for p in globs if matches(p, c.role)), c.role) for c in made)
-    documents = quotas.divided(needed(listed, widened), quotas.MANAGED)
+    documents = quotas.divided(needed(listed, widened, widely=True), quotas.MANAGED)
     if len(documents) > quotas.MANAGED_OF_A_ROLE:
         of_pipeline: dict[str | None, list[str]] = {}
         for call in made:
             of_pipeline.setdefault(call.pipeline, []).append(call.role)
-        shares = {p.pipeline: _alone(needed([p], of_pipeline.get(p.pipeline, []))) for p in listed}
+        shares = {
+            p.pipeline: _alone(needed([p], of_pipeline.get(p.pipeline, []), widely=False))
+            for p in listed
+        }
         raise _too_many(options.host_role, len(documents), shares)
     return documents, (_COMPRESSED,)
 
@@ -209,8 +214,11 @@ def _alone(needs: Iterable[Need]) -> int:
     return sum(map(quotas.length, quotas.divided(needs, _UNLIMITED)))
 
 
-def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
-    """Yield what reading the store, secrets and images needs."""
+def _reading(some: Sequence[Policy], options: Options, rails: Guardrails | None) -> Iterable[Need]:
+    """Yield what reading the store, secrets and images needs.
+
+    The globs of `rails` take the place of the names that they match.
+    """
     needs, partition = options.needs, host.of_account(options.host_role)["partition"]
     for number, statement in enumerate(needs.statements):
         sid = "AirlockPolicies" if number == 0 else "AirlockGuardrails"
@@ -218,10 +226,13 @@ def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
     rules = [rule.allow for policy in some for rule in policy.rules]
     read = [x for grant in rules if not grant.secrets_with_role for x in grant.references]
     images = [grant.image for grant in rules if grant.image]
-    rails = options.guardrails if options.trust is Trust.TAGS else None
-    if rails:  # whatever a new pipeline is granted is allowed already
-        read += map(in_subject, allowed(rails, lambda bounds: bounds.secrets))
-        images += map(in_subject, allowed(rails, lambda bounds: bounds.images))
+
+    def widely(names: list[str], of: Callable[[Bounds], tuple[str, ...] | None]) -> list[str]:
+        for_new = options.trust is Trust.TAGS  # whatever a new pipeline is granted is allowed
+        globs = [g for g in allowed(rails, of) if for_new or any(matches(g, n) for n in names)]
+        return [*names, *map(in_subject, globs)]
+
+    read, images = widely(read, lambda b: b.secrets), widely(images, lambda b: b.images)
     yield from host.secrets(
         [*read, *needs.references], keys=options.keys, **host.of_account(options.host_role)
     )
@@ -232,9 +243,9 @@ def _too_many(host_role: str, found: int, shares: Mapping[str, int]) -> WrongCon
     return WrongConfiguration(
         f"{host_role} needs {found} managed policies of {quotas.MANAGED:,} characters; expected at "
         f"most {quotas.MANAGED_OF_A_ROLE}: {quotas.largest(shares)}",
-        hint="Write guardrails whose `roles` are ARNs with globs, which are used instead of "
-        "names, or keep the roles below paths of their pipelines and use --trust tags "
-        "(docs/aws.md#a-catalogue-of-roles).",
+        hint="Write guardrails whose `roles` are ARNs with globs, and whose `secrets` and `images` "
+        "are globs: they are used instead of names. Or keep the roles below paths of their "
+        "pipelines and use --trust tags (docs/aws.md#a-catalogue-of-roles).",
     )
 
 
