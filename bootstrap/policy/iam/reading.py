@@ -27,9 +27,9 @@ def by_role(role: str, grants: Grants, keys: Sequence[str]) -> Iterator[Need]:
     for reference, pipelines in readers.items():
         named = () if reference in untagged else tuple(sorted(pipelines))
         shared.setdefault(named, []).append(reference)
-    for number, (pipelines, references) in enumerate(sorted(shared.items())):
+    for number, (only, references) in enumerate(sorted(shared.items())):
         for need in host.secrets(references, keys=keys, **host.of_account(role)):
-            yield _of_pipelines(need, pipelines, f"{number + 1}" if number else "")
+            yield _of_pipelines(need, only, f"{number + 1}" if number else "")
 
 
 def read_by_all(role: str, grants: Grants, pipelines: Iterable[str]) -> Iterator[str]:
