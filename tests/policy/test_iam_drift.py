@@ -104,12 +104,12 @@ def test_what_the_hosts_may_is_compared_by_what_it_allows() -> None:
     assert drift(both, {"RoleDetailList": []}, HOSTS) == (f"{HOST}: is not in the dump",)
     assert drift(both, attached(WANTED.host), HOSTS) == (f"{HOST}: may not {ASSUME} on {OTHER}",)
     assert drift(WANTED, attached(both.host), HOSTS) == (f"{HOST}: may still {ASSUME} on {OTHER}",)
-    wide = {
-        "Statement": {"Effect": "Allow", "Action": "sts:*", "Resource": "arn:aws:iam::*:role/*"}
-    }
-    inline = {"RolePolicyList": [{"PolicyName": "by-hand", "PolicyDocument": wide}]}
+    wide: dict[str, Any] = {
+        "Effect": "Allow", "Action": "sts:*", "Resource": "arn:aws:iam::*:role/*",
+    }  # fmt: skip
+    inline = {"RolePolicyList": [{"PolicyName": "by-hand", "PolicyDocument": {"Statement": wide}}]}
     assert drift(both, attached([], **inline), HOSTS) == ()
-    wide["Statement"]["Condition"] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}  # type: ignore[index]
+    wide["Condition"] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     assert len(drift(both, attached([], **inline), HOSTS)) == 2
     without = {**attached(both.host), "Policies": []}
     assert "create it with `--filter Role LocalManagedPolicy`: arn:aws:iam::" in str(
