@@ -99,6 +99,17 @@ def _changes(name: str) -> str:
     return "" if _CREDENTIALS.search(name) else steers(name) or ""
 
 
+def assumes_others(policy: Policy, rule: Rule, hops: frozenset[str]) -> Iterator[Finding]:
+    """Yield each role of the rule's jobs that is also the first of somebody's second hop."""
+    for role in sorted(hops & set(rule.allow.roles.values())):
+        yield error(
+            "role-assumes-others", policy, rule.line,
+            f"rule {rule.name!r} gives jobs {role}, by way of which rules assume other roles "
+            "(session.via): a job could assume those too, with the session tags of any pipeline",
+            "Give the job another role, or let these rules use one that no job gets.",
+        )  # fmt: skip
+
+
 CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _session_tags,
     _longer_than_an_hour,
