@@ -40,6 +40,11 @@ class Tag(StrEnum):
         """The condition key by which a policy reads the tag of an AssumeRole call."""
         return f"aws:RequestTag/{self}"
 
+    @property
+    def of_session(self) -> str:
+        """The condition key by which a policy of the role reads the tag of its session."""
+        return f"aws:PrincipalTag/{self}"
+
 
 def allow(action: str | Sequence[str], resource: str | Sequence[str]) -> Statement:
     """Return the statement that allows the actions on the resources."""

@@ -7,7 +7,19 @@ import json
 import re
 
 from bootstrap.aws.errors import Kind, code, kind
-from bootstrap.aws.iam import AUDIENCE, ISSUER, SESSION, allow, trusting_buildkite
+from bootstrap.aws.iam import (
+    ASSUME_ROLE,
+    AUDIENCE,
+    EXTERNAL_ID,
+    ISSUER,
+    SESSION,
+    SET_SOURCE_IDENTITY,
+    TAG_SESSION,
+    Statement,
+    Tag,
+    allow,
+    trusting_buildkite,
+)
 from bootstrap.aws.model import SessionRequest
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
@@ -87,16 +99,30 @@ def _forbidden(problem: str, request: SessionRequest) -> CannotStart:
     found = _NOT_AUTHORIZED.search(problem)
     missing = found["action"] if found and found["action"] in SESSION else "one of the actions"
     host = _role_of(found["caller"] if found else "")
-    trusted = {"Effect": "Allow", "Principal": {"AWS": host}, "Action": SESSION}
     return CannotStart(
         problem,
         hint=f"Allow {missing} on both sides: in the host role's policy and in the trust policy "
-        "of the job's role. One statement for each:",
+        "of the job's role. `airlock policy iam` writes both; the least that they need:",
         details=(
             f"policy of {host}: {json.dumps(allow(SESSION, request.role))}",
-            f"trust policy of {request.role}: {json.dumps(trusted)}",
+            f"trust policy of {request.role}: {json.dumps(_trusting(host, request))}",
         ),
     )
+
+
+def _trusting(host: str, request: SessionRequest) -> list[Statement]:
+    """Return the statements that trust the host for the request's pipeline and no other."""
+    asked = {
+        Tag.PIPELINE.condition: request.tags.get(Tag.PIPELINE),
+        EXTERNAL_ID: request.external_id,
+    }
+    equals = {key: value for key, value in asked.items() if value}
+    sent = [TAG_SESSION, SET_SOURCE_IDENTITY] if request.source_identity else TAG_SESSION
+    trusted: Statement = {"Effect": "Allow", "Principal": {"AWS": host}}
+    return [
+        {**trusted, "Action": ASSUME_ROLE, "Condition": {"StringEquals": equals}},
+        {**trusted, "Action": sent},
+    ]
 
 
 def _token_refused(problem: str, request: SessionRequest) -> CannotStart:
@@ -105,7 +131,8 @@ def _token_refused(problem: str, request: SessionRequest) -> CannotStart:
     return CannotStart(
         problem,
         hint=f"The role's account needs the identity provider {ISSUER} with the audience "
-        f"{AUDIENCE}, and the role needs this statement in its trust policy:",
+        f"{AUDIENCE}, and the role needs a statement such as this in its trust policy. It trusts "
+        "every job of the pipeline; `airlock policy iam` writes it for the branches of the rule:",
         details=(json.dumps(trusted),),
     )
 

@@ -23,7 +23,9 @@ def name(text: str, *, unique: str = "") -> str:
 def tag_value(text: str) -> str:
     """Return `text` in the characters and length STS allows for a tag's value.
 
-    Two texts never become the same value: a policy on the tag must not match an imitation.
+    A text that STS accepts stays as it is, and no other becomes the same: a policy on the tag must
+    not match an imitation. Only a value that ends with the digest of another text can be imitated,
+    by a branch of that very name.
     """
     return text if fits(text, MAX_VALUE) else _fitting(text, MAX_VALUE, accepted)
 

@@ -27,13 +27,14 @@ def plans(claims: Claims, grant: Grant, *, rule: str) -> dict[str, SessionReques
 def _request(claims: Claims, grant: Grant, role: str, rule: str) -> SessionRequest:
     if not MIN_DURATION <= grant.duration <= MAX_DURATION:
         raise _wrong(rule, f"got a duration of {grant.duration}; expected 15 minutes to 12 hours")
+    tagged = _tags(claims, grant.tags, rule)
     request = SessionRequest(
         role=role,
         session_name=session_name(claims),
         source_identity=tags.name(claims.job_id) if grant.source_identity else None,
-        tags=_tags(claims, grant.tags, rule),
+        tags=tagged,
         duration=grant.duration,
-        transitive_tags=grant.transitive_tags,
+        transitive_tags=tuple(key for key in grant.transitive_tags if key in tagged),
         external_id=grant.external_id,
         policy=grant.session_policy,
         policy_arns=grant.policy_arns,

@@ -117,6 +117,10 @@ class Kind(ABC, Generic[G]):
         del repository
         return False
 
+    def variables(self) -> tuple[str, ...]:
+        """Return the variables that the rule itself names, and this kind sets."""
+        return ()
+
     def derived(self, obtained: Obtained) -> tuple[Secret, ...]:
         """Return the forms, beside the stored one, in which a checked secret could be printed."""
         del obtained

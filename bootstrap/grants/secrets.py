@@ -28,6 +28,10 @@ class Secrets(Kind[Mapping[str, str]]):
         """Return the secrets, by variable."""
         return Needs(references=self.granted)
 
+    def variables(self) -> tuple[str, ...]:
+        """Return the variables."""
+        return tuple(self.granted)
+
     def check(self, obtained: Obtained) -> None:
         """Raise WrongConfiguration for a value that no process environment can carry."""
         for name, reference in self.granted.items():

@@ -181,6 +181,8 @@ def notes(grant: Grant) -> Iterator[tuple[str, str]]:
 def _of_session(grant: Grant) -> Iterator[tuple[str, str]]:
     for key, value in grant.tags.items():
         yield "session tag", f"{key}={value}{' (transitive)' * (key in grant.transitive_tags)}"
+    for key in sorted(set(grant.transitive_tags) - set(grant.tags)):
+        yield "session tag", f"{key} (transitive)"
     if grant.external_id:
         yield "external-id", grant.external_id
     if not grant.source_identity:

@@ -34,6 +34,7 @@ MEANINGS: Mapping[str, str] = {
     "regular-expression": "a pattern that reads as a regular expression, and is a glob",
     "requirement-needs-signed": "guardrails demand facts that only signed identity vouches for",
     "requirement-never-met": "no job of the rule has what guardrails require for its grant",
+    "role-assumes-others": "a job gets a role by way of which others are assumed",
     "secret-changes-what-runs": "a secret in a variable that loaders, shells or languages obey",
     "secret-hides-role": "a secret in a variable that SDKs prefer to the job's role",
     "session-longer-than-an-hour": "STS gives sessions by role chaining an hour at most",

@@ -20,8 +20,12 @@ def lint(catalogue: Catalogue, *, signed: bool = False) -> tuple[Finding, ...]:
     """
     found = [*_unreadable(catalogue), *lint_guardrails.shared_names(catalogue)]
     twice = _twice(catalogue)
+    hops = frozenset(r.allow.via for p in catalogue.policies for r in p.rules if r.allow.via)
     for policy in catalogue.policies:
         listed = [*twice.get(policy.origin, ()), *_policy(policy, catalogue.guardrails, signed)]
+        listed += [
+            f for rule in policy.rules for f in lint_grants.assumes_others(policy, rule, hops)
+        ]
         found += _answered(policy, listed)
     return tuple(sorted(found, key=lambda finding: (finding.origin, finding.line, finding.id)))
 

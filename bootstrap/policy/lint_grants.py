@@ -7,7 +7,6 @@ from datetime import timedelta
 from bootstrap.aws import session_tags
 from bootstrap.aws.iam import Tag
 from bootstrap.grants.kind import DEFAULT
-from bootstrap.grants.secrets import Secrets
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.model import CredentialDelivery, Grant, Policy, Rule
 from bootstrap.policy.steering import steers
@@ -76,7 +75,7 @@ def _characters(grant: Grant) -> int:
 
 def _secret_names(policy: Policy, rule: Rule) -> Iterator[Finding]:
     for kind in rule.allow.kinds:
-        for name in kind.granted if isinstance(kind, Secrets) else ():
+        for name in kind.variables():
             if reason := _changes(name):
                 yield error(
                     "secret-changes-what-runs", policy, rule.line,
@@ -98,6 +97,17 @@ def _changes(name: str) -> str:
     if name.startswith("BUILDKITE_") and not _CREDENTIALS.search(name):
         return "the agent decides by it what it runs"
     return "" if _CREDENTIALS.search(name) else steers(name) or ""
+
+
+def assumes_others(policy: Policy, rule: Rule, hops: frozenset[str]) -> Iterator[Finding]:
+    """Yield each role of the rule's jobs that is also the first of somebody's second hop."""
+    for role in sorted(hops & set(rule.allow.roles.values())):
+        yield error(
+            "role-assumes-others", policy, rule.line,
+            f"rule {rule.name!r} gives jobs {role}, by way of which rules assume other roles "
+            "(session.via): a job could assume those too, with the session tags of any pipeline",
+            "Give the job another role, or let these rules use one that no job gets.",
+        )  # fmt: skip
 
 
 CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (

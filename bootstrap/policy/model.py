@@ -64,7 +64,7 @@ class Grant:
     kinds: tuple[Kind[Any], ...] = ()  # those that the rule names, in the order of grants.KINDS
     duration: timedelta = timedelta(hours=1)
     tags: Mapping[str, str] = field(default_factory=dict)
-    transitive_tags: tuple[str, ...] = ()  # keys of `tags` that later role hops keep
+    transitive_tags: tuple[str, ...] = ()  # keys of tags, or Airlock's, that later role hops keep
     external_id: str | None = None
     source_identity: bool = True  # False where a trust policy lacks sts:SetSourceIdentity
     session_policy: str | None = None  # JSON; the session has what it and the role both allow

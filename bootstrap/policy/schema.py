@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bootstrap.aws.iam import Tag
 from bootstrap.fields import ONE_OR_MANY, PositiveSize, RoleArn, Variable
 from bootstrap.forms import duration, form
 from bootstrap.grants import KINDS
@@ -205,7 +206,7 @@ class SessionNode(Node):
 
     @model_validator(mode="after")
     def _transitive_tags_are_tags(self) -> "SessionNode":
-        unknown = sorted(set(self.transitive) - set(self.tags))
+        unknown = sorted(set(self.transitive) - set(self.tags) - set(Tag))
         if unknown:
             raise ValueError(f"expected transitive tags to be among tags; {unknown[0]!r} is not")
         return self
@@ -213,7 +214,8 @@ class SessionNode(Node):
     @model_validator(mode="after")
     def _only_a_call_by_a_role_has_tags(self) -> "SessionNode":
         """AssumeRoleWithWebIdentity accepts neither; with `via`, the second call has them."""
-        if self.identity == "buildkite" and not self.via and (self.tags or self.external_id):
+        sends = self.tags or self.transitive or self.external_id
+        if self.identity == "buildkite" and not self.via and sends:
             raise ValueError("expected neither tags nor external-id with identity: buildkite")
         return self
 

@@ -36,7 +36,7 @@ def fork(action: Callable[[], object], keep: Iterable[int]) -> int:
 
 
 def be_named(name: str) -> None:
-    """Name this process for ps(1), as what the service does beside jobs."""
+    """Name this process for ps(1), as what it does for the service."""
     _LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)
 
 

@@ -43,7 +43,7 @@ class Reapers:
             if current is not None:
                 current.close()
             current = self._current = _Reaper(host=host)
-            self._all = [*(one for one in self._all if one.notices), current]
+            self._all = [*(one for one in self._all if one.kept), current]
         if not current.pid:
             current.fork()
 
@@ -54,10 +54,11 @@ class Reapers:
         self._current.watch(worker, notice)
 
     def worker_ended(self, worker: int) -> None:
-        """Close what is kept of a worker: its reaper has it."""
+        """Keep what is kept of a worker only until its lease is gone: its reaper may be killed."""
         for reaper in self._all:
             if (notice := reaper.notices.pop(worker, None)) is not None:
-                os.close(notice)
+                reaper.unsettled.append(notice)
+            reaper.settle()
 
     def includes(self, pid: int) -> bool:
         """Return whether this is a reaper."""
@@ -71,7 +72,8 @@ class Reapers:
         for reaper in self._all:
             if reaper.pid == pid:
                 reaper.pid = 0
-                if reaper is self._current or (status and reaper.notices):
+                reaper.settle(by_itself=status == 0)
+                if reaper is self._current or (status and reaper.kept):
                     with suppress(OSError):  # the next worker needs one, and tries again
                         reaper.fork()
                 if reaper is not self._current:
@@ -84,15 +86,32 @@ class _Reaper:
     pid: int = 0
     channel: socket.socket | None = None
     notices: dict[int, int] = field(default_factory=dict)  # by the worker's pid
+    unsettled: list[int] = field(default_factory=list)  # notices of workers that have ended
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The notices that the next reaper needs."""
+        return (*self.notices.values(), *self.unsettled)
+
+    def settle(self, *, by_itself: bool = False) -> None:
+        """Close the notices of workers without a lease; all, if the reaper ended `by_itself`."""
+        jobs = self.host.paths.runtime / "jobs"
+        waiting = []
+        for notice in self.unsettled:
+            token = "" if by_itself else lease.unfinished(_content(notice))
+            if token and (jobs / token).exists():
+                waiting.append(notice)
+            else:
+                os.close(notice)
+        self.unsettled = waiting
 
     def fork(self) -> None:
         """Fork it, with all notices. Raises OSError."""
         self.close()
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        notices = tuple(self.notices.values())
         try:
-            run = partial(_run, self.host, its, notices)
-            self.pid = children.fork(run, (its.fileno(), *notices))
+            run = partial(_run, self.host, its, self.kept)
+            self.pid = children.fork(run, (its.fileno(), *self.kept))
         except OSError:
             ours.close()
             raise

@@ -21,7 +21,7 @@ from bootstrap.log import JobLog, to_descriptor
 from bootstrap.metrics import catalogue, report
 from bootstrap.sandbox.leases import lease
 from bootstrap.sandbox.supervision.exitstatus import ExitStatus, ExitWith
-from bootstrap.service import request
+from bootstrap.service import children, request
 from bootstrap.service.configuration import Configuration
 from bootstrap.service.control import Control
 from bootstrap.service.launcher import Launcher
@@ -29,6 +29,7 @@ from bootstrap.service.request import Request
 from bootstrap.service.verdict import admit_by, unpacked, verdict
 
 JOB = "BUILDKITE_JOB_ID"
+NAME = "worker"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +44,7 @@ class Worker:
 
     def run(self) -> NoReturn:
         """Do what the launcher requests, and end this process."""
+        children.be_named(NAME)
         control, launcher = Control(self.channel), Launcher(self.connection)
         if not control.wait():
             os._exit(1)

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from bootstrap.aws.sts import Sts
+from bootstrap.aws.sts_errors import explain
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.secret import Secret
 from tests.aws.given import HUB, NO_TAGS, SHORT, by_token, failure, impatient
 from tests.credentials.given import ROLE, host, request
 from tests.fakes.simulator import loopback
 from tests.fakes.sts import StrictSts, Trust
+from tests.fakes.sts_authorization import Fleet, forged
 
 
 def test_assume_without_a_listening_endpoint_names_it(tmp_path: Path) -> None:
@@ -29,12 +31,38 @@ def test_denial_is_final_and_prints_both_statements(sts: StrictSts, tmp_path: Pa
     assert found.exit_code == 125
     assert len(sts.calls) == 1
     assert "sts:TagSession" in found.hint
-    assert len(found.details) == 2
-    for detail in found.details:
-        statement = json.loads(detail.split(": ", 1)[1])
-        assert set(statement["Action"]) == {
-            "sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity",
-        }  # fmt: skip
+    policy, trust = (json.loads(detail.split(": ", 1)[1]) for detail in found.details)
+    assert set(policy["Action"]) == {"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"}
+    assert [statement["Action"] for statement in trust] == [
+        "sts:AssumeRole", ["sts:TagSession", "sts:SetSourceIdentity"],
+    ]  # fmt: skip
+
+
+def test_the_trust_that_a_denial_prints_is_for_this_pipeline_alone(
+    sts: StrictSts, tmp_path: Path
+) -> None:
+    """Whoever pastes it must not open the role to all pipelines of the hosts."""
+    found = failure(host(tmp_path, sts.url), role=NO_TAGS)
+    trust = json.loads(found.details[1].split(": ", 1)[1])
+    caller = trust[0]["Principal"]["AWS"]
+    document = {"Version": "2012-10-17", "Statement": trust}
+    asked = request(role=NO_TAGS)
+    assert "airlock policy iam" in found.hint
+    aws = Fleet(trust={NO_TAGS: document}, policies={})
+    assert aws.trusts(asked, caller=caller)
+    assert not aws.trusts(forged(asked, pipeline="docs"), caller=caller)
+    assert not aws.trusts(forged(asked, pipeline=None), caller=caller)
+    named = replace(asked, external_id="partner-7", source_identity=None)
+    refused = explain(_Denied(), named, host(tmp_path, sts.url))
+    (statement, other) = json.loads(refused.details[1].split(": ", 1)[1])
+    assert statement["Condition"]["StringEquals"]["sts:ExternalId"] == "partner-7"
+    assert other["Action"] == "sts:TagSession"
+
+
+class _Denied(Exception):
+    """As botocore raises it."""
+
+    response = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}  # noqa: RUF012
 
 
 def test_unknown_role_is_a_denial(sts: StrictSts, tmp_path: Path) -> None:
@@ -107,6 +135,7 @@ def test_web_identity_that_the_role_does_not_trust_prints_the_trust_statement(
     assert statement["Condition"]["StringLike"] == {
         "agent.buildkite.com:sub": ["organization:acme:pipeline:storefront:*"]
     }
+    assert "every job of the pipeline" in caught.value.hint
 
 
 def test_web_identity_when_buildkite_signs_no_token_reports_buildkites_refusal(

@@ -16,6 +16,7 @@ from tests.bench.jobs import started, wait_for_first_byte
 from tests.bench.results import Findings, Goal, Table
 from tests.bench.ways import Way
 from tests.lab.lab import Fleet
+from tests.lab.service import WORKER
 
 JOBS = 10
 WAITING = "until test -e go; do sleep 0.2; done"  # in its build directory
@@ -94,7 +95,7 @@ def _kind(pid: int, depth: int) -> str:
     name = Path(f"/proc/{pid}/comm").read_text().strip()
     if name == "airlock:reaper":
         return "reaper"
-    return "service" if depth == 0 or name.startswith("airlock:") else "worker"
+    return "service" if depth == 0 or (name.startswith("airlock:") and name != WORKER) else "worker"
 
 
 def _let_go(made: Fleet) -> None:

@@ -101,7 +101,10 @@ def test_drift_is_printed_and_a_malformed_dump_refused(folder: Path, tmp_path: P
     assert done.returncode == 1
     assert f"{ROLE}: is not in the dump" in done.stdout
     assert "1 difference in 1 role" in done.stdout
-    assert iam(folder, "--account", "999988887777", "--drift", dump).returncode == 0
+    hosts = iam(folder, "--account", "999988887777", "--drift", dump)
+    assert (hosts.returncode, hosts.stdout) == (
+        1, f"{HOST}: is not in the dump\n1 difference in 1 role\n",
+    )  # fmt: skip
     for text, problem in (("{}", "has no RoleDetailList"), ("[" * 100_000, "is not a dump"),
                           ("{", "is not a dump of roles")):  # fmt: skip
         dump.write_text(text)

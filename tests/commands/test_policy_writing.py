@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from bootstrap.policy.parse import parse
-from tests.commands.test_policy import ROLE, ROOT, policy
+from tests.commands.test_policy import ROOT, policy
 from tests.commands.test_policy_iam import HOST
 from tests.job.given import job_env
 from tests.policy.test_import import PREFIX, REPOSITORY, STEPS, role, subject
@@ -23,39 +24,53 @@ def documented() -> str:
     return section.partition("```console\n")[2].partition("```")[0]
 
 
-def test_a_pipeline_is_onboarded_as_the_documents_show(tmp_path: Path) -> None:
-    """One file of at most ten lines, which passes its cases; the role is one that exists."""
+def onboard(place: Path) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         ["bash", "-e", "-c", documented()],
-        cwd=tmp_path, env={"PATH": f"{AIRLOCK.parent}:{os.environ['PATH']}"},
+        cwd=place, env={"PATH": f"{AIRLOCK.parent}:{os.environ['PATH']}"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_pipeline_is_onboarded_as_the_documents_show(tmp_path: Path) -> None:
+    """One file of at most ten lines, which passes its cases; the role is one that exists."""
+    done = onboard(tmp_path)
     folder = tmp_path / "policies"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "storefront.test.yaml", "storefront.yaml",
-    ]  # fmt: skip
-    assert len((folder / "storefront.yaml").read_text().splitlines()) <= 10
+    assert sorted(path.name for path in folder.iterdir()) == ["search.test.yaml", "search.yaml"]
+    assert len((folder / "search.yaml").read_text().splitlines()) <= 10
     assert "1 policy, 0 errors" in done.stdout
     assert "4 cases, 0 failed" in done.stdout
     env = tmp_path / "env"
-    env.write_text(json.dumps(job_env()))
+    env.write_text(json.dumps(job_env(**SEARCH)))
     explained = policy("explain", env, "--policies", folder)
     assert "admitted by rule 'main' of" in explained.stdout
-    assert "with arn:aws:iam::111122223333:role/ci/storefront-deploy" in explained.stdout
+    assert "with arn:aws:iam::111122223333:role/ci/deploy" in explained.stdout
     assert policy("fmt", "--check", folder).returncode == 0
 
 
-def test_a_new_pipeline_needs_no_other_iam_than_one_with_its_role(tmp_path: Path) -> None:
-    """What the hosts' role needs is the same with a second pipeline that has the first one's."""
-    url = "git@github.com:acme/storefront.git"
-    needed = []
-    for slug in ("storefront", "warehouse"):
-        done = policy("init", tmp_path, slug, "--repository", url, "--role", ROLE)
-        assert done.returncode == 0
-        printed = policy("iam", tmp_path, "--host-role", HOST, "--format", "json").stdout
-        needed.append(json.loads(printed)["host-role"])
-    assert needed[0] == needed[1]
+SEARCH = {
+    "BUILDKITE_PIPELINE_SLUG": "search",
+    "BUILDKITE_REPO": "git@github.com:acme/search.git",
+}
+
+
+def test_a_pipeline_beside_the_examples_needs_no_other_iam(tmp_path: Path) -> None:
+    """The examples' guardrails allow it, and the stacks that are deployed already give it its role.
+
+    With `--trust pipelines`, whose trust policies name pipelines, the account's stack differs.
+    """
+    folder = tmp_path / "policies"
+    shutil.copytree(ROOT / "agent-config/policies", folder)
+
+    def needed(trust: str) -> str:
+        return policy("iam", folder, "--host-role", HOST, "--trust", trust).stdout
+
+    tags, pipelines = needed("tags"), needed("pipelines")
+    assert "3 policies, 0 errors" in onboard(tmp_path).stdout
+    assert needed("tags") == tags
+    assert needed("pipelines") != pipelines
 
 
 @pytest.mark.parametrize("name", ["storefront.yaml", "storefront.test.yaml"])

@@ -59,6 +59,23 @@ def test_every_profile_has_a_session_of_its_own_role() -> None:
     assert list(planned) == [DEFAULT, "audit"]
 
 
+@pytest.mark.parametrize(("tag", "kept"), [("", 1), ("v1", 2)])
+def test_airlocks_own_tags_can_be_kept_by_roles_that_a_job_assumes_itself(
+    tag: str, kept: int
+) -> None:
+    """A job that may tag sessions could otherwise send another pipeline's tag to such a role.
+
+    STS refuses a transitive key that is not among the tags: only builds of tags have that one.
+    """
+    own = ("buildkite:pipeline", "buildkite:tag")
+    grant = Grant(kinds=(Role(granted=ROLE),), transitive_tags=own)
+    job = replace(claims(), env={"BUILDKITE_BRANCH": "main", "BUILDKITE_TAG": tag})
+    wanted = plans(job, grant, rule="a")[DEFAULT]
+    assert wanted.transitive_tags == own[:kept]
+    sent = frozenset(wanted.transitive_tags)
+    validate(replace(as_asked(wanted), transitive=sent), chained=False)
+
+
 def test_a_first_hop_has_nothing_transitive_and_the_shortest_duration() -> None:
     grant = Grant(
         kinds=(Role(granted=ROLE),), via=f"{ROLE}-hub", tags={"team": "a"},

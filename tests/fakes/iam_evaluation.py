@@ -6,7 +6,9 @@ document passes a test because its meaning was guessed. test_iam_evaluation has 
 examples.
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,12 @@ Document = Mapping[str, Any]
 
 VERSION = "2012-10-17"  # earlier versions know no variables
 _ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+_CHARACTERS = re.compile(r"[\t\n\r -\xff]+")  # of a document (botocore's model of IAM)
+# Others, such as an account or everyone, stand for principals that are not named.
+_PRINCIPALS = {
+    "AWS": re.compile(r"arn:aws(-[a-z]+)*:iam::\d{12}:role/[^*]+"),
+    "Federated": re.compile(r"arn:aws(-[a-z]+)*:iam::\d{12}:oidc-provider/[^*]+"),
+}
 _OPERATOR = re.compile(r"(?:(ForAllValues|ForAnyValue):)?([A-Za-z]+?)(IfExists)?")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _DEFAULT = re.compile(r"([^,]+?)\s*,\s*'([^']*)'")
@@ -58,9 +66,14 @@ def denies(documents: tuple[Document, ...], request: Request) -> bool:
 
 
 def statements(document: Document) -> list[Mapping[str, Any]]:
-    """Return the statements of a well-formed document. Raises UnsupportedError."""
+    """Return the statements of a document that IAM accepts. Raises UnsupportedError."""
     if set(document) != {"Version", "Statement"} or document["Version"] != VERSION:
         raise UnsupportedError(f"elements {sorted(document)}")
+    if not _CHARACTERS.fullmatch(json.dumps(document, ensure_ascii=False)):
+        raise UnsupportedError("characters that IAM accepts in no document")
+    sids = Counter(s["Sid"] for s in document["Statement"] if "Sid" in s)
+    if any(number > 1 for number in sids.values()):
+        raise UnsupportedError(f"the same Sid twice in {sorted(sids)}")
     for statement in document["Statement"]:
         if not set(statement) <= _ELEMENTS or statement["Effect"] not in {"Allow", "Deny"}:
             raise UnsupportedError(f"statement {statement}")
@@ -87,13 +100,17 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
 def _concerns(statement: Mapping[str, Any], request: Request) -> bool:
     if "Resource" in statement:
         return any(
-            r == "*" or _arn(_pattern(r, request, wild=True), request.resource)
+            r == "*" or _resource(_pattern(r, request, wild=True), request.resource)
             for r in _listed(statement["Resource"])
         )
     principal = statement["Principal"]
-    if not isinstance(principal, Mapping) or not set(principal) <= {"AWS", "Federated"}:
+    if not isinstance(principal, Mapping) or not set(principal) <= set(_PRINCIPALS):
         raise UnsupportedError(f"principal {principal}")
-    return request.principal in [p for named in principal.values() for p in _listed(named)]
+    named = [(kind, p) for kind, listed in principal.items() for p in _listed(listed)]
+    for kind, each in named:
+        if not _PRINCIPALS[kind].fullmatch(each):
+            raise UnsupportedError(f"principal {each}")
+    return request.principal in [each for _, each in named]
 
 
 def _holds(operator: str, key: str, wanted: list[str], request: Request) -> bool:
@@ -170,6 +187,18 @@ def _arn(pattern: str, value: str) -> bool:
     """Compare the six parts of an ARN, each with its own wildcards."""
     parts, given = pattern.split(":", 5), value.split(":", 5)
     return len(parts) == len(given) == 6 and all(map(_text, parts, given))
+
+
+def _resource(pattern: str, value: str) -> bool:
+    """Compare with an ARN of the element Resource.
+
+    There, a `*` that ends one of the six parts may match beyond its colon
+    (reference_policies_elements_resource). No document should depend on whether it does.
+    """
+    within, beyond = _arn(pattern, value), _text(pattern, value)
+    if within != beyond:
+        raise UnsupportedError(f"a wildcard that matches beyond a colon of {value!r}")
+    return within
 
 
 def _glob(pattern: str, value: str) -> bool:

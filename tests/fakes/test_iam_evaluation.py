@@ -144,7 +144,11 @@ def test_an_explicit_denial_overrides_and_nothing_is_denied_by_default() -> None
 
 
 def test_a_trust_policy_names_its_principal() -> None:
-    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": [ROLE, "other"]}}
+    trust = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"AWS": [ROLE, "arn:aws:iam::123456789012:role/other"]},
+    }
     asked = Request(action="sts:AssumeRole", resource=OBJECT, principal=ROLE)
     assert allows((document(trust),), asked)
     other = Request(action="sts:AssumeRole", resource=OBJECT, principal=f"{ROLE}-2")
@@ -159,6 +163,29 @@ def test_a_trust_policy_names_its_principal() -> None:
         document(statement(Condition={"StringEquals": {KEY: []}})),
         document(statement(Condition={"ForAllValues:Null": {KEY: "true"}})),
         document({"Effect": "Allow", "Action": "s3:GetObject", "Principal": "*"}),
+        # Each of these stands for principals that it does not name, ours among them.
+        document({"Effect": "Allow", "Action": "s3:GetObject", "Principal": {"AWS": "*"}}),
+        document({"Effect": "Allow", "Action": "s3:*", "Principal": {"AWS": "123456789012"}}),
+        document(
+            {
+                "Effect": "Allow",
+                "Action": "s3:*",
+                "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+            }
+        ),
+        document(
+            {
+                "Effect": "Allow",
+                "Action": "s3:*",
+                "Principal": {"AWS": "arn:aws:iam::123456789012:role/*"},
+            }
+        ),
+        document(statement(NotResource="*")),
+        document({"Effect": "Allow", "Action": "s3:*", "NotPrincipal": {"AWS": ROLE}}),
+        # A `*` at the end of a part may match beyond its colon, and IAM may or may not do so.
+        document(statement(Resource="arn:aws:*:amzn-s3-demo-bucket/*")),
+        document(statement(Condition={"StringLike": {KEY: "caf\u00e9/\u65e5*"}})),
+        document(statement(Sid="A"), statement(Sid="A")),
         document(statement(Principal={"AWS": ROLE})),
         {"Version": "2008-10-17", "Statement": []},
         {"Version": "2012-10-17", "Statement": [], "Id": "x"},

@@ -150,6 +150,20 @@ def test_worker_killed_with_its_reaper_is_cleared_by_the_next_one(host: Host) ->
     host.clean()
 
 
+def test_reaper_killed_before_it_notices_that_its_worker_was_is_followed_by_another(
+    host: Host,
+) -> None:
+    (launcher,) = host.running()
+    reaper = host.service.chores()["reaper"]
+    os.kill(reaper, signal.SIGSTOP)
+    kill(worker_of(host))
+    assert status(launcher)[0] == STATUS_UNKNOWN
+    eventually(lambda: not host.service.workers(), "the service has noticed")
+    assert leftovers(host.jobs.fleet) != []
+    kill(reaper)
+    host.clean()
+
+
 def test_worker_killed_after_its_service_is_cleared_by_the_reaper(host: Host) -> None:
     (launcher,) = host.running()
     worker, reaper = worker_of(host), host.service.chores()["reaper"]

@@ -54,7 +54,7 @@ def test_job_that_the_hook_refuses_never_starts(fleet: Fleet) -> None:
         with fleet.agent(bootstrap_script=service.bootstrap_script):
             job = fleet.control.enqueue(fleet.env("echo in the sandbox"))
             result = fleet.control.finished(job)
-        assert service.workers() == []
+        eventually(lambda: not service.workers(), "the decision's worker has ended")
     assert result == ("-1", "", "agent_refused"), job.log.decode()
     assert [event["event"] for event in fleet.events(job.id)] == ["denied"]
 

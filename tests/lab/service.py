@@ -14,6 +14,7 @@ from tests.lab.engine import eventually
 from tests.lab.lab import AIRLOCK, Fleet
 
 STARTED = 30.0  # seconds
+WORKER = "airlock:worker"
 
 
 @dataclass(slots=True)
@@ -63,13 +64,14 @@ class Serving:
         return self.log.read_text().count(f"serves {self.socket}")
 
     def workers(self) -> list[int]:
-        """Return its children but for chores."""
+        """Return those of its children that are workers."""
         return workers_of(self.pid)
 
     def chores(self) -> dict[str, int]:
         """Return the chores that run, by name."""
         names = {name: pid for pid, name in self.children().items()}
-        return {n.removeprefix("airlock:"): names[n] for n in names if n.startswith("airlock:")}
+        chores = [name for name in names if name.startswith("airlock:") and name != WORKER]
+        return {name.removeprefix("airlock:"): names[name] for name in chores}
 
     def children(self) -> dict[int, str]:
         """Return its children with their names."""
@@ -81,8 +83,8 @@ class Serving:
 
 
 def workers_of(service: int) -> list[int]:
-    """Return the children of a service but for chores."""
-    return [pid for pid, name in children_of(service).items() if not name.startswith("airlock:")]
+    """Return the children of a service that are workers; one that is being forked has no name."""
+    return [pid for pid, name in children_of(service).items() if name == WORKER]
 
 
 def children_of(service: int) -> dict[int, str]:

@@ -106,12 +106,14 @@ def test_notes_name_what_a_reviewer_has_to_know_about_a_session() -> None:
     (rule,) = policy(
         "  - name: a\n    allow:\n      role: " + ROLE + "\n      env: NODE_OPTIONS\n"
         "      limits: {memory: 8GiB, cpus: 1.5}\n      delivery: env\n      workspace: fresh\n"
-        "      session: {duration: 90m, tags: {team: a, cost: b}, transitive: team,\n"
+        "      session: {duration: 90m, tags: {team: a, cost: b},\n"
+        "        transitive: [team, 'buildkite:pipeline'],\n"
         "        external-id: xyz, source-identity: none, policy-arns: "
         "'arn:aws:iam::aws:policy/ReadOnlyAccess'}\n"
     ).rules
     assert list(notes(rule.allow)) == [
         ("duration", "90m"), ("session tag", "team=a (transitive)"), ("session tag", "cost=b"),
+        ("session tag", "buildkite:pipeline (transitive)"),
         ("external-id", "xyz"), ("source-identity", "none"),
         ("policy-arns", "arn:aws:iam::aws:policy/ReadOnlyAccess"), ("delivery", "env"),
         ("env", "NODE_OPTIONS"), ("limits", "memory 8GiB, cpus 1.5"), ("workspace", "fresh"),

@@ -121,15 +121,6 @@ def test_a_document_that_cannot_be_divided_enough_is_refused() -> None:
     assert "Pass fewer --kms-key" in refused.value.hint
 
 
-def test_a_role_reads_with_its_own_policy_what_its_rule_reads_with_it() -> None:
-    own = f"{{role: '{ROLE}', secrets-with: role, secrets: {{A: 'ssm:/ci/a'}}}}"
-    found = made(policy(f"  - {{name: a, allow: {own}}}\n"))
-    assert set(statements(found)) == {"AirlockSessions"}
-    read = (found.roles[ROLE].policy or {})["Statement"]
-    assert [s["Sid"] for s in read] == ["AirlockParameters", "AirlockParameterKeys"]
-    assert read[0]["Resource"] == ["arn:aws:ssm:*:111122223333:parameter/ci/a"]
-
-
 def test_a_role_that_logs_in_to_ecr_may_ask_for_the_login() -> None:
     registry = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
     own = f"{{role: '{ROLE}', registries: {{{registry}: role}}}}"
@@ -197,7 +188,19 @@ def via(name: str, when: str, role: str, first: str) -> str:
         (rule("a", "", "arn:aws:iam::111122223333:role/ci/pipelines/docs/d"), "tags",
          "which is by its path the own role of docs"),
         (via("a", "branch: x", ROLE, OTHER) + via("b", "", OTHER, ROLE), "pipelines",
-         "by session.via, roles assume each other: "),
+         "2 roles cannot be deployed"),
+        # A job with the session of HUB could ask for ROLE with the tags of any pipeline.
+        (via("a", "branch: x", ROLE, HUB) + rule("b", "", HUB), "pipelines",
+         f"rule 'b' of storefront gives jobs {HUB}, which may assume the roles of other jobs"),
+        (via("a", "branch: x", ROLE, HUB) + rule("b", "", HUB), "tags",
+         f"rule 'b' of storefront gives jobs {HUB}, which may assume the roles of other jobs"),
+        (rule("a", "", HOST), "pipelines", f"gives jobs {HOST}, which may assume the roles"),
+        (f"  - {{name: a, allow: {{role: '{HOST}', session: {{identity: buildkite}}}}}}\n",
+         "pipelines", f"gives jobs {HOST}, which may assume the roles of other jobs"),
+        (f"  - {{name: a, allow: {{roles: {{x: '{HOST}'}}}}}}\n", "pipelines",
+         f"gives jobs {HOST}, which may assume the roles of other jobs"),
+        (rule("a", "", "arn:aws-cn:iam::111122223333:role/deploy"), "pipelines",
+         "is of the partition aws-cn, and the hosts' role of aws"),
         (f"  - {{name: a, allow: {{role: '{ROLE}', session: {{identity: buildkite}}}}}}\n", "tags",
          "that role would trust every job of the organization"),
     ],
@@ -228,7 +231,7 @@ def test_a_host_that_could_not_name_all_roles_assumes_what_guardrails_allow() ->
     text = "guardrails: acme\nroles: ['*', '!*:role/x', 'arn:aws:iam::*:role/ci/*']\n"
     found = made(*listed, guardrails=parse_guardrails(text, "guardrails.yaml"))
     assert statements(found)["AirlockSessions"]["Resource"] == ["arn:aws:iam::*:role/ci/*"]
-    assert "the hosts' role may assume what the guardrails' `roles` allow" in found.notes[0]
+    assert "the hosts' role may assume and read what the guardrails' `roles`" in found.notes[0]
     assert all(size.characters <= size.quota for size in found.sizes)
     assert len(found.scp) > 5
     assert f"There are {len(found.scp)} service control policies, and AWS attaches" in str(

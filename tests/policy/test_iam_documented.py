@@ -32,7 +32,7 @@ from tests.test_cli import Done, airlock
 from tests.test_docs import ROOT
 
 ACCOUNT, HOSTS = "111122223333", "999988887777"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/storefront-deploy"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/ci/deploy"
 AWS_PAGE = (ROOT / "docs/aws.md").read_text()
 POLICIES = re.findall(r"^```yaml\n(.*?)^```$", AWS_PAGE, re.MULTILINE | re.DOTALL)
 ONBOARDING = (ROOT / "docs/governance.md").read_text().split("## Onboarding an account")[1]
@@ -176,7 +176,7 @@ def test_the_hosts_assume_a_deployed_role_with_airlocks_own_request(
     )
     session = client(aws).assume(wanted)
     assert session.assumed_role.startswith(
-        f"arn:aws:sts::{ACCOUNT}:assumed-role/storefront-deploy/storefront-42-"
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy/storefront-42-"
     )
     as_deployed = fleet_of(deployed)
     assert as_deployed.refusal(wanted, caller=HOST) is None

@@ -79,13 +79,71 @@ def test_roles_of_another_account_are_not_expected_in_the_dump_of_one() -> None:
     assert drift(both, {"RoleDetailList": []}, "444455556666") == (f"{OTHER}: is not in the dump",)
 
 
+def attached(documents: Any, **more: Any) -> dict[str, Any]:
+    """Return a dump of the hosts' role with these customer managed policies."""
+    arns = [f"arn:aws:iam::999988887777:policy/airlock-{n}" for n, _ in enumerate(documents)]
+    old = {"IsDefaultVersion": False, "Document": {"Statement": []}}
+    return {
+        "RoleDetailList": [
+            {"Arn": HOST, "AttachedManagedPolicies": [{"PolicyArn": arn} for arn in arns], **more}
+        ],
+        "Policies": [
+            {"Arn": arn, "PolicyVersionList": [old, {"IsDefaultVersion": True, "Document": made_}]}
+            for arn, made_ in zip(arns, documents, strict=True)
+        ],
+    }
+
+
+HOSTS = "999988887777"
+ASSUME = "sts:assumerole, sts:setsourceidentity, sts:tagsession"
+
+
+def test_what_the_hosts_may_is_compared_by_what_it_allows() -> None:
+    both = made(document("s", rule("a", "branch: a", ROLE) + rule("b", "", OTHER)))
+    assert drift(both, attached(both.host), HOSTS) == ()
+    assert drift(both, {"RoleDetailList": []}, HOSTS) == (f"{HOST}: is not in the dump",)
+    assert drift(both, attached(WANTED.host), HOSTS) == (f"{HOST}: may not {ASSUME} on {OTHER}",)
+    assert drift(WANTED, attached(both.host), HOSTS) == (f"{HOST}: may still {ASSUME} on {OTHER}",)
+    wide: dict[str, Any] = {
+        "Effect": "Allow", "Action": "sts:*", "Resource": "arn:aws:iam::*:role/*",
+    }  # fmt: skip
+    inline = {"RolePolicyList": [{"PolicyName": "by-hand", "PolicyDocument": {"Statement": wide}}]}
+    assert drift(both, attached([], **inline), HOSTS) == ()
+    wide["Condition"] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    assert len(drift(both, attached([], **inline), HOSTS)) == 2
+    without = {**attached(both.host), "Policies": []}
+    assert "create it with `--filter Role LocalManagedPolicy`: arn:aws:iam::" in str(
+        drift(both, without, HOSTS)
+    )
+
+
+def test_a_roles_own_policy_is_compared() -> None:
+    """A stack of before may let every session of the role read what is one pipeline's."""
+    own = f"{{role: '{ROLE}', secrets-with: role, secrets: {{A: 'ssm:/ci/a'}}}}"
+    wanted = made(document("s", f"  - {{name: a, allow: {own}}}\n"))
+    policy = json.loads(json.dumps(wanted.roles[ROLE].policy))
+
+    def differs(*documents: Any) -> str:
+        inline = [{"PolicyName": "airlock", "PolicyDocument": each} for each in documents]
+        detail = {"Arn": ROLE, "AssumeRolePolicyDocument": wanted.roles[ROLE].trust,
+                  "RolePolicyList": inline}  # fmt: skip
+        return "\n".join(drift(wanted, {"RoleDetailList": [detail]}))
+
+    assert differs(policy) == ""
+    parameter = "arn:aws:ssm:*:111122223333:parameter/ci/a"
+    assert f"{ROLE}: may not ssm:getparameters on {parameter} under the condition" in differs()
+    del policy["Statement"][0]["Condition"]
+    assert differs(policy) == f"{ROLE}: may still ssm:getparameters on {parameter}"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([ROLE, "Allow", "*"]),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
         st.sampled_from(
             ["Arn", "AssumeRolePolicyDocument", "Statement", "Effect", "Principal", "Action",
-             "Condition", "AWS", "RoleDetailList", "MaxSessionDuration"]
+             "Condition", "AWS", "RoleDetailList", "MaxSessionDuration", "Policies", "PolicyArn",
+             "RolePolicyList", "AttachedManagedPolicies", "PolicyDocument", "Resource"]
         ) | st.text(max_size=3),
         inner, max_size=4,
     ),
@@ -98,6 +156,8 @@ def test_no_dump_causes_a_traceback(listed: Any, trust: Any, more: Any) -> None:
     assert drift(WANTED, {"RoleDetailList": listed})
     detail = {"Arn": ROLE, "AssumeRolePolicyDocument": trust, "MaxSessionDuration": more}
     assert drift(WANTED, {"RoleDetailList": [detail, listed]})
+    host = {"Arn": HOST, "RolePolicyList": listed, "AttachedManagedPolicies": more}
+    assert drift(WANTED, {"RoleDetailList": [host], "Policies": trust}, "999988887777")
 
 
 @pytest.mark.parametrize("trust", ["{", "%7B", '"x"', "", None, 3, [], {"Statement": 3}])

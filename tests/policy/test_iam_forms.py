@@ -178,6 +178,45 @@ def test_roles_of_similar_names_have_different_ids() -> None:
     assert all(each.isalnum() for each in ids)
 
 
+def test_ids_are_names_in_both_languages() -> None:
+    """Terraform's begin with a letter; CloudFormation's have 255 characters at most."""
+    long = logical(f"arn:aws:iam::111122223333:role/{'1/' * 200}{'9' * 60}")
+    assert long[0].isalpha()
+    assert len(long) <= 255
+
+
+def test_another_policy_of_the_hosts_changes_no_description() -> None:
+    """A new description replaces a managed policy: until then the hosts' role would not have it."""
+    roles = [f"arn:aws:iam::444455556666:role/{'r' * 50}-{n}" for n in range(150)]
+    listed = [document(f"p-{n}", rule("a", "", role)) for n, role in enumerate(roles)]
+    descriptions = []
+    for some in (listed[:10], listed):
+        template = yaml.safe_load(as_cloudformation(stack_of(made(*some), HOSTS)))["Resources"]
+        descriptions.append([each["Properties"]["Description"] for each in template.values()])
+        terraform = resources(as_terraform(stack_of(made(*some), HOSTS)))["aws_iam_policy"]
+        assert descriptions[-1] == [e["description"].strip('"') for e in terraform.values()]
+    assert [len(each) for each in descriptions] == [1, 3]
+    assert descriptions[0] == descriptions[1][:1]
+
+
+def test_a_template_that_needs_a_bucket_says_so_and_one_that_is_too_large_is_refused() -> None:
+    def stack(number: int, more: str) -> str:
+        roles = [f"arn:aws:iam::444455556666:role/r-{n}" for n in range(number)]
+        branches = ", ".join(f"'branch-{n}-{more}'" for n in range(6))
+        listed = [document(f"p-{n}", rule("a", f"branch: [{branches}]", role))
+                  for n, role in enumerate(roles)]  # fmt: skip
+        return as_cloudformation(stack_of(made(*listed), "444455556666"))
+
+    assert "--s3-bucket" not in stack(20, "")
+    assert "# The template is larger than 51,200 bytes: `aws cloudformation deploy` needs" in stack(
+        80, ""
+    )
+    with pytest.raises(WrongConfiguration) as refused:
+        stack(490, "x" * 200)
+    assert "CloudFormation takes 1,000,000" in refused.value.problem
+    assert "docs/aws.md#a-catalogue-of-roles" in refused.value.hint
+
+
 def test_a_stack_with_more_resources_than_cloudformation_allows_is_refused() -> None:
     roles = [f"arn:aws:iam::444455556666:role/r-{n}" for n in range(500)]
     listed = [document(f"p-{n}", rule("a", "", role)) for n, role in enumerate(roles)]

@@ -62,8 +62,8 @@ def written(when: dict[str, Any], role: str, session: dict[str, str], way: str) 
     settings = dict(session) if way != "token" else {}
     if way.startswith("token") and not {"branch", "tag"} <= set(when):  # a token has one of them
         settings["identity"] = "buildkite"
-    if way.endswith("via"):
-        settings["via"] = HUB
+    if way.endswith("via"):  # what a token assumes is one pipeline's alone
+        settings["via"] = f"{HUB}-SLUG" if way.startswith("token") else HUB
     return f"when: {json.dumps(when)}, allow: {json.dumps({'role': role, 'session': settings})}"
 
 
@@ -75,7 +75,7 @@ POLICIES = st.lists(
     st.tuples(st.lists(rules(last=False), max_size=2), rules(last=True)), min_size=1, max_size=3
 ).map(
     lambda drawn: [
-        document(slug, numbered([*first, last]))
+        document(slug, numbered([*first, last]).replace("SLUG", slug))
         for slug, (first, last) in zip(SLUGS, drawn, strict=False)
     ]
 )

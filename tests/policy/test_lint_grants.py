@@ -4,7 +4,10 @@ import pytest
 
 from bootstrap.credentials.plan import plans
 from bootstrap.errors import WrongConfiguration
+from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.findings import Severity
+from bootstrap.policy.lint import lint
+from tests.policy.fleet import document
 from tests.policy.given import claims, policy
 from tests.policy.samples import OTHER
 from tests.policy.test_lint import ROLE, found
@@ -95,3 +98,20 @@ def test_a_secret_that_sdks_prefer_to_the_role_is_found() -> None:
 )
 def test_a_grant_within_the_limits_has_no_finding(allow: str) -> None:
     assert found(granting(allow)) == {}
+
+
+HUB = "arn:aws:iam::111122223333:role/hub"
+
+
+@pytest.mark.parametrize("allow", [f"role: '{HUB}'", f"role: '{ROLE}', roles: {{a: '{HUB}'}}"])
+def test_a_job_that_gets_a_role_which_assumes_others_is_found(allow: str) -> None:
+    """Its session could assume the role of another pipeline's job, with that pipeline's tags."""
+    hop = document("shop", granting(f"role: '{ROLE}', session: {{via: '{HUB}'}}"))
+    docs = document("docs", granting(allow))
+    (finding,) = lint(Catalogue(policies=(hop, docs), guardrails=None))
+    assert (finding.id, finding.severity) == ("role-assumes-others", Severity.ERROR)
+    assert (finding.origin, finding.line) == ("docs.yaml", 4)
+    assert f"gives jobs {HUB}, by way of which rules assume other roles (session.via)" in (
+        finding.text
+    )
+    assert lint(Catalogue(policies=(docs,), guardrails=None)) == ()

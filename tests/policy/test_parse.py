@@ -176,6 +176,15 @@ def test_two_rules_of_the_same_name_are_refused() -> None:
         (HEAD + "  - {name: a, allow: {session: {duration: 14m}}}\n", "between 15m and 12h"),
         (HEAD + "  - {name: a, allow: {session: {duration: 13h}}}\n", "between 15m and 12h"),
         (HEAD + "  - {name: a, allow: {session: {transitive: x}}}\n", "transitive tags to be"),
+        (
+            HEAD + "  - {name: a, allow: {session: {transitive: 'Buildkite:Pipeline'}}}\n",
+            "transitive tags to be",
+        ),
+        (
+            HEAD + "  - {name: a, allow: {session: {identity: buildkite, "
+            "transitive: 'buildkite:pipeline'}}}\n",
+            "neither tags nor external-id",
+        ),
         (HEAD + "  - {name: a, allow: {session: {external-id: x}}}\n", "an external id"),
         (HEAD + "  - {name: a, allow: {session: {via: hub}}}\n", "a role's ARN"),
         (HEAD + "  - {name: a, allow: {session: {identity: job}}}\n", "'host' or 'buildkite'"),
@@ -224,3 +233,9 @@ def test_random_text_raises_only_errors_with_details(text: str) -> None:
 def test_random_punctuation_has_content_or_mistakes(text: str) -> None:
     document = load(text)
     assert document.mistakes or document.content is not None
+
+
+def test_airlocks_own_session_tags_can_be_transitive() -> None:
+    session = "{tags: {team: a}, transitive: ['buildkite:pipeline', team]}"
+    found = parse(HEAD + f"  - {{name: a, allow: {{session: {session}}}}}\n", "storefront.yaml")
+    assert found.rules[0].allow.transitive_tags == ("buildkite:pipeline", "team")

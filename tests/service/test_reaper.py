@@ -34,8 +34,8 @@ def reapers(host: Host) -> Iterator[Reapers]:
         os.waitpid(pid, 0)
     for each in made._all:  # noqa: SLF001 - the service keeps them until it ends
         each.close()
-        for worker in list(each.notices):
-            made.worker_ended(worker)
+        for notice in each.kept:
+            os.close(notice)
 
 
 def pids(reapers: Reapers) -> list[int]:
@@ -129,6 +129,34 @@ def test_worker_killed_together_with_the_reaper_is_cleared_by_the_next_one(
     reapers.ended(pid, signal.SIGKILL)
     reapers.worker_ended(1)
     eventually(lambda: clears(pid_of(reapers)), "the next one clears")
+
+
+def test_worker_that_the_service_sees_end_before_the_reaper_is_cleared_too(
+    reapers: Reapers, host: Host
+) -> None:
+    (host.paths.runtime / "jobs/a-job").mkdir()
+    writer = watched(reapers, 1)
+    os.write(writer, b"a-job\n")
+    os.kill(pid_of(reapers), signal.SIGSTOP)  # it looks at nothing before it is killed
+    os.close(writer)
+    reapers.worker_ended(1)
+    killed(reapers)
+    eventually(lambda: clears(pid_of(reapers)), "the next one clears")
+
+
+def test_what_is_kept_of_a_worker_is_closed_when_its_lease_is_gone(
+    reapers: Reapers, host: Host
+) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    (host.paths.runtime / "jobs/a-job").mkdir()
+    os.write(writer := watched(reapers, 1), b"a-job\n")
+    os.close(writer)
+    reapers.worker_ended(1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+    (host.paths.runtime / "jobs/a-job").rmdir()
+    os.close(watched(reapers, 2))
+    reapers.worker_ended(2)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_what_is_kept_of_a_worker_is_closed_when_it_has_ended(reapers: Reapers) -> None:

@@ -14,13 +14,16 @@ from bootstrap.host.config import Host
 from bootstrap.policy.iam.cloudformation import as_cloudformation
 from bootstrap.policy.iam.documents import Options, iam
 from bootstrap.policy.iam.drift import drift as drift_from
-from bootstrap.policy.iam.model import HostNeeds, Iam, Trust
+from bootstrap.policy.iam.model import HostNeeds, Iam, Trust, account_of
 from bootstrap.policy.iam.quotas import RAISED_TRUST, TRUST
 from bootstrap.policy.iam.stack import as_json, stack_of
 from bootstrap.policy.iam.terraform import as_terraform
 from bootstrap.policy.stores.ssm import statement
 from bootstrap.text import counted
 
+_CREATE = (
+    "Create it with `aws iam get-account-authorization-details --filter Role LocalManagedPolicy`."
+)
 _LOGINS = {"ecr", "docker"}  # of registries, beside references
 _KEY = r"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+"
 
@@ -78,7 +81,8 @@ def _print_drift(made: Iam, dump: Path, account: str | None, output: Output) -> 
     for line in found:
         output(line)
     roles = [role for role in made.roles.values() if account in {None, role.account}]
-    output(f"{counted(len(found), 'difference')} in {counted(len(roles), 'role')}")
+    number = len(roles) + int(bool(made.host) and account == account_of(made.host_role))
+    output(f"{counted(len(found), 'difference')} in {counted(number, 'role')}")
     return int(bool(found))
 
 
@@ -135,11 +139,11 @@ def _dump(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as broken:
         raise WrongConfiguration(
             f"{path} is not a dump of roles: {broken}",
-            hint="Create it with `aws iam get-account-authorization-details --filter Role`.",
+            hint=_CREATE,
         ) from broken
     if not isinstance(dump, dict) or "RoleDetailList" not in dump:
         raise WrongConfiguration(
             f"{path} has no RoleDetailList",
-            hint="Create it with `aws iam get-account-authorization-details --filter Role`.",
+            hint=_CREATE,
         )
     return dump

@@ -21,6 +21,8 @@ class Call:
     rule: str
     refs: tuple[Refs, ...]  # which of the pipeline's builds; nothing: any
     duration: timedelta
+    is_last: bool = True  # the job gets this session; else it makes the next call
+    by_token: bool = False  # Buildkite's token makes the first call, which any job can do itself
     external_id: str | None = None
     source_identity: bool = True
     unread: tuple[str, ...] = ()  # conditions of the rule that no trust policy can name
@@ -78,6 +80,8 @@ def _call(
         rule=rule.name,
         refs=refs_of(rule, taking),
         duration=duration if is_last else SHORTEST,
+        is_last=is_last,
+        by_token=allow.web_identity,
         external_id=allow.external_id if is_last else None,
         source_identity=allow.source_identity,
         unread=unread(rule),

@@ -5,9 +5,11 @@ from typing import Any
 import yaml
 
 from bootstrap.aws.iam import AUDIENCE
+from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.iam.model import Document, Role, parts
-from bootstrap.policy.iam.stack import PROVIDER_URL, Stack, logical
+from bootstrap.policy.iam.stack import PROVIDER_URL, Stack, host_description, logical
 
+TEMPLATE, TEMPLATE_BODY = 1_000_000, 51_200  # bytes of a template: in S3, and in the call itself
 _PROVIDER = {
     "Parameters": {
         "BuildkiteProvider": {
@@ -32,6 +34,7 @@ class _Plain(yaml.SafeDumper):
 def as_cloudformation(stack: Stack) -> str:
     """Return the template: the roles with their trust, and what Airlock itself needs.
 
+    Raises WrongConfiguration for one that CloudFormation would not take.
     The permissions of the roles are the operator's: attach them by name, in a stack of your own.
     """
     resources: Document = {}
@@ -51,8 +54,25 @@ def as_cloudformation(stack: Stack) -> str:
         **(_PROVIDER if stack.provider else {}),
         "Resources": resources,
     }
-    return stack.commented + yaml.dump(
-        template, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100
+    text = yaml.dump(template, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
+    return _of_size(stack.commented + text, stack.account)
+
+
+def _of_size(template: str, account: str) -> str:
+    """Return the template, with a comment if it has to be deployed by way of S3."""
+    size = len(template.encode())
+    if size > TEMPLATE:
+        raise WrongConfiguration(
+            f"the template of account {account} has {size:,} bytes; CloudFormation takes "
+            f"{TEMPLATE:,}",
+            hint="Let pipelines share roles (docs/aws.md#a-catalogue-of-roles), or write the stack "
+            "with --format terraform.",
+        )
+    if size <= TEMPLATE_BODY:
+        return template
+    return (
+        f"# The template is larger than {TEMPLATE_BODY:,} bytes: `aws cloudformation deploy` needs "
+        f"--s3-bucket.\n{template}"
     )
 
 
@@ -60,7 +80,7 @@ def _host_policy(stack: Stack, number: int, document: Document) -> Document:
     return {
         "Type": "AWS::IAM::ManagedPolicy",
         "Properties": {
-            "Description": f"What Airlock needs on its hosts, part {number} of {len(stack.host)}",
+            "Description": host_description(number),
             "Roles": [parts(stack.host_role)[1]],
             "PolicyDocument": document,
         },

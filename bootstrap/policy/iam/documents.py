@@ -1,15 +1,15 @@
 """The IAM documents that the policies of a store need, within IAM's limits."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from bootstrap.aws.iam import LOGIN, allow
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.glob import any_matches, matches
+from bootstrap.policy.glob import matches
 from bootstrap.policy.iam import host, quotas
-from bootstrap.policy.iam.bounds import within
+from bootstrap.policy.iam.bounds import allowed, within
 from bootstrap.policy.iam.calls import Call, calls, observed
 from bootstrap.policy.iam.checks import check
 from bootstrap.policy.iam.control import service_control
@@ -25,13 +25,15 @@ from bootstrap.policy.iam.model import (
 )
 from bootstrap.policy.iam.notes import notes
 from bootstrap.policy.iam.quotas import Need
+from bootstrap.policy.iam.reading import by_role, read_by_all
 from bootstrap.policy.iam.refs import in_subject
 from bootstrap.policy.iam.trust import trust_policy
-from bootstrap.policy.model import Grant, Guardrails, Policy
+from bootstrap.policy.model import Bounds, Grant, Guardrails, Policy
 
 _COMPRESSED = (
-    "The roles that rules name take more than the managed policies of one role, so the hosts' role "
-    "may assume what the guardrails' `roles` allow. Trust policies are not affected."
+    "What rules name takes more than the managed policies of one role, so the hosts' role may "
+    "assume and read what the guardrails' `roles`, `secrets` and `images` allow. Trust policies "
+    "are not affected."
 )
 _ARN_GLOB = re.compile(r"arn:([^:]*:){4}")
 _UNLIMITED = 1 << 30
@@ -58,7 +60,7 @@ class Options:
     @property
     def patterns(self) -> tuple[str, ...]:
         """The guardrails' globs that are ARNs, as IAM's."""
-        listed = (self.guardrails.roles if self.guardrails else None) or ()
+        listed = allowed(self.guardrails, lambda bounds: bounds.roles)
         return tuple(p for p in listed if _ARN_GLOB.match(p))
 
 
@@ -76,7 +78,7 @@ def iam(policies: Iterable[Policy], options: Options) -> Iam:
     """Return all documents. Raises WrongConfiguration for what IAM would refuse."""
     listed, beyond = within(policies, options.guardrails)
     fleet = _fleet(listed, options)
-    check(fleet.calls, options.trust)
+    check(fleet.calls, options.trust, options.host_role)
     roles = {arn: _role(arn, fleet, options) for arn in sorted(fleet.by_role)}
     documents, compressed = _host(listed, fleet, options)
     callers = {options.host_role, *(caller for caller in fleet.by_caller if caller)}
@@ -93,6 +95,7 @@ def iam(policies: Iterable[Policy], options: Options) -> Iam:
             *beyond,
             *compressed,
             *notes(fleet.calls, options.trust, options.organization, policies_of_control=len(scp)),
+            *_read_by_all(fleet),
         ),
         sizes=sizes,
     )
@@ -113,6 +116,12 @@ def _fleet(listed: Sequence[Policy], options: Options) -> _Fleet:
             if rule.allow.role:
                 own.setdefault(rule.allow.role, []).append((policy.pipeline, rule.allow))
     return _Fleet(calls=tuple(made), by_role=by_role, by_caller=by_caller, own=own)
+
+
+def _read_by_all(fleet: _Fleet) -> Iterator[str]:
+    for role, grants in sorted(fleet.own.items()):
+        pipelines = {call.pipeline for call in fleet.by_role.get(role, ()) if call.pipeline}
+        yield from read_by_all(role, grants, pipelines)
 
 
 def _role(arn: str, fleet: _Fleet, options: Options) -> Role:
@@ -146,13 +155,12 @@ def _policy(arn: str, fleet: _Fleet, options: Options) -> Document | None:
 
     def needed(pipeline: str | None = None) -> list[Need]:
         others = [c.role for c in fleet.by_caller.get(arn, ()) if pipeline in {None, c.pipeline}]
-        grants = [g for p, g in fleet.own.get(arn, ()) if pipeline in {None, p}]
-        read = [r for g in grants if g.secrets_with_role for r in g.references]
-        logs_in = any(kind.needs().ecr for g in grants for kind in g.kinds)
+        grants = [(p, g) for p, g in fleet.own.get(arn, ()) if pipeline in {None, p}]
+        logs_in = any(kind.needs().ecr for _, g in grants for kind in g.kinds)
         login = Need(names=["*"], made=lambda names: {"Sid": "AirlockLogin", **allow(LOGIN, names)})
         return [
             *host.sessions(others),
-            *host.secrets(read, keys=options.keys, **host.of_account(arn)),
+            *by_role(arn, grants, options.keys),
             *([login] if logs_in else []),
         ]
 
@@ -178,21 +186,25 @@ def _host(
     made = fleet.by_caller.get(options.host_role, [])
     by_tag = options.trust is Trust.TAGS
 
-    def needed(some: Sequence[Policy], roles: Iterable[str]) -> list[Need]:
+    def needed(some: Sequence[Policy], roles: Iterable[str], *, widely: bool) -> list[Need]:
         sessions = host.sessions_by_tag(roles) if by_tag else host.sessions(roles)
-        return [*sessions, *_reading(some, options)]
+        return [*sessions, *_reading(some, options, options.guardrails if widely else None)]
 
-    documents = quotas.divided(needed(listed, (call.role for call in made)), quotas.MANAGED)
+    named = needed(listed, (call.role for call in made), widely=by_tag)
+    documents = quotas.divided(named, quotas.MANAGED)
     if len(documents) <= quotas.MANAGED_OF_A_ROLE:
         return documents, ()
     globs = options.patterns
     widened = (next((p for p in globs if matches(p, c.role)), c.role) for c in made)
-    documents = quotas.divided(needed(listed, widened), quotas.MANAGED)
+    documents = quotas.divided(needed(listed, widened, widely=True), quotas.MANAGED)
     if len(documents) > quotas.MANAGED_OF_A_ROLE:
         of_pipeline: dict[str | None, list[str]] = {}
         for call in made:
             of_pipeline.setdefault(call.pipeline, []).append(call.role)
-        shares = {p.pipeline: _alone(needed([p], of_pipeline.get(p.pipeline, []))) for p in listed}
+        shares = {
+            p.pipeline: _alone(needed([p], of_pipeline.get(p.pipeline, []), widely=False))
+            for p in listed
+        }
         raise _too_many(options.host_role, len(documents), shares)
     return documents, (_COMPRESSED,)
 
@@ -202,37 +214,38 @@ def _alone(needs: Iterable[Need]) -> int:
     return sum(map(quotas.length, quotas.divided(needs, _UNLIMITED)))
 
 
-def _reading(some: Sequence[Policy], options: Options) -> Iterable[Need]:
-    """Yield what reading the store, secrets and images needs."""
+def _reading(some: Sequence[Policy], options: Options, rails: Guardrails | None) -> Iterable[Need]:
+    """Yield what reading the store, secrets and images needs.
+
+    The globs of `rails` take the place of the names that they match.
+    """
     needs, partition = options.needs, host.of_account(options.host_role)["partition"]
     for number, statement in enumerate(needs.statements):
         sid = "AirlockPolicies" if number == 0 else "AirlockGuardrails"
         yield from host.documents(sid, statement, keys=options.keys, partition=partition)
     rules = [rule.allow for policy in some for rule in policy.rules]
-    read = [x for allowed in rules if not allowed.secrets_with_role for x in allowed.references]
-    images = [allowed.image for allowed in rules if allowed.image]
-    rails = options.guardrails if options.trust is Trust.TAGS else None
-    if rails:  # whatever a new pipeline is granted is allowed already
-        read, images = _bounds(rails.secrets, read), _bounds(rails.images, images)
+    read = [x for grant in rules if not grant.secrets_with_role for x in grant.references]
+    images = [grant.image for grant in rules if grant.image]
+
+    def widely(names: list[str], of: Callable[[Bounds], tuple[str, ...] | None]) -> list[str]:
+        for_new = options.trust is Trust.TAGS  # whatever a new pipeline is granted is allowed
+        globs = [g for g in allowed(rails, of) if for_new or any(matches(g, n) for n in names)]
+        return [*names, *map(in_subject, globs)]
+
+    read, images = widely(read, lambda b: b.secrets), widely(images, lambda b: b.images)
     yield from host.secrets(
         [*read, *needs.references], keys=options.keys, **host.of_account(options.host_role)
     )
     yield from host.pulls([*images, *needs.images], partition=partition, login=needs.ecr)
 
 
-def _bounds(globs: tuple[str, ...] | None, names: Sequence[str]) -> list[str]:
-    """Return the globs in IAM's spelling, and the names that none of them matches."""
-    listed = [p for p in globs or () if not p.startswith(("!", "*"))]
-    return [*map(in_subject, listed), *(n for n in names if not any_matches(listed, (n,)))]
-
-
 def _too_many(host_role: str, found: int, shares: Mapping[str, int]) -> WrongConfiguration:
     return WrongConfiguration(
         f"{host_role} needs {found} managed policies of {quotas.MANAGED:,} characters; expected at "
         f"most {quotas.MANAGED_OF_A_ROLE}: {quotas.largest(shares)}",
-        hint="Write guardrails whose `roles` are ARNs with globs, which are used instead of "
-        "names, or keep the roles below paths of their pipelines and use --trust tags "
-        "(docs/aws.md#a-catalogue-of-roles).",
+        hint="Write guardrails whose `roles` are ARNs with globs, and whose `secrets` and `images` "
+        "are globs: they are used instead of names. Or keep the roles below paths of their "
+        "pipelines and use --trust tags (docs/aws.md#a-catalogue-of-roles).",
     )
 
 

@@ -1,12 +1,12 @@
 """How the roles of an account differ from what the documents expect."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-from bootstrap.policy.iam.model import Document, Iam, Role
+from bootstrap.policy.iam.dump import allowing, condition_of, listed, mappings
+from bootstrap.policy.iam.model import Document, Iam, Role, account_of
+from bootstrap.policy.iam.permissions import permissions_drift
 from bootstrap.text import printable
 
 
@@ -21,23 +21,33 @@ class _Trusted(NamedTuple):
 def drift(made: Iam, dump: Mapping[str, Any], account: str | None = None) -> tuple[str, ...]:
     """Compare with the output of `aws iam get-account-authorization-details`; empty: no drift.
 
-    The dump is of one account; with `account`, only that account's roles are expected in it.
+    The dump is of one account; with `account`, only that account's roles are expected in it. The
+    hosts' role is expected if it is of that account, and compared wherever it is in the dump.
     """
-    details = [role for role in _listed(dump.get("RoleDetailList")) if isinstance(role, dict)]
-    real = {str(role.get("Arn")): role for role in details}
-    return tuple(
+    real = {str(role.get("Arn")): role for role in mappings(dump.get("RoleDetailList"))}
+    found = [
         f"{arn}: {what}"
         for arn, role in made.roles.items()
         if account in {None, role.account}
-        for what in (_of_role(role, real[arn]) if arn in real else ["is not in the dump"])
-    )
+        for what in (_of_role(role, real[arn], dump) if arn in real else [_ABSENT])
+    ]
+    host = made.host_role
+    if made.host and host in real:
+        found += [f"{host}: {what}" for what in permissions_drift(made.host, real[host], dump)]
+    elif made.host and account == account_of(host):
+        found.append(f"{host}: {_ABSENT}")
+    return tuple(found)
 
 
-def _of_role(wanted: Role, real: Mapping[str, Any]) -> Iterator[str]:
+_ABSENT = "is not in the dump"
+
+
+def _of_role(wanted: Role, real: Mapping[str, Any], dump: Mapping[str, Any]) -> Iterator[str]:
     yield from _trust_drift(wanted.trust, real)
+    yield from permissions_drift([wanted.policy] if wanted.policy else [], real, dump)
     longest = real.get("MaxSessionDuration")  # of `aws iam list-roles`; the other dump has none
     asked = int(wanted.longest.total_seconds())
-    if isinstance(longest, int) and longest < asked:
+    if isinstance(longest, int) and 0 < longest < asked:
         yield (
             f"allows sessions of {timedelta(seconds=longest)}, and rules ask for "
             f"{timedelta(seconds=asked)}"
@@ -45,54 +55,33 @@ def _of_role(wanted: Role, real: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _trust_drift(wanted: Document, role: Mapping[str, Any]) -> Iterator[str]:
-    ours, theirs = set(_trusted(wanted)), set(_trusted(_trust_of(role)))
+    ours = set(_trusted(allowing(wanted)))
+    theirs = set(_trusted(allowing(role.get("AssumeRolePolicyDocument", {}))))
     for missing in sorted(ours - theirs):
         yield f"does not trust {_in_words(missing)}"
     for other in sorted(theirs - ours):
         yield f"also trusts {_in_words(other)}"
 
 
-def _trust_of(role: Mapping[str, Any]) -> Mapping[str, Any]:
-    trust = role.get("AssumeRolePolicyDocument", {})
-    if isinstance(trust, str):
-        try:
-            trust = json.loads(unquote(trust))
-        except ValueError:
-            return {}
-    return trust if isinstance(trust, Mapping) else {}
-
-
-def _trusted(trust: Mapping[str, Any]) -> Iterable[_Trusted]:
-    for statement in _listed(trust.get("Statement", [])):
-        if isinstance(statement, Mapping) and statement.get("Effect") == "Allow":
-            condition = json.dumps(_normal(statement.get("Condition", {})), sort_keys=True)
-            for principal in _principals(statement):
-                for action in _actions(statement):
-                    yield _Trusted(principal, action, condition)
+def _trusted(statements: Iterable[Mapping[str, Any]]) -> Iterator[_Trusted]:
+    for statement in statements:
+        condition = condition_of(statement)
+        for principal in _principals(statement):
+            for action in _actions(statement):
+                yield _Trusted(principal, action, condition)
 
 
 def _principals(statement: Mapping[str, Any]) -> list[str]:
     principal = statement.get("Principal", "everyone but NotPrincipal")
     if isinstance(principal, Mapping):
-        return [str(name) for names in principal.values() for name in _listed(names)]
+        return [str(name) for names in principal.values() for name in listed(names)]
     return [str(principal)]
 
 
 def _actions(statement: Mapping[str, Any]) -> list[str]:
-    return [str(action) for action in _listed(statement.get("Action", "all but NotAction"))]
-
-
-def _normal(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return the value as it is compared: IAM may store a list in another order."""
-    if isinstance(value, Mapping):
-        return {str(key): _normal(each) for key, each in value.items()}
-    return sorted(map(str, _listed(value)))
+    return [str(action) for action in listed(statement.get("Action", "all but NotAction"))]
 
 
 def _in_words(trusted: _Trusted) -> str:
     under = f" under the condition {trusted.condition}" if trusted.condition != "{}" else ""
     return printable(f"{trusted.principal} for {trusted.action}{under}", limit=2000)
-
-
-def _listed(value: Any) -> list[Any]:  # noqa: ANN401 - IAM allows one or a list everywhere
-    return value if isinstance(value, list) else [value]

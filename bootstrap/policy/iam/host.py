@@ -1,5 +1,6 @@
 """What a role needs to assume others, to read secrets and to pull images."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from bootstrap.aws.iam import (
@@ -17,10 +18,12 @@ from bootstrap.aws.iam import (
     allow,
 )
 from bootstrap.images import ecr_arn
+from bootstrap.policy.glob import matches
 from bootstrap.policy.iam.model import account_of, partition_of
 from bootstrap.policy.iam.quotas import Need
 from bootstrap.policy.iam.trust import PIPELINES_PATH, owner_of
 
+_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")  # of the ARN of a secret
 _SERVICES = {
     "ssm": ("AirlockParameters", READ_PARAMETERS),
     "secretsmanager": ("AirlockSecrets", READ_SECRET),
@@ -73,7 +76,7 @@ def secrets(
     of_keys = keys or [f"arn:{partition}:kms:*:*:key/*"]
     for service, (sid, action) in _SERVICES.items():
         names = {r.split(":", 1)[1].split("#")[0] for r in listed if r.startswith(f"{service}:")}
-        arns = sorted({_arn(service, name, partition, account) for name in names})
+        arns = _uncovered({_arn(service, name, partition, account) for name in names})
         if arns:
             yield _need(sid, [action], arns)
             yield _decrypting(service, arns, of_keys, partition)
@@ -97,7 +100,7 @@ def _decrypting(
 def pulls(images: Iterable[str], *, partition: str, login: bool) -> Iterator[Need]:
     """Yield what pulling these images from ECR needs; `login` even if none is there."""
     found = {ecr_arn(image, partition) for image in images}
-    repositories = sorted(arn for arn in found if arn)
+    repositories = _uncovered({arn for arn in found if arn})
     if repositories or login:
         yield _need("AirlockRegistries", [LOGIN], ["*"])
     if repositories:
@@ -124,13 +127,23 @@ def _arn(service: str, name: str, partition: str, account: str) -> str:
 
     Secrets Manager ends the ARN of a name with six characters of its own.
     """
-    if name.startswith("arn:"):
-        return ":".join(name.split(":")[:6]) if service == "ssm" else name
-    kinds = {
-        "ssm": f"parameter/{name.partition(':')[0].removeprefix('/')}",
-        "secretsmanager": f"secret:{name}-*",
-    }
-    return f"arn:{partition}:{service}:*:{account}:{kinds[service]}"
+    if service == "ssm":
+        if name.startswith("arn:"):
+            return ":".join(name.split(":")[:6])
+        path = name.partition(":")[0].removeprefix("/")
+        return f"arn:{partition}:ssm:*:{account}:parameter/{path}"
+    arn = (
+        name if name.startswith("arn:") else f"arn:{partition}:{service}:*:{account}:secret:{name}"
+    )
+    is_whole = arn is name and (_SUFFIX.search(name) or name.endswith("*"))
+    return arn if is_whole else f"{arn}-??????"
+
+
+def _uncovered(arns: Iterable[str]) -> list[str]:
+    """Return them without those that a pattern among them matches by its resource."""
+    listed = set(arns)
+    patterns = [arn for arn in listed if "*" in arn.split(":", 5)[5]]
+    return sorted(a for a in listed if not any(p != a and matches(p, a) for p in patterns))
 
 
 def of_account(role: str) -> dict[str, str]:

@@ -28,6 +28,12 @@ def _tokens(calls: Iterable[Call], organization: str | None) -> Iterator[str]:
                 f"{call.role} trusts no token, because the organization is not known: name it "
                 "with --organization, or in the guardrails."
             )
+        if call.caller is None and not call.is_last:
+            yield (
+                f"{call.role} trusts Buildkite's token, which a job can ask for without Airlock. "
+                f"With its session every job of {call.pipeline} that the token's subject names can "
+                "assume the roles that come after it, with the tags of any branch."
+            )
         if call.caller is None and call.unread:
             yield (
                 f"{call.role} trusts Buildkite's token, which a job can ask for without Airlock. "

@@ -2,9 +2,11 @@
 
 Airlock's globs know `*` and `!`; IAM's also know `?` and variables, which are written as literals
 here. Session tags have fewer characters than branches: a branch with others has an altered value
-with a digest (aws.tags), so a glob with such a character matches that value's form.
+with a digest (aws.tags), so a glob with such a character matches that value's form. IAM takes no
+document with a character above U+00FF: wildcards stand for these.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +17,7 @@ from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import NO_TAG, Condition, Rule
 
 _LITERALS = str.maketrans({"?": "${?}", "$": "${$}"})
+_NOT_OF_IAM = re.compile(r"[^\t\n\r -\xff]")  # its `policyDocumentType`, in botocore's model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +160,7 @@ def both(one: Globs, other: Globs) -> Globs:
 
 def in_subject(pattern: str) -> str:
     """Return a glob in IAM's spelling, for a text that has the branch as it is."""
-    return pattern.translate(_LITERALS)
+    return _written(pattern.translate(_LITERALS))
 
 
 def in_session_tag(pattern: str) -> str:
@@ -165,11 +168,21 @@ def in_session_tag(pattern: str) -> str:
     if "*" not in pattern:
         return in_subject(tag_value(pattern))
     if is_exact_in_tag(pattern):
-        return pattern
-    kept = "*".join(altered(part) for part in pattern.split("*"))
+        return _written(pattern)
+    kept = _written("*".join(altered(part) for part in pattern.split("*")))
     return f"{kept}-{'?' * DIGEST}"
 
 
 def is_exact_in_tag(pattern: str) -> bool:
     """Return whether the glob means the same for the value of a session tag."""
     return "*" not in pattern or fits(pattern.replace("*", ""), MAX_VALUE)
+
+
+def can_be_negated(pattern: str) -> bool:
+    """Return whether IAM's spelling of the glob matches nothing else."""
+    return not _NOT_OF_IAM.search(pattern)
+
+
+def _written(text: str) -> str:
+    """Return the text in characters of IAM's documents. Beyond U+FFFF it may count one as two."""
+    return _NOT_OF_IAM.sub(lambda found: "?" if found[0] <= "\uffff" else "*", text)

@@ -116,8 +116,13 @@ def as_json(made: Iam, account: str | None) -> Document:
     }  # fmt: skip
 
 
+def host_description(number: int) -> str:
+    """Return a managed policy's description, which never changes: a new one replaces the policy."""
+    return f"What Airlock needs on its hosts, part {number}"
+
+
 def logical(role: str) -> str:
     """Return an id of letters and digits that no other role has: `ci/a-b` is not `ci/a/b`."""
     words = re.findall(r"[A-Za-z0-9]+", role.partition(":role/")[2])
     digest = hashlib.sha256(role.encode()).hexdigest()[:8]
-    return "".join(["Role", *(word[:1].upper() + word[1:] for word in words), digest])[-255:]
+    return "".join(["Role", *(word[:1].upper() + word[1:] for word in words)])[:247] + digest

@@ -6,7 +6,7 @@ from typing import Any
 
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.policy.iam.model import Role, parts
-from bootstrap.policy.iam.stack import PROVIDER_URL, Stack, logical
+from bootstrap.policy.iam.stack import PROVIDER_URL, Stack, host_description, logical
 
 _PROVIDER = f"""variable "create_buildkite_provider" {{
   type        = bool
@@ -30,10 +30,10 @@ def as_terraform(stack: Stack) -> str:
 def _blocks(stack: Stack) -> Iterator[str]:
     for number, document in enumerate(stack.host, start=1):
         name = f"airlock_host_{number}"
-        about = f"What Airlock needs on its hosts, part {number} of {len(stack.host)}"
         yield _resource(
             "aws_iam_policy", name,
-            name_prefix="airlock-host-", description=about, policy=_Encoded(document),
+            name_prefix="airlock-host-", description=host_description(number),
+            policy=_Encoded(document),
         )  # fmt: skip
         yield _resource(
             "aws_iam_role_policy_attachment", name,

@@ -26,6 +26,7 @@ from bootstrap.policy.iam.refs import (
     Globs,
     Refs,
     both,
+    can_be_negated,
     in_session_tag,
     in_subject,
     is_exact_in_tag,
@@ -89,12 +90,16 @@ _Sender = tuple[str | None, str | None, bool]  # pipeline, external id, whether 
 def _by_sender(
     caller: str, calls: Iterable[Call], trust: Trust
 ) -> Iterable[tuple[_Sender, list[Refs]]]:
-    """Return what the caller's calls are for; an empty list: for anything."""
+    """Return what the caller's calls are for; an empty list: for anything.
+
+    Who has Buildkite's token has the session of its first hop, and can send any tags.
+    """
     found: dict[_Sender, list[Refs]] = {}
     for call in calls:
         if call.caller == caller:
-            pipeline = call.pipeline if trust is Trust.PIPELINES else owner_of(call.role)
-            refs = call.refs if trust is Trust.PIPELINES else ()
+            named = trust is Trust.PIPELINES or call.by_token
+            pipeline = call.pipeline if named else owner_of(call.role)
+            refs = call.refs if named else ()
             sender = (pipeline, call.external_id, call.source_identity)
             found.setdefault(sender, []).extend(refs)
     return found.items()
@@ -123,7 +128,8 @@ def _compare(
 ) -> None:
     if globs.like:
         like[key] = one_or_list(map(in_session_tag, globs.like))
-    if exact := [in_session_tag(p) for p in globs.unlike if is_exact_in_tag(p)]:
+    negated = (p for p in globs.unlike if is_exact_in_tag(p) and can_be_negated(p))
+    if exact := list(map(in_session_tag, negated)):
         unlike[key] = one_or_list(exact)
         if not globs.like:
             null[key] = "false"  # a negated operator holds without the tag
@@ -151,20 +157,21 @@ def _subjects(
 ) -> Iterator[tuple[list[str], tuple[str, ...]]]:
     """Yield the subjects, and those among them that another rule gets.
 
-    The branch comes before anything that a job can choose.
+    The branch comes before anything that a job can choose. It is named whatever `trust` is: where
+    a job can ask for the token itself, nobody else asks for the branch.
     """
-    if trust is Trust.TAGS:
-        owner = owner_of(call.role)
-        if owner is None:
-            raise _open_to_all(call)
-        yield [f"organization:{organization}:pipeline:{owner}:*"], ()
-        return
+    if trust is Trust.TAGS and owner_of(call.role) is None:
+        raise _open_to_all(call)
     before = f"organization:{organization}:pipeline:{call.pipeline}:ref:refs"
     for refs in call.refs:
         kind = "tags" if refs.tagged else "heads"
         globs = both(refs.tag, refs.branch) if refs.tagged else refs.branch
         named = [f"{before}/{kind}/{in_subject(glob)}:commit:*" for glob in globs.like or ("*",)]
-        taken = [f"{before}/{kind}/{in_subject(glob)}:commit:*" for glob in globs.unlike]
+        taken = [
+            f"{before}/{kind}/{in_subject(glob)}:commit:*"
+            for glob in globs.unlike
+            if can_be_negated(glob)
+        ]
         yield named, tuple(sorted(taken))
 
 
