@@ -138,6 +138,10 @@ class Record:
         """The job's requests to its ssh agent, by message, and how many were refused."""
         self._event("ssh_agent", **usage)
 
+    def agent_api(self, use: Fields) -> None:
+        """What the job's gateway sent to Buildkite, and which calls it refused."""
+        self._event("agent_api", **use)
+
     def sandbox(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
         """The sandbox is proven: image id, address, proof, timings."""
         self._event("sandbox", timings=self.timings, **facts)

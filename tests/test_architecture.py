@@ -22,6 +22,7 @@ PURE = {
     "buildkite/redaction.py", "job/claims.py",
     "job/repository.py",
     "job/assemble.py", "job/digest.py", "service/protocol.py",
+    "policy/node.py", "policy/agent_api_schema.py",
     "policy/model.py", "images.py", "policy/glob.py", "policy/match.py",
     "policy/guardrails.py", "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
@@ -52,7 +53,8 @@ PURE = {
     "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
     "agent_api/model.py", "agent_api/routes.py", "agent_api/request.py", "agent_api/response.py",
-    "agent_api/gateway/permit.py", "agent_api/offline/markup.py", "agent_api/offline/meta_data.py",
+    "agent_api/gateway/permit.py", "agent_api/gateway/use.py", "agent_api/offline/markup.py",
+    "agent_api/offline/meta_data.py",
     "agent_api/offline/steps.py", "agent_api/offline/tokens.py", "agent_api/offline/upload_form.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
@@ -82,9 +84,10 @@ PACKAGES = {
     "job": {"job", "buildkite"},
     "aws": {"aws", "host"},
     "grants": {"grants", "buildkite", "aws"},
-    "policy": {"job", "buildkite", "aws", "host", "grants", "policy"},
+    "policy": {"job", "buildkite", "aws", "host", "grants", "policy", "agent_api"},
     "credentials": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials"},
-    "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
+    "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox",
+                "agent_api"},
     "service": {"job", "buildkite", "aws", "policy", "host", "sandbox", "service", "admission",
                 "caller", "commands"},
 }  # fmt: skip
@@ -205,6 +208,7 @@ def test_secrets_are_revealed_only_in_listed_files() -> None:
     assert places == {
         "buildkite/agent_api.py",  # the header of a call
         "agent_api/gateway/upstream.py",  # the header of a call, and what no answer may have
+        "sandbox/agent_gateway.py",  # the probe's own call
         "agent_api/serve.py",  # the header that a call has to have
         "agent_api/offline/tokens.py",  # the developer's own secrets
         "host/proxy.py",  # the proxy's URL and header

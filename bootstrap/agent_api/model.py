@@ -62,6 +62,7 @@ class RefusedCall:
     method: str
     path: str  # without its query
     why: str
+    times: int = 1  # more where it stands for calls that are not listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

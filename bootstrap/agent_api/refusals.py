@@ -54,4 +54,4 @@ class Refusals:
         if self._more:
             why = f"{self._more} more refused calls are not listed"
             with suppress(AirlockError):
-                self._report(RefusedCall(method="", path="", why=why))
+                self._report(RefusedCall(method="", path="", why=why, times=self._more))

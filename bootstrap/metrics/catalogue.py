@@ -115,6 +115,12 @@ AWS_CALL_SECONDS = Metric(
 SESSIONS = Metric(
     name="sessions", kind="counter", help="Sessions that STS issued, renewals included."
 )
+AGENT_API_CALLS = Metric(
+    name="agent_api_calls", kind="counter",
+    help="Calls of jobs whose rule has agent-api: OIDC tokens, secrets and other calls that were "
+    "sent to Buildkite, and refused calls.",
+    labels={"result": ("token", "secret", "call", "refused", OTHER)},
+)  # fmt: skip
 CACHE_ANSWERS = Metric(
     name="cache_answers", kind="counter",
     help="Answers of the caches of policies and signing keys: from the cache, fetched, old "

@@ -52,6 +52,8 @@ def samples(
         case "verdict":
             result = "used" if fields["used"] else "not_used"
             yield Sample(metrics.VERDICTS, {"result": result})
+        case "agent_api":
+            yield from _calls(fields)
         case "sandbox":
             yield from _started(fields)
         case _ if name in _ALWAYS:
@@ -74,6 +76,19 @@ def _ended(fields: Mapping[str, Any]) -> str:
     if kind == "exited":
         return "passed" if fields["ended"].get("code") == 0 else "failed"
     return _BY_END.get(kind, metrics.OTHER)
+
+
+def _calls(fields: Mapping[str, Any]) -> Iterator[Sample]:
+    """Yield how often a job's gateway did what; nothing of what it did not do."""
+    amounts = {
+        "token": sum(fields["tokens"].values()),
+        "secret": sum(fields["secrets"].values()),
+        "call": sum(fields["calls"].values()),
+        "refused": fields["refusals"],
+    }
+    for result, amount in amounts.items():
+        if amount:
+            yield Sample(metrics.AGENT_API_CALLS, {"result": result}, amount)
 
 
 def _started(fields: Mapping[str, Any]) -> Iterator[Sample]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.grades import Grade
 from bootstrap.job.model import Provenance
@@ -79,6 +80,7 @@ class Grant:
     limits: Limits = field(default_factory=Limits)
     at_most: Limits = field(default_factory=Limits)  # of the guardrails, for the host's defaults
     workspace: Workspace = Workspace.REUSE
+    agent_api: AgentApiGrant | None = None  # None: all that the job's own token may do
 
     @property
     def roles(self) -> dict[str, str]:

@@ -174,6 +174,7 @@ def _conditions(
 def _grant(node: schema.Allow) -> Grant:
     return Grant(
         kinds=node.kinds(),
+        agent_api=node.agent_api.grant() if node.agent_api is not None else None,
         duration=node.session.duration,
         tags=node.session.tags,
         transitive_tags=tuple(node.session.transitive),

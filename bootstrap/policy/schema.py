@@ -10,7 +10,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     create_model,
     model_validator,
@@ -24,7 +23,9 @@ from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.job.repository import parse_pattern
+from bootstrap.policy.agent_api_schema import AgentApiNode
 from bootstrap.policy.model import ABSENT, NO_TAG, CredentialDelivery, Workspace
+from bootstrap.policy.node import CONFIG
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -147,9 +148,7 @@ SessionDuration = Annotated[timedelta, BeforeValidator(_duration, json_schema_in
 class Node(BaseModel):
     """A part of a document; unknown keys are mistakes."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
-    )
+    model_config = CONFIG
 
 
 class When(Node):
@@ -241,6 +240,7 @@ def _field(kind: type[Kind[Any]]) -> str:
 class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from the kinds
     """What the rule grants."""
 
+    agent_api: AgentApiNode | None = None
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with: Literal["host", "role"] = "host"
@@ -284,7 +284,7 @@ class PolicyNode(Node):
 
 def words() -> list[str]:
     """Return every key of the grammar, for "did you mean"."""
-    return keys(PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode)
+    return keys(PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode, AgentApiNode)
 
 
 def keys(*nodes: type[BaseModel]) -> list[str]:

@@ -22,7 +22,8 @@ specification needs, `created` takes steps 4 and 5, and `opened` the others:
     decides what waits at the start gate.
 10. Open the credential listener, if there is one: what it serves is obtained during the steps
     before. It binds an address that step 3 has added. Then map the container's address to it, after
-    step 9, so that the container never reaches a listener unrestricted.
+    step 9, so that the container never reaches a listener unrestricted. Then open the gateway to
+    the agent API, if there is one, inside its network namespace.
 11. Prove it: first how its processes are confined, then the probes. Last, because only what is
     complete can be proven.
 
@@ -41,12 +42,13 @@ from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
 from bootstrap.sandbox import confinement, engine, engine_network, terminals
+from bootstrap.sandbox.agent_gateway import Inside
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Holder, Running, SandboxSpec
 from bootstrap.sandbox.network import addresses, datagrams, firewall, watch
 from bootstrap.sandbox.network import bridge as ports
-from bootstrap.sandbox.proof import Probe, prove
+from bootstrap.sandbox.proof import Probe, passed, prove
 from bootstrap.sandbox.supervision.guard import Guard, Protection
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 Adopt = Callable[[], Holder | None]
 OpenListener = Callable[[], AbstractContextManager[Endpoint | None]]
+OpenGateway = Callable[[Running], AbstractContextManager[Inside | None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +69,7 @@ class Opened:
     stream: "socket.socket"  # its output, in frames of the engine
     guard: Guard
     listener: Endpoint | None
+    agent_api: Inside | None
     probes: tuple[Probe, ...]
     ruleset_reloaded: bool
 
@@ -162,6 +166,7 @@ def opened(
     bridge: Bridge,
     *,
     listening: OpenListener = nullcontext,
+    gateway: OpenGateway = lambda _: nullcontext(),
     timed: Callable[[str], object] = lambda _: None,
     report: Callable[[str], object],
 ) -> Iterator[Opened]:
@@ -185,9 +190,11 @@ def opened(
         if listener:
             listener.allow(running.address)
             firewall.assign_address(lease.directory, running, listener.port)
+        agent_api = held.enter_context(gateway(running))
         probes = (
             *confinement.check(running.pid, container.spec.runtime, container.apparmor),
             *prove(running, listener.path if listener else None),
+            *passed([agent_api.probe] if agent_api else []),
         )
         timed("proof")
         yield Opened(
@@ -195,6 +202,7 @@ def opened(
             stream=container.stream,
             guard=guard,
             listener=listener,
+            agent_api=agent_api,
             probes=probes,
             ruleset_reloaded=bridge.ready().reloaded,
         )

@@ -39,6 +39,9 @@ OUTSIDE = frozenset(
     }
 )
 
+# How Buildkite routes the agent's own requests, which only the gateway makes where there is one.
+HEADERS = "BUILDKITE_REQUEST_HEADER_"
+
 KILL_MARGIN = 1.5  # seconds to remove a killed container before the agent kills Airlock
 INNER_MARGIN = 3.0  # seconds for hooks and artifacts inside, after the command was killed
 
@@ -67,10 +70,12 @@ def sandbox_environment(
     job_env: Mapping[str, str],
     granted: Variables,
     home: str,
+    agent_api: tuple[str, Secret] | None = None,
 ) -> SandboxEnvironment:
     """Compose the environment inside; later layers win. `job_env` has no AWS variables any more.
 
-    A variable that none of them sets, such as PATH, keeps the image's value.
+    `agent_api` is the job's own gateway, its URL and token: nothing that the real one needs is
+    inside then. A variable that none of them sets, such as PATH, keeps the image's value.
     """
     of_job = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
     of_agent = {name: value for name, value in job.agent.values.items() if name not in OUTSIDE}
@@ -82,10 +87,22 @@ def sandbox_environment(
         **_grace(job.grace),
         **revealed(granted),
         **_redacted(job, [name for name, value in granted.items() if isinstance(value, Secret)]),
-        "BUILDKITE_AGENT_ACCESS_TOKEN": job.agent.token.reveal(),
+        **_of_agent_api(job, agent_api),
     }
+    if agent_api is not None:
+        variables = {n: v for n, v in variables.items() if not n.startswith(HEADERS)}
     dropped = tuple(sorted(set(job.claims.env) - set(variables)))
     return SandboxEnvironment(variables=variables, dropped=dropped)
+
+
+def _of_agent_api(job: Job, agent_api: tuple[str, Secret] | None) -> dict[str, str]:
+    if agent_api is None:
+        return {"BUILDKITE_AGENT_ACCESS_TOKEN": job.agent.token.reveal()}
+    endpoint, token = agent_api
+    return {
+        "BUILDKITE_AGENT_ENDPOINT": endpoint,
+        "BUILDKITE_AGENT_ACCESS_TOKEN": token.reveal(),
+    }
 
 
 def revealed(granted: Variables) -> dict[str, str]:

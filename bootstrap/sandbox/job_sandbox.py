@@ -16,7 +16,7 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.errors import CannotStart
 from bootstrap.grants.kind import DEFAULT, Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
@@ -33,14 +32,14 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import agent_paths, engine, workspace
+from bootstrap.sandbox import agent_gateway, agent_paths, engine, report, workspace
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import Holder, Image, SandboxSpec
+from bootstrap.sandbox.model import Holder, Image, Running, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
@@ -113,17 +112,18 @@ def opened_sandbox(
         # longer than all the steps before, and this thread has nothing else to do meanwhile.
         obtained = held.enter_context(obtaining())
         listening = partial(_listening, obtained, admitted)
-        events = {"timed": record.timed, "report": _second_layer(held, log, record)}
-        container = held.enter_context(
-            opened(client, made, host, lease, bridge, listening=listening, **events)
-        )
+        gateway = partial(_gateway, job, admitted, host, log=log, record=record)
+        events = {"timed": record.timed, "report": report.routing(held, log, record)}
+        container = held.enter_context(opened(
+            client, made, host, lease, bridge, listening=listening, gateway=gateway, **events
+        ))  # fmt: skip
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
             used=partial(report_use, log, record),
         )  # fmt: skip
-        dropped = _deliver(job, admitted, obtained(), sandbox)
+        dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
         record.timed("delivery")
         again = partial(engine.attach, client, container.running.id)
         pump = Pump(container.stream, out, again, record.printed)
@@ -136,7 +136,7 @@ def opened_sandbox(
             alerts=Alerts(log, record),
         )  # fmt: skip
         pump.start()
-        _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
+        report.proven(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
@@ -169,33 +169,10 @@ def _supervision(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Passed:
-    """The job's variables that it gets, and the names of those that it does not."""
-
-    variables: dict[str, str]
-    chain: tuple[str, ...]  # of AWS clients
-    steering: tuple[str, ...]  # of what a job runs
-
-
-def _second_layer(held: ExitStack, log: JobLog, record: Record) -> Callable[[str], None]:
-    """Record at once what happens to the routing rules; print it when the job has ended.
-
-    A line of Airlock's in the midst of the job's output would change that.
-    """
-
-    def report(text: str) -> None:
-        held.callback(log.alert, text)
-        with suppress(CannotStart):  # the log has it, and the job goes on
-            record.routing(text)
-
-    return report
-
-
-def _passed(job: Job, admitted: Admitted) -> _Passed:
+def _passed(job: Job, admitted: Admitted) -> report.Passed:
     kept, chain = aws_environment.strip(job.claims.env)
     steering = left_out(kept, admitted.grant)
-    return _Passed(
+    return report.Passed(
         variables={name: value for name, value in kept.items() if name not in steering},
         chain=chain,
         steering=tuple(steering),
@@ -210,6 +187,15 @@ def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator
         return
     with serving(firewall.ENDPOINT_ADDRESS, sessions) as endpoint:
         yield endpoint
+
+
+def _gateway(
+    job: Job, admitted: Admitted, host: Host, running: Running, *, log: JobLog, record: Record
+) -> AbstractContextManager[agent_gateway.Inside | None]:
+    return agent_gateway.opened_gateway(
+        job, admitted.grant.agent_api, running, proxy_for=host.aws.proxy_for,
+        used=partial(agent_gateway.report_use, log, record, admitted.rule),
+    )  # fmt: skip
 
 
 def _prepare(
@@ -245,7 +231,11 @@ def _prepare(
 
 
 def _deliver(
-    job: Job, admitted: Admitted, obtained: Obtained, sandbox: SandboxDelivery
+    job: Job,
+    admitted: Admitted,
+    obtained: Obtained,
+    sandbox: SandboxDelivery,
+    agent_api: agent_gateway.Inside | None,
 ) -> tuple[str, ...]:
     """Deliver the grant, write the environment, and return the variables that are left out."""
     granted = deliver(admitted.grant, obtained, sandbox)
@@ -254,38 +244,7 @@ def _deliver(
         job_env=sandbox.env,
         granted={**aws_environment.region_only(sandbox.region), **granted},
         home=str(HOME),
+        agent_api=(agent_api.endpoint, agent_api.token) if agent_api else None,
     )
     sandbox.directory.write_environment(environment.variables)
     return environment.dropped
-
-
-def _report(
-    log: JobLog,
-    record: Record,
-    *,
-    spec: SandboxSpec,
-    container: Opened,
-    passed: _Passed,
-    dropped: tuple[str, ...],
-) -> None:
-    log.note(
-        f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
-        "passed"
-    )
-    log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.timings.items()))
-    if passed.chain:
-        log.note(f"left out of the job's environment, its AWS chain: {', '.join(passed.chain)}")
-    if passed.steering:
-        log.note(
-            f"left out of the job's environment: {', '.join(passed.steering)}. The rule grants "
-            "something, and these change what a job runs; allow.env of the rule can list those it "
-            "may bring"
-        )
-    record.sandbox(
-        image=spec.image.id,
-        address=container.running.address,
-        container=spec.name,
-        proof={probe.target: probe.outcome for probe in container.probes},
-        firewall_reloaded=container.ruleset_reloaded,
-        dropped=sorted({*passed.chain, *dropped}),
-    )

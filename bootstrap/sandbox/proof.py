@@ -61,10 +61,11 @@ def prove(running: Running, listener_path: str | None) -> tuple[Probe, ...]:
         passed=counted >= expected,
     )
     *others, tcp, udp = (attempt.probe() for attempt in attempts)
-    return _all_passed((*others, *listener, neighbour, tcp, udp, count))
+    return passed((*others, *listener, neighbour, tcp, udp, count))
 
 
-def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
+def passed(probes: Sequence[Probe]) -> tuple[Probe, ...]:
+    """Return the probes, all passed. Raises CannotStart if one did not."""
     broken = [probe for probe in probes if not probe.passed]
     if broken:
         raise CannotStart(
@@ -74,7 +75,7 @@ def _all_passed(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
             "another rule may have answered first.",
             details=tuple(f"{p.target}: {p.outcome}" for p in probes),
         )
-    return probes
+    return tuple(probes)
 
 
 class Attempt:

@@ -36,8 +36,9 @@ LATE = (
     "traceback",
 )
 _FILL: list[object] = []
-# Commands that no worker runs.
+# Of commands that no worker runs.
 _NOT_NEEDED = (
+    "bootstrap.agent_api.offline",
     "bootstrap.commands.policy",
     "bootstrap.policy.cases",
     "bootstrap.policy.catalogue",

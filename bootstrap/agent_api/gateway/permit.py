@@ -40,34 +40,43 @@ class Forwarded:
     what: str  # for the audit trail: the kind, and which of those that the rule names
 
 
-def refuses(route: Route, grant: AgentApiGrant) -> str:
-    """Return why the rule allows no call of this kind at all, or "".
+# Which field of the grant allows a call. A call that is not here is never allowed.
+_FIELDS: Mapping[Kind, str] = {
+    Kind.META_DATA_READ: "meta_data",
+    Kind.META_DATA_SET: "meta_data",
+    Kind.META_DATA_SET_BATCH: "meta_data",
+    Kind.ARTIFACTS_CREATE: "artifacts",
+    Kind.ARTIFACTS_UPDATE: "artifacts",
+    Kind.ARTIFACTS_SEARCH: "artifacts",
+    Kind.ANNOTATE: "annotations",
+    Kind.ANNOTATION_REMOVE: "annotations",
+    Kind.PIPELINE_UPLOAD: "pipeline_upload",
+    Kind.PIPELINE_STATUS: "pipeline_upload",
+    Kind.STEP_EXPORT: "steps",
+    Kind.STEP_UPDATE: "steps",
+    Kind.STEP_CANCEL: "cancel",
+    Kind.BUILD_CANCEL: "cancel",
+    Kind.JOB_UPDATE: "steps",
+    Kind.PROMISE_FAILURE: "steps",
+    Kind.OIDC: "oidc_audiences",
+    Kind.SECRET: "secrets",
+    Kind.CACHE: "caches",
+}
+# Decided with its key: the checkout's own is always allowed.
+_BY_KEY = frozenset({Kind.META_DATA_READ, Kind.META_DATA_SET})
 
-    Meta-data is decided with its key: the checkout's own is always allowed.
-    """
-    allowed = {
-        Kind.META_DATA_READ: True,
-        Kind.META_DATA_SET: True,
-        Kind.META_DATA_SET_BATCH: grant.meta_data,
-        Kind.ARTIFACTS_CREATE: grant.artifacts,
-        Kind.ARTIFACTS_UPDATE: grant.artifacts,
-        Kind.ARTIFACTS_SEARCH: grant.artifacts,
-        Kind.ANNOTATE: grant.annotations,
-        Kind.ANNOTATION_REMOVE: grant.annotations,
-        Kind.PIPELINE_UPLOAD: grant.pipeline_upload,
-        Kind.PIPELINE_STATUS: grant.pipeline_upload,
-        Kind.STEP_EXPORT: grant.steps,
-        Kind.STEP_UPDATE: grant.steps,
-        Kind.STEP_CANCEL: grant.cancel,
-        Kind.BUILD_CANCEL: grant.cancel,
-        Kind.JOB_UPDATE: grant.steps,
-        Kind.PROMISE_FAILURE: grant.steps,
-        Kind.OIDC: bool(grant.oidc_audiences),
-        Kind.SECRET: bool(grant.secrets),
-        Kind.REPOSITORY_TOKEN: False,
-        Kind.CACHE: grant.caches,
-    }
-    return "" if allowed.get(route.kind, False) else f"the rule does not allow to {_done(route)}"
+
+def refuses(route: Route, grant: AgentApiGrant) -> str:
+    """Return why the rule allows no call of this kind at all, or ""."""
+    name = _FIELDS.get(route.kind)
+    if route.kind in _BY_KEY or (name and getattr(grant, name)):
+        return ""
+    return f"the rule does not allow to {_done(route)}"
+
+
+def needed(route: Route) -> str:
+    """Return what a policy's `agent-api` has to name for such a call; "" if nothing allows it."""
+    return _FIELDS.get(route.kind, "").replace("_", "-")
 
 
 def _done(route: Route) -> str:

@@ -1,0 +1,67 @@
+"""What the job's log and the audit trail say about a sandbox."""
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from bootstrap.errors import CannotStart
+from bootstrap.log import JobLog
+from bootstrap.record import Record
+from bootstrap.sandbox.container import Opened
+from bootstrap.sandbox.model import SandboxSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passed:
+    """The job's variables that it gets, and the names of those that it does not."""
+
+    variables: dict[str, str]
+    chain: tuple[str, ...]  # of AWS clients
+    steering: tuple[str, ...]  # of what a job runs
+
+
+def routing(held: ExitStack, log: JobLog, record: Record) -> Callable[[str], None]:
+    """Record at once what happens to the routing rules; print it when the job has ended.
+
+    A line of Airlock's in the midst of the job's output would change that.
+    """
+
+    def report(text: str) -> None:
+        held.callback(log.alert, text)
+        with suppress(CannotStart):  # the log has it, and the job goes on
+            record.routing(text)
+
+    return report
+
+
+def proven(
+    log: JobLog,
+    record: Record,
+    *,
+    spec: SandboxSpec,
+    container: Opened,
+    passed: Passed,
+    dropped: tuple[str, ...],
+) -> None:
+    """Report that the job starts, and which variables it does not get."""
+    log.note(
+        f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
+        "passed"
+    )
+    log.note(", ".join(f"{step} {took:.2f} s" for step, took in record.timings.items()))
+    if passed.chain:
+        log.note(f"left out of the job's environment, its AWS chain: {', '.join(passed.chain)}")
+    if passed.steering:
+        log.note(
+            f"left out of the job's environment: {', '.join(passed.steering)}. The rule grants "
+            "something, and these change what a job runs; allow.env of the rule can list those it "
+            "may bring"
+        )
+    record.sandbox(
+        image=spec.image.id,
+        address=container.running.address,
+        container=spec.name,
+        proof={probe.target: probe.outcome for probe in container.probes},
+        firewall_reloaded=container.ruleset_reloaded,
+        dropped=sorted({*passed.chain, *dropped}),
+    )
