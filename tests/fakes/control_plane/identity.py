@@ -41,6 +41,7 @@ class Issuer:
     def __init__(self, url: str) -> None:
         self.url = url
         self.key_id = uuid.uuid4().hex
+        self.signed: list[tuple[str, str | None]] = []  # for which job, and the audience asked for
 
     @cached_property
     def _key(self) -> rsa.RSAPrivateKey:
@@ -48,6 +49,7 @@ class Issuer:
 
     def token(self, job: Job, asked: Mapping[str, Any]) -> str:
         """Return a token with the claims that `asked` requests about the job. RS256."""
+        self.signed.append((job.id, asked.get("audience")))
         header = {"alg": "RS256", "typ": "JWT", "kid": self.key_id}
         signed = ".".join(
             _encoded(json.dumps(p).encode()) for p in (header, self._claims(job, asked))
