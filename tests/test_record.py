@@ -53,6 +53,7 @@ def filled(path: Path) -> Record:
     record.secrets([{"kind": "secrets", "name": "TOKEN", "reference": "ssm:/ci/token"}])
     record.sandbox(image="sha256:ab")
     record.ssh_agent({"signed": 1})
+    record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
     record.failed(Refused("no", hint="x"))
     record.internal_error("the sandbox was not removed", ["Traceback", "KeyError: 1"])
     record.cancelled("SIGTERM")
@@ -61,8 +62,8 @@ def filled(path: Path) -> Record:
 
 
 KINDS = [
-    "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "failed",
-    "internal_error", "cancelled", "ended",
+    "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "agent_api",
+    "failed", "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from bootstrap.grants.kind import DEFAULT
 from bootstrap.job.grades import Grade
 from bootstrap.policy.catalogue import Catalogue, in_words, pull_requests_of
-from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for
+from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for, is_empty
 from bootstrap.policy.match import subject_of
 from bootstrap.policy.model import (
     Condition,
@@ -142,7 +142,9 @@ def _reach(pipeline: str, rule: Rule, rails: Guardrails | None) -> str:
     """Return the widest pull requests that get the grant: guardrails may exclude forks."""
     widest = pull_requests_of(rule)
     excluded = forks_for(rails or WITHOUT_DOCUMENT, pipeline) is not ForkAccess.ANYTHING
-    return "same-repository" if widest == "any" and excluded and rule.allow.kinds else widest
+    return (
+        "same-repository" if widest == "any" and excluded and not is_empty(rule.allow) else widest
+    )
 
 
 def _uses(grant: Grant) -> Iterator[_Used]:
@@ -151,6 +153,10 @@ def _uses(grant: Grant) -> Iterator[_Used]:
         for called, name in (*needs.roles.items(), *needs.references.items()):
             shown = "" if called in (DEFAULT, name) else called
             yield _Used(kind.noun, name, shown)
+    for name in grant.buildkite_secrets:
+        yield _Used("secret", name, "")
+    for name in grant.audiences:
+        yield _Used("OIDC audience", name, "")
     if grant.image:
         yield _Used("image", grant.image, "")
 
@@ -170,6 +176,8 @@ def notes(grant: Grant) -> Iterator[tuple[str, str]]:
         yield "delivery", grant.delivery
     if grant.secrets_with_role:
         yield "secrets-with", "role"
+    if grant.agent_api:
+        yield "agent-api", _words(grant.agent_api) or "the checkout's calls"
     if grant.env:
         yield "env", _words(grant.env)
     if limits := _words(grant.limits):

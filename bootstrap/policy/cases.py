@@ -20,6 +20,7 @@ from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails
 from bootstrap.policy.parse import validated, wrong
 from bootstrap.text import printable
 
+ANY = "any"  # of OIDC audiences: the rule has no agent-api
 NONE = "none"  # of a role, roles, secrets or an image: the rule grants, or names, no such thing
 
 Documents = Callable[[str], tuple[Policy | None, Guardrails | None]]  # takes a pipeline
@@ -39,13 +40,16 @@ _NO_ROLES = BeforeValidator(_no_roles, json_schema_input_type=Literal["none"] | 
 class ExpectNode(schema.Node):
     """The expected decision; what is left out is not checked.
 
-    `roles` and `secrets` are all of them. `refused` is a part of the refusal's message.
+    `roles`, `secrets` and `oidc-audiences` are all of them. `refused` is a part of the refusal's
+    message.
     """
 
     rule: schema.Text | None = None
     role: Annotated[str, AfterValidator(_role_or_none)] | None = None
     roles: Annotated[dict[schema.Text, RoleArn], _NO_ROLES] | None = None
     secrets: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
+    agent_api: Literal["gateway", "direct"] | None = None
+    oidc_audiences: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     image: schema.Text | None = None
     limits: schema.LimitsNode | None = None
     refused: str | None = None
@@ -213,19 +217,25 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         "rule": rule,
         "role": grant.role or NONE,
         "roles": {name: arn for name, arn in grant.roles.items() if name != DEFAULT},
-        "secrets": sorted(grant.references) or [NONE],
+        "secrets": sorted(grant.secrets) or [NONE],
+        "agent_api": "gateway" if grant.agent_api else "direct",
+        "oidc_audiences": sorted(grant.audiences) or [NONE if grant.agent_api else ANY],
         "image": grant.image or NONE,
     }
     wanted = expect.model_dump(include=set(got), exclude_none=True)
     for key, stated in wanted.items():
-        value = sorted(set(stated)) if key == "secrets" else stated
+        value = sorted(set(stated)) if isinstance(stated, list) else stated
         if value != got[key]:
-            yield f"expected {key} {_shown(value)}, got {_shown(got[key])}"
+            yield f"expected {_key(key)} {_shown(value)}, got {_shown(got[key])}"
     limits = expect.limits.model_dump(exclude_none=True) if expect.limits else {}
     for name, limit in limits.items():
         granted = getattr(grant.limits, name)
         if granted != limit:
             yield f"expected limits.{name} {limit}, got {granted or 'the default of the host'}"
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _shown(value: object) -> str:

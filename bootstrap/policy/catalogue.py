@@ -32,7 +32,7 @@ class Catalogue:
 class Access:
     """One thing that one rule grants, and to which jobs.
 
-    `kind` is a noun of grants.KINDS, or image.
+    `kind` is a noun of grants.KINDS, OIDC audience, or image.
     """
 
     pipeline: str
@@ -76,6 +76,8 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
         for kind in rule.allow.kinds
         for name in (*kind.needs().roles.values(), *kind.needs().references.values())
     ]
+    named += [("secret", name) for name in rule.allow.buildkite_secrets]
+    named += [("OIDC audience", name) for name in rule.allow.audiences]
     image = rule.allow.image
     return (*dict.fromkeys(named), *((("image", image),) if image else ()))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
-from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds_for, limits_for
+from bootstrap.policy.guardrails import AGENT_API, WITHOUT_DOCUMENT, exceeds_for, limits_for
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
     Admitted,
@@ -131,6 +131,11 @@ def _hint(guardrail: str) -> str:
             )
         case "scopes":
             return "Ask the platform team to name the pipeline in one of the guardrails' scopes."
+        case _ if guardrail.rpartition(".")[2] == AGENT_API:
+            return (
+                "Add `agent-api` to the rule, with the calls that its jobs make: "
+                "docs/policy.md#the-agent-api."
+            )
         case _:
             return "Reduce what the rule grants, or ask the platform team to widen the guardrail."
 

@@ -11,6 +11,7 @@ MEANINGS: Mapping[str, str] = {
     "absent-from-repository": "a condition names a repository that the policy does not",
     "any-branch-reaches-production": "every branch gets a role that is named like production",
     "author-never-holds": "author-team with sources whose builds have no author",
+    "audience-of-roles": "jobs may request the tokens by which roles are assumed",
     "beyond-guardrail": "the rule grants more than the guardrails allow",
     "condition-on-left-out-variable": "a condition on a variable that the job does not get",
     "contradiction": "no build fulfils two conditions, or two patterns of one, at once",

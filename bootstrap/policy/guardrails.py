@@ -10,14 +10,24 @@ from typing import TypeVar
 
 from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
-from bootstrap.policy.model import Bounds, Excess, ForkAccess, Grant, Guardrails, Limits, Scope
-from bootstrap.policy.names import filled, images_admit, roles_admit, secrets_admit
+from bootstrap.policy.model import (
+    AgentApiUse,
+    Bounds,
+    Excess,
+    ForkAccess,
+    Grant,
+    Guardrails,
+    Limits,
+    Scope,
+)
+from bootstrap.policy.names import audiences_admit, filled, images_admit, roles_admit, secrets_admit
 from bootstrap.policy.plugins import admits
 from bootstrap.policy.wording import in_words
 from bootstrap.text import printable
 
 N = TypeVar("N", int, float)
 
+AGENT_API = "agent-api"
 LIMITS = ("memory", "cpus", "pids")
 
 # What holds on a host whose airlock.toml names no guardrails.
@@ -107,8 +117,20 @@ def _images(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
 
 
 def _secrets(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
-    for reference in grant.references:
+    for reference in grant.secrets:
         yield from _listed("secrets", bounds.secrets, reference, pipeline, secrets_admit)
+
+
+def _agent_api(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    """With its own token, a job has Buildkite sign a token for any audience."""
+    is_limited = bounds.agent_api is AgentApiUse.REQUIRED or bounds.oidc_audiences is not None
+    if grant.agent_api is None and is_limited:
+        got = "the job's own token of Buildkite, for tokens of any audience"
+        yield _excess(AGENT_API, got, ("what `agent-api` of a rule lists",))
+    for audience in grant.audiences:
+        yield from _listed(
+            "oidc-audiences", bounds.oidc_audiences, audience, pipeline, audiences_admit
+        )
 
 
 def _listed(
@@ -138,7 +160,7 @@ def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (
-    _roles, _images, _secrets, _sessions, _limits,
+    _roles, _images, _secrets, _agent_api, _sessions, _limits,
 )  # fmt: skip
 
 
@@ -155,8 +177,8 @@ def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Exc
 
 
 def is_empty(grant: Grant) -> bool:
-    """Return whether the grant is a sandbox without any role, secret or key."""
-    return not grant.kinds
+    """Return whether the grant is a sandbox without any role, secret, key or token's audience."""
+    return not (grant.kinds or grant.buildkite_secrets or grant.audiences)
 
 
 def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:

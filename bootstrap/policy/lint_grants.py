@@ -19,6 +19,7 @@ _OWN = sum(len(tag) for tag in Tag) + 64 * len(Tag)
 
 # Variables of credentials, which steering.py has to leave out of a job like their whole family.
 _CREDENTIALS = re.compile(r"TOKEN|PASS|SECRET|KEY|AUTH|USER|CREDENTIAL|LOGIN|EMAIL")
+_STS = re.compile(r"\bsts\.|amazonaws", re.IGNORECASE)
 _ALWAYS = frozenset({"IFS", "HOME", "SHELLOPTS", "BASHOPTS", "TMPDIR"})
 _INSTEAD_OF_ROLE = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
@@ -99,6 +100,20 @@ def _changes(name: str) -> str:
     return "" if _CREDENTIALS.search(name) else steers(name) or ""
 
 
+def _audiences(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """A role's trust policy decides about such a token, and no rule does."""
+    for audience in rule.allow.audiences:
+        if _STS.search(audience):
+            yield warning(
+                "audience-of-roles", policy, rule.line,
+                f"rule {rule.name!r} lets jobs request tokens for {audience!r}: with these they "
+                "assume every role that trusts Buildkite's tokens of this pipeline, also roles "
+                "that no rule grants",
+                "Grant the role itself (`role`, with `session: {identity: buildkite}` if it trusts "
+                "nothing but such tokens), and remove the audience.",
+            )  # fmt: skip
+
+
 def assumes_others(policy: Policy, rule: Rule, hops: frozenset[str]) -> Iterator[Finding]:
     """Yield each role of the rule's jobs that is also the first of somebody's second hop."""
     for role in sorted(hops & set(rule.allow.roles.values())):
@@ -115,4 +130,5 @@ CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _longer_than_an_hour,
     _near_packed_limit,
     _secret_names,
+    _audiences,
 )

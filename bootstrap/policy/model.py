@@ -94,8 +94,25 @@ class Grant:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The references of all secrets, each once."""
+        """The references of all secrets that the host fetches, each once."""
         return tuple(dict.fromkeys(r for k in self.kinds for r in k.needs().references.values()))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of all secrets that the job may have: references, and `buildkite:KEY`."""
+        return (*self.references, *self.buildkite_secrets)
+
+    @property
+    def buildkite_secrets(self) -> tuple[str, ...]:
+        """The names of the secrets that the job may read from Buildkite itself."""
+        return tuple(
+            f"buildkite:{key}" for key in (self.agent_api.secrets if self.agent_api else ())
+        )
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """The audiences of the tokens that Buildkite signs for the job, as far as it is limited."""
+        return self.agent_api.oidc_audiences if self.agent_api else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +158,13 @@ class ForkAccess(StrEnum):
     ANYTHING = "anything"
 
 
+class AgentApiUse(StrEnum):
+    """Whether each rule needs `agent-api`, so that no job has its own token of Buildkite."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
     """What a grant may not exceed. None: not limited; an empty tuple: nothing of the kind.
@@ -153,6 +177,8 @@ class Bounds:
     images: tuple[str, ...] | None = None
     secrets: tuple[str, ...] | None = None  # globs over references, ssh keys among them
     plugins: tuple[str, ...] | None = None  # globs over sources with their versions
+    oidc_audiences: tuple[str, ...] | None = None  # globs; then every rule needs agent-api
+    agent_api: AgentApiUse = AgentApiUse.OPTIONAL
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)
 

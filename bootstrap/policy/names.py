@@ -28,6 +28,11 @@ def roles_admit(patterns: Iterable[str], role: str) -> bool:
     return any_matches(patterns, (role,))
 
 
+def audiences_admit(patterns: Iterable[str], audience: str) -> bool:
+    """Return whether the list admits the audience of a token."""
+    return any_matches(patterns, (audience,))
+
+
 def images_admit(patterns: Iterable[str], image: str) -> bool:
     """Return whether the list admits an image. A negation without a tag excludes every tag."""
     name = full_name(image)

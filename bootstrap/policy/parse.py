@@ -88,6 +88,8 @@ def _bounds(node: "BoundsNode") -> dict[str, Any]:
         "images": _tuple(node.images),
         "secrets": _tuple(node.secrets),
         "plugins": _tuple(node.plugins),
+        "oidc_audiences": _tuple(node.oidc_audiences),
+        "agent_api": node.agent_api,
         "session": node.session,
         "limits": _limits(node.limits),
     }

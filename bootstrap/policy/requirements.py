@@ -50,7 +50,7 @@ def refused_by_grade(
 def _concerns(requirement: Requirement, grant: Grant, pipeline: str) -> bool:
     roles, secrets = filled(requirement.roles, pipeline), filled(requirement.secrets, pipeline)
     return any(roles and roles_name(roles, role) for role in granted_roles(grant)) or any(
-        secrets and secrets_name(secrets, reference) for reference in grant.references
+        secrets and secrets_name(secrets, reference) for reference in grant.secrets
     )
 
 

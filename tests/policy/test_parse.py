@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.grants import KINDS
 from bootstrap.policy.document import MAX_DEPTH, load
@@ -46,6 +47,7 @@ EVERYTHING = f"""  - name: deploy
       image: registry.example.com:5000/ci/node@sha256:{"0" * 64}
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
       workspace: fresh
+      agent-api: {{oidc-audiences: sts.example.com, secrets: [A, B], calls: [meta-data]}}
 """
 
 
@@ -72,6 +74,9 @@ def test_a_rule_with_every_key_sets_every_setting() -> None:
     unset = [f.name for f in fields(Grant) if getattr(grant, f.name) == getattr(Grant(), f.name)]
     assert unset == ["at_most"], "it has to set every setting but the guardrails' own"
     assert grant.via == "arn:aws:iam::444455556666:role/hub"
+    assert grant.agent_api == AgentApiGrant(
+        oidc_audiences=("sts.example.com",), secrets=("A", "B"), meta_data=True
+    )
     assert grant.web_identity is grant.secrets_with_role is True
     assert {kind.key: kind.granted for kind in grant.kinds} == {
         "role": ROLE,

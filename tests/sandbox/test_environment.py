@@ -59,6 +59,21 @@ def test_agent_values_have_the_paths_of_the_container() -> None:
     assert variables["HOME"] == "/home/a"
 
 
+def test_with_a_gateway_neither_token_nor_address_of_buildkite_is_inside() -> None:
+    routing = {"BUILDKITE_REQUEST_HEADER_BUILDKITE_STACK": "acme"}
+    of = job(routing)
+    variables = sandbox_environment(
+        of, job_env={**of.claims.env, "BUILDKITE_AGENT_ACCESS_TOKEN": "the job's"}, granted={},
+        home="/home/a", agent_api=("http://127.0.0.1:1", Secret("worthless")),
+    ).variables  # fmt: skip
+    assert variables["BUILDKITE_AGENT_ENDPOINT"] == "http://127.0.0.1:1"
+    assert variables["BUILDKITE_AGENT_ACCESS_TOKEN"] == "worthless"
+    assert TOKEN not in variables.values()
+    assert "https://agent.example.com/v3" not in variables.values()
+    assert not routing.keys() & variables.keys()
+    assert routing.keys() <= composed(of).variables.keys(), "without one they are the agent's"
+
+
 def test_variables_of_the_image_are_not_set() -> None:
     assert not {"PATH", "LANG"} & set(composed(job()).variables)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.grants.kind import BY_ROLE
 from bootstrap.grants.kind import Kind as Granted
 from bootstrap.policy.difference.model import Kind
@@ -16,6 +17,7 @@ from bootstrap.policy.model import Grant
 
 NOTHING = "nothing"
 DEFAULT_OF_HOST = "the host's default"
+WHOLE = "all that the job's own token may do"
 ORDER = "order of "
 
 
@@ -51,12 +53,22 @@ def _restricting(_one: Any, _other: Any, old: Grant, new: Grant) -> Kind:  # noq
     return Kind.LOSES if after else Kind.GAINS
 
 
+def _agent_api(old: Any, _new: Any, _old: Grant, _new_grant: Grant) -> Kind:  # noqa: ANN401 - as above
+    """Without a gateway, a job may do all that its token may."""
+    return Kind.LOSES if old is None else Kind.GAINS
+
+
+_CALLS = tuple(one.name for one in fields(AgentApiGrant) if one.type == "bool" or one.type is bool)
 _DIRECTIONS: Mapping[str, Direction] = {
     "duration": _more,
     "session_policy": _restricting,
     "policy_arns": _restricting,
     "known_hosts": _listed,
     "env": _listed,
+    "agent_api": _agent_api,
+    "agent_api.oidc_audiences": _listed,
+    "agent_api.secrets": _listed,
+    **{f"agent_api.{name}": _more for name in _CALLS},
     "limits.memory": _more,
     "limits.cpus": _more,
     "limits.pids": _more,
@@ -75,11 +87,15 @@ _WORDS: Mapping[str, str] = {
     "secrets_with_role": "secrets are read with the job's role",
     "known_hosts": "known host",
     "env": "variable that the job may set",
+    "agent_api": "agent API",
+    "agent_api.oidc_audiences": "OIDC audience",
+    "agent_api.secrets": "Buildkite secret",
+    **{f"agent_api.{name}": f"agent API: {label(name)}" for name in _CALLS},
     "limits.memory": "memory limit",
     "limits.cpus": "CPU limit",
     "limits.pids": "limit of processes",
 }
-_UNSET: Mapping[str, str] = {"image": DEFAULT_OF_HOST} | {
+_UNSET: Mapping[str, str] = {"image": DEFAULT_OF_HOST, "agent_api": WHOLE} | {
     f"limits.{name}": DEFAULT_OF_HOST for name in ("memory", "cpus", "pids")
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 from bootstrap.policy.difference.model import EVERY, Change, Kind, Place, Way
 from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.guardrails import WITHOUT_DOCUMENT
-from bootstrap.policy.model import Bounds, ForkAccess, Guardrails, Limits
+from bootstrap.policy.model import AgentApiUse, Bounds, ForkAccess, Guardrails, Limits
 
 GUARDRAILS = "guardrails"
 NO_LIMIT = "not limited"
@@ -20,6 +20,7 @@ _KNOWN = frozenset({"", "limits."})
 _BOUNDS = frozenset(one.name for one in (*fields(Bounds), *fields(Limits)))  # the same of scopes
 # From the least to the most that may be granted.
 _RANKS: Mapping[type[Enum], tuple[Enum, ...]] = {
+    AgentApiUse: (AgentApiUse.REQUIRED, AgentApiUse.OPTIONAL),
     ForkAccess: (ForkAccess.REFUSE, ForkAccess.NOTHING, ForkAccess.ANYTHING),
 }
 

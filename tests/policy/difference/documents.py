@@ -99,6 +99,11 @@ allow = part(
         pids=st.sampled_from(["64", "4096"]),
     ),
     workspace=st.sampled_from(["reuse", "fresh"]),
+    agent_api=part(
+        oidc_audiences=some("sts.example.com", "other.example.com"),
+        secrets=some("A", "B"),
+        calls=some("meta-data", "artifacts", "pipeline-upload"),
+    ),
 )
 rules = st.lists(st.fixed_dictionaries({"when": when, "allow": allow}), min_size=1, max_size=4).map(
     lambda made: [{"name": f"r{i}", **rule} for i, rule in enumerate(made)]
