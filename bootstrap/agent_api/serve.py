@@ -173,11 +173,13 @@ def serving(
     job_id: str,
     token: Secret,
     refused: Callable[[RefusedCall], None],
+    patience: float = PATIENCE,
 ) -> Iterator[None]:
     """Serve the agent API of one job on `listener` until this closes; owns it from now on.
 
-    `token` is what the job's agent has to send: worth nothing anywhere else. `refused` is called
-    in several threads, for a bounded number of calls, and must not raise.
+    `patience` is how many seconds closing waits for calls that are being answered. `token` is what
+    the job's agent has to send: worth nothing anywhere else. `refused` is called in several
+    threads, for a bounded number of calls, and must not raise.
     """
     refusals = Refusals(refused)
     workers = Workers(MAX_CALLS, name="agent-api call")
@@ -188,5 +190,5 @@ def serving(
         yield
     finally:
         server.close()
-        workers.close(PATIENCE)
+        workers.close(patience)
         refusals.close()

@@ -29,6 +29,9 @@ from bootstrap.secret import Secret
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
+# Seconds for calls that are under way when the job has ended: nobody waits for their answers, but
+# the agent does for the job's end, and kills Airlock soon after a cancellation.
+ABANDONED = 0.0
 _TOO_LONG = 1 << 30  # bytes of a body: more than any call may have
 # To a call of this job, with this token. Any other answer would be another server's.
 _EXPECTED = "413"
@@ -95,7 +98,9 @@ def _served(
     listener, client = in_network_of(running.pid, partial(_sockets, held))
     address: tuple[str, int] = listener.getsockname()
     job_id = job.claims.job_id
-    held.enter_context(serving(listener, backend, job_id=job_id, token=token, refused=refused))
+    held.enter_context(
+        serving(listener, backend, job_id=job_id, token=token, refused=refused, patience=ABANDONED)
+    )
     endpoint = f"http://{address[0]}:{address[1]}"
     return Inside(endpoint=endpoint, token=token, probe=_probe(client, address, job_id, token))
 

@@ -49,18 +49,18 @@ def three(shared: Fleet) -> Iterator[Three]:
         yield Three(fleet=shared, **jobs)
 
 
-def said(sandbox: Attacker, script: str) -> str:
+def printed(sandbox: Attacker, script: str) -> str:
     done = sandbox.tries(script)
     return done.stdout + done.stderr
 
 
 def variable(sandbox: Attacker, name: str) -> str:
-    return said(sandbox, f"printf %s ${name}")
+    return printed(sandbox, f"printf %s ${name}")
 
 
 def call(sandbox: Attacker, path: str, *, token: str = "$BUILDKITE_AGENT_ACCESS_TOKEN") -> str:
     """Return what the job's own endpoint answers."""
-    return said(
+    return printed(
         sandbox,
         f'curl -s -w " %{{http_code}}" -H "Authorization: Token {token}" -d \'{{"key": "a"}}\' '
         f'"$BUILDKITE_AGENT_ENDPOINT/{path}"',
@@ -69,15 +69,15 @@ def call(sandbox: Attacker, path: str, *, token: str = "$BUILDKITE_AGENT_ACCESS_
 
 def test_any_job_gets_a_token_for_any_audience_without_a_gateway(three: Three) -> None:
     """What the others show closed is open: the tests can fail."""
-    claims = said(three.direct, ASK.format("sts.amazonaws.com"))
+    claims = printed(three.direct, ASK.format("sts.amazonaws.com"))
     assert claims.strip(), "no token"
-    assert "a secret" in said(three.direct, "buildkite-agent secret get --skip-redaction MINE")
+    assert "a secret" in printed(three.direct, "buildkite-agent secret get --skip-redaction MINE")
 
 
 @pytest.mark.parametrize("audience", ["sts.amazonaws.com", "", "*", f"{AUDIENCE}/", "a,b"])
 def test_gateway_sends_no_request_for_another_audience(three: Three, audience: str) -> None:
     for sandbox in (three.granted, three.closed):
-        output = said(sandbox, ASK.format(audience))
+        output = printed(sandbox, ASK.format(audience))
         assert "403" in output
         assert "the rule does not allow" in output
         signed = three.fleet.control.issuer.signed
@@ -85,10 +85,10 @@ def test_gateway_sends_no_request_for_another_audience(three: Three, audience: s
 
 
 def test_audience_and_secret_of_the_rule_pass(three: Three) -> None:
-    assert "403" not in said(three.granted, ASK.format(AUDIENCE))
-    mine = said(three.granted, "buildkite-agent secret get --skip-redaction MINE")
+    assert "403" not in printed(three.granted, ASK.format(AUDIENCE))
+    mine = printed(three.granted, "buildkite-agent secret get --skip-redaction MINE")
     assert "a secret of the cluster" in mine
-    yours = said(three.granted, "buildkite-agent secret get --skip-redaction YOURS")
+    yours = printed(three.granted, "buildkite-agent secret get --skip-redaction YOURS")
     assert "another one" not in yours
     assert "the rule does not allow to read the secret 'YOURS'" in yours
 
@@ -127,7 +127,7 @@ def test_token_of_the_job_is_nowhere_in_its_sandbox(three: Three) -> None:
     assert search.in_sandbox(three.direct, token) == {"token": {"/airlock/env", "/proc/*/environ"}}
     assert in_memory(three.direct, token["token"])
     for sandbox in (three.granted, three.closed):
-        said(sandbox, "buildkite-agent meta-data keys")
+        printed(sandbox, "buildkite-agent meta-data keys")
         token = {"token": sandbox.job.token}
         assert search.in_sandbox(sandbox, token) == {}
         assert in_memory(sandbox, token["token"]) == set()
@@ -137,7 +137,7 @@ def test_what_the_sandbox_has_instead_is_worth_nothing_elsewhere(three: Three) -
     placeholder = variable(three.granted, "BUILDKITE_AGENT_ACCESS_TOKEN")
     assert placeholder.startswith("airlock-")
     buildkite = three.fleet.control.url
-    answer = said(
+    answer = printed(
         three.direct,
         f'curl -s -o /dev/null -w "%{{http_code}}" -H "Authorization: Token {placeholder}" '
         f'"{buildkite}/jobs/{three.granted.job.id}/data/keys" -d ""',
@@ -153,8 +153,8 @@ def test_gateway_of_a_neighbour_is_not_reached(three: Three) -> None:
     addresses = ["127.0.0.1", three.granted.address, "169.254.170.2", host]
     connect = "timeout 3 bash -c 'exec 3<>/dev/tcp/{}/{}' && echo connected {}; true"
     script = "\n".join(connect.format(address, port, address) for address in addresses)
-    assert said(three.granted, script).count("connected 127.0.0.1") == 1
-    reached = said(three.closed, script)
+    assert printed(three.granted, script).count("connected 127.0.0.1") == 1
+    reached = printed(three.closed, script)
     assert not [line for line in reached.splitlines() if line.startswith("connected")], reached
 
 
@@ -172,8 +172,8 @@ def test_job_cannot_end_itself_or_forge_its_log(three: Three) -> None:
 
 
 def test_headers_that_route_the_agents_requests_stay_outside(three: Three) -> None:
-    assert "BUILDKITE_REQUEST_HEADER" not in said(three.granted, "env")
+    assert "BUILDKITE_REQUEST_HEADER" not in printed(three.granted, "env")
     endpoint = variable(three.granted, "BUILDKITE_AGENT_ENDPOINT")
     assert endpoint.startswith("http://127.0.0.1:")
-    everything = json.dumps(said(three.granted, "cat /run/buildkite/job-env* /airlock/job-env*"))
+    everything = json.dumps(printed(three.granted, "cat /run/buildkite/job-env* /airlock/job-env*"))
     assert three.fleet.control.url not in everything

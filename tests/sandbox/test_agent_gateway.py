@@ -3,9 +3,11 @@
 import http.client
 import json
 import os
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,12 @@ def job() -> Job:
 
 
 @contextmanager
-def opened(pid: int, uses: list[Use], grant: AgentApiGrant | None) -> Iterator[Inside | None]:
+def opened(
+    pid: int, uses: list[Use], grant: AgentApiGrant | None, of: Job | None = None
+) -> Iterator[Inside | None]:
     running = Running(id="", name="", pid=pid, address="198.18.240.2", gateway="198.18.240.1")
     with opened_gateway(
-        job(), grant, running, proxy_for=no_proxy, used=uses.append
+        of or job(), grant, running, proxy_for=no_proxy, used=uses.append
     ) as inside:  # fmt: skip
         yield inside
 
@@ -108,6 +112,29 @@ def test_one_that_cannot_be_opened_is_status_125() -> None:
         opened(ended.pid, [], AgentApiGrant()),
     ):
         raise AssertionError("it was opened")
+
+
+def test_a_call_without_an_answer_does_not_delay_the_end(container: int) -> None:
+    """After a cancellation the agent kills Airlock 1.5 s after the job."""
+    with socket.create_server(("127.0.0.1", 0)) as buildkite:
+        env = {"BUILDKITE_AGENT_ENDPOINT": f"http://127.0.0.1:{buildkite.getsockname()[1]}"}
+        of = assemble(job_env(), {**process_env(), **env})
+        path = f"/jobs/{of.claims.job_id}/data/keys"
+        with ExitStack() as held:
+            inside = held.enter_context(opened(container, [], AgentApiGrant(meta_data=True), of))
+            assert inside
+            client = held.enter_context(in_network_of(container, socket.socket))
+            client.connect(("127.0.0.1", int(inside.endpoint.rpartition(":")[2])))
+            client.sendall(
+                f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Token "
+                f"{inside.token.reveal()}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+            )
+            sent, _ = buildkite.accept()
+            with sent:
+                assert sent.recv(1 << 16).startswith(f"POST {path}".encode())
+                began = time.monotonic()
+                held.close()
+                assert time.monotonic() - began < 1
 
 
 def test_its_use_is_recorded_and_never_raises(tmp_path: Path) -> None:
