@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bootstrap.policy import cases
 from bootstrap.policy.parse import parse, parse_guardrails
 from bootstrap.policy.schema import When
 from tests.job.given import JOB_ID, job_env, process_env
+from tests.policy.given import HEAD
 from tests.test_cli import verbs
 from tests.test_docs import anchors
 
@@ -52,13 +54,15 @@ def test_the_readme_is_short() -> None:
 def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -> None:
     shown = blocks("yaml")
     (start,) = shown.pop("README.md")
-    policy, guardrails = shown.pop("docs/policy.md")
+    policy, agent_api, guardrails = shown.pop("docs/policy.md")
     (grants,) = shown.pop("docs/credentials.md")
     (tests,) = shown.pop("docs/governance.md")
     del shown["docs/operations.md"]  # rules of Prometheus: tests/metrics
     del shown["docs/aws.md"]  # tests/policy/test_iam_documented.py
     assert not shown
     assert parse(start, "README.md").rules[1].when
+    rule = f"{HEAD}  - name: all\n{textwrap.indent(agent_api, '    ')}"
+    assert parse(rule, "docs/policy.md").rules[0].allow.audiences
     kinds = parse(grants, "docs/credentials.md").rules[0].allow.kinds
     assert any(isinstance(kind, SshKeys) for kind in kinds)
     made = parse(policy, "docs/policy.md")
