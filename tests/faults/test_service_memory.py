@@ -2,18 +2,20 @@
 
 import re
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from tests.faults.direct import direct
 from tests.faults.jobs import iter_until, run_to_end
-from tests.lab.lab import Fleet
+from tests.lab.lab import Fleet, Lab, fleet
 from tests.lab.service import serving
 
 pytestmark = pytest.mark.lab
 
 JOBS = 10
 MOST = 15 << 10  # KiB (docs/service.md#memory)
+MOST_OF_GATEWAY = 512  # KiB
 
 
 def proportional(pid: int) -> int:
@@ -33,8 +35,8 @@ def tree(pid: int) -> list[int]:
     return [pid, *(deeper for one in own for deeper in tree(one))]
 
 
-def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
-    """Documents of the policy are parsed once, when there is a directory to keep the result in."""
+def weighed(fleet: Fleet) -> tuple[list[list[int]], float]:
+    """Return the KiB of each process of the workers of waiting jobs, and a job's of the reaper."""
     with direct(fleet) as jobs, serving(fleet, config=jobs.config) as service:
         for _ in range(2):
             run_to_end(jobs.start(program=service.launcher))
@@ -50,4 +52,20 @@ def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
     print(taken, reaper)
     assert len(taken) == JOBS
     assert all(len(one) == 1 for one in taken), taken
+    return taken, reaper
+
+
+def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
+    """Documents of the policy are parsed once, when there is a directory to keep the result in."""
+    taken, reaper = weighed(fleet)
     assert max(sum(one) for one in taken) + reaper <= MOST, (taken, reaper)
+
+
+def test_a_gateway_to_the_agent_api_takes_little_more(lab: Lab, tmp_path: Path) -> None:
+    """The jobs have called it: each has made a checkout."""
+    medians = {}
+    for allow in ("{}", "{agent-api: {}}"):
+        with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
+            made.policy(f"  - {{name: everything, allow: {allow}}}\n")
+            medians[allow] = median(map(sum, weighed(made)[0]))
+    assert medians["{agent-api: {}}"] - medians["{}"] <= MOST_OF_GATEWAY, medians
