@@ -13,7 +13,9 @@ import pytest
 
 from tests.attacks import search
 from tests.attacks.attacker import Attacker, attacker
-from tests.lab.lab import Fleet
+from tests.attacks.in_prepared_networks import served
+from tests.lab import prepared
+from tests.lab.lab import Fleet, Lab, fleet
 
 pytestmark = pytest.mark.lab
 
@@ -36,17 +38,23 @@ class Three:
     closed: Attacker
 
 
-@pytest.fixture(scope="module")
-def three(shared: Fleet) -> Iterator[Three]:
-    shared.control.secrets.update(MINE="a secret of the cluster", YOURS="another one")
+@pytest.fixture(scope="module", params=["own network", "prepared network"])
+def three(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Three]:
+    opened = fleet if request.param == "own network" else served
     with ExitStack() as held:
+        made = held.enter_context(opened(lab, tmp_path_factory.mktemp("agent-api") / "fleet"))
+        made.control.secrets.update(MINE="a secret of the cluster", YOURS="another one")
         for name, allow in RULES.items():
-            shared.policy(f"  - {{name: {name}, allow: {allow}}}\n", pipeline=name)
+            made.policy(f"  - {{name: {name}, allow: {allow}}}\n", pipeline=name)
         jobs = {
-            name: held.enter_context(attacker(shared, BUILDKITE_PIPELINE_SLUG=name))
-            for name in RULES
+            name: held.enter_context(attacker(made, BUILDKITE_PIPELINE_SLUG=name)) for name in RULES
         }
-        yield Three(fleet=shared, **jobs)
+        if opened is served:
+            mode = prepared.network_mode(made, jobs["granted"].job)
+            assert mode.startswith("container:")
+        yield Three(fleet=made, **jobs)
 
 
 def printed(sandbox: Attacker, script: str) -> str:

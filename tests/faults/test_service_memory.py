@@ -63,7 +63,7 @@ def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
 
 def test_a_gateway_to_the_agent_api_takes_little_more(lab: Lab, tmp_path: Path) -> None:
     """The jobs have called it: each has made a checkout."""
-    medians = {}
+    medians: dict[str, float] = {}
     for allow in ("{}", "{agent-api: {}}"):
         with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
             made.policy(f"  - {{name: everything, allow: {allow}}}\n")
