@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.fakes.control_plane import Job, JobOrder, JobResult
-from tests.lab.lab import Lab
+from tests.fakes.proxy import Proxy
+from tests.lab.lab import Fleet, Lab
 from tests.lab.ways import ALONE, SERVICE, Host, Way, host
 
 pytestmark = pytest.mark.lab
@@ -131,3 +133,18 @@ def test_what_it_does_not_grant_is_refused_and_explained(here: Host) -> None:
         "set", "annotations", "artifacts", "tokens", "pipelines",
     }  # fmt: skip
     assert used["tokens"] == used["secrets"] == {}
+
+
+def test_a_proxy_that_the_job_sets_gets_none_of_its_calls(fleet: Fleet) -> None:
+    fleet.policy("  - {name: all, allow: {agent-api: {calls: meta-data}, env: ['*_PROXY']}}\n")
+    with Proxy({}) as proxy:
+        env = fleet.env(
+            "buildkite-agent meta-data set a b",
+            HTTP_PROXY=f"http://{proxy.address}",
+            NO_PROXY=f"{urlsplit(fleet.repository).hostname}",
+        )
+        with fleet.agent():
+            job = fleet.control.enqueue(env)
+            assert fleet.control.finished(job) == ("0", "", ""), job.log.decode()
+    assert job.meta_data["a"] == "b"
+    assert proxy.targets == []

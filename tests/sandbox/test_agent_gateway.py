@@ -16,7 +16,8 @@ import pytest
 from bootstrap.agent_api.gateway.use import Use
 from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.errors import CannotStart
-from bootstrap.host.proxy import no_proxy
+from bootstrap.host import proxy as proxies
+from bootstrap.host.proxy import ProxyFor, no_proxy
 from bootstrap.job.assemble import assemble
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
@@ -24,6 +25,7 @@ from bootstrap.record import Record
 from bootstrap.sandbox.agent_gateway import Inside, opened_gateway, report_use
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network.namespaces import in_network_of
+from tests.fakes.proxy import Proxy
 from tests.job.given import TOKEN, job_env, process_env
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
@@ -47,20 +49,24 @@ def job() -> Job:
 
 @contextmanager
 def opened(
-    pid: int, uses: list[Use], grant: AgentApiGrant | None, of: Job | None = None
+    pid: int,
+    uses: list[Use],
+    grant: AgentApiGrant | None,
+    of: Job | None = None,
+    proxy_for: ProxyFor = no_proxy,
 ) -> Iterator[Inside | None]:
     running = Running(id="", name="", pid=pid, address="198.18.240.2", gateway="198.18.240.1")
     with opened_gateway(
-        of or job(), grant, running, proxy_for=no_proxy, used=uses.append
+        of or job(), grant, running, proxy_for=proxy_for, used=uses.append
     ) as inside:  # fmt: skip
         yield inside
 
 
-def called(inside: Inside, path: str, token: str) -> tuple[int, Any]:
+def called(inside: Inside, path: str, token: str, method: str = "GET") -> tuple[int, Any]:
     host, _, port = inside.endpoint.removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=5)
     with closing(connection):
-        connection.request("GET", path, headers={"Authorization": f"Token {token}"})
+        connection.request(method, path, headers={"Authorization": f"Token {token}"})
         with connection.getresponse() as response:
             return response.status, json.load(response)
 
@@ -135,6 +141,23 @@ def test_a_call_without_an_answer_does_not_delay_the_end(container: int) -> None
                 began = time.monotonic()
                 held.close()
                 assert time.monotonic() - began < 1
+
+
+def test_it_reaches_buildkite_by_the_hosts_proxy(container: int) -> None:
+    of = assemble(job_env(), {**process_env(), "BUILDKITE_AGENT_ENDPOINT": "http://bk.invalid/v3"})
+    path = f"/jobs/{of.claims.job_id}/oidc/tokens"
+    grant = AgentApiGrant(meta_data=True)
+    with Proxy({}) as proxy:
+        through = proxies.proxy(f"http://{proxy.address}")
+        with opened(container, [], grant, of, proxy_for=lambda _url: through) as inside:
+            assert inside
+            token = inside.token.reveal()
+            in_network_of(container, lambda: called(inside, path, token, "POST"))
+            assert proxy.targets == [], "what the rule does not allow is not sent"
+            keys = path.replace("oidc/tokens", "data/keys")
+            status, _ = in_network_of(container, lambda: called(inside, keys, token, "POST"))
+    assert status == 502
+    assert proxy.targets == ["CONNECT bk.invalid:80"]
 
 
 def test_its_use_is_recorded_and_never_raises(tmp_path: Path) -> None:
