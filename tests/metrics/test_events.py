@@ -83,6 +83,18 @@ def test_failure_counts_by_its_class(
     assert counted() == [("jobs", [outcome], 1)]
 
 
+def test_calls_of_a_gateway_count_by_what_became_of_them(
+    record: Record, counted: Callable[[], Counted]
+) -> None:
+    use = {"tokens": {"a": 2, "b": 1}, "secrets": {}, "calls": {"annotate the build": 4}}
+    record.agent_api({**use, "refused": [], "refusals": 7})
+    assert counted() == [
+        ("agent_api_calls", ["token"], 3),
+        ("agent_api_calls", ["call"], 4),
+        ("agent_api_calls", ["refused"], 7),
+    ]
+
+
 def test_bug_counts_as_one_and_as_the_jobs_outcome(
     record: Record, counted: Callable[[], Counted]
 ) -> None:

@@ -91,6 +91,7 @@ PATTERN = "arn:aws:iam::111122223333:role/{pipeline}"
             "web",
         ),
         ("secrets: 'ssm:/ci/{pipeline}-*'", ("web", "web-admin", "web-admin-x"), "web"),
+        ("oidc-audiences: 'https://{pipeline}*'", ("web", "web-admin"), "web"),
         (f"roles: '{PATTERN}*'", ("web", "webshop"), "web"),
         (f"roles: '{PATTERN}-*'", ("web", "webshop"), ""),
         (f"roles: '{PATTERN}/*'", ("web", "web-admin"), ""),
