@@ -37,16 +37,16 @@ def test_the_line_says_what_to_add_to_the_rule() -> None:
     ]
     line = advice(use_of({}, calls), "tests")
     assert line == (
-        "4 calls of the agent API refused: the rule does not allow to annotate; the rule does not "
-        "allow the audience 'x'; the rule does not allow to set meta-data, and 1 more. If the job "
-        "needs them, add to agent-api of rule 'tests': calls: [annotations, meta-data], "
-        "oidc-audiences: […]"
+        "4 calls of the agent API refused. If the job needs them, add to agent-api of rule "
+        "'tests': calls: [annotations, meta-data], oidc-audiences: […]. Got: the rule does not "
+        "allow to annotate; the rule does not allow the audience 'x'; the rule does not allow to "
+        "set meta-data, and 1 more"
     )
 
 
 def test_nothing_is_advised_for_what_no_rule_can_allow() -> None:
     line = advice(use_of({}, [refused("GET", "/ping", "the agent's own"), refused("X", "/")]), "a")
-    assert line == "2 calls of the agent API refused: the agent's own; no"
+    assert line == "2 calls of the agent API refused. Got: the agent's own; no"
 
 
 def test_calls_that_are_not_listed_are_counted() -> None:
@@ -58,7 +58,7 @@ def test_calls_that_are_not_listed_are_counted() -> None:
     use = use_of({}, reported)
     assert len(use.refused) == MOST + 1
     assert use.refusals == 3 * MOST
-    assert advice(use, "a").startswith(f"{3 * MOST} calls of the agent API refused: no")
+    assert advice(use, "a").startswith(f"{3 * MOST} calls of the agent API refused. Got: no")
 
 
 def test_the_line_shows_no_control_characters() -> None:

@@ -52,9 +52,9 @@ def advice(use: Use, rule: str) -> str:
     reasons = list(dict.fromkeys(call.why for call in use.refused if call.path))
     more = f", and {len(reasons) - _SHOWN} more" * (len(reasons) > _SHOWN)
     keys = _keys(use.refused)
-    add = f". If the job needs them, add to agent-api of rule {rule!r}: {keys}" if keys else ""
-    shown = "; ".join(reasons[:_SHOWN])
-    return f"{counted(use.refusals, 'call')} of the agent API refused: {shown}{more}{add}"
+    add = f" If the job needs them, add to agent-api of rule {rule!r}: {keys}." if keys else ""
+    shown = "; ".join(reasons[:_SHOWN])  # last: a job decides how long they are
+    return f"{counted(use.refusals, 'call')} of the agent API refused.{add} Got: {shown}{more}"
 
 
 def _keys(refused: Iterable[RefusedCall]) -> str:
