@@ -49,19 +49,16 @@ class Inside:
 @contextmanager
 def opened_gateway(
     job: Job,
-    grant: AgentApiGrant | None,
+    grant: AgentApiGrant,
     running: Running,
     *,
     proxy_for: ProxyFor,
     used: Callable[[Use], object],
-) -> Iterator[Inside | None]:
-    """Serve the agent API to this container until this closes; None without `grant`.
+) -> Iterator[Inside]:
+    """Serve the agent API to this container until this closes.
 
     At the end `used` is called with what the job did. Raises CannotStart.
     """
-    if grant is None:
-        yield None
-        return
     refused: list[RefusedCall] = []
     backend = _backend(job, grant, proxy_for)
     with ExitStack() as held:

@@ -42,7 +42,6 @@ from bootstrap.credentials.endpoint import Endpoint
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
 from bootstrap.sandbox import confinement, engine, engine_network, terminals
-from bootstrap.sandbox.agent_gateway import Inside
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Holder, Running, SandboxSpec
@@ -54,11 +53,12 @@ from bootstrap.sandbox.supervision.guard import Guard, Protection
 if TYPE_CHECKING:
     import socket
 
+    from bootstrap.sandbox.agent_gateway import Inside
     from bootstrap.sandbox.engine_client import Client
 
 Adopt = Callable[[], Holder | None]
 OpenListener = Callable[[], AbstractContextManager[Endpoint | None]]
-OpenGateway = Callable[[Running], AbstractContextManager[Inside | None]]
+OpenGateway = Callable[[Running], AbstractContextManager["Inside | None"]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ class Opened:
     stream: "socket.socket"  # its output, in frames of the engine
     guard: Guard
     listener: Endpoint | None
-    agent_api: Inside | None
+    agent_api: "Inside | None"
     probes: tuple[Probe, ...]
     ruleset_reloaded: bool
 

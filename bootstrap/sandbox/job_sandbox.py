@@ -16,7 +16,7 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import agent_gateway, agent_paths, engine, report, workspace
+from bootstrap.sandbox import agent_paths, engine, report, workspace
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
@@ -49,6 +49,7 @@ from bootstrap.sandbox.supervision.pump import Pump
 from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
+    from bootstrap.sandbox.agent_gateway import Inside
     from bootstrap.sandbox.engine_client import Client
 
 
@@ -191,9 +192,14 @@ def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator
 
 def _gateway(
     job: Job, admitted: Admitted, host: Host, running: Running, *, log: JobLog, record: Record
-) -> AbstractContextManager[agent_gateway.Inside | None]:
+) -> "AbstractContextManager[Inside | None]":
+    grant = admitted.grant.agent_api
+    if grant is None:
+        return nullcontext()
+    from bootstrap.sandbox import agent_gateway  # noqa: PLC0415 - of jobs with such a rule only
+
     return agent_gateway.opened_gateway(
-        job, admitted.grant.agent_api, running, proxy_for=host.aws.proxy_for,
+        job, grant, running, proxy_for=host.aws.proxy_for,
         used=partial(agent_gateway.report_use, log, record, admitted.rule),
     )  # fmt: skip
 
@@ -235,7 +241,7 @@ def _deliver(
     admitted: Admitted,
     obtained: Obtained,
     sandbox: SandboxDelivery,
-    agent_api: agent_gateway.Inside | None,
+    agent_api: "Inside | None",
 ) -> tuple[str, ...]:
     """Deliver the grant, write the environment, and return the variables that are left out."""
     granted = deliver(admitted.grant, obtained, sandbox)
