@@ -50,7 +50,8 @@ class RecordedRun:
 
     `timings` are seconds by step. `spec` and `versions` are those of the events `sandbox`
     (docs/audit.md#events). `decision` is the last event `admitted` or `denied`. `agent` are the
-    agent's own values, without secrets and without what names the agent's host.
+    agent's own values, without secrets. `events` are all of them, in order and by the names of the
+    newest schema.
     """
 
     schema: int
@@ -62,6 +63,7 @@ class RecordedRun:
     versions: Mapping[str, object]
     timings: Mapping[str, float]
     agent: Mapping[str, str]
+    events: tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ opens the start gate.
 9. Output is pumped and the job's end watched for.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import Holder, Image, SandboxSpec
+from bootstrap.sandbox.model import Holder, Image, SandboxSpec, described
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
@@ -136,7 +137,10 @@ def opened_sandbox(
             alerts=Alerts(log, record),
         )  # fmt: skip
         pump.start()
-        _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
+        _report(
+            log, record, spec=spec, container=container, passed=passed, dropped=dropped,
+            engine=client.server,
+        )  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
@@ -267,6 +271,7 @@ def _report(
     container: Opened,
     passed: _Passed,
     dropped: tuple[str, ...],
+    engine: str,
 ) -> None:
     log.note(
         f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
@@ -283,6 +288,10 @@ def _report(
         )
     record.sandbox(
         image=spec.image.id,
+        reference=spec.image.reference,
+        digests=list(spec.image.digests),
+        spec=described(spec),
+        versions={"kernel": os.uname().release, "engine": engine},
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

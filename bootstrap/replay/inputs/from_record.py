@@ -8,7 +8,7 @@ from bootstrap.images import repository_of
 from bootstrap.replay.model import Kind, RecordedEnd, RecordedRun, ReplayInput
 from bootstrap.text import MASK
 
-NEWEST = 2  # the schema that this version writes: bootstrap.record.SCHEMA
+NEWEST = 3  # the schema that this version writes: bootstrap.record.SCHEMA
 Json = Mapping[str, Any]
 
 
@@ -63,7 +63,7 @@ def read(document: Json, source: str) -> ReplayInput:
         env=checked({name: value.replace(f"{MASK}@", "") for name, value in known.items()}),
         unknown=tuple(sorted({*(env.keys() - known.keys()), *(masked & known.keys())})),
         image=image,
-        ended=_ended(events),
+        ended=ended_of(events),
         run=RecordedRun(
             schema=schema,
             version=str(document.get("version", "")),
@@ -74,6 +74,7 @@ def read(document: Json, source: str) -> ReplayInput:
             versions=_mapping(_last(events, ("sandbox",)).get("versions")),
             timings=_timings(events),
             agent=_agent(document),
+            events=tuple(events),
         ),
     )
 
@@ -102,8 +103,9 @@ def _timings(events: Iterable[Json]) -> dict[str, float]:
     }
 
 
-def _ended(events: list[Json]) -> RecordedEnd | None:
-    last = _last(events, ("ended", "failed", "cancelled"))
+def ended_of(events: Iterable[Json]) -> RecordedEnd | None:
+    """Return how the job ended, None if the events do not say it."""
+    last = _last(events, ("ended", "failed", "cancelled", "denied"))
     match last.get("event"):
         case "ended":
             status, ended = _mapping(last.get("status")), _mapping(last.get("ended"))
@@ -124,12 +126,16 @@ def _ended(events: list[Json]) -> RecordedEnd | None:
         case "cancelled":
             by = _text(last.get("by"))
             return RecordedEnd(code=None, signal=by, whose="airlock", how=None)
+        case "denied" if last.get("enforced") is not False:  # by the hook: nothing follows
+            problem = _text(last.get("problem")) or ""
+            return RecordedEnd(code=77, signal=None, whose="airlock", how=None, problem=problem)
         case _:
             return None
 
 
 def _last(events: Iterable[Json], names: tuple[str, ...]) -> Json:
-    return next((e for e in reversed(list(events)) if e.get("event") in names), {})
+    found: Json = next((e for e in reversed(list(events)) if e.get("event") in names), {})
+    return found
 
 
 def _list(value: object) -> list[Any]:
