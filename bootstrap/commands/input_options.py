@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bootstrap.buildkite.rest_api import BASE
 from bootstrap.parsers import Parser
-from bootstrap.replay.inputs.read import Options, assignments, combination
-from bootstrap.replay.model import Kind
+from bootstrap.replay.inputs.given import assignments, combination
+from bootstrap.replay.model import API_URL, InputOptions, Kind
 
 if TYPE_CHECKING:
     from bootstrap.command_line import Arguments
@@ -32,13 +31,13 @@ def add(parser: Parser) -> None:
     group.add_argument("--step", metavar="KEY|LABEL|NUMBER", help=text)
     text = "a value of the step's matrix; may be repeated"
     group.add_argument("--matrix", action="append", default=[], metavar="[NAME=]VALUE", help=text)
-    text = f"Buildkite's REST API, for the URL of a job (default: {BASE})"
-    group.add_argument("--api-url", default=BASE, metavar="URL", help=text)
+    text = f"Buildkite's REST API, for the URL of a job (default: {API_URL})"
+    group.add_argument("--api-url", default=API_URL, metavar="URL", help=text)
 
 
-def options_of(args: "Arguments", process_env: Mapping[str, str]) -> Options:
+def options_of(args: "Arguments", process_env: Mapping[str, str]) -> InputOptions:
     """Return what the arguments say about the job. Raises WrongConfiguration."""
-    return Options(
+    return InputOptions(
         kind=Kind(args.kind) if args.kind else None,
         given=assignments(args.variables, process_env),
         step=args.step,

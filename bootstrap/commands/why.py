@@ -17,15 +17,15 @@ from bootstrap.policy.decide import with_commit
 from bootstrap.policy.history import Recorded
 from bootstrap.policy.stores.choose import Now
 from bootstrap.replay.inputs import needed
-from bootstrap.replay.inputs.read import Options, read_input
-from bootstrap.replay.model import Kind, ReplayInput
+from bootstrap.replay.inputs.read import read_input
+from bootstrap.replay.model import InputOptions, Kind, ReplayInput
 from bootstrap.text import printable
 
 
 def why(
     *,
     source: str,
-    options: Options,
+    options: InputOptions,
     commit_on_branch: str | None,
     env: Mapping[str, str],
     directory: Path | None,

@@ -1,9 +1,11 @@
 """One job to replay, as values, wherever it was read from (docs/replay.md#inputs)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+API_URL = "https://api.buildkite.com"  # Buildkite's REST API
 
 
 class Kind(StrEnum):
@@ -89,4 +91,20 @@ class ReplayInput:
     image: str | None = None
     ended: RecordedEnd | None = None
     run: RecordedRun | None = None
+    log: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputOptions:
+    """What the command line says about an input. None and empty: nothing.
+
+    `given` are variables, by --env. `matrix` are values of a step's matrix, by dimension, which is
+    "" for a matrix without names. `log` is the job's log; without it, that beside a record is used.
+    """
+
+    kind: Kind | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    step: str | None = None
+    matrix: Mapping[str, str] = field(default_factory=dict)
+    api_url: str = API_URL
     log: Path | None = None

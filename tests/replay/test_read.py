@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from bootstrap.buildkite import rest_api
 from bootstrap.errors import AirlockError, CannotStart, Refused, WrongConfiguration
 from bootstrap.replay.inputs.content import MAX_CONTENT
+from bootstrap.replay.inputs.given import assignments, combination
 from bootstrap.replay.inputs.needed import summary
-from bootstrap.replay.inputs.read import Options, assignments, combination, read_input
+from bootstrap.replay.inputs.read import read_input
 from bootstrap.replay.inputs.recognised import kind_of
-from bootstrap.replay.model import Kind
+from bootstrap.replay.model import InputOptions, Kind
 from bootstrap.sandbox.environment import as_json, go_quoted
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.control_plane.rest_api import API_TOKEN
@@ -48,7 +49,7 @@ RECORD: dict[str, Any] = {
 
 
 def read(source: object, environ: dict[str, str] | None = None, **options: Any) -> Any:
-    return read_input(str(source), environ or {}, Options(**options))
+    return read_input(str(source), environ or {}, InputOptions(**options))
 
 
 def written(tmp_path: Path, content: bytes | str, name: str = "input") -> Path:

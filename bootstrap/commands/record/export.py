@@ -27,7 +27,7 @@ def export(*, named: str, config_path: Path, path: Path | None, output: Output) 
         found = exported(document)
     except ValueError as broken:
         raise wrong(source, f"is no record that can be exported: {broken}") from broken
-    text = json.dumps(found, indent=2, ensure_ascii=False)
+    text = json.dumps(found, indent=2)  # ASCII: a terminal shows it whole
     if path is None:
         output(text)
     else:
@@ -45,7 +45,7 @@ def _summary(found: dict[str, object]) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        files.write(path, f"{text}\n".encode("utf-8", "backslashreplace"))
+        files.write(path, f"{text}\n".encode())
     except (OSError, ValueError) as failed:
         why = failed.strerror if isinstance(failed, OSError) else "it names no file"
         raise WrongConfiguration(
