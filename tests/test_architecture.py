@@ -50,6 +50,11 @@ PURE = {
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
     "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
+    "buildkite/job_urls.py", "policy/granted.py", "policy/since.py",
+    "replay/model.py", "replay/exported.py", "replay/inputs/recognised.py",
+    "replay/inputs/needed.py", "replay/inputs/given.py", "replay/inputs/matrix.py",
+    "replay/inputs/steps.py", "replay/inputs/pipeline_yaml.py", "replay/inputs/interpolation.py",
+    "replay/inputs/from_record.py", "replay/inputs/from_step.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",

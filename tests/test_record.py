@@ -28,7 +28,13 @@ from tests.test_appended import space
 
 AGENT = Agent(values={}, token=Secret("bkaj_x"), own_token=True)
 RULES = "  - {name: all, allow: {}}\n"
-WHO = {"organization": "acme", "pipeline": "storefront", "job": "j-1", "build": "42", "agent": "a"}
+WHO: dict[str, Any] = {
+    "organization": "acme",
+    "pipeline": "storefront",
+    "job": "j-1",
+    "build": "42",
+    "agent": "a",
+}
 POLICY = {"origin": "storefront.yaml", "sha256": "ab"}
 SESSION: dict[str, Any] = {
     "role": "arn:aws:iam::111122223333:role/deploy", "session_name": "storefront-42-x",

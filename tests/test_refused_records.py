@@ -109,11 +109,11 @@ def test_what_a_replay_needs_of_the_agent_is_in_it(tmp_path: Path) -> None:
 def test_the_grant_of_an_admitted_job_is_in_it(tmp_path: Path) -> None:
     policy = (
         "pipeline: storefront\nrepository: git@github.com:acme/storefront.git\nrules:\n"
-        "  - {name: all, allow: {secrets: {A: 'ssm:/a'}, limits: {memory: 1GiB}}}\n"
+        "  - {name: all, allow: {image: 'job:2', limits: {memory: 1GiB}}}\n"
     )
     assert run("bootstrap", tmp_path, policy=policy).returncode == 125, "there is no engine"
     found = record(tmp_path)
     assert kinds(found) == ["admitted", "failed"]
     grant = found["events"][0]["grant"]
-    assert grant["secrets"] == {"A": "ssm:/a"}
+    assert grant["image"] == "job:2"
     assert grant["limits"] == {"memory": 1 << 30, "cpus": None, "pids": None}

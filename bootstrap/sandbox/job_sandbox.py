@@ -137,10 +137,8 @@ def opened_sandbox(
             alerts=Alerts(log, record),
         )  # fmt: skip
         pump.start()
-        _report(
-            log, record, spec=spec, container=container, passed=passed, dropped=dropped,
-            engine=client.server,
-        )  # fmt: skip
+        by = {"kernel": os.uname().release, "engine": client.server}
+        _report(log, record, by, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
@@ -266,12 +264,12 @@ def _deliver(
 def _report(
     log: JobLog,
     record: Record,
+    versions: dict[str, str],
     *,
     spec: SandboxSpec,
     container: Opened,
     passed: _Passed,
     dropped: tuple[str, ...],
-    engine: str,
 ) -> None:
     log.note(
         f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
@@ -291,7 +289,7 @@ def _report(
         reference=spec.image.reference,
         digests=list(spec.image.digests),
         spec=described(spec),
-        versions={"kernel": os.uname().release, "engine": engine},
+        versions=versions,
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

@@ -6,7 +6,7 @@ from typing import Any
 from bootstrap.buildkite.env_files import NAME, checked
 from bootstrap.images import repository_of
 from bootstrap.replay.model import Kind, RecordedEnd, RecordedRun, ReplayInput
-from bootstrap.text import MASK
+from bootstrap.text import MASK, printable
 
 NEWEST = 3  # the schema that this version writes: bootstrap.record.SCHEMA
 Json = Mapping[str, Any]
@@ -20,7 +20,7 @@ def schema_of(document: Json) -> int:
     if schema > NEWEST:
         raise ValueError(
             f"its schema is {schema}, and this version of Airlock reads records up to {NEWEST}: "
-            "use the version that is in the record, or a newer one"
+            f"use the version that wrote it, which is {printable(str(document.get('version')))}"
         )
     return schema
 
