@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap import __version__
+from bootstrap.commands import record_options
 from bootstrap.commands.policy import build_options, publishing_options, writing_options
 from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
@@ -57,6 +58,16 @@ class Arguments(argparse.Namespace):
     trust_policies: list[Path]
     paths: list[Path]
     form: str
+    source: str  # of one job: see commands/input_options.py
+    kind: str | None
+    variables: list[str]
+    step: str | None
+    matrix: list[str]
+    api_url: str
+    commit_on_branch: str | None
+    named: str
+    target: Path | None
+    limit: int
 
 
 def parse() -> Arguments:
@@ -77,6 +88,7 @@ def whole() -> Parser:
     _serve(commands)
     _gc(commands)
     _policy(commands)
+    record_options.add(commands)
     _completion(commands)
     return parser
 

@@ -15,6 +15,7 @@ opens the start gate.
 9. Output is pumped and the job's end watched for.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -137,7 +138,10 @@ def opened_sandbox(
             alerts=Alerts(log, record),
         )  # fmt: skip
         pump.start()
-        report.proven(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
+        by = {"kernel": os.uname().release, "engine": client.server}
+        report.proven(
+            log, record, by, spec=spec, container=container, passed=passed, dropped=dropped
+        )
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 

@@ -8,7 +8,7 @@ from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox.container import Opened
-from bootstrap.sandbox.model import SandboxSpec
+from bootstrap.sandbox.model import SandboxSpec, described
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,7 @@ def routing(held: ExitStack, log: JobLog, record: Record) -> Callable[[str], Non
 def proven(
     log: JobLog,
     record: Record,
+    versions: dict[str, str],
     *,
     spec: SandboxSpec,
     container: Opened,
@@ -59,6 +60,10 @@ def proven(
         )
     record.sandbox(
         image=spec.image.id,
+        reference=spec.image.reference,
+        digests=list(spec.image.digests),
+        spec=described(spec),
+        versions=versions,
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

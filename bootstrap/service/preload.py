@@ -40,12 +40,16 @@ _FILL: list[object] = []
 _NOT_NEEDED = (
     "bootstrap.agent_api.offline",
     "bootstrap.commands.policy",
+    "bootstrap.commands.record",
+    "bootstrap.commands.why",
     "bootstrap.policy.cases",
     "bootstrap.policy.catalogue",
     "bootstrap.policy.difference",
     "bootstrap.policy.draft",
     "bootstrap.policy.lint",
     "bootstrap.policy.report",
+    "bootstrap.policy.since",
+    "bootstrap.replay",
     "bootstrap.__main__",
 )
 

@@ -1,0 +1,1 @@
+"""Replay: one job again, on a developer's machine."""

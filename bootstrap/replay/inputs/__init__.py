@@ -1,0 +1,1 @@
+"""What a developer has at hand, read into one ReplayInput."""
