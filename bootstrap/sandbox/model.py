@@ -40,6 +40,7 @@ class SandboxSpec:
     tmp: int  # bytes
     open_files: int
     runtime: str
+    terminal: bool = False  # its standard streams are a terminal, for a developer's prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -148,6 +148,30 @@ def holder_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
     }
 
 
+def replay_holder_body(
+    spec: SandboxSpec, seccomp: str, apparmor: str | None, *, network: str, command: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the body of a holder that sets up its network itself, and ends as it is asked to.
+
+    Only `command` runs in it, as root with what that takes, and nothing of its image
+    (launcher/holder.c).
+    """
+    body = holder_body(spec, seccomp, apparmor)
+    host_config = {
+        **body["HostConfig"],
+        "NetworkMode": network,
+        "CapAdd": ["NET_ADMIN", "NET_BIND_SERVICE"],
+        "Init": False,
+    }
+    return {
+        **body,
+        "HostConfig": host_config,
+        "User": "0:0",
+        "Entrypoint": list(command),
+        "OpenStdin": False,
+    }
+
+
 def joined_body(
     spec: SandboxSpec, seccomp: str, apparmor: str | None, holder: str
 ) -> dict[str, Any]:
@@ -173,8 +197,9 @@ def engine_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
         "Hostname": "airlock",
         "Labels": dict(spec.labels),
         # Promise 8: bytes arrive as written; the bootstrap gives commands a PTY of their own.
-        "Tty": False,
-        "OpenStdin": False,
+        "Tty": spec.terminal,
+        "OpenStdin": spec.terminal,
+        "AttachStdin": spec.terminal,
         "AttachStdout": True,
         "AttachStderr": True,
         # Promise 3, 4: no process inside is root, not even root of a user namespace.

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
-from bootstrap.files import write
+from bootstrap.files import give, write
 from bootstrap.host.lock import locked
 from bootstrap.host.trash import discard, empty_in_background
 from bootstrap.host.trees import locked_tree
@@ -125,7 +125,7 @@ def sandbox_directory(
     for name in ("marks", "agent-hooks", environment.SECRETS.name):
         (path / name).mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
-    os.chown(path / "ssh", uid, uid)
+    give(path / "ssh", uid)
     write(
         path / "entry",
         packaged.data("bootstrap.sandbox", "entry.sh"),
@@ -148,7 +148,7 @@ def start_gate(path: Path, uid: int) -> Iterator[int]:
     If this process dies, the script reads end-of-file and ends.
     """
     os.mkfifo(path / "go", 0o400)
-    os.chown(path / "go", uid, uid)
+    give(path / "go", uid)
     # Open for both directions, so that neither side's open blocks.
     descriptor = os.open(path / "go", os.O_RDWR | os.O_CLOEXEC)
     try:

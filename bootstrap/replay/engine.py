@@ -1,0 +1,115 @@
+"""The engine of a developer's machine: whether it is there, may be used, and can be proven.
+
+What is required of it, and why: docs/replay.md#engines
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
+from bootstrap.replay.model import ReplayInput
+from bootstrap.replay.options import Options
+from bootstrap.sandbox import engine
+from bootstrap.sandbox.images import engine_images
+from bootstrap.sandbox.model import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bootstrap.sandbox.engine_client import Client
+
+DEFAULT = "unix:///var/run/docker.sock"
+_UNIX = "unix://"
+
+
+def url(option: str | None, process_env: Mapping[str, str]) -> str:
+    """Return the engine that the developer means. Raises WrongConfiguration unless it is local."""
+    named = option or process_env.get("DOCKER_HOST") or DEFAULT
+    if not named.startswith(f"{_UNIX}/"):
+        raise WrongConfiguration(
+            f"Docker is at {named!r}, expected a socket of this machine such as {DEFAULT}",
+            hint="A replay needs an engine on this machine: name its socket with --docker.",
+        )
+    return named
+
+
+@contextmanager
+def connected(socket: str) -> Iterator["Client"]:
+    """Yield a client of an engine in whose containers a job can be shown to be isolated.
+
+    Raises CannotStart if there is none, WrongConfiguration if this user may not use it, or if it
+    is none of those.
+    """
+    _require_access(Path(socket.removeprefix(_UNIX)))
+    with engine.connected(socket) as client:
+        with engine.explained("report what it is"):
+            wrong = unsuitable(client.get("/info"), client.get("/version"), os.uname().release)
+        if wrong:
+            raise WrongConfiguration(wrong, hint=_ENGINES)
+        yield client
+
+
+_ENGINES = (
+    "Use Docker Engine as root runs it (`docker context use default`, or --docker): there the "
+    "sandbox is the one of your agents. docs/replay.md#engines has the reasons."
+)
+
+
+def _require_access(path: Path) -> None:
+    if not path.exists():
+        raise CannotStart(
+            f"there is no Docker Engine at {path}",
+            hint="Install Docker Engine and start it (`systemctl start docker`), or name its "
+            "socket with --docker.",
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise WrongConfiguration(
+            f"uid {os.getuid()} may not use Docker's socket {path}",
+            hint="Join its group (`sudo usermod --append --groups docker $USER`) and log in again. "
+            "Who is in that group can become root on this machine.",
+        )
+
+
+def unsuitable(info: Mapping[str, Any], version: Mapping[str, Any], kernel: str) -> str:
+    """Return why a job in this engine's containers cannot be shown to be isolated, or ""."""
+    components = {str(one.get("Name", "")) for one in version.get("Components") or ()}
+    options = {str(one).partition(",")[0] for one in info.get("SecurityOptions") or ()}
+    if any("podman" in name.lower() for name in components):
+        return "this is podman's socket, with which no replay was tested"
+    if "Docker Desktop" in str(info.get("OperatingSystem", "")):
+        return "this is Docker Desktop, whose containers run in a virtual machine"
+    if "name=rootless" in options:
+        return "this is rootless Docker, in which a job would not have a user of its own"
+    if "name=selinux" in options:
+        return "this Docker uses SELinux, under which a job cannot read its sandbox's files"
+    if info.get("KernelVersion") != kernel:
+        return f"this Docker runs on the kernel {info.get('KernelVersion')}, and this is {kernel}"
+    return ""
+
+
+def reference(found: ReplayInput, options: Options) -> str:
+    """Return the image to run the job in. Raises WrongConfiguration if the input names none."""
+    named = options.image or found.image
+    if named:
+        return named
+    raise WrongConfiguration(
+        f"{found.source} does not have the image that the job ran in",
+        hint="Name it with --image, such as the one of sandbox.image on your hosts.",
+    )
+
+
+def image(client: "Client", reference: str, *, note: "Callable[[str], None]") -> Image:
+    """Return the image, pulled without a login if it is not here. Raises CannotStart."""
+    try:
+        return engine_images.image_of(
+            client, reference, "missing", login=lambda: None, progress=note
+        )
+    except AirlockError as failed:
+        raise CannotStart(
+            f"the image {reference} is not on this machine, and {failed.problem}",
+            hint=f"`docker pull {reference}` uses your own login. If the registry no longer has "
+            "it, name another one with --image; --compare then shows that difference.",
+        ) from failed

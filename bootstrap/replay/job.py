@@ -1,0 +1,78 @@
+"""From what was recorded to a job that can run here: what an agent would pass, and no host's paths."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bootstrap.buildkite import redaction
+from bootstrap.errors import WrongConfiguration
+from bootstrap.job.assemble import AGENT_NAMES, SOMETIMES, assemble
+from bootstrap.job.model import Job
+from bootstrap.replay.model import ReplayInput
+from bootstrap.replay.options import Options, Until
+from bootstrap.secret import Secret
+
+# What an agent passes with its defaults (docs/agent-contract.md#who-sets-which-variable).
+DEFAULTS: Mapping[str, str] = {
+    "BUILDKITE_BUILD_PATH": "/var/lib/buildkite-agent/builds",
+    "BUILDKITE_PLUGINS_PATH": "/var/lib/buildkite-agent/plugins",
+    "BUILDKITE_COMMAND_EVAL": "true",
+    "BUILDKITE_PLUGINS_ENABLED": "true",
+    "BUILDKITE_LOCAL_HOOKS_ENABLED": "true",
+    "BUILDKITE_SSH_KEYSCAN": "true",
+    "BUILDKITE_SHELL": "/bin/bash -e -c",
+    "BUILDKITE_GIT_CLONE_FLAGS": "-v",
+    "BUILDKITE_GIT_CLEAN_FLAGS": "-ffxdq",
+    "BUILDKITE_GIT_FETCH_FLAGS": "-v --prune",
+    "BUILDKITE_REDACTED_VARS": redaction.DEFAULT,
+    "BUILDKITE_CANCEL_GRACE_PERIOD": "10",
+    "BUILDKITE_SIGNAL_GRACE_PERIOD_SECONDS": "9",
+}
+TOKEN_NAME = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
+ENDPOINT_NAME = "BUILDKITE_AGENT_ENDPOINT"
+_PHASES = {None: None, Until.CHECKOUT: "plugin,checkout"}
+# With a working copy of the developer's, the bootstrap must not clone, clean or check out.
+_WITHOUT_CHECKOUT = "plugin,command"
+
+
+def job_of(found: ReplayInput, options: Options, *, endpoint: str, token: Secret) -> Job:
+    """Return the job. Its agent has a token that is worth nothing but to the API at `endpoint`.
+
+    Raises WrongConfiguration if the input lacks something, Refused for what no job may set.
+    """
+    _require_whole(found)
+    env = dict(found.env)
+    if options.command is not None:
+        env["BUILDKITE_COMMAND"] = options.command
+    agent = {**DEFAULTS, **_recorded(found), ENDPOINT_NAME: endpoint}
+    # The name of a file of the job's, which nothing here reads: assemble compares it.
+    job = assemble(env, {**agent, TOKEN_NAME: token.reveal()})
+    phases = _phases(options)
+    extra = {"BUILDKITE_BOOTSTRAP_PHASES": phases} if phases else {}
+    claims = replace(job.claims, env={**job.claims.env, **extra})
+    return replace(job, claims=claims)
+
+
+def _phases(options: Options) -> str | None:
+    if options.checkout is None:
+        return _PHASES[options.until]
+    return "plugin" if options.until is Until.CHECKOUT else _WITHOUT_CHECKOUT
+
+
+def _recorded(found: ReplayInput) -> dict[str, str]:
+    """Return the recorded agent's own settings: how it clones, and what it runs commands with."""
+    recorded = found.run.agent if found.run else {}
+    return {
+        name: value
+        for name, value in recorded.items()
+        if (name in AGENT_NAMES or name in SOMETIMES) and not name.endswith(("_FILE", "_PID"))
+    }
+
+
+def _require_whole(found: ReplayInput) -> None:
+    if not found.missing:
+        return
+    raise WrongConfiguration(
+        f"{found.source} lacks {', '.join(piece.name for piece in found.missing)}",
+        hint="Add the options below.",
+        details=tuple(f"{piece.example}   ({piece.why})" for piece in found.missing),
+    )

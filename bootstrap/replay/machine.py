@@ -1,0 +1,58 @@
+"""The developer's machine, as far as a replay depends on it."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host.config import Sandbox
+from bootstrap.replay.clearing import Places, places
+from bootstrap.replay.model import ReplayInput
+from bootstrap.replay.options import Options
+
+_REGION = "us-east-1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """Where this user's files are, the buildkite-agent to run, and the region of AWS clients."""
+
+    places: Places
+    agent: Path
+    region: str
+
+
+def machine(options: Options, process_env: Mapping[str, str]) -> Machine:
+    """Return this machine. Raises WrongConfiguration without an agent, CannotStart as `places`."""
+    region = process_env.get("AWS_REGION") or process_env.get("AWS_DEFAULT_REGION") or _REGION
+    agent = _agent(options.agent, process_env.get("PATH", os.defpath))
+    return Machine(places=places(process_env, _home(process_env)), agent=agent, region=region)
+
+
+def _home(process_env: Mapping[str, str]) -> Path:
+    return Path(process_env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def _agent(named: Path | None, search: str) -> Path:
+    found = str(named) if named else shutil.which("buildkite-agent", path=search)
+    if found and (path := Path(found).resolve()).is_file() and os.access(path, os.X_OK):
+        return path
+    raise WrongConfiguration(
+        f"there is no program at {named}" if named else "there is no buildkite-agent on PATH",
+        hint="The job's bootstrap is buildkite-agent's: download the release that your hosts run "
+        "(a single file), and name it with --agent.",
+    )
+
+
+def settings(found: ReplayInput, options: Options, image: str) -> Sandbox:
+    """Return the sandbox's settings: a host's defaults, and the limits that were recorded."""
+    default = Sandbox(image=image, docker=options.docker, dns=options.dns)
+    return default.model_copy(update=_limits(found.run.spec if found.run else {}))
+
+
+def _limits(spec: Mapping[str, object]) -> dict[str, object]:
+    names = ("memory", "cpus", "pids", "tmp", "open_files")
+    return {name: value for name in names if isinstance(value := spec.get(name), int | float)}

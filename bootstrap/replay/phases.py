@@ -1,0 +1,59 @@
+"""The phases of a replayed job, by the headings that the bootstrap prints, and how long each took."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Headings of groups: --- closed, +++ open, ~~~ quiet (docs/agent-contract.md#log-output).
+_HEADING = re.compile(rb"^(?:---|\+\+\+|~~~) +(.*)$")
+# What the agent puts before a line, and colours.
+_MARKS = re.compile(rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]")
+_LONGEST = 4096  # bytes of a line that is looked at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One group of the log, and the seconds until the next one."""
+
+    title: str
+    seconds: float
+
+
+class Phases:
+    """Finds headings in the output as it comes. `now` is in seconds of one clock."""
+
+    def __init__(self, now: float) -> None:
+        self._line = b""
+        self._found: list[tuple[str, float]] = [("start", now)]
+        self._digest = hashlib.sha256()
+
+    def received(self, output: bytes, now: float) -> None:
+        """Take note of the headings in the next piece of output."""
+        *lines, self._line = (self._line + output).split(b"\n")
+        for line in lines:
+            plain = _MARKS.sub(b"", line)
+            self._digest.update(plain + b"\n")
+            if match := _HEADING.match(plain[:_LONGEST].rstrip(b"\r")):
+                self._found.append((match[1].decode("utf-8", "replace").strip(), now))
+        if len(self._line) > _LONGEST:  # no heading is as long
+            self._digest.update(self._line)
+            self._line = b""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the output, without colours and the agent's timestamps."""
+        return self._digest.hexdigest()
+
+    def until(self, end: float) -> tuple[Phase, ...]:
+        """Return the phases of a job that has ended then."""
+        ends = [*(began for _, began in self._found[1:]), end]
+        return tuple(
+            Phase(title=title, seconds=after - began)
+            for (title, began), after in zip(self._found, ends, strict=True)
+        )
+
+
+def shown(phases: Sequence[Phase]) -> str:
+    """Return the phases as a table, one on each line."""
+    width = max((len(phase.title) for phase in phases), default=0)
+    return "\n".join(f"{phase.title:<{width}}  {phase.seconds:8.2f} s" for phase in phases)
