@@ -4,29 +4,15 @@ See docs/agent-contract.md#signed-tokens
 """
 
 import json
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
 
+from bootstrap.buildkite.http import FAILURES, json_of
 from bootstrap.errors import CannotStart
 from bootstrap.host.proxy import Proxy, ProxyFor, no_proxy
-from bootstrap.retry import ONE_CALL, with_retries
 from bootstrap.secret import Secret
-from bootstrap.text import printable
 
-PATIENCE = 30.0
 _HEADER_PREFIX = "BUILDKITE_REQUEST_HEADER_"
-# No proxy of the environment and no redirect: the token goes only where the agent's own goes.
-_OPENER = urllib.request.OpenerDirector()
-for _handler in (
-    urllib.request.HTTPHandler,
-    urllib.request.HTTPSHandler,
-    urllib.request.HTTPErrorProcessor,
-    urllib.request.HTTPDefaultErrorHandler,
-):
-    _OPENER.add_handler(_handler())  # fmt: skip
 
 
 class AgentApi:
@@ -73,14 +59,6 @@ def document(url: str, *, proxy_for: ProxyFor = no_proxy) -> Any:  # noqa: ANN40
     return _fetched(url, f"{url} did not answer", proxy_for(url))
 
 
-class _HttpFailure(OSError):
-    """An HTTP status other than success."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"HTTP {status} {printable(message, limit=300)}")
-        self.status = status
-
-
 def _fetched(
     url: str,
     problem: str,
@@ -90,39 +68,11 @@ def _fetched(
 ) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON of the reply. Raises CannotStart that begins with `problem`."""
     try:
-        request = urllib.request.Request(url, data, dict(headers or {}))  # noqa: S310
-        if request.type not in {"http", "https"}:
-            raise ValueError(f"{request.type} is not http")  # noqa: TRY301
-        if proxy:
-            _ask(request, proxy)
-        return with_retries(lambda: _once(request), transient=_is_transient, patience=PATIENCE)
-    except (OSError, HTTPException, ValueError) as failed:
+        return json_of(url, data=data, headers=headers, proxy=proxy)
+    except FAILURES as failed:
         through = f", through the proxy {proxy.address} (aws.https-proxy)" if proxy else ""
         raise CannotStart(
             f"{problem}{through}: {failed}",
             hint="Check that this host reaches the agent's endpoint and policy.issuer. Airlock "
             "runs no job without their reply.",
         ) from failed
-
-
-def _ask(request: urllib.request.Request, proxy: Proxy) -> None:
-    """Have the proxy CONNECT. Not by ProxyHandler, which would read the environment's no_proxy."""
-    request.set_proxy(proxy.address, "http")
-    if authorization := proxy.authorization():
-        request.add_unredirected_header("Proxy-Authorization", authorization.reveal())
-
-
-def _once(request: urllib.request.Request) -> Any:  # noqa: ANN401 - JSON
-    try:
-        with _OPENER.open(request, timeout=ONE_CALL) as reply:
-            content = reply.read(1 << 20)
-    except HTTPError as refused:
-        with refused:
-            raise _HttpFailure(refused.code, refused.read(1000).decode(errors="replace")) from None
-    return json.loads(content) if content.strip() else {}
-
-
-def _is_transient(failed: BaseException) -> bool:
-    if isinstance(failed, _HttpFailure):
-        return failed.status == 429 or failed.status >= 500
-    return isinstance(failed, OSError | HTTPException)

@@ -5,7 +5,7 @@ Their form: docs/agent-contract.md#the-environment-files
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.text import printable
@@ -39,7 +39,7 @@ def parse_json(data: bytes) -> dict[str, str]:
     for name, value in document.items():
         if not isinstance(value, str):
             raise _broken(f"{printable(name)!r} is {type(value).__name__}, expected a string")
-    return _checked(document)
+    return checked(document)
 
 
 def parse_shell(data: bytes) -> dict[str, str]:
@@ -49,7 +49,7 @@ def parse_shell(data: bytes) -> dict[str, str]:
     never sourced: `$` and backticks in it are literal. Raises as `parse_json` does.
     """
     lines = [line for line in data.split(b"\n") if b"=" in line]
-    return _checked(_no_duplicates(_assignment(line) for line in lines))
+    return checked(_no_duplicates(_assignment(line) for line in lines))
 
 
 def _assignment(line: bytes) -> tuple[str, str]:
@@ -88,7 +88,8 @@ def _no_duplicates(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     return env
 
 
-def _checked(env: dict[str, object]) -> dict[str, str]:
+def checked(env: Mapping[str, object]) -> dict[str, str]:
+    """Return the environment. Raises Refused for a name or value that no job may bring."""
     strings = {name: str(value) for name, value in env.items()}
     for name, value in strings.items():
         problem = _problem(name, value)

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from bootstrap.buildkite.agent_api import PATIENCE, document
+from bootstrap.buildkite.agent_api import document
+from bootstrap.buildkite.http import PATIENCE
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.host.cache import Cache
 from bootstrap.host.config import Host

@@ -2,7 +2,8 @@
 
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from urllib.parse import unquote, urlsplit
@@ -91,3 +92,21 @@ def _matches(host: str, exception: str) -> bool:
     except ValueError:
         domain = exception.removeprefix(".")
         return host == domain or host.endswith(f".{domain}")
+
+
+def of_environment(env: Mapping[str, str]) -> ProxyFor:
+    """Return what a person's HTTPS_PROXY and NO_PROXY mean; raises as `proxy`.
+
+    For commands that people run; hosts have what airlock.toml names. What is no exception to other
+    programs either, such as a host with a port, excepts nothing.
+    """
+    named = {name.lower(): value.strip() for name, value in env.items()}
+    url, listed = named.get("https_proxy", ""), named.get("no_proxy", "")
+    if not url or listed == "*":
+        return no_proxy
+    found = proxy(url)
+    exceptions = []
+    for part in listed.split(","):
+        with suppress(ValueError):
+            exceptions.append(exception(part.strip().removeprefix("*")))
+    return lambda of: None if is_direct(of, exceptions) else found

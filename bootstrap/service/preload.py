@@ -45,6 +45,7 @@ _NOT_NEEDED = (
     "bootstrap.policy.draft",
     "bootstrap.policy.lint",
     "bootstrap.policy.report",
+    "bootstrap.replay",
     "bootstrap.__main__",
 )
 

@@ -145,7 +145,7 @@ def host(tmp_path: Path, proxy: str, issuer: str) -> Host:
 def test_a_proxy_that_refuses_is_named_without_its_password(
     certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bootstrap.buildkite.agent_api.PATIENCE", 0)
+    monkeypatch.setattr("bootstrap.buildkite.http.PATIENCE", 0)
     with Proxy({}, authorization="Basic another") as proxy:
         settings = aws(proxy, **from_file(tmp_path))
         with pytest.raises(CannotStart, match="407") as api:

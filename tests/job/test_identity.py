@@ -109,7 +109,7 @@ def test_a_new_key_is_fetched_at_once(issuer: Issuer, tmp_path: Path) -> None:
 def test_an_issuer_without_a_reply_cannot_start_a_job(
     issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bootstrap.buildkite.agent_api.PATIENCE", 0)
+    monkeypatch.setattr("bootstrap.buildkite.http.PATIENCE", 0)
     issuer.fail("*", problem(500, "away"), times=100)
     with pytest.raises(CannotStart, match="did not answer"):
         verified(token(issuer), host(tmp_path, issuer))
