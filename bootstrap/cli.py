@@ -114,7 +114,7 @@ def _status(process_env: dict[str, str]) -> int:
         return _report(bug(unexpected))
 
 
-_FOR_PEOPLE = ("policy", "completion")  # a bug in any other is found by its traceback
+_FOR_PEOPLE = ("policy", "completion", "replay")  # a bug in any other is found by its traceback
 
 
 def _report(error: "AirlockError") -> int:
@@ -151,6 +151,10 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
         case "policy":
             return _policy(args)
+        case "replay":
+            from bootstrap.commands import replay_options
+
+            return replay_options.run(args, process_env, out)
         case "completion":
             from bootstrap.command_line import whole
             from bootstrap.commands.completion import completion

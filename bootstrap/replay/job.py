@@ -1,12 +1,12 @@
-"""From what was recorded to a job that can run here: what an agent would pass, and no host's paths."""
+"""From what was recorded to a job that can run here: with what an agent would pass it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from bootstrap.buildkite import redaction
-from bootstrap.errors import WrongConfiguration
 from bootstrap.job.assemble import AGENT_NAMES, SOMETIMES, assemble
 from bootstrap.job.model import Job
+from bootstrap.replay.inputs.needed import require_complete
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options, Until
 from bootstrap.secret import Secret
@@ -39,12 +39,11 @@ def job_of(found: ReplayInput, options: Options, *, endpoint: str, token: Secret
 
     Raises WrongConfiguration if the input lacks something, Refused for what no job may set.
     """
-    _require_whole(found)
+    require_complete(found)
     env = dict(found.env)
     if options.command is not None:
         env["BUILDKITE_COMMAND"] = options.command
     agent = {**DEFAULTS, **_recorded(found), ENDPOINT_NAME: endpoint}
-    # The name of a file of the job's, which nothing here reads: assemble compares it.
     job = assemble(env, {**agent, TOKEN_NAME: token.reveal()})
     phases = _phases(options)
     extra = {"BUILDKITE_BOOTSTRAP_PHASES": phases} if phases else {}
@@ -66,13 +65,3 @@ def _recorded(found: ReplayInput) -> dict[str, str]:
         for name, value in recorded.items()
         if (name in AGENT_NAMES or name in SOMETIMES) and not name.endswith(("_FILE", "_PID"))
     }
-
-
-def _require_whole(found: ReplayInput) -> None:
-    if not found.missing:
-        return
-    raise WrongConfiguration(
-        f"{found.source} lacks {', '.join(piece.name for piece in found.missing)}",
-        hint="Add the options below.",
-        details=tuple(f"{piece.example}   ({piece.why})" for piece in found.missing),
-    )

@@ -6,6 +6,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from bootstrap.secret import Secret
+
 
 class Shell(StrEnum):
     """When there is a prompt in the prepared checkout."""
@@ -48,7 +50,8 @@ class Options:
     `docker` is the engine's URL. `agent` is a buildkite-agent, None the one on PATH. `image`
     replaces the recorded one. `checkout` is a working copy that takes the place of a clone.
     `command` replaces the job's. `dns` are resolvers, None the machine's own. `output` is where
-    artifacts and what --keep keeps go.
+    artifacts and what --keep keeps go. With `oidc_stub` the agent API issues OIDC tokens that
+    nobody accepts; `secrets` are those that it has.
     """
 
     docker: str
@@ -61,6 +64,8 @@ class Options:
     until: Until | None = None
     keep: bool = False
     compare: bool = False
-    credentials: Credentials = NoCredentials()  # noqa: RUF009 - frozen
+    credentials: Credentials = NoCredentials()
     dns: tuple[IPv4Address, ...] | None = None
     output: Path = Path("airlock-replay")
+    oidc_stub: bool = False
+    secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -1,12 +1,12 @@
-"""The phases of a replayed job, by the headings that the bootstrap prints, and how long each took."""
+"""The phases of a replayed job, by the headings that the bootstrap prints."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # Headings of groups: --- closed, +++ open, ~~~ quiet (docs/agent-contract.md#log-output).
-_HEADING = re.compile(rb"^(?:---|\+\+\+|~~~) +(.*)$")
+HEADING = re.compile(rb"^(?:---|\+\+\+|~~~) +(.*)$")
 # What the agent puts before a line, and colours.
 _MARKS = re.compile(rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST = 4096  # bytes of a line that is looked at
@@ -32,9 +32,8 @@ class Phases:
         """Take note of the headings in the next piece of output."""
         *lines, self._line = (self._line + output).split(b"\n")
         for line in lines:
-            plain = _MARKS.sub(b"", line)
-            self._digest.update(plain + b"\n")
-            if match := _HEADING.match(plain[:_LONGEST].rstrip(b"\r")):
+            self._digest.update(plain(line) + b"\n")
+            if match := HEADING.match(plain(line[:_LONGEST])):
                 self._found.append((match[1].decode("utf-8", "replace").strip(), now))
         if len(self._line) > _LONGEST:  # no heading is as long
             self._digest.update(self._line)
@@ -51,6 +50,18 @@ class Phases:
             Phase(title=title, seconds=after - began)
             for (title, began), after in zip(self._found, ends, strict=True)
         )
+
+
+def plain(line: bytes) -> bytes:
+    """Return a line without colours, the agent's timestamps, and a terminal's carriage return."""
+    return _MARKS.sub(b"", line).rstrip(b"\r")
+
+
+def digest_of(lines: Iterable[bytes]) -> str:
+    """Return the digest that `Phases` returns for output of these lines."""
+    found = Phases(0.0)
+    found.received(b"\n".join(lines), 0.0)
+    return found.digest()
 
 
 def shown(phases: Sequence[Phase]) -> str:

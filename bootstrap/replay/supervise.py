@@ -6,11 +6,11 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart, StatusUnknown
+from bootstrap.replay.result import Ended
 from bootstrap.replay.sandbox import Opened
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.model import SandboxGrace
@@ -23,17 +23,7 @@ if TYPE_CHECKING:
 _BUFFER = 1 << 16  # bytes
 _ENDING = 30.0  # seconds for the engine to report the end of a container whose output has ended
 
-Observe = Callable[[bytes], object]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """How a replayed job ended: its status, and the signal that ended it early, if one did."""
-
-    code: int
-    out_of_memory: bool
-    cancelled: Signals | None
-    seconds: float
+Observe = Callable[[bytes, float], object]  # a piece of output, and time.monotonic()
 
 
 def until_end(
@@ -104,7 +94,7 @@ def _copied(stream: socket.socket, frames: Frames, out: int, observe: Observe) -
     except ConnectionError:
         return False
     for piece in frames.payload(memoryview(received)):
-        observe(bytes(piece))
+        observe(bytes(piece), time.monotonic())
         write(out, piece)
     return bool(received)
 

@@ -1,0 +1,41 @@
+"""`airlock replay`: run a job again on a developer's machine."""
+
+from collections.abc import Mapping
+
+from bootstrap.log import JobLog, to_descriptor
+from bootstrap.replay import agent_api, machine, report, run
+from bootstrap.replay.inputs import needed
+from bootstrap.replay.inputs.read import Options as InputOptions
+from bootstrap.replay.inputs.read import read_input
+from bootstrap.replay.options import Options
+from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
+
+_LOG = 2  # standard error: standard output has the job's bytes and nothing else
+
+
+def replay(
+    *,
+    source: str,
+    asked: InputOptions,
+    options: Options,
+    process_env: Mapping[str, str],
+    out: int,
+) -> int:
+    """Replay the job and return its status; 128 and the signal's number if it was interrupted."""
+    log = JobLog(to_descriptor(_LOG))
+    with cancellation() as requested:
+        try:
+            with requested.interrupting():
+                found = read_input(source, process_env, asked)
+                for line in needed.summary(found):
+                    log.note(line)
+                here = machine.machine(options, process_env)
+            ended = run.replay(
+                found, options, here, agent_api.offline(found, options, log), log=log,
+                cancellation=requested, out=out,
+            )  # fmt: skip
+        except CancelledEarly as cancelled:
+            log.note("ended before the job began")
+            return 128 + cancelled.by
+    report.report(found, ended, options, log)
+    return ended.code

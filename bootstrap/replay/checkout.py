@@ -1,0 +1,58 @@
+"""The job's checkout: where the bootstrap has it, a developer's working copy there, and keeping it."""
+
+import re
+import shutil
+from pathlib import Path
+
+from bootstrap import process
+from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.job.model import Claims, Job
+
+# As the bootstrap names the directory of an agent (docs/agent-contract.md#paths).
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
+_COPYING = 600.0  # seconds
+
+
+def inside(job: Job) -> Path:
+    """Return where the bootstrap checks out, as the job sees it."""
+    return job.build_path / _relative(job.claims)
+
+
+def _relative(claims: Claims) -> Path:
+    agent = _NOT_IN_NAMES.sub("-", claims.agent_name)
+    return Path(agent, claims.organization, claims.pipeline)
+
+
+def copied(working_copy: Path, tree: Path, job: Job) -> None:
+    """Put a copy of the developer's working copy, with its .git, in place of the checkout.
+
+    Filesystems that can share blocks do (`cp --reflink`). Nothing that the job does to the copy
+    changes the original. Raises WrongConfiguration if it is no working copy of its own.
+    """
+    source = working_copy.resolve()
+    if not (source / ".git").is_dir():
+        raise WrongConfiguration(
+            f"{source} is not the top of a git repository: it has no directory .git",
+            hint="Name the repository's top directory with --checkout. A linked worktree has its "
+            "repository elsewhere: use `git clone --local` to make one that has not.",
+        )
+    target = tree / "builds" / _relative(job.claims)
+    target.parent.mkdir(parents=True)
+    process.run(
+        ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--", str(source), str(target)],
+        timeout=_COPYING,
+    )
+
+
+def kept(tree: Path, job: Job, output: Path) -> Path:
+    """Move the checkout out of the replay's own directory, and return where it is. Raises OSError."""
+    source = tree / "builds" / _relative(job.claims)
+    target = output.resolve() / job.claims.job_id / "checkout"
+    if target.exists():
+        raise CannotStart(
+            f"{target} exists, so that this checkout cannot be kept there",
+            hint="Remove it, or name another directory with --output.",
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
+    return target

@@ -1,0 +1,100 @@
+"""A developer on the lab's machine: a user without rights but for Docker's socket."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.lab import Lab
+from tests.lab.launcher import holder
+
+UID = GID = 1500
+ROOT = Path(__file__).parents[2]
+# Where Python is, if it is in a directory that only root may enter (root's home).
+_PYTHON = Path("/opt/airlock-lab-python")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Developer:
+    """One developer: `home` is empty at first, and `python` runs this tree's Airlock."""
+
+    home: Path
+    python: Path
+    docker: str
+    in_group: bool = True
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(self.python), "-I", "-m", "bootstrap", *arguments]
+
+    def env(self, **more: str) -> dict[str, str]:
+        return {
+            "HOME": str(self.home),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "TERM": "xterm-256color",
+            "DOCKER_HOST": self.docker,
+            **more,
+        }
+
+    def start(
+        self, command: list[str], *, env: Mapping[str, str] | None = None, **how: object
+    ) -> subprocess.Popen[bytes]:
+        """Start a program as this user."""
+        socket = Path(self.docker.removeprefix("unix://"))
+        groups = [socket.stat().st_gid] if self.in_group else []
+        return subprocess.Popen(
+            command, cwd=self.home, env=self.env(**(env or {})),
+            user=UID, group=GID, extra_groups=groups, **how,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+        """Run an `airlock` command as this user to its end."""
+        command = self.command(*arguments)
+        with self.start(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as program:  # fmt: skip
+            output, errors = program.communicate(timeout=120)
+        return subprocess.CompletedProcess(command, program.returncode, output, errors)
+
+
+@contextmanager
+def developer(lab: Lab, base: Path) -> Iterator[Developer]:
+    """Make a home below `base` and a Python that this user may run."""
+    holder()
+    for above in (base, *base.parents):
+        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o011)
+    home = base / "ada"
+    home.mkdir()
+    os.chown(home, UID, GID)
+    with _python(base / "python") as python:
+        yield Developer(home=home, python=python, docker=lab.docker)
+
+
+@contextmanager
+def _python(venv: Path) -> Iterator[Path]:
+    """Make an environment with the packages of this one, whose Python anybody may run."""
+    real = Path(sys.executable).resolve()
+    mounted = not _anybody_may_enter(real)
+    if mounted:
+        _PYTHON.mkdir(exist_ok=True)
+        subprocess.run(["mount", "--bind", str(real.parents[1]), str(_PYTHON)], check=True)
+        real = _PYTHON / "bin" / real.name
+    try:
+        subprocess.run([str(real), "-m", "venv", "--without-pip", str(venv)], check=True)
+        packages = next((venv / "lib").glob("python3*")) / "site-packages"
+        paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
+        (packages / "tree.pth").write_text("\n".join(paths) + "\n")
+        yield venv / "bin/python"
+    finally:
+        shutil.rmtree(venv, ignore_errors=True)
+        if mounted:
+            subprocess.run(["umount", str(_PYTHON)], check=True)
+
+
+def _anybody_may_enter(path: Path) -> bool:
+    return all(above.stat().st_mode & 0o001 for above in path.parents)
