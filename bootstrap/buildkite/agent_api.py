@@ -30,11 +30,7 @@ class AgentApi:
         self._proxy_for = proxy_for
         self._endpoint = agent.get("BUILDKITE_AGENT_ENDPOINT", "").rstrip("/")
         self._token = token
-        self._headers = {
-            name.removeprefix(_HEADER_PREFIX).replace("_", "-").title(): value
-            for name, value in agent.items()
-            if name.startswith(_HEADER_PREFIX)
-        }
+        self._headers = request_headers(agent)
 
     def oidc_token(self, audience: str, claims: tuple[str, ...]) -> Secret:
         """Return a token that Buildkite signed for this job. Raises CannotStart."""
@@ -52,6 +48,15 @@ class AgentApi:
         headers = {**self._headers, **authorization, "Content-Type": "application/json"}
         data = json.dumps(body).encode()
         return _fetched(url, f"Buildkite did not {what}", self._proxy_for(url), data, headers)
+
+
+def request_headers(agent: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers by which Buildkite routes this agent's requests: none but its own."""
+    return {
+        name.removeprefix(_HEADER_PREFIX).replace("_", "-").title(): value
+        for name, value in agent.items()
+        if name.startswith(f"{_HEADER_PREFIX}BUILDKITE_")
+    }
 
 
 def document(url: str, *, proxy_for: ProxyFor = no_proxy) -> Any:  # noqa: ANN401 - JSON

@@ -1,0 +1,65 @@
+"""The gateway: a live job's calls, judged, and sent to Buildkite with the real token."""
+
+from collections.abc import Mapping
+
+from bootstrap.agent_api.gateway import permit
+from bootstrap.agent_api.gateway.upstream import Outgoing, Upstream, send
+from bootstrap.agent_api.model import AgentApiGrant, Answer, Call, OwnIds, refusal
+from bootstrap.agent_api.routes import Route
+from bootstrap.agent_api.spool import Spool, Storage
+from bootstrap.buildkite.agent_api import request_headers
+from bootstrap.host.proxy import ProxyFor, no_proxy
+from bootstrap.secret import Secret
+
+# In memory: a live job is not given the host's disk. One body has at most 8 MiB, an answer 16.
+STORAGE = Storage(directory=None, total=32 << 20)
+
+
+class Gateway:
+    """A bootstrap.agent_api.model.Backend for one job.
+
+    `agent` is the agent's own environment, which has the endpoint and the headers of requests;
+    `token` the job's real access token, which nothing but calls to that endpoint gets.
+    """
+
+    def __init__(
+        self,
+        grant: AgentApiGrant,
+        own: OwnIds,
+        agent: Mapping[str, str],
+        token: Secret,
+        *,
+        proxy_for: ProxyFor = no_proxy,
+    ) -> None:
+        self._grant = grant
+        self._own = own
+        self._upstream = Upstream(
+            endpoint=agent.get("BUILDKITE_AGENT_ENDPOINT", "").rstrip("/"),
+            headers=request_headers(agent),
+            token=token,
+            proxy_for=proxy_for,
+        )
+        self._spool = Spool(STORAGE)
+
+    @property
+    def spool(self) -> Spool:
+        """Where bodies are kept."""
+        return self._spool
+
+    def refuses(self, route: Route) -> str:
+        """Return why the rule allows no such call, or ""."""
+        return permit.refuses(route, self._grant)
+
+    def answer(self, asked: Call) -> Answer:
+        """Return Buildkite's answer to a call that the rule allows. Raises MalformedError."""
+        verdict = permit.judged(asked, self._grant, self._own)
+        if isinstance(verdict, str):
+            return refusal(verdict)
+        outgoing = Outgoing(
+            method=asked.method,
+            target=verdict.target,
+            headers=asked.headers,
+            body=asked.body if verdict.body is None else verdict.body,
+            size=asked.size if verdict.body is None else len(verdict.body),
+        )
+        return send(self._upstream, outgoing, self._spool)

@@ -1,0 +1,1 @@
+"""The back end of a replay: everything stays on this machine."""

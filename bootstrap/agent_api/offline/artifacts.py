@@ -1,0 +1,197 @@
+"""The artifacts of a replayed build: registered, uploaded, found and downloaded."""
+
+import os
+import secrets
+import threading
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from bootstrap.agent_api.model import (
+    Answer,
+    Call,
+    MalformedError,
+    OwnIds,
+    json_answer,
+    problem,
+)
+from bootstrap.agent_api.offline.files import Files
+from bootstrap.agent_api.offline.upload_form import parse
+from bootstrap.agent_api.routes import Kind
+
+MAX_ARTIFACTS = 10_000
+_TEXTS = ("path", "absolute_path", "glob_path", "sha1sum", "sha256sum", "content_type", "url")
+_MAX_TEXT = 8192  # characters
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One artifact: what the agent announced, and where its content is."""
+
+    id: str
+    batch: str
+    path: str
+    size: int
+    created: str
+    announced: Mapping[str, str]
+    destination: str  # a store of the job's own, or ""
+    state: str = "new"
+    key: str = ""  # of its download; "" without content
+    names: tuple[str, ...] = ()  # of the file
+
+
+class Artifacts:
+    """All artifacts; any thread may call, and only moving content takes time."""
+
+    def __init__(self, files: Files, own: OwnIds, base_url: str, *, scopes: frozenset[str]) -> None:
+        self._files = files
+        self._own = own
+        self._base_url = base_url
+        self._scopes = scopes
+        self._mutex = threading.Lock()
+        self._known: dict[str, Artifact] = {}
+        self._batches: dict[str, str] = {}  # the store's key -> batch
+
+    @property
+    def all(self) -> tuple[Artifact, ...]:
+        """All artifacts, as they are now."""
+        with self._mutex:
+            return tuple(self._known.values())
+
+    def answer(self, call: Call, now: datetime) -> Answer:
+        """Answer a call about artifacts. Raises MalformedError."""
+        match call.route.kind, call.method:
+            case Kind.ARTIFACTS_CREATE, _:
+                return self._create(call.document(), now)
+            case Kind.ARTIFACTS_UPDATE, _:
+                return self._update(call.document())
+            case Kind.STORE, "POST":
+                return self._upload(call)
+            case Kind.STORE, _:
+                return self._download(call.route.name)
+            case _:
+                return self._search(call.query)
+
+    def _create(self, document: Mapping[str, Any], now: datetime) -> Answer:
+        """Register a batch; one that is repeated gets the same answer."""
+        batch, wanted = _text(document, "id"), document.get("artifacts")
+        if not batch or not isinstance(wanted, list):
+            raise MalformedError("a batch has an 'id' and 'artifacts'")
+        destination = _text(document, "upload_destination")
+        with self._mutex:
+            known = [one for one in self._known.values() if one.batch == batch]
+            if not known:
+                if len(self._known) + len(wanted) > MAX_ARTIFACTS:
+                    return problem(403, f"a replay takes at most {MAX_ARTIFACTS} artifacts")
+                known = [_registered(one, batch, destination, now) for one in wanted]
+                self._known |= {one.id: one for one in known}
+                self._batches[secrets.token_urlsafe(16)] = batch
+            key = next(key for key, of in self._batches.items() if of == batch)
+        action = {"method": "POST", "url": self._base_url, "path": f"/store/{key}",
+                  "file_input": "file"}  # fmt: skip
+        instructions = {"action": action, "data": {"path": "${artifact:path}"}}
+        ids = [one.id for one in known]
+        return json_answer({"id": batch, "artifact_ids": ids, "upload_instructions": instructions})
+
+    def _update(self, document: Mapping[str, Any]) -> Answer:
+        states = document.get("artifacts")
+        if not isinstance(states, list):
+            raise MalformedError("'artifacts' is not a list")
+        with self._mutex:
+            for one in states:
+                known = self._known.get(_text(one, "id"))
+                if known:
+                    self._known[known.id] = replace(known, state=_text(one, "state"))
+        return json_answer({})
+
+    def _upload(self, call: Call) -> Answer:
+        form = parse(call.headers.get("content-type", ""), call.body, call.size)
+        with self._mutex:
+            batch = self._batches.get(call.route.name)
+            found = [one for one in self._known.values() if one.batch == batch]
+        artifact = next((one for one in found if one.path == form.fields.get("path")), None)
+        if artifact is None:
+            return problem(404, "no artifact of this path is expected here")
+        if artifact.key:  # the agent tries again, as the answer to its first try was lost
+            return Answer(status=204)
+        if form.size != artifact.size:
+            return problem(422, f"{artifact.size} bytes were announced, {form.size} came")
+        call.body.seek(form.start)
+        try:
+            names, digest = self._files.add(artifact.path, call.body, form.size)
+        except OSError as failed:
+            return problem(507, f"the artifact cannot be written: {failed.strerror}")
+        if artifact.announced["sha256sum"] not in {"", digest}:
+            return problem(422, "the content is not what was announced (SHA-256)")
+        key = secrets.token_urlsafe(16)
+        with self._mutex:
+            self._known[artifact.id] = replace(artifact, key=key, names=names)
+        return Answer(status=204)
+
+    def _download(self, key: str) -> Answer:
+        with self._mutex:
+            found = next((one for one in self._known.values() if one.key == key), None)
+        with suppress(OSError):
+            if found:
+                file = self._files.opened(found.names)
+                size, kind = os.fstat(file.fileno()).st_size, "application/octet-stream"
+                return Answer(
+                    headers={"Content-Type": kind}, body=file, size=size, closing=file.close
+                )
+        return problem(404, "no such artifact")
+
+    def _search(self, query: Mapping[str, str]) -> Answer:
+        """Find artifacts, newest first; of several with one path the newest, unless all asked."""
+        if query.get("scope", "") not in {"", *self._scopes}:
+            return json_answer([])
+        with self._mutex:
+            known = list(self._known.values())[::-1]
+        found = [
+            one for one in known
+            if query.get("state", one.state) == one.state and _matches(one.path, query)
+        ]  # fmt: skip
+        if query.get("include_duplicates") != "true":
+            found = list({one.path: one for one in reversed(found)}.values())
+        return json_answer([self._shown(one) for one in found])
+
+    def _shown(self, one: Artifact) -> dict[str, Any]:
+        url = f"{self._base_url}/store/{one.key}" if one.key else one.announced["url"]
+        return {
+            **one.announced,
+            "id": one.id,
+            "job_id": self._own.job,
+            "file_size": one.size,
+            "created_at": one.created,
+            "upload_destination": one.destination,
+            "state": one.state,
+            "url": url,
+        }
+
+
+def _matches(path: str, query: Mapping[str, str]) -> bool:
+    patterns = query.get("query", "*").split(";")
+    return any(fnmatchcase(path, pattern.strip().removeprefix("./")) for pattern in patterns)
+
+
+def _registered(one: object, batch: str, destination: str, now: datetime) -> Artifact:
+    if not isinstance(one, dict):
+        raise MalformedError("an artifact is not an object")
+    announced = {name: _text(one, name) for name in _TEXTS}
+    size = one.get("file_size")
+    if not isinstance(size, int) or size < 0 or not announced["path"]:
+        raise MalformedError("an artifact has a 'path' and a 'file_size'")
+    return Artifact(
+        id=str(uuid.uuid4()), batch=batch, path=announced["path"], size=size,
+        created=f"{now:%Y-%m-%dT%H:%M:%SZ}", announced=announced, destination=destination,
+    )  # fmt: skip
+
+
+def _text(document: object, name: str) -> str:
+    value = document.get(name, "") if isinstance(document, dict) else None
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise MalformedError(f"{name!r} is not a text of at most {_MAX_TEXT} characters")
+    return value

@@ -1,0 +1,104 @@
+"""Annotations as text for a terminal and as HTML: a job's Markdown, without what could act.
+
+The HTML is built from escaped text. Of HTML in an annotation only plain tags without attributes
+remain, and only if they are balanced; of links only those to http and https.
+"""
+
+import html
+import re
+
+from bootstrap.text import on_terminal
+
+MAX_LINES = 200  # of one annotation on a terminal
+
+_VOID = {"br", "hr"}
+_TAGS = _VOID | {
+    "b", "blockquote", "code", "dd", "del", "details", "dl", "dt", "em", "h1", "h2", "h3", "h4",
+    "h5", "h6", "i", "kbd", "li", "ol", "p", "pre", "s", "strong", "sub", "summary", "sup",
+    "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+_TAG = re.compile(r"&lt;(/?)([a-z][a-z0-9]{0,9}) ?(/?)&gt;")
+_FENCE = re.compile(r"^```[^\n`]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"(!?)\[([^\[\]\n]{0,500})\]\(((?:https?|artifact)://[^\s()\"'<>]{1,2000})\)")
+_STRONG = re.compile(r"\*\*(\S(?:[^*\n]*\S)?)\*\*")
+_EMPHASIS = re.compile(r"(?<![\w*])\*(\S(?:[^*\n]*[^\s*])?)\*(?![\w*])")
+_HEADING = re.compile(r"(#{1,6}) +(.*)")
+_ITEM = re.compile(r" {0,3}[-*+] +(.*)")
+_KEPT = re.compile("\x00(\\d+)\x00")  # no text has a NUL: `on_terminal` has replaced it
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines for a terminal, none of them with anything that a terminal interprets."""
+    shown = on_terminal(text).split("\n")
+    if len(shown) <= MAX_LINES:
+        return shown
+    return [*shown[:MAX_LINES], f"… {len(shown) - MAX_LINES} more lines are in the HTML file"]
+
+
+def to_html(text: str) -> str:
+    """Return the annotation as HTML that has no script, no style, no reference but links."""
+    kept: list[str] = []
+
+    def keep(rendered: str) -> str:
+        kept.append(rendered)
+        return f"\x00{len(kept) - 1}\x00"
+
+    escaped = html.escape(on_terminal(text))
+    escaped = _FENCE.sub(lambda found: keep(f"<pre>{found[1]}</pre>"), escaped)
+    escaped = _CODE.sub(lambda found: keep(f"<code>{found[1]}</code>"), escaped)
+    escaped = _LINK.sub(lambda found: keep(_link(found)), escaped)
+    escaped = _STRONG.sub(r"<strong>\1</strong>", _plain_tags(escaped))
+    escaped = _EMPHASIS.sub(r"<em>\1</em>", escaped)
+    blocks = "\n".join(_block(block) for block in re.split(r"\n{2,}", escaped))
+    return _restored(blocks, kept)
+
+
+def _restored(text: str, kept: list[str]) -> str:
+    """A link's text may have code in it, so twice; what is kept has no other mark."""
+    for _ in range(2):
+        text = _KEPT.sub(lambda found: kept[int(found[1])], text)
+    return text
+
+
+def _link(found: re.Match[str]) -> str:
+    """Nothing is fetched by looking: an image becomes a link, an artifact its path."""
+    _, text, url = found.groups()
+    if url.startswith("artifact://"):
+        return f"<code>{text or url}</code> ({url.removeprefix('artifact://')})"
+    return f'<a href="{url}" rel="noopener noreferrer">{text or url}</a>'
+
+
+def _plain_tags(escaped: str) -> str:
+    found = [tag for tag in _TAG.finditer(escaped) if tag[2] in _TAGS]
+    opened: list[str] = []
+    for tag in found:
+        if tag[2] in _VOID:
+            continue
+        if not tag[1]:
+            opened.append(tag[2])
+        elif not opened or opened.pop() != tag[2]:
+            return escaped
+    if opened:
+        return escaped
+    return _TAG.sub(lambda tag: f"<{tag[1]}{tag[2]}>" if tag[2] in _TAGS else tag[0], escaped)
+
+
+def _block(block: str) -> str:
+    rendered: list[str] = []
+    items = False
+    for line in block.split("\n"):
+        heading, item = _HEADING.fullmatch(line), _ITEM.fullmatch(line)
+        if bool(item) != items:
+            rendered.append("<ul>" if item else "</ul>")
+            items = bool(item)
+        if heading:
+            level = len(heading[1])
+            rendered.append(f"<h{level}>{heading[2]}</h{level}>")
+        elif item:
+            rendered.append(f"<li>{item[1]}</li>")
+        else:
+            rendered.append(line)
+    if items:
+        rendered.append("</ul>")
+    return f"<div>{chr(10).join(rendered)}</div>"

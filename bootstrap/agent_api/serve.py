@@ -1,0 +1,174 @@
+"""The server of the agent API: who may call, what is a call at all, and for which job.
+
+What it serves: docs/agent-api.md
+"""
+
+import hmac
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import cast
+
+from bootstrap.agent_api import routes
+from bootstrap.agent_api.connection import Connection
+from bootstrap.agent_api.model import (
+    Answer,
+    Backend,
+    Call,
+    MalformedError,
+    RefusedCall,
+    problem,
+    refusal,
+)
+from bootstrap.agent_api.pending import Pending
+from bootstrap.agent_api.refusals import Refusals
+from bootstrap.agent_api.request import Request
+from bootstrap.agent_api.routes import Kind, Route
+from bootstrap.agent_api.spool import Body, Spool
+from bootstrap.agent_api.workers import Workers
+from bootstrap.secret import Secret
+from bootstrap.server import Server
+
+MAX_CONNECTIONS = 64
+MAX_CALLS = 8  # that are answered at a time
+PATIENCE = 2.0  # seconds for calls that are being answered when the server closes
+
+
+class _Gate:
+    """The server's part of a call (bootstrap.agent_api.connection.Gate)."""
+
+    def __init__(
+        self, backend: Backend, *, job_id: str, token: Secret, refusals: Refusals, workers: Workers
+    ) -> None:
+        self._backend = backend
+        self._job_id = job_id
+        self._token = token
+        self._refusals = refusals
+        self._workers = workers
+        self._connections: set[Connection] = set()
+
+    @property
+    def spool(self) -> Spool:
+        return self._backend.spool
+
+    def connect(self, client: socket.socket) -> Connection:
+        connection = Connection(client, self)
+        self._connections.add(connection)
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def make_space(self, wanted_by: Connection) -> bool:
+        others = [other for other in self._connections if other.is_receiving]
+        oldest = min((other for other in others if other is not wanted_by), default=None, key=_age)
+        if oldest is None:
+            return False
+        oldest.give_up()
+        return True
+
+    def refused(self, request: Request) -> Answer | None:
+        answer = self._judge(request, routes.find(request.method, request.path))
+        if answer and answer.refused:
+            self._report(request, answer)
+        return answer
+
+    def _judge(self, request: Request, route: Route | None) -> Answer | None:
+        if route is None:
+            shown = f"{request.method} /{'/'.join(request.path)}"
+            return refusal(f"{shown} is no call that it knows", status=HTTPStatus.NOT_FOUND)
+        if route.kind is not Kind.STORE and not self._is_authorized(request):
+            return refusal("this is not the token of its job", status=HTTPStatus.UNAUTHORIZED)
+        why = self._refuses(route)
+        if why:
+            return refusal(why)
+        most = self.spool.storage.upload if route.kind is Kind.STORE else route.most
+        if request.length > most:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            return problem(status, f"expected at most {most} bytes, got {request.length}")
+        return None
+
+    def _refuses(self, route: Route) -> str:
+        if route.kind is Kind.OF_AGENT:
+            return "this call is the agent's own, outside of the sandbox"
+        if route.job and route.job != self._job_id:
+            return f"the job may not {route.kind.value} as another job"
+        return self._backend.refuses(route)
+
+    def _is_authorized(self, request: Request) -> bool:
+        given = request.headers.get("authorization", "")
+        return hmac.compare_digest(given.encode(), f"Token {self._token.reveal()}".encode())
+
+    def begin(self, request: Request, body: Body) -> Pending:
+        pending = Pending()
+        try:
+            self._workers.run(partial(self._answer, request, body, pending))
+        except RuntimeError:  # this process can have no more threads
+            body.close()
+            pending.finish(problem(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again"))
+        return pending
+
+    def _answer(self, request: Request, body: Body, pending: Pending) -> None:
+        answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Airlock failed: a bug")
+        try:
+            answer = self._backend.answer(_call(request, body))
+        except MalformedError as wrong:
+            answer = problem(HTTPStatus.BAD_REQUEST, str(wrong))
+        except Exception as bug:  # noqa: BLE001 - the next call is to be answered
+            self._report(request, refusal(f"a bug of Airlock: {type(bug).__name__}"))
+        finally:
+            body.close()
+            pending.finish(answer)
+        if answer.refused:
+            self._report(request, answer)
+
+    def _report(self, request: Request, answer: Answer) -> None:
+        """Not in the server's thread: the audit trail may have to wait for its file."""
+        if self._refusals.add(request.method, request.path, answer.refused):
+            with suppress(RuntimeError):  # no more threads: `Refusals.close` reports it
+                self._workers.run(self._refusals.flush)
+
+
+def _age(connection: Connection) -> float:
+    return connection.began
+
+
+def _call(request: Request, body: Body) -> Call:
+    return Call(
+        route=cast("Route", routes.find(request.method, request.path)),
+        method=request.method,
+        path=request.path,
+        query=request.query,
+        headers=request.headers,
+        body=body.opened(),
+        size=body.size,
+    )
+
+
+@contextmanager
+def serving(
+    listener: socket.socket,
+    backend: Backend,
+    *,
+    job_id: str,
+    token: Secret,
+    refused: Callable[[RefusedCall], None],
+) -> Iterator[None]:
+    """Serve the agent API of one job on `listener` until this closes; owns it from now on.
+
+    `token` is what the job's agent has to send: worth nothing anywhere else. `refused` is called
+    in several threads, for a bounded number of calls, and must not raise.
+    """
+    refusals = Refusals(refused)
+    workers = Workers(MAX_CALLS, name="agent-api call")
+    gate = _Gate(backend, job_id=job_id, token=token, refusals=refusals, workers=workers)
+    server = Server(listener, gate.connect, limit=MAX_CONNECTIONS, name="agent-api")
+    server.start()
+    try:
+        yield
+    finally:
+        server.close()
+        workers.close(PATIENCE)
+        refusals.close()

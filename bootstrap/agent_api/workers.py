@@ -1,0 +1,53 @@
+"""A bounded number of threads in which calls may wait: for a disk, or for Buildkite."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+Work = Callable[[], None]
+
+
+class Workers:
+    """Runs each work in a thread, at most `most` at a time, the others in their order.
+
+    A work must not raise. The threads do not keep the process alive.
+    """
+
+    def __init__(self, most: int, *, name: str) -> None:
+        self._most = most
+        self._name = name
+        self._waiting: deque[Work] = deque()
+        self._running = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def run(self, work: Work) -> None:
+        """Run it soon, or never once closed. Raises RuntimeError if there can be no thread."""
+        with self._changed:
+            if self._closed:
+                return
+            if self._running >= self._most:
+                self._waiting.append(work)
+                return
+            thread = threading.Thread(
+                target=self._serve, args=(work,), name=self._name, daemon=True
+            )
+            thread.start()
+            self._running += 1
+
+    def close(self, patience: float) -> bool:
+        """Start no further work; return whether all that runs has ended within `patience` s."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            return self._changed.wait_for(lambda: not self._running, patience)
+
+    def _serve(self, work: Work) -> None:
+        following: Work | None = work
+        while following:
+            following()
+            with self._changed:
+                following = self._waiting.popleft() if self._waiting else None
+                if not following:
+                    self._running -= 1
+                    self._changed.notify_all()
