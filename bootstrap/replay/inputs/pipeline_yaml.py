@@ -4,7 +4,10 @@ The agent's YAML is 1.2 with merge keys: `yes`, `on` and dates are text. Anchors
 keys are common in pipelines, and a few lines of them can stand for gigabytes.
 """
 
+import math
 import re
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -47,24 +50,62 @@ class _Loader(_LOADER):  # type: ignore[misc] - one of two classes
 
 
 def _resolver(tag: str, pattern: str, first: str) -> None:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"), list(first)
+    )
 
+
+_NUMBER = r"[-+]?(?:[0-9][0-9A-Fa-fbox_]*|[0-9_]*\.[0-9_]*|[0-9][0-9_]*\.?[0-9_]*[eE][-+]?[0-9]+)"
+_INTEGER = re.compile(r"([-+]?)(?:0x([0-9A-Fa-f]+)|0b([01]+)|0o?([0-7]+)|(0|[1-9][0-9]*))")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
 
 _resolver("bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF")
-_resolver("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789")
-_resolver("float", r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+][0-9]+)?", "-+0123456789")
-_resolver("null", r"(?:~|null|Null|NULL|)", "~nN")
-_Loader.yaml_implicit_resolvers.setdefault("", []).append(
-    ("tag:yaml.org,2002:null", re.compile(r""))
-)
+_resolver("null", r"(?:~|null|Null|NULL)", "~nN")
+_Loader.yaml_implicit_resolvers[""] = [("tag:yaml.org,2002:null", re.compile(r"\Z"))]
 _resolver("merge", r"<<", "<")
+_resolver("int", _NUMBER, "-+.0123456789")
+_resolver("timestamp", _DATE.pattern, "0123456789")
+
+
+def _number(_: _Loader, node: yaml.ScalarNode) -> int | float | str:
+    """Return what Go's YAML makes of it: `010` is 8, `1_000` is 1000, and `1.2.3` is text."""
+    plain = str(node.value).replace("_", "")
+    if found := _INTEGER.fullmatch(plain):
+        sign, *digits = found.groups()
+        base, text = next((b, d) for b, d in zip((16, 2, 8, 10), digits, strict=True) if d)
+        value = -int(text, base) if sign == "-" else int(text, base)
+        if -1 << 63 <= value < 1 << 64:
+            return value
+    if _FLOAT.fullmatch(plain) and math.isfinite(float(plain)):
+        return float(plain)
+    return str(node.value)
+
+
+def _date(_: _Loader, node: yaml.ScalarNode) -> str:
+    found = _DATE.fullmatch(str(node.value))
+    try:
+        day = date(*map(int, found.groups())) if found else None
+    except ValueError:
+        day = None
+    return f"{day.isoformat()}T00:00:00Z" if day else str(node.value)
+
+
+def _as_text(_: _Loader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
+_Loader.add_constructor(_MERGE, _as_text)  # `<<` that is a value
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
 
 
 def load(text: str) -> Any:  # noqa: ANN401 - YAML
     """Return mappings with text as keys, lists, text, numbers, booleans and None.
 
-    A number that a person wrote in another way than Python prints it (`1.10`, `0x1F`, `010`) may
-    be text. Raises ValueError if it is not YAML, or larger or deeper than the bounds above.
+    Dates are text, as the agent sends them. Raises ValueError if it is not YAML, or larger or
+    deeper than the bounds above.
     """
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -119,6 +160,14 @@ def text_of(value: object) -> str:
         case int():
             return str(value)
         case float():
-            return f"{value:.15g}"
+            return _as_json(value)
         case _:
             raise ValueError(f"expected text, got {type(value).__name__}")
+
+
+def _as_json(value: float) -> str:
+    """Return a number as Go's JSON has it: 1.10 is 1.1, and 1e3 is 1000."""
+    text = repr(value)
+    if "e" in text and 1e-6 <= abs(value) < 1e21:
+        text = f"{Decimal(text):f}"
+    return text.removesuffix(".0")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from tests.fakes.control_plane import artifacts, calls
+from tests.fakes.control_plane import artifacts, calls, rest
 from tests.fakes.control_plane.identity import Issuer
 from tests.fakes.control_plane.job import Job, JobOrder, JobResult
 from tests.fakes.simulator import Call, Reply, Simulator, json_reply, problem
@@ -65,6 +65,7 @@ class ControlPlane(Simulator):
         self.agents: dict[str, _Agent] = {}  # by access token
         self.secrets: dict[str, str] = {}
         self.steps: dict[str, dict[str, str]] = {}
+        self.api_tokens = {rest.API_TOKEN: rest.SCOPES}  # of developers, with their scopes
         self.issuer = Issuer(self.url)
         self._intervals = {
             "ping_interval": ping_interval,
@@ -146,6 +147,8 @@ class ControlPlane(Simulator):
                 return self._agent_call(call, verb, job_id)
             case ["uploads", job_id, *rest] if job_id in self.jobs:
                 return artifacts.store(self.jobs[job_id], call, rest)
+            case ["v2", *named]:
+                return rest.answer(list(self.jobs.values()), self.api_tokens, call, named)
             case [".well-known", name]:
                 document = self.issuer.document(name)
                 return json_reply(document) if document else problem(404, f"no {name} here")
