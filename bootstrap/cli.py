@@ -149,6 +149,12 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
 
             write = to_descriptor(out)
             return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
+        case _:
+            return _run_for_people(args, process_env, out)
+
+
+def _run_for_people(args: "Arguments", process_env: dict[str, str], out: int) -> int:
+    match args.command:
         case "policy":
             return _policy(args)
         case "replay":

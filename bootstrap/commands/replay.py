@@ -30,12 +30,12 @@ def replay(
                 for line in needed.summary(found):
                     log.note(line)
                 here = machine.machine(options, process_env)
-            ended = run.replay(
+            result = run.replay(
                 found, options, here, agent_api.offline(found, options, log), log=log,
                 cancellation=requested, out=out,
             )  # fmt: skip
         except CancelledEarly as cancelled:
             log.note("ended before the job began")
             return 128 + cancelled.by
-    report.report(found, ended, options, log)
-    return ended.code
+    report.report(found, result, options, log)
+    return result.ended.code

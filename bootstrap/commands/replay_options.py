@@ -72,8 +72,8 @@ def _of_input(parser: Parser) -> None:
     text = "the step of a pipeline.yml: its key, label or number"
     group.add_argument("--step", metavar="STEP", help=text)
     text = "one value of the step's matrix; may be repeated"
-    group.add_argument("--matrix", type=_pair, action="append", default=[], metavar="DIMENSION=VALUE",
-                       help=text)  # fmt: skip
+    group.add_argument("--matrix", type=_pair, action="append", default=[], help=text,
+                       metavar="DIMENSION=VALUE")  # fmt: skip
     text = "set a variable of the job; may be repeated"
     group.add_argument("--env", type=_pair, action="append", default=[], metavar="NAME=VALUE",
                        help=text)  # fmt: skip
@@ -142,5 +142,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=VALUE")
     return name, value
-
-

@@ -1,10 +1,10 @@
-"""The job's checkout: where the bootstrap has it, a developer's working copy there, and keeping it."""
+"""The job's checkout: where the bootstrap has it, and a developer's working copy in its place."""
 
 import re
 import shutil
 from pathlib import Path
 
-from bootstrap import process
+from bootstrap import files, process
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.job.model import Claims, Job
 
@@ -23,6 +23,16 @@ def _relative(claims: Claims) -> Path:
     return Path(agent, claims.organization, claims.pipeline)
 
 
+def prepare(tree: Path, job: Job, working_copy: Path | None, *, uid: int) -> None:
+    """Create the directories of checkout and plugins, which are the job's. Raises as `copied`."""
+    for part in ("builds", "plugins"):
+        (tree / part).mkdir(mode=0o755)
+    if working_copy is not None:
+        copied(working_copy, tree, job)
+    for part in ("builds", "plugins"):
+        files.give(tree / part, uid)
+
+
 def copied(working_copy: Path, tree: Path, job: Job) -> None:
     """Put a copy of the developer's working copy, with its .git, in place of the checkout.
 
@@ -39,13 +49,24 @@ def copied(working_copy: Path, tree: Path, job: Job) -> None:
     target = tree / "builds" / _relative(job.claims)
     target.parent.mkdir(parents=True)
     process.run(
-        ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--", str(source), str(target)],
+        [
+            "cp",
+            "--archive",
+            "--reflink=auto",
+            "--no-target-directory",
+            "--",
+            str(source),
+            str(target),
+        ],
         timeout=_COPYING,
     )
 
 
 def kept(tree: Path, job: Job, output: Path) -> Path:
-    """Move the checkout out of the replay's own directory, and return where it is. Raises OSError."""
+    """Move the checkout out of the replay's own directory, and return where it is.
+
+    Raises CannotStart if something is there, OSError.
+    """
     source = tree / "builds" / _relative(job.claims)
     target = output.resolve() / job.claims.job_id / "checkout"
     if target.exists():

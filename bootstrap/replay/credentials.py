@@ -23,21 +23,18 @@ from bootstrap.host.config import Aws
 from bootstrap.job.model import Claims
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Grant
+from bootstrap.replay.machine import Machine
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Credentials, NoCredentials, OwnProfile
 from bootstrap.sandbox.network.firewall import ENDPOINT_ADDRESS
+from bootstrap.secret import Secret
 
 TAG = "airlock:replay"  # of every session, with the developer's name: trust policies can refuse it
 
 
 @contextmanager
 def sessions(
-    of: Credentials,
-    found: ReplayInput,
-    claims: Claims,
-    region: str,
-    process_env: Mapping[str, str],
-    log: JobLog,
+    of: Credentials, found: ReplayInput, claims: Claims, machine: Machine, log: JobLog
 ) -> Iterator[Sessions | None]:
     """Yield the job's session, renewed until this closes; None if it gets none.
 
@@ -49,8 +46,9 @@ def sessions(
             yield None
         case OwnProfile(profile=profile, role=role):
             request = session_request(claims, role or _recorded(found), rule=_rule(found))
-            aws = Aws(region=region, sts_endpoint=process_env.get("AWS_ENDPOINT_URL_STS"))
-            caller = own_identity.credentials(profile, process_env)
+            endpoint = machine.env.get("AWS_ENDPOINT_URL_STS")
+            aws = Aws(region=machine.region, sts_endpoint=endpoint)
+            caller = own_identity.credentials(profile, machine.env)
             assume = Sts(aws, token=_no_token, caller=caller).assume
             first = assume(request)
             log.mask(first.secret_access_key, first.session_token)
@@ -70,7 +68,7 @@ def sessions(
 def served(
     current: Sessions | None, listener: socket | None, env: Mapping[str, str], region: str
 ) -> Iterator[dict[str, str]]:
-    """Serve the session at the listener in the job's network; yield the variables that lead to it."""
+    """Serve the session at the listener in the job's network; yield the job's variables for it."""
     variables = aws_environment.region_only(region)
     if current is None or listener is None:
         yield variables
@@ -106,5 +104,5 @@ def _rule(found: ReplayInput) -> str:
     return str(found.run.decision.get("rule", "")) if found.run else ""
 
 
-def _no_token() -> "Secret":
+def _no_token() -> Secret:
     raise AssertionError("no request of a replay has a subject")

@@ -8,7 +8,8 @@ from bootstrap.job.assemble import AGENT_NAMES, SOMETIMES, assemble
 from bootstrap.job.model import Job
 from bootstrap.replay.inputs.needed import require_complete
 from bootstrap.replay.model import ReplayInput
-from bootstrap.replay.options import Options, Until
+from bootstrap.replay.options import Options, Shell, Until
+from bootstrap.replay.prompt import COMMAND_SHELL, SHELL_NAME
 from bootstrap.secret import Secret
 
 # What an agent passes with its defaults (docs/agent-contract.md#who-sets-which-variable).
@@ -44,11 +45,18 @@ def job_of(found: ReplayInput, options: Options, *, endpoint: str, token: Secret
     if options.command is not None:
         env["BUILDKITE_COMMAND"] = options.command
     agent = {**DEFAULTS, **_recorded(found), ENDPOINT_NAME: endpoint}
+    if options.shell is not Shell.NEVER:
+        agent[SHELL_NAME] = COMMAND_SHELL
     job = assemble(env, {**agent, TOKEN_NAME: token.reveal()})
     phases = _phases(options)
     extra = {"BUILDKITE_BOOTSTRAP_PHASES": phases} if phases else {}
     claims = replace(job.claims, env={**job.claims.env, **extra})
     return replace(job, claims=claims)
+
+
+def own_shell(found: ReplayInput) -> str:
+    """Return what the job's commands are run with where there is no prompt."""
+    return {**DEFAULTS, **_recorded(found)}[SHELL_NAME]
 
 
 def _phases(options: Options) -> str | None:

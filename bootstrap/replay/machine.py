@@ -2,34 +2,52 @@
 
 import os
 import pwd
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootstrap import process
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
-from bootstrap.replay.clearing import Places, places
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options
+from bootstrap.replay.place import Places, places
 
 _REGION = "us-east-1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Where this user's files are, the buildkite-agent to run, and the region of AWS clients."""
+    """Where this user's files are, the buildkite-agent to run, and the region of AWS clients.
+
+    `env` is the developer's environment, `terminal` the descriptor of their terminal.
+    """
 
     places: Places
     agent: Path
     region: str
+    env: Mapping[str, str]
+    terminal: int = 0
+
+    def agent_version(self) -> str:
+        """Return the agent's version, as it prints it. Raises CannotStart."""
+        printed = process.run([str(self.agent), "--version"])
+        found = re.search(r"version (\S+?),? ", f"{printed} ")
+        return found[1] if found else printed.strip()
 
 
 def machine(options: Options, process_env: Mapping[str, str]) -> Machine:
     """Return this machine. Raises WrongConfiguration without an agent, CannotStart as `places`."""
     region = process_env.get("AWS_REGION") or process_env.get("AWS_DEFAULT_REGION") or _REGION
     agent = _agent(options.agent, process_env.get("PATH", os.defpath))
-    return Machine(places=places(process_env, _home(process_env)), agent=agent, region=region)
+    return Machine(
+        places=places(process_env, _home(process_env)),
+        agent=agent,
+        region=region,
+        env=process_env,
+    )
 
 
 def _home(process_env: Mapping[str, str]) -> Path:

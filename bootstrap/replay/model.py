@@ -62,6 +62,7 @@ class RecordedRun:
     versions: Mapping[str, object]
     timings: Mapping[str, float]
     agent: Mapping[str, str]
+    roles: tuple[str, ...] = ()  # ARNs of which it had sessions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ The job's container joins the namespace after that.
 
 import socket
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -25,6 +25,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.replay import proof, rules
 from bootstrap.replay.holder import Control, Holder
+from bootstrap.replay.place import Place
 from bootstrap.sandbox import confinement, engine
 from bootstrap.sandbox.model import Holder as Joined
 from bootstrap.sandbox.model import Image, Mount
@@ -36,11 +37,9 @@ from bootstrap.sandbox.proof import ENGINE_RESOLVER, Probe
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
-LABEL = "airlock.replay"  # on everything in the engine that a replay makes: its token
-OWNER_LABEL = "airlock.replay-owner"  # and the uid of its user
 API_ADDRESS = IPv4Address("127.0.0.1")
 API_PORT = 3139
-API_URL = f"http://{API_ADDRESS}:{API_PORT}/v3"
+API_URL = f"http://{API_ADDRESS}:{API_PORT}"
 # What agent-config/airlock.nft refuses on hosts.
 METADATA = ("169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32")
 _PROGRAM = "airlock-holder"
@@ -57,40 +56,22 @@ class Network:
     probes: tuple[Probe, ...]
 
 
-def name(token: str) -> str:
-    """Return the name of everything in the engine that a replay makes."""
-    return f"airlock-replay-{token}"
-
-
-def labels(token: str, uid: int) -> Mapping[str, str]:
-    """Return the labels of everything in the engine that a replay makes."""
-    return {LABEL: token, OWNER_LABEL: str(uid)}
-
-
 @contextmanager
 def opened(
-    client: "Client",
-    image: Image,
-    settings: Sandbox,
-    directory: Path,
-    *,
-    of: Mapping[str, str],
-    credentials: bool,
+    client: "Client", image: Image, settings: Sandbox, place: Place, *, credentials: bool
 ) -> Iterator[Network]:
     """Take the steps. Raises CannotStart, also if the network cannot be proven.
 
-    `of` are the labels of what is made, which the caller removes. When this closes, the holder
-    ends.
+    The caller removes what is made in the engine. When this closes, the holder ends.
     """
-    token = of[LABEL]
     with ExitStack() as held:
-        _create(client, token, of)
-        control = held.enter_context(closing(Control(directory / "control")))
-        container = _create_holder(client, image, settings, control, of)
-        joined = _started(client, container, token, image, settings)
+        _create(client, place)
+        control = held.enter_context(closing(Control(place.directory / "control")))
+        container = _create_holder(client, image, settings, control, place)
+        joined = _started(client, container, place, image, settings)
         with netlink.explained("set up the network of a replay"):
             holder = held.enter_context(control.connected())
-            _restrict(holder, joined, _refused(client, token))
+            _restrict(holder, joined, _refused(client, place))
             api = held.enter_context(holder.listener(API_ADDRESS, API_PORT))
             endpoint = held.enter_context(_endpoint(holder)) if credentials else None
         probes = proof.prove(holder, joined.gateway, own_addresses(), endpoint=credentials)
@@ -118,48 +99,47 @@ def program() -> Path:
     )
 
 
-def _create(client: "Client", token: str, of: Mapping[str, str]) -> None:
+def _create(client: "Client", place: Place) -> None:
     with engine.explained("create the network of a replay"):
         client.post(
             "/networks/create",
             {
-                "Name": name(token),
+                "Name": place.name,
                 "Driver": "bridge",
                 "CheckDuplicate": True,
                 "EnableIPv6": False,
-                "Labels": dict(of),
+                "Labels": dict(place.labels),
                 "Options": {"com.docker.network.bridge.enable_icc": "false"},
             },
         )
 
 
 def _create_holder(
-    client: "Client", image: Image, settings: Sandbox, control: Control, of: Mapping[str, str]
+    client: "Client", image: Image, settings: Sandbox, control: Control, place: Place
 ) -> str:
-    token = of[LABEL]
     spec = replace(
-        holder_spec(settings, token=token, image=image),
-        name=f"{name(token)}-network",
-        labels=of,
+        holder_spec(settings, token=place.token, image=image),
+        name=f"{place.name}-network",
+        labels=place.labels,
         mounts=(
             Mount(source=program(), target=_INSIDE),
             Mount(source=control.path, target=_CONTROL),
         ),
     )
     body = replay_holder_body(
-        spec, confinement.profile(), engine.apparmor(client), network=name(token),
+        spec, confinement.profile(), engine.apparmor(client), network=place.name,
         command=(str(_INSIDE), str(_CONTROL)),
     )  # fmt: skip
     return engine.create_container(client, spec, body)
 
 
 def _started(
-    client: "Client", container: str, token: str, image: Image, settings: Sandbox
+    client: "Client", container: str, place: Place, image: Image, settings: Sandbox
 ) -> Joined:
     with engine.explained("start the holder of a replay's network"):
         client.post(f"/containers/{container}/start")
         state = client.get(f"/containers/{container}/json")
-    network = state["NetworkSettings"]["Networks"][name(token)]
+    network = state["NetworkSettings"]["Networks"][place.name]
     return Joined(
         container=container, pid=state["State"]["Pid"], namespace=0, address=network["IPAddress"],
         gateway=network["Gateway"], runtime=settings.runtime, image=image.id,
@@ -177,14 +157,14 @@ def _restrict(holder: Holder, joined: Joined, refused: Iterable[IPv4Network]) ->
     netlink.acknowledged(kernel, number)
 
 
-def _refused(client: "Client", token: str) -> tuple[IPv4Network, ...]:
+def _refused(client: "Client", place: Place) -> tuple[IPv4Network, ...]:
     """Return where a job may not get: metadata, this machine, and the engine's other networks."""
     with engine.explained("list its networks"):
         found = client.get("/networks")
     pools = [
         pool.get("Subnet", "")
         for network in found
-        if network["Name"] != name(token)
+        if network["Name"] != place.name
         for pool in network["IPAM"]["Config"] or ()
     ]
     others = [subnet for subnet in pools if subnet and ":" not in subnet]

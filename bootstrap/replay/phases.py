@@ -52,6 +52,19 @@ class Phases:
         )
 
 
+class Timings:
+    """The seconds that each step before the job's begin took. `now` is in seconds of one clock."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self.seconds: dict[str, float] = {}
+
+    def ended(self, step: str, now: float) -> None:
+        """Take note that a step has ended, which began when the one before it ended."""
+        self.seconds[step] = now - self._last
+        self._last = now
+
+
 def plain(line: bytes) -> bytes:
     """Return a line without colours, the agent's timestamps, and a terminal's carriage return."""
     return _MARKS.sub(b"", line).rstrip(b"\r")

@@ -4,19 +4,17 @@ import os
 import secrets
 import time
 from contextlib import ExitStack
-from functools import partial
 
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Grant
-from bootstrap.replay import checkout, clearing, credentials, engine, network, sandbox, shell
-from bootstrap.replay import supervise
+from bootstrap.replay import checkout, clearing, engine, network, shell, supervise
 from bootstrap.replay.agent_api import Serve
 from bootstrap.replay.job import job_of
 from bootstrap.replay.machine import Machine, settings
 from bootstrap.replay.model import ReplayInput
+from bootstrap.replay.opening import Prepared, opened
 from bootstrap.replay.options import Options, Shell
-from bootstrap.replay.phases import Phases
-from bootstrap.replay.result import Result
+from bootstrap.replay.phases import Phases, Timings
+from bootstrap.replay.result import Result, spec_of
 from bootstrap.sandbox.environment import sandbox_grace
 from bootstrap.sandbox.supervision.signals import Cancellation
 from bootstrap.sandbox.workspace import token_for
@@ -38,3 +36,43 @@ def replay(
     `serve` serves the agent API at a listener. Raises an AirlockError if the job does not get as
     far as running, and CancelledEarly if the developer ends it before. Either way nothing stays.
     """
+    token, timings = Secret(secrets.token_urlsafe(32)), Timings(time.monotonic())
+    with ExitStack() as held:
+        with cancellation.interrupting():
+            job = job_of(found, options, endpoint=network.API_URL, token=token)
+            client = held.enter_context(engine.connected(options.docker))
+            clearing.sweep(client, machine.places, options.docker, note=log.note)
+            image = engine.image(client, engine.reference(found, options), note=log.note)
+            prepared = Prepared(
+                found=found, options=options, machine=machine, job=job, token=token, image=image,
+                settings=settings(found, options, image.id),
+            )  # fmt: skip
+            timings.ended("engine", time.monotonic())
+        place = machine.places.place(token_for(job.claims.job_id, os.urandom(4).hex()))
+        held.enter_context(clearing.held(place, options.docker))
+        with cancellation.interrupting():
+            box = held.enter_context(
+                opened(client, prepared, place, serve, log=log, timings=timings)
+            )
+        log.note(f"{len(box.probes)} checks of the job's isolation passed")
+        phases = Phases(time.monotonic())
+        if options.shell is Shell.NEVER:
+            ended = supervise.until_end(
+                client, box, cancellation, sandbox_grace(job.grace), out=out,
+                observe=phases.received,
+            )  # fmt: skip
+        else:
+            ended = shell.until_end(client, box, cancellation, terminal=machine.terminal, out=out)
+        kept = checkout.kept(place.tree, job, options.output) if options.keep else None
+    return Result(
+        ended=ended,
+        image=engine.reference(found, options),
+        image_id=image.id,
+        versions={"agent": machine.agent_version()} if options.compare else {},
+        spec=spec_of(box.spec),
+        env=tuple(sorted(job.claims.env)),
+        timings=timings.seconds,
+        phases=phases.until(time.monotonic()),
+        digest=phases.digest() if options.shell is Shell.NEVER else None,
+        kept=kept,
+    )

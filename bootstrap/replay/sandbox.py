@@ -17,7 +17,8 @@ from bootstrap.grants.kind import Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Job
 from bootstrap.policy.model import Grant
-from bootstrap.replay.network import Network, name
+from bootstrap.replay.network import Network
+from bootstrap.replay.place import Place
 from bootstrap.sandbox import confinement, engine, workspace
 from bootstrap.sandbox.environment import sandbox_environment
 from bootstrap.sandbox.model import Image, Running, SandboxSpec
@@ -51,31 +52,14 @@ def job_uid(settings: Sandbox) -> int:
 
 
 def specification(
-    job: Job,
-    grant: Grant,
-    settings: Sandbox,
-    *,
-    labels: Mapping[str, str],
-    token: str,
-    image: Image,
-    directory: Path,
-    tree: Path,
-    agent: Path,
-    terminal: bool,
+    job: Job, settings: Sandbox, place: Place, image: Image, agent: Path
 ) -> SandboxSpec:
     """Return the container's specification. Raises Refused as `plan`."""
     planned = plan(
-        job,
-        grant,
-        settings,
-        token=token,
-        uid=job_uid(settings),
-        image=image,
-        sandbox_directory=directory / "sandbox",
-        workspace=tree,
-        agent_binary=agent,
-    )
-    return replace(planned, name=name(token), labels=labels, terminal=terminal)
+        job, Grant(), settings, token=place.token, uid=job_uid(settings), image=image,
+        sandbox_directory=place.directory / "sandbox", workspace=place.tree, agent_binary=agent,
+    )  # fmt: skip
+    return replace(planned, name=place.name, labels=place.labels)
 
 
 @contextmanager
@@ -84,9 +68,9 @@ def opened(
     job: Job,
     spec: SandboxSpec,
     settings: Sandbox,
-    network: Network,
-    directory: Path,
     *,
+    network: Network,
+    place: Place,
     granted: Variables,
     files: Mapping[str, bytes],
 ) -> Iterator[Opened]:
@@ -98,7 +82,7 @@ def opened(
     kept, _ = aws_environment.strip(job.claims.env)
     with ExitStack() as held:
         sandbox_directory = held.enter_context(
-            workspace.sandbox_directory(directory, kept, uid=spec.user, home=str(HOME))
+            workspace.sandbox_directory(place.directory, kept, uid=spec.user, home=str(HOME))
         )
         _write_resolvers(sandbox_directory.path, settings)
         for file, content in files.items():
@@ -115,13 +99,6 @@ def opened(
             running=running, spec=spec, stream=stream, directory=sandbox_directory,
             probes=(*network.probes, *probes),
         )  # fmt: skip
-
-
-def prepared_tree(tree: Path, uid: int) -> None:
-    """Create the directories of checkout and plugins, which are the job's."""
-    for part in ("builds", "plugins"):
-        (tree / part).mkdir(mode=0o755)
-        workspace.give(tree / part, uid)
 
 
 def _write_resolvers(path: Path, settings: Sandbox) -> None:

@@ -1,34 +1,27 @@
-"""A prompt in the prepared checkout: the sandbox's files for it, and the developer's terminal."""
+"""The developer's terminal, connected to that of the container (prompt.py)."""
 
 import fcntl
 import os
 import selectors
-import shlex
 import signal
 import struct
 import termios
 import time
 import tty
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
-from bootstrap import packaged
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.replay import supervise
-from bootstrap.replay.options import Shell
 from bootstrap.replay.sandbox import Opened
 from bootstrap.sandbox import engine
-from bootstrap.sandbox.environment import AIRLOCK
 from bootstrap.sandbox.supervision.signals import Cancellation, translated
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
-SHELL_NAME = "BUILDKITE_SHELL"
-COMMAND_SHELL = f"/bin/sh {AIRLOCK / 'command-shell'}"
 _BUFFER = 1 << 16  # bytes
 _SIZE = struct.Struct("HHHH")  # struct winsize
 
@@ -40,30 +33,6 @@ def require_terminal(terminal: int) -> None:
             "a prompt needs a terminal, and standard input is not one",
             hint="Run the replay in a terminal, or leave out --shell and --shell-on-failure.",
         )
-
-
-def files(when: Shell, own_shell: str, checkout: Path) -> Mapping[str, bytes]:
-    """Return the files of the sandbox directory that make the prompt, by name.
-
-    `own_shell` is the job's BUILDKITE_SHELL, `checkout` where its checkout will be.
-    """
-    if when is Shell.NEVER:
-        return {}
-    run = f"{own_shell} "
-    settings = {
-        "entry": f"when={when.value}\ncheckout={shlex.quote(str(checkout))}\n",
-        "command-shell": (
-            f"when={when.value}\n{SHELL_NAME}={shlex.quote(own_shell)}\n"
-            f'own_shell() {{ {run}"$1"; }}\n'
-        ),
-        "command": f'exec {run}"$AIRLOCK_COMMAND"\n',
-    }
-    parts = {"entry": "entry_shell.sh", "command-shell": "command_shell.sh"}
-    return {
-        name: text.encode()
-        + (packaged.data("bootstrap.replay", parts[name]) if name in parts else b"")
-        for name, text in settings.items()
-    }
 
 
 def until_end(

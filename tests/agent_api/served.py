@@ -76,7 +76,9 @@ class Served:
         connection.close()
         return status, json.loads(answer) if kind == "application/json" else answer
 
-    def job_call(self, method: str, path: str, document: Any = None, **more: Any) -> tuple[int, Any]:
+    def job_call(
+        self, method: str, path: str, document: Any = None, **more: Any
+    ) -> tuple[int, Any]:
         return self.call(method, f"/jobs/{self.own.job}/{path}", document, **more)
 
 

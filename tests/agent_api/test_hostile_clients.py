@@ -24,7 +24,9 @@ def replay(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def request(served: Served, verb: str = "keys", *, token: str = PLACEHOLDER, more: str = "") -> bytes:
+def request(
+    served: Served, verb: str = "keys", *, token: str = PLACEHOLDER, more: str = ""
+) -> bytes:
     head = GET.format(job=served.own.job, verb=verb, token=token)
     return f"{head}{more}\r\n".encode()
 
@@ -163,7 +165,9 @@ class Held:
         return json_answer({})
 
 
-def held_call(port: int, verb: str = "keys", content: bytes = b"", length: int = 0) -> socket.socket:
+def held_call(
+    port: int, verb: str = "keys", content: bytes = b"", length: int = 0
+) -> socket.socket:
     head = GET.format(job="j", verb=verb, token=PLACEHOLDER)
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
     client.sendall(f"{head}Content-Length: {length or len(content)}\r\n\r\n".encode() + content)

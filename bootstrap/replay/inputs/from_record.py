@@ -74,6 +74,7 @@ def read(document: Json, source: str) -> ReplayInput:
             versions=_mapping(_last(events, ("sandbox",)).get("versions")),
             timings=_timings(events),
             agent=_agent(document),
+            roles=_roles(events),
         ),
     )
 
@@ -82,6 +83,11 @@ def _agent(document: Json) -> dict[str, str]:
     found = _mapping(document.get("agent_env"))
     return {name: value for name, value in found.items()
             if NAME.fullmatch(name) and isinstance(value, str)}  # fmt: skip
+
+
+def _roles(events: Iterable[Json]) -> tuple[str, ...]:
+    roles = (_text(event.get("role")) for event in events if event.get("event") == "session")
+    return tuple(dict.fromkeys(role for role in roles if role))
 
 
 def _image(events: Iterable[Json]) -> tuple[str | None, str | None]:
