@@ -6,20 +6,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "build/airlock-launcher"
+SOURCES = (ROOT / "launcher/launcher.c", ROOT / "launcher/build", ROOT / "bootstrap/__init__.py")
 
 
 def binary() -> Path:
     """Return the launcher, compiled first if it is missing or older than what it is made from."""
-    return _compiled("launcher", PROGRAM)
+    return _compiled("launcher", PROGRAM, SOURCES)
 
 
 def holder() -> Path:
     """Return the holder of replays' networks, compiled in the same way."""
-    return _compiled("holder", ROOT / "build/airlock-holder")
+    sources = (ROOT / "launcher/holder.c", *SOURCES[1:])
+    return _compiled("holder", ROOT / "build/airlock-holder", sources)
 
 
-def _compiled(name: str, program: Path) -> Path:
-    sources = (ROOT / f"launcher/{name}.c", ROOT / "launcher/build", ROOT / "bootstrap/__init__.py")
+def _compiled(name: str, program: Path, sources: tuple[Path, ...]) -> Path:
     program.parent.mkdir(exist_ok=True)
     with (program.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
