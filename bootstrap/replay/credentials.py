@@ -11,13 +11,13 @@ from socket import socket
 from typing import assert_never
 
 from bootstrap.aws import own_identity, tags
-from bootstrap.aws.model import SessionRequest
+from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.aws.sts import Sts
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.credentials.endpoint import serving_at
 from bootstrap.credentials.plan import plans
-from bootstrap.credentials.renewal import Renewal, Sessions
-from bootstrap.errors import WrongConfiguration
+from bootstrap.credentials.renewal import Assume, Renewal, Sessions
+from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.grants.role import Role, by_endpoint
 from bootstrap.host.config import Aws
 from bootstrap.job.model import Claims
@@ -50,7 +50,7 @@ def sessions(
             aws = Aws(region=machine.region, sts_endpoint=endpoint)
             caller = own_identity.credentials(profile, machine.env)
             assume = Sts(aws, token=_no_token, caller=caller).assume
-            first = assume(request)
+            first = _first(assume, request)
             log.mask(first.secret_access_key, first.session_token)
             log.note(f"credentials of {first.assumed_role} until {first.expires:%H:%M} UTC")
             current = Sessions(first)
@@ -77,12 +77,23 @@ def served(
         yield {**variables, **by_endpoint(endpoint.path, env)}
 
 
+def _first(assume: Assume, request: SessionRequest) -> Session:
+    try:
+        return assume(request)
+    except AirlockError as refused:
+        raise type(refused)(
+            refused.problem,
+            hint="The role's trust policy has to let your own identity call sts:AssumeRole and "
+            f"sts:TagSession, with the tag {TAG}; --assume names another role.",
+        ) from refused
+
+
 def session_request(claims: Claims, role: str, *, rule: str) -> SessionRequest:
     """Return the request that a host would make, marked as a replay's.
 
     It has no source identity, which trust policies rarely let a person set.
     """
-    grant = Grant(kinds=(Role(role),), source_identity=False)
+    grant = Grant(kinds=(Role(granted=role),), source_identity=False)
     (request,) = plans(claims, grant, rule=rule).values()
     who = tags.tag_value(getpass.getuser())
     name = tags.name(f"replay-{request.session_name}", unique=claims.job_id)
