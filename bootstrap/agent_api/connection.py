@@ -202,7 +202,9 @@ class Connection:
         self._answer = answer
         self._unsent = _head(answer, keep=self._keep)
         self._unread = 0
-        if isinstance(answer.body, bytes):
+        if answer.status == HTTPStatus.NO_CONTENT:
+            pass  # anything would be taken for the next answer
+        elif isinstance(answer.body, bytes):
             self._unsent += answer.body
         else:
             self._unread = answer.size

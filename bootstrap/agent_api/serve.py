@@ -7,6 +7,7 @@ import hmac
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import cast
@@ -26,13 +27,14 @@ from bootstrap.agent_api.pending import Pending
 from bootstrap.agent_api.refusals import Refusals
 from bootstrap.agent_api.request import Request
 from bootstrap.agent_api.routes import Kind, Route
-from bootstrap.agent_api.spool import Body, Spool
+from bootstrap.agent_api.spool import Body, FullError, Spool
 from bootstrap.agent_api.workers import Workers
 from bootstrap.secret import Secret
 from bootstrap.server import Server
 
 MAX_CONNECTIONS = 64
 MAX_CALLS = 8  # that are answered at a time
+SHORT = 1 << 16  # bytes of an answer that is kept in memory, whatever there is of others
 PATIENCE = 2.0  # seconds for calls that are being answered when the server closes
 
 
@@ -113,7 +115,7 @@ class _Gate:
     def _answer(self, request: Request, body: Body, pending: Pending) -> None:
         answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Airlock failed: a bug")
         try:
-            answer = self._backend.answer(_call(request, body))
+            answer = self._spooled(self._backend.answer(_call(request, body)))
         except MalformedError as wrong:
             answer = problem(HTTPStatus.BAD_REQUEST, str(wrong))
         except Exception as bug:  # noqa: BLE001 - the next call is to be answered
@@ -123,6 +125,17 @@ class _Gate:
             pending.finish(answer)
         if answer.refused:
             self._report(request, answer)
+
+    def _spooled(self, answer: Answer) -> Answer:
+        """Keep a long answer where it counts: its client may not read it for a while."""
+        if not isinstance(answer.body, bytes) or len(answer.body) <= SHORT:
+            return answer
+        body = self.spool.body()
+        try:
+            body.append(answer.body)
+        except FullError:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many answers at a time; try again")
+        return replace(answer, body=body.opened(), size=body.size, closing=body.close)
 
     def _report(self, request: Request, answer: Answer) -> None:
         """Not in the server's thread: the audit trail may have to wait for its file."""

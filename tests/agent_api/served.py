@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from bootstrap.agent_api.serve import serving
 from bootstrap.secret import Secret
 from tests.fakes.control_plane import ControlPlane, JobOrder, job_env
 from tests.fakes.control_plane.job import Job
+from tests.lab.engine import eventually
 
 PLACEHOLDER = "placeholder-of-one-job"
 SECRET = "a secret of the cluster"
@@ -52,6 +54,11 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def refusals(self, count: int) -> list[RefusedCall]:
+        """Return what was reported, once it is as much: a report may come after the answer."""
+        eventually(lambda: len(self.refused) >= count, f"{count} refused calls are reported")
+        return self.refused
+
     def dial(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
@@ -74,12 +81,18 @@ class Served:
             answer = response.read()
             status, kind = response.status, response.getheader("Content-Type", "")
         connection.close()
-        return status, json.loads(answer) if kind == "application/json" else answer
+        return status, json.loads(answer) if answer and kind == "application/json" else answer
 
     def job_call(
         self, method: str, path: str, document: Any = None, **more: Any
     ) -> tuple[int, Any]:
         return self.call(method, f"/jobs/{self.own.job}/{path}", document, **more)
+
+
+def is_harmless(text: str) -> bool:
+    """Say whether a terminal only shows the text: no control, format or surrogate character."""
+    hidden = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return not any(unicodedata.category(char) in hidden for char in text)
 
 
 def _own(env: Mapping[str, str]) -> OwnIds:

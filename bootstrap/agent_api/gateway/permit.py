@@ -143,7 +143,7 @@ def _oidc(call: Call, grant: AgentApiGrant) -> Forwarded | str:
         asked = f"the audience {audience!r}" if audience else "a token without --audience"
         return f"the rule does not allow {asked}, but: {allowed} {IN_POLICY}"
     subject = document.get("subject_claim")
-    if subject is not None and subject not in _SUBJECTS:
+    if subject is not None and not (isinstance(subject, str) and subject in _SUBJECTS):
         return f"the subject {subject!r} is not one of {', '.join(sorted(_SUBJECTS))}"
     return _composed(call, document)
 

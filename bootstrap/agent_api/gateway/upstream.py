@@ -58,7 +58,7 @@ def send(upstream: Upstream, outgoing: Outgoing, spool: Spool) -> Answer:
     """
     deadline = time.monotonic() + WHOLE
     try:
-        connection, path = _connected(upstream)
+        connection, path = connected(upstream)
         with closing(connection):
             _request(connection, upstream, outgoing, path)
             return _answer(connection.getresponse(), upstream.token, spool, deadline)
@@ -71,7 +71,8 @@ def send(upstream: Upstream, outgoing: Outgoing, spool: Spool) -> Answer:
         return problem(HTTPStatus.BAD_GATEWAY, shown)
 
 
-def _connected(upstream: Upstream) -> tuple[http.client.HTTPConnection, str]:
+def connected(upstream: Upstream) -> tuple[http.client.HTTPConnection, str]:
+    """Return what will connect, and the endpoint's own path. Raises HTTPException, ValueError."""
     url = urlsplit(upstream.endpoint)
     if url.scheme not in {"http", "https"} or not url.hostname:
         raise http.client.InvalidURL(f"{url.scheme} is not http")
@@ -120,7 +121,7 @@ def _request(
 def _answer(
     response: http.client.HTTPResponse, token: Secret, spool: Spool, deadline: float
 ) -> Answer:
-    if 300 <= response.status < 400:
+    if response.status < 200 or 300 <= response.status < 400:
         return problem(HTTPStatus.BAD_GATEWAY, "Airlock: Buildkite redirects this call")
     headers = {name: value for name in _ANSWER if (value := response.getheader(name))}
     location = response.getheader("Location")

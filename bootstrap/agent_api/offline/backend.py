@@ -14,6 +14,7 @@ from bootstrap.agent_api.model import (
     OwnIds,
     json_answer,
     problem,
+    refusal,
 )
 from bootstrap.agent_api.offline import tokens
 from bootstrap.agent_api.offline.annotations import Annotation, Annotations
@@ -143,8 +144,7 @@ class Offline:
                     oidc_stub=self._oidc_stub, secrets=self._secrets,
                 )  # fmt: skip
             case Kind.CACHE:
-                what = "entry" if call.method == "POST" else "registry"
-                answer = problem(404, f"Cache {what} not found")
+                answer = _cache(call.route.name)
             case (
                 Kind.ARTIFACTS_CREATE | Kind.ARTIFACTS_UPDATE | Kind.ARTIFACTS_SEARCH
                 | Kind.STORE | Kind.OF_AGENT
@@ -179,6 +179,17 @@ class Offline:
         for name, value in changes.items():
             self._show(f"the job changed its {printable(name)} to {printable(value)}")
         return json_answer({"id": self._own.job})
+
+
+def _cache(verb: str) -> Answer:
+    """Nothing is in a cache, and nothing needs to be saved: what is there already is not saved."""
+    match verb:
+        case "retrieve":
+            return problem(404, "Cache entry not found")
+        case "peek":
+            return json_answer({"message": "a replay saves no cache"})
+        case _:
+            return refusal("a replay has no cache registry")
 
 
 _OF_ARTIFACTS = {

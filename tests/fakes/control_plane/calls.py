@@ -152,3 +152,26 @@ def step(attributes: dict[str, str], call: Call, rest: list[str]) -> Reply:
             return json_reply({"uuid": call.json()["build_id"]})
         case _:
             return problem(404, f"no {call.method} {call.path} here")
+
+
+def cache(entries: dict[str, dict[str, Any]], call: Call, name: str, rest: list[str]) -> Reply:
+    """Describe a cache registry; look for, store and forget its entries."""
+    asked = call.json()
+    key = str(asked.get("cache_key"))
+    match call.method, rest:
+        case "GET", []:
+            return json_reply({"uuid": name, "name": name, "store": "local_file"})
+        case "POST", ["peek" | "retrieve"] if key in entries:
+            return json_reply(entries[key])
+        case "POST", ["peek" | "retrieve"]:
+            return problem(404, "Cache entry not found")
+        case "POST", ["expire"]:
+            entries.pop(key, None)
+            return json_reply({})
+        case "PUT", ["store"]:
+            entries[key] = asked
+            return json_reply({"upload_id": key, "multipart": False, "upload_instructions": []})
+        case "PUT", ["commit"]:
+            return json_reply({"message": "committed"})
+        case _:
+            return problem(404, f"no {call.method} {call.path} here")

@@ -66,6 +66,8 @@ class ControlPlane(Simulator):
         self.secrets: dict[str, str] = {}
         self.steps: dict[str, dict[str, str]] = {}
         self.api_tokens = {rest.API_TOKEN: rest.SCOPES}  # of developers, with their scopes
+        self.caches: dict[str, dict[str, dict[str, Any]]] = {}  # entries by registry and key
+        self.canceled_builds: list[str] = []
         self.issuer = Issuer(self.url)
         self._intervals = {
             "ping_interval": ping_interval,
@@ -242,6 +244,11 @@ class ControlPlane(Simulator):
                 return artifacts.search(siblings, call.query, self.url)
             case ["builds", build, "data", verb] if build == caller.build:
                 return calls.meta_data(caller.meta_data, verb, call.json())
+            case ["builds", build, "cancel"] if build == caller.build:
+                self.canceled_builds.append(build)
+                return json_reply({"uuid": build})
+            case ["cache_registries", registry, *rest]:
+                return calls.cache(self.caches.setdefault(registry, {}), call, registry, rest)
             case ["steps", step, *rest]:
                 return calls.step(self.steps.setdefault(step, {}), call, rest)
             case ["jobs" | "builds", *_]:
@@ -257,6 +264,8 @@ class ControlPlane(Simulator):
                 return json_reply({"token": self.issuer.token(job, call.json())})
             case "GET", ["secrets"]:
                 return self._secret(call.query["key"])
+            case "POST", ["repository_access_token"]:
+                return json_reply({"token": f"for {call.json()['repo_url']}"})
             case _:
                 return calls.answer(job, call, rest)
 

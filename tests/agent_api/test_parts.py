@@ -1,0 +1,120 @@
+"""Refusals, bodies and workers, each by itself: what they bound."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.agent_api import refusals as module
+from bootstrap.agent_api.model import Answer, RefusedCall, json_answer
+from bootstrap.agent_api.pending import Pending
+from bootstrap.agent_api.refusals import MOST, Refusals
+from bootstrap.agent_api.spool import IN_MEMORY, FullError, Spool, Storage
+from bootstrap.agent_api.workers import Workers
+from tests.agent_api.served import is_harmless
+from tests.lab.engine import eventually
+
+
+def test_a_call_that_repeats_is_reported_once_and_counted() -> None:
+    reported: list[RefusedCall] = []
+    refusals = Refusals(reported.append)
+    for number in range(3 * MOST):
+        for _ in range(2):
+            if refusals.add("GET", ("jobs", str(number)), "no"):
+                refusals.flush()
+    refusals.close()
+    assert len(reported) == MOST + 1
+    assert reported[-1].why == f"{5 * MOST} more refused calls are not listed"
+
+
+def test_what_was_not_flushed_is_reported_at_the_end() -> None:
+    reported: list[RefusedCall] = []
+    refusals = Refusals(reported.append)
+    assert refusals.add("GET", ("a",), "no")
+    assert not refusals.add("GET", ("a",), "no")
+    refusals.close()
+    assert [call.path for call in reported] == ["/a", ""]
+
+
+@given(st.text(), st.lists(st.text()), st.text())
+def test_reports_are_short_and_harmless(method: str, path: list[str], why: str) -> None:
+    reported: list[RefusedCall] = []
+    refusals = Refusals(reported.append)
+    refusals.add(method, tuple(path), why)
+    refusals.close()
+    (call,) = reported
+    assert is_harmless(call.method + call.path + call.why)
+    assert max(map(len, (call.method, call.path, call.why))) <= module.LIMIT
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_body_keeps_its_bytes_and_counts_them(tmp_path: Path, *, on_disk: bool) -> None:
+    directory = tmp_path if on_disk else None
+    spool = Spool(Storage(directory=directory, total=IN_MEMORY + 100))
+    body = spool.body()
+    for _ in range(2):
+        body.append(b"x" * (IN_MEMORY // 2))
+    body.append(b"y" * 100)
+    with pytest.raises(FullError):
+        body.append(b"z")
+    assert body.opened().read() == b"x" * IN_MEMORY + b"y" * 100
+    assert (body.opened().fileno() > 0) if on_disk else True
+    assert list(tmp_path.iterdir()) == []  # the file has no name
+    body.close()
+    body.close()
+    with pytest.raises(ValueError, match="closed"):
+        body.append(b"z")
+    spool.add(IN_MEMORY + 100)
+
+
+def blocked(gate: threading.Event, done: list[int], number: int) -> Callable[[], None]:
+    def work() -> None:
+        gate.wait(10)
+        done.append(number)
+
+    return work
+
+
+def test_workers_keep_their_number_and_their_order() -> None:
+    gate, done = threading.Event(), list[int]()
+    workers = Workers(1, name="test")
+    for number in range(5):
+        workers.run(blocked(gate, done, number))
+    assert not workers.close(0.0)
+    gate.set()
+    assert workers.close(5)
+    workers.run(blocked(gate, done, 9))
+    assert done == [0]
+
+
+def test_waiting_work_is_done_when_a_thread_is_free() -> None:
+    gate, done = threading.Event(), list[int]()
+    workers = Workers(2, name="test")
+    for number in range(20):
+        workers.run(blocked(gate, done, number))
+    gate.set()
+    eventually(lambda: len(done) == 20, "all are done")
+    assert workers.close(5)
+
+
+def test_an_answer_that_nobody_wants_is_closed() -> None:
+    closed: list[str] = []
+    late = Pending()
+    late.abandon()
+    late.finish(Answer(closing=lambda: closed.append("late")))
+    early = Pending()
+    early.finish(Answer(closing=lambda: closed.append("early")))
+    early.abandon()
+    assert closed == ["late", "early"]
+
+
+def test_an_answer_is_taken_once_it_is_there() -> None:
+    pending = Pending()
+    with pytest.raises(BlockingIOError):
+        pending.done.recv(1)
+    pending.finish(json_answer({"a": 1}))
+    assert pending.done.recv(1) == b""
+    assert pending.taken().body == b'{"a": 1}'
