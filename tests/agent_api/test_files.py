@@ -27,7 +27,9 @@ def added(files: Files, path: str, content: bytes = b"content") -> str:
 
 
 PATHS = st.text(max_size=60) | st.lists(
-    st.sampled_from(["..", ".", "", "a", "b", "\0", "\n", "\x1b[2J", "..%2f", "~", "C:\\", "\udcff"])
+    st.sampled_from(
+        ["..", ".", "", "a", "b", "\0", "\n", "\x1b[2J", "..%2f", "~", "C:\\", "\udcff"]
+    )
 ).map("/".join)
 
 
@@ -45,7 +47,9 @@ def test_names_stay_below_the_directory(path: str) -> None:
         assert len(os.fsencode(part)) <= MAX_NAME
 
 
-@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../../b", "..", "./../x"])
+@pytest.mark.parametrize(
+    "path", ["../../etc/passwd", "/etc/passwd", "a/../../../b", "..", "./../x"]
+)
 def test_a_path_upwards_ends_below(files: Files, path: str) -> None:
     added(files, path)
     root = files.directory.parent

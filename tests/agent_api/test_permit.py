@@ -33,7 +33,9 @@ def call(
     parts = tuple(path.split("/"))
     route = routes.find(method, parts)
     assert route, path
-    content = body if body is not None else b"" if document is None else json.dumps(document).encode()
+    content = (
+        body if body is not None else b"" if document is None else json.dumps(document).encode()
+    )
     return Call(
         route=route, method=method, path=parts, query=query or {}, headers={},
         body=io.BytesIO(content), size=len(content),

@@ -27,6 +27,15 @@ class Developer:
     docker: str
     in_group: bool = True
 
+    @property
+    def uid(self) -> int:
+        return UID
+
+    def directories(self) -> tuple[Path, ...]:
+        """Return where replays of this user keep their files, as far as there are such places."""
+        state = self.home / ".local/state/airlock"
+        return state / "replay", state / "run/airlock-replay"
+
     def command(self, *arguments: str) -> list[str]:
         return [str(self.python), "-I", "-m", "bootstrap", *arguments]
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from tests.fakes.control_plane import artifacts, calls, rest
+from tests.fakes.control_plane import artifacts, calls, rest_api
 from tests.fakes.control_plane.identity import Issuer
 from tests.fakes.control_plane.job import Job, JobOrder, JobResult
 from tests.fakes.simulator import Call, Reply, Simulator, json_reply, problem
@@ -65,7 +65,7 @@ class ControlPlane(Simulator):
         self.agents: dict[str, _Agent] = {}  # by access token
         self.secrets: dict[str, str] = {}
         self.steps: dict[str, dict[str, str]] = {}
-        self.api_tokens = {rest.API_TOKEN: rest.SCOPES}  # of developers, with their scopes
+        self.api_tokens = {rest_api.API_TOKEN: rest_api.SCOPES}  # of developers, with their scopes
         self.caches: dict[str, dict[str, dict[str, Any]]] = {}  # entries by registry and key
         self.canceled_builds: list[str] = []
         self.issuer = Issuer(self.url)
@@ -150,7 +150,7 @@ class ControlPlane(Simulator):
             case ["uploads", job_id, *rest] if job_id in self.jobs:
                 return artifacts.store(self.jobs[job_id], call, rest)
             case ["v2", *named]:
-                return rest.answer(list(self.jobs.values()), self.api_tokens, call, named)
+                return rest_api.answer(list(self.jobs.values()), self.api_tokens, call, named)
             case [".well-known", name]:
                 document = self.issuer.document(name)
                 return json_reply(document) if document else problem(404, f"no {name} here")
