@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from bootstrap.log import JobLog, to_descriptor
-from bootstrap.replay import agent_api, machine, report, run
+from bootstrap.replay import agent_api, machine, report, run, shell
 from bootstrap.replay.inputs import needed
 from bootstrap.replay.inputs.read import Options as InputOptions
 from bootstrap.replay.inputs.read import read_input
-from bootstrap.replay.options import Options
+from bootstrap.replay.options import Options, Shell
 from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
 
 _LOG = 2  # standard error: standard output has the job's bytes and nothing else
@@ -30,6 +30,8 @@ def replay(
                 for line in needed.summary(found):
                     log.note(line)
                 here = machine.machine(options, process_env)
+                if options.shell is not Shell.NEVER:
+                    shell.require_terminal(here.terminal)
             result = run.replay(
                 found, options, here, agent_api.offline(found, options, log), log=log,
                 cancellation=requested, out=out,

@@ -59,13 +59,15 @@ class Developer:
             user=UID, group=GID, extra_groups=groups, **how,
         )  # fmt: skip
 
-    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """Run an `airlock` command as this user to its end."""
-        command = self.command(*arguments)
+        return self.finished(self.command(*arguments))
+
+    def finished(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        """Run a program as this user to its end."""
         with self.start(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as program:  # fmt: skip
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as program:
             output, errors = program.communicate(timeout=120)
         return subprocess.CompletedProcess(command, program.returncode, output, errors)
 

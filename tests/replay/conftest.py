@@ -2,7 +2,9 @@
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.lab import developer as developers
 from tests.lab import lab as labs
 from tests.lab.agent import binary
 from tests.lab.developer import Developer
+from tests.lab.engine import eventually
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ class Replays:
     def __init__(self, fleet: labs.Fleet, developer: Developer) -> None:
         self.fleet = fleet
         self.developer = developer
+        self._files = fleet.base
 
     def record(self, command: str, **env: str) -> Path:
         """Write a record of a job as this developer's file, and return it."""
@@ -46,14 +50,72 @@ class Replays:
         """Replay a recorded job to its end."""
         return self.developer.run(*self.arguments(job, *more))
 
+    @contextmanager
+    def started(self, job: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a replay, and kill it at the end if it still runs."""
+        arguments = self.developer.command(*self.arguments(job, *more))
+        with (
+            (self._files / "errors").open("wb") as errors,
+            self.developer.start(
+                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            ) as running,
+        ):
+            try:
+                yield running
+            finally:
+                running.kill()
+
+    @contextmanager
+    def running(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a replay, and wait until its job has begun; its output goes to `output`."""
+        arguments = self.developer.command(*self.arguments(self.record(command)))
+        files = self._files / "output", self._files / "errors"
+        with (
+            files[0].open("wb") as output,
+            files[1].open("wb") as errors,
+            self.developer.start(
+                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+            ) as running,
+        ):
+            try:
+                eventually(lambda: b"Running commands" in self.output, "the command begins")
+                yield running
+            finally:
+                running.kill()
+
+    @property
+    def output(self) -> bytes:
+        return (self._files / "output").read_bytes()
+
+    @property
+    def errors(self) -> str:
+        return (self._files / "errors").read_text()
+
+    def inspected(self, what: str, suffix: str = "") -> str:
+        """Return a property of the container of the one replay that runs."""
+        listed = self._docker("ps", "--format", "{{.Names}}").split()
+        (name,) = [one for one in listed if one.startswith("airlock-replay-")
+                   and one.endswith("-network") == bool(suffix)]  # fmt: skip
+        return self._docker("inspect", "-f", what, name).strip()
+
+    def empty_image(self, directory: Path) -> str:
+        """Import an image in which there is nothing."""
+        archive = directory / "empty.tar"
+        with tarfile.open(archive, "w"):
+            pass
+        return self._docker("import", str(archive)).strip()
+
+    def _docker(self, *arguments: str) -> str:
+        command = ["docker", "-H", self.developer.docker, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def remains(self) -> list[str]:
         """Return what replays have left in the engine and in this developer's directories."""
         found = []
         for kind in ("container", "network", "volume"):
             everything = ("--all",) if kind == "container" else ()
             shown = ("--format", "{{.Name}}" if kind != "container" else "{{.Names}}")
-            command = ["docker", "-H", self.developer.docker, kind, "ls", *everything, *shown]
-            listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            listed = self._docker(kind, "ls", *everything, *shown)
             found += [name for name in listed.split() if name.startswith("airlock-replay-")]
         for directory in self.developer.directories():
             found += [str(path) for path in directory.glob("*")]
