@@ -40,8 +40,8 @@ def url(option: str | None, process_env: Mapping[str, str]) -> str:
 def connected(socket: str) -> Iterator["Client"]:
     """Yield a client of an engine in whose containers a job can be shown to be isolated.
 
-    Raises CannotStart if there is none, WrongConfiguration if this user may not use it, or if it
-    is none of those.
+    Raises CannotStart if nothing answers, WrongConfiguration if this user may not use it, or if it
+    is an engine of another kind.
     """
     _require_access(Path(socket.removeprefix(_UNIX)))
     with engine.connected(socket) as client:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.git import publish
+from tests.lab.developer import ROOT
 from tests.lab.lab import REPOSITORY
 from tests.replay.conftest import Replays
 
@@ -110,3 +111,11 @@ def test_developers_files_are_not_in_the_sandbox(replays: Replays) -> None:
     done = replays.run(f"cat {secret}; ls {Path('/home')}; mount | grep -c {secret.parent}")
     assert b"of the developer" not in done.stdout
     assert done.returncode == 1  # grep has counted no mount
+
+
+def test_example_runs(replays: Replays) -> None:
+    image = ("--image", replays.fleet.lab.image)
+    done = replays.again(ROOT / "agent-config/examples/job.json", *image)
+    assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
+    assert b"hello from the offline agent API" in done.stdout
+    assert b"the metadata service cannot be reached from here" in done.stdout
