@@ -208,6 +208,7 @@ class Connection:
             self._unsent += answer.body
         else:
             self._unread = answer.size
+            self._unsent += self._next_part()
         self._enter(_Phase.SEND, answer.length)
 
     def _send(self) -> bool:
@@ -228,14 +229,19 @@ class Connection:
         return True
 
     def _read_on(self) -> bool:
-        """Read the next part of the answer's file. A file that became shorter ends everything."""
-        if not self._unread or not self._answer or isinstance(self._answer.body, bytes):
-            return False
-        self._unsent = self._answer.body.read(min(CHUNK, self._unread))
-        if not self._unsent:
+        if self._unread:
+            self._unsent = self._next_part()
+        return bool(self._unsent)
+
+    def _next_part(self) -> bytes:
+        """Read on in the answer's file. One that became shorter ends the connection."""
+        if not self._answer or isinstance(self._answer.body, bytes) or not self._unread:
+            return b""
+        part = self._answer.body.read(min(CHUNK, self._unread))
+        if not part:
             raise ConnectionAbortedError
-        self._unread -= len(self._unsent)
-        return True
+        self._unread -= len(part)
+        return part
 
     def _ignore(self) -> bool:
         if self._turn <= 0:

@@ -87,7 +87,7 @@ class AgentApiGrant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnIds:
-    """What Buildkite calls this job, its build and its step. "" is none: nothing equals it."""
+    """What Buildkite calls this job, its build and its step; "", where unknown, equals nothing."""
 
     job: str
     build: str = ""

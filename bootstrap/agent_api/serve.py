@@ -56,6 +56,7 @@ class _Gate:
         return self._backend.spool
 
     def connect(self, client: socket.socket) -> Connection:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(client, self)
         self._connections.add(connection)
         return connection

@@ -32,7 +32,7 @@ class Spool:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self._mutex = threading.Lock()
-        self._kept = 0
+        self.kept = 0  # bytes of all bodies
 
     def body(self) -> "Body":
         """Return an empty body."""
@@ -41,14 +41,14 @@ class Spool:
     def add(self, count: int) -> None:
         """Count bytes. Raises FullError, and counts nothing then."""
         with self._mutex:
-            if self._kept + count > self.storage.total:
+            if self.kept + count > self.storage.total:
                 raise FullError
-            self._kept += count
+            self.kept += count
 
     def subtract(self, count: int) -> None:
         """Count bytes no longer."""
         with self._mutex:
-            self._kept -= count
+            self.kept -= count
 
 
 class Body:

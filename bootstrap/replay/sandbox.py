@@ -51,6 +51,11 @@ def job_uid(settings: Sandbox) -> int:
     return os.geteuid() or settings.first_uid
 
 
+def job_gid(settings: Sandbox) -> int:
+    """Return the gid of the job: this user's own, or the kernel does not show its processes."""
+    return os.getegid() if os.geteuid() and os.getegid() else job_uid(settings)
+
+
 def specification(
     job: Job, settings: Sandbox, place: Place, image: Image, agent: Path
 ) -> SandboxSpec:
@@ -59,7 +64,7 @@ def specification(
         job, Grant(), settings, token=place.token, uid=job_uid(settings), image=image,
         sandbox_directory=place.directory / "sandbox", workspace=place.tree, agent_binary=agent,
     )  # fmt: skip
-    return replace(planned, name=place.name, labels=place.labels)
+    return replace(planned, name=place.name, labels=place.labels, group=job_gid(settings))
 
 
 @contextmanager
@@ -82,7 +87,9 @@ def opened(
     kept, _ = aws_environment.strip(job.claims.env)
     with ExitStack() as held:
         sandbox_directory = held.enter_context(
-            workspace.sandbox_directory(place.directory, kept, uid=spec.user, home=str(HOME))
+            workspace.sandbox_directory(
+                place.directory, kept, uid=spec.user, home=str(HOME), gid=spec.group
+            )
         )
         _write_resolvers(sandbox_directory.path, settings)
         for file, content in files.items():

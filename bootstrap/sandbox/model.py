@@ -30,6 +30,7 @@ class SandboxSpec:
     name: str
     image: Image
     user: int
+    group: int
     labels: Mapping[str, str]
     mounts: tuple[Mount, ...]
     home: Path

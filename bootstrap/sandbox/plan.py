@@ -55,6 +55,7 @@ def plan(
         name=f"airlock-{token}",
         image=image,
         user=uid,
+        group=uid,
         labels={
             LABEL: token,
             "airlock.job-id": job.claims.job_id,
@@ -117,6 +118,7 @@ def holder_spec(defaults: Sandbox, *, token: str, image: Image) -> SandboxSpec:
         name=f"{HOLDER}-{token}",
         image=image,
         user=defaults.helper_uid,
+        group=defaults.helper_uid,
         labels={HOLDER_LABEL: token},
         mounts=(),
         home=HOME,
@@ -203,7 +205,7 @@ def engine_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
         "AttachStdout": True,
         "AttachStderr": True,
         # Promise 3, 4: no process inside is root, not even root of a user namespace.
-        "User": f"{spec.user}:{spec.user}",
+        "User": f"{spec.user}:{spec.group}",
         "Volumes": {},
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
@@ -289,7 +291,7 @@ def _volumes_in_memory(spec: SandboxSpec) -> list[Mapping[str, Any]]:
 
 def _tmpfs(spec: SandboxSpec) -> dict[str, str]:
     """Directories in memory. exec: hook wrappers and build tools run from there."""
-    own = f"rw,exec,nosuid,nodev,uid={spec.user},gid={spec.user},mode=0700"
+    own = f"rw,exec,nosuid,nodev,uid={spec.user},gid={spec.group},mode=0700"
     return {
         "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp}",  # noqa: S108
         str(spec.home): f"{own},size={spec.tmp}",

@@ -113,12 +113,13 @@ def _belongs(tree: Path, uid: int) -> bool:
 
 @contextmanager
 def sandbox_directory(
-    job_directory: Path, job_env: Mapping[str, str], *, uid: int, home: str
+    job_directory: Path, job_env: Mapping[str, str], *, uid: int, home: str, gid: int | None = None
 ) -> Iterator["SandboxDirectory"]:
     """Create the sandbox directory, with a start gate that stays shut until `open_start_gate`.
 
     Nothing in it is executed: shells read its programs, because it may lie on a mount with noexec.
-    `job_env` goes into the two environment files; `home` is the job's home directory inside.
+    `job_env` goes into the two environment files; `home` is the job's home directory inside, `gid`
+    its group there, by default of the uid's number.
     """
     path = job_directory / "sandbox"
     path.mkdir(mode=0o755)
@@ -133,8 +134,8 @@ def sandbox_directory(
     )
     helper = packaged.data("bootstrap.sandbox", "git_credential.sh")
     write(path / "git-credential", helper, 0o444)
-    write(path / "passwd", environment.passwd(uid, home), 0o444)
-    write(path / "group", environment.group(uid), 0o444)
+    write(path / "passwd", environment.passwd(uid, uid if gid is None else gid, home), 0o444)
+    write(path / "group", environment.group(uid if gid is None else gid), 0o444)
     write(path / "job-env", environment.go_quoted(job_env), 0o400, uid)
     write(path / "job-env.json", environment.as_json(job_env), 0o400, uid)
     with start_gate(path, uid) as gate:

@@ -156,6 +156,7 @@ class Held:
         return self._spool
 
     def refuses(self, route: Route) -> str:
+        del route
         return ""
 
     def answer(self, call: Call) -> Answer:
@@ -189,13 +190,13 @@ def test_half_sent_bodies_make_way_for_a_whole_one() -> None:
     held, refused = Held(40_000), list[RefusedCall]()
     with served_by(held, job="j", refused=refused) as port:
         half = [held_call(port, "set", b"x" * 13_000, 14_000) for _ in range(3)]
-        eventually(lambda: held.spool._kept == 39_000, "they have arrived")
+        eventually(lambda: held.spool.kept == 39_000, "they have arrived")
         with held_call(port, "exists", b"y" * 10_000) as client:
             assert client.recv(15) == b"HTTP/1.1 200 OK"
         assert half[0].recv(1) == b""
         for each in half:
             each.close()
-    assert held.spool._kept == 0
+    assert held.spool.kept == 0
 
 
 def test_without_space_the_client_is_asked_to_try_again() -> None:
@@ -203,7 +204,7 @@ def test_without_space_the_client_is_asked_to_try_again() -> None:
     with served_by(held, job="j", refused=refused) as port:
         with held_call(port, "exists", b"y" * 10_000) as client:
             assert client.recv(12) == b"HTTP/1.1 503"
-        assert held.spool._kept == 0
+        assert held.spool.kept == 0
 
 
 def test_closing_waits_for_no_client_and_ends_all() -> None:
@@ -211,7 +212,7 @@ def test_closing_waits_for_no_client_and_ends_all() -> None:
     started = time.monotonic()
     with served_by(held, job="j", refused=refused) as port:
         client = held_call(port, "exists", b"{", 5)
-        eventually(lambda: held.spool._kept == 1, "it has begun")
+        eventually(lambda: held.spool.kept == 1, "it has begun")
     assert time.monotonic() - started < 5
     assert client.recv(1) == b""
     client.close()

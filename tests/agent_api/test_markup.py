@@ -10,13 +10,14 @@ from bootstrap.agent_api.offline import markup
 from bootstrap.agent_api.offline.markup import MAX_LINES, lines, to_html
 from tests.agent_api.served import is_harmless
 
-PLAIN = markup._TAGS | {"div"}
+PLAIN = markup.TAGS | {"div"}
 PIECES = st.sampled_from([
     "<script>", "</script>", "<b>", "</b>", "<details>", "</details>", "<img src=x onerror=y>",
     "<a href=javascript:x>", "`", "```\n", "**", "*", "[a](https://b.example)", "[a](javascript:b)",
     "![x](https://c.example/`d`)", "[`a`](http://b.example/**c**)", "[<b>](http://e.example/<b>)",
     "\x000\x00", "\x00", "\x1b[31m", "\x1b]0;title\x07", "\n", "\n\n", "- ", "# ", "&lt;script&gt;",
-    "&", '"', "'", "<b", ">", "<section>", "</section>", "<iframe srcdoc=x>", "\u202e", "é", "<br/>",
+    "&", '"', "'", "<b", ">", "<section>", "</section>", "<iframe srcdoc=x>", "\u202e", "é",
+    "<br/>",
     "[a](artifact://x/<script>)", "<style>", "<pre>", "</pre>", "<B>", "<b >", "<b onclick=x>",
 ])  # fmt: skip
 TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=12).map("".join)
@@ -34,10 +35,10 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
     def handle_comment(self, data: str) -> None:
-        self.found.append(("comment", {}))
+        self.found.append(("comment", {"data": data}))
 
     def handle_decl(self, decl: str) -> None:
-        self.found.append(("declaration", {}))
+        self.found.append(("declaration", {"decl": decl}))
 
 
 @given(TEXTS)

@@ -216,9 +216,9 @@ def test_a_big_pipeline_is_json(replay: Served, tmp_path: Path) -> None:
 
 def test_a_tree_is_cut_and_takes_any_value() -> None:
     assert tree({"steps": "wait"}) == []
-    assert tree([{"group": "a", "steps": [{"group": "b", "steps": [{"command": ["c", "d"]}]}]}]) == [
-        "╰─ group: a", "   ╰─ group: b", "      ╰─ c"
-    ]  # fmt: skip
+    inner = {"group": "b", "steps": [{"command": ["c", "d"]}]}
+    shown = tree([{"group": "a", "steps": [inner]}])
+    assert shown == ["╰─ group: a", "   ╰─ group: b", "      ╰─ c"]
     assert len(tree(["wait"] * 1000)) == pipelines.MAX_LINES + 1
     assert tree([{"trigger": "deploy", "label": ":rocket:"}, {"wait": None}, {}]) == [
         "├─ trigger: :rocket:", "├─ wait", "╰─ a step"

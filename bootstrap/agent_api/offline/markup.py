@@ -12,7 +12,7 @@ from bootstrap.text import on_terminal
 MAX_LINES = 200  # of one annotation on a terminal
 
 _VOID = {"br", "hr"}
-_TAGS = _VOID | {
+TAGS = _VOID | {
     "b", "blockquote", "code", "dd", "del", "details", "dl", "dt", "em", "h1", "h2", "h3", "h4",
     "h5", "h6", "i", "kbd", "li", "ol", "p", "pre", "s", "strong", "sub", "summary", "sup",
     "table", "tbody", "td", "th", "thead", "tr", "ul",
@@ -70,7 +70,7 @@ def _link(found: re.Match[str]) -> str:
 
 
 def _plain_tags(escaped: str) -> str:
-    found = [tag for tag in _TAG.finditer(escaped) if tag[2] in _TAGS]
+    found = [tag for tag in _TAG.finditer(escaped) if tag[2] in TAGS]
     opened: list[str] = []
     for tag in found:
         if tag[2] in _VOID:
@@ -81,7 +81,7 @@ def _plain_tags(escaped: str) -> str:
             return escaped
     if opened:
         return escaped
-    return _TAG.sub(lambda tag: f"<{tag[1]}{tag[2]}>" if tag[2] in _TAGS else tag[0], escaped)
+    return _TAG.sub(lambda tag: f"<{tag[1]}{tag[2]}>" if tag[2] in TAGS else tag[0], escaped)
 
 
 def _block(block: str) -> str:
