@@ -1,8 +1,9 @@
 """`airlock replay`: run a job again on a developer's machine."""
 
+import os
 from collections.abc import Mapping
 
-from bootstrap.log import JobLog, to_descriptor
+from bootstrap.log import JobLog, Write, to_descriptor
 from bootstrap.replay import agent_api, machine, report, run, shell
 from bootstrap.replay.inputs import needed
 from bootstrap.replay.inputs.read import Options as InputOptions
@@ -22,7 +23,7 @@ def replay(
     out: int,
 ) -> int:
     """Replay the job and return its status; 128 and the signal's number if it was interrupted."""
-    log = JobLog(to_descriptor(_LOG))
+    log = JobLog(_on_raw_terminal(to_descriptor(_LOG)))
     with cancellation() as requested:
         try:
             with requested.interrupting():
@@ -41,3 +42,10 @@ def replay(
             return 128 + cancelled.by
     report.report(found, result, options, log)
     return result.ended.code
+
+
+def _on_raw_terminal(write: Write) -> Write:
+    """Return a writer for a terminal that may be raw at that moment: it begins no line itself."""
+    if not os.isatty(_LOG):
+        return write
+    return lambda line: write(line.replace(b"\n", b"\r\n"))

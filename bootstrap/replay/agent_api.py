@@ -34,7 +34,7 @@ def _served(
 ) -> Iterator[None]:
     own = own_ids(found.env)
     backend = Offline(
-        directory(found, options), own, base_url=API_URL, env=found.env, show=log.note,
+        directory(found, options), own, base_url=API_URL, env=found.env, show=partial(_show, log),
         secrets=options.secrets, oidc_stub=options.oidc_stub,
     )  # fmt: skip
     with (
@@ -51,6 +51,11 @@ def own_ids(env: Mapping[str, str]) -> OwnIds:
         build=env.get("BUILDKITE_BUILD_ID", ""),
         step=env.get("BUILDKITE_STEP_ID", ""),
     )
+
+
+def _show(log: JobLog, text: str) -> None:
+    for line in text.splitlines():
+        log.note(line)
 
 
 def _refused(log: JobLog, call: RefusedCall) -> None:

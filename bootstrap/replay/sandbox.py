@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.credentials import environment as aws_environment
 from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.files import write
 from bootstrap.grants.kind import Variables
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Job
@@ -93,7 +94,7 @@ def opened(
         )
         _write_resolvers(sandbox_directory.path, settings)
         for file, content in files.items():
-            workspace.write(sandbox_directory.path / file, content, 0o444)
+            write(sandbox_directory.path / file, content, 0o444)
         apparmor = engine.apparmor(client)
         container = engine.create(client, spec, apparmor, network.joined)
         stream = held.enter_context(engine.attach(client, container, terminal=spec.terminal))

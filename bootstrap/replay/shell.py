@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.replay import supervise
+from bootstrap.replay.result import Ended
 from bootstrap.replay.sandbox import Opened
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.supervision.signals import Cancellation, translated
@@ -37,7 +38,7 @@ def require_terminal(terminal: int) -> None:
 
 def until_end(
     client: "Client", opened: Opened, cancellation: Cancellation, *, terminal: int, out: int
-) -> supervise.Ended:
+) -> Ended:
     """Open the start gate, connect the developer's terminal, and return how the job ended.
 
     The terminal is as it was before when this returns or raises. Raises StatusUnknown.
@@ -49,7 +50,9 @@ def until_end(
         with selectors.DefaultSelector() as selector:
             for readable in (terminal, opened.stream, cancellation.descriptor, resized):
                 selector.register(readable, selectors.EVENT_READ)
-            while _passed(client, opened, cancellation, selector, terminal=terminal, out=out):
+            while _passed(
+                client, opened, cancellation, selector, terminal=terminal, resized=resized, out=out
+            ):
                 pass
     return supervise.ended(client, opened, cancellation, started)
 
@@ -61,6 +64,7 @@ def _passed(
     selector: selectors.BaseSelector,
     *,
     terminal: int,
+    resized: int,
     out: int,
 ) -> bool:
     """Pass on what has come from one side or the other; False at the end of the container."""
@@ -82,8 +86,8 @@ def _passed(
     if cancellation.descriptor in ready and cancellation.first is not None:
         selector.unregister(cancellation.descriptor)
         supervise.signal(client, opened, translated(cancellation.first))
-    for readable in ready - {opened.stream, terminal, cancellation.descriptor}:
-        os.read(readable, _BUFFER)
+    if resized in ready:
+        os.read(resized, _BUFFER)
         _pass_size(client, opened, terminal)
     return True
 

@@ -148,11 +148,12 @@ def start_gate(path: Path, uid: int) -> Iterator[int]:
 
     If this process dies, the script reads end-of-file and ends.
     """
-    os.mkfifo(path / "go", 0o400)
-    give(path / "go", uid)
+    os.mkfifo(path / "go", 0o600)
     # Open for both directions, so that neither side's open blocks.
     descriptor = os.open(path / "go", os.O_RDWR | os.O_CLOEXEC)
     try:
+        (path / "go").chmod(0o400)
+        give(path / "go", uid)
         yield descriptor
     finally:
         os.close(descriptor)

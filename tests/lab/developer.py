@@ -4,10 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.lab.lab import Lab
 from tests.lab.launcher import holder
@@ -45,18 +46,25 @@ class Developer:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "TERM": "xterm-256color",
             "DOCKER_HOST": self.docker,
+            # The mounted Python would find its library only in the directory of root.
+            "LD_LIBRARY_PATH": str(_PYTHON / "lib"),
             **more,
         }
 
     def start(
-        self, command: list[str], *, env: Mapping[str, str] | None = None, **how: object
+        self,
+        command: list[str],
+        *,
+        stdin: IO[bytes] | int | None = None,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a program as this user."""
         socket = Path(self.docker.removeprefix("unix://"))
         groups = [socket.stat().st_gid] if self.in_group else []
         return subprocess.Popen(
-            command, cwd=self.home, env=self.env(**(env or {})),
-            user=UID, group=GID, extra_groups=groups, **how,
+            command, cwd=self.home, env=self.env(), user=UID, group=GID, extra_groups=groups,
+            stdin=stdin, stdout=stdout, stderr=stderr,
         )  # fmt: skip
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -76,6 +84,7 @@ class Developer:
 def developer(lab: Lab, base: Path) -> Iterator[Developer]:
     """Make a home below `base` and a Python that this user may run."""
     holder()
+    base.mkdir()
     for above in (base, *base.parents):
         if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
             above.chmod(above.stat().st_mode | 0o011)

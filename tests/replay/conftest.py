@@ -11,9 +11,13 @@ import pytest
 
 from tests.lab import developer as developers
 from tests.lab import lab as labs
+from tests.lab import world
 from tests.lab.agent import binary
 from tests.lab.developer import Developer
 from tests.lab.engine import eventually
+
+# Those of the lab's hosts: tests/lab/lab.py.
+LIMITS = {"memory": 2 << 30, "open_files": 4096}
 
 
 @pytest.fixture
@@ -33,7 +37,10 @@ class Replays:
     def record(self, command: str, **env: str) -> Path:
         """Write a record of a job as this developer's file, and return it."""
         job = self.fleet.env(command, **env)
-        event = {"event": "sandbox", "image": "", "reference": self.fleet.lab.image}
+        event = {
+            "event": "sandbox", "reference": self.fleet.lab.image, "spec": LIMITS,
+            "image": self._docker("inspect", "-f", "{{.Id}}", self.fleet.lab.image).strip(),
+        }  # fmt: skip
         document = {"schema": 2, "version": "0", "started": "", "env": job, "events": [event]}
         path = self.developer.home / f"{job['BUILDKITE_JOB_ID']}.json"
         path.write_text(json.dumps(document))
@@ -138,7 +145,7 @@ class Replays:
         }
 
     def arguments(self, job: Path, *more: str) -> tuple[str, ...]:
-        return ("replay", str(job), "--agent", str(binary()), "--dns", labs.world.WORLD, *more)
+        return ("replay", str(job), "--agent", str(binary()), "--dns", world.WORLD, *more)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_prompt_takes_the_place_of_the_shell_that_runs_commands() -> None:
     ],
 )
 def test_bootstrap_takes_the_phases_that_are_wanted(
-    options: dict[str, object], phases: str | None
+    options: dict[str, Any], phases: str | None
 ) -> None:
     assert job(**options).claims.env.get("BUILDKITE_BOOTSTRAP_PHASES") == phases
 

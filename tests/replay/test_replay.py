@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.git import publish
 from tests.lab.developer import ROOT
 from tests.lab.lab import REPOSITORY
-from tests.replay.conftest import Replays
+from tests.replay.conftest import LIMITS, Replays
 
 pytestmark = pytest.mark.lab
 
@@ -96,12 +96,12 @@ def test_recorded_run_and_its_replay_differ_in_the_image_alone(replays: Replays)
     assert b"different: image" in other.stderr, other.stderr.decode()
 
 
-def test_submodule_and_hooks_work_as_on_a_host(replays: Replays) -> None:
-    base = replays.fleet.base / "git"
-    publish(base, "library", {"code": "of the library\n"})
+def test_hooks_of_the_repository_run(replays: Replays) -> None:
     hook = "#!/bin/bash\nexport FROM_HOOK=yes\n"
-    commit = publish(base, "storefront", {**REPOSITORY, ".buildkite/hooks/environment": hook})
-    done = replays.run("echo hook=$FROM_HOOK", env={"BUILDKITE_COMMIT": commit})
+    files = {**REPOSITORY, ".buildkite/hooks/pre-command": hook}
+    commit = publish(replays.fleet.base / "git", "hooked", files)
+    env = {"BUILDKITE_COMMIT": commit, "BUILDKITE_REPO": f"{replays.fleet.git.url}/hooked.git"}
+    done = replays.run("echo hook=$FROM_HOOK", env=env)
     assert b"hook=yes" in done.stdout, done.stderr.decode()
 
 
@@ -114,8 +114,11 @@ def test_developers_files_are_not_in_the_sandbox(replays: Replays) -> None:
 
 
 def test_example_runs(replays: Replays) -> None:
-    image = ("--image", replays.fleet.lab.image)
-    done = replays.again(ROOT / "agent-config/examples/job.json", *image)
+    example = json.loads((ROOT / "agent-config/examples/job.json").read_text())
+    example["events"][1]["spec"] = LIMITS
+    job = replays.developer.home / "job.json"
+    job.write_text(json.dumps(example))
+    done = replays.again(job, "--image", replays.fleet.lab.image)
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
     assert b"hello from the offline agent API" in done.stdout
     assert b"the metadata service cannot be reached from here" in done.stdout
