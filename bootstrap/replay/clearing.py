@@ -131,6 +131,9 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
     if not path.exists():
         return
-    for directory, _, _ in os.walk(path):
-        Path(directory).chmod(0o700)
+    path.chmod(0o700)
+    for directory, names, _ in os.walk(path):
+        for name in names:
+            if not (below := Path(directory, name)).is_symlink():
+                below.chmod(0o700)
     shutil.rmtree(path)

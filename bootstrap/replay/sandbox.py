@@ -5,6 +5,7 @@ environment.py make both. What differs is in docs/replay.md#the-sandbox.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import socket
 
     from bootstrap.sandbox.engine_client import Client
+
+STARTING = 10.0  # seconds for a container's program to begin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,10 +123,24 @@ def _write_resolvers(path: Path, settings: Sandbox) -> None:
         ) from unreachable
 
 
+def _namespace(pid: int, deadline: float) -> int:
+    """Return the namespace of a process that has just been started.
+
+    Until the runtime has become the container's program, nobody but root may look at it.
+    """
+    while True:
+        try:
+            return addresses.namespace(pid)
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+
+
 def _require_joined(running: Running, network: Network) -> None:
     """The network that has been proven is the one that the container has."""
     try:
-        found = addresses.namespace(running.pid)
+        found = _namespace(running.pid, time.monotonic() + STARTING)
     except OSError as gone:
         raise CannotStart(
             f"the network of the job's container cannot be read: {gone.strerror}",

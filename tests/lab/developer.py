@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from tests.lab.lab import Lab
@@ -81,18 +82,16 @@ class Developer:
 
 
 @contextmanager
-def developer(lab: Lab, base: Path) -> Iterator[Developer]:
-    """Make a home below `base` and a Python that this user may run."""
+def developer(lab: Lab) -> Iterator[Developer]:
+    """Make a home and a Python that this user may run; pytest's own directories are root's only."""
     holder()
-    base.mkdir()
-    for above in (base, *base.parents):
-        if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o011)
-    home = base / "ada"
-    home.mkdir()
-    os.chown(home, UID, GID)
-    with _python(base / "python") as python:
-        yield Developer(home=home, python=python, docker=lab.docker)
+    with TemporaryDirectory(prefix="airlock-developer-") as name:
+        base, home = Path(name), Path(name) / "ada"
+        base.chmod(0o755)
+        home.mkdir()
+        os.chown(home, UID, GID)
+        with _python(base / "python") as python:
+            yield Developer(home=home, python=python, docker=lab.docker)
 
 
 @contextmanager
@@ -113,7 +112,7 @@ def _python(venv: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(venv, ignore_errors=True)
         if mounted:
-            subprocess.run(["umount", str(_PYTHON)], check=True)
+            subprocess.run(["umount", "--lazy", str(_PYTHON)], check=True)
 
 
 def _anybody_may_enter(path: Path) -> bool:

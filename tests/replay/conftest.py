@@ -21,8 +21,8 @@ LIMITS = {"memory": 2 << 30, "open_files": 4096}
 
 
 @pytest.fixture
-def developer(lab: labs.Lab, tmp_path: Path) -> Iterator[Developer]:
-    with developers.developer(lab, tmp_path / "developer") as made:
+def developer(lab: labs.Lab) -> Iterator[Developer]:
+    with developers.developer(lab) as made:
         yield made
 
 
