@@ -16,7 +16,7 @@ prompted=
 prompt() (
 	if [ -n "$2" ]; then . "$2"; fi
 	cd "$1" 2>/dev/null || cd "$BUILDKITE_BUILD_PATH" || cd /
-	PS1='airlock \w \$ '
+	PS1='airlock \W \$ '
 	if [ -x /bin/bash ]; then export PS1 && exec /bin/bash --norc --noprofile -i; fi
 	export PS1='airlock $ ' && exec /bin/sh -i
 )

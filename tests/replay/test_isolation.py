@@ -103,9 +103,11 @@ def test_machine_of_the_developer_is_unreachable(replays: Replays) -> None:
         port = listener.getsockname()[1]
         probes = [f"nc -z -w 2 {address} {port} && echo reached" for address in _own()]
         assert len(probes) >= 2
-        done = replays.run(attack(*probes, f"nc -z -w 2 $(ip route | cut -d' ' -f3) {port}"))
+        done = replays.run(
+            attack(*probes, f"nc -z -w 2 $(ip route | head -1 | cut -d' ' -f3) {port}")
+        )
         unprotected = _unprotected(replays.fleet.lab, attack(*probes))
-    assert b"reached" not in done.stdout, done.stdout.decode()
+    assert b"\nreached" not in done.stdout, done.stdout.decode()
     assert done.stdout.count(b"\nrefused") == len(probes) + 1
     assert unprotected.count("reached") == len(probes)
 

@@ -93,7 +93,7 @@ def test_prompt_is_a_shell_of_the_job_with_everything_that_a_terminal_has(
     with terminal(replays, tmp_path, *replays.arguments(job, "--shell")) as shown:
         shown.shows("sh /airlock/command")
         shown.types("git status", "nothing to commit")
-        shown.types("buildkite-agent meta-data get buildkite:git:commit", "Ship it")
+        shown.types("buildkite-agent meta-data get buildkite:git:commit; echo", "Author: Lab")
         shown.types('echo "$BUILDKITE_BRANCH $PWD"', "main /var/lib/buildkite-agent/builds")
         shown.keys("Up")
         shown.keys("BSpace")
@@ -157,11 +157,14 @@ def test_prompt_in_the_checkout_of_a_job_that_ends_there(replays: Replays, tmp_p
         assert shown.ended() == 0
 
 
-def test_interrupt_before_the_prompt_ends_the_replay(replays: Replays, tmp_path: Path) -> None:
+def test_interrupt_ends_the_command_and_gives_the_prompt(replays: Replays, tmp_path: Path) -> None:
     job = replays.record("echo begun; sleep 1000")
     with terminal(replays, tmp_path, *replays.arguments(job, "--shell-on-failure")) as shown:
         shown.shows("\nbegun")
         shown.keys("C-c")
+        shown.shows("The bootstrap has ended with status")
+        shown.keys("-l", "exit")
+        shown.keys("Enter")
         assert shown.ended() != 0
     assert replays.remains() == []
 
