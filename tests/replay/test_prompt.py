@@ -55,9 +55,17 @@ class Terminal:
         self.shows(shows)
         eventually(lambda: self.prompts() > before, f"another prompt after {line}")
 
+    def starts(self, name: str) -> None:
+        """Have a program run in the foreground that only a key ends."""
+        self.keys("-l", f"sh -c 'echo {name} runs; sleep 1000'")
+        self.keys("Enter")
+        self.shows(f"\n{name} runs")
+
     def ended(self) -> int:
-        eventually(self.status.exists, "the replay ends")
-        eventually(self.status.read_text, "its status")
+        try:
+            eventually(lambda: self.status.exists() and self.status.read_text(), "the replay ends")
+        except TimeoutError as late:
+            raise AssertionError(f"the replay has not ended:\n{self.screen()}") from late
         return int(self.status.read_text())
 
     def close(self) -> None:
@@ -100,12 +108,10 @@ def test_prompt_is_a_shell_of_the_job_with_everything_that_a_terminal_has(
         shown.keys("-l", ' again"')
         shown.keys("Enter")
         shown.shows("storefront again")
-        shown.keys("-l", "sleep 1000")
-        shown.keys("Enter")
+        shown.starts("one")
         shown.keys("C-c")
         shown.types("echo status=$?", "status=130")
-        shown.keys("-l", "sleep 1000")
-        shown.keys("Enter")
+        shown.starts("two")
         shown.keys("C-z")
         shown.shows("Stopped")
         shown.types("jobs", "sleep 1000")
@@ -113,7 +119,11 @@ def test_prompt_is_a_shell_of_the_job_with_everything_that_a_terminal_has(
         shown.types("stty size", "40 120")
         shown.types("sh /airlock/command", "the command")
         shown.types("echo status=$?", "status=4")
-        shown.keys("-l", "kill %1; exit 6")
+        shown.keys("-l", "fg")
+        shown.keys("Enter")
+        shown.shows("$ fg\nsh -c")
+        shown.keys("C-c")
+        shown.keys("-l", "exit 6")
         shown.keys("Enter")
         assert shown.ended() == 6
     assert replays.remains() == []
