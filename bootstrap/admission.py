@@ -4,20 +4,24 @@
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Protocol, assert_never
 
-from bootstrap.buildkite.redaction import without_secrets
+from bootstrap.buildkite.agent_files import check_names
+from bootstrap.buildkite.redaction import agent_env, masking, without_values
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.grants.role import Role
 from bootstrap.host.config import Host
+from bootstrap.job.assemble import is_part
 from bootstrap.job.claims import confirmed, requested
 from bootstrap.job.digest import digest
 from bootstrap.job.model import Agent, Claims, Known, PullRequest
 from bootstrap.log import JobLog
 from bootstrap.policy import decide as rules
+from bootstrap.policy.granted import granted
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Workspace
 from bootstrap.policy.stores import PATIENCE, choose
 from bootstrap.record import Record
@@ -83,14 +87,36 @@ def admit(
 
 def record_job(claims: Claims, agent: Agent, record: Record) -> None:
     """Add the identity of the job to every later event, and its environment to its record."""
+    mask = masking(claims.env, agent.values)
+    env, masked = without_values(claims.env, agent.values, mask)
     record.job(
         organization=claims.organization,
         pipeline=claims.pipeline,
         job=claims.job_id,
         build=claims.build_number,
         agent=claims.agent_name,
-        env=without_secrets(claims.env, agent.values),
+        env=env,
+        agent_env=agent_env(agent.values),
+        masked=masked,
+        mask=mask,
     )
+
+
+def record_unusable(env: Mapping[str, str], process_env: Mapping[str, str], record: Record) -> None:
+    """Record the environment of a job that may not run because of it, with its failure.
+
+    Not if its id is not that of the agent's files, or cannot be a part of a path: then the failure
+    is in the audit trail alone.
+    """
+    names = ("ORGANIZATION_SLUG", "PIPELINE_SLUG", "JOB_ID", "BUILD_NUMBER", "AGENT_NAME")
+    organization, pipeline, job, build, agent = (env.get(f"BUILDKITE_{n}", "") for n in names)
+    with suppress(Refused):
+        check_names(job, process_env)
+        if is_part(job):
+            mask = masking(env, process_env)
+            shown, masked = without_values(env, process_env, mask)
+            record.job(organization=organization, pipeline=pipeline, job=job, build=build,
+                       agent=agent, env=shown, masked=masked, mask=mask)  # fmt: skip
 
 
 def check_token(agent: Agent, host: Host, log: JobLog) -> None:
@@ -203,8 +229,10 @@ def record_decision(
     }
     reasons = [asdict(reason) for reason in decision.reasons]
     match decision:
-        case Admitted(rule=rule):
-            record.admitted(rule=rule, policy=policy, reasons=reasons, claims=claims)
+        case Admitted(rule=rule, grant=grant):
+            record.admitted(
+                rule=rule, policy=policy, reasons=reasons, grant=granted(grant), claims=claims
+            )
         case Denied(problem=problem, nearest=nearest):
             record.denied(
                 problem=problem, nearest=nearest, policy=policy, reasons=reasons,

@@ -114,7 +114,8 @@ def _status(process_env: dict[str, str]) -> int:
         return _report(bug(unexpected))
 
 
-_FOR_PEOPLE = ("policy", "completion", "replay")  # a bug in any other is found by its traceback
+# A bug in any other is found by its traceback.
+_FOR_PEOPLE = ("policy", "record", "why", "replay", "completion")
 
 
 def _report(error: "AirlockError") -> int:
@@ -150,13 +151,18 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             write = to_descriptor(out)
             return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
         case _:
-            return _run_for_people(args, process_env, out)
+            return _for_people(args, process_env, out)
 
 
-def _run_for_people(args: "Arguments", process_env: dict[str, str], out: int) -> int:
+def _for_people(args: "Arguments", process_env: dict[str, str], out: int) -> int:
+    """Run a command that people run, and whose failures are sentences."""
     match args.command:
         case "policy":
             return _policy(args)
+        case "record" | "why":
+            from bootstrap.commands import record_options
+
+            return record_options.run(args, process_env, _show)
         case "replay":
             from bootstrap.commands import replay_options
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap import __version__
-from bootstrap.commands import replay_options
+from bootstrap.commands import record_options, replay_options
 from bootstrap.commands.policy import build_options, publishing_options, writing_options
 from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
@@ -59,12 +59,16 @@ class Arguments(argparse.Namespace):
     trust_policies: list[Path]
     paths: list[Path]
     form: str
-    source: str
+    source: str  # of one job: see commands/input_options.py
     kind: str | None
+    variables: list[str]
     step: str | None
-    matrix: list[tuple[str, str]]
-    env: list[tuple[str, str]]
-    api_url: str | None
+    matrix: list[str]
+    api_url: str
+    commit_on_branch: str | None
+    named: str
+    target: Path | None
+    limit: int
     job_log: Path | None
     docker: str | None
     agent: Path | None
@@ -79,7 +83,7 @@ class Arguments(argparse.Namespace):
     compare: bool
     profile: str | None
     assume: str | None
-    api_secrets: list[tuple[str, str]]
+    api_secrets: list[str]
     oidc_stub: bool
 
 
@@ -102,6 +106,7 @@ def whole() -> Parser:
     _gc(commands)
     _policy(commands)
     replay_options.add(commands)
+    record_options.add(commands)
     _completion(commands)
     return parser
 

@@ -18,10 +18,11 @@ from bootstrap.files import write
 from bootstrap.metrics import catalogue, events, report
 from bootstrap.text import without_credentials
 
-SCHEMA = 2  # of events and job records (docs/audit.md#versions-of-the-schema)
+SCHEMA = 3  # of events and job records (docs/audit.md#versions-of-the-schema)
 
 Fields = Mapping[str, Any]
 Alert = Callable[[str], object]
+Mask = Callable[[str], str]
 _Event = MutableMapping[str, Any]  # as structlog's processors pass it on
 
 
@@ -45,6 +46,7 @@ class Record:
         self._job: dict[str, Any] = {"schema": SCHEMA, "version": __version__, "started": started}
         self._events: list[Fields] = []
         self._identity: dict[str, str] = {}
+        self._mask: Mask = without_credentials
         self._logger = self._opened()
 
     @property
@@ -67,12 +69,25 @@ class Record:
         build: str,
         agent: str,
         env: Mapping[str, str | None],
+        agent_env: Mapping[str, str | None] | None = None,
+        masked: Sequence[str] = (),
+        mask: Mask = without_credentials,
     ) -> None:
-        """Set the job that every later event is about. `env` has None for secrets."""
+        """Set the job that every later event is about.
+
+        `env` is the job's environment and `agent_env` the agent's part, both with None for secrets.
+        `masked` are the variables of which a part is masked; `mask` masks the same in events.
+        """
+        self._mask = mask
         self._identity = {"organization": organization, "pipeline": pipeline, "job": job,
                           "build": build, "agent": agent}  # fmt: skip
         self._logger = self._logger.bind(**self._identity)
-        self._job |= {**self._identity, "env": _masked(env)}
+        self._job |= {
+            **self._identity,
+            "env": _masked(env, without_credentials),
+            "agent_env": _masked(agent_env or {}, without_credentials),
+            "masked": list(masked),
+        }
 
     def began(self, alert: Alert) -> None:
         """The job begins: from now on an unwritable record is a line in its log, by `alert`."""
@@ -84,10 +99,17 @@ class Record:
         report.report(catalogue.FIRST_BYTE_SECONDS, seconds)
 
     def admitted(
-        self, *, rule: str, policy: Fields, reasons: Sequence[Fields], claims: str = ""
+        self,
+        *,
+        rule: str,
+        policy: Fields,
+        reasons: Sequence[Fields],
+        grant: Fields | None = None,
+        claims: str = "",
     ) -> None:
         """The policy admits the job, by this rule. `claims` is the digest of its claims."""
-        self._event("admitted", rule=rule, policy=policy, reasons=reasons, claims=claims)
+        self._event("admitted", rule=rule, policy=policy, grant=grant or {}, reasons=reasons,
+                    claims=claims)  # fmt: skip
 
     def denied(
         self,
@@ -206,12 +228,18 @@ class Record:
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 _with_schema,
-                _without_url_credentials,
+                self._without_secrets,
                 self._collected,
                 structlog.processors.JSONRenderer(serializer=_line),
             ],
             wrapper_class=structlog.BoundLogger,
         )
+
+    def _without_secrets(self, _: object, __: str, event: _Event) -> Fields:
+        return {
+            name: value if name in self._identity else _masked(value, self._mask)
+            for name, value in event.items()
+        }
 
     def _collected(self, _: object, __: str, event: _Event) -> Fields:
         """Collect the event for the job's own record, which identifies the job once."""
@@ -224,19 +252,15 @@ def _with_schema(_: object, __: str, event: _Event) -> Fields:
     return {"schema": SCHEMA, **event}
 
 
-def _without_url_credentials(_: object, __: str, event: _Event) -> Fields:
-    return {name: _masked(value) for name, value in event.items()}
-
-
-def _masked(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
-    """Return `value` without credentials in any URL of it, however deep."""
+def _masked(value: Any, mask: Mask) -> Any:  # noqa: ANN401 - any value of JSON
+    """Return `value` with every text of it masked, however deep."""
     match value:
         case str():
-            return without_credentials(value)
+            return mask(value)
         case Mapping():
-            return {_masked(name): _masked(member) for name, member in value.items()}
+            return {_masked(name, mask): _masked(member, mask) for name, member in value.items()}
         case list() | tuple():
-            return [_masked(member) for member in value]
+            return [_masked(member, mask) for member in value]
         case _:
             return value
 

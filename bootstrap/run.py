@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 
+from bootstrap.admission import record_unusable
 from bootstrap.alerts import Alerts
 from bootstrap.aws.iam import AUDIENCE
 from bootstrap.aws.model import SessionRequest
@@ -17,6 +18,7 @@ from bootstrap.credentials import obtain
 from bootstrap.credentials.calls import CallsApart
 from bootstrap.credentials.plan import plans
 from bootstrap.ending import NOT_REMOVED, Result, concluded
+from bootstrap.errors import AirlockError
 from bootstrap.grants.kind import Obtained
 from bootstrap.host import storage
 from bootstrap.host.config import Host
@@ -55,7 +57,7 @@ def run(
     Raises an AirlockError if the job does not get as far as running, and CancelledEarly if the
     agent cancels it before. Either way nothing of it is left on this host.
     """
-    job = _job(process_env, host, caller.uid)
+    job = _job(process_env, host, caller.uid, record)
     log.group("Airlock")
     with cancellation.interrupting():
         claims, admitted = caller.admit(job.claims, job.agent, host, record, log)
@@ -98,9 +100,13 @@ def run(
     return concluded(ended, alerts, problems=problems, full=full, log=log, record=record)
 
 
-def _job(process_env: Mapping[str, str], host: Host, agent_uid: int) -> Job:
+def _job(process_env: Mapping[str, str], host: Host, agent_uid: int, record: Record) -> Job:
     env = read(process_env, owner=agent_uid, writable=(host.paths.state,))
-    return assemble(env, process_env, agent_uid=agent_uid)
+    try:
+        return assemble(env, process_env, agent_uid=agent_uid)
+    except AirlockError:
+        record_unusable(env, process_env, record)
+        raise
 
 
 def _obtaining(

@@ -53,6 +53,11 @@ PURE = {
     "agent_api/model.py", "agent_api/routes.py", "agent_api/request.py",
     "agent_api/gateway/permit.py", "agent_api/offline/markup.py", "agent_api/offline/meta_data.py",
     "agent_api/offline/steps.py", "agent_api/offline/tokens.py", "agent_api/offline/upload_form.py",
+    "buildkite/job_urls.py", "policy/granted.py", "policy/since.py",
+    "replay/model.py", "replay/exported.py", "replay/inputs/recognised.py",
+    "replay/inputs/needed.py", "replay/inputs/given.py", "replay/inputs/matrix.py",
+    "replay/inputs/steps.py", "replay/inputs/pipeline_yaml.py", "replay/inputs/interpolation.py",
+    "replay/inputs/from_record.py", "replay/inputs/from_step.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",

@@ -59,8 +59,11 @@ def verbs() -> list[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",)],
-)
+    [
+        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",), ("why",), ("record",),
+        ("record", "export"), ("record", "list"),
+    ],
+)  # fmt: skip
 def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:
     shown = airlock(*arguments, "--help", env={"COLUMNS": "80"})
     assert shown.returncode == 0

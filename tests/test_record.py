@@ -28,7 +28,13 @@ from tests.test_appended import space
 
 AGENT = Agent(values={}, token=Secret("bkaj_x"), own_token=True)
 RULES = "  - {name: all, allow: {}}\n"
-WHO = {"organization": "acme", "pipeline": "storefront", "job": "j-1", "build": "42", "agent": "a"}
+WHO: dict[str, Any] = {
+    "organization": "acme",
+    "pipeline": "storefront",
+    "job": "j-1",
+    "build": "42",
+    "agent": "a",
+}
 POLICY = {"origin": "storefront.yaml", "sha256": "ab"}
 SESSION: dict[str, Any] = {
     "role": "arn:aws:iam::111122223333:role/deploy", "session_name": "storefront-42-x",
@@ -72,7 +78,7 @@ def test_every_event_has_its_schema_its_time_and_its_job(tmp_path: Path) -> None
     found = events(path)
     assert [event["event"] for event in found] == KINDS
     for event in found:
-        assert event["schema"] == 2
+        assert event["schema"] == 3
         assert WHO.items() <= event.items()
         assert event["timestamp"]
     assert found[-1]["status"] == {"kind": "exit", "code": 3, "whose": "job"}
@@ -82,7 +88,7 @@ def test_a_jobs_record_has_all_its_events_in_order(tmp_path: Path) -> None:
     """A second session does not take the place of the first."""
     filled(tmp_path / "records.jsonl").save(tmp_path / "saved", 0)
     saved = json.loads((tmp_path / "saved/j-1.0.json").read_text())
-    assert {**WHO, "schema": 2, "env": {"BUILDKITE_BRANCH": "main"}}.items() <= saved.items()
+    assert {**WHO, "schema": 3, "env": {"BUILDKITE_BRANCH": "main"}}.items() <= saved.items()
     assert [event["event"] for event in saved["events"]] == KINDS
     roles = [event["role"] for event in saved["events"] if event["event"] == "session"]
     assert roles == [SESSION["role"], "arn:aws:iam::444455556666:role/audit"]
@@ -154,7 +160,7 @@ def test_credentials_of_a_url_are_not_recorded_printed_or_annotated(tmp_path: Pa
 def test_without_the_mask_they_are_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("text", "record", "policy.decide"):
+    for module in ("text", "record", "policy.decide", "buildkite.redaction"):
         monkeypatch.setattr(f"bootstrap.{module}.without_credentials", lambda text: text)
     assert _saved_and_printed(tmp_path / "unmasked").count("s3cret") > 20
 
@@ -246,7 +252,7 @@ def record_of(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
     return {"schema": schema, **whole, "events": [{"event": "denied", **denied}]}
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, schema: int) -> None:
     (tmp_path / "saved").mkdir()
     document = record_of(schema, {**job_env(), "NPM_TOKEN": None})

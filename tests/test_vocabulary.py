@@ -40,6 +40,10 @@ PHRASES = {
 ALLOWED = {
     ("docs/audit.md", "room"): "the name of an event in schema 1",
     ("docs/audit.md", "laps"): "the name of a field in schema 1",
+    ("bootstrap/replay/inputs/from_record.py", "room"): "the name of an event in schema 1",
+    ("bootstrap/replay/inputs/from_record.py", "laps"): "the name of a field in schema 1",
+    ("tests/replay/test_read.py", "room"): "the name of an event in schema 1",
+    ("tests/replay/test_read.py", "laps"): "the name of a field in schema 1",
     ("launcher/build", "wall"): "the compiler's option -Wall",
     ("tests/test_record.py", "room"): "the name of an event in schema 1",
     ("tests/test_record.py", "laps"): "the name of a field in schema 1",

@@ -5,6 +5,7 @@ is that of the build pages.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -70,7 +71,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _one(named: list[str | None], what: str) -> str | None:
+def _one(named: Sequence[str | None], what: str) -> str | None:
     """Return the id that is named, in one place or in several; None if there is no id."""
     ids = {text.lower() for text in named if text and is_id(text.lower())}
     if len(ids) > 1:

@@ -16,7 +16,6 @@ from bootstrap.host.proxy import ProxyFor, no_proxy
 from bootstrap.secret import Secret
 from bootstrap.text import printable
 
-BASE = "https://api.buildkite.com"
 VARIABLE = "BUILDKITE_API_TOKEN"
 _SCOPES = "It needs the scopes read_job_env and read_builds, and access to the organization."
 _LARGE = 64 << 20  # bytes: a build with thousands of jobs
@@ -54,7 +53,7 @@ def checked_base(url: str) -> str:
     if not plain or parts.scheme not in ({"http", "https"} if local else {"https"}):
         raise WrongConfiguration(
             f"the API's URL is {printable(url)!r}, expected https://host or https://host/path",
-            hint=f"Leave out --api-url for Buildkite itself, which is {BASE}.",
+            hint="Leave out --api-url for Buildkite itself.",
         )
     return url.rstrip("/")
 
@@ -69,7 +68,7 @@ def _is_loopback(host: str) -> bool:
 class RestApi:
     """Calls on behalf of a developer. Throttling and 5xx are retried with jitter."""
 
-    def __init__(self, access: Secret, base: str = BASE, *, proxy_for: ProxyFor = no_proxy) -> None:
+    def __init__(self, access: Secret, base: str, *, proxy_for: ProxyFor = no_proxy) -> None:
         self._token = access
         self._base = base
         self._proxy_for = proxy_for

@@ -1,7 +1,9 @@
 """`airlock admit`: the same decision in the agent's pre-bootstrap hook, before anything starts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from bootstrap.caller import Caller, Decided, alone
 from bootstrap.errors import AirlockError, CannotStart, Refused
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
-from bootstrap.job.model import Claims
+from bootstrap.job.model import Agent, Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.metrics import report
@@ -47,16 +49,18 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
     host = caller.host()
     log.mask(*host.secrets)
     report.to(host.paths.runtime)
+    record: Record | None = None
     try:
-        env = read(process_env, owner=caller.uid, writable=(host.paths.state,))
+        env = _read(process_env, host, caller)
         claims, agent = claims_of(env, process_env), agent_of(env, process_env)
     except AirlockError as unreadable:  # its loader variables could act on `airlock bootstrap`
         log.failure(unreadable)
+        _save(unreadable, partial(_unusable, process_env, host, caller), host, caller, log)
         return unreadable.exit_code
     try:
         if caller.exposed:
             refuse_loader_variables(claims, host)
-        record = Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        record = _record(host)
         with caller.signals() as requested, requested.interrupting():
             confirmed, admitted = admission.admit(
                 claims, agent, host, record, log, patience=PATIENCE
@@ -77,6 +81,8 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
         from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - for refused jobs only
 
         log.failure(refusal)
+        known = record  # None: it was refused for its loader variables
+        _save(refusal, lambda: known or _known(claims, agent, host), host, caller, log)
         proxy_for = host.aws.proxy_for
         _annotate(
             AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for), refusal, log
@@ -84,6 +90,40 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
         return refusal.exit_code
     log.note(f"{claims.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
     return 0
+
+
+def _read(process_env: Mapping[str, str], host: Host, caller: Caller) -> dict[str, str]:
+    return read(process_env, owner=caller.uid, writable=(host.paths.state,))
+
+
+def _record(host: Host) -> Record:
+    return Record(host.paths.records, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _known(claims: Claims, agent: Agent, host: Host) -> Record:
+    record = _record(host)
+    admission.record_job(claims, agent, record)
+    return record
+
+
+def _unusable(process_env: Mapping[str, str], host: Host, caller: Caller) -> Record:
+    record = _record(host)
+    with suppress(AirlockError):  # the files themselves may be what is wrong
+        admission.record_unusable(_read(process_env, host, caller), process_env, record)
+    return record
+
+
+def _save(
+    refusal: AirlockError, recorded: Callable[[], Record], host: Host, caller: Caller, log: JobLog
+) -> None:
+    """Write the job's own record: it ends here. It is refused all the same if that fails."""
+    try:
+        record = recorded()
+        if not any(event["event"] == "denied" for event in record.events):
+            record.failed(refusal)
+        record.save(host.paths.state / "records", caller.uid)
+    except (AirlockError, OSError) as failed:
+        log.note(f"the job's own record could not be written: {failed}")
 
 
 def refuse_loader_variables(claims: Claims, host: Host) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from bootstrap.log import JobLog, Write, to_descriptor
 from bootstrap.replay import agent_api, machine, report, run, shell
 from bootstrap.replay.inputs import needed
-from bootstrap.replay.inputs.read import Options as InputOptions
 from bootstrap.replay.inputs.read import read_input
+from bootstrap.replay.model import InputOptions
 from bootstrap.replay.options import Options, Shell
 from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
 

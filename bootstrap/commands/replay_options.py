@@ -1,29 +1,26 @@
 """`airlock replay`: its arguments, and the values that they become."""
 # ruff: noqa: PLC0415 - a command imports what it needs only when it runs
 
-import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bootstrap.commands import input_options
 from bootstrap.parsers import Commands, Parser, command
 
 if TYPE_CHECKING:
     from bootstrap.command_line import Arguments
-
-_SOURCE = (
-    "what to replay: a job's record, a copy of its BUILDKITE_ENV_FILE, the URL of a job on "
-    "Buildkite, a pipeline.yml with --step, or - for standard input"
-)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the command line."""
     text = "run a job again on this machine, in the sandbox of your agents, without root"
     parser = command(commands, "replay", text)
-    parser.add_argument("source", metavar="JOB", help=_SOURCE)
-    _of_input(parser)
+    input_options.add(parser)
+    text = "the job's log, for --compare (default: the one beside a record)"
+    parser.add_argument("--log", dest="job_log", type=Path, metavar="FILE", help=text)
     _of_machine(parser)
     _of_job(parser)
     _of_debugging(parser)
@@ -34,23 +31,19 @@ def run(args: "Arguments", process_env: Mapping[str, str], out: int) -> int:
     """Run the command and return its status."""
     from bootstrap.commands.replay import replay
     from bootstrap.replay import engine
-    from bootstrap.replay.inputs.read import Options as InputOptions
-    from bootstrap.replay.model import Kind
+    from bootstrap.replay.inputs.given import assignments
     from bootstrap.replay.options import Options, Shell, Until
     from bootstrap.secret import Secret
 
-    asked = InputOptions(
-        kind=Kind(args.kind) if args.kind else None, given=dict(args.env), step=args.step,
-        matrix=dict(args.matrix), log=args.job_log,
-        **({"api_url": args.api_url} if args.api_url else {}),
-    )  # fmt: skip
+    asked = replace(input_options.options_of(args, process_env), log=args.job_log)
+    secrets = assignments(args.api_secrets, process_env, option="--secret")
     options = Options(
         docker=engine.url(args.docker, process_env), agent=args.agent, image=args.image,
         checkout=args.checkout, command=args.job_command, shell=Shell(args.prompt),
         until=Until(args.until) if args.until else None, keep=args.keep, compare=args.compare,
         credentials=_credentials(args), dns=tuple(args.dns) or None, output=args.output,
         oidc_stub=args.oidc_stub,
-        secrets={name: Secret(value) for name, value in args.api_secrets},
+        secrets={name: Secret(value) for name, value in secrets.items()},
     )  # fmt: skip
     return replay(
         source=args.source, asked=asked, options=options, process_env=process_env, out=out
@@ -63,24 +56,6 @@ def _credentials(args: "Arguments") -> Any:  # noqa: ANN401 - imported when it r
     if args.profile is None and args.assume is None:
         return NoCredentials()
     return OwnProfile(profile=args.profile, role=args.assume)
-
-
-def _of_input(parser: Parser) -> None:
-    group = parser.add_argument_group("the job")
-    text = "what JOB is, if that cannot be seen"
-    group.add_argument("--kind", choices=("record", "env", "url", "step"), help=text)
-    text = "the step of a pipeline.yml: its key, label or number"
-    group.add_argument("--step", metavar="STEP", help=text)
-    text = "one value of the step's matrix; may be repeated"
-    group.add_argument("--matrix", type=_pair, action="append", default=[], help=text,
-                       metavar="DIMENSION=VALUE")  # fmt: skip
-    text = "set a variable of the job; may be repeated"
-    group.add_argument("--env", type=_pair, action="append", default=[], metavar="NAME=VALUE",
-                       help=text)  # fmt: skip
-    text = "Buildkite's REST API (default: the public one)"
-    group.add_argument("--api-url", metavar="URL", help=text)
-    text = "the job's log, for --compare (default: the one beside a record)"
-    group.add_argument("--log", dest="job_log", type=Path, metavar="FILE", help=text)
 
 
 def _of_machine(parser: Parser) -> None:
@@ -130,15 +105,11 @@ def _of_credentials(parser: Parser) -> None:
     group.add_argument("--profile", metavar="NAME", help=text)
     text = "another role than the job's"
     group.add_argument("--assume", metavar="ARN", help=text)
-    text = "a secret that `buildkite-agent secret get` finds; may be repeated"
-    group.add_argument("--secret", dest="api_secrets", type=_pair, action="append", default=[],
-                       metavar="NAME=VALUE", help=text)  # fmt: skip
+    text = (
+        "a secret that `buildkite-agent secret get` finds; may be repeated. NAME alone takes the "
+        "value from this environment"
+    )
+    group.add_argument("--secret", dest="api_secrets", action="append", default=[],
+                       metavar="NAME[=VALUE]", help=text)  # fmt: skip
     text = "let `buildkite-agent oidc request-token` print a token that nobody accepts"
     group.add_argument("--oidc-stub", action="store_true", help=text)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=VALUE")
-    return name, value

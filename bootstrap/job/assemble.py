@@ -191,12 +191,18 @@ def _require(env: Mapping[str, str]) -> None:
 def _check_parts(env: Mapping[str, str]) -> None:
     for name in _PATH_PARTS:
         value = env[name]
-        if value in {".", ".."} or "/" in value or not value.isprintable() or len(value) > 255:
+        if not is_part(value):
             raise Refused(
                 f"{name} is {printable(value, limit=80)!r}, which cannot name a directory",
                 hint="Expected a name of at most 255 characters, without '/', '..' and "
                 "control characters.",
             )
+
+
+def is_part(value: str) -> bool:
+    """Return whether a value can be a part of a path on this host."""
+    printable_text = bool(value) and value.isprintable() and len(value) <= 255
+    return printable_text and value not in {".", ".."} and "/" not in value
 
 
 def _check_tags(env: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from bootstrap.job.facts import PLAIN
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
 from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds_for, limits_for
@@ -52,11 +53,16 @@ def agent_tags(policy: Policy, guardrails: Guardrails | None = None) -> tuple[st
     return tuple(sorted({name for name in asked if name}))
 
 
+_VARIABLES = {**PLAIN, "plugin": "BUILDKITE_PLUGINS"}
+
+
 def variables(policy: Policy | None, guardrails: Guardrails | None) -> frozenset[str]:
-    """Return the variables that any rule or requirement asks about."""
+    """Return the variables that any rule or requirement asks about, by name or by a fact."""
     listed = [rule.when for rule in policy.rules] if policy else []
     listed += [requirement.when for requirement in guardrails.requires] if guardrails else []
-    return frozenset(c.name for when in listed for c in when if c.subject == "env" and c.name)
+    asked = [c for when in listed for c in when]
+    named = {c.name for c in asked if c.subject == "env" and c.name}
+    return frozenset(named | {_VARIABLES[c.subject] for c in asked if c.subject in _VARIABLES})
 
 
 def asks_for_commit(claims: Claims, policy: Policy | None, guardrails: Guardrails | None) -> bool:

@@ -30,7 +30,7 @@ class Decided:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
-    """One job. `hidden` are its variables whose values are in no record, because they are secret.
+    """One job. `hidden` are its variables that are secret, of which no record has the whole value.
 
     `commit` is what the host found out about the commit, None if it did not ask. `is_signed` is
     whether Buildkite had signed its claims, None if no condition was about one that can be signed.
@@ -74,11 +74,18 @@ def recorded(document: Any) -> Recorded:  # noqa: ANN401 - is JSON
         job=claims.job_id,
         build=claims.build_number,
         claims=claims,
-        hidden=frozenset(name for name, value in named.items() if not isinstance(value, str)),
+        hidden=frozenset(
+            (*(n for n, v in named.items() if not isinstance(v, str)), *_masked(document))
+        ),
         commit=next(_commits(reasons), None),
         is_signed=_is_signed(reasons),
         decided=_decided(decision, events) if decision else None,
     )
+
+
+def _masked(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the variables of which a part is masked."""
+    yield from (name for name in _listed(document, "masked") if isinstance(name, str))
 
 
 def _is_signed(reasons: list[dict[str, Any]]) -> bool | None:

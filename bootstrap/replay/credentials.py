@@ -101,7 +101,9 @@ def session_request(claims: Claims, role: str, *, rule: str) -> SessionRequest:
 
 
 def _recorded(found: ReplayInput) -> str:
-    roles = found.run.roles if found.run else ()
+    events = found.run.events if found.run else ()
+    asked = (event.get("role") for event in events if event.get("event") == "session")
+    roles = tuple(dict.fromkeys(role for role in asked if isinstance(role, str)))
     if len(roles) == 1:
         return roles[0]
     raise WrongConfiguration(

@@ -1,9 +1,11 @@
 """One job to replay, as values, wherever it was read from (docs/replay.md#inputs)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+API_URL = "https://api.buildkite.com"  # Buildkite's REST API
 
 
 class Kind(StrEnum):
@@ -50,7 +52,8 @@ class RecordedRun:
 
     `timings` are seconds by step. `spec` and `versions` are those of the events `sandbox`
     (docs/audit.md#events). `decision` is the last event `admitted` or `denied`. `agent` are the
-    agent's own values, without secrets and without what names the agent's host.
+    agent's own values, without secrets. `events` are all of them, in order and by the names of the
+    newest schema.
     """
 
     schema: int
@@ -62,7 +65,7 @@ class RecordedRun:
     versions: Mapping[str, object]
     timings: Mapping[str, float]
     agent: Mapping[str, str]
-    roles: tuple[str, ...] = ()  # ARNs of which it had sessions
+    events: tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,4 +91,20 @@ class ReplayInput:
     image: str | None = None
     ended: RecordedEnd | None = None
     run: RecordedRun | None = None
+    log: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputOptions:
+    """What the command line says about an input. None and empty: nothing.
+
+    `given` are variables, by --env. `matrix` are values of a step's matrix, by dimension, which is
+    "" for a matrix without names. `log` is the job's log; without it, that beside a record is used.
+    """
+
+    kind: Kind | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    step: str | None = None
+    matrix: Mapping[str, str] = field(default_factory=dict)
+    api_url: str = API_URL
     log: Path | None = None

@@ -45,6 +45,7 @@ class Client:
         answer = self._answered("GET", "/_ping", None)
         _checked(answer)
         self._version = answer.version
+        self.server = answer.server  # as "Docker/29.1.0 (linux)", "" if it does not say
 
     def close(self) -> None:
         """Close the connection that is kept; the next call opens another one."""
@@ -121,7 +122,10 @@ class Client:
             connection.request(method, path, content, headers)
             response = connection.getresponse()
             version = response.headers.get("API-Version", OLDEST)
-            return _Answer(status=response.status, content=response.read(), version=version)
+            server = response.headers.get("Server", "")
+            return _Answer(
+                status=response.status, content=response.read(), version=version, server=server
+            )
 
     @contextmanager
     def _connected(self) -> "Iterator[_Connection]":
@@ -155,6 +159,7 @@ class _Answer:
     status: int
     content: bytes
     version: str
+    server: str = ""
 
 
 def _document(answer: _Answer) -> Any:  # noqa: ANN401 - JSON

@@ -15,6 +15,7 @@ opens the start gate.
 9. Output is pumped and the job's end watched for.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import Holder, Image, SandboxSpec
+from bootstrap.sandbox.model import Holder, Image, SandboxSpec, described
 from bootstrap.sandbox.network import firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
@@ -136,7 +137,8 @@ def opened_sandbox(
             alerts=Alerts(log, record),
         )  # fmt: skip
         pump.start()
-        _report(log, record, spec=spec, container=container, passed=passed, dropped=dropped)
+        by = {"kernel": os.uname().release, "engine": client.server}
+        _report(log, record, by, spec=spec, container=container, passed=passed, dropped=dropped)
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
@@ -262,6 +264,7 @@ def _deliver(
 def _report(
     log: JobLog,
     record: Record,
+    versions: dict[str, str],
     *,
     spec: SandboxSpec,
     container: Opened,
@@ -283,6 +286,10 @@ def _report(
         )
     record.sandbox(
         image=spec.image.id,
+        reference=spec.image.reference,
+        digests=list(spec.image.digests),
+        spec=described(spec),
+        versions=versions,
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

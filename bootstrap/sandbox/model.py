@@ -17,10 +17,16 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image on this host, by its id: what runs is what was pulled."""
+    """An image on this host, by its id: what runs is what was pulled.
+
+    `reference` is how the rule or the host names it. `digests` are its names by digest, one for
+    each registry that it was pulled from or pushed to: other hosts can pull it by these.
+    """
 
     id: str
     volumes: tuple[str, ...] = ()  # paths that it declares
+    reference: str = ""
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +48,22 @@ class SandboxSpec:
     open_files: int
     runtime: str
     terminal: bool = False  # its standard streams are a terminal, for a developer's prompt
+
+
+def described(spec: SandboxSpec) -> dict[str, object]:
+    """Return what a record has of a specification: nothing that names a path of this host."""
+    return {
+        "user": spec.user,
+        "home": str(spec.home),
+        "workdir": str(spec.workdir),
+        "mounts": {str(m.target): "rw" if m.writable else "ro" for m in spec.mounts},
+        "memory": spec.memory,
+        "cpus": spec.cpus,
+        "pids": spec.pids,
+        "tmp": spec.tmp,
+        "open_files": spec.open_files,
+        "runtime": spec.runtime,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

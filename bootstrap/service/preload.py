@@ -39,12 +39,15 @@ _FILL: list[object] = []
 # Commands that no worker runs.
 _NOT_NEEDED = (
     "bootstrap.commands.policy",
+    "bootstrap.commands.record",
+    "bootstrap.commands.why",
     "bootstrap.policy.cases",
     "bootstrap.policy.catalogue",
     "bootstrap.policy.difference",
     "bootstrap.policy.draft",
     "bootstrap.policy.lint",
     "bootstrap.policy.report",
+    "bootstrap.policy.since",
     "bootstrap.replay",
     "bootstrap.__main__",
 )

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bootstrap import admission
-from bootstrap.commands.policy.explain import explain, granted
+from bootstrap.commands.policy.explain import explain
 from bootstrap.commands.policy.hosted import host_of
 from bootstrap.errors import AirlockError, Refused
 from bootstrap.host import config
@@ -19,6 +19,7 @@ from bootstrap.job.assemble import agent_of, claims_of
 from bootstrap.job.claims import agreeing
 from bootstrap.log import JobLog
 from bootstrap.policy import builds, cases
+from bootstrap.policy.granted import granted
 from bootstrap.policy.model import Grant
 from bootstrap.policy.stores.choose import Now
 from bootstrap.record import Record
@@ -62,7 +63,7 @@ def admitted(host: config.Host, env: dict[str, str], endpoint: str = "") -> Answ
 
 
 def plain(grant: Grant) -> Any:
-    return json.loads(json.dumps(granted(grant), default=str))
+    return granted(grant)
 
 
 def explained(store: Path | None, env: dict[str, str], config_path: Path) -> Answer:

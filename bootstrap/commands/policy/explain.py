@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bootstrap.commands.policy.asked import Asked, asked
 from bootstrap.commands.policy.hosted import host_of
 from bootstrap.commands.policy.source import Output
+from bootstrap.errors import Refused
 from bootstrap.job.model import Absent, Claims, Known, Provenance
 from bootstrap.policy.decide import asks_for_commit, decide, variables, with_commit
+from bootstrap.policy.granted import granted
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
-from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
+from bootstrap.policy.model import Admitted, Decision, Policy, Reason
 from bootstrap.policy.steering import left_out
 from bootstrap.policy.stores.choose import Now
 from bootstrap.text import printable
@@ -43,19 +45,55 @@ def explain(
     """
     host = host_of(directory, config_path)
     of = asked(job, pipeline, given, Now(host), signed=host.policy.identity == "signed")
+    found = judged(of)
+    if as_json:
+        output(json.dumps(document(found), indent=2, default=str))
+    else:
+        show(found, observed=host.policy.observes(of.claims.pipeline), output=output)
+    return found.status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What a host decides about a job.
+
+    `reasons` are the verdicts of every rule, `dropped` the variables that the job does not get, and
+    why. `answers` are the decisions by what the host may find out about the commit, if that counts.
+    """
+
+    of: Asked
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    dropped: Mapping[str, str]
+    answers: Mapping[str, Decision]
+
+    @property
+    def status(self) -> int:
+        """0 if the job is admitted whatever the commit is, else 77."""
+        decisions = self.answers.values() or (self.decision,)
+        return 0 if all(isinstance(one, Admitted) for one in decisions) else Refused.exit_code
+
+
+def judged(of: Asked) -> Judged:
+    """Decide about the job as its host does."""
     answers = _by_commit(of)
     of = replace(of, claims=_as_asked(of.claims)) if answers else of
     decision = decide(of.claims, of.documents.policy, of.documents.guardrails)
-    reasons = _all(of.claims, of.documents.policy, decision)
-    dropped = left_out(of.claims.env, decision.grant) if isinstance(decision, Admitted) else {}
-    if as_json:
-        output(json.dumps(_document(decision, reasons, dropped, answers), indent=2, default=str))
-    else:
-        _print(decision, reasons, answers, output)
-        for name, reason in dropped.items():
-            output(f"{printable(name)} is left out of the job's environment: {reason}")
-        _notes(of, observed=host.policy.observes(of.claims.pipeline), output=output)
-    return 0 if all(isinstance(d, Admitted) for d in answers.values() or (decision,)) else 77
+    return Judged(
+        of=of,
+        decision=decision,
+        reasons=_all(of.claims, of.documents.policy, decision),
+        dropped=left_out(of.claims.env, decision.grant) if isinstance(decision, Admitted) else {},
+        answers=answers,
+    )
+
+
+def show(found: Judged, *, observed: bool, output: Output) -> None:
+    """Print it. `observed` is whether the host only records refusals of the pipeline."""
+    _print(found.decision, found.reasons, found.answers, output)
+    for name, reason in found.dropped.items():
+        output(f"{printable(name)} is left out of the job's environment: {reason}")
+    _notes(found.of, observed=observed, output=output)
 
 
 def _by_commit(of: Asked) -> dict[str, Decision]:
@@ -79,27 +117,18 @@ def _as_asked(claims: Claims) -> Claims:
     return replace(claims, facts={**claims.facts, COMMIT_ON_BRANCH: Absent(why=why)})
 
 
-def _document(
-    decision: Decision,
-    reasons: tuple[Reason, ...],
-    dropped: Mapping[str, str],
-    answers: Mapping[str, Decision],
-) -> dict[str, Any]:
+def document(found: Judged) -> dict[str, Any]:
+    """Return it as JSON has it."""
+    decision, answers = found.decision, found.answers
     return {
         **asdict(decision),
         **({"grant": granted(decision.grant)} if isinstance(decision, Admitted) else {}),
         "admitted": isinstance(decision, Admitted),
-        "reasons": [asdict(reason) for reason in reasons],
-        "left-out": dict(dropped),
-        **({"by-commit-on-branch": {a: _in_words(d) for a, d in answers.items()}}
+        "reasons": [asdict(reason) for reason in found.reasons],
+        "left-out": dict(found.dropped),
+        **({"by-commit-on-branch": {a: in_words(d) for a, d in answers.items()}}
            if answers else {}),
     }  # fmt: skip
-
-
-def granted(grant: Grant) -> dict[str, Any]:
-    """Return the grant's settings and kinds by their keys."""
-    named = {kind.key.replace("-", "_"): kind.granted for kind in grant.kinds}
-    return {**named, **{key: value for key, value in asdict(grant).items() if key != "kinds"}}
 
 
 def _all(claims: Claims, policy: Policy | None, decision: Decision) -> tuple[Reason, ...]:
@@ -131,14 +160,15 @@ def _print(
         )
     output("")
     for answer, decided in answers.items():
-        output(f"if the commit is {answer} on its branch: {_in_words(decided)}")
+        output(f"if the commit is {answer} on its branch: {in_words(decided)}")
     if not answers:
-        output(_in_words(decision))
+        output(in_words(decision))
         if not isinstance(decision, Admitted):
             output(decision.hint)
 
 
-def _in_words(decision: Decision) -> str:
+def in_words(decision: Decision) -> str:
+    """Return a decision in one line."""
     if isinstance(decision, Admitted):
         role = decision.grant.role or "no role"
         return f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}"
@@ -148,6 +178,7 @@ def _in_words(decision: Decision) -> str:
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:
     asked_of = variables(of.documents.policy, of.documents.guardrails)
     for name in sorted(of.hidden & asked_of):
-        output(f"{printable(name)} is a secret, which records do not hold: decided as if not set")
+        how = "as it is masked" if name in of.claims.env else "as if not set"
+        output(f"{printable(name)} is a secret, which records do not hold: decided {how}")
     if observed:
         output(f"This host observes {of.claims.pipeline}: a refusal would only be recorded")

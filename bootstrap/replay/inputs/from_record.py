@@ -6,9 +6,9 @@ from typing import Any
 from bootstrap.buildkite.env_files import NAME, checked
 from bootstrap.images import repository_of
 from bootstrap.replay.model import Kind, RecordedEnd, RecordedRun, ReplayInput
-from bootstrap.text import MASK
+from bootstrap.text import MASK, printable
 
-NEWEST = 2  # the schema that this version writes: bootstrap.record.SCHEMA
+NEWEST = 3  # the schema that this version writes: bootstrap.record.SCHEMA
 Json = Mapping[str, Any]
 
 
@@ -20,7 +20,7 @@ def schema_of(document: Json) -> int:
     if schema > NEWEST:
         raise ValueError(
             f"its schema is {schema}, and this version of Airlock reads records up to {NEWEST}: "
-            "use the version that is in the record, or a newer one"
+            f"use the version that wrote it, which is {printable(str(document.get('version')))}"
         )
     return schema
 
@@ -63,7 +63,7 @@ def read(document: Json, source: str) -> ReplayInput:
         env=checked({name: value.replace(f"{MASK}@", "") for name, value in known.items()}),
         unknown=tuple(sorted({*(env.keys() - known.keys()), *(masked & known.keys())})),
         image=image,
-        ended=_ended(events),
+        ended=ended_of(events),
         run=RecordedRun(
             schema=schema,
             version=str(document.get("version", "")),
@@ -74,7 +74,7 @@ def read(document: Json, source: str) -> ReplayInput:
             versions=_mapping(_last(events, ("sandbox",)).get("versions")),
             timings=_timings(events),
             agent=_agent(document),
-            roles=_roles(events),
+            events=tuple(events),
         ),
     )
 
@@ -83,11 +83,6 @@ def _agent(document: Json) -> dict[str, str]:
     found = _mapping(document.get("agent_env"))
     return {name: value for name, value in found.items()
             if NAME.fullmatch(name) and isinstance(value, str)}  # fmt: skip
-
-
-def _roles(events: Iterable[Json]) -> tuple[str, ...]:
-    roles = (_text(event.get("role")) for event in events if event.get("event") == "session")
-    return tuple(dict.fromkeys(role for role in roles if role))
 
 
 def _image(events: Iterable[Json]) -> tuple[str | None, str | None]:
@@ -108,8 +103,9 @@ def _timings(events: Iterable[Json]) -> dict[str, float]:
     }
 
 
-def _ended(events: list[Json]) -> RecordedEnd | None:
-    last = _last(events, ("ended", "failed", "cancelled"))
+def ended_of(events: Iterable[Json]) -> RecordedEnd | None:
+    """Return how the job ended, None if the events do not say it."""
+    last = _last(events, ("ended", "failed", "cancelled", "denied"))
     match last.get("event"):
         case "ended":
             status, ended = _mapping(last.get("status")), _mapping(last.get("ended"))
@@ -130,12 +126,16 @@ def _ended(events: list[Json]) -> RecordedEnd | None:
         case "cancelled":
             by = _text(last.get("by"))
             return RecordedEnd(code=None, signal=by, whose="airlock", how=None)
+        case "denied" if last.get("enforced") is not False:  # by the hook: nothing follows
+            problem = _text(last.get("problem")) or ""
+            return RecordedEnd(code=77, signal=None, whose="airlock", how=None, problem=problem)
         case _:
             return None
 
 
 def _last(events: Iterable[Json], names: tuple[str, ...]) -> Json:
-    return next((e for e in reversed(list(events)) if e.get("event") in names), {})
+    found: Json = next((e for e in reversed(list(events)) if e.get("event") in names), {})
+    return found
 
 
 def _list(value: object) -> list[Any]:

@@ -11,14 +11,14 @@ from bootstrap.buildkite.rest_api import RestApi
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import proxy
 from bootstrap.replay.inputs.content import wrong
-from bootstrap.replay.model import Kind, RecordedEnd, ReplayInput
+from bootstrap.replay.model import API_URL, Kind, RecordedEnd, ReplayInput
 from bootstrap.text import printable
 
 PAGES = "buildkite.com"  # where the pages of builds are
 _SHOWN = 30
 
 
-def read(url: str, env: Mapping[str, str], api_url: str = rest_api.BASE) -> ReplayInput:
+def read(url: str, env: Mapping[str, str], api_url: str = API_URL) -> ReplayInput:
     """Return the job that `url` names. `env` is the developer's environment.
 
     The token is sent to `api_url` and nowhere else, whatever the URL of the job is. Raises
@@ -44,7 +44,7 @@ def read(url: str, env: Mapping[str, str], api_url: str = rest_api.BASE) -> Repl
 def _check_host(url: str, of: BuildkiteUrl, base: str) -> None:
     """Refuse a URL of another site: with its numbers, a job of Buildkite's would be another one."""
     api = urlsplit(base).netloc.lower()
-    if base == rest_api.BASE and of.host not in {PAGES, f"www.{PAGES}", api}:
+    if base == API_URL and of.host not in {PAGES, f"www.{PAGES}", api}:
         raise wrong(
             url,
             f"is not a URL of {PAGES}",

@@ -22,7 +22,7 @@ Chosen = Mapping[str, str]
 
 
 def combinations(matrix: object) -> list[dict[str, str]]:
-    """Return the values of every job of the matrix. Raises ValueError if it is none."""
+    """Return the values of every job of the matrix. Raises ValueError if it is no matrix."""
     setup, adjustments = _parts(matrix)
     found = [
         dict(zip(setup, values, strict=True))

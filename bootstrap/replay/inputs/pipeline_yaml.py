@@ -20,7 +20,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class _Loader(_LOADER):  # type: ignore[misc] - one of two classes
+class _Loader(_LOADER):  # type: ignore[misc]  # one of two classes
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -55,31 +55,33 @@ def _resolver(tag: str, pattern: str, first: str) -> None:
     )
 
 
-_NUMBER = r"[-+]?(?:[0-9][0-9A-Fa-fbox_]*|[0-9_]*\.[0-9_]*|[0-9][0-9_]*\.?[0-9_]*[eE][-+]?[0-9]+)"
+_NUMBER = r"[-+._]*[0-9][0-9A-Fa-fxob_.+-]*"  # what may be one: `_number` decides
 _INTEGER = re.compile(r"([-+]?)(?:0x([0-9A-Fa-f]+)|0b([01]+)|0o?([0-7]+)|(0|[1-9][0-9]*))")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_FRACTION = re.compile(r"\.[0-9](?:_?[0-9])*(?:[eE][-+]?[0-9](?:_?[0-9])*)?")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
 
 _resolver("bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF")
 _resolver("null", r"(?:~|null|Null|NULL)", "~nN")
 _Loader.yaml_implicit_resolvers[""] = [("tag:yaml.org,2002:null", re.compile(r"\Z"))]
 _resolver("merge", r"<<", "<")
-_resolver("int", _NUMBER, "-+.0123456789")
 _resolver("timestamp", _DATE.pattern, "0123456789")
+_resolver("int", _NUMBER, "-+.0123456789")
 
 
 def _number(_: _Loader, node: yaml.ScalarNode) -> int | float | str:
     """Return what Go's YAML makes of it: `010` is 8, `1_000` is 1000, and `1.2.3` is text."""
-    plain = str(node.value).replace("_", "")
+    text = str(node.value)
+    plain = text.replace("_", "") if text[0] != "." or _FRACTION.fullmatch(text) else text
     if found := _INTEGER.fullmatch(plain):
         sign, *digits = found.groups()
-        base, text = next((b, d) for b, d in zip((16, 2, 8, 10), digits, strict=True) if d)
-        value = -int(text, base) if sign == "-" else int(text, base)
+        base, of = next((b, d) for b, d in zip((16, 2, 8, 10), digits, strict=True) if d)
+        value = int(of, base) * (-1 if sign == "-" else 1)
         if -1 << 63 <= value < 1 << 64:
             return value
     if _FLOAT.fullmatch(plain) and math.isfinite(float(plain)):
-        return float(plain)
-    return str(node.value)
+        return float(plain) or 0  # -0.0 is sent as -0
+    return text
 
 
 def _date(_: _Loader, node: yaml.ScalarNode) -> str:

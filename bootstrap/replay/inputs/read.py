@@ -1,45 +1,29 @@
 """From what a developer names to one ReplayInput (docs/replay.md#inputs)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from bootstrap.buildkite import rest_api
 from bootstrap.buildkite.env_files import checked, parse_json, parse_shell
-from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.errors import CannotStart
 from bootstrap.replay.inputs import from_record, from_step, from_url, needed
 from bootstrap.replay.inputs.content import STANDARD_INPUT, content, wrong
-from bootstrap.replay.inputs.matrix import ANONYMOUS
 from bootstrap.replay.inputs.recognised import document_of, is_url, kind_of
-from bootstrap.replay.model import Kind, ReplayInput
+from bootstrap.replay.model import API_URL, InputOptions, Kind, ReplayInput
 from bootstrap.text import printable
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What the command line says about an input. None and empty: nothing.
-
-    `given` are variables, by --env. `matrix` are values of a step's matrix, by dimension.
-    `log` is the job's log, by --log; without it, that beside a record is used, if there is one.
-    """
-
-    kind: Kind | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
-    step: str | None = None
-    matrix: Mapping[str, str] = field(default_factory=dict)
-    api_url: str = rest_api.BASE
-    log: Path | None = None
-
-
-def read_input(source: str, env: Mapping[str, str], options: Options | None = None) -> ReplayInput:
+def read_input(
+    source: str, env: Mapping[str, str], options: InputOptions | None = None
+) -> ReplayInput:
     """Return the job that `source` names: a path, `-` for standard input, or a URL.
 
     `env` is the developer's environment, for the token and the proxy. What the job lacks is in
     `missing` (`needed.require_complete`). Raises WrongConfiguration for an input that cannot be
     used, Refused for variables that no job may bring, and CannotStart if Buildkite does not answer.
     """
-    options = options or Options()
+    options = options or InputOptions()
     given = checked(options.given)
     kind = options.kind
     if is_url(source) and kind in {None, Kind.URL}:
@@ -52,7 +36,7 @@ def read_input(source: str, env: Mapping[str, str], options: Options | None = No
     return replace(needed.completed(found, given), log=options.log or found.log)
 
 
-def _of_content(source: str, options: Options) -> ReplayInput:
+def _of_content(source: str, options: InputOptions) -> ReplayInput:
     data = content(source)
     try:
         kind = options.kind or _recognised(source, data, options)
@@ -64,7 +48,7 @@ def _of_content(source: str, options: Options) -> ReplayInput:
         raise wrong(source, f"cannot be used: {broken}") from broken
 
 
-def _recognised(source: str, data: bytes, options: Options) -> Kind:
+def _recognised(source: str, data: bytes, options: InputOptions) -> Kind:
     if options.step is not None or options.matrix or source.endswith((".yml", ".yaml")):
         return Kind.STEP
     try:
@@ -83,7 +67,7 @@ def _recognised(source: str, data: bytes, options: Options) -> Kind:
     return kind
 
 
-def _parsed(source: str, data: bytes, kind: Kind, options: Options) -> ReplayInput:
+def _parsed(source: str, data: bytes, kind: Kind, options: InputOptions) -> ReplayInput:
     shown = "standard input" if source == STANDARD_INPUT else printable(source, limit=300)
     match kind:
         case Kind.RECORD:
@@ -136,34 +120,8 @@ def _log_beside(source: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _check_options(source: str, kind: Kind, options: Options) -> None:
+def _check_options(source: str, kind: Kind, options: InputOptions) -> None:
     if kind is not Kind.STEP and (options.step is not None or options.matrix):
         raise wrong(source, "is no pipeline, so that --step and --matrix say nothing about it")
-    if kind is not Kind.URL and options.api_url != rest_api.BASE:
+    if kind is not Kind.URL and options.api_url != API_URL:
         raise wrong(source, "is not a URL, so that --api-url says nothing about it")
-
-
-def assignments(texts: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
-    """Return what `--env NAME=VALUE` means; `--env NAME` is the developer's own value of NAME.
-
-    Raises WrongConfiguration for a name that the developer's environment does not have.
-    """
-    given: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals and name not in env:
-            raise WrongConfiguration(
-                printable(f"--env {name}: this environment has no {name}"),
-                hint=f"Write --env {printable(name)}=VALUE, or export the variable before.",
-            )
-        given[name] = value if equals else env[name]
-    return given
-
-
-def combination(texts: Sequence[str]) -> dict[str, str]:
-    """Return what `--matrix NAME=VALUE`, or VALUE for a matrix without names, means."""
-    chosen: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        chosen[name if equals else ANONYMOUS] = value if equals else text
-    return chosen

@@ -31,7 +31,7 @@ def document_of(data: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def kind_of(data: bytes) -> Kind | None:
-    """Return what this is the content of, None if it is none of the kinds, or may be several.
+    """Return what this is the content of, None if that is not certain.
 
     Raises ValueError as `document_of`.
     """

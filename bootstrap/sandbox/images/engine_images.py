@@ -1,6 +1,7 @@
 """Images on this host's engine: which there are, how they get here, and how they go."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart, WrongConfiguration
@@ -44,7 +45,7 @@ def image_of(
                     hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
                 )
         digest, downloaded = _pull(client, reference, login(), progress)
-        found = _image(client, digest)
+        found = replace(_image(client, digest), reference=reference)
         if downloaded:
             pulled(found.id)
         return found
@@ -53,7 +54,12 @@ def image_of(
 def _image(client: "Client", reference: str) -> Image:
     found = client.get(f"/images/{reference}/json")
     volumes = (found["Config"] or {}).get("Volumes") or ()
-    return Image(id=str(found["Id"]), volumes=tuple(volumes))
+    return Image(
+        id=str(found["Id"]),
+        volumes=tuple(volumes),
+        reference=reference,
+        digests=tuple(found.get("RepoDigests") or ()),
+    )
 
 
 def _pull(

@@ -1,0 +1,1 @@
+"""`airlock record`: the records of jobs, one verb per module."""
