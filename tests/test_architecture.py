@@ -50,7 +50,7 @@ PURE = {
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
     "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
-    "agent_api/model.py", "agent_api/routes.py", "agent_api/request.py",
+    "agent_api/model.py", "agent_api/routes.py", "agent_api/request.py", "agent_api/response.py",
     "agent_api/gateway/permit.py", "agent_api/offline/markup.py", "agent_api/offline/meta_data.py",
     "agent_api/offline/steps.py", "agent_api/offline/tokens.py", "agent_api/offline/upload_form.py",
     "buildkite/job_urls.py", "policy/granted.py", "policy/since.py",

@@ -15,18 +15,18 @@ from typing import Protocol
 from bootstrap.agent_api.model import Answer, problem
 from bootstrap.agent_api.pending import Pending
 from bootstrap.agent_api.request import MAX_HEAD, BadRequestError, Request, parse
+from bootstrap.agent_api.response import CONTINUE, head
 from bootstrap.agent_api.spool import Body, FullError, Spool
 
 IDLE = 60.0  # seconds from one answer to the end of the next request's headers
-SLOWEST = 1 << 16  # bytes a second, below which a client is disconnected
+SLOWEST = 1 << 19  # bytes a second, below which a client is disconnected
 GRACE = 15.0  # seconds that a client has in any case
 CALLING = 150.0  # seconds for a call, beyond what back ends take
 LINGER = 2.0  # seconds in which a client may read the last answer before the socket closes
 MAX_IGNORED = 8 << 20  # bytes that are read and discarded meanwhile
 CHUNK = 1 << 16
-TURN = 1 << 20  # bytes, after which other connections are served
-
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+TURN = 1 << 18  # bytes, after which other connections are served
+REQUESTS = 8  # that are begun in one turn
 
 
 class _Phase(Enum):
@@ -51,7 +51,7 @@ class Gate(Protocol):
         """Begin to answer a whole call. The body is no longer the connection's."""
 
     def make_space(self, wanted_by: "Connection") -> bool:
-        """Disconnect the client that has been sending a body for longest; False without one."""
+        """Disconnect the slow client whose request is oldest; False without one."""
 
     def forget(self, connection: "Connection") -> None:
         """The connection is closed."""
@@ -73,14 +73,16 @@ class Connection:
         self._unread = 0  # bytes of the answer's file
         self._keep = True
         self._turn = 0
+        self._requests = 0
+        self._is_behind = False  # there may be another request in what was received
         self._ignored = 0
         self.began = time.monotonic()  # the present request, or the wait for it
         self.until = self.began + IDLE
 
     @property
-    def is_receiving(self) -> bool:
-        """Whether it keeps a part of a body."""
-        return self._phase is _Phase.BODY
+    def keeps(self) -> bool:
+        """Whether it keeps something because its client is slow."""
+        return self._body is not None or self._unread > 0
 
     def precedence(self) -> tuple[bool, float]:
         """Order those whose call is being answered last, and the others by age."""
@@ -90,7 +92,7 @@ class Connection:
         """Return the socket and the selector's events after which to advance again."""
         if self._pending:
             return self._pending.done, selectors.EVENT_READ
-        sends = self._phase is _Phase.SEND
+        sends = self._phase is _Phase.SEND or self._is_behind
         return self._socket, selectors.EVENT_WRITE if sends else selectors.EVENT_READ
 
     def close(self) -> None:
@@ -106,14 +108,15 @@ class Connection:
 
     def advance(self) -> None:
         """Do what can be done without waiting, and no more than fits into one turn."""
-        self._turn = TURN
+        self._turn, self._requests, self._is_behind = TURN, REQUESTS, False
         while self._step():
             pass
 
     def _step(self) -> bool:
         match self._phase:
             case _Phase.HEAD:
-                return self._take_head() or self._receive()
+                self._is_behind = self._requests <= 0
+                return not self._is_behind and (self._take_head() or self._receive())
             case _Phase.BODY:
                 return self._take_body() or self._receive()
             case _Phase.CALL:
@@ -140,10 +143,11 @@ class Connection:
             return self._refuse(problem(status, f"more than {MAX_HEAD} bytes of headers"))
         if end < 0:
             return False
-        head = self._received[:end]
+        content = bytes(self._received[:end])
         del self._received[: end + 4]
+        self._requests -= 1
         try:
-            self._request = request = parse(bytes(head))
+            self._request = request = parse(content)
         except BadRequestError as wrong:
             return self._refuse(problem(wrong.status, str(wrong)))
         self.began = time.monotonic()
@@ -151,11 +155,17 @@ class Connection:
         if refused:
             return self._refuse(refused, keep=request.keep and not request.length)
         self._keep = request.keep
-        if request.expects and not self._received:
-            self._socket.send(_CONTINUE)
         self._enter(_Phase.BODY, request.length)
         self._body = self._gate.spool.body()
+        if request.expects and not self._received:
+            self._ask_for_body()
         return True
+
+    def _ask_for_body(self) -> None:
+        try:
+            self._socket.send(CONTINUE)
+        except BlockingIOError:  # a client that reads nothing
+            raise ConnectionAbortedError from None
 
     def _take_body(self) -> bool:
         if not self._request or not self._body:
@@ -200,7 +210,7 @@ class Connection:
 
     def _respond(self, answer: Answer) -> None:
         self._answer = answer
-        self._unsent = _head(answer, keep=self._keep)
+        self._unsent = head(answer, keep=self._keep)
         self._unread = 0
         if answer.status == HTTPStatus.NO_CONTENT:
             pass  # anything would be taken for the next answer
@@ -276,19 +286,4 @@ class Connection:
             with suppress(OSError):
                 self._answer.closing()
         self._request = self._body = self._pending = self._answer = None
-
-
-def _head(answer: Answer, *, keep: bool) -> bytes:
-    lines = [f"HTTP/1.1 {int(answer.status)} {_phrase(answer.status)}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-    if answer.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"Content-Length: {answer.length}")
-    lines.append(f"Connection: {'keep-alive' if keep else 'close'}")
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Status"
+        self._unread = 0

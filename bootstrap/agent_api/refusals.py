@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bootstrap.agent_api.model import RefusedCall
+from bootstrap.errors import AirlockError
 from bootstrap.text import printable
 
 MOST = 50  # different calls of one job that are reported
@@ -39,13 +40,18 @@ class Refusals:
 
     def flush(self) -> None:
         """Report the calls that wait for it."""
-        with suppress(IndexError):  # another thread reports the last
-            while True:
-                self._report(self._waiting.popleft())
+        while True:
+            try:
+                call = self._waiting.popleft()
+            except IndexError:
+                return
+            with suppress(AirlockError):  # the call was refused, reported or not
+                self._report(call)
 
     def close(self) -> None:
         """Report the rest, and what was not reported by its number."""
         self.flush()
         if self._more:
             why = f"{self._more} more refused calls are not listed"
-            self._report(RefusedCall(method="", path="", why=why))
+            with suppress(AirlockError):
+                self._report(RefusedCall(method="", path="", why=why))

@@ -18,6 +18,10 @@ _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\t -~]*)")
 _PART = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _LENGTH = re.compile(r"[0-9]{1,15}")
+# What a server behind another could take for a way up, however it is encoded.
+_UPWARDS = {".", ".."}
+_SEPARATOR = re.compile(r"[/\\]")
+_TWICE = re.compile(r"%(2e|2f|5c|25)", re.IGNORECASE)
 _BODILESS = {"GET", "DELETE", "HEAD", "OPTIONS"}
 
 
@@ -101,8 +105,11 @@ def _part(raw: str) -> str:
     if not _PART.fullmatch(raw):
         raise BadRequestError("a part of the path is empty, or is not percent-encoded")
     part = _decoded(raw)
-    if part in {".", ".."} or _has_control(part):
-        raise BadRequestError("a part of the path is a dot, two dots or has control characters")
+    if _UPWARDS & set(_SEPARATOR.split(part)) or _TWICE.search(part) or _has_control(part):
+        raise BadRequestError(
+            "a part of the path has a dot or two as a name, an encoding in an encoding, or control "
+            "characters"
+        )
     return part
 
 

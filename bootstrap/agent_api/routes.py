@@ -67,7 +67,7 @@ _TABLE: Final = tuple(
         (Kind.PIPELINE_UPLOAD, "POST", "jobs/:job/pipelines", 8 * MIB),
         (Kind.PIPELINE_STATUS, "GET", "jobs/:job/pipelines/:name", 0),
         (Kind.STEP_EXPORT, "POST", "steps/:step/export", 16 * KIB),
-        (Kind.STEP_UPDATE, "PUT", "steps/:step", MIB),
+        (Kind.STEP_UPDATE, "PUT", "steps/:step", 128 * KIB),
         (Kind.STEP_CANCEL, "POST", "steps/:step/cancel", 16 * KIB),
         (Kind.BUILD_CANCEL, "POST", "builds/:build/cancel", 16 * KIB),
         (Kind.JOB_UPDATE, "PUT", "jobs/:job", 64 * KIB),

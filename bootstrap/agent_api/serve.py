@@ -65,8 +65,8 @@ class _Gate:
         self._connections.discard(connection)
 
     def make_space(self, wanted_by: Connection) -> bool:
-        others = [other for other in self._connections if other.is_receiving]
-        oldest = min((other for other in others if other is not wanted_by), default=None, key=_age)
+        slow = [one for one in self._connections if one.keeps and one is not wanted_by]
+        oldest = min(slow, default=None, key=_age)
         if oldest is None:
             return False
         oldest.give_up()
@@ -105,7 +105,11 @@ class _Gate:
         return hmac.compare_digest(given.encode(), f"Token {self._token.reveal()}".encode())
 
     def begin(self, request: Request, body: Body) -> Pending:
-        pending = Pending()
+        try:
+            pending = Pending()
+        except OSError:  # this process can have no more descriptors
+            body.close()
+            raise
         try:
             self._workers.run(partial(self._answer, request, body, pending))
         except RuntimeError:  # this process can have no more threads

@@ -10,7 +10,8 @@ Work = Callable[[], None]
 class Workers:
     """Runs each work in a thread, at most `most` at a time, the others in their order.
 
-    A work must not raise. The threads do not keep the process alive.
+    What a work raises ends its thread, and no other work. The threads do not keep the process
+    alive.
     """
 
     def __init__(self, most: int, *, name: str) -> None:
@@ -45,9 +46,15 @@ class Workers:
     def _serve(self, work: Work) -> None:
         following: Work | None = work
         while following:
-            following()
-            with self._changed:
-                following = self._waiting.popleft() if self._waiting else None
-                if not following:
-                    self._running -= 1
-                    self._changed.notify_all()
+            try:
+                following()
+            finally:
+                following = self._next()
+
+    def _next(self) -> Work | None:
+        with self._changed:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._running -= 1
+            self._changed.notify_all()
+            return None

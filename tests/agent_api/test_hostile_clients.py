@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,22 @@ def test_a_body_is_not_taken_for_a_request(replay: Served) -> None:
     assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"400", b"200"]
 
 
+def test_a_flood_of_requests_on_every_connection_delays_others_little(replay: Served) -> None:
+    flood = request(replay, "nothing") * 400
+    clients = [replay.dial() for _ in range(MAX_CONNECTIONS - 2)]
+    for client in clients:
+        client.settimeout(0)
+        with suppress(BlockingIOError):
+            client.send(flood)
+    assert answers_others(replay)
+    clients[0].settimeout(10)
+    received = b""
+    while received.count(b"HTTP/1.1 404") < 400:
+        received += clients[0].recv(65536)
+    for client in clients:
+        client.close()
+
+
 def test_headers_without_end_are_refused(replay: Served) -> None:
     received = sent(replay, request(replay)[:-2] + b"X: " + b"y" * 20_000)
     assert received.startswith(b"HTTP/1.1 431")
@@ -124,7 +141,7 @@ def test_clients_that_send_bodies_slowly_do_not_keep_others_out(replay: Served) 
 
 
 def test_clients_that_read_no_answer_do_not_keep_others_out(tmp_path: Path) -> None:
-    with offline(tmp_path, meta_data={f"key-{n}" * 50: "v" for n in range(9000)}) as replay:
+    with offline(tmp_path, meta_data={f"key-{n}" * 50: "v" for n in range(3000)}) as replay:
         silent = [replay.dial() for _ in range(MAX_CONNECTIONS - 1)]
         for client in silent:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -194,6 +211,19 @@ def test_half_sent_bodies_make_way_for_a_whole_one() -> None:
         with held_call(port, "exists", b"y" * 10_000) as client:
             assert client.recv(15) == b"HTTP/1.1 200 OK"
         assert half[0].recv(1) == b""
+        for each in half:
+            each.close()
+    assert held.spool.kept == 0
+
+
+def test_as_many_make_way_as_are_needed() -> None:
+    held, refused = Held(40_000), list[RefusedCall]()
+    with served_by(held, job="j", refused=refused) as port:
+        half = [held_call(port, "set", b"x" * 9_000, 10_000) for _ in range(4)]
+        eventually(lambda: held.spool.kept == 36_000, "they have arrived")
+        with held_call(port, "exists", b"y" * 16_000) as client:
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+        assert [half[0].recv(1), half[1].recv(1)] == [b"", b""]
         for each in half:
             each.close()
     assert held.spool.kept == 0

@@ -1,5 +1,6 @@
 """Annotations as HTML and on a terminal: whatever a job writes, nothing of it acts."""
 
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -71,7 +72,7 @@ def test_no_line_has_anything_for_a_terminal(text: str) -> None:
         ("a **b** *c* `d<e` f", "a <strong>b</strong> <em>c</em> <code>d&lt;e</code> f"),
         ("## Title", "<h2>Title</h2>"),
         ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>"),
-        ("```term\na < b\n```", "<pre>a &lt; b\n</pre>"),
+        ("```term\na < b\n```", "<pre>a &lt; b</pre>"),
         ("<details><summary>x</summary>y</details>", "<details><summary>x</summary>y</details>"),
         ("<details>x", "&lt;details&gt;x"),
         ("<b><i></b></i>", "&lt;b&gt;&lt;i&gt;&lt;/b&gt;&lt;/i&gt;"),
@@ -86,6 +87,14 @@ def test_common_markdown_is_rendered(text: str, html: str) -> None:
     assert to_html(text) == f"<div>{html}</div>"
 
 
+@pytest.mark.parametrize("piece", ["```a\n", "**a", "[a](", "<b>", "`", "*a ", "[[", "# ", "\n- a"])
+def test_no_text_takes_long(piece: str) -> None:
+    started = time.process_time()
+    to_html(piece * (200_000 // len(piece)))
+    assert time.process_time() - started < 5
+
+
 def test_a_long_annotation_is_cut_on_a_terminal() -> None:
     shown = lines("x\n" * 1000)
+    assert len(lines("x" * 1000)[0]) == 501
     assert shown[-1] == "… 801 more lines are in the HTML file"

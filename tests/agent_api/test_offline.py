@@ -116,6 +116,7 @@ def test_everything_has_a_limit(replay: Served, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pipelines, "MAX_UPLOADS", 1)
     monkeypatch.setattr(artifacts, "MAX_ARTIFACTS", 1)
     monkeypatch.setattr(steps, "MAX_VALUE", 3)
+    monkeypatch.setattr(artifacts, "MAX_TOTAL", 99)
     calls = (
         ("data/set", lambda n: {"key": f"{n}", "value": "v"}),
         ("annotations", lambda n: {"context": f"{n}", "body": "b"}),
@@ -126,6 +127,11 @@ def test_everything_has_a_limit(replay: Served, monkeypatch: pytest.MonkeyPatch)
         statuses = [replay.job_call("POST", path, document(n))[0] for n in range(2)]
         assert statuses[0] == 200
         assert 400 <= statuses[1] < 500
+    monkeypatch.setattr(artifacts, "MAX_ARTIFACTS", 99)
+    one = {**batch("a", b"x" * 100), "id": "larger"}
+    assert replay.job_call("POST", "artifacts", one)[0] == 403
+    monkeypatch.setattr(annotations, "MAX_TOTAL", 3)
+    assert replay.job_call("POST", "annotations", {"context": "0", "body": "bbbb"})[0] == 422
     update = {"build_id": replay.own.build, "attribute": "a", "value": "ab", "append": True}
     statuses = [replay.call("PUT", f"/steps/{replay.own.step}", update)[0] for _ in range(2)]
     assert statuses == [200, 422]
@@ -141,6 +147,7 @@ def test_everything_has_a_limit(replay: Served, monkeypatch: pytest.MonkeyPatch)
         ("data/set", {"key": "", "value": "b"}), ("data/set", {"key": 1, "value": "b"}),
         ("data/set-batch", {"items": {}}), ("data/set-batch", {"items": ["a"]}),
         ("data/get", []), ("data/get", {"key": None}), ("artifacts", {"id": "a"}),
+        ("artifacts", {"id": "a", "artifacts": []}),
         ("artifacts", {"id": "a", "artifacts": [1]}),
         ("artifacts", {"id": "a", "artifacts": [{"path": "a", "file_size": -1}]}),
         ("artifacts", {"id": "a", "artifacts": [{"path": "", "file_size": 1}]}),
@@ -198,6 +205,13 @@ def test_the_report_has_everything(replay: Served, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "replay").iterdir()) == [
         "annotations.html", "artifacts", "pipelines"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("depth", [100, 300, 900, 980, 10_000, 100_000])
+def test_a_pipeline_may_be_nested_however_deeply(replay: Served, depth: int) -> None:
+    deep = b'{"uuid": "u", "pipeline": ' + b"[" * depth + b"]" * depth + b"}"
+    status, answer = replay.job_call("POST", "pipelines", body=deep)
+    assert status == 200 or (status == 400 and answer["message"])
 
 
 def test_a_full_disk_is_an_answer(replay: Served, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Refusals, bodies and workers, each by itself: what they bound."""
 
+import selectors
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.agent_api import refusals as module
+from bootstrap.agent_api.connection import REQUESTS, Connection
 from bootstrap.agent_api.model import Answer, RefusedCall, json_answer
 from bootstrap.agent_api.pending import Pending
 from bootstrap.agent_api.refusals import MOST, Refusals
-from bootstrap.agent_api.spool import IN_MEMORY, FullError, Spool, Storage
+from bootstrap.agent_api.request import Request
+from bootstrap.agent_api.spool import IN_MEMORY, Body, FullError, Spool, Storage
 from bootstrap.agent_api.workers import Workers
 from tests.agent_api.served import is_harmless
 from tests.lab.engine import eventually
@@ -109,6 +114,48 @@ def test_an_answer_that_nobody_wants_is_closed() -> None:
     early.finish(Answer(closing=lambda: closed.append("early")))
     early.abandon()
     assert closed == ["late", "early"]
+
+
+class Refusing:
+    """A gate through which no call passes."""
+
+    def __init__(self) -> None:
+        self.spool = Spool(Storage(directory=None, total=0))
+        self.refusals = 0
+
+    def refused(self, request: Request) -> Answer | None:
+        del request
+        self.refusals += 1
+        return json_answer({}, 403)
+
+    def begin(self, request: Request, body: Body) -> Pending:
+        raise NotImplementedError
+
+    def make_space(self, wanted_by: Connection) -> bool:
+        raise NotImplementedError
+
+    def forget(self, connection: Connection) -> None:
+        """There is nothing to forget."""
+
+
+def test_a_connection_begins_few_requests_in_one_turn_and_goes_on_later() -> None:
+    near, far = socket.socketpair()
+    near.settimeout(0)
+    gate = Refusing()
+    connection = Connection(near, gate)
+    far.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+    begun = []
+    for _ in range(3):
+        assert connection.waits_for()[1] == (
+            selectors.EVENT_WRITE if begun else selectors.EVENT_READ
+        )
+        with suppress(BlockingIOError):
+            connection.advance()
+        begun.append(gate.refusals)
+    assert begun == [REQUESTS, 2 * REQUESTS, 20]
+    assert connection.waits_for()[1] == selectors.EVENT_READ
+    connection.close()
+    far.close()
 
 
 def test_an_answer_is_taken_once_it_is_there() -> None:

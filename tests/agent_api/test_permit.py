@@ -94,8 +94,9 @@ def test_every_kind_of_call_is_here() -> None:
 
 @pytest.mark.parametrize("name", sorted(BY_FIELD))
 def test_a_field_of_the_grant_allows_its_calls_and_no_other(name: str) -> None:
-    only = replace(NOTHING, **{name: getattr(EVERYTHING, name) or True})
-    without = replace(EVERYTHING, **{name: getattr(NOTHING, name)})
+    granted: Any = {name: getattr(EVERYTHING, name) or True}
+    withdrawn: Any = {name: getattr(NOTHING, name)}
+    only, without = replace(NOTHING, **granted), replace(EVERYTHING, **withdrawn)
     allowed = {kind for kind, one in EVERY.items() if isinstance(verdict(one, only), Forwarded)}
     left = {kind for kind, one in EVERY.items() if isinstance(verdict(one, without), Forwarded)}
     assert allowed == BY_FIELD[name]
@@ -112,6 +113,7 @@ def test_by_default_only_the_commit_of_the_checkout_passes() -> None:
     for refused in (
         call("POST", f"jobs/{JOB}/data/set", {"key": COMMIT + " ", "value": "v"}),
         call("POST", f"jobs/{JOB}/data/keys"),
+        call("POST", f"jobs/{JOB}/data/set", {"key": COMMIT, "value": "v" * (1 << 16)}),
         call("POST", f"builds/{BUILD}/data/get", {"key": COMMIT}),
     ):
         assert isinstance(verdict(refused, NOTHING), str)
@@ -148,7 +150,9 @@ def test_a_request_for_a_token_is_composed_anew() -> None:
 @pytest.mark.parametrize("subject", ["build_branch", "sub", "step_key", "", 7, ["pipeline_id"]])
 def test_a_subject_that_an_author_could_choose_is_refused(subject: Any) -> None:
     document = {"audience": AUDIENCE, "subject_claim": subject}
-    assert "subject" in str(verdict(call("POST", f"jobs/{JOB}/oidc/tokens", document)))
+    made = verdict(call("POST", f"jobs/{JOB}/oidc/tokens", document))
+    assert isinstance(made, str)
+    assert "subject" in made
 
 
 @pytest.mark.parametrize("key", ["", "contract", "CONTRACT ", "OTHER", "CONTRACT,OTHER"])
@@ -172,6 +176,12 @@ def test_a_steps_key_is_one_of_the_own_build(build: Any) -> None:
     assert json.loads(made.body or b"") == {"attribute": "label", "build_id": BUILD}
 
 
+def test_dots_are_written_as_the_agent_writes_them() -> None:
+    made = verdict(call("DELETE", f"jobs/{JOB}/annotations/a.b c", query={"scope": "job"}))
+    target = f"/jobs/{JOB}/annotations/a%2Eb%20c?scope=job"
+    assert made == Forwarded(target=target, body=None)
+
+
 def test_without_an_own_build_there_is_none() -> None:
     nobody = OwnIds(job=JOB)
     for path in (f"builds/{BUILD}/cancel", "steps/deploy/cancel"):
@@ -184,7 +194,7 @@ PARTS = st.sampled_from([
     "artifacts", "search", "pipelines", "annotations", "export", "cache_registries", "store",
     JOB, BUILD, STEP, FOREIGN, "deploy", "..%2f", "a/../b", "a?b=c", "%2e%2e", "a#b", "a;b",
 ]) | TEXTS.filter(lambda part: part not in {".", ".."})  # fmt: skip
-DOCUMENTS = st.dictionaries(
+DOCUMENTS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
     st.sampled_from(["key", "build_id", "audience", "attribute"]) | TEXTS,
     st.sampled_from([COMMIT, BUILD, FOREIGN, AUDIENCE, "", None, 1, []]) | TEXTS,
     max_size=4,

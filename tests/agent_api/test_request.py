@@ -1,5 +1,6 @@
 """The parser of requests: whatever it takes has one meaning, and everything else is refused."""
 
+import re
 from http import HTTPStatus
 from urllib.parse import quote, urlencode
 
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from bootstrap.agent_api.request import BadRequestError, parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30)
-PARTS = TEXTS.filter(lambda part: part not in {".", ".."})
+PARTS = TEXTS.filter(lambda part: not {".", ".."} & set(re.split(r"[/\\]", part))).filter(
+    lambda part: not re.search("%(2e|2f|5c|25)", part, re.IGNORECASE)
+)
 JOB = b"POST /jobs/a/data/get HTTP/1.1"
 
 
@@ -77,8 +80,10 @@ def test_malformed_heads_are_refused(content: bytes) -> None:
 @pytest.mark.parametrize(
     "target",
     ["//a", "/a//b", "/a/", "/a/.", "/a/..", "/a/%2e%2E/b", "/a/%2e", "/a/%00", "/a/%0d%0a",
-     "/a/%zz", "/a/%e", "/a/%ff", "/a/b\\c", "/a|b", "/a/%7f", "/a?b", "/a?b=c&b=d", "/a?b=%00",
-     "/a?b=c&c", "/a?" + "&".join(f"a{n}=b" for n in range(17)), "/a?b=%ff", "/a?b=c#d"],
+     "/a/%zz", "/a/%e", "/a/%ff", "/a/b%2F..%2Fc", "/a/..%2F..", "/a/%5C..%5C",
+     "/a/%252e%252E", "/a/x%252Fy", "/a/.%2Fb", "/a/b\\c", "/a|b", "/a/%7f", "/a?b", "/a?b=c&b=d",
+     "/a?b=%00", "/a?b=c&c", "/a?" + "&".join(f"a{n}=b" for n in range(17)), "/a?b=%ff",
+     "/a?b=c#d"],
 )  # fmt: skip
 def test_paths_and_queries_of_several_meanings_are_refused(target: str) -> None:
     with pytest.raises(BadRequestError):

@@ -48,6 +48,12 @@ def test_the_end_has_to_be_the_boundary() -> None:
             parse(KIND, io.BytesIO(cut), len(cut))
 
 
+def test_the_end_is_not_a_part_of_the_beginning() -> None:
+    body = form({}, b"").replace(b"\r\n\r\n\r\n--edge--", b"\r\n\r\n--edge--")
+    with pytest.raises(MalformedError, match="end"):
+        parse(KIND, io.BytesIO(body), len(body))
+
+
 def test_the_file_has_to_begin_soon() -> None:
     body = form({"path": "a" * 100_000}, b"b")
     with pytest.raises(MalformedError, match="65536"):

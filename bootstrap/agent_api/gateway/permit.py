@@ -27,6 +27,7 @@ _ID = re.compile(r"\{?([0-9a-f]-?){32}\}?", re.IGNORECASE)
 _SUBJECTS = {"organization_id", "pipeline_id", "cluster_id", "queue_id", "build_id", "job_id",
              "agent_id"}  # fmt: skip
 _OIDC = {"audience", "lifetime", "claims", "aws_session_tags", "subject_claim"}
+MAX_COMMIT = 1 << 16  # bytes of the call with a commit's message
 IN_POLICY = "(`agent-api` in the policy)"
 
 
@@ -115,7 +116,7 @@ def _foreign_build(route: Route, grant: AgentApiGrant, own: OwnIds) -> str:
 def _meta_data(call: Call, grant: AgentApiGrant) -> Forwarded | str:
     if grant.meta_data:
         return Forwarded(target=_target(call), body=None)
-    document = call.document()
+    document = {} if call.size > MAX_COMMIT else call.document()
     if document.get("key") != COMMIT or call.route.build:
         return f"the rule does not allow to {_done(call.route)}"
     names = ("key", "value") if call.route.kind is Kind.META_DATA_SET else ("key",)

@@ -21,7 +21,6 @@ CHUNK = 1 << 16
 
 # Of the agent's headers, those that say something of this call; its token is not among them.
 _REQUEST = (
-    "accept",
     "buildkite-timeout-milliseconds",
     "user-agent",
     "x-buildkite-backoff-sequence",
@@ -123,6 +122,8 @@ def _answer(
 ) -> Answer:
     if response.status < 200 or 300 <= response.status < 400:
         return problem(HTTPStatus.BAD_GATEWAY, "Airlock: Buildkite redirects this call")
+    if response.getheader("Content-Encoding", "identity").lower() != "identity":
+        return problem(HTTPStatus.BAD_GATEWAY, "Airlock: Buildkite's answer is compressed")
     headers = {name: value for name in _ANSWER if (value := response.getheader(name))}
     location = response.getheader("Location")
     if location and response.status == HTTPStatus.ACCEPTED:
@@ -130,9 +131,12 @@ def _answer(
     body = spool.body()
     try:
         withheld = _withheld(response, token, body, deadline)
-        if withheld or any(token.reveal() in value for value in headers.values()):
+        for value in headers.values():
+            if token.reveal() in value or not (value.isascii() and value.isprintable()):
+                withheld = "Airlock: a header of Buildkite's answer may not be passed on"
+        if withheld:
             body.close()
-            return problem(HTTPStatus.BAD_GATEWAY, withheld or "Airlock: withheld")
+            return problem(HTTPStatus.BAD_GATEWAY, withheld)
     except BaseException:
         body.close()
         raise

@@ -13,6 +13,7 @@ from bootstrap.text import printable
 
 MAX_ANNOTATIONS = 200
 MAX_BODY = 1 << 20  # bytes, as at Buildkite
+MAX_TOTAL = 8 << 20  # characters of all annotations
 MAX_CONTEXT = 100  # characters, as at Buildkite
 STYLES = ("", "default", "info", "success", "warning", "error")
 
@@ -69,6 +70,9 @@ class Annotations:
             whole = replace(before, body=body, style=annotation.style or before.style)
         if len(whole.body.encode("utf-8", "replace")) > MAX_BODY:
             return problem(422, f"an annotation has at most {MAX_BODY} bytes")
+        others = sum(len(one.body) for of, one in self._known.items() if of != key)
+        if others + len(whole.body) > MAX_TOTAL:
+            return problem(422, f"all annotations have at most {MAX_TOTAL} characters")
         self._known[key] = whole
         self._write()
         self._print(annotation)

@@ -24,6 +24,7 @@ from bootstrap.agent_api.offline.upload_form import parse
 from bootstrap.agent_api.routes import Kind
 
 MAX_ARTIFACTS = 10_000
+MAX_TOTAL = 20 << 30  # bytes of all artifacts
 _TEXTS = ("path", "absolute_path", "glob_path", "sha1sum", "sha256sum", "content_type", "url")
 _MAX_TEXT = 8192  # characters
 
@@ -79,15 +80,18 @@ class Artifacts:
     def _create(self, document: Mapping[str, Any], now: datetime) -> Answer:
         """Register a batch; one that is repeated gets the same answer."""
         batch, wanted = _text(document, "id"), document.get("artifacts")
-        if not batch or not isinstance(wanted, list):
+        if not batch or not isinstance(wanted, list) or not wanted:
             raise MalformedError("a batch has an 'id' and 'artifacts'")
         destination = _text(document, "upload_destination")
         with self._mutex:
             known = [one for one in self._known.values() if one.batch == batch]
             if not known:
-                if len(self._known) + len(wanted) > MAX_ARTIFACTS:
-                    return problem(403, f"a replay takes at most {MAX_ARTIFACTS} artifacts")
                 known = [_registered(one, batch, destination, now) for one in wanted]
+                all_of_them = (*self._known.values(), *known)
+                total = sum(one.size for one in all_of_them if not one.destination)
+                if len(all_of_them) > MAX_ARTIFACTS or total > MAX_TOTAL:
+                    limits = f"{MAX_ARTIFACTS} artifacts and {MAX_TOTAL} bytes of them"
+                    return problem(403, f"a replay takes at most {limits}")
                 self._known |= {one.id: one for one in known}
                 self._batches[secrets.token_urlsafe(16)] = batch
             key = next(key for key, of in self._batches.items() if of == batch)

@@ -6,10 +6,12 @@ remain, and only if they are balanced; of links only those to http and https.
 
 import html
 import re
+from collections.abc import Callable
 
 from bootstrap.text import on_terminal
 
 MAX_LINES = 200  # of one annotation on a terminal
+MAX_LINE = 500  # characters
 
 _VOID = {"br", "hr"}
 TAGS = _VOID | {
@@ -18,7 +20,6 @@ TAGS = _VOID | {
     "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _TAG = re.compile(r"&lt;(/?)([a-z][a-z0-9]{0,9}) ?(/?)&gt;")
-_FENCE = re.compile(r"^```[^\n`]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"(!?)\[([^\[\]\n]{0,500})\]\(((?:https?|artifact)://[^\s()\"'<>]{1,2000})\)")
 _STRONG = re.compile(r"\*\*(\S(?:[^*\n]*\S)?)\*\*")
@@ -30,10 +31,10 @@ _KEPT = re.compile("\x00(\\d+)\x00")  # no text has a NUL: `on_terminal` has rep
 
 def lines(text: str) -> list[str]:
     """Return the lines for a terminal, none of them with anything that a terminal interprets."""
-    shown = on_terminal(text).split("\n")
-    if len(shown) <= MAX_LINES:
-        return shown
-    return [*shown[:MAX_LINES], f"… {len(shown) - MAX_LINES} more lines are in the HTML file"]
+    whole = on_terminal(text).split("\n")
+    shown = [one if len(one) <= MAX_LINE else f"{one[:MAX_LINE]}…" for one in whole[:MAX_LINES]]
+    more = len(whole) - len(shown)
+    return [*shown, f"… {more} more lines are in the HTML file"] if more else shown
 
 
 def to_html(text: str) -> str:
@@ -44,14 +45,31 @@ def to_html(text: str) -> str:
         kept.append(rendered)
         return f"\x00{len(kept) - 1}\x00"
 
-    escaped = html.escape(on_terminal(text))
-    escaped = _FENCE.sub(lambda found: keep(f"<pre>{found[1]}</pre>"), escaped)
+    escaped = _fenced(html.escape(on_terminal(text)), keep)
     escaped = _CODE.sub(lambda found: keep(f"<code>{found[1]}</code>"), escaped)
     escaped = _LINK.sub(lambda found: keep(_link(found)), escaped)
     escaped = _STRONG.sub(r"<strong>\1</strong>", _plain_tags(escaped))
     escaped = _EMPHASIS.sub(r"<em>\1</em>", escaped)
     blocks = "\n".join(_block(block) for block in re.split(r"\n{2,}", escaped))
     return _restored(blocks, kept)
+
+
+def _fenced(escaped: str, keep: Callable[[str], str]) -> str:
+    """Keep what is between two lines of ```; line by line, whose time does not explode."""
+    passed: list[str] = []
+    inside: list[str] | None = None
+    opened = ""
+    for line in escaped.split("\n"):
+        if inside is None and line.startswith("```"):
+            inside, opened = [], line
+        elif inside is None:
+            passed.append(line)
+        elif line.rstrip() == "```":
+            passed.append(keep("<pre>" + "\n".join(inside) + "</pre>"))
+            inside = None
+        else:
+            inside.append(line)
+    return "\n".join(passed if inside is None else [*passed, opened, *inside])
 
 
 def _restored(text: str, kept: list[str]) -> str:

@@ -38,7 +38,10 @@ class Pipelines:
         if upload not in self.uploads:
             if len(self.uploads) >= MAX_UPLOADS:
                 return problem(422, f"a replay takes at most {MAX_UPLOADS} pipeline uploads")
-            self.uploads[upload] = self._write(pipeline)
+            try:
+                self.uploads[upload] = self._write(pipeline)
+            except RecursionError:
+                raise MalformedError("the pipeline is nested too deeply") from None
             replaces = ", in place of the steps that follow" if document.get("replace") else ""
             title = f"pipeline upload {len(self.uploads)}{replaces}: {self.uploads[upload]}"
             self._show("\n".join([title, *tree(pipeline)]))
