@@ -29,7 +29,7 @@ def rows(found: ReplayInput, result: Result) -> tuple[Row, ...]:
         _row("exit status", _status(found.ended), str(result.ended.code)),
         _image(found, result),
         *_mapped("version of ", found.run.versions if found.run else {}, result.versions),
-        *_mapped("limit of ", found.run.spec if found.run else {}, result.spec),
+        *_mapped("", _comparable(found.run.spec) if found.run else {}, _comparable(result.spec)),
         _environment(found, result),
         _log(found.log, result.digest),
         *_informative(found, result),
@@ -79,11 +79,17 @@ def _image(found: ReplayInput, result: Result) -> Row:
     )
 
 
+def _comparable(spec: Mapping[str, object]) -> dict[str, object]:
+    """Leave out what always differs: each job has a user of its own."""
+    return {name: value for name, value in spec.items() if name != "user"}
+
+
 def _mapped(
     prefix: str, recorded: Mapping[str, object], replayed: Mapping[str, object]
 ) -> Iterator[Row]:
-    for name in sorted(recorded.keys() & replayed.keys()):
-        yield _row(f"{prefix}{name}", str(recorded[name]), str(replayed[name]))
+    for name in sorted(replayed):
+        then = str(recorded[name]) if name in recorded else None
+        yield _row(f"{prefix}{name}", then, str(replayed[name]))
 
 
 def _environment(found: ReplayInput, result: Result) -> Row:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootstrap import process
 from bootstrap.errors import WrongConfiguration
@@ -14,6 +15,9 @@ from bootstrap.host.config import Sandbox
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options
 from bootstrap.replay.place import Places, places
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.engine_client import Client
 
 _REGION = "us-east-1"
 
@@ -30,6 +34,14 @@ class Machine:
     region: str
     env: Mapping[str, str]
     terminal: int = 0
+
+    def versions(self, client: "Client") -> dict[str, str]:
+        """Return what records call versions, and the agent's. Raises CannotStart."""
+        return {
+            "kernel": os.uname().release,
+            "engine": client.server,
+            "agent": self.agent_version(),
+        }
 
     def agent_version(self) -> str:
         """Return the agent's version, as it prints it. Raises CannotStart."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from signal import Signals
 
 from bootstrap.replay.phases import Phase
-from bootstrap.sandbox.model import SandboxSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +38,3 @@ class Result:
     phases: tuple[Phase, ...]
     digest: str | None
     kept: Path | None
-
-
-def spec_of(spec: SandboxSpec) -> Mapping[str, object]:
-    """Return what is compared of a specification, by the names in records."""
-    names = ("memory", "cpus", "pids", "tmp", "open_files", "runtime")
-    return {name: getattr(spec, name) for name in names}

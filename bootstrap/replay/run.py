@@ -14,8 +14,9 @@ from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.opening import Prepared, opened
 from bootstrap.replay.options import Options, Shell
 from bootstrap.replay.phases import Phases, Timings
-from bootstrap.replay.result import Result, spec_of
+from bootstrap.replay.result import Result
 from bootstrap.sandbox.environment import sandbox_grace
+from bootstrap.sandbox.model import described
 from bootstrap.sandbox.supervision.signals import Cancellation
 from bootstrap.sandbox.workspace import token_for
 from bootstrap.secret import Secret
@@ -68,8 +69,8 @@ def replay(
         ended=ended,
         image=engine.reference(found, options),
         image_id=image.id,
-        versions={"agent": machine.agent_version()} if options.compare else {},
-        spec=spec_of(box.spec),
+        versions=machine.versions(client) if options.compare else {},
+        spec=described(box.spec),
         env=tuple(sorted(job.claims.env)),
         timings=timings.seconds,
         phases=phases.until(time.monotonic()),

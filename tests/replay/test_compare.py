@@ -20,7 +20,7 @@ FOUND = ReplayInput(
     run=RecordedRun(
         schema=2, version="1", started="", image_id="sha256:1", decision={"rule": "deploy"},
         spec={"memory": 1024, "pids": 64}, versions={"agent": "3.138.1"},
-        timings={"engine": 0.5, "lease": 0.1}, agent={},
+        timings={"engine": 0.5, "lease": 0.1}, agent={}, events=(),
     ),
 )  # fmt: skip
 SAME = Result(
@@ -52,7 +52,7 @@ def test_each_difference_is_the_only_one() -> None:
     other = replace(SAME, image="registry.example.com/ci:2", image_id="sha256:2")
     assert different(FOUND, other) == ["image"]
     assert different(FOUND, replace(SAME, versions={"agent": "4.0.0"})) == ["version of agent"]
-    assert different(FOUND, replace(SAME, spec={"memory": 2048})) == ["limit of memory"]
+    assert different(FOUND, replace(SAME, spec={"memory": 2048})) == ["memory"]
     assert different(FOUND, replace(SAME, env=("CI",))) == ["variables of the job"]
 
 

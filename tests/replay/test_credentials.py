@@ -62,7 +62,8 @@ def machine(home: Path, **env: str) -> Machine:
 def with_roles(*roles: str) -> ReplayInput:
     found = recorded({})
     assert found.run is not None
-    return replace(found, run=replace(found.run, roles=roles, decision={"rule": "deploy"}))
+    events = tuple({"event": "session", "role": role} for role in roles)
+    return replace(found, run=replace(found.run, events=events, decision={"rule": "deploy"}))
 
 
 def test_profile_assumes_the_recorded_role_as_a_replay(sts: StrictSts, home: Path) -> None:

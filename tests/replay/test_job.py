@@ -36,7 +36,7 @@ OPTIONS = Options(docker=DEFAULT)
 def recorded(agent: Mapping[str, str], spec: Mapping[str, object] | None = None) -> ReplayInput:
     run = RecordedRun(
         schema=2, version="1", started="", image_id=None, decision={}, spec=spec or {},
-        versions={}, timings={}, agent=agent,
+        versions={}, timings={}, agent=agent, events=(),
     )  # fmt: skip
     return replace(FOUND, run=run)
 
