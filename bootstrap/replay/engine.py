@@ -4,22 +4,19 @@ What is required of it, and why: docs/replay.md#engines
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options
 from bootstrap.sandbox import engine
+from bootstrap.sandbox.engine_client import Client
 from bootstrap.sandbox.images import engine_images
 from bootstrap.sandbox.model import Image
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bootstrap.sandbox.engine_client import Client
+from bootstrap.sandbox.supervision.signals import Cancellation
 
 DEFAULT = "unix:///var/run/docker.sock"
 _UNIX = "unix://"
@@ -36,19 +33,36 @@ def url(option: str | None, process_env: Mapping[str, str]) -> str:
     return named
 
 
+class _Whole(Client):
+    """A client whose calls that change something are not interrupted.
+
+    The engine goes on with what it was asked for, so that it would come after what clears.
+    """
+
+    cancellation: Cancellation | None = None
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - as the other
+        """Have the engine do something, as the other client does."""
+        with self.cancellation.waiting() if self.cancellation else nullcontext():
+            return super().post(path, body, **query)
+
+
 @contextmanager
-def connected(socket: str) -> Iterator["Client"]:
+def connected(socket: str, cancellation: Cancellation | None = None) -> Iterator[Client]:
     """Yield a client of an engine in whose containers a job can be shown to be isolated.
 
-    Raises CannotStart if nothing answers, WrongConfiguration if this user may not use it, or if it
-    is an engine of another kind.
+    A cancellation waits for what the client changes. Raises CannotStart if nothing answers,
+    WrongConfiguration if this user may not use it, or if it is an engine of another kind.
     """
     _require_access(Path(socket.removeprefix(_UNIX)))
-    with engine.connected(socket) as client:
-        with engine.explained("report what it is"):
-            wrong = unsuitable(client.get("/info"), client.get("/version"), os.uname().release)
-        if wrong:
-            raise WrongConfiguration(wrong, hint=_ENGINES)
+    with engine.connected(socket) as asked, engine.explained("report what it is"):
+        wrong = unsuitable(asked.get("/info"), asked.get("/version"), os.uname().release)
+    if wrong:
+        raise WrongConfiguration(wrong, hint=_ENGINES)
+    with engine.explained("answer"):
+        client = _Whole(socket, timeout=engine.TIMEOUT)
+    client.cancellation = cancellation
+    with closing(client):
         yield client
 
 
@@ -101,7 +115,7 @@ def reference(found: ReplayInput, options: Options) -> str:
     )
 
 
-def image(client: "Client", reference: str, *, note: "Callable[[str], None]") -> Image:
+def image(client: Client, reference: str, *, note: Callable[[str], None]) -> Image:
     """Return the image, pulled without a login if it is not here. Raises CannotStart."""
     try:
         return engine_images.image_of(

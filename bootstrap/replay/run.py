@@ -41,7 +41,7 @@ def replay(
     with ExitStack() as held:
         with cancellation.interrupting():
             job = job_of(found, options, endpoint=network.API_URL, token=token)
-            client = held.enter_context(engine.connected(options.docker))
+            client = held.enter_context(engine.connected(options.docker, cancellation))
             clearing.sweep(client, machine.places, options.docker, note=log.note)
             image = engine.image(client, engine.reference(found, options), note=log.note)
             prepared = Prepared(
