@@ -14,6 +14,7 @@ from bootstrap.agent_api.gateway.backend import Gateway
 from bootstrap.agent_api.model import AgentApiGrant, Backend, OwnIds, RefusedCall
 from bootstrap.agent_api.offline.backend import Offline
 from bootstrap.agent_api.serve import serving
+from bootstrap.host.proxy import ProxyFor, no_proxy
 from bootstrap.secret import Secret
 from tests.fakes.control_plane import ControlPlane, JobOrder, job_env
 from tests.fakes.control_plane.job import Job
@@ -46,6 +47,7 @@ class Served:
     refused: list[RefusedCall] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     offline: Offline | None = None
+    gateway: Gateway | None = None
     job: Job | None = None
     control: ControlPlane | None = None
     directory: Path | None = None
@@ -142,18 +144,26 @@ def gateway(
     *,
     headers: Mapping[str, str] | None = None,
     endpoint: str | None = None,
+    buildkite: socket.socket | None = None,
+    proxy_for: ProxyFor = no_proxy,
 ) -> Iterator[Served]:
     """Serve a live job, whose Buildkite is the control plane of the tests."""
-    with ControlPlane() as control:
+    with ControlPlane(buildkite) as control:
         env = job_env("true")
         job = control.enqueue(JobOrder(env=env))
         control.secrets["CONTRACT"] = SECRET
         refused: list[RefusedCall] = []
         agent = {"BUILDKITE_AGENT_ENDPOINT": endpoint or control.url, **(headers or {})}
-        backend = Gateway(grant, _own(env), agent, Secret(job.token))
+        backend = Gateway(grant, _own(env), agent, Secret(job.token), proxy_for=proxy_for)
         with served_by(backend, job=job.id, refused=refused) as port:
             yield Served(
-                port=port, own=_own(env), env=env, refused=refused, job=job, control=control
+                port=port,
+                own=_own(env),
+                env=env,
+                refused=refused,
+                gateway=backend,
+                job=job,
+                control=control,
             )
 
 

@@ -187,6 +187,16 @@ def test_the_token_is_worthless_at_buildkite(work: Path) -> None:
         assert "401" in done.stderr
 
 
+def test_a_big_call_that_is_refused_before_its_body_ends_with_the_message(work: Path) -> None:
+    steps = [{"command": "x" * 10_000} for _ in range(600)]
+    with gateway(AgentApiGrant()) as api:
+        done = run(api, work, "pipeline", "upload", stdin=json.dumps({"steps": steps}))
+        assert done.returncode != 0
+        assert "Airlock: the rule does not allow to upload a pipeline" in done.stderr
+        assert api.control
+        assert api.control.calls == []
+
+
 def test_a_rule_that_allows_nothing_allows_the_checkout(work: Path) -> None:
     with gateway(AgentApiGrant()) as api:
         assert run(api, work, "meta-data", "exists", "buildkite:git:commit").returncode == 100

@@ -80,6 +80,13 @@ def test_no_symbolic_link_is_followed(files: Files, tmp_path: Path) -> None:
         files.opened(("file",))
 
 
+def test_a_closed_directory_is_not_used(files: Files) -> None:
+    files.close()
+    files.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        added(files, "a")
+
+
 def test_half_a_file_is_removed(files: Files) -> None:
     with pytest.raises(MalformedError, match="shorter"):
         files.add("a", io.BytesIO(b"abc"), 4)

@@ -74,6 +74,8 @@ def test_no_line_has_anything_for_a_terminal(text: str) -> None:
         ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>"),
         ("```term\na < b\n```", "<pre>a &lt; b</pre>"),
         ("<details><summary>x</summary>y</details>", "<details><summary>x</summary>y</details>"),
+        ("<details><summary>x</summary>\n\ny\n\n</details>",
+         "<details><summary>x</summary>\n\ny\n\n</details>"),
         ("<details>x", "&lt;details&gt;x"),
         ("<b><i></b></i>", "&lt;b&gt;&lt;i&gt;&lt;/b&gt;&lt;/i&gt;"),
         ("<b onclick=x>a</b>", "&lt;b onclick=x&gt;a&lt;/b&gt;"),

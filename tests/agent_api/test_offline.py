@@ -1,6 +1,7 @@
 """The offline back end: what it writes and shows, its limits, and what it has no answer to."""
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -81,6 +82,28 @@ def test_only_the_jobs_own_scopes_have_artifacts(replay: Served) -> None:
     assert len(found(replay, f"query=a&scope={replay.own.job}")) == 1
     assert len(found(replay, "query=a&scope=deploy")) == 1
     assert found(replay, "query=a&scope=other") == []
+
+
+def test_artifacts_of_earlier_jobs_are_found_in_any_scope(tmp_path: Path) -> None:
+    earlier = tmp_path / "earlier"
+    (earlier / "pkg").mkdir(parents=True)
+    (earlier / "pkg" / "a.tgz").write_bytes(b"package")
+    (earlier / "link").symlink_to("/etc/passwd")
+    os.mkfifo(earlier / "pipe")
+    with offline(tmp_path / "replay", provided=earlier) as replay:
+        (one,) = found(replay, "query=*&scope=build-step")
+        assert (one["path"], one["file_size"]) == ("pkg/a.tgz", 7)
+        assert one["sha256sum"] == hashlib.sha256(b"package").hexdigest()
+        path = "/" + one["url"].split("/", 3)[3]
+        assert replay.call("GET", path, token="")[1] == b"package"
+        assert uploaded(replay, "pkg/a.tgz", b"newer") == 204
+        (newest,) = found(replay, "query=pkg/*")
+        assert newest["file_size"] == 5
+        assert (earlier / "pkg" / "a.tgz").read_bytes() == b"package"
+        assert replay.offline
+        assert [one.size for one in replay.offline.report().artifacts] == [5]
+        assert found(replay, "query=nothing") == []
+        assert replay.shown == ["no artifact is here for nothing"]
 
 
 def test_other_content_than_announced_is_refused(replay: Served) -> None:

@@ -116,6 +116,30 @@ def test_an_answer_that_nobody_wants_is_closed() -> None:
     assert closed == ["late", "early"]
 
 
+class Accepting:
+    """A gate through which all calls pass, to be answered at once."""
+
+    def __init__(self) -> None:
+        self.spool = Spool(Storage(directory=None, total=100_000))
+
+    def refused(self, request: Request) -> Answer | None:
+        del request
+        return None
+
+    def begin(self, request: Request, body: Body) -> Pending:
+        pending = Pending()
+        pending.finish(json_answer({"length": request.length, "got": body.size}))
+        body.close()
+        return pending
+
+    def make_space(self, wanted_by: Connection) -> bool:
+        del wanted_by
+        return False
+
+    def forget(self, connection: Connection) -> None:
+        """There is nothing to forget."""
+
+
 class Refusing:
     """A gate through which no call passes."""
 
@@ -138,13 +162,41 @@ class Refusing:
         """There is nothing to forget."""
 
 
+PIECES = st.sampled_from([
+    b"GET /jobs HTTP/1.1\r\n", b"POST /a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+    b"\r\n", b"\r\n\r\n", b"Host: a\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 9\r\n", b"abc", b"Expect: 100-continue\r\n", b"Connection: close\r\n",
+    b"x" * 20_000,
+    b"\x00\xff", b"HTTP/1.0 200 OK\r\n\r\n",
+])  # fmt: skip
+
+
+@given(pieces=st.lists(PIECES | st.binary(max_size=20), max_size=15), accepts=st.booleans())
+def test_no_bytes_of_a_client_end_the_server(pieces: list[bytes], *, accepts: bool) -> None:
+    """Whatever else than an OSError a connection raised would end the server's thread."""
+    near, far = socket.socketpair()
+    near.settimeout(0)
+    far.settimeout(0)
+    gate = Accepting() if accepts else Refusing()
+    connection = Connection(near, gate)
+    with suppress(OSError):
+        for piece in pieces:
+            far.send(piece)
+            with suppress(BlockingIOError):
+                connection.advance()
+            assert connection.waits_for()[0].fileno() >= 0
+    connection.close()
+    far.close()
+    assert gate.spool.kept == 0
+
+
 def test_a_connection_begins_few_requests_in_one_turn_and_goes_on_later() -> None:
     near, far = socket.socketpair()
     near.settimeout(0)
     gate = Refusing()
     connection = Connection(near, gate)
     far.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
-    begun = []
+    begun: list[int] = []
     for _ in range(3):
         assert connection.waits_for()[1] == (
             selectors.EVENT_WRITE if begun else selectors.EVENT_READ

@@ -106,7 +106,9 @@ def test_a_field_of_the_grant_allows_its_calls_and_no_other(name: str) -> None:
 def test_by_default_only_the_commit_of_the_checkout_passes() -> None:
     asked = call("POST", f"jobs/{JOB}/data/exists", {"key": COMMIT, "job_id": FOREIGN})
     assert verdict(asked, NOTHING) == Forwarded(
-        target=f"/jobs/{JOB}/data/exists", body=json.dumps({"key": COMMIT}).encode()
+        target=f"/jobs/{JOB}/data/exists",
+        body=json.dumps({"key": COMMIT}).encode(),
+        what="read meta-data",
     )
     setting = call("POST", f"jobs/{JOB}/data/set", {"key": COMMIT, "value": "v"})
     assert isinstance(verdict(setting, NOTHING), Forwarded)
@@ -139,7 +141,11 @@ def test_a_request_for_a_token_is_composed_anew() -> None:
     document = {"audience": AUDIENCE, "lifetime": 60, "claims": ["cluster_id"],
                 "aws_session_tags": ["pipeline_id"], "subject_claim": "pipeline_id"}  # fmt: skip
     made = verdict(call("POST", path, document, {"audience": "evil"}))
-    assert made == Forwarded(target=f"/{path}", body=json.dumps(document).encode())
+    assert made == Forwarded(
+        target=f"/{path}",
+        body=json.dumps(document).encode(),
+        what=f"request an OIDC token: {AUDIENCE}",
+    )
     with pytest.raises(MalformedError, match="audiences"):
         verdict(call("POST", path, {"audience": AUDIENCE, "audiences": ["evil"]}))
     twice = b'{"audience": "sts.amazonaws.com", "audience": "evil"}'
@@ -179,7 +185,7 @@ def test_a_steps_key_is_one_of_the_own_build(build: Any) -> None:
 def test_dots_are_written_as_the_agent_writes_them() -> None:
     made = verdict(call("DELETE", f"jobs/{JOB}/annotations/a.b c", query={"scope": "job"}))
     target = f"/jobs/{JOB}/annotations/a%2Eb%20c?scope=job"
-    assert made == Forwarded(target=target, body=None)
+    assert made == Forwarded(target=target, body=None, what="remove an annotation")
 
 
 def test_without_an_own_build_there_is_none() -> None:

@@ -1,6 +1,10 @@
 """The gateway: a live job's calls, judged, and sent to Buildkite with the real token."""
 
+import ssl
+import threading
+from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 
 from bootstrap.agent_api.gateway import permit
 from bootstrap.agent_api.gateway.upstream import Outgoing, Upstream, send
@@ -38,13 +42,21 @@ class Gateway:
             headers=request_headers(agent),
             token=token,
             proxy_for=proxy_for,
+            context=cache(ssl.create_default_context),
         )
         self._spool = Spool(STORAGE)
+        self._mutex = threading.Lock()
+        self._usage: Counter[str] = Counter()
 
     @property
     def spool(self) -> Spool:
         """Where bodies are kept."""
         return self._spool
+
+    def usage(self) -> dict[str, int]:
+        """Return how often which call was sent to Buildkite; tokens and secrets by their names."""
+        with self._mutex:
+            return dict(self._usage)
 
     def refuses(self, route: Route) -> str:
         """Return why the rule allows no such call, or ""."""
@@ -55,6 +67,8 @@ class Gateway:
         verdict = permit.judged(asked, self._grant, self._own)
         if isinstance(verdict, str):
             return refusal(verdict)
+        with self._mutex:
+            self._usage[verdict.what] += 1
         outgoing = Outgoing(
             method=asked.method,
             target=verdict.target,

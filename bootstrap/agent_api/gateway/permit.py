@@ -37,6 +37,7 @@ class Forwarded:
 
     target: str  # path and query, without the endpoint's own path
     body: bytes | None
+    what: str  # for the audit trail: the kind, and which of those that the rule names
 
 
 def refuses(route: Route, grant: AgentApiGrant) -> str:
@@ -99,7 +100,7 @@ def judged(call: Call, grant: AgentApiGrant, own: OwnIds) -> Forwarded | str:
             | Kind.PIPELINE_UPLOAD | Kind.PIPELINE_STATUS | Kind.BUILD_CANCEL | Kind.JOB_UPDATE
             | Kind.PROMISE_FAILURE | Kind.CACHE
         ):  # fmt: skip
-            verdict = Forwarded(target=_target(call), body=None)
+            verdict = _unread(call)
         case _:
             assert_never(call.route.kind)
     return verdict
@@ -115,7 +116,7 @@ def _foreign_build(route: Route, grant: AgentApiGrant, own: OwnIds) -> str:
 
 def _meta_data(call: Call, grant: AgentApiGrant) -> Forwarded | str:
     if grant.meta_data:
-        return Forwarded(target=_target(call), body=None)
+        return _unread(call)
     document = {} if call.size > MAX_COMMIT else call.document()
     if document.get("key") != COMMIT or call.route.build:
         return f"the rule does not allow to {_done(call.route)}"
@@ -146,14 +147,14 @@ def _oidc(call: Call, grant: AgentApiGrant) -> Forwarded | str:
     subject = document.get("subject_claim")
     if subject is not None and not (isinstance(subject, str) and subject in _SUBJECTS):
         return f"the subject {subject!r} is not one of {', '.join(sorted(_SUBJECTS))}"
-    return _composed(call, document)
+    return _composed(call, document, audience)
 
 
 def _secret(call: Call, grant: AgentApiGrant) -> Forwarded | str:
     key = call.query.get("key", "")
     if key not in grant.secrets:
         return f"the rule does not allow to read the secret {key!r} {IN_POLICY}"
-    return Forwarded(target=_target(call), body=None)
+    return _unread(call, key)
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
@@ -163,12 +164,20 @@ def _text(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _composed(call: Call, document: Mapping[str, Any]) -> Forwarded:
+def _unread(call: Call, name: str = "") -> Forwarded:
+    return Forwarded(target=_target(call), body=None, what=_what(call.route, name))
+
+
+def _what(route: Route, name: str) -> str:
+    return f"{route.kind.value}: {name}" if name else route.kind.value
+
+
+def _composed(call: Call, document: Mapping[str, Any], name: str = "") -> Forwarded:
     try:
         body = json.dumps(document, allow_nan=False).encode()
     except (ValueError, RecursionError) as wrong:
         raise MalformedError(f"the body cannot be sent on: {wrong}") from None
-    return Forwarded(target=_target(call), body=body)
+    return Forwarded(target=_target(call), body=body, what=_what(call.route, name))
 
 
 def _target(call: Call) -> str:

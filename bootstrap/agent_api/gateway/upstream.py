@@ -1,8 +1,9 @@
 """One call of Buildkite's agent API, with the job's real token."""
 
 import http.client
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,8 +15,8 @@ from bootstrap.agent_api.spool import Body, FullError, Spool
 from bootstrap.host.proxy import Proxy, ProxyFor
 from bootstrap.secret import Secret
 
-SILENCE = 30.0  # seconds in which Buildkite sends or takes nothing
-WHOLE = 120.0  # seconds for a call, however steadily it proceeds
+SILENCE = 55.0  # seconds in which Buildkite sends or takes nothing; the agent waits for 60
+WHOLE = 55.0  # seconds for a call, however steadily its answer arrives
 MAX_ANSWER = 16 << 20  # bytes
 CHUNK = 1 << 16
 
@@ -36,6 +37,7 @@ class Upstream:
     headers: Mapping[str, str]  # by which Buildkite routes requests
     token: Secret
     proxy_for: ProxyFor
+    context: Callable[[], ssl.SSLContext]  # made once: that takes longer than a call
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,25 +78,25 @@ def connected(upstream: Upstream) -> tuple[http.client.HTTPConnection, str]:
     if url.scheme not in {"http", "https"} or not url.hostname:
         raise http.client.InvalidURL(f"{url.scheme} is not http")
     secure = url.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     port = url.port or (443 if secure else 80)
     proxy = upstream.proxy_for(upstream.endpoint)
-    if proxy is None:
-        connection = kind(url.hostname, port, timeout=SILENCE)
+    host, at = (url.hostname, port) if proxy is None else _address(proxy)
+    connection: http.client.HTTPConnection
+    if secure:
+        context = upstream.context()
+        connection = http.client.HTTPSConnection(host, at, timeout=SILENCE, context=context)
     else:
-        connection = _through(proxy, kind, url.hostname, port)
+        connection = http.client.HTTPConnection(host, at, timeout=SILENCE)
+    if proxy is not None:
+        authorization = proxy.authorization()
+        headers = {"Proxy-Authorization": authorization.reveal()} if authorization else {}
+        connection.set_tunnel(url.hostname, port, headers=headers)
     return connection, url.path.rstrip("/")
 
 
-def _through(
-    proxy: Proxy, kind: type[http.client.HTTPConnection], host: str, port: int
-) -> http.client.HTTPConnection:
-    address, _, proxy_port = proxy.address.rpartition(":")
-    connection = kind(address.strip("[]"), int(proxy_port), timeout=SILENCE)
-    authorization = proxy.authorization()
-    headers = {"Proxy-Authorization": authorization.reveal()} if authorization else {}
-    connection.set_tunnel(host, port, headers=headers)
-    return connection
+def _address(proxy: Proxy) -> tuple[str, int]:
+    host, _, port = proxy.address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _request(

@@ -26,7 +26,7 @@ section{border:1px solid #ccc;border-left:5px solid #36c;margin:1em 0;padding:0 
 section.success{border-left-color:#2a7}section.warning{border-left-color:#e90}
 section.error{border-left-color:#d33}h6.context{color:#777;margin:.5em 0;font-weight:normal}
 pre{background:#f5f5f5;padding:.5em;overflow:auto}div{white-space:pre-line;margin:.7em 0}
-pre,code{white-space:pre-wrap}</style></head><body>
+pre,code{white-space:pre-wrap}ul,ol,table{white-space:normal}</style></head><body>
 """
 
 

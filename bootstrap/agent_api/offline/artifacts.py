@@ -1,5 +1,6 @@
 """The artifacts of a replayed build: registered, uploaded, found and downloaded."""
 
+import hashlib
 import os
 import secrets
 import threading
@@ -9,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 from bootstrap.agent_api.model import (
@@ -43,18 +45,30 @@ class Artifact:
     state: str = "new"
     key: str = ""  # of its download; "" without content
     names: tuple[str, ...] = ()  # of the file
+    is_provided: bool = False  # an earlier job's
 
 
 class Artifacts:
     """All artifacts; any thread may call, and only moving content takes time."""
 
-    def __init__(self, files: Files, own: OwnIds, base_url: str, *, scopes: frozenset[str]) -> None:
+    def __init__(
+        self,
+        files: Files,
+        own: OwnIds,
+        base_url: str,
+        *,
+        scopes: frozenset[str],
+        provided: Files | None,
+        now: datetime,
+    ) -> None:
         self._files = files
+        self._provided = provided
         self._own = own
         self._base_url = base_url
         self._scopes = scopes
         self._mutex = threading.Lock()
-        self._known: dict[str, Artifact] = {}
+        found = _provided(provided, now) if provided else []
+        self._known = {one.id: one for one in found}
         self._batches: dict[str, str] = {}  # the store's key -> batch
 
     @property
@@ -88,7 +102,9 @@ class Artifacts:
             if not known:
                 known = [_registered(one, batch, destination, now) for one in wanted]
                 all_of_them = (*self._known.values(), *known)
-                total = sum(one.size for one in all_of_them if not one.destination)
+                total = sum(
+                    one.size for one in all_of_them if not (one.destination or one.is_provided)
+                )
                 if len(all_of_them) > MAX_ARTIFACTS or total > MAX_TOTAL:
                     limits = f"{MAX_ARTIFACTS} artifacts and {MAX_TOTAL} bytes of them"
                     return problem(403, f"a replay takes at most {limits}")
@@ -141,7 +157,7 @@ class Artifacts:
             found = next((one for one in self._known.values() if one.key == key), None)
         with suppress(OSError):
             if found:
-                file = self._files.opened(found.names)
+                file = self._store(found).opened(found.names)
                 size, kind = os.fstat(file.fileno()).st_size, "application/octet-stream"
                 return Answer(
                     headers={"Content-Type": kind}, body=file, size=size, closing=file.close
@@ -150,17 +166,34 @@ class Artifacts:
 
     def _search(self, query: Mapping[str, str]) -> Answer:
         """Find artifacts, newest first; of several with one path the newest, unless all asked."""
-        if query.get("scope", "") not in {"", *self._scopes}:
-            return json_answer([])
+        scope = query.get("scope", "")
         with self._mutex:
             known = list(self._known.values())[::-1]
         found = [
             one for one in known
             if query.get("state", one.state) == one.state and _matches(one.path, query)
+            and (scope in {"", *self._scopes} or one.is_provided)
         ]  # fmt: skip
         if query.get("include_duplicates") != "true":
             found = list({one.path: one for one in reversed(found)}.values())
-        return json_answer([self._shown(one) for one in found])
+        return json_answer([self._shown(self._with_sums(one)) for one in found])
+
+    def _store(self, one: Artifact) -> Files:
+        return self._provided if one.is_provided and self._provided else self._files
+
+    def _with_sums(self, one: Artifact) -> Artifact:
+        """Read an earlier job's artifact once it is searched for: there may be many of them."""
+        if not one.is_provided or one.announced["sha256sum"]:
+            return one
+        sums = {}
+        with suppress(OSError), self._store(one).opened(one.names) as file:
+            for name in ("sha1", "sha256"):
+                file.seek(0)
+                sums[f"{name}sum"] = hashlib.file_digest(file, name).hexdigest()
+        summed = replace(one, announced={**one.announced, **sums})
+        with self._mutex:
+            self._known[one.id] = summed
+        return summed
 
     def _shown(self, one: Artifact) -> dict[str, Any]:
         url = f"{self._base_url}/store/{one.key}" if one.key else one.announced["url"]
@@ -181,6 +214,24 @@ def _matches(path: str, query: Mapping[str, str]) -> bool:
     return any(fnmatchcase(path, pattern.strip().removeprefix("./")) for pattern in patterns)
 
 
+def _provided(files: Files, now: datetime) -> list[Artifact]:
+    """Return the files that the developer has of earlier jobs, as their artifacts."""
+    nothing = dict.fromkeys(_TEXTS, "")
+    return [
+        Artifact(
+            id=str(uuid.uuid4()), batch="", path="/".join(names), created=_shown_time(now),
+            size=files.directory.joinpath(*names).lstat().st_size, state="finished",
+            announced={**nothing, "path": "/".join(names)}, destination="", is_provided=True,
+            key=secrets.token_urlsafe(16), names=names,
+        )
+        for names in islice(files.found(), MAX_ARTIFACTS // 2)
+    ]  # fmt: skip
+
+
+def _shown_time(now: datetime) -> str:
+    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _registered(one: object, batch: str, destination: str, now: datetime) -> Artifact:
     if not isinstance(one, dict):
         raise MalformedError("an artifact is not an object")
@@ -190,7 +241,7 @@ def _registered(one: object, batch: str, destination: str, now: datetime) -> Art
         raise MalformedError("an artifact has a 'path' and a 'file_size'")
     return Artifact(
         id=str(uuid.uuid4()), batch=batch, path=announced["path"], size=size,
-        created=f"{now:%Y-%m-%dT%H:%M:%SZ}", announced=announced, destination=destination,
+        created=_shown_time(now), announced=announced, destination=destination,
     )  # fmt: skip
 
 

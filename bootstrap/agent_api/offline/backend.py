@@ -51,7 +51,8 @@ class Offline:
 
     Below `directory` it writes artifacts/, pipelines/ and annotations.html. `base_url` is where the
     job reaches the server. `env` is the job's environment. `show` gets texts for the terminal, in
-    several threads, one at a time; nothing in them is interpreted by a terminal.
+    several threads, one at a time; nothing in them is interpreted by a terminal. `provided` has
+    files that earlier jobs of the build uploaded, under their paths.
     Raises OSError for a directory that cannot be used.
     """
 
@@ -66,6 +67,7 @@ class Offline:
         meta_data: Mapping[str, str] | None = None,
         secrets: Mapping[str, Secret] | None = None,
         oidc_stub: bool = False,
+        provided: Path | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,10 @@ class Offline:
         self._oidc_stub = oidc_stub
         self._clock = clock
         self._meta_data = MetaData(meta_data or {})
-        self._artifacts = Artifacts(self._files, own, base_url, scopes=scopes)
+        self._provided = Files(provided) if provided else None
+        self._artifacts = Artifacts(
+            self._files, own, base_url, scopes=scopes, provided=self._provided, now=clock()
+        )
         self._annotations = Annotations(directory / "annotations.html", show)
         self._pipelines = Pipelines(directory / "pipelines", own.job, show)
         self._steps = Steps(own, env)
@@ -94,13 +99,15 @@ class Offline:
     def close(self) -> None:
         """Close the directory. What was written stays."""
         self._files.close()
+        if self._provided:
+            self._provided.close()
 
     def report(self) -> Report:
         """Return what there is now."""
         with self._turn:
             return Report(
                 meta_data=dict(self._meta_data.values),
-                artifacts=self._artifacts.all,
+                artifacts=tuple(one for one in self._artifacts.all if not one.is_provided),
                 annotations=self._annotations.all,
                 pipelines=tuple(self._pipelines.uploads.values()),
                 step=dict(self._steps.attributes),
@@ -117,7 +124,11 @@ class Offline:
         if call.route.build not in {"", self._own.build}:
             return problem(404, "this replay has no other build than the job's own")
         if call.route.kind in _OF_ARTIFACTS:
-            return self._artifacts.answer(call, self._clock())
+            answer = self._artifacts.answer(call, self._clock())
+            if call.route.kind is Kind.ARTIFACTS_SEARCH and answer.body == b"[]":
+                with self._turn:
+                    self._show(f"no artifact is here for {printable(call.query.get('query', '*'))}")
+            return answer
         with self._turn:
             try:
                 return self._in_turn(call)

@@ -3,8 +3,11 @@
 import errno
 import hashlib
 import os
+import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -48,11 +51,15 @@ class Files:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self._mutex = threading.Lock()
         self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Close the directory; the files stay."""
-        os.close(self._root)
+        """Close the directory; the files stay, and later calls raise OSError."""
+        with self._mutex:
+            root, self._root = self._root, -1  # its number may be another's from now on
+        if root >= 0:
+            os.close(root)
 
     def add(self, path: str, source: BinaryIO, size: int) -> tuple[tuple[str, ...], str]:
         """Create a file of the next `size` bytes; return its names, and the content's SHA-256.
@@ -83,7 +90,16 @@ class Files:
         with suppress(OSError), self._directory(names[:-1]) as directory:
             os.unlink(names[-1], dir_fd=directory)
 
-    def opened(self, names: tuple[str, ...]) -> BinaryIO:
+    def found(self) -> Iterator[tuple[str, ...]]:
+        """Yield the names of every file below the directory, in order; links are not followed."""
+        for current, directories, names in os.walk(self.directory):
+            directories.sort()
+            for name in sorted(names):
+                path = Path(current, name)
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path.relative_to(self.directory).parts
+
+    def opened(self, names: tuple[str, ...]) -> BufferedReader:
         """Open a file. Raises OSError."""
         with self._directory(names[:-1]) as directory:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -91,7 +107,8 @@ class Files:
 
     @contextmanager
     def _directory(self, names: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
-        current = os.dup(self._root)
+        with self._mutex:
+            current = os.dup(self._root)
         try:
             for name in names:
                 if create:

@@ -50,8 +50,7 @@ def to_html(text: str) -> str:
     escaped = _LINK.sub(lambda found: keep(_link(found)), escaped)
     escaped = _STRONG.sub(r"<strong>\1</strong>", _plain_tags(escaped))
     escaped = _EMPHASIS.sub(r"<em>\1</em>", escaped)
-    blocks = "\n".join(_block(block) for block in re.split(r"\n{2,}", escaped))
-    return _restored(blocks, kept)
+    return f"<div>{_restored(_blocks(escaped), kept)}</div>"
 
 
 def _fenced(escaped: str, keep: Callable[[str], str]) -> str:
@@ -102,10 +101,11 @@ def _plain_tags(escaped: str) -> str:
     return _TAG.sub(lambda tag: f"<{tag[1]}{tag[2]}>" if tag[2] in TAGS else tag[0], escaped)
 
 
-def _block(block: str) -> str:
+def _blocks(text: str) -> str:
+    """Render headings and lists. Empty lines stay: the page's style shows them."""
     rendered: list[str] = []
     items = False
-    for line in block.split("\n"):
+    for line in text.split("\n"):
         heading, item = _HEADING.fullmatch(line), _ITEM.fullmatch(line)
         if bool(item) != items:
             rendered.append("<ul>" if item else "</ul>")
@@ -119,4 +119,4 @@ def _block(block: str) -> str:
             rendered.append(line)
     if items:
         rendered.append("</ul>")
-    return f"<div>{chr(10).join(rendered)}</div>"
+    return "\n".join(rendered)
