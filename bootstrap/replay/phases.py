@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 # Headings of groups: --- closed, +++ open, ~~~ quiet (docs/agent-contract.md#log-output).
 HEADING = re.compile(rb"^(?:---|\+\+\+|~~~) +(.*)$")
-# What the agent puts before a line, and colours.
-_MARKS = re.compile(rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]")
+# What the agent puts before a line, colours, and the time in the lines of the agent's commands.
+_MARKS = re.compile(
+    rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= [A-Z])"
+)
 _LONGEST = 4096  # bytes of a line that is looked at
 
 
