@@ -3,7 +3,8 @@
 Never the instance role's: nothing here asks a metadata service (aws/own_identity.py).
 """
 
-import getpass
+import os
+import pwd
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -95,9 +96,17 @@ def session_request(claims: Claims, role: str, *, rule: str) -> SessionRequest:
     """
     grant = Grant(kinds=(Role(granted=role),), source_identity=False)
     (request,) = plans(claims, grant, rule=rule).values()
-    who = tags.tag_value(getpass.getuser())
+    who = tags.tag_value(_user())
     name = tags.name(f"replay-{request.session_name}", unique=claims.job_id)
     return replace(request, session_name=name, tags={**request.tags, TAG: who})
+
+
+def _user() -> str:
+    """Return the developer's name on this machine, or their uid if that has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def _recorded(found: ReplayInput) -> str:

@@ -60,8 +60,9 @@ def attempts_for(gateway: str, own: Sequence[IPv4Address], *, endpoint: bool) ->
     for address in (*_OTHERS, *(() if endpoint else (ENDPOINT_ADDRESS,))):
         yield _refused("tcp", address, 80)
     for address in dict.fromkeys((gateway, *map(str, own))):
-        yield _refused("tcp", address, 22)
-        yield _refused("udp", address, 53)
+        if not (endpoint and address == ENDPOINT_ADDRESS):  # there it is the namespace's own
+            yield _refused("tcp", address, 22)
+            yield _refused("udp", address, 53)
     for protocol in ("tcp", "udp"):
         yield _refused(protocol, ENGINE_RESOLVER, 53)
     for protocol in ("tcp", "udp"):

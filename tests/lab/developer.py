@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -28,6 +28,7 @@ class Developer:
     python: Path
     docker: str
     in_group: bool = True
+    more: Mapping[str, str] = field(default_factory=dict)  # variables
 
     @property
     def uid(self) -> int:
@@ -41,7 +42,7 @@ class Developer:
     def command(self, *arguments: str) -> list[str]:
         return [str(self.python), "-I", "-m", "bootstrap", *arguments]
 
-    def env(self, **more: str) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
         return {
             "HOME": str(self.home),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -49,7 +50,7 @@ class Developer:
             "DOCKER_HOST": self.docker,
             # The mounted Python would find its library only in the directory of root.
             "LD_LIBRARY_PATH": str(_PYTHON / "lib"),
-            **more,
+            **self.more,
         }
 
     def start(
