@@ -61,7 +61,8 @@ def test_developers_profile_gives_the_job_a_session_of_the_recorded_role(
     before = len(fleet.sts.asked)
     script = (
         'curl -sf "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" | jq -r .RoleArn; '
-        "curl -s -m 2 http://169.254.170.2/; echo; curl -s -m 2 http://169.254.169.254/ || echo none"
+        "curl -s -m 2 http://169.254.170.2/; echo; "
+        "curl -s -m 2 http://169.254.169.254/ || echo none"
     )
     replays.developer = replace(replays.developer, more={"AWS_ENDPOINT_URL_STS": fleet.sts.url})
     done = replays.again(job, "--profile", "ada", "--command", script)
