@@ -10,7 +10,12 @@ from signal import Signals
 
 import pytest
 
-from bootstrap.sandbox.supervision.signals import CANCEL, CancelledEarly, cancellation
+from bootstrap.sandbox.supervision.signals import (
+    CANCEL,
+    Cancellation,
+    CancelledEarly,
+    cancellation,
+)
 
 
 @pytest.fixture(autouse=True)
