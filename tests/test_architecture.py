@@ -58,6 +58,8 @@ PURE = {
     "replay/inputs/needed.py", "replay/inputs/given.py", "replay/inputs/matrix.py",
     "replay/inputs/steps.py", "replay/inputs/pipeline_yaml.py", "replay/inputs/interpolation.py",
     "replay/inputs/from_record.py", "replay/inputs/from_step.py",
+    "replay/options.py", "replay/phases.py", "replay/result.py", "replay/compare.py",
+    "replay/job.py", "replay/prompt.py", "replay/holder_plan.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",
@@ -91,6 +93,8 @@ PACKAGES = {
     "sandbox": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox"},
     "service": {"job", "buildkite", "aws", "policy", "host", "sandbox", "service", "admission",
                 "caller", "commands"},
+    "replay": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox",
+               "agent_api", "replay"},
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "fields", "mistakes", "files", "process", "log", "record",

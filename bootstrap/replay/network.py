@@ -25,13 +25,14 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.replay import proof, rules
 from bootstrap.replay.holder import Control, Holder
+from bootstrap.replay.holder_plan import holder_body
 from bootstrap.replay.place import Place
 from bootstrap.sandbox import confinement, engine
 from bootstrap.sandbox.model import Holder as Joined
 from bootstrap.sandbox.model import Image, Mount
 from bootstrap.sandbox.network import netlink, routing
 from bootstrap.sandbox.network.firewall import ENDPOINT_ADDRESS
-from bootstrap.sandbox.plan import holder_spec, replay_holder_body
+from bootstrap.sandbox.plan import holder_spec
 from bootstrap.sandbox.proof import ENGINE_RESOLVER, Probe
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ API_URL = f"http://{API_ADDRESS}:{API_PORT}"
 # What agent-config/airlock.nft refuses on hosts.
 METADATA = ("169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32")
 _PROGRAM = "airlock-holder"
-_INSIDE, _CONTROL = Path("/airlock/holder"), Path("/airlock/control")
+INSIDE = Path("/airlock/holder")
+_CONTROL = Path("/airlock/control")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,13 +124,13 @@ def _create_holder(
         name=f"{place.name}-network",
         labels=place.labels,
         mounts=(
-            Mount(source=program(), target=_INSIDE),
+            Mount(source=program(), target=INSIDE),
             Mount(source=control.path, target=_CONTROL),
         ),
     )
-    body = replay_holder_body(
+    body = holder_body(
         spec, confinement.profile(), engine.apparmor(client), network=place.name,
-        command=(str(_INSIDE), str(_CONTROL)),
+        command=(str(INSIDE), str(_CONTROL)),
     )  # fmt: skip
     return engine.create_container(client, spec, body)
 

@@ -11,6 +11,7 @@ The steps, in order. Each needs those before it, and nothing of the image runs b
 The caller opens the start gate.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
-from bootstrap.replay import checkout, credentials, network, prompt, sandbox
+from bootstrap.replay import checkout, credentials, network, overlay, prompt, sandbox
 from bootstrap.replay.agent_api import Serve
 from bootstrap.replay.job import own_shell
 from bootstrap.replay.machine import Machine
@@ -28,7 +29,7 @@ from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options, Shell
 from bootstrap.replay.phases import Timings
 from bootstrap.replay.place import Place
-from bootstrap.sandbox.model import Image
+from bootstrap.sandbox.model import Image, Volume
 from bootstrap.secret import Secret
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def opened(
     """Take the steps. Raises CannotStart, WrongConfiguration, Refused."""
     job, options, region = of.job, of.options, of.machine.region
     with ExitStack() as held:
-        checkout.prepare(place.tree, job, options.checkout, uid=sandbox.job_uid(of.settings))
+        volume = _prepared(client, of, place)
         timings.ended("directories", time.monotonic())
         session = held.enter_context(
             credentials.sessions(options.credentials, of.found, job.claims, of.machine, log)
@@ -72,6 +73,7 @@ def opened(
         spec = replace(
             sandbox.specification(job, of.settings, place, of.image, of.machine.agent),
             terminal=options.shell is not Shell.NEVER,
+            volumes=(volume,) if volume else (),
         )
         files = prompt.files(options.shell, own_shell(of.found), checkout.inside(job))
         box = held.enter_context(
@@ -82,3 +84,21 @@ def opened(
         )  # fmt: skip
         timings.ended("start", time.monotonic())
         yield box
+
+
+def _prepared(client: "Client", of: Prepared, place: Place) -> Volume | None:
+    """Create the directories; return the volume with the developer's working copy, if it is one.
+
+    It is copied where there is no overlay, or where the job's user is another than the developer.
+    """
+    named, uid = of.options.checkout, sandbox.job_uid(of.settings)
+    source = checkout.of_developer(named) if named is not None else None
+    volume = None
+    if source is not None and uid == os.geteuid() and not of.options.keep:
+        volume = overlay.opened(
+            client, of.image, of.settings, place, lower=source, target=checkout.inside(of.job)
+        )
+    checkout.prepare(place.tree, of.job, None if volume else source, uid=uid)
+    if volume:
+        checkout.prepare_under_overlay(place.tree, of.job)
+    return volume

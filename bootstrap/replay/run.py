@@ -4,7 +4,9 @@ import os
 import secrets
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
+from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
 from bootstrap.replay import checkout, clearing, engine, network, shell, supervise
 from bootstrap.replay.agent_api import Serve
@@ -14,6 +16,7 @@ from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.opening import Prepared, opened
 from bootstrap.replay.options import Options, Shell
 from bootstrap.replay.phases import Phases, Timings
+from bootstrap.replay.place import Place
 from bootstrap.replay.result import Result
 from bootstrap.sandbox.environment import sandbox_grace
 from bootstrap.sandbox.model import described
@@ -64,7 +67,7 @@ def replay(
             )  # fmt: skip
         else:
             ended = shell.until_end(client, box, cancellation, terminal=machine.terminal, out=out)
-        kept = checkout.kept(place.tree, job, options.output) if options.keep else None
+        kept = _kept(prepared, place, log) if options.keep else None
     return Result(
         ended=ended,
         image=engine.reference(found, options),
@@ -77,3 +80,12 @@ def replay(
         digest=phases.digest() if options.shell is Shell.NEVER else None,
         kept=kept,
     )
+
+
+def _kept(of: Prepared, place: Place, log: JobLog) -> Path | None:
+    """Keep the checkout. Whatever fails then, how the job ended stays what it was."""
+    try:
+        return checkout.kept(place.tree, of.job, of.options.output)
+    except (CannotStart, OSError) as failed:
+        log.alert(f"the checkout was not kept: {failed}")
+        return None

@@ -13,7 +13,7 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
 from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
-from bootstrap.sandbox.model import Image, Mount, SandboxSpec
+from bootstrap.sandbox.model import Image, Mount, SandboxSpec, Volume
 
 NETWORK = "airlock"
 LABEL = "airlock.job"
@@ -150,30 +150,6 @@ def holder_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
     }
 
 
-def replay_holder_body(
-    spec: SandboxSpec, seccomp: str, apparmor: str | None, *, network: str, command: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return the body of a holder that sets up its network itself, and ends as it is asked to.
-
-    Only `command` runs in it, as root with what that takes, and nothing of its image
-    (launcher/holder.c).
-    """
-    body = holder_body(spec, seccomp, apparmor)
-    host_config = {
-        **body["HostConfig"],
-        "NetworkMode": network,
-        "CapAdd": ["NET_ADMIN", "NET_BIND_SERVICE"],
-        "Init": False,
-    }
-    return {
-        **body,
-        "HostConfig": host_config,
-        "User": "0:0",
-        "Entrypoint": list(command),
-        "OpenStdin": False,
-    }
-
-
 def joined_body(
     spec: SandboxSpec, seccomp: str, apparmor: str | None, holder: str
 ) -> dict[str, Any]:
@@ -233,7 +209,11 @@ def _host_config(spec: SandboxSpec, seccomp: str, apparmor: str | None) -> dict[
         "PublishAllPorts": False,
         # Promise 6: writable are only the rule's workspace and what ends with the job.
         "ReadonlyRootfs": True,
-        "Mounts": [*map(_bind, spec.mounts), *_volumes_in_memory(spec)],
+        "Mounts": [
+            *map(_bind, spec.mounts),
+            *map(_volume, spec.volumes),
+            *_volumes_in_memory(spec),
+        ],
         "Tmpfs": _tmpfs(spec),
         # Promise 7: it is never restarted, and PID 1 reaps processes and forwards signals.
         "RestartPolicy": {"Name": "no"},
@@ -274,6 +254,15 @@ def _bind(mount: Mount) -> Mapping[str, Any]:
         "Target": str(mount.target),
         "ReadOnly": not mount.writable,
         "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def _volume(volume: Volume) -> Mapping[str, Any]:
+    return {
+        "Type": "volume",
+        "Source": volume.name,
+        "Target": str(volume.target),
+        "VolumeOptions": {"NoCopy": True},
     }
 
 

@@ -128,9 +128,9 @@ class Replays:
             found += [str(path) for path in directory.glob("*")]
         return found
 
-    def working_copy(self) -> Path:
+    def working_copy(self, name: str) -> Path:
         """Clone the repository as this developer, and return where it is."""
-        path = self.developer.home / "mine"
+        path = self.developer.home / name
         clone = ["git", "clone", "--quiet", self.fleet.repository, str(path)]
         assert self.developer.start(clone).wait(30) == 0
         return path

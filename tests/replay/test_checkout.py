@@ -1,5 +1,6 @@
 """A developer's working copy in place of a clone: the job gets a copy, .git and all."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_job_has_a_copy_where_the_bootstrap_expects_the_checkout(
     tree: Path, tmp_path: Path
 ) -> None:
     mine = working_copy(tmp_path / "mine")
-    checkout.prepare(tree, job(), mine, uid=0)
+    checkout.prepare(tree, job(), mine, uid=os.geteuid())
     copy = tree / MINE
     (copy / "changed").write_text("by the job")
     (copy / ".git/config").write_text("")
@@ -41,15 +42,13 @@ def test_job_has_a_copy_where_the_bootstrap_expects_the_checkout(
 
 
 @pytest.mark.parametrize("git", ["none", "a file"])
-def test_directory_without_a_repository_of_its_own_is_refused(
-    tree: Path, tmp_path: Path, git: str
-) -> None:
+def test_directory_without_a_repository_of_its_own_is_refused(tmp_path: Path, git: str) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     if git == "a file":
         (mine / ".git").write_text("gitdir: elsewhere\n")
     with pytest.raises(WrongConfiguration, match="not the top of a git repository"):
-        checkout.prepare(tree, job(), mine, uid=0)
+        checkout.of_developer(mine)
 
 
 def test_checkout_is_kept_once(tree: Path, tmp_path: Path) -> None:

@@ -61,13 +61,15 @@ def test_replay_ends_after_the_checkout(replays: Replays) -> None:
     assert replays.remains() == []
 
 
-def test_working_copy_is_used_and_not_changed(replays: Replays) -> None:
-    mine = replays.working_copy()
+@pytest.mark.parametrize(("name", "kind"), [("mine", "overlay"), ("a,b", "ext2/ext3")])
+def test_working_copy_is_used_and_not_changed(replays: Replays, name: str, kind: str) -> None:
+    """Under an overlay, or copied where its path cannot be an option of one."""
+    mine = replays.working_copy(name)
     (mine / "README.md").write_text("changed by the developer\n")
     (mine / "new").write_text("not committed\n")
     before = replays.fingerprint(mine)
     script = (
-        "cat README.md new && git -c color.status=never status --short && "
+        "stat -f -c %T . && cat README.md new && git -c color.status=never status --short && "
         "rm -rf .git/hooks && git checkout -f -q . && "
         "git config user.name job && echo by the job > README.md && mkdir -p d && chmod 0 d"
     )
@@ -75,6 +77,7 @@ def test_working_copy_is_used_and_not_changed(replays: Replays) -> None:
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
     assert b"changed by the developer" in done.stdout
     assert b"?? new" in done.stdout
+    assert f"\n{kind}\r\n".encode() in done.stdout, done.stdout.decode()
     assert replays.fingerprint(mine) == before
     assert replays.remains() == []
 
