@@ -4,6 +4,8 @@
  * it is given, and gives up its capabilities before the job's container joins the namespace.
  * It runs in the job's image, of which it uses nothing: it has no C library, and reads no file but
  * the name of its own network namespace. It ends when the connection over which it is asked does.
+ * With the arguments `directories UID GID PATH...` it makes these directories instead, in a volume of
+ * the engine (bootstrap/replay/overlay.py).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -132,9 +134,31 @@ static void serve(long control, long size)
     reply(control, result < 0 ? result : 0, read > 0 ? read : 0, passed);
 }
 
+static unsigned number(const char *text)
+{
+    unsigned value = 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        value = 10 * value + (*text - '0');
+    return value;
+}
+
+/* Make directories, for the user and the group that come before their paths. */
+static int directories(char **arguments)
+{
+    unsigned user = number(arguments[0]), group = number(arguments[1]);
+    for (arguments += 2; *arguments; arguments++)
+        if (SYS(mkdirat, AT_FDCWD, *arguments, 0755)
+                || SYS(fchownat, AT_FDCWD, *arguments, user, group, 0))
+            return 1;
+    return 0;
+}
+
 _Noreturn __attribute__((used)) static void start(long *stack)
 {
     char **arguments = (char **)(stack + 1);
+    if (stack[0] > 4) /* a path alone is that of the socket */
+        for (int failed = directories(arguments + 2);; SYS(exit_group, failed))
+            ;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     long control = SYS(socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), size;
     for (size_t i = 0; stack[0] == 2 && arguments[1][i] && i < sizeof address.sun_path - 1; i++)

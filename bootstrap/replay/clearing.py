@@ -135,11 +135,5 @@ def remove_tree(path: Path) -> None:
     for directory, names, _ in os.walk(path):
         for name in names:
             if not (below := Path(directory, name)).is_symlink():
-                with suppress(PermissionError):
-                    below.chmod(0o700)
-    shutil.rmtree(path, onerror=_remove_empty)
-
-
-def _remove_empty(_call: object, path: str, _failure: object) -> None:
-    """An overlay leaves a directory of root's, which nobody else may list; it is empty."""
-    Path(path).rmdir()
+                below.chmod(0o700)
+    shutil.rmtree(path)

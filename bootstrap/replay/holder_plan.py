@@ -5,9 +5,17 @@ from typing import Any
 from bootstrap.sandbox import plan
 from bootstrap.sandbox.model import SandboxSpec
 
+NETWORK = ("NET_ADMIN", "NET_BIND_SERVICE")
+
 
 def holder_body(
-    spec: SandboxSpec, seccomp: str, apparmor: str | None, *, network: str, command: tuple[str, ...]
+    spec: SandboxSpec,
+    seccomp: str,
+    apparmor: str | None,
+    *,
+    network: str,
+    command: tuple[str, ...],
+    capabilities: tuple[str, ...] = NETWORK,
 ) -> dict[str, Any]:
     """Return the body of a holder that sets up its network itself, and ends as it is asked to.
 
@@ -18,7 +26,7 @@ def holder_body(
     host_config = {
         **body["HostConfig"],
         "NetworkMode": network,
-        "CapAdd": ["NET_ADMIN", "NET_BIND_SERVICE"],
+        "CapAdd": list(capabilities),
         "Init": False,
     }
     return {

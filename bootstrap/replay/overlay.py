@@ -4,6 +4,8 @@ The engine mounts it, as a volume of its local driver. An engine, a kernel or a 
 cannot is found out by a container that ends at once, before anything depends on it.
 """
 
+import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from bootstrap.sandbox.plan import holder_spec
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
+_CHANGES = Path("/changes")
 _SEPARATORS = frozenset(",:\\")  # of the options of an overlay, which have no way to quote them
 
 
@@ -29,39 +32,50 @@ def opened(
 ) -> Volume | None:
     """Return a volume that shows `lower` at `target`; None if this machine cannot.
 
-    What is written to it is below the replay's own directory. Whoever clears removes it.
+    What is written to it is in another volume, because the kernel leaves files of root's there.
+    Whoever clears removes both.
     """
-    changes = {name: place.tree / "overlay" / name for name in ("upper", "work")}
-    if any(_SEPARATORS & set(str(path)) for path in (lower, *changes.values())):
-        return None
-    for path in changes.values():
-        path.mkdir(parents=True)
-    options = f"lowerdir={lower},upperdir={changes['upper']},workdir={changes['work']}"
+    changes = Volume(name=f"{place.name}-changes", target=_CHANGES)
     volume = Volume(name=place.name, target=target)
     with suppress(CannotStart):
-        _create(client, place, options)
-        _try(client, image, settings, place, volume)
+        where = Path(_create(client, place, changes, {}))
+        if _SEPARATORS & {*str(lower), *str(where)}:
+            return None
+        owner = (str(os.geteuid()), str(os.getegid()))
+        paths = [str(_CHANGES / name) for name in ("upper", "work")]
+        _run(client, image, settings, place, changes, arguments=("directories", *owner, *paths))
+        options = f"lowerdir={lower},upperdir={where / 'upper'},workdir={where / 'work'}"
+        _create(client, place, volume, {"type": "overlay", "device": "overlay", "o": options})
+        _run(client, image, settings, place, volume)
         return volume
-    with suppress(CannotStart), engine.explained("remove a volume"):
-        client.delete(f"/volumes/{place.name}")
     return None
 
 
-def _create(client: "Client", place: Place, options: str) -> None:
+def _create(client: "Client", place: Place, volume: Volume, options: Mapping[str, str]) -> str:
+    """Create a volume, and return where it is on this machine. Raises CannotStart."""
     with engine.explained("create a volume"):
-        client.post(
+        made = client.post(
             "/volumes/create",
             {
-                "Name": place.name,
+                "Name": volume.name,
                 "Driver": "local",
-                "DriverOpts": {"type": "overlay", "device": "overlay", "o": options},
+                "DriverOpts": dict(options),
                 "Labels": dict(place.labels),
             },
         )
+    return str(made["Mountpoint"])
 
 
-def _try(client: "Client", image: Image, settings: Sandbox, place: Place, volume: Volume) -> None:
-    """Start a container with the volume, whose only program ends at once. Raises CannotStart."""
+def _run(
+    client: "Client",
+    image: Image,
+    settings: Sandbox,
+    place: Place,
+    volume: Volume,
+    *,
+    arguments: tuple[str, ...] = (),
+) -> None:
+    """Run the holder's program with the volume, to its end. Raises CannotStart if it fails."""
     spec = replace(
         holder_spec(settings, token=place.token, image=image),
         name=f"{place.name}-overlay",
@@ -71,9 +85,14 @@ def _try(client: "Client", image: Image, settings: Sandbox, place: Place, volume
     )
     body = holder_body(
         spec, confinement.profile(), engine.apparmor(client), network="none",
-        command=(str(INSIDE),),
+        command=(str(INSIDE), *arguments), capabilities=("CHOWN",),
     )  # fmt: skip
     container = engine.create_container(client, spec, body)
     with engine.explained("mount an overlay"):
         client.post(f"/containers/{container}/start")
+        ended = client.post(f"/containers/{container}/wait")
     engine.remove(client, spec.name)
+    if ended["StatusCode"] != 0:
+        raise CannotStart(
+            "the directories of an overlay could not be made", hint="It is not used then."
+        )

@@ -61,7 +61,7 @@ def test_replay_ends_after_the_checkout(replays: Replays) -> None:
     assert replays.remains() == []
 
 
-@pytest.mark.parametrize(("name", "kind"), [("mine", "overlay"), ("a,b", "ext2/ext3")])
+@pytest.mark.parametrize(("name", "kind"), [("mine", "overlayfs"), ("a,b", "ext2/ext3")])
 def test_working_copy_is_used_and_not_changed(replays: Replays, name: str, kind: str) -> None:
     """Under an overlay, or copied where its path cannot be an option of one."""
     mine = replays.working_copy(name)

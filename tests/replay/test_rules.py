@@ -166,3 +166,12 @@ def test_absent_holder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pytest.raises(CannotStart, match="did not start within"),
     ):
         control.connected()
+
+
+@needs_root
+def test_holder_makes_directories_for_a_user(tmp_path: Path) -> None:
+    paths = [tmp_path / "upper", tmp_path / "work"]
+    command = [str(launcher.holder()), "directories", "1500", "100", *map(str, paths)]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert [(path.stat().st_uid, path.stat().st_gid) for path in paths] == [(1500, 100)] * 2
+    assert subprocess.run(command, check=False).returncode == 1
