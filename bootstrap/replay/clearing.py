@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ from bootstrap.sandbox import engine
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
+# Seconds, after which the reaper clears again: the engine may still be making what the replay has
+# asked for when it was killed.
+AGAIN = 3.0
 _LOCK = "lock"  # in a replay's own directory: held for as long as it runs
 
 
@@ -68,6 +72,8 @@ def _reap(place: Place, docker: str, alive: int) -> None:
         for stream in range(3):
             os.dup2(nothing, stream)
         if not os.read(alive, 1):
+            clear(place, docker)
+            time.sleep(AGAIN)
             clear(place, docker)
     finally:
         os._exit(0)
