@@ -117,3 +117,31 @@ def test_the_grant_of_an_admitted_job_is_in_it(tmp_path: Path) -> None:
     grant = found["events"][0]["grant"]
     assert grant["image"] == "job:2"
     assert grant["limits"] == {"memory": 1 << 30, "cpus": None, "pids": None}
+
+
+@COMMANDS
+def test_a_secret_is_in_no_place_of_record_and_trail(tmp_path: Path, command: str) -> None:
+    """A pipeline has put it where its author needed it; the condition makes each place a reason."""
+    secret = "Pl4nted-value"
+    policy = (
+        "pipeline: storefront\nrepository: git@github.com:acme/storefront.git\nrules:\n"
+        "  - {name: r, allow: {}, when: {command: x, plugin: y, agent-tag: {note: z}, "
+        "env: {NOTE: a, NPM_TOKEN: b}}}\n"
+    )
+    done = run(
+        command, tmp_path, policy=policy, NPM_TOKEN=secret, BUILDKITE_COMMAND=f"curl -u x:{secret}",
+        BUILDKITE_PLUGINS=json.dumps([{"./p": {"a": f'"{secret}"'}}]), NOTE=f"a{secret}b",
+        BUILDKITE_MESSAGE=f"with {secret}", BUILDKITE_LABEL=secret, SPREAD=f"{secret}{secret}",
+        BUILDKITE_AGENT_META_DATA_NOTE=f"{secret}-tag", URL=f"https://u:{secret}@h.example.com/",
+    )  # fmt: skip
+    assert done.returncode == 77, done.stdout
+    found = record(tmp_path)
+    assert secret not in json.dumps(found)
+    assert secret not in (tmp_path / "records.jsonl").read_text()
+    assert found["env"]["BUILDKITE_COMMAND"] == "curl -u x:***"
+    assert set(found["masked"]) == {
+        "BUILDKITE_COMMAND", "BUILDKITE_PLUGINS", "NOTE", "BUILDKITE_MESSAGE", "BUILDKITE_LABEL",
+        "SPREAD", "BUILDKITE_AGENT_META_DATA_NOTE",
+    }  # fmt: skip
+    got = {reason["subject"]: reason["got"] for reason in found["events"][0]["reasons"]}
+    assert got["command"] == "curl -u x:***"

@@ -70,6 +70,8 @@ def _loaded(text: str) -> tuple[list[Any], object]:
         raise ValueError(f"it is not YAML: {printable(str(broken))}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (LookupError, AttributeError, TypeError):  # PyYAML's own, for `!!bool x`
+        raise ValueError("a value does not have the form of its tag") from None
     is_mapping = isinstance(content, dict)
     steps = content.get("steps") if is_mapping else content
     if not isinstance(steps, list):

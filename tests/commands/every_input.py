@@ -1,6 +1,8 @@
-"""Runs one verb of `airlock policy` in this process on many broken inputs, and prints surprises.
+"""Runs one command in this process on many broken inputs, and prints surprises.
 
-    python -m tests.commands.every_input VERB
+The command is a verb of `airlock policy`, or one of OTHERS.
+
+    python -m tests.commands.every_input COMMAND
 
 One process for all inputs of a verb: starting one for each would take minutes.
 """
@@ -16,6 +18,7 @@ from bootstrap import cli
 from tests.job.given import job_env
 from tests.policy import corpus, large
 
+OTHERS = {"why": ["why"], "export": ["record", "export"]}
 EXPECTED = {0, 1, 2, 77, 78, 125}
 NASTY = [
     b"", b"\xff\xfe", b"\0", b"null", b"[]", b"[" * 3000, b"{" * 3000, b"- " * 3000, b"a: &x [*x]",
@@ -25,12 +28,19 @@ NASTY = [
 ]  # fmt: skip
 
 
+STEPS = (
+    "env: {A: $B}", "steps:", "- {command: 'make ${C:-d}', matrix: [a, b], plugins: [x#v1: {}]}",
+)  # fmt: skip
+
+
 def inputs() -> Iterator[bytes]:
     """Yield hand-written inputs, then valid ones that are cut, repeated and changed."""
     yield from NASTY
     chance = random.Random(7)  # noqa: S311 - the same inputs each time
     valid = [large.document(3), corpus.document(1), corpus.GUARDRAILS, corpus.cases(1)]
-    texts = [text.encode() for text in (*valid, json.dumps({"env": job_env()}))]
+    record = {"schema": 3, "env": job_env(), "events": [{"event": "denied", "reasons": []}]}
+    jobs = (json.dumps({"env": job_env()}), json.dumps(record), "\n".join(STEPS))
+    texts = [text.encode() for text in (*valid, *jobs)]
     for _ in range(60):
         text = bytearray(chance.choice(texts))
         for _ in range(chance.randrange(1, 6)):
@@ -58,7 +68,12 @@ def arguments(verb: str, base: Path) -> list[list[str]]:
         "push": [folder, "--config", file],
         "simulate": [folder, "--records", folder],
         "schema": [],
+        "export": [str(base / "policies/a.json")],
     }
+    if verb == "why":
+        job = str(base / "policies/a.json")
+        step = [str(base / "policies/pipeline.yml"), folder, "--step", "1"]
+        return [[file, folder], [job, folder], step, [job, folder, "--kind", "record"]]
     if verb == "import":
         sources = ("--ssm", "--trust", "--steps")
         return [[out, source, file, "--pipeline", "p"] for source in sources]
@@ -70,7 +85,8 @@ def main(verb: str) -> None:
         with tempfile.TemporaryDirectory(prefix="airlock-any-") as name:
             base = Path(name)
             (base / "policies").mkdir()
-            names = ("storefront.yaml", "storefront.test.yaml", "guardrails.yaml", "a.json")
+            names = ("storefront.yaml", "storefront.test.yaml", "guardrails.yaml", "a.json",
+                     "pipeline.yml")  # fmt: skip
             for file in names:
                 (base / "policies" / file).write_bytes(content)
             for rest in arguments(verb, base):
@@ -81,7 +97,7 @@ def main(verb: str) -> None:
 
 def run(verb: str, rest: list[str]) -> object:
     """Return the status, or the exception that would have been a traceback."""
-    sys.argv = ["airlock", "policy", verb, *rest]
+    sys.argv = ["airlock", *OTHERS.get(verb, ["policy", verb]), *rest]
     try:
         return cli.main()
     except SystemExit as ended:

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
+from tests.commands.every_input import OTHERS
 from tests.test_cli import ROOT, verbs
 
 
-@pytest.mark.parametrize("verb", verbs())
+@pytest.mark.parametrize("verb", [*verbs(), *OTHERS])
 def test_no_input_is_a_surprise_to_a_verb(verb: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.commands.every_input", verb],

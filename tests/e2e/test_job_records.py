@@ -12,7 +12,9 @@ from bootstrap.replay.model import InputOptions
 from tests.fakes.control_plane import ControlPlane
 from tests.fakes.control_plane.rest_api import API_TOKEN
 from tests.fakes.simulator import Call, Reply, Simulator, loopback
+from tests.faults.test_service_jobs import hook
 from tests.lab.lab import Fleet
+from tests.lab.service import serving
 from tests.test_cli import airlock
 
 pytestmark = pytest.mark.lab
@@ -97,3 +99,32 @@ def test_why_agrees_with_what_the_host_did(fleet: Fleet) -> None:
     assert "outcome: admitted -> refused" in done.stdout
     done = airlock("record", "export", job.id, "--config", str(fleet.config))
     assert json.loads(done.stdout)["job"] == job.id
+
+
+def test_a_job_that_the_hook_refuses_has_a_record_by_the_service(fleet: Fleet) -> None:
+    fleet.policy("  - {name: main, when: {branch: other}, allow: {}}\n")
+    with serving(fleet) as service:
+        hook(fleet.base / "agent-1/hooks", service)
+        with fleet.agent(bootstrap_script=service.bootstrap_script):
+            job = fleet.control.enqueue(fleet.env("echo I ran", NPM_TOKEN=SECRET))
+            assert fleet.control.finished(job)[2] == "agent_refused", job.log.decode()
+    path = saved(fleet, job.id)
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = read_input(str(path), {})
+    assert found.unknown == ("NPM_TOKEN",)
+    assert found.ended is not None
+    assert (found.ended.code, found.ended.whose) == (77, "airlock")
+
+
+def test_a_job_by_hook_and_service_has_both_events_and_its_end(fleet: Fleet) -> None:
+    with serving(fleet) as service:
+        hook(fleet.base / "agent-1/hooks", service)
+        with fleet.agent(bootstrap_script=service.bootstrap_script):
+            job = fleet.control.enqueue(fleet.env("exit 4"))
+            assert fleet.control.finished(job)[0] == "4", job.log.decode()
+    found = read_input(str(saved(fleet, job.id)), {})
+    assert found.run is not None
+    assert [event["event"] for event in found.run.events][:2] == ["admitted", "verdict"]
+    assert found.run.decision["grant"]
+    assert found.ended is not None
+    assert found.ended.code == 4

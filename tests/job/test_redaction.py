@@ -1,6 +1,7 @@
 """What a record masks: the values of secret variables, wherever else they are."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -75,3 +76,15 @@ def test_no_value_has_a_secret_left(secret: str, before: str, after: str) -> Non
     found, _ = without_values(env, {}, masking(env, {}))
     value = found["NOTE"] or ""
     assert secret not in value.replace(MASK, "\0") or secret in MASK * 3
+
+
+def test_many_secrets_are_masked_at_once() -> None:
+    """Where there are many, everything from where one may begin is masked."""
+    env = {f"S{number}_TOKEN": f"same-beginning-{number:07}" for number in range(60_000)}
+    env |= {"NOTE": "a same-beginning-0000007 b", "LONG": "same-beginnin" * 9000, "PLAIN": "x" * 30}
+    started = time.monotonic()
+    found, names = without_values(env, {}, masking(env, {}))
+    assert time.monotonic() - started < 10
+    assert (found["NOTE"], found["PLAIN"]) == (f"a {MASK}", "x" * 30)
+    assert found["LONG"] == env["LONG"], "no secret is in it"
+    assert names == ("NOTE",)

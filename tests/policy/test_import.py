@@ -135,6 +135,8 @@ def test_a_role_that_the_pipeline_composes_is_left_to_a_person() -> None:
     [
         ("a: [", "not YAML"),
         ("steps: [{label: 2001-99-99}]", "it is not YAML: month"),
+        ("steps: [{label: !!bool x}]", "does not have the form of its tag"),
+        ("steps: [{label: !!timestamp x}]", "does not have the form of its tag"),
         ("steps: x", "no list of steps"),
         ("hello", "no list of steps"),
         ("[" * 5000, "nested too deeply|not YAML"),

@@ -119,6 +119,8 @@ def test_a_matrix_and_parallel_jobs_are_chosen() -> None:
         "BUILDKITE_PARALLEL_JOB", "--env BUILDKITE_PARALLEL_JOB=0",
     )  # fmt: skip
     assert "0 to 2" in piece.why
+    whole = step("3", given={**GIVEN, "BUILDKITE_PARALLEL_JOB": "2"})
+    assert (whole.missing, whole.env["BUILDKITE_PARALLEL_JOB"]) == ((), "2")
 
 
 @pytest.mark.parametrize(

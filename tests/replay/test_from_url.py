@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from bootstrap.buildkite import rest_api
+from bootstrap.buildkite.http import json_of
 from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.replay.model import Kind
 from tests.fakes.control_plane import ControlPlane
@@ -106,3 +107,10 @@ def test_the_token_goes_nowhere_else(plane: ControlPlane) -> None:
             rest_api.checked_base(wrong)
     with pytest.raises(WrongConfiguration, match="HTTPS_PROXY is not usable"):
         read(url_of(plane), {**TOKEN, "HTTPS_PROXY": "socks5://x:1"}, api_url=plane.url)
+
+
+def test_an_answer_is_read_up_to_a_bound(plane: ControlPlane) -> None:
+    plane.fail("*", Reply(body=b'"' + b"x" * 1000 + b'"'), times=2)
+    assert json_of(plane.url, at_most=1002) == "x" * 1000
+    with pytest.raises(ValueError, match="more than 1001 bytes"):
+        json_of(plane.url, at_most=1001)

@@ -13,6 +13,7 @@ from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.policy import builds, history
 from bootstrap.policy.decide import with_commit
 from bootstrap.policy.stores.choose import Documents, Now
+from bootstrap.replay.inputs.content import bounded
 from bootstrap.text import printable
 
 OF_ANY = {"commit-on-branch", "signed"}  # what can be stated of a job in a file too
@@ -78,9 +79,9 @@ def _of_file(path: Path, build: builds.BuildNode, now: Now, *, signed: bool) -> 
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as unreadable:
-        raise _wrong(f"{path} cannot be read: {unreadable.strerror}") from unreadable
+        return bounded(str(path))
+    except WrongConfiguration as unusable:
+        raise _wrong(unusable.problem) from unusable
 
 
 def _record(data: bytes) -> dict[str, Any] | None:

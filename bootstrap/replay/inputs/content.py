@@ -21,13 +21,22 @@ _HINT = (
 
 
 def content(source: str) -> bytes:
+    """Return what is in a file, or in standard input for `-`.
+
+    Raises WrongConfiguration, also if that is nothing.
+    """
+    data = bounded(source)
+    if not data.strip():
+        raise wrong(source, "is empty")
+    return data
+
+
+def bounded(source: str) -> bytes:
     """Return what is in a file, or in standard input for `-`. Raises WrongConfiguration."""
     is_standard = source == STANDARD_INPUT
     data = sys.stdin.buffer.read(MAX_CONTENT + 1) if is_standard else _of_file(source)
     if len(data) > MAX_CONTENT:
         raise _too_large(source)
-    if not data.strip():
-        raise wrong(source, "is empty")
     return data
 
 
