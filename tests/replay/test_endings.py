@@ -1,10 +1,12 @@
 """What can be wrong with a machine or an image ends in one sentence and a documented status."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.registry import Registry
 from tests.replay.conftest import Replays
 
 pytestmark = pytest.mark.lab
@@ -31,6 +33,15 @@ def test_image_that_is_gone_from_a_registry_that_does_not_answer(replays: Replay
     assert b"is not on this machine" in done.stderr
     assert b"docker pull" in done.stderr
     assert done.stderr.count(b"Traceback") == 0
+    assert replays.remains() == []
+
+
+def test_image_of_a_registry_that_wants_a_login(replays: Replays) -> None:
+    with Registry(socket.create_server(("127.0.0.1", 0)), {"ci": "secret"}) as registry:
+        image = registry.push("ci/job", "1", {"file": b""})
+        done = replays.run("true", "--image", image)
+    assert done.returncode == 125
+    assert f"`docker pull {image}` uses your own login".encode() in done.stderr
     assert replays.remains() == []
 
 

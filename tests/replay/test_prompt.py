@@ -179,6 +179,15 @@ def test_interrupt_ends_the_command_and_gives_the_prompt(replays: Replays, tmp_p
     assert replays.remains() == []
 
 
+def test_terminal_that_is_closed_ends_the_replay(replays: Replays, tmp_path: Path) -> None:
+    job = replays.record("true")
+    with terminal(replays, tmp_path, *replays.arguments(job, "--shell")) as shown:
+        shown.shows("sh /airlock/command")
+        assert replays.remains() != []
+    eventually(lambda: replays.remains() == [], "nothing is left")
+    assert replays.remains() == []
+
+
 def test_prompt_needs_a_terminal(replays: Replays) -> None:
     done = replays.run("true", "--shell")
     assert done.returncode == 78

@@ -1,6 +1,8 @@
 """A job, replayed by a user who has nothing but Docker's socket."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,18 @@ def test_hooks_of_the_repository_run(replays: Replays) -> None:
     env = {"BUILDKITE_COMMIT": commit, "BUILDKITE_REPO": f"{replays.fleet.git.url}/hooked.git"}
     done = replays.run("echo hook=$FROM_HOOK", env=env)
     assert b"hook=yes" in done.stdout, done.stderr.decode()
+
+
+def test_job_of_a_developer_who_is_root_is_not(replays: Replays, tmp_path: Path) -> None:
+    job, env = (
+        replays.record("id -u; touch made"),
+        {**replays.developer.env(), "HOME": str(tmp_path)},
+    )
+    command = [sys.executable, "-I", "-m", "bootstrap", *replays.arguments(job)]
+    done = subprocess.run(command, env=env, capture_output=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"\n61000\r\n" in done.stdout
+    assert replays.remains() == []
 
 
 def test_developers_files_are_not_in_the_sandbox(replays: Replays) -> None:
