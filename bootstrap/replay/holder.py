@@ -7,6 +7,8 @@ the capability for it, and has given it up when the job's container joins the na
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Self, cast
@@ -53,6 +55,19 @@ class Control:
             ) from absent
         connection.settimeout(PATIENCE)
         return Holder(connection)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Raise CannotStart for an OSError of a holder, which could not do that."""
+    try:
+        yield
+    except OSError as refused:
+        raise CannotStart(
+            f"the holder of the job's network could not {what}: {refused.strerror or refused}",
+            hint="Nothing of the job has run. The kernel of this machine has to have nftables, with "
+            "the expressions that docs/replay.md#the-network names, as those of distributions have.",
+        ) from refused
 
 
 class Holder:

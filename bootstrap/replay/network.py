@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.replay import proof, rules
-from bootstrap.replay.holder import Control, Holder
+from bootstrap.replay.holder import Control, Holder, explained
 from bootstrap.replay.holder_plan import holder_body
 from bootstrap.replay.place import Place
 from bootstrap.sandbox import confinement, engine
@@ -71,13 +71,13 @@ def opened(
         control = held.enter_context(closing(Control(place.directory / "control")))
         container = _create_holder(client, image, settings, control, place)
         joined = _started(client, container, place, image, settings)
-        with netlink.explained("set up the network of a replay"):
+        with explained("set it up"):
             holder = held.enter_context(control.connected())
             _restrict(holder, joined, _refused(client, place))
             api = held.enter_context(holder.listener(API_ADDRESS, API_PORT))
             endpoint = held.enter_context(_endpoint(holder)) if credentials else None
         probes = proof.prove(holder, joined.gateway, own_addresses(), endpoint=credentials)
-        with netlink.explained("take its capabilities from the holder of the network"):
+        with explained("give up its capabilities"):
             namespace = holder.namespace()
             holder.seal()
         yield Network(

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 from bootstrap.errors import CannotStart
 from bootstrap.replay import rules
-from bootstrap.replay.holder import Holder
+from bootstrap.replay.holder import Holder, explained
 from bootstrap.sandbox.network import netlink
 from bootstrap.sandbox.network.firewall import ENDPOINT_ADDRESS
 from bootstrap.sandbox.proof import (
@@ -40,7 +40,7 @@ def prove(
     """
     attempts = tuple(attempts_for(gateway, own, endpoint=endpoint))
     counted = partial(rules.refusals, holder.kernel(netlink.NETFILTER))
-    with netlink.explained("show how the network of a replay is restricted"), ExitStack() as held:
+    with explained("try what must not work"), ExitStack() as held:
         for attempt in attempts:
             if made := attempt.open(holder.opened):
                 held.enter_context(made)
