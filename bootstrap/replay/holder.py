@@ -65,8 +65,8 @@ def explained(what: str) -> Iterator[None]:
     except OSError as refused:
         raise CannotStart(
             f"the holder of the job's network could not {what}: {refused.strerror or refused}",
-            hint="Nothing of the job has run. The kernel of this machine has to have nftables, with "
-            "the expressions that docs/replay.md#the-network names, as those of distributions have.",
+            hint="Nothing of the job has run. This machine's kernel has to have nftables, with the "
+            "expressions that docs/replay.md#the-network names: distributions' kernels have them.",
         ) from refused
 
 
