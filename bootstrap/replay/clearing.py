@@ -29,21 +29,22 @@ _LOCK = "lock"  # in a replay's own directory: held for as long as it runs
 
 
 @contextmanager
-def held(place: Place, docker: str) -> Iterator[None]:
+def held(place: Place, docker: str, *, alert: Callable[[str], object]) -> Iterator[None]:
     """Create the replay's directories, and remove everything of it at the end.
 
-    Call it before there are threads: the reaper is a copy of this process.
+    How the job ended stays what it was, also if that fails: `alert` gets a line then. Call this
+    before there are threads: the reaper is a copy of this process.
     """
     place.directory.mkdir(mode=0o700)
     place.tree.mkdir(mode=0o700)
     with (place.directory / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with _reaper(place, docker, lock.fileno()):
+        with _reaper(place, docker, lock.fileno(), alert):
             yield
 
 
 @contextmanager
-def _reaper(place: Place, docker: str, lock: int) -> Iterator[None]:
+def _reaper(place: Place, docker: str, lock: int, alert: Callable[[str], object]) -> Iterator[None]:
     alive, mine = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if not child:
@@ -57,7 +58,9 @@ def _reaper(place: Place, docker: str, lock: int) -> Iterator[None]:
         try:
             clear(place, docker)
             os.write(mine, b".")
-        finally:  # without that byte, the reaper tries once more
+        except (AirlockError, OSError) as failed:
+            alert(f"the replay could not clear up, its reaper tries again: {failed}")
+        finally:  # without that byte, the reaper clears
             os.close(mine)
             os.waitpid(child, 0)
 

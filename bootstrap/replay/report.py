@@ -20,5 +20,14 @@ def report(found: ReplayInput, result: Result, options: Options, log: JobLog) ->
     if result.kept:
         log.note(f"the checkout was kept: {result.kept}")
     if options.compare:
-        for line in compare.table(compare.rows(found, result)):
-            log.note(line)
+        _compare(found, result, log)
+
+
+def _compare(found: ReplayInput, result: Result, log: JobLog) -> None:
+    try:
+        rows = compare.rows(found, result)
+    except OSError as unreadable:
+        log.alert(f"both runs cannot be compared: {unreadable}")
+        return
+    for line in compare.table(rows):
+        log.note(line)

@@ -51,9 +51,10 @@ def replay(
                 found=found, options=options, machine=machine, job=job, token=token, image=image,
                 settings=settings(found, options, image.id),
             )  # fmt: skip
+            versions = machine.versions(client) if options.compare else {}
             timings.ended("engine", time.monotonic())
         place = machine.places.place(token_for(job.claims.job_id, os.urandom(4).hex()))
-        held.enter_context(clearing.held(place, options.docker))
+        held.enter_context(clearing.held(place, options.docker, alert=log.alert))
         with cancellation.interrupting():
             box = held.enter_context(
                 opened(client, prepared, place, serve, log=log, timings=timings)
@@ -72,7 +73,7 @@ def replay(
         ended=ended,
         image=engine.reference(found, options),
         image_id=image.id,
-        versions=machine.versions(client) if options.compare else {},
+        versions=versions,
         spec=described(box.spec),
         env=tuple(sorted(job.claims.env)),
         timings=timings.seconds,
