@@ -77,7 +77,10 @@ def _passed(
             return False
         supervise.write(out, received)
     if terminal in ready:
-        if typed := os.read(terminal, _BUFFER):
+        typed = b""
+        with suppress(OSError):  # it was closed
+            typed = os.read(terminal, _BUFFER)
+        if typed:
             with suppress(ConnectionError):
                 opened.stream.sendall(typed)
         else:
@@ -93,7 +96,11 @@ def _passed(
 
 
 def _pass_size(client: "Client", opened: Opened, terminal: int) -> None:
-    rows, columns, *_ = _SIZE.unpack(fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(_SIZE.size)))
+    try:
+        size = fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(_SIZE.size))
+    except OSError:  # it was closed
+        return
+    rows, columns, *_ = _SIZE.unpack(size)
     with suppress(CannotStart), engine.explained("resize the job's terminal"):
         client.post(f"/containers/{opened.running.id}/resize", h=rows or 24, w=columns or 80)
 
@@ -105,7 +112,8 @@ def _raw(terminal: int) -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it was closed
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 @contextmanager
