@@ -70,7 +70,7 @@ static long listener(uint32_t address, int port)
     return made;
 }
 
-/* No capability is left to this process, or can be had by it. */
+/* This process has no capability left, and cannot get one. */
 static long seal(void)
 {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
