@@ -136,7 +136,8 @@ def test_no_capability_is_left_in_the_network(replays: Replays) -> None:
 def _own() -> list[str]:
     listed = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, check=True)
     found = [line.split()[3].partition("/")[0] for line in listed.stdout.splitlines()]
-    return [address for address in found if not address.startswith("127.")]
+    # The ruleset of a host refuses the address of its credential endpoint to every container.
+    return [address for address in found if not address.startswith(("127.", "169.254."))]
 
 
 def _unprotected(lab: Lab, script: str) -> str:
