@@ -84,7 +84,7 @@ class ReplayInput:
 
     kind: Kind
     source: str
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     missing: tuple[MissingPiece, ...] = ()
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class InputOptions:
     """
 
     kind: Kind | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
     step: str | None = None
     matrix: Mapping[str, str] = field(default_factory=dict)
     api_url: str = API_URL

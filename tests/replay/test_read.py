@@ -97,6 +97,7 @@ def test_what_is_given_is_known(tmp_path: Path) -> None:
     found = read(written(tmp_path, json.dumps(RECORD)), given=given_values)
     assert found.unknown == ("BUILDKITE_COMMAND",)
     assert found.env["NPM_TOKEN"] == "mine"
+    assert "mine" not in repr(found) + repr(InputOptions(given=given_values))
     assert found.env["BUILDKITE_BRANCH"] == "dev"
 
 
