@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test endurance unit lint bench launcher clean lab-setup lock schemas
+.PHONY: demo test endurance unit lint bench launcher holder clean lab-setup lock schemas
 
 demo: $(READY) lab-setup    ## one real job through policy, credentials and the sandbox
 	@$(BIN)/python -m tests.demo
@@ -30,6 +30,11 @@ launcher: build/airlock-launcher    ## the static program that agents start (doc
 
 build/airlock-launcher: launcher/launcher.c launcher/build bootstrap/__init__.py
 	@launcher/build $@
+
+holder: build/airlock-holder        ## the static program of a replay's network (docs/replay.md)
+
+build/airlock-holder: launcher/holder.c launcher/build bootstrap/__init__.py
+	@launcher/build $@ holder
 
 lab-setup:
 	@tests/lab/setup

@@ -114,12 +114,8 @@ def _status(process_env: dict[str, str]) -> int:
         return _report(bug(unexpected))
 
 
-_FOR_PEOPLE = (
-    "policy",
-    "record",
-    "why",
-    "completion",
-)  # a bug in any other is found by its traceback
+# A bug in any other is found by its traceback.
+_FOR_PEOPLE = ("policy", "record", "why", "replay", "completion")
 
 
 def _report(error: "AirlockError") -> int:
@@ -155,10 +151,10 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             write = to_descriptor(out)
             return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
         case _:
-            return _for_people(args, process_env)
+            return _for_people(args, process_env, out)
 
 
-def _for_people(args: "Arguments", process_env: dict[str, str]) -> int:
+def _for_people(args: "Arguments", process_env: dict[str, str], out: int) -> int:
     """Run a command that people run, and whose failures are sentences."""
     match args.command:
         case "policy":
@@ -167,6 +163,10 @@ def _for_people(args: "Arguments", process_env: dict[str, str]) -> int:
             from bootstrap.commands import record_options
 
             return record_options.run(args, process_env, _show)
+        case "replay":
+            from bootstrap.commands import replay_options
+
+            return replay_options.run(args, process_env, out)
         case "completion":
             from bootstrap.command_line import whole
             from bootstrap.commands.completion import completion

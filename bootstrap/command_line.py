@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from bootstrap import __version__
-from bootstrap.commands import record_options
+from bootstrap.commands import record_options, replay_options
 from bootstrap.commands.policy import build_options, publishing_options, writing_options
 from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
@@ -68,6 +69,22 @@ class Arguments(argparse.Namespace):
     named: str
     target: Path | None
     limit: int
+    job_log: Path | None
+    docker: str | None
+    agent: Path | None
+    dns: list[IPv4Address]
+    output: Path
+    image: str | None
+    checkout: Path | None
+    job_command: str | None
+    until: str | None
+    prompt: str
+    keep: bool
+    compare: bool
+    profile: str | None
+    assume: str | None
+    api_secrets: list[str]
+    oidc_stub: bool
 
 
 def parse() -> Arguments:
@@ -88,6 +105,7 @@ def whole() -> Parser:
     _serve(commands)
     _gc(commands)
     _policy(commands)
+    replay_options.add(commands)
     record_options.add(commands)
     _completion(commands)
     return parser

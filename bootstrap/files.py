@@ -9,8 +9,8 @@ def write(path: Path, content: bytes, mode: int = 0o600, owner: int | None = Non
     """Write a file whole or not at all; an existing one is replaced.
 
     A reader sees all of the old content or all of the new, never with a wider mode or another
-    owner than requested. `owner` is the uid, and the gid of the same number; None leaves both as
-    they are. Raises OSError, which names `path`.
+    owner than requested. `owner` is the uid, and the gid of the same number; None, and the user of
+    this process, leaves both as they are. Raises OSError, which names `path`.
     """
     try:
         _write(path, content, mode, owner)
@@ -27,9 +27,18 @@ def _write(path: Path, content: bytes, mode: int, owner: int | None) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             if owner is not None:
-                os.fchown(descriptor, owner, owner)
+                give(descriptor, owner)
             os.fchmod(descriptor, mode)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # it may have been renamed already
         raise
+
+
+def give(path: Path | int, uid: int) -> None:
+    """Make `uid`, with the gid of the same number, the owner of what this process has created.
+
+    That is done already if it is this process's own user, who need not have such a gid.
+    """
+    if uid != os.geteuid():
+        os.chown(path, uid, uid)

@@ -61,6 +61,7 @@ def verbs() -> list[str]:
     "arguments",
     [
         (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",), ("why",), ("record",),
+            ("replay",),
         ("record", "export"), ("record", "list"),
     ],
 )  # fmt: skip

@@ -21,8 +21,9 @@ CHAINING_LIMIT = timedelta(hours=1)
 class Sts:
     """AssumeRole with the host's own credentials, independent of the process's environment.
 
-    Threads may share it. `token` returns Buildkite's token for the job, fresh for each
-    call: it replaces the host's credentials in requests that have a `subject`.
+    With a session as `caller`, with those of that. Threads may share it. `token` returns
+    Buildkite's token for the job, fresh for each call: it replaces the host's credentials in
+    requests that have a `subject`.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Sts:
         aws: Aws,
         *,
         token: Callable[[], Secret],
+        caller: Caller | Session = Caller.HOST,
         patience: float = 20.0,
         metadata: str = METADATA,
         clock: Callable[[], float] = time.monotonic,
@@ -40,7 +42,7 @@ class Sts:
         self._service = partial(
             Service, "sts", aws, patience=patience, metadata=metadata, clock=clock, sleep=sleep
         )
-        self._as_host = self._service(caller=Caller.HOST)
+        self._as_caller = self._service(caller=caller)
         self._unsigned = self._service(caller=Caller.ANONYMOUS)
 
     def assume(self, request: SessionRequest) -> Session:
@@ -59,10 +61,10 @@ class Sts:
             raise sts_errors.explain(failed, request, self._aws) from failed
 
     def _calling(self, request: SessionRequest) -> Service:
-        """Return STS as this request calls it: with a token, `via`'s session or the host's keys."""
+        """Return STS as this request calls it: with a token, `via`'s session or the caller's."""
         if request.subject:
             return self._unsigned
-        return self._service(caller=self.assume(request.via)) if request.via else self._as_host
+        return self._service(caller=self.assume(request.via)) if request.via else self._as_caller
 
     def _within_chaining_limit(self, request: SessionRequest, client: Any) -> Session:  # noqa: ANN401
         try:

@@ -94,11 +94,10 @@ class _Connection:
 class Endpoint:
     """One job's listener. No connection is served before `allow`."""
 
-    def __init__(self, address: str, sessions: Sessions) -> None:
+    def __init__(self, listener: socket.socket, sessions: Sessions) -> None:
         self.path = f"/v1/{secrets.token_urlsafe(32)}"
         self._sessions = sessions
         self._peer: str | None = None
-        listener = socket.create_server((address, 0), backlog=BACKLOG)
         self.port = int(listener.getsockname()[1])  # on this host; the container always uses 80
         self._server = Server(listener, self._admit, limit=MAX_CONNECTIONS, name="credentials")
         self.start, self.close = self._server.start, self._server.close
@@ -121,7 +120,17 @@ def serving(address: str, sessions: Sessions, *, peer: str | None = None) -> Ite
 
     `peer` is the container's address, if it is known already; otherwise call `Endpoint.allow`.
     """
-    endpoint = Endpoint(address, sessions)
+    listener = socket.create_server((address, 0), backlog=BACKLOG)
+    with serving_at(listener, sessions, peer=peer) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serving_at(
+    listener: socket.socket, sessions: Sessions, *, peer: str | None = None
+) -> Iterator[Endpoint]:
+    """Serve as `serving` does at a listener, which is owned from now on."""
+    endpoint = Endpoint(listener, sessions)
     if peer is not None:
         endpoint.allow(peer)
     endpoint.start()

@@ -97,28 +97,31 @@ def create(
     """
     seccomp = confinement.profile()
     if holder is None:
-        return _create(client, spec, engine_body(spec, seccomp, apparmor))
-    return _create(client, spec, joined_body(spec, seccomp, apparmor, holder.container))
+        return create_container(client, spec, engine_body(spec, seccomp, apparmor))
+    return create_container(client, spec, joined_body(spec, seccomp, apparmor, holder.container))
 
 
 def create_holder(client: Client, spec: SandboxSpec, apparmor: str | None) -> str:
     """Create a holder, not started, and return its id."""
-    return _create(client, spec, holder_body(spec, confinement.profile(), apparmor))
+    return create_container(client, spec, holder_body(spec, confinement.profile(), apparmor))
 
 
-def _create(client: Client, spec: SandboxSpec, body: Mapping[str, Any]) -> str:
+def create_container(client: Client, spec: SandboxSpec, body: Mapping[str, Any]) -> str:
+    """Create a container of this body, not started, and return its id. Raises CannotStart."""
     with explained("create the container"):
         return str(client.post("/containers/create", body, name=spec.name)["Id"])
 
 
-def attach(client: Client, container_id: str) -> socket.socket:
+def attach(client: Client, container_id: str, *, terminal: bool = False) -> socket.socket:
     """Return the raw stream of the container's output, in frames of the engine.
 
-    Call before `start`: bytes that arrive together with the response header are lost, and before
-    the start there are none.
+    With `terminal`, which the container has to have, there are no frames, and what is sent is its
+    input. Call before `start`: bytes that arrive together with the response header are lost, and
+    before the start there are none.
     """
+    streams = {"stdout": 1, "stderr": 1, "stream": 1, **({"stdin": 1} if terminal else {})}
     with explained("attach to the container"):
-        raw = client.stream(f"/containers/{container_id}/attach", stdout=1, stderr=1, stream=1)
+        raw = client.stream(f"/containers/{container_id}/attach", **streams)
         raw.settimeout(None)
         return raw
 

@@ -201,15 +201,15 @@ _GO_ESCAPES = {
 }
 
 
-def passwd(uid: int, home: str) -> bytes:
+def passwd(uid: int, gid: int, home: str) -> bytes:
     """Return an /etc/passwd that names the job's uid: ssh refuses to run without a name."""
     return (
         "root:x:0:0:root:/root:/sbin/nologin\n"
-        f"airlock:x:{uid}:{uid}:Airlock job:{home}:/bin/sh\n"
+        f"airlock:x:{uid}:{gid}:Airlock job:{home}:/bin/sh\n"
         "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
     ).encode()
 
 
-def group(uid: int) -> bytes:
+def group(gid: int) -> bytes:
     """Return the /etc/group that goes with `passwd`."""
-    return f"root:x:0:\nairlock:x:{uid}:\nnogroup:x:65534:\n".encode()
+    return f"root:x:0:\nairlock:x:{gid}:\nnogroup:x:65534:\n".encode()

@@ -16,6 +16,14 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Volume:
+    """One volume of the engine, by its name, where the container sees it."""
+
+    name: str
+    target: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
     """An image on this host, by its id: what runs is what was pulled.
 
@@ -36,6 +44,7 @@ class SandboxSpec:
     name: str
     image: Image
     user: int
+    group: int
     labels: Mapping[str, str]
     mounts: tuple[Mount, ...]
     home: Path
@@ -46,6 +55,8 @@ class SandboxSpec:
     tmp: int  # bytes
     open_files: int
     runtime: str
+    volumes: tuple[Volume, ...] = ()  # of the engine, which a job on a host never has
+    terminal: bool = False  # its standard streams are a terminal, for a developer's prompt
 
 
 def described(spec: SandboxSpec) -> dict[str, object]:

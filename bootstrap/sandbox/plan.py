@@ -13,7 +13,7 @@ from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
 from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
-from bootstrap.sandbox.model import Image, Mount, SandboxSpec
+from bootstrap.sandbox.model import Image, Mount, SandboxSpec, Volume
 
 NETWORK = "airlock"
 LABEL = "airlock.job"
@@ -55,6 +55,7 @@ def plan(
         name=f"airlock-{token}",
         image=image,
         user=uid,
+        group=uid,
         labels={
             LABEL: token,
             "airlock.job-id": job.claims.job_id,
@@ -117,6 +118,7 @@ def holder_spec(defaults: Sandbox, *, token: str, image: Image) -> SandboxSpec:
         name=f"{HOLDER}-{token}",
         image=image,
         user=defaults.helper_uid,
+        group=defaults.helper_uid,
         labels={HOLDER_LABEL: token},
         mounts=(),
         home=HOME,
@@ -173,12 +175,13 @@ def engine_body(spec: SandboxSpec, seccomp: str, apparmor: str | None = None) ->
         "Hostname": "airlock",
         "Labels": dict(spec.labels),
         # Promise 8: bytes arrive as written; the bootstrap gives commands a PTY of their own.
-        "Tty": False,
-        "OpenStdin": False,
+        "Tty": spec.terminal,
+        "OpenStdin": spec.terminal,
+        "AttachStdin": spec.terminal,
         "AttachStdout": True,
         "AttachStderr": True,
         # Promise 3, 4: no process inside is root, not even root of a user namespace.
-        "User": f"{spec.user}:{spec.user}",
+        "User": f"{spec.user}:{spec.group}",
         "Volumes": {},
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
@@ -206,7 +209,11 @@ def _host_config(spec: SandboxSpec, seccomp: str, apparmor: str | None) -> dict[
         "PublishAllPorts": False,
         # Promise 6: writable are only the rule's workspace and what ends with the job.
         "ReadonlyRootfs": True,
-        "Mounts": [*map(_bind, spec.mounts), *_volumes_in_memory(spec)],
+        "Mounts": [
+            *map(_bind, spec.mounts),
+            *map(_volume, spec.volumes),
+            *_volumes_in_memory(spec),
+        ],
         "Tmpfs": _tmpfs(spec),
         # Promise 7: it is never restarted, and PID 1 reaps processes and forwards signals.
         "RestartPolicy": {"Name": "no"},
@@ -250,6 +257,15 @@ def _bind(mount: Mount) -> Mapping[str, Any]:
     }
 
 
+def _volume(volume: Volume) -> Mapping[str, Any]:
+    return {
+        "Type": "volume",
+        "Source": volume.name,
+        "Target": str(volume.target),
+        "VolumeOptions": {"NoCopy": True},
+    }
+
+
 def _volumes_in_memory(spec: SandboxSpec) -> list[Mapping[str, Any]]:
     """Return the engine's mounts for the volumes that the image declares.
 
@@ -264,7 +280,7 @@ def _volumes_in_memory(spec: SandboxSpec) -> list[Mapping[str, Any]]:
 
 def _tmpfs(spec: SandboxSpec) -> dict[str, str]:
     """Directories in memory. exec: hook wrappers and build tools run from there."""
-    own = f"rw,exec,nosuid,nodev,uid={spec.user},gid={spec.user},mode=0700"
+    own = f"rw,exec,nosuid,nodev,uid={spec.user},gid={spec.group},mode=0700"
     return {
         "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp}",  # noqa: S108
         str(spec.home): f"{own},size={spec.tmp}",

@@ -92,12 +92,17 @@ class Attempt:
         self._socket: socket.socket | None = None
         self._outcome = ""
 
-    def open(self) -> socket.socket | None:
-        """Open its socket in the namespace of the calling thread; None if there is no IPv6."""
+    def open(
+        self, make: Callable[[int, int], socket.socket] = socket.socket
+    ) -> socket.socket | None:
+        """Open its socket; None if there is no IPv6. `make` opens it in the container's namespace.
+
+        The default does so in the namespace of the calling thread.
+        """
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         kind = socket.SOCK_STREAM if self.protocol == "tcp" else socket.SOCK_DGRAM
         with self._noting_refusal():
-            self._socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+            self._socket = make(family, kind | socket.SOCK_NONBLOCK)
         return self._socket
 
     def send(self) -> None:

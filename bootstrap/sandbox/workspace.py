@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from bootstrap import packaged, process
 from bootstrap.errors import CannotStart
-from bootstrap.files import write
+from bootstrap.files import give, write
 from bootstrap.host.lock import locked
 from bootstrap.host.trash import discard, empty_in_background
 from bootstrap.host.trees import locked_tree
@@ -113,19 +113,20 @@ def _belongs(tree: Path, uid: int) -> bool:
 
 @contextmanager
 def sandbox_directory(
-    job_directory: Path, job_env: Mapping[str, str], *, uid: int, home: str
+    job_directory: Path, job_env: Mapping[str, str], *, uid: int, home: str, gid: int | None = None
 ) -> Iterator["SandboxDirectory"]:
     """Create the sandbox directory, with a start gate that stays shut until `open_start_gate`.
 
     Nothing in it is executed: shells read its programs, because it may lie on a mount with noexec.
-    `job_env` goes into the two environment files; `home` is the job's home directory inside.
+    `job_env` goes into the two environment files; `home` is the job's home directory inside, `gid`
+    its group there, by default of the uid's number.
     """
     path = job_directory / "sandbox"
     path.mkdir(mode=0o755)
     for name in ("marks", "agent-hooks", environment.SECRETS.name):
         (path / name).mkdir(mode=0o755)
     (path / "ssh").mkdir(mode=0o700)
-    os.chown(path / "ssh", uid, uid)
+    give(path / "ssh", uid)
     write(
         path / "entry",
         packaged.data("bootstrap.sandbox", "entry.sh"),
@@ -133,8 +134,8 @@ def sandbox_directory(
     )
     helper = packaged.data("bootstrap.sandbox", "git_credential.sh")
     write(path / "git-credential", helper, 0o444)
-    write(path / "passwd", environment.passwd(uid, home), 0o444)
-    write(path / "group", environment.group(uid), 0o444)
+    write(path / "passwd", environment.passwd(uid, uid if gid is None else gid, home), 0o444)
+    write(path / "group", environment.group(uid if gid is None else gid), 0o444)
     write(path / "job-env", environment.go_quoted(job_env), 0o400, uid)
     write(path / "job-env.json", environment.as_json(job_env), 0o400, uid)
     with start_gate(path, uid) as gate:
@@ -147,11 +148,12 @@ def start_gate(path: Path, uid: int) -> Iterator[int]:
 
     If this process dies, the script reads end-of-file and ends.
     """
-    os.mkfifo(path / "go", 0o400)
-    os.chown(path / "go", uid, uid)
+    os.mkfifo(path / "go", 0o600)
     # Open for both directions, so that neither side's open blocks.
     descriptor = os.open(path / "go", os.O_RDWR | os.O_CLOEXEC)
     try:
+        (path / "go").chmod(0o400)
+        give(path / "go", uid)
         yield descriptor
     finally:
         os.close(descriptor)

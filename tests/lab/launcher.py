@@ -1,4 +1,4 @@
-"""The launcher as the tests use it: compiled from the source of this tree."""
+"""The programs in C as the tests use them: compiled from the source of this tree."""
 
 import fcntl
 import subprocess
@@ -11,10 +11,20 @@ SOURCES = (ROOT / "launcher/launcher.c", ROOT / "launcher/build", ROOT / "bootst
 
 def binary() -> Path:
     """Return the launcher, compiled first if it is missing or older than what it is made from."""
-    PROGRAM.parent.mkdir(exist_ok=True)
-    with (PROGRAM.parent / ".lock").open("w") as lock:
+    return _compiled("launcher", PROGRAM, SOURCES)
+
+
+def holder() -> Path:
+    """Return the holder of replays' networks, compiled in the same way."""
+    sources = (ROOT / "launcher/holder.c", *SOURCES[1:])
+    return _compiled("holder", ROOT / "build/airlock-holder", sources)
+
+
+def _compiled(name: str, program: Path, sources: tuple[Path, ...]) -> Path:
+    program.parent.mkdir(exist_ok=True)
+    with (program.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        newest = max(source.stat().st_mtime_ns for source in SOURCES)
-        if not PROGRAM.exists() or PROGRAM.stat().st_mtime_ns < newest:
-            subprocess.run([ROOT / "launcher/build", PROGRAM], check=True)
-    return PROGRAM
+        newest = max(source.stat().st_mtime_ns for source in sources)
+        if not program.exists() or program.stat().st_mtime_ns < newest:
+            subprocess.run([ROOT / "launcher/build", program, name], check=True)
+    return program

@@ -1,4 +1,4 @@
-"""The launcher is built with the wheel, and installed beside `airlock`."""
+"""The programs in C are built with the wheel, and installed beside `airlock`."""
 
 import subprocess
 import sys
@@ -31,9 +31,10 @@ def test_wheel_is_for_this_kind_of_machine(wheel: Path) -> None:
     assert wheel.name.startswith("buildkite_airlock-")
     assert wheel.name.endswith("-py3-none-linux_x86_64.whl") or "aarch64" in wheel.name
     with zipfile.ZipFile(wheel) as files:
-        (name,) = (name for name in files.namelist() if name.endswith("/airlock-launcher"))
-        assert name.endswith(".data/scripts/airlock-launcher")
-        assert files.read(name) == launcher.binary().read_bytes()
+        for program in (launcher.binary(), launcher.holder()):
+            (name,) = (name for name in files.namelist() if name.endswith(f"/{program.name}"))
+            assert name.endswith(f".data/scripts/{program.name}")
+            assert files.read(name) == program.read_bytes()
 
 
 def test_installed_launcher_works(wheel: Path, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_secrets_are_set_and_added_to_redacted_names() -> None:
 
 def test_passwd_and_group_name_the_jobs_uid(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_bytes(passwd(61000, "/home/a"))
+    (tmp_path / "etc/passwd").write_bytes(passwd(61000, 61000, "/home/a"))
     (tmp_path / "etc/group").write_bytes(group(61000))
     fields = [line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()]
     assert all(len(field) == 7 for field in fields)

@@ -6,7 +6,9 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.text import printable
 
 
-def assignments(texts: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
+def assignments(
+    texts: Sequence[str], env: Mapping[str, str], *, option: str = "--env"
+) -> dict[str, str]:
     """Return what `--env NAME=VALUE` means; `--env NAME` is the developer's own value of NAME.
 
     Raises WrongConfiguration for a name that the developer's environment does not have.
@@ -16,8 +18,8 @@ def assignments(texts: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals and name not in env:
             raise WrongConfiguration(
-                printable(f"--env {name}: this environment has no {name}"),
-                hint=f"Write --env {printable(name)}=VALUE, or export the variable before.",
+                printable(f"{option} {name}: this environment has no {name}"),
+                hint=f"Write {option} {printable(name)}=VALUE, or export the variable before.",
             )
         given[name] = value if equals else env[name]
     return given

@@ -148,7 +148,7 @@ def _create_directory(path: Path, uid: int) -> Path:
     os.chown(path / "ssh", uid, uid)
     write(path / "entry", _program("ancestry.sh", "bootstrap.sandbox.commit_check"), 0o444)
     write(path / "git-credential", _program("git_credential.sh"), 0o444)
-    write(path / "passwd", environment.passwd(uid, str(HOME)), 0o444)
+    write(path / "passwd", environment.passwd(uid, uid, str(HOME)), 0o444)
     write(path / "group", environment.group(uid), 0o444)
     return path
 
@@ -164,6 +164,7 @@ def _spec(host: Host, ours: lease.Lease, directory: Path, cache: Path, image: Im
         name=f"airlock-{ours.token}",
         image=image,
         user=ours.uid,
+        group=ours.uid,
         labels={LABEL: ours.token},
         mounts=(
             Mount(source=directory, target=Path(environment.AIRLOCK)),

@@ -100,14 +100,14 @@ def add_rule(kernel: socket.socket, rule: Prohibition) -> None:
     netlink.asked(kernel, _NEW_RULE, body, _ADD)
 
 
-def addresses_of(kernel: socket.socket, device: int) -> frozenset[IPv4Address]:
-    """Return the IPv4 addresses of a device."""
+def addresses_of(kernel: socket.socket, device: int | None = None) -> frozenset[IPv4Address]:
+    """Return the IPv4 addresses of a device, or of all."""
     query = _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)
     found = set()
     for _, payload in netlink.listed(kernel, _GET_ADDRESS, query):
         *_, index = _ADDRESS.unpack_from(payload)
         local = dict(attributes(payload[_ADDRESS.size :])).get(_LOCAL, b"")
-        if index == device and len(local) == 4:
+        if device in (None, index) and len(local) == 4:
             found.add(IPv4Address(local))
     return frozenset(found)
 

@@ -93,6 +93,17 @@ class Cancellation:
             self._interrupting = False
         self._check()
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within this, a signal waits: it raises CancelledEarly at the end, if it would have."""
+        before, self._interrupting = self._interrupting, False
+        try:
+            yield
+        finally:
+            self._interrupting = before
+        if before:
+            self._check()
+
     def _check(self) -> None:
         if self.first is not None:
             raise CancelledEarly(self.first)

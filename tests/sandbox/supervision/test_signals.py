@@ -10,7 +10,12 @@ from signal import Signals
 
 import pytest
 
-from bootstrap.sandbox.supervision.signals import CANCEL, CancelledEarly, cancellation
+from bootstrap.sandbox.supervision.signals import (
+    CANCEL,
+    Cancellation,
+    CancelledEarly,
+    cancellation,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +83,24 @@ def test_failure_without_a_signal_stays_what_it_is() -> None:
         received.interrupting(),
     ):
         raise ValueError("its own")
+
+
+def test_signal_waits_for_what_must_not_be_left_half_done() -> None:
+    done = []
+
+    def interrupted(received: Cancellation) -> None:
+        with received.interrupting():
+            with received.waiting():
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append("whole")
+            done.append("never")
+
+    with cancellation() as received:
+        with pytest.raises(CancelledEarly, match="SIGINT"):
+            interrupted(received)
+        with received.waiting():  # nothing is interrupted outside
+            done.append("outside")
+    assert done == ["whole", "outside"]
 
 
 def test_signal_before_interrupting_raises_cancelled_early() -> None:

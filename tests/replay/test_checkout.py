@@ -1,0 +1,63 @@
+"""A developer's working copy in place of a clone: the job gets a copy, .git and all."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.replay import checkout
+from tests.replay.test_job import job
+
+MINE = Path("builds/agent-1/acme/storefront")
+
+
+def working_copy(path: Path) -> Path:
+    subprocess.run(["git", "init", "--quiet", str(path)], check=True)
+    (path / "changed").write_text("by the developer")
+    (path / "link").symlink_to("changed")
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    path = tmp_path / "tree"
+    path.mkdir()
+    return path
+
+
+def test_job_has_a_copy_where_the_bootstrap_expects_the_checkout(
+    tree: Path, tmp_path: Path
+) -> None:
+    mine = working_copy(tmp_path / "mine")
+    checkout.prepare(tree, job(), mine, uid=os.geteuid())
+    copy = tree / MINE
+    (copy / "changed").write_text("by the job")
+    (copy / ".git/config").write_text("")
+    assert (mine / "changed").read_text() == "by the developer"
+    assert (mine / ".git/config").read_text()
+    assert (copy / "link").is_symlink()
+    assert checkout.inside(job()) == Path("/var/lib/buildkite-agent") / MINE
+
+
+@pytest.mark.parametrize("git", ["none", "a file"])
+def test_directory_without_a_repository_of_its_own_is_refused(tmp_path: Path, git: str) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    if git == "a file":
+        (mine / ".git").write_text("gitdir: elsewhere\n")
+    with pytest.raises(WrongConfiguration, match="not the top of a git repository"):
+        checkout.of_developer(mine)
+
+
+def test_checkout_is_kept_once(tree: Path, tmp_path: Path) -> None:
+    (tree / MINE).mkdir(parents=True)
+    (tree / MINE / "result").write_text("made")
+    output = tmp_path / "airlock-replay"
+    kept = checkout.kept(tree, job(), output)
+    assert kept == output / "0190-job/checkout"
+    assert (kept / "result").read_text() == "made"
+    (tree / MINE).mkdir()
+    with pytest.raises(CannotStart, match="exists, so that this checkout cannot be kept there"):
+        checkout.kept(tree, job(), output)

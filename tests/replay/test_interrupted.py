@@ -1,0 +1,86 @@
+"""However a replay ends, nothing of it is left."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.engine import eventually
+from tests.replay.conftest import Replays
+
+pytestmark = pytest.mark.lab
+# Seconds after the start at which a developer changes their mind: from its imports to the job.
+POINTS = (0.2, 0.5, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 4.0)
+
+
+@pytest.mark.parametrize("seconds", POINTS)
+def test_interrupt_at_any_point_leaves_nothing(replays: Replays, seconds: float) -> None:
+    job = replays.record("echo begun; sleep 1000")
+    with replays.started(job) as running:
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(seconds)
+        running.send_signal(signal.SIGINT)
+        status = running.wait(30)
+    assert status in {130, 255, -signal.SIGINT}, replays.errors
+    assert replays.remains() == []
+
+
+def test_interrupted_job_is_cancelled_as_by_the_agent(replays: Replays) -> None:
+    with replays.running("trap 'echo cleaned; exit 9' TERM; echo begun; sleep 1000") as running:
+        eventually(lambda: b"\nbegun" in replays.output, "the command has begun")
+        running.send_signal(signal.SIGINT)
+        running.wait(30)
+    assert b"pre-exit hook ran: cancelled=true" in replays.output, replays.output.decode()
+    assert replays.remains() == []
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def test_reaper_clears_after_a_replay_that_was_killed(replays: Replays) -> None:
+    with replays.running("sleep 1000") as running:
+        running.kill()
+        running.wait(10)
+        eventually(lambda: replays.remains() == [], "the reaper clears")
+    assert replays.remains() == []
+
+
+def test_next_replay_clears_after_one_that_was_killed_with_its_reaper(replays: Replays) -> None:
+    with replays.running("sleep 1000") as running:
+        (reaper,) = children(running.pid)
+        os.kill(reaper, signal.SIGSTOP)
+        running.kill()
+        running.wait(10)
+        os.kill(reaper, signal.SIGKILL)
+    assert replays.remains() != []
+    done = replays.run("true")
+    assert b"cleared after the replay" in done.stderr
+    assert replays.remains() == []
+
+
+def test_two_replays_of_one_developer_do_not_clear_each_other(replays: Replays) -> None:
+    with replays.running("sleep 1000") as running:
+        done = replays.run("echo second")
+        assert done.returncode == 0, done.stderr.decode()
+        assert running.poll() is None
+        assert len(replays.remains()) >= 4
+        running.send_signal(signal.SIGINT)
+        running.wait(30)
+    assert replays.remains() == []
+
+
+def test_reader_that_leaves_ends_the_replay(replays: Replays) -> None:
+    job = replays.record("while sleep 0.1; do echo more; done")
+    began = time.monotonic()
+    with replays.started(job) as running:
+        assert running.stdout is not None
+        running.stdout.read(10)
+        running.stdout.close()
+        assert running.wait(60) != 0
+    assert time.monotonic() - began < 60
+    assert replays.remains() == []

@@ -1,0 +1,127 @@
+"""A recorded job becomes one that runs here: as an agent would pass it, without its host."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.replay.engine import DEFAULT
+from bootstrap.replay.job import job_of, own_shell
+from bootstrap.replay.machine import machine, settings
+from bootstrap.replay.model import Kind, MissingPiece, RecordedRun, ReplayInput
+from bootstrap.replay.options import Options, Shell, Until
+from bootstrap.replay.prompt import COMMAND_SHELL, files
+from bootstrap.secret import Secret
+
+ENV = {
+    "BUILDKITE_JOB_ID": "0190-job",
+    "BUILDKITE_BUILD_NUMBER": "42",
+    "BUILDKITE_ORGANIZATION_SLUG": "acme",
+    "BUILDKITE_PIPELINE_SLUG": "storefront",
+    "BUILDKITE_PIPELINE_PROVIDER": "github",
+    "BUILDKITE_REPO": "https://git.example.com/storefront.git",
+    "BUILDKITE_BRANCH": "main",
+    "BUILDKITE_COMMIT": "HEAD",
+    "BUILDKITE_AGENT_NAME": "agent-1",
+    "BUILDKITE_COMMAND": "make",
+}
+FOUND = ReplayInput(kind=Kind.ENV, source="job-env", env=ENV)
+TOKEN = Secret("replayed")
+OPTIONS = Options(docker=DEFAULT)
+
+
+def recorded(agent: Mapping[str, str], spec: Mapping[str, object] | None = None) -> ReplayInput:
+    run = RecordedRun(
+        schema=2, version="1", started="", image_id=None, decision={}, spec=spec or {},
+        versions={}, timings={}, agent=agent, events=(),
+    )  # fmt: skip
+    return replace(FOUND, run=run)
+
+
+def job(found: ReplayInput = FOUND, **options: Any) -> Any:
+    return job_of(found, replace(OPTIONS, **options), endpoint="http://127.0.0.1:1", token=TOKEN)
+
+
+def test_job_has_the_api_of_the_replay_and_a_token_that_is_worth_nothing() -> None:
+    agent = job().agent
+    assert agent.values["BUILDKITE_AGENT_ENDPOINT"] == "http://127.0.0.1:1"
+    assert agent.token.reveal() == "replayed"
+    assert "BUILDKITE_AGENT_ACCESS_TOKEN" not in agent.values
+
+
+def test_recorded_settings_of_the_agent_are_used_and_its_endpoint_is_not() -> None:
+    settings_of_agent = {
+        "BUILDKITE_GIT_CLONE_FLAGS": "-v --depth 1",
+        "BUILDKITE_SHELL": "/bin/sh -c",
+        "BUILDKITE_AGENT_ENDPOINT": "https://agent.example.com",
+        "BUILDKITE_ENV_FILE": "/tmp/job-env-0190-job1",
+        "LD_PRELOAD": "/tmp/trap.so",
+    }
+    found = recorded(settings_of_agent)
+    values = job(found).agent.values
+    assert values["BUILDKITE_GIT_CLONE_FLAGS"] == "-v --depth 1"
+    assert values["BUILDKITE_AGENT_ENDPOINT"] == "http://127.0.0.1:1"
+    assert not {"BUILDKITE_ENV_FILE", "LD_PRELOAD"} & values.keys()
+    assert own_shell(found) == "/bin/sh -c"
+
+
+def test_prompt_takes_the_place_of_the_shell_that_runs_commands() -> None:
+    assert job(shell=Shell.BEFORE).agent.values["BUILDKITE_SHELL"] == COMMAND_SHELL
+    script = files(Shell.BEFORE, "/bin/bash -e -c", Path("/builds/a b"))
+    assert script["entry"].startswith(b"when=before\ncheckout='/builds/a b'\n")
+    assert b'own_shell() { /bin/bash -e -c "$1"; }' in script["command-shell"]
+    assert files(Shell.NEVER, "/bin/bash -e -c", Path("/builds")) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "phases"),
+    [
+        ({}, None),
+        ({"until": Until.CHECKOUT}, "plugin,checkout"),
+        ({"checkout": Path()}, "plugin,command"),
+        ({"checkout": Path(), "until": Until.CHECKOUT}, "plugin"),
+    ],
+)
+def test_bootstrap_takes_the_phases_that_are_wanted(
+    options: dict[str, Any], phases: str | None
+) -> None:
+    assert job(**options).claims.env.get("BUILDKITE_BOOTSTRAP_PHASES") == phases
+
+
+def test_command_is_replaced() -> None:
+    assert job(command="make test").claims.env["BUILDKITE_COMMAND"] == "make test"
+
+
+def test_what_is_missing_is_asked_for_by_name() -> None:
+    piece = MissingPiece(name="BUILDKITE_REPO", why="what is checked out", example="--env X=1")
+    with pytest.raises(WrongConfiguration, match="job-env does not have BUILDKITE_REPO") as lacks:
+        job(replace(FOUND, missing=(piece,)))
+    assert "--env X=1" in lacks.value.details[0]
+
+
+def test_name_that_no_path_can_have_is_refused_as_on_a_host() -> None:
+    with pytest.raises(Refused, match="which cannot name a directory"):
+        job(replace(FOUND, env={**ENV, "BUILDKITE_PIPELINE_SLUG": "../up"}))
+
+
+def test_limits_are_the_recorded_ones_else_those_of_a_host() -> None:
+    found = recorded({}, {"memory": 1 << 30, "cpus": 1.5, "pids": "many", "unknown": 3})
+    chosen = settings(found, OPTIONS, "sha256:1")
+    assert (chosen.memory, chosen.cpus, chosen.pids) == (1 << 30, 1.5, 4096)
+    assert settings(FOUND, OPTIONS, "sha256:1").memory == 8 << 30
+
+
+def test_agent_is_found_on_path_or_named(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PATH": str(tmp_path)}
+    with pytest.raises(WrongConfiguration, match="there is no buildkite-agent on PATH"):
+        machine(OPTIONS, env)
+    with pytest.raises(WrongConfiguration, match="there is no program at /none"):
+        machine(replace(OPTIONS, agent=Path("/none")), env)
+    program = tmp_path / "buildkite-agent"
+    program.write_text("#!/bin/sh\necho buildkite-agent version 3.138.1, build 1\n")
+    program.chmod(0o755)
+    found = machine(OPTIONS, env)
+    assert (found.agent, found.agent_version()) == (program, "3.138.1")
