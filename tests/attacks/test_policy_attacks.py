@@ -90,6 +90,10 @@ def test_malformed_pipeline_slug_is_refused(slug: str) -> None:
         claims_of(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
 
 
+def granted(allow: str) -> str:
+    return f"{HEAD}  - {{name: a, allow: {{{allow}}}}}\n"
+
+
 # (what is wrong with it, the document)
 DOCUMENTS = [
     ("anchors and aliases", "pipeline: &a storefront\nrepository: *a\n"),
@@ -104,6 +108,20 @@ DOCUMENTS = [
     ("rules[0].when.branch", HEAD + "  - {name: a, when: {branch: {a: b}}, allow: {}}\n"),
     ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:role/*'}}\n"),
     ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:user/x'}}\n"),
+    ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:/aws/reference/secretsmanager/x'}")),
+    ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:aws/reference/secretsmanager/x:2'}")),
+    (
+        "not by way of ssm:/aws/",
+        granted(
+            "ssh-keys: 'ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/aws/reference/"
+            "secretsmanager/x'"
+        ),
+    ),
+    ("an image's id", granted("image: 'sha256:0123456789ab'")),
+    ("an image's id", granted("image: 'abcdef012345'")),
+    ("expected an image", granted("image: 'Mallory/x:1'")),
+    ("expected an image", granted("image: 'registry.example.com./x:1'")),
+    ("expected an image", granted("image: 'registry.example.com/ci/../x:1'")),
     (f"at most {MAX_TEXT}", HEAD + "#" * MAX_TEXT),
     ("nested deeper than", HEAD + "  - " + "[" * 500),
 ]

@@ -31,6 +31,15 @@ SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:"
         ("Registry.Example.com:443/a/b:1", "registry.example.com/a/b:1"),
         ("registry.example.com:5000/a", "registry.example.com:5000/a"),
         ("localhost/a", "localhost/a"),
+        ("registry.example.com:05000/a", "registry.example.com:5000/a"),
+        (
+            "111122223333.dkr-ecr-fips.eu-west-1.on.aws/a:1",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com/a:1",
+        ),
+        (
+            "111122223333.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn/a",
+            "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/a",
+        ),
     ],
 )
 def test_an_image_has_one_full_name(image: str, name: str) -> None:
@@ -53,6 +62,8 @@ def test_an_image_has_one_full_name(image: str, name: str) -> None:
         (["node:*"], "node:20", True),
         (["node:*"], "node:5000/evil/x", False),
         (["debian*"], "debian.evil.example/x", False),
+        (["*", "!*.on.aws/*"], "111122223333.dkr-ecr.eu-west-1.on.aws/x:1", False),
+        (["*", "!registry.example.com*"], "registry.example.com/x:1", False),
     ],
 )
 def test_a_list_of_images_compares_full_names(
@@ -77,6 +88,8 @@ def test_a_list_of_images_compares_full_names(
         ("!secretsmanager:ci/db", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf"),
         ("!secretsmanager:ci/db", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf#password"),
         ("!secretsmanager:ci/db#password", "secretsmanager:ci/db"),
+        ("!secretsmanager:ci/db#password", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf#password"),
+        ("!ssm:/ci/key#a", "ssm:ci/key:3#a"),
     ],
 )
 def test_an_excluded_secret_is_excluded_in_every_spelling(negation: str, reference: str) -> None:
@@ -91,6 +104,9 @@ def test_a_pattern_admits_a_secret_by_its_own_spelling_only() -> None:
     assert secrets_admit([arn], arn)
     assert secrets_admit(["secretsmanager:ci/db"], "secretsmanager:ci/db#user")
     assert not secrets_admit(["secretsmanager:ci/db#user"], "secretsmanager:ci/db#password")
+    assert not secrets_admit(["secretsmanager:ci/db#user"], "secretsmanager:ci/db")
+    assert secrets_admit(["*#user"], "secretsmanager:ci/db#user")
+    assert not secrets_admit(["ssm:/*/own"], "ssm:/other#/own")
 
 
 @given(name=st.from_regex(r"[A-Za-z0-9+=,.@_-]{1,12}", fullmatch=True))
