@@ -16,6 +16,7 @@ from bootstrap.policy.model import (
     Rule,
 )
 from bootstrap.policy.names import filled, roles_name, secrets_name
+from bootstrap.policy.steering import let_through
 from bootstrap.text import printable
 
 
@@ -43,7 +44,9 @@ def refused_by_grade(
         c
         for c in dict.fromkeys((*requirement.when, *rule.when))
         if not (c.subject == "tag" and NO_TAG in c.patterns)
-        and not suffices(c.subject, grade_of(c.subject, signed=signed), requirement.grade)
+        and not suffices(
+            c.subject, _with(rule, c, grade_of(c.subject, signed=signed)), requirement.grade
+        )
     )
 
 
@@ -73,13 +76,20 @@ def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) ->
             allowed='jobs on hosts with identity = "signed"',
         )
     for condition in dict.fromkeys((*requirement.when, *rule.when)):
-        found = _grade(condition, claims)
+        told = _grade(condition, claims)
+        found = _with(rule, condition, told)
         if not suffices(condition.subject, found, requirement.grade):
+            why = "" if found is told else f", as the rule lets {_named(rule)} change what runs"
             yield Excess(
                 guardrail=place,
-                got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}",
+                got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}"
+                f"{why}",
                 allowed=f"conditions on what is {_WORDS[requirement.grade]}",
             )
+
+
+def _named(rule: Rule) -> str:
+    return printable(", ".join(let_through(rule.allow)))
 
 
 _WORDS = {
@@ -93,6 +103,12 @@ _WORDS = {
 def _is_signed(claims: Claims) -> bool:
     fact = claims.facts.get("pipeline", Absent(why="unknown"))
     return grade("pipeline", fact) is Grade.SIGNED
+
+
+def _with(rule: Rule, condition: Condition, found: Grade) -> Grade:
+    """What was compared is what runs only without the variables that the rule lets through."""
+    runs = grade_of(condition.subject) is Grade.VERIFIED
+    return Grade.CLAIMED if runs and let_through(rule.allow) else found
 
 
 def _grade(condition: Condition, claims: Claims) -> Grade:

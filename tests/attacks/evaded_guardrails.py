@@ -36,6 +36,7 @@ TEAMS = (
     " {name: rest, pipelines: '*', roles: '*:role/rest/*'}]"
 )
 PROD = "requires: {roles: '*:role/prod-*', branch: main, vouched: yes}"
+COMMAND = "requires: {roles: '*:role/prod-*', command: make deploy, vouched: yes}"
 
 GUARDRAILS = [
     excluded("excluded role in capitals", BREAK_GLASS, role("ci/Break-Glass"), role("ci/x")),
@@ -110,6 +111,13 @@ GUARDRAILS = [
            honest=role("test-x"), when="{env: {CI: 'true'}}"),
     Attack(name="sensitive role by a step's name", rails=PROD, allow=role("prod-x"),
            honest=role("test-x"), when="{step: deploy}"),
+    Attack(name="sensitive role for a command that a variable changes", rails=COMMAND,
+           allow=f"{role('prod-x')}, env: BASH_ENV", honest=role("prod-x")),
+    Attack(name="sensitive role for a command that any variable may change", rails=COMMAND,
+           allow=f"{role('prod-x')}, env: '*'", honest=f"{role('prod-x')}, env: GIT_COMMIT"),
+    Attack(name="sensitive role for a command that a secret changes", rails=COMMAND,
+           allow=f"{role('prod-x')}, secrets: {{BASH_ENV: 'ssm:/x'}}",
+           honest=f"{role('prod-x')}, secrets: {{NPM_TOKEN: 'ssm:/x'}}"),
     Attack(name="sensitive role without a signature", honest=role("test-x"),
            rails="requires: {roles: '*:role/prod-*', signed: yes}", allow=role("prod-x")),
 ]  # fmt: skip

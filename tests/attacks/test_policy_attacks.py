@@ -117,6 +117,10 @@ DOCUMENTS = [
             "secretsmanager/x'"
         ),
     ),
+    *(
+        ("a variable of the job's own", granted(f"secrets: {{BUILDKITE_{name}: 'ssm:/x'}}"))
+        for name in ("PLUGINS", "COMMAND", "REPO", "COMMIT", "REFSPEC")
+    ),
     ("an image's id", granted("image: 'sha256:0123456789ab'")),
     ("an image's id", granted("image: 'abcdef012345'")),
     ("expected an image", granted("image: 'Mallory/x:1'")),
