@@ -76,10 +76,10 @@ def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) ->
             allowed='jobs on hosts with identity = "signed"',
         )
     for condition in dict.fromkeys((*requirement.when, *rule.when)):
-        told = _grade(condition, claims)
-        found = _with(rule, condition, told)
+        alone = _grade(condition, claims)
+        found = _with(rule, condition, alone)
         if not suffices(condition.subject, found, requirement.grade):
-            why = "" if found is told else f", as the rule lets {_named(rule)} change what runs"
+            why = "" if found is alone else f", as the rule lets {_named(rule)} change what runs"
             yield Excess(
                 guardrail=place,
                 got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}"

@@ -92,7 +92,7 @@ def test_a_secret_that_sdks_prefer_to_the_role_is_found() -> None:
         f"role: '{ROLE}', delivery: env, session: {{identity: buildkite, duration: 2h}}",
         "session: {tags: {'a#b': x}}",
         "secrets: {NPM_TOKEN: 'ssm:/a', CARGO_REGISTRY_TOKEN: 'ssm:/b', TWINE_PASSWORD: 'ssm:/c'}",
-        "secrets: {BUILDKITE_S3_ACCESS_KEY_ID: 'ssm:/a', NPM_TOKEN_2: 'ssm:/b', GIT_USER: 'ssm:/c'}",
+        "secrets: {BUILDKITE_S3_ACCESS_KEY_ID: 'ssm:/a', NPM_TOKEN_2: 'ssm:/b', X_USER: 'ssm:/c'}",
         "secrets: {GITHUB_TOKEN: 'ssm:/a', DATABASE_URL: 'ssm:/b', BUILDKITE_API_TOKEN: 'ssm:/c'}",
     ],
 )
