@@ -125,6 +125,7 @@ def _shared(bounds: Bounds, slug: str, longer: str) -> Iterator[tuple[str, str]]
     """Yield where a name for one pipeline is admitted for the other; a `!` may exclude it."""
     lists: dict[str, Iterable[str] | None] = {
         "roles": bounds.roles, "secrets": bounds.secrets, "images": bounds.images,
+        "session-tags": bounds.session_tags,
     }  # fmt: skip
     for key, patterns in lists.items():
         for pattern in patterns or ():

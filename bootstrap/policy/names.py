@@ -83,6 +83,11 @@ def _includes(pattern: str, whole: str, member: str) -> bool:
     return matches(named, whole) and (not mark or matches(of_it, member))
 
 
+def session_tags_admit(patterns: Iterable[str], tag: str) -> bool:
+    """Return whether the list admits a rule's session tag, as key=value."""
+    return any_matches(patterns, (tag,))
+
+
 def roles_name(patterns: Iterable[str], role: str) -> bool:
     """Return whether a requirement for these roles is one for this role; in doubt it is."""
     return _names(patterns, (role,), (role, *_in_every_partition(role)))
