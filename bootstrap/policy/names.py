@@ -17,6 +17,10 @@ _SSM_ARN = re.compile(r"arn:aws[a-z-]*:ssm:[^:]*:[0-9]*:parameter/?(?P<name>.*)"
 _SECRET_ARN = re.compile(
     r"arn:aws[a-z-]*:secretsmanager:[^:]*:[0-9]*:secret:(?P<name>.*)", re.IGNORECASE
 )
+# In a pattern, any part of an ARN may be a `*`.
+_IN_ARN = re.compile(
+    r".*(?:arn:|\*).*:(?:parameter/?(?P<parameter>.*)|secret:(?P<secret>.*))", re.IGNORECASE
+)
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")  # what Secrets Manager adds to a name in an ARN
 _PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e",
                "aws-iso-f")  # fmt: skip
@@ -71,7 +75,7 @@ def secrets_admit(patterns: Iterable[str], reference: str) -> bool:
     negative = [pattern.removeprefix("!") for pattern in listed if pattern.startswith("!")]
     if not mark:
         negative += [pattern.partition("#")[0] for pattern in negative if "#" in pattern]
-    if not listed or excludes(negative, (reference, whole, *_spelled(reference))):
+    if not listed or excludes(_widened(negative), (reference, whole, *_spelled(reference))):
         return False
     positive = [pattern for pattern in listed if not pattern.startswith("!")]
     return not positive or any(_includes(pattern, whole, member) for pattern in positive)
@@ -97,8 +101,9 @@ def secrets_name(patterns: Iterable[str], reference: str) -> bool:
     """Return whether a requirement for these secrets is one for this reference; in doubt it is."""
     whole, mark, _ = reference.partition("#")
     listed = tuple(patterns)
-    if not mark:
-        listed = (*listed, *(p.partition("#")[0] for p in listed if not p.startswith("!")))
+    wanted = _widened(p for p in listed if not p.startswith("!"))
+    wholes = (pattern.partition("#")[0] for pattern in wanted)
+    listed = (*listed, *wanted, *(() if mark else wholes))
     return _names(listed, (reference,), (reference, whole, *_spelled(reference)))
 
 
@@ -108,6 +113,23 @@ def _names(patterns: Iterable[str], exact: tuple[str, ...], spellings: tuple[str
     exempt = [pattern.removeprefix("!") for pattern in listed if pattern.startswith("!")]
     wanted = [pattern for pattern in listed if not pattern.startswith("!")] or ["*"]
     return excludes(wanted, spellings) and not (exempt and any_matches(exempt, exact))
+
+
+def _widened(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return the patterns, and beside those of ARNs the names in these."""
+    listed = tuple(patterns)
+    return (*listed, *(name for pattern in listed for name in _named_in(pattern)))
+
+
+def _named_in(pattern: str) -> Iterator[str]:
+    whole, mark, member = pattern.partition("#")
+    if found := _IN_ARN.fullmatch(whole):
+        if found["parameter"] is not None:
+            yield f"ssm:/{found['parameter']}{mark}{member}"
+        else:
+            name = found["secret"]
+            for bare in {name, _SUFFIX.sub("", name), name.removesuffix("-*")}:
+                yield f"secretsmanager:{bare}{mark}{member}"
 
 
 def _spelled(reference: str) -> Iterator[str]:

@@ -90,6 +90,15 @@ def test_a_list_of_images_compares_full_names(
         ("!secretsmanager:ci/db#password", "secretsmanager:ci/db"),
         ("!secretsmanager:ci/db#password", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf#password"),
         ("!ssm:/ci/key#a", "ssm:ci/key:3#a"),
+        ("!ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/ci/key", "ssm:/ci/key"),
+        ("!ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/ci/key#a", "ssm:/ci/key:2#a"),
+        ("!ssm:*:parameter/ci/*", "ssm:/ci/key"),
+        (f"!secretsmanager:{SECRET_ARN}ci/db-AbCdEf", "secretsmanager:ci/db"),
+        (f"!secretsmanager:{SECRET_ARN}ci/db-*", "secretsmanager:ci/db"),
+        (
+            f"!secretsmanager:{SECRET_ARN}ci/db-AbCdEf",
+            "secretsmanager:arn:aws:secretsmanager:us-east-1:111122223333:secret:ci/db",
+        ),
     ],
 )
 def test_an_excluded_secret_is_excluded_in_every_spelling(negation: str, reference: str) -> None:
