@@ -129,6 +129,11 @@ def _hint(guardrail: str) -> str:
                 "Grant nothing to forks (`pull-request: same-repository` leaves them out), or have "
                 "the platform team write `forks: anything` into the guardrails of this host."
             )
+        case "guardrails":
+            return (
+                "Correct `guardrails` in that document if the slug is wrong. Agents of another "
+                "organization need a host of their own."
+            )
         case "scopes":
             return "Ask the platform team to name the pipeline in one of the guardrails' scopes."
         case _:

@@ -49,10 +49,18 @@ def exceeds(grant: Grant, guardrails: Guardrails, pipeline: str) -> tuple[Excess
 def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     """Return what `exceeds` does, and in what this job would exceed the guardrails."""
     return (
+        *_organization(claims, guardrails),
         *exceeds(grant, guardrails, claims.pipeline),
         *_forks(claims, grant, guardrails),
         *_plugins(claims, guardrails),
     )
+
+
+def _organization(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
+    """Another organization may have a pipeline of the same name, whose steps others write."""
+    ours = guardrails.organization
+    if ours and claims.organization != ours:
+        yield _excess("guardrails", f"a job of the organization {claims.organization}", (ours,))
 
 
 def scope_of(guardrails: Guardrails, pipeline: str) -> Scope | None:

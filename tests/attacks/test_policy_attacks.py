@@ -68,6 +68,16 @@ def test_evaded_guardrail_is_what_refuses_the_job() -> None:
         assert isinstance(guarded(unguarded, attack.allow, attack.env), Admitted), attack.name
 
 
+def test_pipeline_of_the_same_name_in_another_organization_is_refused_by_guardrails() -> None:
+    """A slug is one pipeline's within its organization only; guardrails name theirs."""
+    policy = parse(granted(f"role: '{ROLE}'"), "p")
+    other = claims_of(job_env(BUILDKITE_ORGANIZATION_SLUG="mallory"), process_env())
+    rails = parse_guardrails("guardrails: acme\n", "g")
+    assert isinstance(decide(other, policy), Admitted)
+    assert not isinstance(decide(other, policy, rails), Admitted)
+    assert isinstance(decide(claims_of(job_env(), process_env()), policy, rails), Admitted)
+
+
 def guarded(attack: Attack, allow: str, env: Env) -> Any:
     """Decide about a job whose rule grants `allow`, under the guardrails of the attack."""
     policy = parse(f"{HEAD}  - {{name: only, when: {attack.when}, allow: {{{allow}}}}}\n", "p")
