@@ -10,6 +10,7 @@ from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import MAX_TEXT, Admitted
 from bootstrap.policy.parse import parse, parse_guardrails
+from bootstrap.sandbox.plan import workspace_key
 from tests.attacks.evaded_guardrails import GUARDRAILS, Attack
 from tests.attacks.forged_jobs import HONEST, JOBS, Env
 from tests.job.given import job_env, process_env
@@ -76,6 +77,34 @@ def test_pipeline_of_the_same_name_in_another_organization_is_refused_by_guardra
     assert isinstance(decide(other, policy), Admitted)
     assert not isinstance(decide(other, policy, rails), Admitted)
     assert isinstance(decide(claims_of(job_env(), process_env()), policy, rails), Admitted)
+
+
+# (before and after: guardrails, the rule's `when`, and what it grants)
+CHANGED = [
+    (("", "{branch: '*'}", ""), ("", "{branch: main}", f"role: '{ROLE}'")),
+    (("", "{pull-request: any}", ""), ("", "{}", f"role: '{ROLE}'")),
+    (("", "{}", ""), ("requires: {roles: '*', command: make deploy}", "{}", f"role: '{ROLE}'")),
+    (("requires: {roles: '*'}", "{}", f"role: '{ROLE}'"),
+     ("requires: {roles: '*', vouched: yes}", "{}", f"role: '{ROLE}'")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGED)
+def test_workspace_of_a_rule_is_not_that_of_the_weaker_rule_it_once_was(
+    before: tuple[str, str, str], after: tuple[str, str, str]
+) -> None:
+    """Otherwise a job of then leaves a hook of git, which runs with the role of now."""
+
+    def workspace(rails: str, when: str, allow: str, above: str = "") -> str:
+        rule = f"  - {{name: only, when: {when}, allow: {{{allow}}}}}\n"
+        rails = f"guardrails: acme\n{rails}\n"
+        job = claims_of(job_env(), process_env())
+        found = decide(job, parse(f"{above}{HEAD}{rule}", "p"), parse_guardrails(rails, "g"))
+        assert isinstance(found, Admitted)
+        return workspace_key(job, found.rule, found.apart)
+
+    assert workspace(*before) != workspace(*after)
+    assert workspace(*after) == workspace(*after, above="# moved down by a line\n")
 
 
 def guarded(attack: Attack, allow: str, env: Env) -> Any:
