@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from bootstrap.job.grades import Grade, grade, grade_of, suffices
-from bootstrap.job.model import Absent, Claims, Known
-from bootstrap.policy.guardrails import granted_roles
+from bootstrap.job.model import Absent, Claims, Known, KnownSet
+from bootstrap.policy.guardrails import bounds_for, granted_roles
 from bootstrap.policy.match import COMMIT_ON_BRANCH, UNKNOWN, fact_of, subject_of, verdict
 from bootstrap.policy.model import (
     NO_TAG,
@@ -30,7 +30,7 @@ def unmet(claims: Claims, rule: Rule, guardrails: Guardrails) -> Iterator[Excess
     for requirement in demanded(rule.allow, guardrails, claims.pipeline):
         place = f"requires.{requirement.name}"
         yield from _conditions(claims, requirement, place)
-        yield from _grades(claims, requirement, rule, place)
+        yield from _grades(claims, requirement, rule, guardrails, place)
 
 
 def refused_by_grade(
@@ -45,7 +45,9 @@ def refused_by_grade(
         for c in dict.fromkeys((*requirement.when, *rule.when))
         if not (c.subject == "tag" and NO_TAG in c.patterns)
         and not suffices(
-            c.subject, _with(rule, c, grade_of(c.subject, signed=signed)), requirement.grade
+            c.subject,
+            Grade.CLAIMED if _changed(rule, c) else grade_of(c.subject, signed=signed),
+            requirement.grade,
         )
     )
 
@@ -68,7 +70,9 @@ def _conditions(claims: Claims, requirement: Requirement, place: str) -> Iterato
             )
 
 
-def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) -> Iterator[Excess]:
+def _grades(
+    claims: Claims, requirement: Requirement, rule: Rule, guardrails: Guardrails, place: str
+) -> Iterator[Excess]:
     if requirement.grade is Grade.SIGNED and not _is_signed(claims):
         yield Excess(
             guardrail=place,
@@ -76,10 +80,11 @@ def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) ->
             allowed='jobs on hosts with identity = "signed"',
         )
     for condition in dict.fromkeys((*requirement.when, *rule.when)):
-        alone = _grade(condition, claims)
-        found = _with(rule, condition, alone)
+        why = _changed(rule, condition)
+        if condition.subject == "command" and _any_plugin(claims, requirement, rule, guardrails):
+            why = why or ", as any plugin may run in its place"
+        found = Grade.CLAIMED if why else _grade(condition, claims)
         if not suffices(condition.subject, found, requirement.grade):
-            why = "" if found is alone else f", as the rule lets {_named(rule)} change what runs"
             yield Excess(
                 guardrail=place,
                 got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}"
@@ -88,8 +93,26 @@ def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) ->
             )
 
 
-def _named(rule: Rule) -> str:
-    return printable(", ".join(let_through(rule.allow)))
+def _changed(rule: Rule, condition: Condition) -> str:
+    """What was compared is what runs only without the variables that the rule lets through."""
+    names = let_through(rule.allow) if grade_of(condition.subject) is Grade.VERIFIED else ()
+    return f", as the rule lets {printable(', '.join(names))} change what runs" if names else ""
+
+
+def _any_plugin(
+    claims: Claims, requirement: Requirement, rule: Rule, guardrails: Guardrails
+) -> bool:
+    """Return whether the job has plugins, and neither guardrails nor a condition list them.
+
+    Where the requirement names the command, the rule's list does not count: its team writes it.
+    """
+    plugins = claims.facts.get("plugin")
+    if isinstance(plugins, KnownSet) and not plugins.values:
+        return False
+    by_requirement = any(c.subject == "command" for c in requirement.when)
+    asked = requirement.when if by_requirement else (*requirement.when, *rule.when)
+    listed = (bounds.plugins is not None for _, bounds in bounds_for(guardrails, claims.pipeline))
+    return not (any(c.subject == "plugin" for c in asked) or any(listed))
 
 
 _WORDS = {
@@ -103,12 +126,6 @@ _WORDS = {
 def _is_signed(claims: Claims) -> bool:
     fact = claims.facts.get("pipeline", Absent(why="unknown"))
     return grade("pipeline", fact) is Grade.SIGNED
-
-
-def _with(rule: Rule, condition: Condition, found: Grade) -> Grade:
-    """What was compared is what runs only without the variables that the rule lets through."""
-    runs = grade_of(condition.subject) is Grade.VERIFIED
-    return Grade.CLAIMED if runs and let_through(rule.allow) else found
 
 
 def _grade(condition: Condition, claims: Claims) -> Grade:

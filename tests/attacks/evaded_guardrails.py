@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from tests.job.given import plugins
+
 ACCOUNT = "arn:aws:iam::111122223333:role"
 SECRET_ARN = "secretsmanager:arn:aws:secretsmanager:us-east-1:111122223333:secret"
 ECR = "111122223333.dkr.ecr.us-east-1.amazonaws.com"
@@ -128,6 +130,11 @@ GUARDRAILS = [
     Attack(name="sensitive role for a command that a secret changes", rails=COMMAND,
            allow=f"{role('prod-x')}, secrets: {{BASH_ENV: 'ssm:/x'}}",
            honest=f"{role('prod-x')}, secrets: {{NPM_TOKEN: 'ssm:/x'}}"),
+    Attack(name="sensitive role for a command with a plugin beside it", rails=COMMAND,
+           allow=role("prod-x"), honest=role("prod-x"), env=plugins("mallory/x#v1")),
+    Attack(name="sensitive role for a command where the rule lists the plugin", rails=COMMAND,
+           when="{plugin: '*'}", allow=role("prod-x"), honest=role("prod-x"),
+           env=plugins("mallory/x#v1")),
     Attack(name="sensitive role without a signature", honest=role("test-x"),
            rails="requires: {roles: '*:role/prod-*', signed: yes}", allow=role("prod-x")),
 ]  # fmt: skip
