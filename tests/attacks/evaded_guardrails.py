@@ -121,6 +121,8 @@ GUARDRAILS = [
            env={"BUILDKITE_BRANCH": "dev"}),
     Attack(name="sensitive role by a variable", rails=PROD, allow=role("prod-x"),
            honest=role("test-x"), when="{env: {CI: 'true'}}"),
+    Attack(name="sensitive role by a name that people can change", rails=PROD,
+           allow=role("prod-x"), honest=role("test-x"), when="{creator: Ada}"),
     Attack(name="sensitive role by a step's name", rails=PROD, allow=role("prod-x"),
            honest=role("test-x"), when="{step: deploy}"),
     Attack(name="sensitive role for a command that a variable changes", rails=COMMAND,

@@ -137,7 +137,7 @@ def test_every_condition_has_a_grade_and_signatures_only_improve_it() -> None:
         assert order.index(plain) <= order.index(signed), subject
         assert suffices(subject, signed, Grade.SIGNED) == (signed is not Grade.CLAIMED), subject
     assert not suffices("branch", Grade.VOUCHED, Grade.SIGNED)
-    assert suffices("creator", Grade.VOUCHED, Grade.SIGNED)
+    assert suffices("creator-team", Grade.VOUCHED, Grade.SIGNED)
     assert grade("branch", Absent(why="x")) is Grade.CLAIMED
     assert grade("creator", Unvouched(value="x", why="y")) is Grade.CLAIMED
     assert grade("tag", Known(value="v1", provenance=Provenance.SIGNED)) is Grade.SIGNED

@@ -110,6 +110,8 @@ GRADES = [
     needs(VOUCHED, "{env: {MODE: live}}", GUARDRAIL, "the job's word", {"MODE": "live"}),
     needs(VOUCHED, "{env: {MODE: absent}}", GUARDRAIL, "the job's word"),
     needs(VOUCHED, "{agent-tag: {size: large}}", GUARDRAIL, "the job's word", LARGE),
+    needs(VOUCHED, "{creator: Ada}", GUARDRAIL, "people can change their names"),
+    needs(VOUCHED, "{creator-email: ada@example.com}", "only", "vouched"),
     needs(VOUCHED, "{step: deploy}", GUARDRAIL, "a step without a key can claim any"),
     needs(VOUCHED, "{author-team: platform}", GUARDRAIL, "an unverified address",
           named(source="webhook")),
