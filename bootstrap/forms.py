@@ -98,14 +98,14 @@ def form(pattern: str, expected: str) -> Check:
 
 
 role_arn = form(
-    r"arn:aws(-[a-z]+)*:iam::\d{12}:role/[\w+=,.@/-]{1,512}",
+    r"arn:aws(-[a-z]+)*:iam::\d{12}:role/(?!/|.*//|(.*/)?\.\.?/|.*/$)[\w+=,.@/-]{1,512}",
     "a role's ARN, such as arn:aws:iam::111122223333:role/name",
 )
 # No segment that another program would read as a way up or as nothing.
 # SSM passes names below aws/reference/ on to Secrets Manager: another spelling of its secrets.
 REFERENCE = (
     r"(?!(?i:ssm:(arn:[^/]*)?/?aws/reference/))"
-    r"(ssm|secretsmanager):(?!.*//|(.*[:/])?\.\.?(/|#|$))[\w+=,.@/:#-]{1,1024}"
+    r"(ssm|secretsmanager):(?!.*//|(.*[:/])?\.\.?([/#:]|$))[\w+=,.@/:#-]{1,1024}"
 )
 reference = form(
     REFERENCE,

@@ -157,6 +157,11 @@ DOCUMENTS = [
         ),
     ),
     *(
+        ("a role's ARN", granted(f"role: 'arn:aws:iam::111122223333:role/{name}'"))
+        for name in ("ci/a/../b/x", "../x", "ci//x", "/x", "ci/./x", "ci/x/")
+    ),
+    ("without `..`", granted("secrets: {A: 'ssm:/ci/..:3'}")),
+    *(
         ("a variable of the job's own", granted(f"secrets: {{BUILDKITE_{name}: 'ssm:/x'}}"))
         for name in ("PLUGINS", "COMMAND", "REPO", "COMMIT", "REFSPEC")
     ),
