@@ -1,9 +1,12 @@
 """Names of roles, images and secrets in guardrails, in all their spellings."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootstrap import forms
 from bootstrap.images import full_name
 from bootstrap.policy.names import (
     filled,
@@ -134,3 +137,27 @@ def test_a_pipelines_own_path_admits_no_other_pipelines(own: str, other: str, re
     (pattern,) = filled([ROLE.format("{pipeline}/*")], own)
     assert roles_admit([pattern], ROLE.format(f"{own}/{rest}"))
     assert roles_admit([pattern], ROLE.format(f"{other}/{rest}")) == (own == other)
+
+
+IMAGES = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "r.io/", "R.io:0443/", "r:5000/", "localhost/", "docker.io/", "Mallory/",
+                     "111122223333.dkr-ecr.eu-west-1.on.aws/"]),
+    st.text("abx09/._-", min_size=1, max_size=8),
+    st.sampled_from(["", ":1", ":latest"]),
+    st.sampled_from(["", DIGEST, "@sha256:0"]),
+)  # fmt: skip
+
+
+@given(st.text("abcf09:/@.-_sA", max_size=30) | IMAGES)
+def test_an_image_that_a_rule_may_name_has_one_full_name_and_is_no_id(text: str) -> None:
+    try:
+        forms.image(text)
+    except ValueError:
+        return
+    name = full_name(text)
+    assert full_name(name) == name
+    assert re.search(r"[^0-9a-f]", text.removeprefix("sha256:"))
+    assert not {"", ".", ".."} & set(text.split("/"))
+    assert images_admit([text], text)
+    assert not images_admit(["*", f"!{text}"], text)
