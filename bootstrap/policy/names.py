@@ -71,20 +71,20 @@ def secrets_admit(patterns: Iterable[str], reference: str) -> bool:
     the whole secret, which contains it.
     """
     listed = tuple(patterns)
-    whole, mark, member = reference.partition("#")
+    whole, mark, _ = reference.partition("#")
     negative = [pattern.removeprefix("!") for pattern in listed if pattern.startswith("!")]
     if not mark:
         negative += [pattern.partition("#")[0] for pattern in negative if "#" in pattern]
     if not listed or excludes(_widened(negative), (reference, whole, *_spelled(reference))):
         return False
     positive = [pattern for pattern in listed if not pattern.startswith("!")]
-    return not positive or any(_includes(pattern, whole, member) for pattern in positive)
+    return not positive or any(_includes(pattern, reference) for pattern in positive)
 
 
-def _includes(pattern: str, whole: str, member: str) -> bool:
+def _includes(pattern: str, reference: str) -> bool:
     """Compare the secret and its member apart: no member's name makes it another secret."""
-    named, mark, of_it = pattern.partition("#")
-    return matches(named, whole) and (not mark or matches(of_it, member))
+    (named, of, key), (whole, mark, member) = pattern.partition("#"), reference.partition("#")
+    return matches(named, whole) and (not of or (bool(mark) and matches(key, member)))
 
 
 def session_tags_admit(patterns: Iterable[str], tag: str) -> bool:
@@ -94,25 +94,26 @@ def session_tags_admit(patterns: Iterable[str], tag: str) -> bool:
 
 def roles_name(patterns: Iterable[str], role: str) -> bool:
     """Return whether a requirement for these roles is one for this role; in doubt it is."""
-    return _names(patterns, (role,), (role, *_in_every_partition(role)))
+    wanted, exempt = _parted(patterns)
+    named = excludes(wanted, (role, *_in_every_partition(role)))
+    return named and not any(matches(pattern, role) for pattern in exempt)
 
 
 def secrets_name(patterns: Iterable[str], reference: str) -> bool:
     """Return whether a requirement for these secrets is one for this reference; in doubt it is."""
     whole, mark, _ = reference.partition("#")
-    listed = tuple(patterns)
-    wanted = _widened(p for p in listed if not p.startswith("!"))
-    wholes = (pattern.partition("#")[0] for pattern in wanted)
-    listed = (*listed, *wanted, *(() if mark else wholes))
-    return _names(listed, (reference,), (reference, whole, *_spelled(reference)))
+    wanted, exempt = _parted(patterns)
+    wide = _widened(wanted)
+    wholes = () if mark else tuple(pattern.partition("#")[0] for pattern in wide)
+    named = excludes((*wide, *wholes), (reference, whole, *_spelled(reference)))
+    return named and not any(_includes(pattern, reference) for pattern in exempt)
 
 
-def _names(patterns: Iterable[str], exact: tuple[str, ...], spellings: tuple[str, ...]) -> bool:
-    """Here a pattern restricts, so it is read widely, and a `!`, which exempts, narrowly."""
+def _parted(patterns: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return what is wanted, which restricts and is read widely, and what `!` exempts, narrowly."""
     listed = tuple(patterns)
     exempt = [pattern.removeprefix("!") for pattern in listed if pattern.startswith("!")]
-    wanted = [pattern for pattern in listed if not pattern.startswith("!")] or ["*"]
-    return excludes(wanted, spellings) and not (exempt and any_matches(exempt, exact))
+    return [pattern for pattern in listed if not pattern.startswith("!")] or ["*"], exempt
 
 
 def _widened(patterns: Iterable[str]) -> tuple[str, ...]:

@@ -117,8 +117,18 @@ def test_a_pattern_admits_a_secret_by_its_own_spelling_only() -> None:
     assert secrets_admit(["secretsmanager:ci/db"], "secretsmanager:ci/db#user")
     assert not secrets_admit(["secretsmanager:ci/db#user"], "secretsmanager:ci/db#password")
     assert not secrets_admit(["secretsmanager:ci/db#user"], "secretsmanager:ci/db")
+    assert not secrets_admit(["secretsmanager:ci/db#*"], "secretsmanager:ci/db")
     assert secrets_admit(["*#user"], "secretsmanager:ci/db#user")
     assert not secrets_admit(["ssm:/*/own"], "ssm:/other#/own")
+
+
+def test_an_exemption_is_for_the_secret_and_not_for_a_member_that_is_named_like_it() -> None:
+    protected = ["secretsmanager:prod/*", "!*-public"]
+    assert not secrets_name(protected, "secretsmanager:prod/db-public")
+    assert not secrets_name(protected, "secretsmanager:prod/db-public#user")
+    assert secrets_name(protected, "secretsmanager:prod/db#x-public")
+    assert not secrets_name(["secretsmanager:prod/*", "!*#user"], "secretsmanager:prod/db#user")
+    assert secrets_name(["secretsmanager:prod/*", "!*#*"], "secretsmanager:prod/db")
 
 
 @given(name=st.from_regex(r"[A-Za-z0-9+=,.@_-]{1,12}", fullmatch=True))
