@@ -98,7 +98,7 @@ def form(pattern: str, expected: str) -> Check:
 
 
 role_arn = form(
-    r"arn:aws(-[a-z]+)*:iam::\d{12}:role/(?!/|.*//|(.*/)?\.\.?/|.*/$)[\w+=,.@/-]{1,512}",
+    r"arn:aws(-[a-z]+)*:iam::\d{12}:role/(?!/|.*//|(.*/)?\.\.?/)[\w+=,.@/-]{1,512}",
     "a role's ARN, such as arn:aws:iam::111122223333:role/name",
 )
 # No segment that another program would read as a way up or as nothing.
