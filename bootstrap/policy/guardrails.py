@@ -11,7 +11,13 @@ from typing import TypeVar
 from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import Bounds, Excess, ForkAccess, Grant, Guardrails, Limits, Scope
-from bootstrap.policy.names import filled, images_admit, roles_admit, secrets_admit
+from bootstrap.policy.names import (
+    filled,
+    images_admit,
+    roles_admit,
+    secrets_admit,
+    session_tags_admit,
+)
 from bootstrap.policy.plugins import admits
 from bootstrap.policy.wording import in_words
 from bootstrap.text import printable
@@ -43,10 +49,18 @@ def exceeds(grant: Grant, guardrails: Guardrails, pipeline: str) -> tuple[Excess
 def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     """Return what `exceeds` does, and in what this job would exceed the guardrails."""
     return (
+        *_organization(claims, guardrails),
         *exceeds(grant, guardrails, claims.pipeline),
         *_forks(claims, grant, guardrails),
         *_plugins(claims, guardrails),
     )
+
+
+def _organization(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
+    """Another organization may have a pipeline of the same name, whose steps others write."""
+    ours = guardrails.organization
+    if ours and claims.organization != ours:
+        yield _excess("guardrails", f"a job of the organization {claims.organization}", (ours,))
 
 
 def scope_of(guardrails: Guardrails, pipeline: str) -> Scope | None:
@@ -111,6 +125,13 @@ def _secrets(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
         yield from _listed("secrets", bounds.secrets, reference, pipeline, secrets_admit)
 
 
+def _session_tags(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    """The rule's own: policies of AWS may give by them what is another team's."""
+    for key, value in grant.tags.items():
+        tag = f"{key}={value}"
+        yield from _listed("session-tags", bounds.session_tags, tag, pipeline, session_tags_admit)
+
+
 def _listed(
     guardrail: str,
     patterns: tuple[str, ...] | None,
@@ -138,7 +159,7 @@ def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (
-    _roles, _images, _secrets, _sessions, _limits,
+    _roles, _images, _secrets, _session_tags, _sessions, _limits,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from bootstrap.aws.iam import Tag
 from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.model import CredentialDelivery, Grant, Policy, Rule
-from bootstrap.policy.steering import steers
+from bootstrap.policy.steering import changes
 
 _HOUR = timedelta(hours=1)
 # Characters of a session's policy, ARNs and tags, which STS packs into a size that it documents
@@ -17,9 +17,6 @@ _HOUR = timedelta(hours=1)
 _PACKED = 2048
 _OWN = sum(len(tag) for tag in Tag) + 64 * len(Tag)
 
-# Variables of credentials, which steering.py has to leave out of a job like their whole family.
-_CREDENTIALS = re.compile(r"TOKEN|PASS|SECRET|KEY|AUTH|USER|CREDENTIAL|LOGIN|EMAIL")
-_ALWAYS = frozenset({"IFS", "HOME", "SHELLOPTS", "BASHOPTS", "TMPDIR"})
 _INSTEAD_OF_ROLE = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
      "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
@@ -76,7 +73,7 @@ def _characters(grant: Grant) -> int:
 def _secret_names(policy: Policy, rule: Rule) -> Iterator[Finding]:
     for kind in rule.allow.kinds:
         for name in kind.variables():
-            if reason := _changes(name):
+            if reason := changes(name):
                 yield error(
                     "secret-changes-what-runs", policy, rule.line,
                     f"rule {rule.name!r} puts a secret into {name}: {reason}",
@@ -88,15 +85,6 @@ def _secret_names(policy: Policy, rule: Rule) -> Iterator[Finding]:
                     f"rule {rule.name!r} puts a secret into {name}, which SDKs prefer to its role",
                     "Remove one of the two.",
                 )  # fmt: skip
-
-
-def _changes(name: str) -> str:
-    """Return what a secret in this variable would change, "" for nothing or for a credential's."""
-    if name in _ALWAYS:
-        return "shells and programs find or split by it what they run"
-    if name.startswith("BUILDKITE_") and not _CREDENTIALS.search(name):
-        return "the agent decides by it what it runs"
-    return "" if _CREDENTIALS.search(name) else steers(name) or ""
 
 
 def assumes_others(policy: Policy, rule: Rule, hops: frozenset[str]) -> Iterator[Finding]:

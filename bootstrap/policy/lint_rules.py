@@ -138,8 +138,12 @@ def forgeable(policy: Policy, rule: Rule, *, signed: bool) -> Iterator[Finding]:
     if asked and not vouched and not is_empty(rule.allow):
         yield warning(
             "only-the-jobs-word", policy, asked[0].line,
-            f"rule {rule.name!r} grants {_names(rule)} to anyone who writes a step, because a step "
-            f"can set {asked[0].subject} itself",
+            f"rule {rule.name!r} grants {_names(rule)} to anyone who "
+            + (
+                "starts a build, because people can change the name that creator is"
+                if asked[0].subject == "creator"
+                else f"writes a step, because a step can set {asked[0].subject} itself"
+            ),
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
             'policy.identity = "signed" on the hosts: docs/policy.md#what-a-condition-is-worth',
         )  # fmt: skip

@@ -151,6 +151,7 @@ class Bounds:
     images: tuple[str, ...] | None = None
     secrets: tuple[str, ...] | None = None  # globs over references, ssh keys among them
     plugins: tuple[str, ...] | None = None  # globs over sources with their versions
+    session_tags: tuple[str, ...] | None = None  # globs over key=value of the rules' own tags
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)
 

@@ -88,6 +88,7 @@ def _bounds(node: "BoundsNode") -> dict[str, Any]:
         "images": _tuple(node.images),
         "secrets": _tuple(node.secrets),
         "plugins": _tuple(node.plugins),
+        "session_tags": _tuple(node.session_tags),
         "session": node.session,
         "limits": _limits(node.limits),
     }

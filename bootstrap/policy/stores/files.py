@@ -25,6 +25,17 @@ def pipeline_text(directory: Path, pipeline: str) -> str | None:
     return text_of(directory / f"{pipeline}.yaml")
 
 
+def guardrails_text(path: Path) -> str | None:
+    """Return the text of the guardrails, or None if there are none. Raises as `pipeline_text`.
+
+    Who can write their directory could put an older document of root's in their place.
+    """
+    text = text_of(path)
+    if text is not None:
+        _trusted(path.parent)
+    return text
+
+
 def text_of(path: Path) -> str | None:
     """Return the text of one file, or None if there is none. Raises as `pipeline_text`."""
     try:
