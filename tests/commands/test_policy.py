@@ -187,15 +187,6 @@ def test_diff_prints_the_changed_access(folder: Path, tmp_path: Path) -> None:
     assert policy("diff", folder, folder).returncode == 0
 
 
-def test_who_can_prints_rules_or_returns_1(folder: Path) -> None:
-    done = policy("who-can", ROLE, "--policies", folder)
-    assert done.returncode == 0
-    assert "storefront: rule 'deploy' grants role" in done.stdout
-    unused = policy("who-can", "arn:unused", "--policies", folder)
-    assert unused.returncode == 1
-    assert "0 pipelines can reach arn:unused" in unused.stdout
-
-
 @pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])
 def test_the_published_schemas_match_the_grammar(document: str) -> None:
     published = ROOT / f"agent-config/{document}.schema.json"
