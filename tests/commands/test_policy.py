@@ -135,7 +135,7 @@ def test_explain_of_a_refused_job_prints_every_condition(
     (tmp_path / "env").write_text(json.dumps(env) if form == "json" else lines)
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 77
-    got = "NO   branch           expected main, got feature (from the job's environment)"
+    got = "NO   branch           expected main, got feature (vouched, from the job's environment)"
     assert got in done.stdout
     assert "refused: no rule of" in done.stdout
     explained = json.loads(
