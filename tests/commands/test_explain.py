@@ -64,7 +64,7 @@ def test_each_fact_has_its_grade(folder: Path) -> None:
     (folder / "storefront.yaml").write_text(
         HEAD + "  - {name: r, allow: {}, when: {branch: main, step: s, command: c, env: {X: a}}}\n"
     )
-    given = {"step": "s", "command": "c", "env": {"X": "a"}}
+    given: dict[str, Any] = {"step": "s", "command": "c", "env": {"X": "a"}}
     _, shown = explained(folder, pipeline="storefront", **given)
     assert "got main (vouched, from the job's environment)" in shown
     assert "got s (claimed, from the job's environment)" in shown

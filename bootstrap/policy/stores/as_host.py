@@ -10,7 +10,7 @@ from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.stores import files
 from bootstrap.policy.stores.choose import Now
-from bootstrap.policy.stores.whole import CASES, GUARDRAILS
+from bootstrap.policy.stores.whole import CASES, GUARDRAILS, listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ def read(directory: Path, now: Now) -> Directory:
     `catalogue.unreadable`, whatever the reason, and guardrails among them.
     """
     reading = _Reading(now=now)
-    for path in _listed(directory):
+    for path in listed(directory):
         _sort(path, reading)
     guardrails = _guardrails(reading)
     return Directory(
@@ -50,16 +50,6 @@ def read(directory: Path, now: Now) -> Directory:
         cases=tuple(reading.cases),
         others=tuple(reading.others),
     )
-
-
-def _listed(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except OSError as failed:
-        raise WrongConfiguration(
-            f"the policies in {directory} cannot be read: {failed.strerror}",
-            hint="Name a directory of <pipeline slug>.yaml documents.",
-        ) from failed
 
 
 def _sort(path: Path, reading: _Reading) -> None:
