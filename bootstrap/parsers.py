@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -16,6 +18,23 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - they are argparse's
         super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(  # type: ignore[override]  # argparse's own is overloaded
+        self,
+        args: Sequence[str] | None = None,
+        namespace: Any = None,  # noqa: ANN401
+    ) -> tuple[Any, list[str]]:
+        """Refuse what is left over here: argparse would name the options of `airlock` alone."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            self.error(f"unrecognized arguments: {' '.join(left)}{self._meant(left)}")
+        return found, left
+
+    def _meant(self, left: Sequence[str]) -> str:
+        options = [name for action in self._actions for name in action.option_strings]
+        named = [text.partition("=")[0] for text in left if text.startswith("--")]
+        close = get_close_matches(named[0], options, n=1) if named else []
+        return f'; did you mean "{close[0]}"?' if close else ""
 
     def error(self, message: str) -> NoReturn:
         """End the process with status 2; with `--format json` the error is JSON."""

@@ -9,7 +9,7 @@ from tests.fakes.ssm import StrictSsm
 
 __all__ = ["guarded"]  # a fixture
 
-NOTHING = {
+NOTHING: dict[str, list[str]] = {
     "written": [], "removed": [], "to-write": [], "to-remove": [], "not-in-directory": [],
     "problems": [],
 }  # fmt: skip

@@ -3,12 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
-from bootstrap.commands.policy.source import Output, save, ssm_path
+from bootstrap.commands.policy.source import Output, save_all, ssm_path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.parameters import DOCUMENT, as_document
@@ -42,7 +41,8 @@ def pull(
     documents = _documents(found)
     contents = {name: text.encode() for name, text in documents.items()}
     if not dry_run:
-        _write(directory, {**contents, versions.NAME: found.versions().content()})
+        named = {**contents, versions.NAME: found.versions().content()}
+        save_all({directory / name: content for name, content in named.items()})
     if as_json:
         output(_document(directory, contents, dry_run, found))
     elif dry_run:
@@ -69,18 +69,6 @@ def _print(directory: Path, documents: Mapping[str, str], found: Remote, output:
     broken = found.catalogue().unreadable
     if broken:
         output(f"{counted(len(broken), 'document')} with mistakes: see `airlock policy lint`")
-
-
-def _write(directory: Path, contents: dict[str, bytes]) -> None:
-    """Write all files, or leave none: half of a store looks like a store without the rest."""
-    try:
-        for name, content in contents.items():
-            save(directory / name, content, parents=True)
-    except BaseException:
-        with suppress(OSError):
-            for name in contents:
-                (directory / name).unlink(missing_ok=True)
-        raise
 
 
 def _require_empty(directory: Path) -> None:

@@ -57,7 +57,8 @@ def _sort(path: Path, reading: _Reading) -> None:
         reading.others += [path] if _has_documents(path) else []
     elif path.suffix == ".yml":
         detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
-        reading.unreadable.append(Unreadable(origin=str(path), details=(detail,)))
+        hint = f"Rename it to {path.stem}.yaml."
+        reading.unreadable.append(Unreadable(origin=str(path), details=(detail,), hint=hint))
     elif path.name.endswith(CASES):
         _cases(path, reading)
     elif path.suffix == ".yaml" and path.name != GUARDRAILS:

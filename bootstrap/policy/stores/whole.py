@@ -138,7 +138,8 @@ def _documents(directory: Path, unreadable: list[Unreadable]) -> list[Path]:
     for path in paths:
         if path.suffix == ".yml":
             detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
-            unreadable.append(Unreadable(origin=str(path), details=(detail,)))
+            hint = f"Rename it to {path.stem}.yaml."
+            unreadable.append(Unreadable(origin=str(path), details=(detail,), hint=hint))
     return [path for path in paths if path.suffix == ".yaml"]
 
 
