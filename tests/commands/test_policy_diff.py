@@ -197,3 +197,16 @@ def test_guardrails_that_no_host_of_a_store_of_files_reads_are_an_error(
     done = policy("diff", "store", new, "--config", host_of(tmp_path, old, None))
     assert (done.returncode, done.stdout) == (78, "")
     assert "they would limit nothing" in done.stderr
+
+
+def test_why_a_whole_pipeline_is_refused_is_named(sides: tuple[Path, Path]) -> None:
+    old, new = sides
+    (new / "storefront.yaml").rename(new / "warehouse.yaml")
+    done = policy("diff", old, new)
+    assert "after: refused: the pipeline has no policy" in done.stdout
+    assert "warehouse\n" not in done.stdout, "no job of it was admitted, and none is"
+    (new / "warehouse.yaml").rename(new / "storefront.yaml")
+    text = (new / "storefront.yaml").read_text()
+    (new / "storefront.yaml").write_text(text.replace("pipeline: storefront", "pipeline: other"))
+    done = policy("diff", old, new)
+    assert "after: refused: storefront.yaml is the policy of pipeline other" in done.stdout
