@@ -173,7 +173,7 @@ def _explain(verbs: Commands) -> None:
 def _simulate(verbs: Commands) -> None:
     text = "decide about recorded jobs again; the exit status is 1 if a decision changes"
     parser = command(verbs, "simulate", text)
-    policies(parser, option=False)
+    policies(parser, option=False, with_config=True)
     text = "directory of job records (default: the records of this host)"
     parser.add_argument("--records", type=Path, metavar="DIR", help=text)
     text = "directory of policies to compare with (default: what was recorded)"

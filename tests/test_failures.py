@@ -76,6 +76,24 @@ def test_an_unknown_option_is_an_error_of_its_verb(form: str) -> None:
     assert "airlock policy schema: error: unrecognized arguments: more\n" in extra.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("lint", "DIR"), ("who-can", "x", "--policies", "DIR"), ("explain", "--policies", "DIR"),
+     ("report", "DIR", "--output", "x"), ("iam", "DIR", "--host-role", "x")],
+)  # fmt: skip
+def test_a_directory_and_a_configuration_exclude_each_other(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Guardrails and signed identity of that configuration would not count, without a word."""
+    named = (str(tmp_path) if one == "DIR" else one for one in arguments)
+    done = airlock("policy", *named, "--config", str(tmp_path / "airlock.toml"))
+    assert done.returncode == 2
+    assert (
+        "error: --config is not read where a directory is named: its guardrails.yaml counts, and "
+        "else a host's defaults. Leave one of both out\n"
+    ) in done.stderr
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_closed_descriptor_is_no_bug(closed: str) -> None:
     done = subprocess.run(
