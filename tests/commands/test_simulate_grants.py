@@ -43,3 +43,18 @@ def test_a_directory_that_does_not_exist_is_an_error(store: Path, side: str) -> 
         simulated(absent if side == "directory" else store,
                   against=absent if side == "against" else None,
                   records=store.parent / "records")  # fmt: skip
+
+
+def test_a_record_that_cannot_be_read_may_change(store: Path) -> None:
+    """A decision that nobody looked at is not one that stays."""
+    (store.parent / "records/junk.json").write_text("{")
+    status, document = simulated(store)
+    assert (status, document["unchanged"], document["jobs"]) == (1, 6, 6)
+    done = policy("simulate", store, "--records", store.parent / "records")
+    assert done.stdout.splitlines()[-1].endswith("0 undecided; 1 file passed over")
+    for path in (store.parent / "records").glob("0193*"):
+        path.unlink()
+    with pytest.raises(WrongConfiguration, match="holds no record of a job") as raised:
+        simulated(store)
+    (detail,) = raised.value.details
+    assert detail.startswith(f"{store.parent}/records/junk.json: Expecting")

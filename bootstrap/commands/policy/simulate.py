@@ -68,13 +68,14 @@ def simulate(
             f"{source} holds no record of a job, so nothing was replayed",
             hint="Records of jobs are <job id>.json, in /var/lib/airlock/records on a host. "
             "records.jsonl has decisions without the jobs' environments.",
+            details=tuple(printable(one, limit=500) for one in read.passed_over[:FILES]),
         )
     without = _without_record(source, read.jobs)
     if as_json:
         output(json.dumps(_document(totals, read, without), indent=2))
     else:
         _print(totals, read, without, output)
-    return int(totals.unchanged < totals.jobs)
+    return int(totals.unchanged < totals.jobs or bool(read.passed_over))
 
 
 def _documents(directory: Path | None, config_path: Path) -> Documents:
@@ -158,7 +159,9 @@ def _print(totals: Totals, read: _Read, without: int, output: Output) -> None:
     text = "of {} jobs no record holds what they received: only their rules were compared;"
     _more(totals.without_grant, f"{text} --against DIR compares whole grants", output)
     kinds = ", ".join(f"{totals.of(kind)} {kind}" for kind in Kind)
-    output(f"{counted(totals.jobs, 'job')}, {totals.unchanged} unchanged: {kinds}")
+    files = len(read.passed_over)
+    also = f"; {counted(files, 'file')} passed over" if files else ""
+    output(f"{counted(totals.jobs, 'job')}, {totals.unchanged} unchanged: {kinds}{also}")
 
 
 def _more(number: int, text: str, output: Output) -> None:

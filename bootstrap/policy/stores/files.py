@@ -11,6 +11,7 @@ from bootstrap.policy.model import MAX_TEXT
 
 _HINT = "Name a directory of <pipeline slug>.yaml documents."
 _COPY = "Replace the link by a copy of the file that it leads to."
+_ACCESS = "Check the owner and mode of the file and of the directories above it."
 _REPLACE = "Remove it, or put a document in its place."
 _STORE = "policy.store in airlock.toml names the store: correct it, or create the directory."
 _OWNER = "policy.store in airlock.toml names the store; `chown root` and `chmod go-w` it."
@@ -68,7 +69,7 @@ def _text(path: Path, check: Callable[[os.stat_result], None]) -> str:
         raise
     except OSError as unreadable:
         is_link = unreadable.errno == errno.ELOOP
-        raise _Unusable(_why(unreadable), _COPY if is_link else _HINT) from unreadable
+        raise _Unusable(_why(unreadable), _COPY if is_link else _ACCESS) from unreadable
     try:
         check(os.fstat(descriptor))
         return _content(descriptor)
@@ -85,7 +86,7 @@ def _content(descriptor: int) -> str:
     try:
         content = os.read(descriptor, _MOST + 1)
     except OSError as failed:
-        raise _Unusable(f"cannot be read: {failed.strerror}", _HINT) from failed
+        raise _Unusable(f"cannot be read: {failed.strerror}", _ACCESS) from failed
     if len(content) > _MOST:
         text = f"has more than {_MOST} bytes, the most that a document can have"
         raise _Unusable(text, "Remove comments and repeated rules, or list patterns in one rule.")
