@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from bootstrap.policy.iam.model import Document, Iam, Role
+from bootstrap.policy.wording import length
 from bootstrap.text import printable
 
 
@@ -39,8 +40,8 @@ def _of_role(wanted: Role, real: Mapping[str, Any]) -> Iterator[str]:
     asked = int(wanted.longest.total_seconds())
     if isinstance(longest, int) and longest < asked:
         yield (
-            f"allows sessions of {timedelta(seconds=longest)}, and rules ask for "
-            f"{timedelta(seconds=asked)}"
+            f"allows sessions of {length(timedelta(seconds=longest))}, and rules ask for "
+            f"{length(timedelta(seconds=asked))}"
         )
 
 
