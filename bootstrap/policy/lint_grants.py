@@ -52,8 +52,8 @@ def _longer_than_an_hour(policy: Policy, rule: Rule) -> Iterator[Finding]:
     elif grant.delivery is CredentialDelivery.ENV and not grant.web_identity:
         yield warning(
             "session-longer-than-an-hour", policy, rule.line,
-            f"rule {rule.name!r} delivers a session of {length(grant.duration)} in variables, which "
-            "are not renewed, and STS gives a host with an instance role an hour at most",
+            f"rule {rule.name!r} delivers a session of {length(grant.duration)} in variables, "
+            "which are not renewed, and STS gives a host with an instance role an hour at most",
             "Write `identity: buildkite`, which is no role chaining, or deliver by the endpoint.",
         )  # fmt: skip
 
