@@ -274,7 +274,7 @@ def _produce(args: "Arguments") -> int:
             asked = Asked(
                 host_role=args.host_role, account=args.account, organization=args.organization,
                 trust=args.trust, trust_quota=args.trust_quota, keys=tuple(args.keys),
-                form=args.form, drift=args.drift,
+                form=args.iam_form, drift=args.drift,
             )  # fmt: skip
             return print_iam(
                 directory=args.policies, config_path=args.config_path, asked=asked, output=_show

@@ -79,7 +79,7 @@ def test_an_unknown_option_is_an_error_of_its_verb(form: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [("lint", "DIR"), ("who-can", "x", "--policies", "DIR"), ("explain", "--policies", "DIR"),
-     ("report", "DIR", "--output", "x"), ("iam", "DIR", "--host-role", "x")],
+     ("report", "DIR", "--output", "x")],
 )  # fmt: skip
 def test_a_directory_and_a_configuration_exclude_each_other(
     tmp_path: Path, arguments: tuple[str, ...]

@@ -35,7 +35,7 @@ class Asked:
     trust: str = Trust.PIPELINES.value
     trust_quota: int = TRUST
     keys: tuple[str, ...] = ()
-    form: str = "json"
+    form: str | None = None  # JSON, with `drift` text
     drift: Path | None = None
 
 
@@ -58,7 +58,7 @@ def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output
     if asked.drift is None:
         output(_formed(made, asked).rstrip("\n"))
         return 0
-    return _print_drift(made, asked.drift, asked.account, output)
+    return _print_drift(made, asked.drift, asked, output)
 
 
 def _formed(made: Iam, asked: Asked) -> str:
@@ -73,11 +73,14 @@ def _formed(made: Iam, asked: Asked) -> str:
             return json.dumps(as_json(made, asked.account), indent=2)
 
 
-def _print_drift(made: Iam, dump: Path, account: str | None, output: Output) -> int:
-    found = drift_from(made, _dump(dump), account)
+def _print_drift(made: Iam, dump: Path, asked: Asked, output: Output) -> int:
+    found = drift_from(made, _dump(dump), asked.account)
+    roles = [role for role in made.roles.values() if asked.account in {None, role.account}]
+    if asked.form == "json":
+        output(json.dumps({"differences": list(found), "roles": len(roles)}, indent=2))
+        return int(bool(found))
     for line in found:
         output(line)
-    roles = [role for role in made.roles.values() if account in {None, role.account}]
     output(f"{counted(len(found), 'difference')} in {counted(len(roles), 'role')}")
     return int(bool(found))
 
