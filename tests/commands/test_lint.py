@@ -12,6 +12,7 @@ from bootstrap.commands.policy.lint import lint
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.findings import ALWAYS, MEANINGS
 from bootstrap.policy.parse import parse, parse_guardrails
+from tests.commands.test_policy import policy
 from tests.policy import corpus, sane
 from tests.policy.given import HEAD
 
@@ -184,3 +185,17 @@ def test_mistakes_are_explained_in_our_own_words() -> None:
     assert len(set(details)) > 100
     foreign = ("Input ", "should", "valid", "Field ", "Value error", "function-", "[key]")
     assert [d for d in details if any(word in d for word in foreign)] == []
+
+
+def test_findings_that_are_not_printed_are_counted(folder: Path) -> None:
+    (folder / "storefront.yaml").write_text(
+        HEAD + "  - name: a    # airlock: ignore fork-reaches-grant: the role reads public data\n"
+        "    when: {pull-request: any}\n    allow: {role: 'arn:aws:iam::111122223333:role/x'}\n"
+        "  - {name: b, when: {branch: main, tag: v1}, allow: {image: 'x:1'}}\n"
+    )
+    done = policy("lint", folder, "--ignore", "image-without-digest", "--ignore", "contradiction")
+    assert done.stdout == (
+        "1 policy, 0 errors, 0 warnings; not shown: 1 finding answered by a comment, "
+        "2 findings by --ignore\n"
+    )
+    assert done.returncode == 0
