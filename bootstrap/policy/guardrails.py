@@ -19,7 +19,7 @@ from bootstrap.policy.names import (
     session_tags_admit,
 )
 from bootstrap.policy.plugins import admits
-from bootstrap.policy.wording import in_words
+from bootstrap.policy.wording import in_words, length, size
 from bootstrap.text import printable
 
 N = TypeVar("N", int, float)
@@ -147,7 +147,7 @@ def _sessions(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
     del pipeline
     longest = bounds.session
     if longest is not None and granted_roles(grant) and grant.duration > longest:
-        yield _excess("session", str(grant.duration), (f"at most {longest}",))
+        yield _excess("session", length(grant.duration), (f"at most {length(longest)}",))
 
 
 def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
@@ -155,7 +155,8 @@ def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
     for name in LIMITS:
         limit, most = getattr(grant.limits, name), getattr(bounds.limits, name)
         if limit is not None and most is not None and limit > most:
-            yield _excess(f"limits.{name}", str(limit), (f"at most {most}",))
+            got, allowed = (size(n) if name == "memory" else f"{n:g}" for n in (limit, most))
+            yield _excess(f"limits.{name}", got, (f"at most {allowed}",))
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (

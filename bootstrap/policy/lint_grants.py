@@ -10,6 +10,7 @@ from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.model import CredentialDelivery, Grant, Policy, Rule
 from bootstrap.policy.steering import changes
+from bootstrap.policy.wording import length
 
 _HOUR = timedelta(hours=1)
 # Characters of a session's policy, ARNs and tags, which STS packs into a size that it documents
@@ -40,15 +41,15 @@ def _longer_than_an_hour(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if grant.via:
         yield error(
             "session-longer-than-an-hour", policy, rule.line,
-            f"rule {rule.name!r} asks for {grant.duration} through {grant.via}, and STS gives a "
-            "role that another role assumes an hour at most",
+            f"rule {rule.name!r} asks for {length(grant.duration)} through {grant.via}, and STS "
+            "gives a role that another role assumes an hour at most",
             "Write 1h: sessions are renewed while the job runs. Or leave out `via`.",
         )  # fmt: skip
     elif grant.delivery is CredentialDelivery.ENV and not grant.web_identity:
         yield warning(
             "session-longer-than-an-hour", policy, rule.line,
-            f"rule {rule.name!r} delivers a session of {grant.duration} in variables, which are "
-            "not renewed, and STS gives a host with an instance role an hour at most",
+            f"rule {rule.name!r} delivers a session of {length(grant.duration)} in variables, "
+            "which are not renewed, and STS gives a host with an instance role an hour at most",
             "Write `identity: buildkite`, which is no role chaining, or deliver by the endpoint.",
         )  # fmt: skip
 

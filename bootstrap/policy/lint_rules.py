@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from bootstrap.job.grades import Grade, grade_of
-from bootstrap.policy.catalogue import granted, pull_requests_of
+from bootstrap.policy.catalogue import granted
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import NO_TAG, Policy, Rule
+from bootstrap.policy.reach import pull_requests_of
 from bootstrap.policy.steering import left_out
 
 _PRODUCTION = re.compile(r"prod|deploy|release|admin", re.IGNORECASE)

@@ -21,6 +21,7 @@ _SECRET_ARN = re.compile(
 _IN_ARN = re.compile(
     r".*(?:arn:|\*).*:(?:parameter/?(?P<parameter>.*)|secret:(?P<secret>.*))", re.IGNORECASE
 )
+_ARNS = {"ssm": _SSM_ARN, "secretsmanager": _SECRET_ARN}
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")  # what Secrets Manager adds to a name in an ARN
 _PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e",
                "aws-iso-f")  # fmt: skip
@@ -107,6 +108,30 @@ def secrets_name(patterns: Iterable[str], reference: str) -> bool:
     wholes = () if mark else tuple(pattern.partition("#")[0] for pattern in wide)
     named = excludes((*wide, *wholes), (reference, whole, *_spelled(reference)))
     return named and not any(_includes(pattern, reference) for pattern in exempt)
+
+
+def role_is_asked(wanted: str, role: str) -> bool:
+    """Return whether a question about `wanted`, a name or a glob, is also one about this role."""
+    return excludes((wanted,), (role,))
+
+
+def image_is_asked(wanted: str, image: str) -> bool:
+    """Return whether the question is also one about this image: without a tag, it is of all."""
+    return bool(wanted) and not images_admit(("*", f"!{wanted}"), image)
+
+
+def secret_is_asked(wanted: str, reference: str) -> bool:
+    """Return whether the question is also one about this reference.
+
+    A question about a secret, by name or ARN, is about its members and versions, and one about a
+    member is about the whole secret, which contains it.
+    """
+    service = next((f"{kind}:" for kind, arn in _ARNS.items() if arn.fullmatch(wanted)), "")
+    name, mark, member = f"{service}{wanted}".partition("#")
+    names = (name, *_spelled(name)) if ":" in name else (name,)
+    whole, has_member, own = reference.partition("#")
+    of_member = mark and has_member and not excludes((member,), (own,))
+    return not of_member and excludes(names, (whole, *_spelled(whole)))
 
 
 def _parted(patterns: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -174,3 +174,18 @@ def test_a_guardrails_document_with_mistakes_is_refused(text: str, says: str) ->
     with pytest.raises(WrongConfiguration) as caught:
         guardrails(text)
     assert says in "\n".join(caught.value.details)
+
+
+def test_times_and_sizes_are_those_of_a_document() -> None:
+    limits = "limits: {memory: 16GiB, cpus: 4}"
+    refused = decided(
+        "session: 1h\nlimits: {memory: 8GiB, cpus: 2}",
+        f"{{role: '{ROLE}', session: {{duration: 90m}}, {limits}}}",
+    )
+    assert isinstance(refused, Denied)
+    found = {reason.subject: (reason.got, reason.expected) for reason in refused.reasons[-3:]}
+    assert found == {
+        "guardrail session": ("90m", "at most 1h"),
+        "guardrail limits.memory": ("16GiB", "at most 8GiB"),
+        "guardrail limits.cpus": ("4", "at most 2"),
+    }

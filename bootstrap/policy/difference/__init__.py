@@ -61,8 +61,11 @@ def _same(one: _Version, other: _Version) -> bool:
 
 def _side(slug: str, version: _Version) -> Side:
     policy = version.policy
-    if policy is None or policy.pipeline != slug:  # every job is refused by another's document
-        return Side(origin=policy.origin if policy else "", outcomes=())
+    if policy is None:
+        return Side(origin="", outcomes=(), refusal="refused: the pipeline has no policy")
+    if policy.pipeline != slug:
+        other = f"refused: {slug}.yaml is the policy of pipeline {policy.pipeline}"
+        return Side(origin=policy.origin, outcomes=(), refusal=other)
     return Side(
         origin=policy.origin,
         outcomes=tuple(_outcome(slug, rule, version.guardrails) for rule in policy.rules),
