@@ -69,6 +69,8 @@ def main() -> int:
     from bootstrap.process import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_standard()
     if process_env.get("NO_COLOR") or process_env.get("TERM") == "dumb":
         os.environ["NO_COLOR"] = "1"
     try:
@@ -79,9 +81,29 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as failed:  # as in `airlock policy lint >/dev/full`
-        sys.stderr.write(f"airlock: {failed}\n")
+        from bootstrap.failures import unwritten
+
+        _report(unwritten(failed))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 70  # 1 would be an answer of a policy command, or look like a job's own status
+
+
+def _open_standard() -> None:
+    """Lead closed standard descriptors to /dev/null: the next file would be opened as one of them.
+
+    The status is an answer by itself, as in `airlock policy lint policies/ >&- 2>&-`.
+    """
+    import sys
+
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+        for number, (mode, stream) in enumerate(
+            (("r", sys.stdin), ("w", sys.stdout), ("w", sys.stderr))
+        )
+    )
 
 
 def _status(process_env: dict[str, str]) -> int:
@@ -268,7 +290,7 @@ def _produce(args: "Arguments") -> int:
             asked = Asked(
                 host_role=args.host_role, account=args.account, organization=args.organization,
                 trust=args.trust, trust_quota=args.trust_quota, keys=tuple(args.keys),
-                form=args.form, drift=args.drift,
+                form=args.iam_form, drift=args.drift,
             )  # fmt: skip
             return print_iam(
                 directory=args.policies, config_path=args.config_path, asked=asked, output=_show

@@ -85,6 +85,7 @@ class Arguments(argparse.Namespace):
     assume: str | None
     api_secrets: list[str]
     oidc_stub: bool
+    iam_form: str | None  # None: the default of what is printed
 
 
 def parse() -> Arguments:
@@ -203,7 +204,7 @@ def _explain(verbs: Commands) -> None:
 def _simulate(verbs: Commands) -> None:
     text = "decide about recorded jobs again; the exit status is 1 if a decision changes"
     parser = command(verbs, "simulate", text)
-    policies(parser, option=False)
+    policies(parser, option=False, with_config=True)
     text = "directory of job records (default: the records of this host)"
     parser.add_argument("--records", type=Path, metavar="DIR", help=text)
     text = "directory of policies to compare with (default: what was recorded)"
@@ -237,7 +238,7 @@ def _report(verbs: Commands) -> None:
 def _iam(verbs: Commands) -> None:
     text = "print the IAM policies that the granted roles need, or how real roles differ from them"
     parser = command(verbs, "iam", text)
-    policies(parser, option=False)
+    policies(parser, option=False, with_config=True)
     text = "the role of the hosts that the agents run on"
     parser.add_argument("--host-role", required=True, metavar="ARN", help=text)
     text = "only the documents of this account; the other formats than json are of one account"
@@ -269,10 +270,9 @@ def _iam(verbs: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        dest="form",
+        dest="iam_form",
         choices=("json", "cloudformation", "terraform"),
-        default="json",
-        help="output format (default: json)",
+        help="output format (default: json, with --drift lines of text)",
     )
     parser.add_argument(
         "--drift",

@@ -34,6 +34,16 @@ def of(error: AirlockError, *, as_json: bool) -> str:
     return "".join(f"{on_terminal(line)}\n" for line in lines)
 
 
+def unwritten(failed: OSError) -> InternalError:
+    """Return the error for output that could not be written, or for a file that nobody expected."""
+    if failed.filename is not None:
+        return InternalError(str(failed), hint="Check the file and its permissions.")
+    return InternalError(
+        f"standard output cannot be written: {failed.strerror}",
+        hint="What was printed is not complete. Run it again where there is space.",
+    )
+
+
 def bug(unexpected: Exception) -> InternalError:
     """Return the error for an exception that no command expects, with where it was raised.
 

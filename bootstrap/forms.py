@@ -98,14 +98,36 @@ def form(pattern: str, expected: str) -> Check:
 
 
 role_arn = form(
-    r"arn:aws(-[a-z]+)*:iam::\d{12}:role/[\w+=,.@/-]{1,512}",
+    r"arn:aws(-[a-z]+)*:iam::\d{12}:role/(?!/|.*//|(.*/)?\.\.?/)[\w+=,.@/-]{1,512}",
     "a role's ARN, such as arn:aws:iam::111122223333:role/name",
 )
 # No segment that another program would read as a way up or as nothing.
-REFERENCE = r"(ssm|secretsmanager):(?!.*//|(.*[:/])?\.\.?(/|#|$))[\w+=,.@/:#-]{1,1024}"
-reference = form(REFERENCE, "a secret, as ssm:/path or secretsmanager:name, without `..` and `//`")
+# SSM passes names below aws/reference/ on to Secrets Manager: another spelling of its secrets.
+REFERENCE = (
+    r"(?!(?i:ssm:(arn:[^/]*)?/?aws/reference/))"
+    r"(ssm|secretsmanager):(?!.*//|(.*[:/])?\.\.?([/#:]|$))[\w+=,.@/:#-]{1,1024}"
+)
+reference = form(
+    REFERENCE,
+    "a secret, as ssm:/path or secretsmanager:name, without `..` and `//`; one of Secrets Manager "
+    "not by way of ssm:/aws/reference",
+)
 registry = form(
     r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?", "a registry's host, with its port if it has one"
 )
 variable = form(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")
 role_or_reference = form(f"role|{REFERENCE}", "'role', ssm:/path or secretsmanager:name")
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_PORT = ":[0-9]{1,5}"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+# Docker takes a name of hexadecimal digits, or `sha256:` and such, for the beginning of an image's
+# id: any image that is on the host, whatever it is called. Capitals before the first slash are a
+# host to some of its versions.
+image = form(
+    r"(?!(?:sha256:)?[0-9a-f]+$)(?=.{1,512}$)"
+    rf"(?:(?:{_LABEL}(?:\.{_LABEL})+(?:{_PORT})?|{_LABEL}{_PORT}|localhost)/)?"
+    rf"{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+    "an image, best as repository@sha256:…; a name that could be the beginning of an image's id "
+    "with its tag, and a digest with all of its 64 digits",
+)

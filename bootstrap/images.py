@@ -31,13 +31,24 @@ def full_name(image: str) -> str:
     """Return the image's name as Docker completes it: `debian:12` is in `docker.io/library`.
 
     Tag and digest stay as they are. Spellings of one registry are one: its host has no case,
-    `index.docker.io` is `docker.io`, and 443 is the port that is asked without any.
+    `index.docker.io` is `docker.io`, ECR's registries have several hosts each, and 443 is the port
+    that is asked without any.
     """
     registry = registry_of(image)
     rest = image.removeprefix(f"{registry}/")
-    host = registry.lower().removesuffix(":443")
-    host = HUB if host in _ALSO_HUB else host
+    host = _one_host(registry)
     return f"{host}/library/{rest}" if host == HUB and "/" not in rest else f"{host}/{rest}"
+
+
+def _one_host(registry: str) -> str:
+    host, colon, port = registry.lower().partition(":")
+    port = port.lstrip("0")  # which every client reads as a number
+    if colon and port != "443":
+        return f"{host}:{port}"
+    if region := ecr_region(host):
+        china = ".cn" if region.startswith("cn-") else ""
+        return f"{host[:12]}.dkr.ecr.{region}.amazonaws.com{china}"
+    return HUB if host in _ALSO_HUB else host
 
 
 def ecr_region(registry: str) -> str | None:

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -16,6 +18,26 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - they are argparse's
         super().__init__(allow_abbrev=False, **options)
+        self.check: Callable[[Any], str] = lambda _: ""  # why arguments do not go together
+
+    def parse_known_args(  # type: ignore[override]  # argparse's own is overloaded
+        self,
+        args: Sequence[str] | None = None,
+        namespace: Any = None,  # noqa: ANN401
+    ) -> tuple[Any, list[str]]:
+        """Refuse what is left over here: argparse would name the options of `airlock` alone."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            self.error(f"unrecognized arguments: {' '.join(left)}{self._meant(left)}")
+        if problem := self.check(found):
+            self.error(problem)
+        return found, left
+
+    def _meant(self, left: Sequence[str]) -> str:
+        options = [name for action in self._actions for name in action.option_strings]
+        named = [text.partition("=")[0] for text in left if text.startswith("--")]
+        close = get_close_matches(named[0], options, n=1) if named else []
+        return f'; did you mean "{close[0]}"?' if close else ""
 
     def error(self, message: str) -> NoReturn:
         """End the process with status 2; with `--format json` the error is JSON."""
@@ -80,11 +102,26 @@ def directory(parser: Parser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help=text)
 
 
-def policies(parser: Parser, *, option: bool) -> None:
-    """Add the directory that may be left out: as --policies, or as an argument."""
+def policies(parser: Parser, *, option: bool, with_config: bool = False) -> None:
+    """Add the directory that may be left out: as --policies, or as an argument.
+
+    `with_config` is whether the verb reads the configuration even if there is a directory.
+    """
     text = "directory of policies (default: the store that the host's configuration names)"
     if option:
         parser.add_argument("--policies", type=Path, metavar="DIR", help=text)
     else:
         parser.add_argument("policies", type=Path, nargs="?", metavar="DIR", help=text)
     config(parser)
+    if not with_config:
+        parser.check = _one_host
+
+
+def _one_host(found: Any) -> str:  # noqa: ANN401 - the arguments of any verb
+    """A directory stands for a host, so the configuration of another one would not count."""
+    if found.policies is None or found.config_path is DEFAULT_CONFIG:
+        return ""
+    return (
+        "--config is not read where a directory is named: its guardrails.yaml counts, and else a "
+        "host's defaults. Leave one of both out"
+    )

@@ -27,7 +27,7 @@ PURE = {
     "policy/guardrails.py", "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
     "policy/catalogue.py", "policy/lint.py", "policy/lint_rules.py", "policy/findings.py",
-    "policy/shadow.py", "policy/cases.py",
+    "policy/shadow.py", "policy/cases.py", "policy/reach.py",
     "policy/difference/__init__.py", "policy/difference/model.py", "policy/difference/words.py",
     "policy/difference/parts.py", "policy/difference/jobs.py", "policy/difference/rules.py",
     "policy/difference/rails.py", "policy/difference/listing.py",

@@ -64,6 +64,57 @@ def test_options_are_not_abbreviated() -> None:
     assert "unrecognized arguments: --form" in done.stderr
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_unknown_option_is_an_error_of_its_verb(form: str) -> None:
+    done = airlock("policy", "explain", "--brnch", "main", "--format", form)
+    assert done.returncode == 2
+    for part in ('unrecognized arguments: --brnch; did you mean "--branch"?',
+                 "See `airlock policy explain --help`."):  # fmt: skip
+        assert part in done.stderr.replace('\\"', '"')
+    assert ("usage: airlock policy explain " in done.stderr) == (form == "text")
+    extra = airlock("policy", "schema", "policy", "more")
+    assert "airlock policy schema: error: unrecognized arguments: more\n" in extra.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("lint", "DIR"), ("who-can", "x", "--policies", "DIR"), ("explain", "--policies", "DIR"),
+     ("report", "DIR", "--output", "x")],
+)  # fmt: skip
+def test_a_directory_and_a_configuration_exclude_each_other(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Guardrails and signed identity of that configuration would not count, without a word."""
+    named = (str(tmp_path) if one == "DIR" else one for one in arguments)
+    done = airlock("policy", *named, "--config", str(tmp_path / "airlock.toml"))
+    assert done.returncode == 2
+    assert (
+        "error: --config is not read where a directory is named: its guardrails.yaml counts, and "
+        "else a host's defaults. Leave one of both out\n"
+    ) in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_descriptor_is_no_bug(closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{AIRLOCK} policy schema {closed}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_is_not_complete_is_named() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(AIRLOCK), "policy", "schema", "--json"], stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, error["exit"]) == (70, 70)
+    assert error["message"] == "standard output cannot be written: No space left on device"
+    assert error["hint"] == "What was printed is not complete. Run it again where there is space."
+
+
 @pytest.mark.parametrize(
     "argv", [["policy", "lint", "--format", "json", "x"], ["x", "--format=json"], ["--json"]]
 )

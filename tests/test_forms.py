@@ -70,6 +70,8 @@ def test_no_size_at_all_is_not_a_limit(text: str) -> None:
         (forms.role_arn, "arn:aws-us-gov:iam::111122223333:role/deploy", True),
         (forms.role_arn, "arn:aws:iam::111122223333:user/me", False),
         (forms.role_arn, "arn:aws:iam::111122223333:role/a\n", False),
+        (forms.role_arn, "arn:aws:iam::111122223333:role/ci/..x/a.b", True),
+        (forms.role_arn, "arn:aws:iam::111122223333:role/ci/../b", False),
         (forms.reference, "ssm:/ci/token", True),
         (forms.reference, "secretsmanager:prod/db#password", True),
         (forms.reference, "vault:x", False),

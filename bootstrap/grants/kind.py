@@ -19,6 +19,16 @@ DEFAULT = "default"  # the name of the session that is not a named profile's
 
 BY_ROLE = "role"  # in place of a reference: what ECR gives to the session of DEFAULT
 
+# What rules and guardrails decide about. A secret in one of these, the rule's or Buildkite's own,
+# would make it another job than the one that was admitted.
+DECIDED = frozenset(
+    f"BUILDKITE_{name}"
+    for name in (
+        "BRANCH", "COMMAND", "COMMIT", "GIT_REMOTE_MIRROR_URL", "JOB_ID", "ORGANIZATION_SLUG",
+        "PIPELINE_SLUG", "PLUGINS", "PULL_REQUEST", "PULL_REQUEST_REPO", "REFSPEC", "REPO", "TAG",
+    )
+)  # fmt: skip
+
 G = TypeVar("G")
 Variables = Mapping[str, str | Secret]  # of the job's environment; a Secret is redacted in its log
 
@@ -109,6 +119,10 @@ class Kind(ABC, Generic[G]):
     def needs(self) -> Needs:
         """Return what must be obtained."""
 
+    def variables(self) -> tuple[str, ...]:
+        """Return the variables whose names the rule chooses."""
+        return ()
+
     def check(self, obtained: Obtained) -> None:
         """Raise WrongConfiguration for a secret that cannot be delivered, before the job begins."""
 
@@ -116,10 +130,6 @@ class Kind(ABC, Generic[G]):
         """Return whether git may need this kind to fetch the repository of that URL."""
         del repository
         return False
-
-    def variables(self) -> tuple[str, ...]:
-        """Return the variables that the rule itself names, and this kind sets."""
-        return ()
 
     def derived(self, obtained: Obtained) -> tuple[Secret, ...]:
         """Return the forms, beside the stored one, in which a checked secret could be printed."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from bootstrap.buildkite.env_files import MAX_STRING
 from bootstrap.errors import WrongConfiguration
-from bootstrap.grants.kind import Delivery, Kind, Needs, Obtained, Variables
+from bootstrap.grants.kind import DECIDED, Delivery, Kind, Needs, Obtained, Variables
 from bootstrap.secret import Secret
 
 
@@ -18,11 +18,12 @@ class Secrets(Kind[Mapping[str, str]]):
     @staticmethod
     def grammar() -> Any:  # noqa: ANN401 - an annotation
         """Return a mapping of variables to references."""
-        from pydantic import Field  # noqa: PLC0415 - see bootstrap/fields.py
+        from pydantic import AfterValidator, Field  # noqa: PLC0415 - see bootstrap/fields.py
 
         from bootstrap.fields import Reference, Variable  # noqa: PLC0415
 
-        return Annotated[dict[Variable, Reference], Field(default={})]
+        free = Annotated[Variable, AfterValidator(_free)]
+        return Annotated[dict[free, Reference], Field(default={})]
 
     def needs(self) -> Needs:
         """Return the secrets, by variable."""
@@ -41,6 +42,15 @@ class Secrets(Kind[Mapping[str, str]]):
         """Return the variables."""
         del sandbox
         return {name: obtained.secrets[reference] for name, reference in self.granted.items()}
+
+
+def _free(name: str) -> str:
+    if name in DECIDED:
+        raise ValueError(
+            "expected a variable of the job's own: rules decide about the value that Buildkite "
+            "sends in this one"
+        )
+    return name
 
 
 def check_fits(name: str, reference: str, value: Secret) -> None:

@@ -17,8 +17,9 @@ class Grade(StrEnum):
     VERIFIED = "verified"  # this host asked the repository, or compares what the job then runs
 
 
+# Not `creator`: people choose the name under which Buildkite shows them.
 _VOUCHED = frozenset(
-    {"organization", "pipeline", "branch", "commit", "source", "queue", "creator", "creator-email",
+    {"organization", "pipeline", "branch", "commit", "source", "queue", "creator-email",
      "creator-team", "pull-request"}
 )  # fmt: skip
 _VERIFIED = frozenset({"commit-on-branch", "repository", "command", "plugin"})
@@ -56,8 +57,8 @@ def grade(subject: str, fact: Fact) -> Grade:
 def suffices(subject: str, found: Grade, demanded: Grade) -> bool:
     """Return whether a fact of grade `found` may decide where `demanded` is the least grade.
 
-    Of what Buildkite never signs, such as a creator, its word is enough where signed facts are
-    demanded: no host could ask for more. What it signs for nobody and does not vouch for either
+    Of what Buildkite never signs, such as a creator's team, its word is enough where signed facts
+    are demanded: no host could ask for more. What it signs for nobody and does not vouch for either
     never suffices.
     """
     if demanded is Grade.CLAIMED or found is Grade.VERIFIED:

@@ -9,14 +9,10 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from bootstrap.grants.kind import DEFAULT
-from bootstrap.job.grades import Grade
-from bootstrap.policy.catalogue import Catalogue, in_words, pull_requests_of
-from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for, is_empty
-from bootstrap.policy.match import subject_of
+from bootstrap.policy.catalogue import AUDIENCE, Catalogue
 from bootstrap.policy.model import (
     Condition,
     CredentialDelivery,
-    ForkAccess,
     Grant,
     Guardrails,
     Limits,
@@ -25,7 +21,7 @@ from bootstrap.policy.model import (
     Rule,
     Workspace,
 )
-from bootstrap.policy.requirements import demanded, refused_by_grade
+from bootstrap.policy.reach import asked, in_words, reach
 from bootstrap.text import printable
 
 _LONGEST = 2500  # characters of one text: a session policy has up to 2048
@@ -109,42 +105,22 @@ def _rule(
         for one in _uses(rule.allow)
         for number in (targets.number(one.kind, one.name), texts.number(one.called))
     ]
-    excesses = exceeds(rule.allow, rails, pipeline) if rails else ()
-    required = demanded(rule.allow, rails, pipeline) if rails else ()
-    never = [
-        f"requires.{one.name}: got a condition on {subject_of(condition)}, which is only the "
-        "job's word"
-        for one in required
-        for condition in refused_by_grade(rule, one, signed=True)
-    ]
+    left = reach(rule, rails, pipeline)
     return [
         texts.number(rule.name),
         texts.numbers(in_words(condition) for condition in rule.when),
-        _REACH.index(_reach(pipeline, rule, rails)),
+        _REACH.index(left.pull_requests),
         used,
         [targets.number("role", rule.allow.via)] if rule.allow.via else [],
-        [texts.numbers(pair) for pair in (*notes(rule.allow), *_requirements(required))],
-        texts.numbers(
-            (*(f"{e.guardrail}: got {e.got}, allowed {e.allowed}" for e in excesses), *never)
-        ),
+        [texts.numbers(pair) for pair in (*notes(rule.allow), *_requirements(left.required))],
+        texts.numbers(left.refused),
     ]
 
 
 def _requirements(required: Iterable[Requirement]) -> Iterator[tuple[str, str]]:
     """Yield what the guardrails ask of each job that is to get the rule's grant."""
     for one in required:
-        grade = () if one.grade is Grade.CLAIMED else (f"only {one.grade} facts",)
-        asked = "; ".join((*map(in_words, one.when), *grade))
-        yield f"required by {one.name}", asked or "nothing"
-
-
-def _reach(pipeline: str, rule: Rule, rails: Guardrails | None) -> str:
-    """Return the widest pull requests that get the grant: guardrails may exclude forks."""
-    widest = pull_requests_of(rule)
-    excluded = forks_for(rails or WITHOUT_DOCUMENT, pipeline) is not ForkAccess.ANYTHING
-    return (
-        "same-repository" if widest == "any" and excluded and not is_empty(rule.allow) else widest
-    )
+        yield f"required by {one.name}", asked(one)
 
 
 def _uses(grant: Grant) -> Iterator[_Used]:
@@ -156,7 +132,7 @@ def _uses(grant: Grant) -> Iterator[_Used]:
     for name in grant.buildkite_secrets:
         yield _Used("secret", name, "")
     for name in grant.audiences:
-        yield _Used("OIDC audience", name, "")
+        yield _Used(AUDIENCE, name, "")
     if grant.image:
         yield _Used("image", grant.image, "")
 

@@ -16,7 +16,7 @@ from bootstrap.job.plugins import full_source
 from bootstrap.mistakes import explain
 from bootstrap.policy.decide import agent_tags, with_commit
 from bootstrap.policy.guardrails_schema import YesNo
-from bootstrap.policy.model import NO_TAG, Policy
+from bootstrap.policy.model import NO_TAG, Guardrails, Policy
 from bootstrap.policy.schema import Node, Text
 from bootstrap.text import counted
 
@@ -96,13 +96,18 @@ def words() -> list[str]:
     return sorted(name.replace("_", "-") for name in BuildNode.model_fields)
 
 
-def claims(build: BuildNode, slug: str, policy: Policy | None) -> Claims:
+def claims(
+    build: BuildNode, slug: str, policy: Policy | None, guardrails: Guardrails | None = None
+) -> Claims:
     """Return the claims of the build, of the policy's first repository unless it names one.
+
+    Its organization is that of the guardrails, or one named acme.
 
     A commit that is on its branch, or is not, counts as checked by the host, and signed facts as
     confirmed by a token. Raises Refused for what no job may set.
     """
-    made = claims_of(environment(build, slug, policy), process_env={})
+    env = environment(build, slug, policy, guardrails)
+    made = claims_of(env, process_env={})
     if build.signed == "yes":
         made = signed(made, policy)
     if build.commit_on_branch:
@@ -123,7 +128,9 @@ def signed(unsigned: Claims, policy: Policy | None) -> Claims:
     return confirmed(unsigned, agreeing(unsigned, tags), tags)
 
 
-def environment(build: BuildNode, slug: str, policy: Policy | None) -> dict[str, str]:
+def environment(
+    build: BuildNode, slug: str, policy: Policy | None, guardrails: Guardrails | None = None
+) -> dict[str, str]:
     """Return the variables that Buildkite would send for the build."""
     given = build.model_dump(by_alias=True, exclude_none=True)
     repository = policy.repositories[0] if policy else "git@example.com:acme/without-policy.git"
@@ -131,7 +138,7 @@ def environment(build: BuildNode, slug: str, policy: Policy | None) -> dict[str,
     env = {
         "BUILDKITE_JOB_ID": "00000000-0000-4000-8000-000000000000",
         "BUILDKITE_BUILD_NUMBER": "1",
-        "BUILDKITE_ORGANIZATION_SLUG": "acme",
+        "BUILDKITE_ORGANIZATION_SLUG": guardrails.organization if guardrails else "acme",
         "BUILDKITE_PIPELINE_SLUG": slug,
         "BUILDKITE_PIPELINE_PROVIDER": "github",
         "BUILDKITE_AGENT_NAME": "agent-1",

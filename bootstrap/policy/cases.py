@@ -176,10 +176,10 @@ def _outcome(document: Cases, case: Case, read: Documents) -> Outcome:
 def _judged(case: Case, slug: str, read: Documents) -> tuple[str, str]:
     """Return the problem, and the rule that admits the build."""
     try:
-        policy, _ = read(slug)
+        policy, guardrails = read(slug)
         if policy is None:
             return f"there is no policy of a pipeline {slug}", ""
-        claims = builds.claims(case.given, slug, policy)
+        claims = builds.claims(case.given, slug, policy, guardrails)
         decision = decide(claims, *read(claims.pipeline))
     except WrongConfiguration as mistakes:
         return f"a host ends every job of {slug} with 78: {mistakes.problem}", ""

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from bootstrap.policy import wording
 from bootstrap.policy.glob import matches
-from bootstrap.policy.match import PULL_REQUESTS
-from bootstrap.policy.model import Condition, Guardrails, Policy, Rule
-from bootstrap.text import printable
+from bootstrap.policy.model import Guardrails, Policy, Rule
+from bootstrap.policy.names import image_is_asked, role_is_asked, secret_is_asked
+from bootstrap.policy.reach import asked, in_words, reach
+from bootstrap.policy.spelling import folded
+
+AUDIENCE, IMAGE, VIA = "OIDC audience", "image", "via"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +35,9 @@ class Catalogue:
 class Access:
     """One thing that one rule grants, and to which jobs.
 
-    `kind` is a noun of grants.KINDS, OIDC audience, or image.
+    `kind` is a noun of grants.KINDS, OIDC audience, image, or `via`: a role that is assumed first,
+    to reach another one, and that jobs do not get. `refused` has every reason why guardrails let no
+    job have it, `required` what they ask of jobs beside the rule's conditions.
     """
 
     pipeline: str
@@ -40,7 +45,9 @@ class Access:
     kind: str
     name: str
     to: tuple[str, ...]  # the rule's conditions in words; all of them must hold
-    pull_requests: str  # no, same-repository or any
+    pull_requests: str  # no, same-repository or any: the widest that get it
+    refused: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
 
 def by_slug(policies: Iterable[Policy]) -> dict[str, Policy]:
@@ -54,19 +61,31 @@ def slug_of(origin: str) -> str:
     return file.removesuffix(".yaml") if file.endswith(".yaml") else ""
 
 
-def accesses(policies: Iterable[Policy]) -> Iterator[Access]:
-    """Yield everything that any rule of any policy grants."""
+def accesses(policies: Iterable[Policy], guardrails: Guardrails | None = None) -> Iterator[Access]:
+    """Yield everything that any rule of any policy grants, and what guardrails leave of it."""
     for policy in policies:
         for rule in policy.rules:
-            for kind, name in granted(rule):
-                yield Access(
-                    pipeline=policy.pipeline,
-                    rule=rule.name,
-                    kind=kind,
-                    name=name,
-                    to=tuple(in_words(condition) for condition in rule.when),
-                    pull_requests=pull_requests_of(rule),
-                )
+            yield from _accesses(policy, rule, granted(rule), guardrails)
+
+
+def _accesses(
+    policy: Policy,
+    rule: Rule,
+    named: Iterable[tuple[str, str]],
+    guardrails: Guardrails | None,
+) -> Iterator[Access]:
+    left = reach(rule, guardrails, policy.pipeline)
+    for kind, name in named:
+        yield Access(
+            pipeline=policy.pipeline,
+            rule=rule.name,
+            kind=kind,
+            name=name,
+            to=tuple(in_words(condition) for condition in rule.when),
+            pull_requests=left.pull_requests,
+            refused=left.refused,
+            required=tuple(f"requires.{one.name}: {asked(one)}" for one in left.required),
+        )
 
 
 def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
@@ -77,45 +96,52 @@ def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
         for name in (*kind.needs().roles.values(), *kind.needs().references.values())
     ]
     named += [("secret", name) for name in rule.allow.buildkite_secrets]
-    named += [("OIDC audience", name) for name in rule.allow.audiences]
+    named += [(AUDIENCE, name) for name in rule.allow.audiences]
     image = rule.allow.image
-    return (*dict.fromkeys(named), *((("image", image),) if image else ()))
+    return (*dict.fromkeys(named), *(((IMAGE, image),) if image else ()))
 
 
-def who_can(policies: Iterable[Policy], wanted: str) -> tuple[Access, ...]:
-    """Return every access to what matches `wanted`: a name, or a glob over names.
+def who_can(
+    policies: Iterable[Policy], wanted: str, guardrails: Guardrails | None = None
+) -> tuple[Access, ...]:
+    """Return every access to what `wanted` names: a name in any spelling, or a glob over names.
 
-    A role that is assumed first, to reach another one, is of kind `via`: jobs do not get it.
+    In doubt an access is among them. Those that guardrails refuse are, too.
     """
-    listed = tuple(policies)
-    found = (*accesses(listed), *_assumed_first(listed))
-    return tuple(access for access in found if matches(wanted, access.name))
+    named = [
+        (policy, rule, found)
+        for policy in policies
+        for rule in policy.rules
+        if (found := [one for one in _uses(rule) if _is_asked(wanted, *one)])
+    ]
+    return tuple(
+        access
+        for policy, rule, found in named
+        for access in _accesses(policy, rule, found, guardrails)
+    )
 
 
-def _assumed_first(policies: Iterable[Policy]) -> Iterator[Access]:
-    for policy in policies:
-        for rule in policy.rules:
-            if rule.allow.via:
-                yield Access(
-                    pipeline=policy.pipeline,
-                    rule=rule.name,
-                    kind="via",
-                    name=rule.allow.via,
-                    to=tuple(in_words(condition) for condition in rule.when),
-                    pull_requests=pull_requests_of(rule),
-                )
+def close_names(policies: Iterable[Policy], wanted: str) -> tuple[str, ...]:
+    """Return some names that are like `wanted`, or contain it: those that may have been meant."""
+    names = sorted({n for policy in policies for rule in policy.rules for _, n in _uses(rule)})
+    plain = folded(wanted.strip("*"))
+    contain = [name for name in names if plain and plain in folded(name)]
+    return tuple(contain[:_CLOSE] or get_close_matches(wanted, names, n=_CLOSE))
 
 
-def in_words(condition: Condition) -> str:
-    """Return a condition in words: `branch main or release/*`, `branch not main`."""
-    subject = f"{condition.subject} {condition.name}" if condition.name else condition.subject
-    return printable(f"{subject} {wording.in_words(condition.patterns)}", limit=300)
+_CLOSE = 5
 
 
-def pull_requests_of(rule: Rule) -> str:
-    """Return the widest kind of pull request that the rule admits."""
-    for condition in rule.when:
-        if condition.subject == "pull-request":
-            admitted = frozenset[str]().union(*(PULL_REQUESTS[p] for p in condition.patterns))
-            return next(k for k in ("any", "same-repository", "no") if PULL_REQUESTS[k] <= admitted)
-    return "any"
+def _uses(rule: Rule) -> tuple[tuple[str, str], ...]:
+    return (*granted(rule), *(((VIA, rule.allow.via),) if rule.allow.via else ()))
+
+
+def _is_asked(wanted: str, kind: str, name: str) -> bool:
+    if matches(wanted, name):
+        return True
+    if kind == IMAGE:
+        return image_is_asked(wanted, name)
+    if kind == AUDIENCE:
+        return False
+    is_role = kind == VIA or name.startswith("arn:")
+    return role_is_asked(wanted, name) if is_role else secret_is_asked(wanted, name)

@@ -16,9 +16,10 @@ from bootstrap.policy.model import (
     Guardrails,
     Policy,
     Reason,
+    Requirement,
     Rule,
 )
-from bootstrap.policy.requirements import unmet
+from bootstrap.policy.requirements import demanded, unmet
 from bootstrap.text import printable, without_credentials
 
 MIRROR = "BUILDKITE_GIT_REMOTE_MIRROR_URL"  # agents from 3.136 on fetch the commit from it
@@ -110,6 +111,7 @@ def _within(
             policy_origin=policy.origin,
             policy_digest=policy.digest,
             reasons=reasons,
+            apart=_trusted_as(rule, demanded(rule.allow, guardrails, claims.pipeline)),
         )
     first = beyond[0]
     return _denied(
@@ -120,6 +122,16 @@ def _within(
         nearest=rule.name,
         reasons=(*reasons, *(_reason(rule.name, excess) for excess in beyond)),
     )
+
+
+def _trusted_as(rule: Rule, requirements: tuple[Requirement, ...]) -> tuple[str, ...]:
+    """Return what had to hold of a job: a rule that keeps its name may once have asked for less.
+
+    What its jobs left in a workspace then must not run with what it grants now.
+    """
+    asked = (*rule.when, *(condition for one in requirements for condition in one.when))
+    texts = sorted({repr((c.subject, c.name, c.patterns)) for c in asked})
+    return (*texts, *sorted({str(one.grade) for one in requirements}))
 
 
 _REQUIRED = (
@@ -134,6 +146,11 @@ def _hint(guardrail: str) -> str:
             return (
                 "Grant nothing to forks (`pull-request: same-repository` leaves them out), or have "
                 "the platform team write `forks: anything` into the guardrails of this host."
+            )
+        case "guardrails":
+            return (
+                "Correct `guardrails` in that document if the slug is wrong. Agents of another "
+                "organization need a host of their own."
             )
         case "scopes":
             return "Ask the platform team to name the pipeline in one of the guardrails' scopes."

@@ -70,5 +70,6 @@ def excludes(
     patterns: Iterable[str], values: Iterable[str], *, fold: Callable[[str], str] = folded
 ) -> bool:
     """Return whether a pattern, here without `!`, matches any spelling of a value."""
-    spelled = [fold(value) for value in values]
-    return any(_matches(fold(pattern), value) for pattern in patterns for value in spelled)
+    listed = [fold(pattern) for pattern in patterns]
+    spelled = [fold(value) for value in values] if listed else []
+    return any(_matches(pattern, value) for pattern in listed for value in spelled)

@@ -20,9 +20,16 @@ from bootstrap.policy.model import (
     Limits,
     Scope,
 )
-from bootstrap.policy.names import audiences_admit, filled, images_admit, roles_admit, secrets_admit
+from bootstrap.policy.names import (
+    audiences_admit,
+    filled,
+    images_admit,
+    roles_admit,
+    secrets_admit,
+    session_tags_admit,
+)
 from bootstrap.policy.plugins import admits
-from bootstrap.policy.wording import in_words
+from bootstrap.policy.wording import in_words, length, size
 from bootstrap.text import printable
 
 N = TypeVar("N", int, float)
@@ -53,10 +60,18 @@ def exceeds(grant: Grant, guardrails: Guardrails, pipeline: str) -> tuple[Excess
 def exceeds_for(claims: Claims, grant: Grant, guardrails: Guardrails) -> tuple[Excess, ...]:
     """Return what `exceeds` does, and in what this job would exceed the guardrails."""
     return (
+        *_organization(claims, guardrails),
         *exceeds(grant, guardrails, claims.pipeline),
         *_forks(claims, grant, guardrails),
         *_plugins(claims, guardrails),
     )
+
+
+def _organization(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
+    """Another organization may have a pipeline of the same name, whose steps others write."""
+    ours = guardrails.organization
+    if ours and claims.organization != ours:
+        yield _excess("guardrails", f"a job of the organization {claims.organization}", (ours,))
 
 
 def scope_of(guardrails: Guardrails, pipeline: str) -> Scope | None:
@@ -121,6 +136,13 @@ def _secrets(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
         yield from _listed("secrets", bounds.secrets, reference, pipeline, secrets_admit)
 
 
+def _session_tags(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    """The rule's own: policies of AWS may give by them what is another team's."""
+    for key, value in grant.tags.items():
+        tag = f"{key}={value}"
+        yield from _listed("session-tags", bounds.session_tags, tag, pipeline, session_tags_admit)
+
+
 def _agent_api(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
     """With its own token, a job has Buildkite sign a token for any audience."""
     is_limited = bounds.agent_api is AgentApiUse.REQUIRED or bounds.oidc_audiences is not None
@@ -148,7 +170,7 @@ def _sessions(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
     del pipeline
     longest = bounds.session
     if longest is not None and granted_roles(grant) and grant.duration > longest:
-        yield _excess("session", str(grant.duration), (f"at most {longest}",))
+        yield _excess("session", length(grant.duration), (f"at most {length(longest)}",))
 
 
 def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
@@ -156,11 +178,12 @@ def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
     for name in LIMITS:
         limit, most = getattr(grant.limits, name), getattr(bounds.limits, name)
         if limit is not None and most is not None and limit > most:
-            yield _excess(f"limits.{name}", str(limit), (f"at most {most}",))
+            got, allowed = (size(n) if name == "memory" else f"{n:g}" for n in (limit, most))
+            yield _excess(f"limits.{name}", got, (f"at most {allowed}",))
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (
-    _roles, _images, _secrets, _agent_api, _sessions, _limits,
+    _roles, _images, _secrets, _session_tags, _agent_api, _sessions, _limits,
 )  # fmt: skip
 
 

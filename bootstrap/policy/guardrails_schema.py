@@ -42,6 +42,12 @@ def _several(value: object) -> object:
 _slugs = form(r"!?[a-z0-9*][a-z0-9._*-]{0,99}", "a pipeline slug, or a glob over slugs")
 
 Globs = Annotated[list[Annotated[Text, AfterValidator(_glob)]], ONE_OR_MANY, Field(max_length=500)]
+_tags = form(r"\*|!?[^*=!]+=.*", "a session tag as key=value, with `*` in the value only, or `*`")
+TagGlobs = Annotated[
+    list[Annotated[Text, AfterValidator(_glob), AfterValidator(_tags)]],
+    ONE_OR_MANY,
+    Field(max_length=500),
+]
 Slugs = Annotated[
     list[Annotated[str, AfterValidator(_slugs)]], ONE_OR_MANY, Field(min_length=1, max_length=500)
 ]
@@ -62,6 +68,7 @@ class BoundsNode(Node):
     plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
     oidc_audiences: Globs | None = None
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
+    session_tags: TagGlobs | None = None
     session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
 

@@ -9,7 +9,8 @@ from bootstrap.aws.iam import Tag
 from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.model import CredentialDelivery, Grant, Policy, Rule
-from bootstrap.policy.steering import steers
+from bootstrap.policy.steering import changes
+from bootstrap.policy.wording import length
 
 _HOUR = timedelta(hours=1)
 # Characters of a session's policy, ARNs and tags, which STS packs into a size that it documents
@@ -17,10 +18,7 @@ _HOUR = timedelta(hours=1)
 _PACKED = 2048
 _OWN = sum(len(tag) for tag in Tag) + 64 * len(Tag)
 
-# Variables of credentials, which steering.py has to leave out of a job like their whole family.
-_CREDENTIALS = re.compile(r"TOKEN|PASS|SECRET|KEY|AUTH|USER|CREDENTIAL|LOGIN|EMAIL")
 _STS = re.compile(r"\bsts\.|amazonaws", re.IGNORECASE)
-_ALWAYS = frozenset({"IFS", "HOME", "SHELLOPTS", "BASHOPTS", "TMPDIR"})
 _INSTEAD_OF_ROLE = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
      "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
@@ -44,15 +42,15 @@ def _longer_than_an_hour(policy: Policy, rule: Rule) -> Iterator[Finding]:
     if grant.via:
         yield error(
             "session-longer-than-an-hour", policy, rule.line,
-            f"rule {rule.name!r} asks for {grant.duration} through {grant.via}, and STS gives a "
-            "role that another role assumes an hour at most",
+            f"rule {rule.name!r} asks for {length(grant.duration)} through {grant.via}, and STS "
+            "gives a role that another role assumes an hour at most",
             "Write 1h: sessions are renewed while the job runs. Or leave out `via`.",
         )  # fmt: skip
     elif grant.delivery is CredentialDelivery.ENV and not grant.web_identity:
         yield warning(
             "session-longer-than-an-hour", policy, rule.line,
-            f"rule {rule.name!r} delivers a session of {grant.duration} in variables, which are "
-            "not renewed, and STS gives a host with an instance role an hour at most",
+            f"rule {rule.name!r} delivers a session of {length(grant.duration)} in variables, "
+            "which are not renewed, and STS gives a host with an instance role an hour at most",
             "Write `identity: buildkite`, which is no role chaining, or deliver by the endpoint.",
         )  # fmt: skip
 
@@ -77,7 +75,7 @@ def _characters(grant: Grant) -> int:
 def _secret_names(policy: Policy, rule: Rule) -> Iterator[Finding]:
     for kind in rule.allow.kinds:
         for name in kind.variables():
-            if reason := _changes(name):
+            if reason := changes(name):
                 yield error(
                     "secret-changes-what-runs", policy, rule.line,
                     f"rule {rule.name!r} puts a secret into {name}: {reason}",
@@ -89,15 +87,6 @@ def _secret_names(policy: Policy, rule: Rule) -> Iterator[Finding]:
                     f"rule {rule.name!r} puts a secret into {name}, which SDKs prefer to its role",
                     "Remove one of the two.",
                 )  # fmt: skip
-
-
-def _changes(name: str) -> str:
-    """Return what a secret in this variable would change, "" for nothing or for a credential's."""
-    if name in _ALWAYS:
-        return "shells and programs find or split by it what they run"
-    if name.startswith("BUILDKITE_") and not _CREDENTIALS.search(name):
-        return "the agent decides by it what it runs"
-    return "" if _CREDENTIALS.search(name) else steers(name) or ""
 
 
 def _audiences(policy: Policy, rule: Rule) -> Iterator[Finding]:

@@ -82,7 +82,8 @@ def _never(rule: Rule, requirement: Requirement) -> Iterator[str]:
 def shared_names(catalogue: Catalogue) -> Iterator[Finding]:
     """Yield each pattern with {pipeline} that gives one pipeline the names of another.
 
-    `web-*` is for the pipeline `web`, and matches what `web-admin-*` is for.
+    `web-*` is for the pipeline `web`, and matches what `web-admin-*` is for; `*-web` matches what
+    `*-old-web` is for.
     """
     rails = catalogue.guardrails
     if rails is None:
@@ -93,7 +94,7 @@ def shared_names(catalogue: Catalogue) -> Iterator[Finding]:
         return bounds_for(rails, slug)
 
     found: dict[tuple[str, str], tuple[str, str]] = {}
-    for slug, longer in _beginnings(sorted({policy.pipeline for policy in catalogue.policies})):
+    for slug, longer in _within(sorted({policy.pipeline for policy in catalogue.policies})):
         places = dict(bounds(longer))
         for place, one in bounds(slug):
             if place in places:
@@ -112,19 +113,16 @@ def shared_names(catalogue: Catalogue) -> Iterator[Finding]:
         )
 
 
-def _beginnings(slugs: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield each slug, of a sorted list, with each that it begins."""
-    for index, slug in enumerate(slugs):
-        for longer in slugs[index + 1 :]:
-            if not longer.startswith(slug):
-                break
-            yield slug, longer
+def _within(slugs: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield each slug with each that contains it."""
+    return ((slug, longer) for slug in slugs for longer in slugs if slug in longer != slug)
 
 
 def _shared(bounds: Bounds, slug: str, longer: str) -> Iterator[tuple[str, str]]:
     """Yield where a name for one pipeline is admitted for the other; a `!` may exclude it."""
     lists: dict[str, Iterable[str] | None] = {
         "roles": bounds.roles, "secrets": bounds.secrets, "images": bounds.images,
+        "session-tags": bounds.session_tags,
         "oidc-audiences": bounds.oidc_audiences,
     }  # fmt: skip
     for key, patterns in lists.items():

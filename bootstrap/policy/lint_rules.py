@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from bootstrap.job.grades import Grade, grade_of
-from bootstrap.policy.catalogue import granted, pull_requests_of
+from bootstrap.policy.catalogue import granted
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import NO_TAG, Policy, Rule
+from bootstrap.policy.reach import pull_requests_of
 from bootstrap.policy.steering import left_out
 
 _PRODUCTION = re.compile(r"prod|deploy|release|admin", re.IGNORECASE)
@@ -138,8 +139,12 @@ def forgeable(policy: Policy, rule: Rule, *, signed: bool) -> Iterator[Finding]:
     if asked and not vouched and not is_empty(rule.allow):
         yield warning(
             "only-the-jobs-word", policy, asked[0].line,
-            f"rule {rule.name!r} grants {_names(rule)} to anyone who writes a step, because a step "
-            f"can set {asked[0].subject} itself",
+            f"rule {rule.name!r} grants {_names(rule)} to anyone who "
+            + (
+                "starts a build, because people can change the name that creator is"
+                if asked[0].subject == "creator"
+                else f"writes a step, because a step can set {asked[0].subject} itself"
+            ),
             "Add a condition that Buildkite vouches for (branch, creator-team, source), or set "
             'policy.identity = "signed" on the hosts: docs/policy.md#what-a-condition-is-worth',
         )  # fmt: skip

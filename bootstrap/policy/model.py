@@ -179,6 +179,7 @@ class Bounds:
     plugins: tuple[str, ...] | None = None  # globs over sources with their versions
     oidc_audiences: tuple[str, ...] | None = None  # globs; then every rule needs agent-api
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
+    session_tags: tuple[str, ...] | None = None  # globs over key=value of the rules' own tags
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)
 

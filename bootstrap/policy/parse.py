@@ -90,6 +90,7 @@ def _bounds(node: "BoundsNode") -> dict[str, Any]:
         "plugins": _tuple(node.plugins),
         "oidc_audiences": _tuple(node.oidc_audiences),
         "agent_api": node.agent_api,
+        "session_tags": _tuple(node.session_tags),
         "session": node.session,
         "limits": _limits(node.limits),
     }

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from bootstrap.job.grades import Grade, grade, grade_of, suffices
-from bootstrap.job.model import Absent, Claims, Known
-from bootstrap.policy.guardrails import granted_roles
+from bootstrap.job.model import Absent, Claims, Known, KnownSet
+from bootstrap.policy.guardrails import bounds_for, granted_roles
 from bootstrap.policy.match import COMMIT_ON_BRANCH, UNKNOWN, fact_of, subject_of, verdict
 from bootstrap.policy.model import (
     NO_TAG,
@@ -16,6 +16,7 @@ from bootstrap.policy.model import (
     Rule,
 )
 from bootstrap.policy.names import filled, roles_name, secrets_name
+from bootstrap.policy.steering import let_through
 from bootstrap.text import printable
 
 
@@ -29,7 +30,7 @@ def unmet(claims: Claims, rule: Rule, guardrails: Guardrails) -> Iterator[Excess
     for requirement in demanded(rule.allow, guardrails, claims.pipeline):
         place = f"requires.{requirement.name}"
         yield from _conditions(claims, requirement, place)
-        yield from _grades(claims, requirement, rule, place)
+        yield from _grades(claims, requirement, rule, guardrails, place)
 
 
 def refused_by_grade(
@@ -43,7 +44,11 @@ def refused_by_grade(
         c
         for c in dict.fromkeys((*requirement.when, *rule.when))
         if not (c.subject == "tag" and NO_TAG in c.patterns)
-        and not suffices(c.subject, grade_of(c.subject, signed=signed), requirement.grade)
+        and not suffices(
+            c.subject,
+            Grade.CLAIMED if _changed(rule, c) else grade_of(c.subject, signed=signed),
+            requirement.grade,
+        )
     )
 
 
@@ -65,7 +70,9 @@ def _conditions(claims: Claims, requirement: Requirement, place: str) -> Iterato
             )
 
 
-def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) -> Iterator[Excess]:
+def _grades(
+    claims: Claims, requirement: Requirement, rule: Rule, guardrails: Guardrails, place: str
+) -> Iterator[Excess]:
     if requirement.grade is Grade.SIGNED and not _is_signed(claims):
         yield Excess(
             guardrail=place,
@@ -73,13 +80,39 @@ def _grades(claims: Claims, requirement: Requirement, rule: Rule, place: str) ->
             allowed='jobs on hosts with identity = "signed"',
         )
     for condition in dict.fromkeys((*requirement.when, *rule.when)):
-        found = _grade(condition, claims)
+        why = _changed(rule, condition)
+        if condition.subject == "command" and _any_plugin(claims, requirement, rule, guardrails):
+            why = why or ", as any plugin may run in its place"
+        found = Grade.CLAIMED if why else _grade(condition, claims)
         if not suffices(condition.subject, found, requirement.grade):
             yield Excess(
                 guardrail=place,
-                got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}",
+                got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}"
+                f"{why}",
                 allowed=f"conditions on what is {_WORDS[requirement.grade]}",
             )
+
+
+def _changed(rule: Rule, condition: Condition) -> str:
+    """What was compared is what runs only without the variables that the rule lets through."""
+    names = let_through(rule.allow) if grade_of(condition.subject) is Grade.VERIFIED else ()
+    return f", as the rule lets {printable(', '.join(names))} change what runs" if names else ""
+
+
+def _any_plugin(
+    claims: Claims, requirement: Requirement, rule: Rule, guardrails: Guardrails
+) -> bool:
+    """Return whether the job has plugins, and neither guardrails nor a condition list them.
+
+    Where the requirement names the command, the rule's list does not count: its team writes it.
+    """
+    plugins = claims.facts.get("plugin")
+    if isinstance(plugins, KnownSet) and not plugins.values:
+        return False
+    by_requirement = any(c.subject == "command" for c in requirement.when)
+    asked = requirement.when if by_requirement else (*requirement.when, *rule.when)
+    listed = (bounds.plugins is not None for _, bounds in bounds_for(guardrails, claims.pipeline))
+    return not (any(c.subject == "plugin" for c in asked) or any(listed))
 
 
 _WORDS = {

@@ -17,7 +17,7 @@ from pydantic import (
 
 from bootstrap.aws.iam import Tag
 from bootstrap.fields import ONE_OR_MANY, PositiveSize, RoleArn, Variable
-from bootstrap.forms import duration, form
+from bootstrap.forms import duration, form, image
 from bootstrap.grants import KINDS
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.plugins import canonical_pattern
@@ -29,7 +29,6 @@ from bootstrap.policy.node import CONFIG
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
-_IMAGE = re.compile(r"[\w][\w.:/@-]{0,511}", re.ASCII)
 _KNOWN_HOST = re.compile(r"[\w.,:*?!\[\]|=+/-]+ (ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[\w+=,.@/-]{1,512}", re.ASCII)
@@ -138,7 +137,7 @@ Plugin = Annotated[Text, AfterValidator(_plugin)]
 Account = Annotated[str, _full(_ACCOUNT, "an account's twelve digits")]
 RuleName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
 Slug = Annotated[str, _full(_SLUG, "a pipeline slug: lower-case letters, digits, - . and _")]
-Image = Annotated[str, _full(_IMAGE, "an image, best as repository@sha256:…")]
+Image = Annotated[str, AfterValidator(image)]
 KnownHost = Annotated[str, _full(_KNOWN_HOST, "a line of known_hosts: host, type and key")]
 VariableGlob = Annotated[str, _full(_VARIABLES, "a variable's name, or a glob over names")]
 Repository = Annotated[str, AfterValidator(_repository)]

@@ -1,11 +1,13 @@
 """What other documents would have decided about jobs of the past."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any
 
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.policy.decide import asks_for_commit, decide, variables
+from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.history import Decided, Recorded
 from bootstrap.policy.model import Admitted, Denied, Grant, Guardrails, Policy
 from bootstrap.text import printable
@@ -32,7 +34,7 @@ class Side:
 
     rule: str | None
     problem: str = ""
-    grant: Mapping[str, str] = field(default_factory=dict)
+    grant: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +49,15 @@ class Change:
 
 
 class Totals:
-    """The jobs that were replayed, those whose decision stays, and the changes by pipeline."""
+    """The jobs that were replayed, those whose decision stays, and the changes by pipeline.
+
+    `without_grant` are jobs that were admitted, and of which no record holds what they received.
+    """
 
     def __init__(self) -> None:
         self.jobs = 0
         self.unchanged = 0
+        self.without_grant = 0
         self.changes: dict[str, dict[tuple[Kind, str], Change]] = {}
 
     def of(self, kind: Kind) -> int:
@@ -139,12 +145,19 @@ def _recorded(decided: Decided | None) -> Side:
     return Side(rule=decided.rule, problem=decided.problem, grant=grant if decided.rule else {})
 
 
-def _granted(grant: Grant) -> dict[str, str]:
-    settings = {key: str(value) for key, value in asdict(grant).items() if key != "kinds"}
+def is_grant_known(of: Recorded) -> bool:
+    """Return whether the record of a job that was admitted holds what the job received."""
+    decided = of.decided
+    return decided is None or decided.rule is None or decided.roles is not None
+
+
+def _granted(grant: Grant) -> dict[str, Any]:
+    settings = {label(one.name): getattr(grant, one.name) for one in fields(grant)}
+    del settings["kinds"]
     return {
         "all roles": _listed(grant.roles.values()),
         "all secrets": _listed(grant.references),
-        **{kind.key: str(kind.granted) for kind in grant.kinds},
+        **{kind.key: kind.granted for kind in grant.kinds},
         **settings,
     }
 
@@ -165,7 +178,7 @@ def difference(before: Side, after: Side) -> tuple[Kind, str] | None:
     known = before.grant.keys() & after.grant.keys() if before.grant else set()
     missing = (after.grant.keys() ^ before.grant.keys()) if _is_whole(before) else set()
     differing = [
-        f"{key}: {before.grant.get(key, 'none')} -> {after.grant.get(key, 'none')}"
+        f"{key}: {_words(before.grant.get(key), key)} -> {_words(after.grant.get(key), key)}"
         for key in sorted(known | missing)
         if before.grant.get(key) != after.grant.get(key)
     ]
@@ -174,6 +187,10 @@ def difference(before: Side, after: Side) -> tuple[Kind, str] | None:
         text = "; ".join(filter(None, (rules, *differing)))
         return Kind.GRANT, printable(text, limit=500)
     return (Kind.RULE, printable(rules, limit=500)) if rules else None
+
+
+def _words(value: object, key: str) -> str:
+    return "none" if value is None else shown(value, key)
 
 
 def _is_whole(side: Side) -> bool:

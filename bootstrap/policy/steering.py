@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from bootstrap.grants.kind import DECIDED
 from bootstrap.policy.glob import beginnings, matches
 from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import Grant
@@ -132,6 +133,30 @@ def steers(name: str) -> str | None:
     return next((reason for pattern, reason in _GLOBS if matches(pattern, name)), None)
 
 
+# Variables of credentials: their names may match a whole family's pattern above. Not GIT_ASKPASS,
+# GIT_CONFIG_KEY_0, PYTHONUSERBASE, NPM_CONFIG_USERCONFIG and the like.
+_CREDENTIALS = re.compile(
+    r"(?:\A|_)(?:(?:TOKEN|PASSWORD|SECRET|CREDENTIALS?)(?:_[A-Z0-9]+)?|KEY(?:_ID)?|PASS|PASSPHRASE"
+    r"|AUTH|USER|USERNAME|LOGIN|EMAIL)\Z"
+)
+_ALWAYS = frozenset({"IFS", "HOME", "SHELLOPTS", "BASHOPTS", "TMPDIR"})
+
+
+def changes(name: str) -> str:
+    """Return what a secret in this variable would change, "" for nothing or for a credential's."""
+    if name in _ALWAYS:
+        return "shells and programs find or split by it what they run"
+    if name.startswith("BUILDKITE_") and not _CREDENTIALS.search(name):
+        return "the agent decides by it what it runs"
+    return "" if _CREDENTIALS.search(name) else steers(name) or ""
+
+
+def let_through(grant: Grant) -> tuple[str, ...]:
+    """Return what the rule lets change which code its jobs run: of `env`, and of `secrets`."""
+    listed = [name for name in grant.env if "*" in name or steers(name)]
+    return (*listed, *(n for kind in grant.kinds for n in kind.variables() if changes(n)))
+
+
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _MANY = 1000  # spellings of one glob
 # A dot may be escaped or in a class; a tilde is a home directory, a dollar a variable.
@@ -169,7 +194,7 @@ def _sets_nothing_else(config: str, grant: Grant) -> bool:
         names = [str(entry["environment_variable"]) for entry in json.loads(config)]
     except (ValueError, TypeError, KeyError, RecursionError):
         return not config.strip()
-    return not any(steers(name) for name in names if not _listed(name, grant))
+    return not any(steers(n) or n in DECIDED for n in names if not _listed(n, grant))
 
 
 def _listed(name: str, grant: Grant) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bootstrap.errors import CannotStart
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
 LIMIT = 256  # terminals of one container
 _SYSCTL = Path("/proc/sys/kernel/pty")
 # The same numbers on every architecture, as for all system calls since Linux 5.1.
@@ -78,7 +80,7 @@ def _reconfigure(pid: int, options: list[str]) -> None:
 
 
 def _call(number: int, *arguments: object) -> int:
-    result = int(ctypes.CDLL(None, use_errno=True).syscall(number, *arguments))
+    result = int(_LIBC.syscall(number, *arguments))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result

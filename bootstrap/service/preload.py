@@ -2,20 +2,22 @@
 
 import gc
 import importlib
-import pkgutil
 import sys
+from pathlib import Path
 
 import bootstrap
 from bootstrap import memory, packaged
 from bootstrap.aws.client import prepare
 from bootstrap.buildkite.redaction import without_secrets
+from bootstrap.host import parsed
 from bootstrap.host.config import Host
 from bootstrap.sandbox.network import firewall, nftables
 from bootstrap.service import holes
 
-# What is imported where it is needed, because it takes long and a job alone may not need it; and
-# what Python and libraries themselves import late.
-LATE = (
+# Libraries, before Airlock's own modules: what a job uses of these lies together then, so that a
+# worker copies fewer pages. Among them is what is imported only where it is needed, because that
+# takes long and a job alone may not need it, and what Python and libraries themselves import late.
+LIBRARIES = (
     "_strptime",
     "boto3",
     "botocore.config",
@@ -25,30 +27,45 @@ LATE = (
     "botocore.loaders",
     "botocore.session",
     "botocore.utils",
+    "difflib",
     "encodings.idna",
     "encodings.unicode_escape",
     "http.client",
     "netrc",
-    "requests.exceptions",
+    "prometheus_client",
+    "pydantic",
+    "pydantic.fields",
     "stringprep",
     "structlog",
     "tenacity",
+    "tomllib",
     "traceback",
+    "yaml",
+)
+# What a decision imports late.
+OF_POLICIES = (
+    "bootstrap.policy.guardrails_schema",
+    "bootstrap.policy.parameters",
+    "bootstrap.policy.parse",
+    "bootstrap.policy.stores.ssm",
 )
 _FILL: list[object] = []
-# Of commands that no worker runs.
+# The command line, and what only its commands do: no worker needs them. Of policies a worker needs
+# what a decision imports, and what it imports late.
 _NOT_NEEDED = (
     "bootstrap.agent_api.offline",
+    "bootstrap.cli",
+    "bootstrap.colour",
+    "bootstrap.command_line",
+    "bootstrap.commands.completion",
     "bootstrap.commands.policy",
     "bootstrap.commands.record",
+    "bootstrap.commands.replay",
     "bootstrap.commands.why",
-    "bootstrap.policy.cases",
-    "bootstrap.policy.catalogue",
-    "bootstrap.policy.difference",
-    "bootstrap.policy.draft",
-    "bootstrap.policy.lint",
-    "bootstrap.policy.report",
-    "bootstrap.policy.since",
+    "bootstrap.completion",
+    "bootstrap.parsers",
+    "bootstrap.policy",
+    "bootstrap.progress",
     "bootstrap.replay",
     "bootstrap.__main__",
 )
@@ -63,10 +80,15 @@ def load(host: Host) -> None:
     gc.disable()
     # First: what reading the models takes for a moment is there for all that comes then.
     prepare(host.aws)
-    for module in (*LATE, *_own()):
+    for module in LIBRARIES:
+        importlib.import_module(module)
+    gc.collect()
+    _FILL.extend(holes.fill())
+    for module in (*_own(), *OF_POLICIES):
         importlib.import_module(module)
     load_optional(host)
     packaged.read_all()
+    parsed.fingerprint()
     firewall.ruleset_text()
     nftables.library()
     without_secrets({"NAME": ""}, {})  # fnmatch compiles each pattern when it is first used
@@ -92,6 +114,8 @@ def keep() -> None:
 
 
 def _own() -> list[str]:
-    """Return Airlock's own modules, apart from commands that no worker runs."""
-    found = pkgutil.walk_packages(bootstrap.__path__, f"{bootstrap.__name__}.")
-    return [module.name for module in found if not module.name.startswith(_NOT_NEEDED)]
+    """Return Airlock's own modules but those above. To list them imports none."""
+    package = Path(bootstrap.__path__[0])
+    files = (path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py"))
+    found = sorted(".".join(file.parts).removesuffix(".__init__") for file in files)
+    return [module for module in found if not module.startswith(_NOT_NEEDED)]

@@ -10,6 +10,7 @@ from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import MAX_TEXT, Admitted
 from bootstrap.policy.parse import parse, parse_guardrails
+from bootstrap.sandbox.plan import workspace_key
 from tests.attacks.evaded_guardrails import GUARDRAILS, Attack
 from tests.attacks.forged_jobs import HONEST, JOBS, Env
 from tests.job.given import job_env, process_env
@@ -68,6 +69,44 @@ def test_evaded_guardrail_is_what_refuses_the_job() -> None:
         assert isinstance(guarded(unguarded, attack.allow, attack.env), Admitted), attack.name
 
 
+def test_pipeline_of_the_same_name_in_another_organization_is_refused_by_guardrails() -> None:
+    """A slug is one pipeline's within its organization only; guardrails name theirs."""
+    policy = parse(granted(f"role: '{ROLE}'"), "p")
+    other = claims_of(job_env(BUILDKITE_ORGANIZATION_SLUG="mallory"), process_env())
+    rails = parse_guardrails("guardrails: acme\n", "g")
+    assert isinstance(decide(other, policy), Admitted)
+    assert not isinstance(decide(other, policy, rails), Admitted)
+    assert isinstance(decide(claims_of(job_env(), process_env()), policy, rails), Admitted)
+
+
+# (before and after: guardrails, the rule's `when`, and what it grants)
+CHANGED = [
+    (("", "{branch: '*'}", ""), ("", "{branch: main}", f"role: '{ROLE}'")),
+    (("", "{pull-request: any}", ""), ("", "{}", f"role: '{ROLE}'")),
+    (("", "{}", ""), ("requires: {roles: '*', command: make deploy}", "{}", f"role: '{ROLE}'")),
+    (("requires: {roles: '*'}", "{}", f"role: '{ROLE}'"),
+     ("requires: {roles: '*', vouched: yes}", "{}", f"role: '{ROLE}'")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGED)
+def test_workspace_of_a_rule_is_not_that_of_the_weaker_rule_it_once_was(
+    before: tuple[str, str, str], after: tuple[str, str, str]
+) -> None:
+    """Otherwise a job of then leaves a hook of git, which runs with the role of now."""
+
+    def workspace(rails: str, when: str, allow: str, above: str = "") -> str:
+        rule = f"  - {{name: only, when: {when}, allow: {{{allow}}}}}\n"
+        rails = f"guardrails: acme\n{rails}\n"
+        job = claims_of(job_env(), process_env())
+        found = decide(job, parse(f"{above}{HEAD}{rule}", "p"), parse_guardrails(rails, "g"))
+        assert isinstance(found, Admitted)
+        return workspace_key(job, found.rule, found.apart)
+
+    assert workspace(*before) != workspace(*after)
+    assert workspace(*after) == workspace(*after, above="# moved down by a line\n")
+
+
 def guarded(attack: Attack, allow: str, env: Env) -> Any:
     """Decide about a job whose rule grants `allow`, under the guardrails of the attack."""
     policy = parse(f"{HEAD}  - {{name: only, when: {attack.when}, allow: {{{allow}}}}}\n", "p")
@@ -90,6 +129,10 @@ def test_malformed_pipeline_slug_is_refused(slug: str) -> None:
         claims_of(job_env(BUILDKITE_PIPELINE_SLUG=slug.replace("\\u0000", "\0")), process_env())
 
 
+def granted(allow: str) -> str:
+    return f"{HEAD}  - {{name: a, allow: {{{allow}}}}}\n"
+
+
 # (what is wrong with it, the document)
 DOCUMENTS = [
     ("anchors and aliases", "pipeline: &a storefront\nrepository: *a\n"),
@@ -104,6 +147,29 @@ DOCUMENTS = [
     ("rules[0].when.branch", HEAD + "  - {name: a, when: {branch: {a: b}}, allow: {}}\n"),
     ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:role/*'}}\n"),
     ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:user/x'}}\n"),
+    ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:/aws/reference/secretsmanager/x'}")),
+    ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:aws/reference/secretsmanager/x:2'}")),
+    (
+        "not by way of ssm:/aws/",
+        granted(
+            "ssh-keys: 'ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/aws/reference/"
+            "secretsmanager/x'"
+        ),
+    ),
+    *(
+        ("a role's ARN", granted(f"role: 'arn:aws:iam::111122223333:role/{name}'"))
+        for name in ("ci/a/../b/x", "../x", "ci//x", "/x", "ci/./x")
+    ),
+    ("without `..`", granted("secrets: {A: 'ssm:/ci/..:3'}")),
+    *(
+        ("a variable of the job's own", granted(f"secrets: {{BUILDKITE_{name}: 'ssm:/x'}}"))
+        for name in ("PLUGINS", "COMMAND", "REPO", "COMMIT", "REFSPEC")
+    ),
+    ("an image's id", granted("image: 'sha256:0123456789ab'")),
+    ("an image's id", granted("image: 'abcdef012345'")),
+    ("expected an image", granted("image: 'Mallory/x:1'")),
+    ("expected an image", granted("image: 'registry.example.com./x:1'")),
+    ("expected an image", granted("image: 'registry.example.com/ci/../x:1'")),
     (f"at most {MAX_TEXT}", HEAD + "#" * MAX_TEXT),
     ("nested deeper than", HEAD + "  - " + "[" * 500),
 ]

@@ -51,6 +51,30 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
     assert "nearest is 'deploy': expected branch main, got dev" in other.stdout
 
 
+def test_everything_that_is_granted_is_named(folder: Path) -> None:
+    (folder / "storefront.yaml").write_text(
+        HEAD + f"  - {{name: r, allow: {{roles: {{audit: '{ROLE}'}}, secrets: {{A: 'ssm:/ci/a'}}, "
+        "ssh-keys: 'ssm:/ci/key'}}\n"
+    )
+    status, shown = explained(folder, pipeline="storefront")
+    assert status == 0
+    assert shown.endswith(f", with no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a")
+
+
+def test_each_fact_has_its_grade(folder: Path) -> None:
+    (folder / "storefront.yaml").write_text(
+        HEAD + "  - {name: r, allow: {}, when: {branch: main, step: s, command: c, env: {X: a}}}\n"
+    )
+    given: dict[str, Any] = {"step": "s", "command": "c", "env": {"X": "a"}}
+    _, shown = explained(folder, pipeline="storefront", **given)
+    assert "got main (vouched, from the job's environment)" in shown
+    assert "got s (claimed, from the job's environment)" in shown
+    assert "got c (verified, from the job's environment)" in shown
+    assert "got a value that matches (claimed, from the job's environment)" in shown
+    _, signed = explained(folder, pipeline="storefront", signed="yes", **given)
+    assert "got s (signed by Buildkite)" in signed
+
+
 def test_every_fact_can_be_described(folder: Path) -> None:
     (folder / "storefront.yaml").write_text(
         HEAD + "  - {name: r, allow: {}, when: {branch: b, source: api, step: s, queue: q, "
@@ -118,8 +142,8 @@ def test_a_decision_that_depends_on_the_commit_has_every_answer(folder: Path) ->
     (folder / "storefront.yaml").write_text(COMMITS)
     status, shown = explained(folder, pipeline="storefront")
     assert status == 77
-    assert "if the commit is verified on its branch: admitted by rule 'checked'" in shown
-    assert "if the commit is elsewhere on its branch: refused" in shown
+    assert "if the check of the commit says verified: admitted by rule 'checked'" in shown
+    assert "if the check of the commit says elsewhere: refused" in shown
     assert "--commit-on-branch states its answer" in shown
     assert explained(folder, pipeline="storefront", commit_on_branch="verified")[0] == 0
     (folder / "storefront.yaml").write_text(COMMITS + "  - {name: all, allow: {}}\n")

@@ -12,6 +12,7 @@ from bootstrap.commands.policy.lint import lint
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.findings import ALWAYS, MEANINGS
 from bootstrap.policy.parse import parse, parse_guardrails
+from tests.commands.test_policy import policy
 from tests.policy import corpus, sane
 from tests.policy.given import HEAD
 
@@ -34,16 +35,18 @@ def ids(findings: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["storefront.yaml", "guardrails.yaml"])
 @pytest.mark.parametrize(
-    ("state", "problem"),
+    ("state", "problem", "fix"),
     [
-        ("link", "cannot be read: it is a symbolic link, which hosts do not follow"),
-        ("writable", "no write permission for others"),
-        ("directory", "is not a regular file"),
-        ("binary", "is not UTF-8 at byte"),
-        ("pipe", "is not a regular file"),
+        ("link", "cannot be read: it is a symbolic link, which hosts do not follow", "a copy of"),
+        ("writable", "no write permission for others", "`chown root` and `chmod go-w` it."),
+        ("directory", "is not a regular file", "put a document in its place"),
+        ("binary", "is not UTF-8 at byte", "Save it as UTF-8."),
+        ("pipe", "is not a regular file", "put a document in its place"),
     ],
 )
-def test_what_a_host_refuses_is_an_error(folder: Path, name: str, state: str, problem: str) -> None:
+def test_what_a_host_refuses_is_an_error(
+    folder: Path, name: str, state: str, problem: str, fix: str
+) -> None:
     path = folder / name
     text = b"guardrails: acme\n" if name == "guardrails.yaml" else path.read_bytes()
     path.unlink(missing_ok=True)
@@ -62,7 +65,7 @@ def test_what_a_host_refuses_is_an_error(folder: Path, name: str, state: str, pr
     (finding,) = (f for f in findings if f["id"] == "mistake")
     assert problem in finding["text"]
     assert finding["severity"] == "error"
-    assert finding["fix"].endswith("`chown root` and `chmod go-w` it.")
+    assert fix in finding["fix"]
 
 
 def test_a_store_that_others_can_write_is_an_error(folder: Path) -> None:
@@ -182,3 +185,17 @@ def test_mistakes_are_explained_in_our_own_words() -> None:
     assert len(set(details)) > 100
     foreign = ("Input ", "should", "valid", "Field ", "Value error", "function-", "[key]")
     assert [d for d in details if any(word in d for word in foreign)] == []
+
+
+def test_findings_that_are_not_printed_are_counted(folder: Path) -> None:
+    (folder / "storefront.yaml").write_text(
+        HEAD + "  - name: a    # airlock: ignore fork-reaches-grant: the role reads public data\n"
+        "    when: {pull-request: any}\n    allow: {role: 'arn:aws:iam::111122223333:role/x'}\n"
+        "  - {name: b, when: {branch: main, tag: v1}, allow: {image: 'x:1'}}\n"
+    )
+    done = policy("lint", folder, "--ignore", "image-without-digest", "--ignore", "contradiction")
+    assert done.stdout == (
+        "1 policy, 0 errors, 0 warnings; not shown: 1 finding answered by a comment, "
+        "2 findings by --ignore\n"
+    )
+    assert done.returncode == 0

@@ -135,7 +135,7 @@ def test_explain_of_a_refused_job_prints_every_condition(
     (tmp_path / "env").write_text(json.dumps(env) if form == "json" else lines)
     done = policy("explain", tmp_path / "env", "--policies", folder)
     assert done.returncode == 77
-    got = "NO   branch           expected main, got feature (from the job's environment)"
+    got = "NO   branch           expected main, got feature (vouched, from the job's environment)"
     assert got in done.stdout
     assert "refused: no rule of" in done.stdout
     explained = json.loads(
@@ -185,15 +185,6 @@ def test_diff_prints_the_changed_access(folder: Path, tmp_path: Path) -> None:
         f"  + gains  role {ROLE}\n      for: branch dev, no tag, no pull request\n" in done.stdout
     )
     assert policy("diff", folder, folder).returncode == 0
-
-
-def test_who_can_prints_rules_or_returns_1(folder: Path) -> None:
-    done = policy("who-can", ROLE, "--policies", folder)
-    assert done.returncode == 0
-    assert "storefront: rule 'deploy' grants role" in done.stdout
-    unused = policy("who-can", "arn:unused", "--policies", folder)
-    assert unused.returncode == 1
-    assert "0 pipelines can reach arn:unused" in unused.stdout
 
 
 @pytest.mark.parametrize("document", ["policy", "guardrails", "cases"])

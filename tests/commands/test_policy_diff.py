@@ -162,3 +162,51 @@ def test_the_example_of_the_documentation_is_what_is_printed(sides: tuple[Path, 
     (sides[1] / "storefront.yaml").write_text(text.replace("branch: main", "branch: [main, dev]"))
     page = (ROOT / "docs/governance.md").read_text()
     assert f"$ airlock policy diff main/ proposed/\n{policy('diff', *sides).stdout}```" in page
+
+
+def host_of(tmp_path: Path, store: Path, guardrails: Path | None) -> Path:
+    path = tmp_path / "airlock.toml"
+    named = f'guardrails = "file:{guardrails}"\n' if guardrails else ""
+    path.write_text(f'[policy]\nstore = "file:{store}"\n{named}[sandbox]\nimage = "job:1"\n')
+    return path
+
+
+def test_guardrails_beside_a_store_of_files_are_not_taken_for_deleted(
+    sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = sides
+    rails = tmp_path / "rails.yaml"
+    (old / "guardrails.yaml").rename(rails)
+    (new / "guardrails.yaml").unlink()
+    done = policy("diff", "store", new, "--config", host_of(tmp_path, old, rails))
+    assert (done.returncode, done.stdout) == (0, "No access changes.\n")
+    (new / "guardrails.yaml").write_text("guardrails: acme\n")
+    done = policy("diff", "store", new, "--config", host_of(tmp_path, old, rails))
+    assert "+ gains  guardrail session" in done.stdout
+    rails.rename(old / "guardrails.yaml")
+    (new / "guardrails.yaml").unlink()
+    inside = host_of(tmp_path, old, old / "guardrails.yaml")
+    assert "+ gains  guardrails" in policy("diff", "store", new, "--config", inside).stdout
+
+
+def test_guardrails_that_no_host_of_a_store_of_files_reads_are_an_error(
+    sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = sides
+    (old / "guardrails.yaml").unlink()
+    done = policy("diff", "store", new, "--config", host_of(tmp_path, old, None))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "they would limit nothing" in done.stderr
+
+
+def test_why_a_whole_pipeline_is_refused_is_named(sides: tuple[Path, Path]) -> None:
+    old, new = sides
+    (new / "storefront.yaml").rename(new / "warehouse.yaml")
+    done = policy("diff", old, new)
+    assert "after: refused: the pipeline has no policy" in done.stdout
+    assert "warehouse\n" not in done.stdout, "no job of it was admitted, and none is"
+    (new / "warehouse.yaml").rename(new / "storefront.yaml")
+    text = (new / "storefront.yaml").read_text()
+    (new / "storefront.yaml").write_text(text.replace("pipeline: storefront", "pipeline: other"))
+    done = policy("diff", old, new)
+    assert "after: refused: storefront.yaml is the policy of pipeline other" in done.stdout

@@ -158,3 +158,21 @@ def test_no_option_causes_a_traceback(
         assert not shown
     else:
         assert (status, len(shown)) == (0, 1)
+
+
+def test_a_configuration_beside_a_directory_has_what_the_hosts_need(
+    folder: Path, config: Path
+) -> None:
+    done = iam(folder, "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "parameter/buildkite/pipelines" in json.dumps(json.loads(done.stdout)["host-role"])
+
+
+def test_drift_is_json_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "roles.json"
+    dump.write_text('{"RoleDetailList": []}')
+    done = iam(folder, "--drift", dump, "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (
+        1, {"differences": [f"{ROLE}: is not in the dump"], "roles": 1},
+    )  # fmt: skip
+    assert iam(folder, "--drift", dump).stdout.endswith("\n1 difference in 1 role\n")

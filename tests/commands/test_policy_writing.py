@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.commands.policy.source import save_all
+from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.parse import parse
 from tests.commands.test_policy import ROOT, policy
 from tests.commands.test_policy_iam import HOST
@@ -71,6 +73,23 @@ def test_a_pipeline_beside_the_examples_needs_no_other_iam(tmp_path: Path) -> No
     assert "3 policies, 0 errors" in onboard(tmp_path).stdout
     assert needed("tags") == tags
     assert needed("pipelines") != pipelines
+
+
+def test_init_writes_both_files_or_none(tmp_path: Path) -> None:
+    made = [tmp_path / "storefront.yaml", tmp_path / "storefront.test.yaml"]
+    made[1].mkdir()
+    with pytest.raises(WrongConfiguration, match="cannot be written: Is a directory"):
+        save_all({made[0]: b"x", made[1]: b"y"})
+    assert not made[0].exists()
+
+
+@pytest.mark.parametrize("verb", [("fmt", "--check"), ("report", "--output", "map.html")])
+def test_a_directory_without_documents_is_an_error(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    (tmp_path / "empty").mkdir()
+    done = policy(verb[0], tmp_path / "empty", *verb[1:])
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "empty holds no " in done.stderr
+    assert not Path("map.html").exists()
 
 
 @pytest.mark.parametrize("name", ["storefront.yaml", "storefront.test.yaml"])

@@ -115,7 +115,7 @@ def test_grants_are_compared_with_those_of_other_policies(store: Path) -> None:
     ((kind, jobs, text),) = changes(document)
     assert (kind, jobs) == ("another grant", 3)
     assert f"role: none -> {ROLE}" in text
-    assert "image: None -> x" in text
+    assert "image: none -> x" in text
     assert simulated(store, against=store)[0] == 0
 
 

@@ -186,6 +186,8 @@ def test_jobs_of_one_minute_have_different_session_names() -> None:
     [
         ({"Buildkite:Branch": "main"}, timedelta(hours=1), "repeat each other or Airlock's own"),
         ({"buildkite:tag": "v1"}, timedelta(hours=1), "repeat each other or Airlock's own"),
+        ({"bu\u0131ldkite:pipeline": "x"}, timedelta(hours=1), "or Airlock's own"),
+        ({"BU\u0130LDKITE:PIPELINE": "x"}, timedelta(hours=1), "or Airlock's own"),
         ({"team": "a", "TEAM": "b"}, timedelta(hours=1), "repeat each other"),
         ({"aws:team": "a"}, timedelta(hours=1), "the session tag key 'aws:team'"),
         ({"": "a"}, timedelta(hours=1), "the session tag key ''"),

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.lab
 
 CHORE = """
 import sys
+import time
 from pathlib import Path
 from bootstrap.log import to_descriptor
 from bootstrap.service.housekeeping import networks
@@ -176,11 +178,15 @@ def test_chore_killed_at_any_moment_leaves_nothing_that_is_not_removed(fleet: Fl
             assert fleet.control.finished(job)[0] == "0"
     prepared.forget(fleet)
     before = [one for one in everything(fleet) if not expires(one)]
+    began = time.monotonic()
+    assert chore(fleet).wait(60) == 0
+    whole = time.monotonic() - began
+    prepared.forget(fleet)
     killed = 0
     for number in range(14):
         process = chore(fleet)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(0.25 + 0.06 * number)
+            process.wait(whole * (number + 1) / 30)  # one that is ready is half of the work
         killed += process.poll() is None
         process.kill()
         process.wait()

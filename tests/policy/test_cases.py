@@ -218,6 +218,16 @@ def test_any_document_is_read_or_rejected(document: object, at: str) -> None:
         assert len(cases.outcomes([parsed], lambda _: (NOTHING, None))) == len(parsed.cases)
 
 
+def test_a_build_is_of_the_organization_of_the_guardrails() -> None:
+    cases_of = "pipeline: storefront\ncases: [{{name: x, given: {{{}}}, expect: {{rule: a}}}}]\n"
+    rails = parse_guardrails("guardrails: umbrella\n", "g")
+    policies = {"storefront": policy("  - {name: a, allow: {}}\n")}
+    (own,) = decided(cases_of.format(""), policies, rails)
+    (other,) = decided(cases_of.format("organization: acme"), policies, rails)
+    assert own.problem == ""
+    assert "got a job of the organization acme, allowed: umbrella" in other.problem
+
+
 @pytest.mark.parametrize(
     ("given", "met"),
     [

@@ -7,6 +7,7 @@ import pytest
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.parse import parse
+from bootstrap.policy.stores.files import guardrails_text
 from bootstrap.policy.stores.files import pipeline_text as load
 from tests.policy.given import HEAD
 
@@ -57,6 +58,16 @@ def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     store(tmp_path / "p").chmod(0o777)
     with pytest.raises(WrongConfiguration, match="mode 0777"):
         load(tmp_path / "p", "storefront")
+
+
+def test_guardrails_in_a_directory_that_others_can_write_are_refused(tmp_path: Path) -> None:
+    """Whoever can write there can put another file of root's in their place."""
+    rails = store(tmp_path / "p") / "storefront.yaml"
+    assert guardrails_text(rails) == POLICY
+    assert guardrails_text(tmp_path / "absent" / "guardrails.yaml") is None
+    rails.parent.chmod(0o775)
+    with pytest.raises(WrongConfiguration, match="mode 0775"):
+        guardrails_text(rails)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")

@@ -46,6 +46,11 @@ def decided(rails: str, allow: str, **env: str) -> Decision:
         ("secrets: 'ssm:/ci/*'", "{secret-files: {a: 'ssm:/prod/a'}}", {}, "secrets"),
         ("secrets: 'ssm:/ci/*'", "{ssh-keys: 'ssm:/prod/a'}", {}, "secrets"),
         ("session: 1h", f"{{role: '{ROLE}', session: {{duration: 61m}}}}", {}, "session"),
+        ("session-tags: []", "{session: {tags: {team: a}}}", {}, "session-tags"),
+        ("session-tags: 'team={pipeline}'", "{session: {tags: {team: warehouse}}}", {},
+         "session-tags"),
+        ("session-tags: 'team=storefront'", "{session: {tags: {Team: storefront}}}", {},
+         "session-tags"),
         ("limits: {memory: 8GiB}", "{limits: {memory: 9GiB}}", {}, "limits.memory"),
         ("limits: {cpus: 4}", "{limits: {cpus: 4.5}}", {}, "limits.cpus"),
         ("limits: {pids: 100}", "{limits: {pids: 101}}", {}, "limits.pids"),
@@ -81,6 +86,12 @@ def test_a_grant_beyond_a_guardrail_is_refused_with_its_name(
         ("roles: []\nsecrets: []\nimages: []\nplugins: []", "{}", {}),
         ("images: '*@sha256:*'", f"{{image: 'x{DIGEST}'}}", {}),
         ("session: 15m", "{session: {duration: 12h}}", {}),
+        (
+            "session-tags: ['team={pipeline}', 'cost=*']",
+            "{session: {tags: {team: storefront, cost: '7'}}}",
+            {},
+        ),
+        ("session-tags: ['*', '!team=*']", "{session: {tags: {cost: '7'}}}", {}),
         ("", "{}", {"BUILDKITE_PULL_REQUEST": "7"}),
         ("forks: anything", f"{{role: '{ROLE}'}}", {"BUILDKITE_PULL_REQUEST": "7"}),
         ("forks: refuse", f"{{role: '{ROLE}'}}", {}),
@@ -163,3 +174,18 @@ def test_a_guardrails_document_with_mistakes_is_refused(text: str, says: str) ->
     with pytest.raises(WrongConfiguration) as caught:
         guardrails(text)
     assert says in "\n".join(caught.value.details)
+
+
+def test_times_and_sizes_are_those_of_a_document() -> None:
+    limits = "limits: {memory: 16GiB, cpus: 4}"
+    refused = decided(
+        "session: 1h\nlimits: {memory: 8GiB, cpus: 2}",
+        f"{{role: '{ROLE}', session: {{duration: 90m}}, {limits}}}",
+    )
+    assert isinstance(refused, Denied)
+    found = {reason.subject: (reason.got, reason.expected) for reason in refused.reasons[-3:]}
+    assert found == {
+        "guardrail session": ("90m", "at most 1h"),
+        "guardrail limits.memory": ("16GiB", "at most 8GiB"),
+        "guardrail limits.cpus": ("4", "at most 2"),
+    }

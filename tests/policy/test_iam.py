@@ -79,7 +79,7 @@ def test_secrets_have_the_arns_by_which_iam_knows_them(reference: str, resource:
 
 def test_host_pulls_images_of_rules_and_its_own_from_ecr() -> None:
     ecr = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
-    rules = f"  - {{name: a, allow: {{image: '{ecr}/ci/job@sha256:ab'}}}}\n"
+    rules = f"  - {{name: a, allow: {{image: '{ecr}/ci/job@sha256:{'ab' * 32}'}}}}\n"
     rules += "  - {name: b, allow: {image: 'x:1'}}\n"
     found = statements(made(policy(rules), needs=HostNeeds(images=(f"{ecr}/default:1", "y"))))
     assert found["AirlockImages"]["Resource"] == [

@@ -69,7 +69,7 @@ def test_too_short_sessions_are_reported_where_the_dump_has_them() -> None:
     detail = {"Arn": ROLE, "AssumeRolePolicyDocument": long.roles[ROLE].trust}
     assert drift(long, {"RoleDetailList": [detail]}) == ()
     (line,) = drift(long, {"RoleDetailList": [{**detail, "MaxSessionDuration": 3600}]})
-    assert line == f"{ROLE}: allows sessions of 1:00:00, and rules ask for 4:00:00"
+    assert line == f"{ROLE}: allows sessions of 1h, and rules ask for 4h"
     assert drift(long, {"RoleDetailList": [{**detail, "MaxSessionDuration": 43200}]}) == ()
 
 

@@ -21,7 +21,7 @@ from tests.policy.samples import MAIN, OTHER, ROLE, SECRETS, rule
 
 HUB = "arn:aws:iam::444455556666:role/hub"
 OWN = "arn:aws:iam::444455556666:role/ci/pipelines/shop/shop-deploy"
-ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/ci/job@sha256:ab"
+ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/ci/job@sha256:" + 32 * "ab"
 STORE = {"Effect": "Allow", "Action": ["ssm:GetParametersByPath", "ssm:GetParameters"],
          "Resource": ["arn:aws:ssm:us-east-1:*:parameter/buildkite/*"]}  # fmt: skip
 NEEDS = HostNeeds(statements=(STORE,), images=(ECR,), observe_role=OTHER.replace("read", "watch"))

@@ -112,7 +112,7 @@ RAILS = """guardrails: acme
 @pytest.mark.parametrize("more", ["", "secrets: ['*']\n", "images: ['*']\nsecrets: ['*', '!x']\n"])
 def test_hosts_read_what_the_scopes_of_guardrails_allow_new_pipelines(more: str) -> None:
     rails = parse_guardrails(RAILS.replace("{more}", more), "guardrails.yaml")
-    image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/new/job@sha256:ab"
+    image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/new/job@sha256:" + 32 * "ab"
     new = document(
         "new",
         f"  - {{name: a, when: {{branch: main}}, allow: {{image: '{image}', "
@@ -151,7 +151,7 @@ def test_what_a_glob_of_guardrails_does_not_give_is_named(
 
 
 def test_an_image_that_a_glob_over_regions_allows_can_be_pulled() -> None:
-    image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/ci/job@sha256:ab"
+    image = "111122223333.dkr.ecr.us-east-1.amazonaws.com/ci/job@sha256:" + 32 * "ab"
     policy = document("shop", f"  - {{name: a, allow: {{image: '{image}'}}}}\n")
     read = parse_guardrails(
         "guardrails: acme\nimages: '111122223333.dkr.ecr.*.amazonaws.com/ci/*'\n", "guardrails.yaml"

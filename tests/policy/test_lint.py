@@ -159,6 +159,8 @@ def test_an_unreachable_rule_admits_no_job(
         ("branch: '*', env: {X: a}", True, True),
         ("branch: main, env: {X: a}", False, False),
         ("pull-request: no, author-team: x, repository: '*'", True, True),
+        ("creator: Ada", True, True),
+        ("creator-email: ada@example.com", False, False),
     ],
 )
 def test_a_grant_rests_on_the_jobs_word_by_the_grades_of_its_conditions(

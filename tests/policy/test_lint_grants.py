@@ -71,7 +71,9 @@ def test_a_session_that_may_not_be_packed_is_found() -> None:
     "name",
     ["LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "BASH_ENV", "ENV", "IFS", "HOME", "PYTHONPATH",
      "NODE_OPTIONS", "GIT_SSH_COMMAND", "GCONV_PATH", "PERL5OPT", "RUBYOPT", "CDPATH",
-     "JAVA_TOOL_OPTIONS", "BUILDKITE_COMMAND", "BUILDKITE_PLUGINS"],
+     "JAVA_TOOL_OPTIONS", "BUILDKITE_SHELL", "BUILDKITE_HOOKS_PATH",
+     "GIT_ASKPASS", "SSH_AUTH_SOCK", "GIT_CONFIG_KEY_0", "PYTHONUSERBASE", "NPM_CONFIG_USERCONFIG",
+     "GOAUTH"],
 )  # fmt: skip
 def test_a_secret_in_a_variable_that_changes_what_runs_is_an_error(name: str) -> None:
     finding = found(granting(f"secrets: {{{name}: 'ssm:/ci/a'}}"))["secret-changes-what-runs"]
@@ -93,6 +95,7 @@ def test_a_secret_that_sdks_prefer_to_the_role_is_found() -> None:
         f"role: '{ROLE}', delivery: env, session: {{identity: buildkite, duration: 2h}}",
         "session: {tags: {'a#b': x}}",
         "secrets: {NPM_TOKEN: 'ssm:/a', CARGO_REGISTRY_TOKEN: 'ssm:/b', TWINE_PASSWORD: 'ssm:/c'}",
+        "secrets: {BUILDKITE_S3_ACCESS_KEY_ID: 'ssm:/a', NPM_TOKEN_2: 'ssm:/b', X_USER: 'ssm:/c'}",
         "secrets: {GITHUB_TOKEN: 'ssm:/a', DATABASE_URL: 'ssm:/b', BUILDKITE_API_TOKEN: 'ssm:/c'}",
     ],
 )

@@ -93,6 +93,8 @@ PATTERN = "arn:aws:iam::111122223333:role/{pipeline}"
         ("secrets: 'ssm:/ci/{pipeline}-*'", ("web", "web-admin", "web-admin-x"), "web"),
         ("oidc-audiences: 'https://{pipeline}*'", ("web", "web-admin"), "web"),
         (f"roles: '{PATTERN}*'", ("web", "webshop"), "web"),
+        ("roles: '*:role/*-{pipeline}'", ("old-web", "web"), "web"),
+        (f"roles: '{PATTERN}-*'", ("old-web", "web"), ""),
         (f"roles: '{PATTERN}-*'", ("web", "webshop"), ""),
         (f"roles: '{PATTERN}/*'", ("web", "web-admin"), ""),
         (f"roles: ['{PATTERN}/*', '*']", ("web", "web-admin"), ""),

@@ -1,9 +1,12 @@
 """Names of roles, images and secrets in guardrails, in all their spellings."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootstrap import forms
 from bootstrap.images import full_name
 from bootstrap.policy.names import (
     filled,
@@ -31,6 +34,15 @@ SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:"
         ("Registry.Example.com:443/a/b:1", "registry.example.com/a/b:1"),
         ("registry.example.com:5000/a", "registry.example.com:5000/a"),
         ("localhost/a", "localhost/a"),
+        ("registry.example.com:05000/a", "registry.example.com:5000/a"),
+        (
+            "111122223333.dkr-ecr-fips.eu-west-1.on.aws/a:1",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com/a:1",
+        ),
+        (
+            "111122223333.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn/a",
+            "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/a",
+        ),
     ],
 )
 def test_an_image_has_one_full_name(image: str, name: str) -> None:
@@ -53,6 +65,8 @@ def test_an_image_has_one_full_name(image: str, name: str) -> None:
         (["node:*"], "node:20", True),
         (["node:*"], "node:5000/evil/x", False),
         (["debian*"], "debian.evil.example/x", False),
+        (["*", "!*.on.aws/*"], "111122223333.dkr-ecr.eu-west-1.on.aws/x:1", False),
+        (["*", "!registry.example.com*"], "registry.example.com/x:1", False),
     ],
 )
 def test_a_list_of_images_compares_full_names(
@@ -77,6 +91,17 @@ def test_a_list_of_images_compares_full_names(
         ("!secretsmanager:ci/db", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf"),
         ("!secretsmanager:ci/db", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf#password"),
         ("!secretsmanager:ci/db#password", "secretsmanager:ci/db"),
+        ("!secretsmanager:ci/db#password", f"secretsmanager:{SECRET_ARN}ci/db-AbCdEf#password"),
+        ("!ssm:/ci/key#a", "ssm:ci/key:3#a"),
+        ("!ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/ci/key", "ssm:/ci/key"),
+        ("!ssm:arn:aws:ssm:eu-west-1:111122223333:parameter/ci/key#a", "ssm:/ci/key:2#a"),
+        ("!ssm:*:parameter/ci/*", "ssm:/ci/key"),
+        (f"!secretsmanager:{SECRET_ARN}ci/db-AbCdEf", "secretsmanager:ci/db"),
+        (f"!secretsmanager:{SECRET_ARN}ci/db-*", "secretsmanager:ci/db"),
+        (
+            f"!secretsmanager:{SECRET_ARN}ci/db-AbCdEf",
+            "secretsmanager:arn:aws:secretsmanager:us-east-1:111122223333:secret:ci/db",
+        ),
     ],
 )
 def test_an_excluded_secret_is_excluded_in_every_spelling(negation: str, reference: str) -> None:
@@ -91,6 +116,19 @@ def test_a_pattern_admits_a_secret_by_its_own_spelling_only() -> None:
     assert secrets_admit([arn], arn)
     assert secrets_admit(["secretsmanager:ci/db"], "secretsmanager:ci/db#user")
     assert not secrets_admit(["secretsmanager:ci/db#user"], "secretsmanager:ci/db#password")
+    assert not secrets_admit(["secretsmanager:ci/db#user"], "secretsmanager:ci/db")
+    assert not secrets_admit(["secretsmanager:ci/db#*"], "secretsmanager:ci/db")
+    assert secrets_admit(["*#user"], "secretsmanager:ci/db#user")
+    assert not secrets_admit(["ssm:/*/own"], "ssm:/other#/own")
+
+
+def test_an_exemption_is_for_the_secret_and_not_for_a_member_that_is_named_like_it() -> None:
+    protected = ["secretsmanager:prod/*", "!*-public"]
+    assert not secrets_name(protected, "secretsmanager:prod/db-public")
+    assert not secrets_name(protected, "secretsmanager:prod/db-public#user")
+    assert secrets_name(protected, "secretsmanager:prod/db#x-public")
+    assert not secrets_name(["secretsmanager:prod/*", "!*#user"], "secretsmanager:prod/db#user")
+    assert secrets_name(["secretsmanager:prod/*", "!*#*"], "secretsmanager:prod/db")
 
 
 @given(name=st.from_regex(r"[A-Za-z0-9+=,.@_-]{1,12}", fullmatch=True))
@@ -109,3 +147,27 @@ def test_a_pipelines_own_path_admits_no_other_pipelines(own: str, other: str, re
     (pattern,) = filled([ROLE.format("{pipeline}/*")], own)
     assert roles_admit([pattern], ROLE.format(f"{own}/{rest}"))
     assert roles_admit([pattern], ROLE.format(f"{other}/{rest}")) == (own == other)
+
+
+IMAGES = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "r.io/", "R.io:0443/", "r:5000/", "localhost/", "docker.io/", "Mallory/",
+                     "111122223333.dkr-ecr.eu-west-1.on.aws/"]),
+    st.text("abx09/._-", min_size=1, max_size=8),
+    st.sampled_from(["", ":1", ":latest"]),
+    st.sampled_from(["", DIGEST, "@sha256:0"]),
+)  # fmt: skip
+
+
+@given(st.text("abcf09:/@.-_sA", max_size=30) | IMAGES)
+def test_an_image_that_a_rule_may_name_has_one_full_name_and_is_no_id(text: str) -> None:
+    try:
+        forms.image(text)
+    except ValueError:
+        return
+    name = full_name(text)
+    assert full_name(name) == name
+    assert re.search(r"[^0-9a-f]", text.removeprefix("sha256:"))
+    assert not {"", ".", ".."} & set(text.split("/"))
+    assert images_admit([text], text)
+    assert not images_admit(["*", f"!{text}"], text)

@@ -15,7 +15,7 @@ from bootstrap.policy.decide import (
     with_commit,
 )
 from bootstrap.policy.model import Admitted, Denied, Guardrails, Policy
-from bootstrap.policy.parse import parse_guardrails
+from bootstrap.policy.parse import parse, parse_guardrails
 from bootstrap.policy.requirements import demanded
 from bootstrap.policy.schema import When
 from tests.policy.given import claims, policy
@@ -68,6 +68,21 @@ def test_a_requirement_for_a_verified_commit_makes_the_host_ask() -> None:
     for answer, admitted in (("verified", True), ("elsewhere", False), ("unknown", False)):
         known = with_commit(claims(), Known(value=answer, provenance=Provenance.HOST))
         assert isinstance(decide(known, grants(PROD), limits), Admitted) is admitted
+
+
+def test_a_branch_is_one_of_the_repositories_that_the_team_names() -> None:
+    """A team can list a repository of its own, so that the requirement has to name repositories."""
+    own = parse(
+        "pipeline: storefront\nrepository: ['git@github.com:acme/x', 'git@github.com:team/x']\n"
+        f"rules: [{{name: only, allow: {{role: '{PROD}'}}}}]\n", "storefront.yaml"
+    )  # fmt: skip
+    anywhere = f"requires: {{{ROLES}, branch: main}}"
+    here = f"requires: {{{ROLES}, branch: main, repository: 'git@github.com:acme/*'}}"
+    theirs = claims(BUILDKITE_REPO="https://github.com/team/x")
+    assert isinstance(decide(theirs, own, rails(anywhere)), Admitted)
+    assert isinstance(decide(theirs, own, rails(here)), Denied)
+    acme = claims(BUILDKITE_REPO="https://github.com/acme/x.git")
+    assert isinstance(decide(acme, own, rails(here)), Admitted)
 
 
 def test_signed_tags_are_requested_for_requirements_too() -> None:
@@ -137,7 +152,7 @@ def test_every_condition_has_a_grade_and_signatures_only_improve_it() -> None:
         assert order.index(plain) <= order.index(signed), subject
         assert suffices(subject, signed, Grade.SIGNED) == (signed is not Grade.CLAIMED), subject
     assert not suffices("branch", Grade.VOUCHED, Grade.SIGNED)
-    assert suffices("creator", Grade.VOUCHED, Grade.SIGNED)
+    assert suffices("creator-team", Grade.VOUCHED, Grade.SIGNED)
     assert grade("branch", Absent(why="x")) is Grade.CLAIMED
     assert grade("creator", Unvouched(value="x", why="y")) is Grade.CLAIMED
     assert grade("tag", Known(value="v1", provenance=Provenance.SIGNED)) is Grade.SIGNED

@@ -84,6 +84,8 @@ def test_a_pipeline_whose_name_is_no_slug_is_refused(pipeline: str) -> None:
         ("roles: '*:role/{pipeline/*'", "expected {pipeline} as the only name in braces"),
         ("secrets: 'ssm:/{Pipeline}/*'", "expected {pipeline} as the only name in braces"),
         ("roles: '!'", "expected a pattern after the `!`"),
+        ("session-tags: '*=web'", "a session tag as key=value"),
+        ("session-tags: team", "a session tag as key=value"),
     ],
 )
 def test_a_scope_with_a_mistake_is_an_error(text: str, mistake: str) -> None:

@@ -52,7 +52,7 @@ def asked(
 def _described(pipeline: str, build: builds.BuildNode, now: Now, *, signed: bool) -> Asked:
     builds.claims(builds.BuildNode(), pipeline, None)  # a slug that no job may have is refused
     documents = now.documents(pipeline)
-    claims = builds.claims(build, pipeline, documents.policy)
+    claims = builds.claims(build, pipeline, documents.policy, documents.guardrails)
     if claims.pipeline != pipeline:  # by `--env BUILDKITE_PIPELINE_SLUG=…`
         documents = now.documents(claims.pipeline)
     if signed and build.signed == "no":

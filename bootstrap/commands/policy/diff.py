@@ -11,8 +11,9 @@ from urllib.parse import quote
 from bootstrap import __version__
 from bootstrap.commands.policy.source import Form, Output, complete, save, ssm_path
 from bootstrap.errors import WrongConfiguration
-from bootstrap.forms import SsmStore
+from bootstrap.forms import FileStore
 from bootstrap.host import config
+from bootstrap.host.config import Host
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.difference import Change, difference
 from bootstrap.policy.difference.listing import lines, summary
@@ -66,10 +67,10 @@ def _store_and(
     """Read what the hosts have now, and the directory as `push` would write it."""
     host = config.load(config_path)
     after = whole.folder(new, with_cases=False).catalogue
-    if not isinstance(host.policy.store, SsmStore):
+    if isinstance(host.policy.store, FileStore):
         if save_versions is not None:
             ssm_path(host.policy.store)
-        return whole.store(host), after
+        return _files_and(host, host.policy.store.path, after)
     found = remote(host, host.policy.store.path, Ssm(host.aws))
     if save_versions is not None:
         save(save_versions, found.versions().content())
@@ -78,6 +79,16 @@ def _store_and(
     require_place(host, after.guardrails)
     ours = guardrails_now(host)  # of a file on this host, which push does not change
     return replace(found.catalogue(), guardrails=ours), replace(after, guardrails=ours)
+
+
+def _files_and(host: Host, store: Path, after: Catalogue) -> tuple[Catalogue, Catalogue]:
+    """Guardrails that are not in the host's directory stay, whatever is copied to that."""
+    before = whole.store(host)
+    require_place(host, after.guardrails)
+    inside = FileStore(path=store / whole.GUARDRAILS)
+    if after.guardrails is None and host.policy.guardrails != inside:
+        return before, replace(after, guardrails=before.guardrails)
+    return before, after
 
 
 def _print(changes: Sequence[Change], form: Form, output: Output) -> None:

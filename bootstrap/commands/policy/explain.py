@@ -1,7 +1,7 @@
 """`airlock policy explain`: every condition of every rule, checked for one job."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,17 @@ from bootstrap.commands.policy.asked import Asked, asked
 from bootstrap.commands.policy.hosted import host_of
 from bootstrap.commands.policy.source import Output
 from bootstrap.errors import Refused
+from bootstrap.grants.kind import DEFAULT
 from bootstrap.job.model import Absent, Claims, Known, Provenance
 from bootstrap.policy.decide import asks_for_commit, decide, variables, with_commit
 from bootstrap.policy.granted import granted
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
-from bootstrap.policy.model import Admitted, Decision, Policy, Reason
+from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
 from bootstrap.policy.steering import left_out
 from bootstrap.policy.stores.choose import Now
 from bootstrap.text import printable
 
-# How `explain` names the party that vouches for a claim.
+# How `explain` names the party that vouches for a claim. The first two say nothing of the grade.
 _SOURCES = {
     Provenance.AGENT: "vouched for by the agent",
     Provenance.JOB: "from the job's environment",
@@ -154,25 +155,44 @@ def _print(
             rule = reason.rule
             output(f"\n{rule}")
         mark = "yes" if reason.holds else "NO "
-        source = f" ({_SOURCES[reason.provenance]})" if reason.provenance else ""
         output(
-            f"  {mark}  {reason.subject:16} expected {reason.expected}, got {reason.got}{source}"
+            f"  {mark}  {reason.subject:16} expected {reason.expected}, "
+            f"got {reason.got}{_source(reason)}"
         )
     output("")
     for answer, decided in answers.items():
-        output(f"if the commit is {answer} on its branch: {in_words(decided)}")
+        output(f"if the check of the commit says {answer}: {in_words(decided)}")
     if not answers:
         output(in_words(decision))
         if not isinstance(decision, Admitted):
             output(decision.hint)
 
 
+def _source(reason: Reason) -> str:
+    """Return the grade of a fact, and where it is from."""
+    if reason.provenance is None:
+        return ""
+    is_plain = reason.provenance in {Provenance.AGENT, Provenance.JOB}
+    return f" ({f'{reason.grade}, ' if is_plain else ''}{_SOURCES[reason.provenance]})"
+
+
 def in_words(decision: Decision) -> str:
     """Return a decision in one line."""
     if isinstance(decision, Admitted):
-        role = decision.grant.role or "no role"
-        return f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {role}"
+        gets = ", ".join((decision.grant.role or "no role", *_further(decision.grant)))
+        return f"admitted by rule {decision.rule!r} of {decision.policy_origin}, with {gets}"
     return f"refused: {decision.problem}"
+
+
+def _further(grant: Grant) -> Iterator[str]:
+    """Yield what the job gets beside its own role."""
+    for kind in grant.kinds:
+        needs = kind.needs()
+        for called, name in (*needs.roles.items(), *needs.references.items()):
+            if called != DEFAULT:
+                yield f"{kind.noun} {name}"
+    yield from (f"secret {name}" for name in grant.buildkite_secrets)
+    yield from (f"OIDC audience {name}" for name in grant.audiences)
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:

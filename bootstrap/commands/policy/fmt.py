@@ -18,6 +18,11 @@ def fmt(*, paths: Sequence[Path], check: bool, as_json: bool, output: Output) ->
     Raises WrongConfiguration before anything is written if a document cannot be read or laid out.
     """
     found = list(dict.fromkeys(document for path in paths for document in _documents(path)))
+    if not found:
+        raise WrongConfiguration(
+            f"{' and '.join(map(str, paths))} holds no documents, so nothing was laid out",
+            hint="Documents are files named <name>.yaml, directly in the directory.",
+        )
     changed = {path: new for path, old, new in _laid_out(found) if new != old}
     if not check:
         for path, text in changed.items():

@@ -38,7 +38,7 @@ class Asked:
     trust: str = Trust.PIPELINES.value
     trust_quota: int = TRUST
     keys: tuple[str, ...] = ()
-    form: str = "json"
+    form: str | None = None  # JSON, with `drift` text
     drift: Path | None = None
 
 
@@ -61,7 +61,7 @@ def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output
     if asked.drift is None:
         output(_formed(made, asked).rstrip("\n"))
         return 0
-    return _print_drift(made, asked.drift, asked.account, output)
+    return _print_drift(made, asked.drift, asked, output)
 
 
 def _formed(made: Iam, asked: Asked) -> str:
@@ -76,12 +76,15 @@ def _formed(made: Iam, asked: Asked) -> str:
             return json.dumps(as_json(made, asked.account), indent=2)
 
 
-def _print_drift(made: Iam, dump: Path, account: str | None, output: Output) -> int:
-    found = drift_from(made, _dump(dump), account)
+def _print_drift(made: Iam, dump: Path, asked: Asked, output: Output) -> int:
+    found = drift_from(made, _dump(dump), asked.account)
+    roles = [role for role in made.roles.values() if asked.account in {None, role.account}]
+    number = len(roles) + int(bool(made.host) and asked.account == account_of(made.host_role))
+    if asked.form == "json":
+        output(json.dumps({"differences": list(found), "roles": number}, indent=2))
+        return int(bool(found))
     for line in found:
         output(line)
-    roles = [role for role in made.roles.values() if account in {None, role.account}]
-    number = len(roles) + int(bool(made.host) and account == account_of(made.host_role))
     output(f"{counted(len(found), 'difference')} in {counted(number, 'role')}")
     return int(bool(found))
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bootstrap.commands.policy.source import Output, save
+from bootstrap.commands.policy.source import Output, save_all
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.first import first
 
@@ -33,8 +33,7 @@ def init(
                 f"{path} exists, and nothing was written",
                 hint="Change it with an editor, or remove it first.",
             )
-    for path, text in documents.items():
-        save(path, text.encode(), parents=True)
+    save_all({path: text.encode() for path, text in documents.items()})
     if as_json:
         output(json.dumps({"written": [str(path) for path in documents]}))
         return 0

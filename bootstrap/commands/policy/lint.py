@@ -1,7 +1,7 @@
 """`airlock policy lint`: mistakes and risks in policies, before a job runs by them."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import assert_never
@@ -42,7 +42,8 @@ def lint(
     if as_json:
         output(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
-        _print(found, len(read.policies), output)
+        hidden = _not_shown(read, listed, len(listed) - len(found))
+        _print(found, len(read.policies), hidden, output)
     return int(any(finding.severity is Severity.ERROR for finding in found))
 
 
@@ -93,12 +94,24 @@ def _unused_guardrails(directory: Path, host: Host) -> Iterator[Finding]:
         )
 
 
-def _print(found: list[Finding], policies: int, output: Output) -> None:
+def _not_shown(read: Catalogue, listed: Sequence[Finding], ignored: int) -> str:
+    """Return how many findings comments and --ignore keep from being printed, in words."""
+    comments = sum(len(policy.ignored) for policy in read.policies)
+    answered = comments - sum(one.id in {"unused-ignore", "wrong-ignore"} for one in listed)
+    parts = (
+        f"{counted(answered, 'finding')} answered by a comment" if answered else "",
+        f"{counted(ignored, 'finding')} by --ignore" if ignored else "",
+    )
+    text = ", ".join(filter(None, parts))
+    return f"; not shown: {text}" if text else ""
+
+
+def _print(found: list[Finding], policies: int, hidden: str, output: Output) -> None:
     for finding in found:
         output(f"{finding.origin}:{finding.line}: {finding.severity} [{finding.id}] {finding.text}")
         output(f"    {finding.fix}")
     errors = sum(finding.severity is Severity.ERROR for finding in found)
     output(
         f"{counted(policies, 'policy', 'policies')}, {counted(errors, 'error')}, "
-        f"{counted(len(found) - errors, 'warning')}"
+        f"{counted(len(found) - errors, 'warning')}{hidden}"
     )

@@ -34,8 +34,9 @@ def run(args: "Arguments", output: "Output") -> int:
             from bootstrap.commands.policy.push import Options, push
 
             options = Options(
-                dry_run=args.dry_run, prune=args.prune, yes=args.yes, versions=args.versions
-            )
+                dry_run=args.dry_run, prune=args.prune, yes=args.yes, versions=args.versions,
+                as_json=args.as_json,
+            )  # fmt: skip
             return push(
                 directory=args.directory, config_path=args.config_path, options=options,
                 output=output,
@@ -45,7 +46,7 @@ def run(args: "Arguments", output: "Output") -> int:
 
             return pull(
                 directory=args.directory, config_path=args.config_path, dry_run=args.dry_run,
-                output=output,
+                as_json=args.as_json, output=output,
             )  # fmt: skip
         case _:
             raise AssertionError(args.verb)
@@ -85,6 +86,7 @@ def _push(verbs: Commands) -> None:
         "FILE (default: .airlock-versions.json in DIR, if it exists)"
     )
     parser.add_argument("--versions", type=Path, metavar="FILE", help=text)
+    json(parser)
 
 
 def _pull(verbs: Commands) -> None:
@@ -95,3 +97,4 @@ def _pull(verbs: Commands) -> None:
     config(parser)
     text = "only print what would be written"
     parser.add_argument("--dry-run", action="store_true", help=text)
+    json(parser)

@@ -1,12 +1,13 @@
 """`airlock policy pull`: the host's SSM store as a directory that can be reviewed."""
 
+import json
 import re
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
-from bootstrap.commands.policy.source import Output, save, ssm_path
+from bootstrap.commands.policy.source import Output, save_all, ssm_path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.policy.parameters import DOCUMENT, as_document
@@ -19,7 +20,14 @@ from bootstrap.text import counted, printable
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
-def pull(*, directory: Path, config_path: Path, dry_run: bool, output: Output) -> int:
+def pull(
+    *,
+    directory: Path,
+    config_path: Path,
+    dry_run: bool,
+    output: Output,
+    as_json: bool = False,
+) -> int:
     """Write a document for every pipeline, the guardrails, and the versions of all parameters.
 
     Leaf parameters become the document they mean. Documents with mistakes are written too: this is
@@ -31,31 +39,36 @@ def pull(*, directory: Path, config_path: Path, dry_run: bool, output: Output) -
     _require_empty(directory)
     found = remote(host, prefix, Ssm(host.aws))
     documents = _documents(found)
-    if dry_run:
-        for name, text in documents.items():
-            output(f"would write {directory / name}, {len(text.encode())} bytes")
-        return 0
     contents = {name: text.encode() for name, text in documents.items()}
-    _write(directory, {**contents, versions.NAME: found.versions().content()})
+    if not dry_run:
+        named = {**contents, versions.NAME: found.versions().content()}
+        save_all({directory / name: content for name, content in named.items()})
+    if as_json:
+        output(_document(directory, contents, dry_run, found))
+    elif dry_run:
+        for name, content in contents.items():
+            output(f"would write {directory / name}, {len(content)} bytes")
+    else:
+        _print(directory, documents, found, output)
+    return 0
+
+
+def _document(
+    directory: Path, names: Iterable[str], dry_run: bool, found: Remote  # noqa: FBT001
+) -> str:  # fmt: skip
+    paths = [str(directory / name) for name in names]
+    broken = len(found.catalogue().unreadable)
+    written, planned = ([], paths) if dry_run else (paths, [])
+    return json.dumps({"written": written, "to-write": planned, "with-mistakes": broken}, indent=2)
+
+
+def _print(directory: Path, documents: Mapping[str, str], found: Remote, output: Output) -> None:
     rails = " and the guardrails" if GUARDRAILS in documents else ""
     number = len(documents) - bool(rails)
     output(f"wrote {counted(number, 'policy', 'policies')}{rails} to {directory}")
     broken = found.catalogue().unreadable
     if broken:
         output(f"{counted(len(broken), 'document')} with mistakes: see `airlock policy lint`")
-    return 0
-
-
-def _write(directory: Path, contents: dict[str, bytes]) -> None:
-    """Write all files, or leave none: half of a store looks like a store without the rest."""
-    try:
-        for name, content in contents.items():
-            save(directory / name, content, parents=True)
-    except BaseException:
-        with suppress(OSError):
-            for name in contents:
-                (directory / name).unlink(missing_ok=True)
-        raise
 
 
 def _require_empty(directory: Path) -> None:

@@ -1,9 +1,10 @@
 """`airlock policy push`: from a reviewed directory to the host's SSM store."""
 
+import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bootstrap.aws.ssm import STANDARD
 from bootstrap.commands.policy.source import Output, require_policies, save, ssm_path
@@ -25,8 +26,6 @@ from bootstrap.text import counted
 ADVANCED = 2 * STANDARD  # bytes
 NOTHING = "nothing was written"
 
-Confirm = Callable[[str], bool]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
@@ -36,6 +35,52 @@ class Options:
     prune: bool
     yes: bool  # prune without asking
     versions: Path | None  # None: the file that `pull` left in the directory, if there is one
+    as_json: bool = False
+
+
+@dataclass(kw_only=True, slots=True)
+class _Result:
+    """What a push found and did: lines while it runs, or one document at its end."""
+
+    options: Options
+    output: Output
+    problems: list[str] = field(default_factory=list)
+    planned: Plan = field(default_factory=lambda: Plan(writes=(), removals=(), absent=()))
+    written: list[dict[str, Any]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """Print a line for people."""
+        if not self.options.as_json:
+            self.output(line)
+
+    def problem(self, line: str) -> None:
+        """Print why nothing, or nothing more, is written."""
+        self.problems.append(line)
+        self.say(line)
+
+    def end(self) -> None:
+        """Print the document."""
+        if self.options.as_json:
+            self.output(json.dumps(self._document(), indent=2))
+
+    def _document(self) -> dict[str, Any]:
+        done = {*(one["path"] for one in self.written), *self.removed}
+        writes, removals = self.planned.writes, self.planned.removals
+        return {
+            "written": self.written,
+            "removed": self.removed,
+            "to-write": [
+                {"path": one.path, "bytes": len(one.text.encode()), "over": one.over}
+                for one in writes if one.path not in done
+            ],
+            "to-remove": [
+                {"path": one.path, "version": one.version}
+                for one in removals if one.path not in done
+            ],
+            "not-in-directory": list(self.planned.absent),
+            "problems": self.problems,
+        }  # fmt: skip
 
 
 def push(*, directory: Path, config_path: Path, options: Options, output: Output) -> int:
@@ -48,9 +93,22 @@ def push(*, directory: Path, config_path: Path, options: Options, output: Output
     SSM writes one parameter at a time, each whole or not at all. If a write fails, what was already
     written is printed; running the command again writes the rest.
     """
+    result = _Result(options=options, output=output)
+    try:
+        status = _push(directory, config_path, result)
+    except BaseException:
+        if result.written or result.removed:
+            result.end()
+        raise
+    result.end()
+    return status
+
+
+def _push(directory: Path, config_path: Path, result: _Result) -> int:
+    options = result.options
     host = config.load(config_path)
     prefix = ssm_path(host.policy.store)
-    read = _checked(directory, output)
+    read = _checked(directory, result)
     if read is None:
         return 1
     require_place(host, read.guardrails)
@@ -63,38 +121,36 @@ def push(*, directory: Path, config_path: Path, options: Options, output: Output
         )
     ssm = Ssm(host.aws)
     found = remote(host, prefix, ssm)
-    planned = plan(
+    planned = result.planned = plan(
         read.texts, read.guardrails, found, prune=options.prune,
         guardrails_last=_only_widened(found, read),
     )  # fmt: skip
     others = moved(planned, found, recorded) if recorded else ()
     if others:
-        _print_moved(others, file, ssm, output)
+        _print_moved(others, file, ssm, result)
         return 1
-    _print_removals(planned, options, output)
+    _print_removals(planned, options, result.say)
     if options.dry_run:
-        _print_writes(planned, output)
+        _print_writes(planned, result.say)
         return 0
-    if planned.removals and not options.yes and not _confirmed(planned):
-        output(NOTHING)
+    if planned.removals and not options.yes and not _confirmed(planned, options):
+        result.say(NOTHING)
         return 1
-    return _publish(
-        planned, found=found, read=read, file=file if recorded else None, ssm=ssm, output=output
-    )
+    return _publish(result, found=found, read=read, file=file if recorded else None, ssm=ssm)
 
 
-def _checked(directory: Path, output: Output) -> Folder | None:
+def _checked(directory: Path, result: _Result) -> Folder | None:
     read = folder(directory)
     require_policies(read.catalogue, directory)
     errors = [f for f in lint(read.catalogue) if f.severity is Severity.ERROR]
     for finding in errors:
-        output(f"{finding.origin}:{finding.line}: error [{finding.id}] {finding.text}")
+        result.problem(f"{finding.origin}:{finding.line}: error [{finding.id}] {finding.text}")
     texts = {**read.texts, **({"guardrails": read.guardrails} if read.guardrails else {})}
     problems = [f"{name}: {why}" for name, text in texts.items() for why in _unstorable(text)]
     for problem in problems:
-        output(problem)
+        result.problem(problem)
     if errors or problems:
-        output(NOTHING)
+        result.say(NOTHING)
         return None
     return read
 
@@ -122,13 +178,13 @@ def _only_widened(found: Remote, read: Folder) -> bool:
     return all(change.kind is Kind.GAINS for change in changes)
 
 
-def _print_moved(others: tuple[Moved, ...], file: Path, ssm: Ssm, output: Output) -> None:
-    output(f"the store is not as it was when {file} was written:")
+def _print_moved(others: tuple[Moved, ...], file: Path, ssm: Ssm, result: _Result) -> None:
+    result.say(f"the store is not as it was when {file} was written:")
     for one in others:
         recorded = "no parameter" if one.recorded is None else f"version {one.recorded}"
         found = "no parameter" if one.found is None else f"version {one.found}{_who(one.path, ssm)}"
-        output(f"{one.path}: expected {recorded}, got {found}")
-    output(f"{NOTHING}: `airlock policy diff store DIR --save-versions FILE` compares again")
+        result.problem(f"{one.path}: expected {recorded}, got {found}")
+    result.say(f"{NOTHING}: `airlock policy diff store DIR --save-versions FILE` compares again")
 
 
 def _who(path: str, ssm: Ssm) -> str:
@@ -153,9 +209,9 @@ def _print_writes(planned: Plan, output: Output) -> None:
     output(f"{_sizes(planned)} would be changed; {NOTHING}")
 
 
-def _confirmed(planned: Plan) -> bool:
-    """Ask on the terminal. Raises WrongConfiguration if there is no terminal."""
-    if not sys.stdin.isatty():
+def _confirmed(planned: Plan, options: Options) -> bool:
+    """Ask on the terminal. Raises WrongConfiguration if there is none, or a program reads."""
+    if options.as_json or not sys.stdin.isatty():
         raise WrongConfiguration(
             f"--prune would remove {counted(len(planned.removals), 'parameter')}, and there is no "
             f"terminal on which to ask; {NOTHING}",
@@ -169,51 +225,50 @@ def _confirmed(planned: Plan) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def _publish(
-    planned: Plan, *, found: Remote, read: Folder, file: Path | None, ssm: Ssm, output: Output
-) -> int:
-    known = dict(found.versions().parameters)
+def _publish(result: _Result, *, found: Remote, read: Folder, file: Path | None, ssm: Ssm) -> int:
+    planned, known = result.planned, dict(found.versions().parameters)
     done = 0
     try:
-        for result in publish(planned, ssm):
-            if isinstance(result, Lost):
-                _print_lost(result, output)
+        for one in publish(planned, ssm):
+            if isinstance(one, Lost):
+                result.problem(_lost(one))
                 return 1
             done += 1
-            if result.version is None:
-                output(f"removed {result.path}")
-                known.pop(result.path, None)
+            if one.version is None:
+                result.say(f"removed {one.path}")
+                result.removed.append(one.path)
+                known.pop(one.path, None)
             else:
-                output(f"wrote {result.path}, version {result.version}")
-                known[result.path] = result.version
+                result.say(f"wrote {one.path}, version {one.version}")
+                result.written.append({"path": one.path, "version": one.version})
+                known[one.path] = one.version
     finally:
         if done < len(planned.writes) + len(planned.removals):
-            output(f"{done} of {_sizes(planned)} were changed; push again for the rest")
+            result.say(f"{done} of {_sizes(planned)} were changed; push again for the rest")
         if file is not None:
-            _record(file, versions.Versions(store=found.prefix, parameters=known), output)
-    output(
+            _record(file, versions.Versions(store=found.prefix, parameters=known), result)
+    result.say(
         f"{len(planned.writes)} of {counted(_documents(read), 'document')} differed from the store"
     )
     return 0
 
 
-def _record(file: Path, known: versions.Versions, output: Output) -> None:
+def _record(file: Path, known: versions.Versions, result: _Result) -> None:
     """Update the recorded versions; what was written to the store stays, whatever the disk does."""
     try:
         save(file, known.content())
     except WrongConfiguration as failed:
-        output(f"{failed.problem}; the versions in it are those before this push")
+        result.problem(f"{failed.problem}; the versions in it are those before this push")
 
 
-def _print_lost(lost: Lost, output: Output) -> None:
-    who = f", by {lost.written.by} at {lost.written.at:%Y-%m-%dT%H:%M:%S%z}" if lost.written else ""
+def _lost(lost: Lost) -> str:
     if lost.overwritten:
-        output(
+        return (
             f"{lost.path}: version {lost.found} was written by somebody else in the same moment, "
             "and this push replaced it; see `aws ssm get-parameter-history`"
         )
-    else:
-        output(f"{lost.path} was changed during this push{who}; it was left alone")
+    who = f", by {lost.written.by} at {lost.written.at:%Y-%m-%dT%H:%M:%S%z}" if lost.written else ""
+    return f"{lost.path} was changed during this push{who}; it was left alone"
 
 
 def _sizes(planned: Plan) -> str:

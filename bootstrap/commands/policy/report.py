@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
-from bootstrap.commands.policy.source import Output, catalogue, save
+from bootstrap.commands.policy.source import Output, catalogue, require_policies, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.accounts import account_names
 from bootstrap.policy.report import Parts, page
@@ -25,6 +25,7 @@ def report(
     """Write the page to `path`, whole or not at all. Raises WrongConfiguration."""
     names = _names(accounts) if accounts else {}
     read = catalogue(directory, config_path)
+    require_policies(read, directory)
     source = str(directory) if directory else "the host's store"
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     save(path, page(_parts(), read, source=source, made=now, names=names).encode())

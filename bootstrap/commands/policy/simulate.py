@@ -14,7 +14,15 @@ from bootstrap.host import config
 from bootstrap.policy import history
 from bootstrap.policy.history import Recorded
 from bootstrap.policy.model import Guardrails, Policy
-from bootstrap.policy.simulation import Change, Documents, Kind, Totals, changed
+from bootstrap.policy.simulation import (
+    Change,
+    Documents,
+    Kind,
+    Totals,
+    changed,
+    is_grant_known,
+)
+from bootstrap.policy.stores import whole
 from bootstrap.policy.stores.choose import Now
 from bootstrap.text import counted, printable
 
@@ -41,8 +49,11 @@ def simulate(
     """Print which decisions and grants would change. Return 1 if one does, or may.
 
     The decisions are compared with those of the policies in `against`, or with what was recorded.
-    Raises WrongConfiguration if there are no records.
+    Raises WrongConfiguration if there are no records, or a directory cannot be listed.
     """
+    for named in (directory, against):
+        if named is not None:  # a host would refuse every job, which nobody asked about
+            whole.listed(named)
     source = records or config.load(config_path).paths.state / "records"
     proposed = _documents(directory, config_path)
     current = _documents(against, config_path) if against else None
@@ -51,18 +62,20 @@ def simulate(
     for recorded in _recorded(source, read):
         job = replace(recorded, is_signed=True) if signed else recorded
         totals.add(job, changed(job, proposed, current))
+        totals.without_grant += current is None and not is_grant_known(job)
     if not totals.jobs:
         raise WrongConfiguration(
             f"{source} holds no record of a job, so nothing was replayed",
             hint="Records of jobs are <job id>.json, in /var/lib/airlock/records on a host. "
             "records.jsonl has decisions without the jobs' environments.",
+            details=tuple(printable(one, limit=500) for one in read.passed_over[:FILES]),
         )
     without = _without_record(source, read.jobs)
     if as_json:
         output(json.dumps(_document(totals, read, without), indent=2))
     else:
         _print(totals, read, without, output)
-    return int(totals.unchanged < totals.jobs)
+    return int(totals.unchanged < totals.jobs or bool(read.passed_over))
 
 
 def _documents(directory: Path | None, config_path: Path) -> Documents:
@@ -143,8 +156,12 @@ def _print(totals: Totals, read: _Read, without: int, output: Output) -> None:
         output(f"passed over: {printable(problem, limit=500)}")
     _more(len(read.passed_over) - FILES, "passed over: {} more files", output)
     _more(without, "{} jobs in records.jsonl have no record, and were not replayed", output)
+    text = "of {} jobs no record holds what they received: only their rules were compared;"
+    _more(totals.without_grant, f"{text} --against DIR compares whole grants", output)
     kinds = ", ".join(f"{totals.of(kind)} {kind}" for kind in Kind)
-    output(f"{counted(totals.jobs, 'job')}, {totals.unchanged} unchanged: {kinds}")
+    files = len(read.passed_over)
+    also = f"; {counted(files, 'file')} passed over" if files else ""
+    output(f"{counted(totals.jobs, 'job')}, {totals.unchanged} unchanged: {kinds}{also}")
 
 
 def _more(number: int, text: str, output: Output) -> None:
@@ -179,4 +196,5 @@ def _document(totals: Totals, read: _Read, without: int) -> dict[str, Any]:
         "passed-over": read.passed_over[: 10 * FILES],
         "passed-over-left-out": max(0, len(read.passed_over) - 10 * FILES),
         "without-record": without,
+        "grants-not-compared": totals.without_grant,
     }

@@ -1,6 +1,7 @@
 """What the policy commands share: reading policies and writing files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -85,6 +86,18 @@ def save(path: Path, content: bytes, *, parents: bool = False) -> None:
             f"{path} cannot be written: {why}",
             hint="Choose a path that you can write to.",
         ) from unwritable
+
+
+def save_all(contents: Mapping[Path, bytes]) -> None:
+    """Write new files, or leave none: some of them would look like all. Raises as `save`."""
+    try:
+        for path, content in contents.items():
+            save(path, content, parents=True)
+    except BaseException:
+        with suppress(OSError):
+            for path in contents:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def ssm_path(store: Store) -> str:

@@ -61,8 +61,11 @@ def _same(one: _Version, other: _Version) -> bool:
 
 def _side(slug: str, version: _Version) -> Side:
     policy = version.policy
-    if policy is None or policy.pipeline != slug:  # every job is refused by another's document
-        return Side(origin=policy.origin if policy else "", outcomes=())
+    if policy is None:
+        return Side(origin="", outcomes=(), refusal="refused: the pipeline has no policy")
+    if policy.pipeline != slug:
+        other = f"refused: {slug}.yaml is the policy of pipeline {policy.pipeline}"
+        return Side(origin=policy.origin, outcomes=(), refusal=other)
     return Side(
         origin=policy.origin,
         outcomes=tuple(_outcome(slug, rule, version.guardrails) for rule in policy.rules),
@@ -75,7 +78,7 @@ def _outcome(slug: str, rule: Rule, guardrails: Guardrails) -> Outcome:
     beyond, of_forks = (
         tuple(dict.fromkeys((*(excess.guardrail for excess in found), *never)))
         for found in (
-            exceeds_for(_job(slug, kind), rule.allow, guardrails)
+            exceeds_for(_job(slug, kind, guardrails.organization), rule.allow, guardrails)
             for kind in (PullRequest.NO, PullRequest.FORK)
         )
     )
@@ -104,11 +107,11 @@ def _may_be_claimed(condition: Condition, requirement: Requirement) -> bool:
     return is_claimed and not suffices(condition.subject, grade, requirement.grade)
 
 
-def _job(slug: str, kind: PullRequest) -> Claims:
+def _job(slug: str, kind: PullRequest, organization: str) -> Claims:
     """Return a job of the pipeline that uses no plugins: as guardrails see one."""
     return Claims(
-        organization="", pipeline=slug, job_id="", build_number="", agent_name="", repository="",
-        env={},
+        organization=organization, pipeline=slug, job_id="", build_number="", agent_name="",
+        repository="", env={},
         facts={
             "pull-request": Known(value=kind.value, provenance=Provenance.JOB),
             "plugin": KnownSet(values=frozenset(), provenance=Provenance.JOB),

@@ -5,6 +5,7 @@ interpreted between a line that begins with such an element and the next empty l
 here has line ends. So no pipeline, branch or tag can end a cell, add a link or mention a person.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -27,28 +28,41 @@ def markdown(changes: Sequence[Change]) -> str:
         return f"{title}{NO_CHANGE}\n"
     order = list(Kind)
     ordered = sorted(changes, key=lambda change: order.index(change.kind))
-    table = _table(_HEAD, [_row(change) for change in ordered], _TABLE)
+    table = _table(_HEAD, [(change, _row(change)) for change in ordered], _TABLE)
     head = f"{title}**{summary(changes)}**\n\n{table}\n\n"
-    rows = [_detail(change, way) for change in ordered for way in change.ways]
+    rows = [(change, _detail(change, way)) for change in ordered for way in change.ways]
     details = _table(_HEAD_OF_DETAILS, rows, LONGEST - len(head) - _SPARE)
     return f"{head}<details>\n<summary>Before and after</summary>\n{details}\n</details>\n"
 
 
-def _table(head: str, rows: Iterable[str], space: int) -> str:
-    """Return the rows that fit into so many characters, and how many do not."""
-    kept: list[str] = []
-    left_out = 0
-    for row in rows:
-        if left_out or len(row) + 1 > space:
-            left_out += 1
-        else:
-            kept.append(row)
-            space -= len(row) + 1
-    lines = ["<table>", head, *kept, "</table>"]
-    if left_out:
-        text = f"{counted(left_out, 'row')} more: run `airlock policy diff` for all of them."
+def _table(head: str, rows: Sequence[tuple[Change, str]], space: int) -> str:
+    """Return the rows that fit into so many characters, in their order, and how many do not."""
+    kept: set[int] = set()
+    for index in _by_importance([change for change, _ in rows]):
+        space -= len(rows[index][1]) + 1
+        if space < 0:
+            break
+        kept.add(index)
+    shown = [text for index, (_, text) in enumerate(rows) if index in kept]
+    lines = ["<table>", head, *shown, "</table>"]
+    if len(kept) < len(rows):
+        number = counted(len(rows) - len(kept), "row")
+        text = f"{number} more: run `airlock policy diff` for all of them."
         lines.insert(-1, f"<tr><td>…</td><td>{text}</td></tr>")
     return "\n".join(lines)
+
+
+def _by_importance(changes: Sequence[Change]) -> list[int]:
+    """Return the indices of guardrails first, then one of every pipeline and kind, and so on.
+
+    Many changes of one pipeline leave no other out.
+    """
+    seen: Counter[tuple[str, Kind]] = Counter()
+    keys = []
+    for index, change in enumerate(changes):
+        keys.append((change.pipeline != EVERY, seen[change.pipeline, change.kind], index))
+        seen[change.pipeline, change.kind] += 1
+    return [index for *_, index in sorted(keys)]
 
 
 def _row(change: Change) -> str:

@@ -69,10 +69,16 @@ _NONE = Outcome(name="", jobs=_EVERYTHING, grant=None, refusal=NO_RULE, line=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """The rules of one pipeline's document in their order."""
+    """The rules of one pipeline's document in their order, and why all other jobs are refused."""
 
     origin: str
     outcomes: tuple[Outcome, ...]
+    refusal: str = NO_RULE
+
+    @property
+    def all(self) -> tuple[Outcome, ...]:
+        """The outcomes, and last that of all other jobs."""
+        return (*self.outcomes, replace(_NONE, refusal=self.refusal))
 
 
 def outcome(
@@ -139,7 +145,7 @@ def _classes(
 
 def _place(old: Side, new: Side, had: Outcome, has: Outcome) -> Place:
     """Return where the new rule is, or the old one if there is no new one."""
-    if has is _NONE and had is not _NONE:
+    if had.name and not has.name:
         return Place(origin=old.origin, line=had.line)
     return Place(origin=new.origin, line=has.line)
 
@@ -148,12 +154,12 @@ def _pairs(old: Side, new: Side) -> Iterator[tuple[int, int, Outcome, Outcome]]:
     """Yield old and new outcomes that differ, with how many rules are before each of them."""
     earlier: list[set[Jobs]] = []  # the jobs of the rules before each new one
     seen: set[Jobs] = set()
-    for has in (*new.outcomes, _NONE):
+    for has in new.all:
         earlier.append(set(seen))
         seen.add(has.jobs)
     passed: set[Jobs] = set()
-    for i, had in enumerate((*old.outcomes, _NONE)):
-        for j, has in enumerate((*new.outcomes, _NONE)):
+    for i, had in enumerate(old.all):
+        for j, has in enumerate(new.all):
             taken = had.jobs in earlier[j] or has.jobs in passed
             differ = _differ(had, has) or _differ(had.of_forks, has.of_forks)
             if differ and not taken:

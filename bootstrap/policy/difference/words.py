@@ -7,12 +7,10 @@ from typing import Any
 
 from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import NO_TAG, Condition
-from bootstrap.policy.wording import EMPTY
+from bootstrap.policy.wording import EMPTY, length, size
 from bootstrap.text import printable
 
 LONGEST = 4000  # characters of one value: longer than a session's policy, which is shown whole
-_SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-_TIMES = ((3600, "h"), (60, "m"), (1, "s"))
 _BYTES = frozenset({"memory"})
 
 _SUBJECTS = {
@@ -95,11 +93,11 @@ def _scalar(value: object, name: str) -> str:
         case bool():
             return "yes" if value else "no"
         case timedelta():
-            return _whole(int(value.total_seconds()), _TIMES)
+            return length(value)
         case Enum():
             return str(value.value)
         case int() if name in _BYTES:
-            return _whole(value, _SIZES)
+            return size(value)
         case _:
             return str(value)
 
@@ -123,11 +121,3 @@ def _default(field: Field[Any]) -> object:
 def label(name: str) -> str:
     """Return a field's name as documents spell it."""
     return name.replace("_", "-")
-
-
-def _whole(number: int, units: tuple[tuple[int, str], ...]) -> str:
-    """Return a number in the largest unit of which it is a whole multiple."""
-    for size, unit in units:
-        if number and number % size == 0:
-            return f"{number // size}{unit}"
-    return str(number)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from bootstrap.policy.iam.dump import allowing, condition_of, listed, mappings
 from bootstrap.policy.iam.model import Document, Iam, Role, account_of
 from bootstrap.policy.iam.permissions import permissions_drift
+from bootstrap.policy.wording import length
 from bootstrap.text import printable
 
 
@@ -49,8 +50,8 @@ def _of_role(wanted: Role, real: Mapping[str, Any], dump: Mapping[str, Any]) -> 
     asked = int(wanted.longest.total_seconds())
     if isinstance(longest, int) and 0 < longest < asked:
         yield (
-            f"allows sessions of {timedelta(seconds=longest)}, and rules ask for "
-            f"{timedelta(seconds=asked)}"
+            f"allows sessions of {length(timedelta(seconds=longest))}, and rules ask for "
+            f"{length(timedelta(seconds=asked))}"
         )
 
 

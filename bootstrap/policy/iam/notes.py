@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from bootstrap.policy.iam.calls import CHAINED, Call
 from bootstrap.policy.iam.model import Trust
 from bootstrap.policy.iam.quotas import SCPS_OF_A_TARGET
+from bootstrap.policy.wording import length
 
 
 def notes(
@@ -47,7 +48,7 @@ def _chained(calls: Iterable[Call]) -> Iterator[str]:
     for call in calls:
         if call.caller and call.duration > CHAINED:
             yield (
-                f"{call.role} allows sessions of {call.duration} as rule {call.rule!r} of "
+                f"{call.role} allows sessions of {length(call.duration)} as rule {call.rule!r} of "
                 f"{call.pipeline} asks. If the hosts' credentials are themselves a session of a "
                 "role, STS issues an hour at a time, and Airlock renews it while the job runs."
             )

@@ -10,7 +10,7 @@ from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.stores import files
 from bootstrap.policy.stores.choose import Now
-from bootstrap.policy.stores.whole import CASES, GUARDRAILS
+from bootstrap.policy.stores.whole import CASES, GUARDRAILS, listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ def read(directory: Path, now: Now) -> Directory:
     `catalogue.unreadable`, whatever the reason, and guardrails among them.
     """
     reading = _Reading(now=now)
-    for path in _listed(directory):
+    for path in listed(directory):
         _sort(path, reading)
     guardrails = _guardrails(reading)
     return Directory(
@@ -52,22 +52,13 @@ def read(directory: Path, now: Now) -> Directory:
     )
 
 
-def _listed(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except OSError as failed:
-        raise WrongConfiguration(
-            f"the policies in {directory} cannot be read: {failed.strerror}",
-            hint="Name a directory of <pipeline slug>.yaml documents.",
-        ) from failed
-
-
 def _sort(path: Path, reading: _Reading) -> None:
     if path.is_dir() and not path.is_symlink() and path.suffix != ".yaml":
         reading.others += [path] if _has_documents(path) else []
     elif path.suffix == ".yml":
         detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
-        reading.unreadable.append(Unreadable(origin=str(path), details=(detail,)))
+        hint = f"Rename it to {path.stem}.yaml."
+        reading.unreadable.append(Unreadable(origin=str(path), details=(detail,), hint=hint))
     elif path.name.endswith(CASES):
         _cases(path, reading)
     elif path.suffix == ".yaml" and path.name != GUARDRAILS:

@@ -192,7 +192,7 @@ def _guardrails(host: Host, reading: _Reading) -> Guardrails | None:
 def _guardrails_text(store: Store, reading: _Reading) -> tuple[str, str] | None:
     match store:
         case FileStore(path=file):
-            text = files.text_of(file)
+            text = files.guardrails_text(file)
             return None if text is None else (text, str(file))
         case SsmStore(path=path):
             return _guardrails_in_ssm(path, reading)

@@ -10,6 +10,11 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.model import MAX_TEXT
 
 _HINT = "Name a directory of <pipeline slug>.yaml documents."
+_COPY = "Replace the link by a copy of the file that it leads to."
+_ACCESS = "Check the owner and mode of the file and of the directories above it."
+_REPLACE = "Remove it, or put a document in its place."
+_STORE = "policy.store in airlock.toml names the store: correct it, or create the directory."
+_OWNER = "policy.store in airlock.toml names the store; `chown root` and `chmod go-w` it."
 _MOST = 4 * MAX_TEXT  # bytes of a document's characters in UTF-8
 # Never wait for a pipe, never follow a link out of the store.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -25,6 +30,17 @@ def pipeline_text(directory: Path, pipeline: str) -> str | None:
     return text_of(directory / f"{pipeline}.yaml")
 
 
+def guardrails_text(path: Path) -> str | None:
+    """Return the text of the guardrails, or None if there are none. Raises as `pipeline_text`.
+
+    Who can write their directory could put an older document of root's in their place.
+    """
+    text = text_of(path)
+    if text is not None:
+        _trusted(path.parent)
+    return text
+
+
 def text_of(path: Path) -> str | None:
     """Return the text of one file, or None if there is none. Raises as `pipeline_text`."""
     try:
@@ -32,7 +48,7 @@ def text_of(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except _Unusable as unusable:
-        raise _wrong(path, str(unusable)) from unusable
+        raise _wrong(path, str(unusable), unusable.hint) from unusable
 
 
 def plain_text(path: Path) -> str:
@@ -45,11 +61,15 @@ def plain_text(path: Path) -> str:
     except FileNotFoundError as absent:
         raise WrongConfiguration(_why(absent), hint=_HINT) from absent
     except _Unusable as unusable:
-        raise WrongConfiguration(str(unusable), hint=_HINT) from unusable
+        raise WrongConfiguration(str(unusable), hint=unusable.hint) from unusable
 
 
 class _Unusable(Exception):
     """No host would read this file."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 def _text(path: Path, check: Callable[[os.stat_result], None]) -> str:
@@ -59,7 +79,8 @@ def _text(path: Path, check: Callable[[os.stat_result], None]) -> str:
     except FileNotFoundError:
         raise
     except OSError as unreadable:
-        raise _Unusable(_why(unreadable)) from unreadable
+        is_link = unreadable.errno == errno.ELOOP
+        raise _Unusable(_why(unreadable), _COPY if is_link else _ACCESS) from unreadable
     try:
         check(os.fstat(descriptor))
         return _content(descriptor)
@@ -69,20 +90,21 @@ def _text(path: Path, check: Callable[[os.stat_result], None]) -> str:
 
 def _regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise _Unusable("is not a regular file")
+        raise _Unusable("is not a regular file", _REPLACE)
 
 
 def _content(descriptor: int) -> str:
     try:
         content = os.read(descriptor, _MOST + 1)
     except OSError as failed:
-        raise _Unusable(f"cannot be read: {failed.strerror}") from failed
+        raise _Unusable(f"cannot be read: {failed.strerror}", _ACCESS) from failed
     if len(content) > _MOST:
-        raise _Unusable(f"has more than {_MOST} bytes, the most that a document can have")
+        text = f"has more than {_MOST} bytes, the most that a document can have"
+        raise _Unusable(text, "Remove comments and repeated rules, or list patterns in one rule.")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as binary:
-        raise _Unusable(f"is not UTF-8 at byte {binary.start}") from binary
+        raise _Unusable(f"is not UTF-8 at byte {binary.start}", "Save it as UTF-8.") from binary
 
 
 def _why(unreadable: OSError) -> str:
@@ -95,21 +117,18 @@ def _trusted(directory: Path) -> None:
     try:
         status = directory.stat()
     except OSError as absent:
-        raise _wrong(directory, f"cannot be read: {absent.strerror}") from absent
+        raise _wrong(directory, f"cannot be read: {absent.strerror}", _STORE) from absent
     _check(directory, status, stat.S_ISDIR, "a directory")
 
 
 def _check(path: Path, status: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if not is_kind(status.st_mode):
-        raise _wrong(path, f"is not {kind}")
+        raise _wrong(path, f"is not {kind}", _REPLACE)
     if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
         owner = f"belongs to uid {status.st_uid} with mode {mode:04o}"
-        raise _wrong(path, f"{owner}; expected root, and no write permission for others")
+        raise _wrong(path, f"{owner}; expected root, and no write permission for others", _OWNER)
 
 
-def _wrong(path: Path, what: str) -> WrongConfiguration:
-    return WrongConfiguration(
-        f"the policy store's {path} {what}",
-        hint="policy.store in airlock.toml names the store; `chown root` and `chmod go-w` it.",
-    )
+def _wrong(path: Path, what: str, hint: str) -> WrongConfiguration:
+    return WrongConfiguration(f"the policy store's {path} {what}", hint=hint)

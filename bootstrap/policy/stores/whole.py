@@ -122,18 +122,24 @@ def compiled_tree(prefix: str, tree: Mapping[str, tuple[Parameter, ...]]) -> Cat
     return Catalogue(policies=tuple(policies), unreadable=tuple(unreadable), guardrails=None)
 
 
-def _documents(directory: Path, unreadable: list[Unreadable]) -> list[Path]:
+def listed(directory: Path) -> list[Path]:
+    """Return what is in a directory of policies, sorted. Raises WrongConfiguration."""
     try:
-        paths = sorted(directory.iterdir())
+        return sorted(directory.iterdir())
     except OSError as failed:
         raise WrongConfiguration(
             f"the policies in {directory} cannot be read: {failed.strerror}",
             hint="Name a directory of <pipeline slug>.yaml documents.",
         ) from failed
+
+
+def _documents(directory: Path, unreadable: list[Unreadable]) -> list[Path]:
+    paths = listed(directory)
     for path in paths:
         if path.suffix == ".yml":
             detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
-            unreadable.append(Unreadable(origin=str(path), details=(detail,)))
+            hint = f"Rename it to {path.stem}.yaml."
+            unreadable.append(Unreadable(origin=str(path), details=(detail,), hint=hint))
     return [path for path in paths if path.suffix == ".yaml"]
 
 

@@ -67,6 +67,7 @@ def _names(channel: socket.socket) -> Iterator[str]:
 
 def _call(channel: socket.socket, command: bytes) -> bytes:
     """Return what the kernel makes of `command` (struct ifreq with a pointer to it)."""
-    memory = ctypes.create_string_buffer(command, len(command))
-    fcntl.ioctl(channel, _SIOCETHTOOL, struct.pack("=16sQ16x", INTERFACE, ctypes.addressof(memory)))
-    return memory.raw
+    memory = bytearray(command)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    fcntl.ioctl(channel, _SIOCETHTOOL, struct.pack("=16sQ16x", INTERFACE, address))
+    return bytes(memory)

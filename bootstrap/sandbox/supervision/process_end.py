@@ -179,11 +179,11 @@ def _let_through(events: socket.socket, pid: int, *, replies: bool) -> None:
         (_RETURN, 0, 0, 0xFFFFFFFF),
         (_RETURN, 0, 0, 0),
     ]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    code = bytearray(b"".join(struct.pack("=HBBI", *line) for line in program))
     events.setsockopt(
         socket.SOL_SOCKET,
         _SO_ATTACH_FILTER,
-        struct.pack("HP", len(program), ctypes.addressof(code)),
+        struct.pack("HP", len(program), ctypes.addressof(ctypes.c_char.from_buffer(code))),
     )
 
 

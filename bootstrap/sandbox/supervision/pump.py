@@ -1,6 +1,7 @@
 """The log: bytes from the container to the agent, unchanged and in order."""
 
 import math
+import mmap
 import os
 import select
 import socket
@@ -101,7 +102,9 @@ class Pump:
 
     def _copy(self) -> bool:
         """Copy until the stream ends; True if the container has ended, so all is copied."""
-        frames, buffer = Frames(), memoryview(bytearray(_BUFFER))
+        # Of a mapping, only what is used takes memory: most jobs print little at once.
+        frames = Frames()
+        buffer = memoryview(mmap.mmap(-1, _BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         while count := self._receive(buffer):
             self._write(frames.payload(buffer[:count]))
         return self._stopping.is_set()

@@ -120,6 +120,24 @@ def test_a_comment_is_never_too_long_and_counts_what_is_left_out(number: int, le
     assert f"{(number + 1) // 2} pipeline" in page.splitlines()[2]
 
 
+def test_many_changes_of_one_pipeline_hide_none_of_another_and_of_the_guardrails() -> None:
+    place = Place(origin="x", line=1)
+    way = Way(jobs="", before="b", after="a")
+    noise = [
+        Change(kind=Kind.GAINS, pipeline="a", what="role", name=f"{i}", ways=(way,), place=place)
+        for i in range(2000)
+    ]
+    one = Change(
+        kind=Kind.GAINS, pipeline="z", what="role", name="hidden", ways=(way,), place=place
+    )
+    rails = Change(kind=Kind.CHANGES, pipeline=EVERY, what="guardrails", ways=(way,), place=place)
+    page = markdown([*noise, one, rails])
+    table, _, details = page.partition("<details>")
+    for part in (table, details):
+        assert "<code>hidden</code>" in part
+        assert "every pipeline" in part.removeprefix("### Changes of access\n\n**The guardrails")
+
+
 def test_no_change_is_one_sentence_in_every_format() -> None:
     assert list(lines([])) == [NO_CHANGE]
     assert markdown([]) == f"### Changes of access\n\n{NO_CHANGE}\n"

@@ -1,5 +1,6 @@
 """What guardrails require of jobs that get a sensitive role or secret."""
 
+from tests.job.given import plugins
 from tests.policy.oracle.pairs import (
     ACCOUNT,
     GUARDRAIL,
@@ -16,6 +17,7 @@ ROLES = "roles: ['arn:aws:iam::*:role/prod-*']"
 PRODUCTION = f"{{name: production, {ROLES}, branch: main, commit-on-branch: verified, signed: yes}}"
 SIGNED = f"{{name: production, {ROLES}, signed: yes}}"
 VOUCHED = f"{{name: production, {ROLES}, vouched: yes}}"
+DOCKER = plugins("docker#v5.1.0")
 LARGE = named(agent_meta_data_size="large")
 
 
@@ -94,9 +96,22 @@ GRADES = [
     needs(VOUCHED, "{creator-team: platform}", "only", "vouched"),
     needs(VOUCHED, "{pull-request: no}", "only", "vouched"),
     needs(VOUCHED, "{command: make deploy}", "only", "what is compared is what runs"),
+    needs(VOUCHED, "{command: make deploy}", GUARDRAIL, "a plugin may run in its place", DOCKER),
+    needs(VOUCHED, "{command: make deploy, plugin: 'docker#v5.*'}", "only", "the one that may",
+          DOCKER),
+    needs(f"{{{ROLES}, command: make deploy, vouched: yes}}", "{plugin: 'docker#v5.*'}", GUARDRAIL,
+          "the requirement itself has to list plugins", DOCKER),
+    needs(f"{{{ROLES}, command: make deploy, plugin: 'docker#v5.*', vouched: yes}}", "{}", "only",
+          "the requirement lists it", DOCKER),
+    needs(VOUCHED, "{command: make deploy}", GUARDRAIL, "the rule lets a variable change it",
+          allow=f"{PROD}, env: BASH_ENV"),
+    needs(VOUCHED, "{branch: main}", "only", "no condition on what runs",
+          allow=f"{PROD}, env: BASH_ENV"),
     needs(VOUCHED, "{env: {MODE: live}}", GUARDRAIL, "the job's word", {"MODE": "live"}),
     needs(VOUCHED, "{env: {MODE: absent}}", GUARDRAIL, "the job's word"),
     needs(VOUCHED, "{agent-tag: {size: large}}", GUARDRAIL, "the job's word", LARGE),
+    needs(VOUCHED, "{creator: Ada}", GUARDRAIL, "people can change their names"),
+    needs(VOUCHED, "{creator-email: ada@example.com}", "only", "vouched"),
     needs(VOUCHED, "{step: deploy}", GUARDRAIL, "a step without a key can claim any"),
     needs(VOUCHED, "{author-team: platform}", GUARDRAIL, "an unverified address",
           named(source="webhook")),

@@ -1,0 +1,60 @@
+"""`airlock policy simulate`: what is compared of grants, and which directories it takes."""
+
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import WrongConfiguration
+from tests.commands.test_policy import policy
+from tests.commands.test_simulate import changes, proposed, simulated, store
+from tests.policy.samples import ROLE
+
+__all__ = ["store"]  # a fixture
+
+
+def test_a_grant_is_compared_in_words(store: Path) -> None:
+    limits = "limits: {memory: 8GiB}, session: {duration: 2h}"
+    new = proposed(
+        store, f"name: deploy, when: {{branch: main}}, allow: {{{limits}}}", "name: rest, allow: {}"
+    )
+    ((_, _, text),) = changes(simulated(new, against=store)[1])
+    assert text == "duration: 1h -> 2h; limits: nothing -> memory: 8GiB"
+
+
+def test_grants_that_no_record_holds_are_counted(store: Path) -> None:
+    new = proposed(
+        store, f"name: deploy, when: {{branch: main}}, allow: {{role: '{ROLE}'}}",
+        "name: rest, allow: {}",
+    )  # fmt: skip
+    status, document = simulated(new)
+    assert (status, document["unchanged"], document["grants-not-compared"]) == (0, 6, 5)
+    assert simulated(new, against=store)[1]["grants-not-compared"] == 0
+    done = policy("simulate", new, "--records", store.parent / "records")
+    assert "of 5 jobs no record holds what they received: only their rules were compared" in (
+        done.stdout
+    )
+    assert "--against DIR compares whole grants" in done.stdout
+
+
+@pytest.mark.parametrize("side", ["directory", "against"])
+def test_a_directory_that_does_not_exist_is_an_error(store: Path, side: str) -> None:
+    absent = store.parent / "absent"
+    with pytest.raises(WrongConfiguration, match="absent cannot be read: No such file"):
+        simulated(absent if side == "directory" else store,
+                  against=absent if side == "against" else None,
+                  records=store.parent / "records")  # fmt: skip
+
+
+def test_a_record_that_cannot_be_read_may_change(store: Path) -> None:
+    """A decision that nobody looked at is not one that stays."""
+    (store.parent / "records/junk.json").write_text("{")
+    status, document = simulated(store)
+    assert (status, document["unchanged"], document["jobs"]) == (1, 6, 6)
+    done = policy("simulate", store, "--records", store.parent / "records")
+    assert done.stdout.splitlines()[-1].endswith("0 undecided; 1 file passed over")
+    for path in (store.parent / "records").glob("0193*"):
+        path.unlink()
+    with pytest.raises(WrongConfiguration, match="holds no record of a job") as raised:
+        simulated(store)
+    (detail,) = raised.value.details
+    assert detail.startswith(f"{store.parent}/records/junk.json: Expecting")
