@@ -136,8 +136,7 @@ def _status(process_env: dict[str, str]) -> int:
         return _report(bug(unexpected))
 
 
-# A bug in any other is found by its traceback.
-_FOR_PEOPLE = ("policy", "record", "why", "replay", "completion")
+_FOR_PEOPLE = ("policy", "record", "why", "replay", "completion")  # others: bugs have a traceback
 
 
 def _report(error: "AirlockError") -> int:
@@ -220,13 +219,11 @@ _PUBLISHERS = ("diff", "push", "pull")
 
 
 def _policy(args: "Arguments") -> int:
-    if args.verb in _WRITERS:
-        from bootstrap.commands.policy import writing_options
+    from bootstrap.commands.policy import publishing_options, writing_options
 
+    if args.verb in _WRITERS:
         return writing_options.run(args, _show)
     if args.verb in _PUBLISHERS:
-        from bootstrap.commands.policy import publishing_options
-
         return publishing_options.run(args, _show)
     return _query(args) if args.verb in _QUERIES else _produce(args)
 

@@ -15,7 +15,6 @@ opens the start gate.
 9. Output is pumped and the job's end watched for.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -113,11 +112,10 @@ def opened_sandbox(
         # Not earlier: a job whose container cannot be made needs nothing of AWS. The start takes
         # longer than all the steps before, and this thread has nothing else to do meanwhile.
         obtained = held.enter_context(obtaining())
-        listening = partial(_listening, obtained, admitted)
-        gateway = partial(_gateway, job, admitted, host, log=log, record=record)
-        events = {"timed": record.timed, "report": report.routing(held, log, record)}
         container = held.enter_context(opened(
-            client, made, host, lease, bridge, listening=listening, gateway=gateway, **events
+            client, made, host, lease, bridge, listening=partial(_listening, obtained, admitted),
+            gateway=partial(_gateway, job, admitted, host, log=log, record=record),
+            timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
@@ -132,16 +130,13 @@ def opened_sandbox(
         held.callback(pump.close)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
-        process_end = held.enter_context(closing(ProcessEnd(pid, container.guard.process)))
         supervision = _supervision(
-            client, container, job, directory=directory, disk=watch, process_end=process_end,
-            alerts=Alerts(log, record),
+            client, container, job, directory=directory, disk=watch, alerts=Alerts(log, record),
+            process_end=held.enter_context(closing(ProcessEnd(pid, container.guard.process))),
         )  # fmt: skip
         pump.start()
-        by = {"kernel": os.uname().release, "engine": client.server}
-        report.proven(
-            log, record, by, spec=spec, container=container, passed=passed, dropped=dropped
-        )
+        report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
+                      dropped=dropped)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 

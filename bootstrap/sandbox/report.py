@@ -1,5 +1,6 @@
 """What the job's log and the audit trail say about a sandbox."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -37,14 +38,14 @@ def routing(held: ExitStack, log: JobLog, record: Record) -> Callable[[str], Non
 def proven(
     log: JobLog,
     record: Record,
-    versions: dict[str, str],
+    engine: str,
     *,
     spec: SandboxSpec,
     container: Opened,
     passed: Passed,
     dropped: tuple[str, ...],
 ) -> None:
-    """Report that the job starts, and which variables it does not get."""
+    """Report that the job starts, and which variables it does not get. `engine` is its version."""
     log.note(
         f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
         "passed"
@@ -63,7 +64,7 @@ def proven(
         reference=spec.image.reference,
         digests=list(spec.image.digests),
         spec=described(spec),
-        versions=versions,
+        versions={"kernel": os.uname().release, "engine": engine},
         address=container.running.address,
         container=spec.name,
         proof={probe.target: probe.outcome for probe in container.probes},

@@ -1,7 +1,6 @@
 """`airlock policy explain` of records and of described builds, and `test` of wrong folders."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -292,13 +291,3 @@ def test_a_secret_that_guardrails_ask_about_is_named(folder: Path, tmp_path: Pat
     path = record_of(tmp_path, {**job_env(), "TOKEN": None})
     _, shown = explained(folder, job=path)
     assert "TOKEN is a secret, which records do not hold: decided as if not set" in shown
-
-
-def test_what_is_no_file_of_a_job_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
-    pipe, large = tmp_path / "pipe", tmp_path / "large"
-    os.mkfifo(pipe)
-    with large.open("wb") as file:
-        file.truncate(1 << 30)
-    for path, what in ((pipe, "is not a regular file"), (large, "more than 32 MiB")):
-        with pytest.raises(AirlockError, match=what):
-            explained(folder, job=path)

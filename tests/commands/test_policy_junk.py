@@ -1,4 +1,4 @@
-"""`airlock policy diff` and `push` of whatever a directory may contain: an answer or an error."""
+"""`airlock policy diff`, `push` and `explain` of whatever there may be: an answer or an error."""
 
 import os
 import tempfile
@@ -14,6 +14,7 @@ from bootstrap.commands.policy.diff import diff
 from bootstrap.commands.policy.source import Form
 from bootstrap.errors import AirlockError, WrongConfiguration
 from bootstrap.policy.stores.versions import read
+from tests.commands.test_explain import explained
 from tests.commands.test_policy import ALL, policy
 from tests.fakes.ssm import StrictSsm
 from tests.policy.difference.documents import guardrails, policies
@@ -141,3 +142,13 @@ def test_without_permission_it_is_an_error(mode: int) -> None:
             done = compared(new, new, Form.TEXT, lines)
             os._exit(0 if isinstance(done, WrongConfiguration) and not lines else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_is_no_file_of_a_job_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(1 << 30)
+    for path, what in ((pipe, "is not a regular file"), (large, "more than 32 MiB")):
+        with pytest.raises(AirlockError, match=what):
+            explained(folder, job=path)
