@@ -7,10 +7,13 @@ from typing import Any
 
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.policy.decide import asks_for_commit, decide, variables
+from bootstrap.policy.difference.parts import WHOLE
 from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.history import Decided, Recorded
 from bootstrap.policy.model import Admitted, Denied, Grant, Guardrails, Policy
 from bootstrap.text import printable
+
+_UNSET = {label("agent_api"): WHOLE}  # not "none": without the key a job may do all
 
 Documents = Callable[[str], tuple[Policy | None, Guardrails | None]]  # takes a pipeline
 
@@ -190,7 +193,7 @@ def difference(before: Side, after: Side) -> tuple[Kind, str] | None:
 
 
 def _words(value: object, key: str) -> str:
-    return "none" if value is None else shown(value, key)
+    return _UNSET.get(key, "none") if value is None else shown(value, key)
 
 
 def _is_whole(side: Side) -> bool:

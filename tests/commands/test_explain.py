@@ -53,11 +53,12 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
 def test_everything_that_is_granted_is_named(folder: Path) -> None:
     (folder / "storefront.yaml").write_text(
         HEAD + f"  - {{name: r, allow: {{roles: {{audit: '{ROLE}'}}, secrets: {{A: 'ssm:/ci/a'}}, "
-        "ssh-keys: 'ssm:/ci/key'}}\n"
+        "ssh-keys: 'ssm:/ci/key', agent-api: {oidc-audiences: a, secrets: KEY}}}\n"
     )
     status, shown = explained(folder, pipeline="storefront")
     assert status == 0
-    assert shown.endswith(f", with no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a")
+    kinds = f"role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a"
+    assert shown.endswith(f", with no role, {kinds}, secret buildkite:KEY, OIDC audience a")
 
 
 def test_each_fact_has_its_grade(folder: Path) -> None:

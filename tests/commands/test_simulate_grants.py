@@ -21,6 +21,13 @@ def test_a_grant_is_compared_in_words(store: Path) -> None:
     assert text == "duration: 1h -> 2h; limits: nothing -> memory: 8GiB"
 
 
+def test_a_rule_that_begins_to_limit_the_agent_api_does_not_seem_to_grant_it(store: Path) -> None:
+    api = "name: deploy, when: {branch: main}, allow: {agent-api: {oidc-audiences: a}}"
+    new = proposed(store, api, "name: rest, allow: {}")
+    ((_, _, text),) = changes(simulated(new, against=store)[1])
+    assert text == "agent-api: all that the job's own token may do -> oidc-audiences: a"
+
+
 def test_grants_that_no_record_holds_are_counted(store: Path) -> None:
     new = proposed(
         store, f"name: deploy, when: {{branch: main}}, allow: {{role: '{ROLE}'}}",

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.commands.test_policy import ROLE, policy
+from tests.policy.given import HEAD
 
 
 def test_who_can_prints_rules_or_returns_1(folder: Path) -> None:
@@ -27,3 +28,16 @@ def test_who_can_does_not_count_what_guardrails_refuse(folder: Path) -> None:
     ])  # fmt: skip
     (found,) = json.loads(policy("who-can", ROLE, "--policies", folder, "--json").stdout)
     assert found["refused"] == ["accounts: got 111122223333, allowed 444455556666"]
+
+
+def test_who_can_names_audiences_and_forks_get_none(folder: Path) -> None:
+    (folder / "storefront.yaml").write_text(
+        HEAD + "  - {name: r, when: {pull-request: any}, allow: {agent-api: "
+        "{oidc-audiences: 'https://signer.example.com'}}}\n"
+    )
+    for asked in ("https://signer.example.com", "*signer*"):
+        (found,) = json.loads(policy("who-can", asked, "--policies", folder, "--json").stdout)
+        assert found["kind"] == "OIDC audience"
+        assert found["pull_requests"] == "same-repository"
+    other = policy("who-can", "https://SIGNER.example.com", "--policies", folder)
+    assert other.returncode == 1, "an audience is compared character for character"
