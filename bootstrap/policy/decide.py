@@ -4,7 +4,13 @@ from dataclasses import replace
 
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
-from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds_for, limits_for
+from bootstrap.policy.guardrails import (
+    WITHOUT_DOCUMENT,
+    bounds_for,
+    exceeds_for,
+    forks_for,
+    limits_for,
+)
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
     Admitted,
@@ -15,7 +21,6 @@ from bootstrap.policy.model import (
     Guardrails,
     Policy,
     Reason,
-    Requirement,
     Rule,
 )
 from bootstrap.policy.requirements import demanded, unmet
@@ -105,7 +110,7 @@ def _within(
             policy_origin=policy.origin,
             policy_digest=policy.digest,
             reasons=reasons,
-            apart=_trusted_as(rule, demanded(rule.allow, guardrails, claims.pipeline)),
+            apart=_trusted_as(policy, rule, guardrails, claims.pipeline),
         )
     first = beyond[0]
     return _denied(
@@ -118,14 +123,27 @@ def _within(
     )
 
 
-def _trusted_as(rule: Rule, requirements: tuple[Requirement, ...]) -> tuple[str, ...]:
-    """Return what had to hold of a job: a rule that keeps its name may once have asked for less.
+def _trusted_as(
+    policy: Policy, rule: Rule, guardrails: Guardrails, pipeline: str
+) -> tuple[str, ...]:
+    """Return what decides which jobs come to the rule, and what of theirs changes what they run.
 
-    What its jobs left in a workspace then must not run with what it grants now.
+    A rule that keeps its name may once have asked for less, or have granted nothing: forks come to
+    such a rule, and variables that change what runs. What jobs of then left in a workspace must
+    not run with what it grants now.
     """
-    asked = (*rule.when, *(condition for one in requirements for condition in one.when))
-    texts = sorted({repr((c.subject, c.name, c.patterns)) for c in asked})
-    return (*texts, *sorted({str(one.grade) for one in requirements}))
+    grant, required = rule.allow, demanded(rule.allow, guardrails, pipeline)
+    asked = (*rule.when, *(condition for one in required for condition in one.when))
+    parts: tuple[list[object], ...] = (
+        list({(c.subject, c.name, c.patterns) for c in asked}),
+        list({str(one.grade) for one in required}),
+        list(policy.repositories),
+        [bounds.plugins for _, bounds in bounds_for(guardrails, pipeline)],
+        [str(forks_for(guardrails, pipeline))],
+        [kind.key for kind in grant.kinds],
+        list(grant.env),
+    )
+    return tuple(repr(sorted(map(repr, part))) for part in parts)
 
 
 _REQUIRED = (

@@ -9,6 +9,7 @@ from bootstrap.policy.catalogue import Catalogue, slug_of
 from bootstrap.policy.findings import ALWAYS, MEANINGS, Finding, Severity, error, warning
 from bootstrap.policy.model import Guardrails, Ignored, Policy, Rule
 from bootstrap.policy.shadow import shadows
+from bootstrap.policy.spelling import folded
 
 CHECKS = (*lint_conditions.CHECKS, *lint_grants.CHECKS, *lint_rules.CHECKS)
 
@@ -20,7 +21,8 @@ def lint(catalogue: Catalogue, *, signed: bool = False) -> tuple[Finding, ...]:
     """
     found = [*_unreadable(catalogue), *lint_guardrails.shared_names(catalogue)]
     twice = _twice(catalogue)
-    hops = frozenset(r.allow.via for p in catalogue.policies for r in p.rules if r.allow.via)
+    rules = [rule for policy in catalogue.policies for rule in policy.rules]
+    hops = frozenset(folded(rule.allow.via) for rule in rules if rule.allow.via)
     for policy in catalogue.policies:
         listed = [*twice.get(policy.origin, ()), *_policy(policy, catalogue.guardrails, signed)]
         listed += [
