@@ -251,6 +251,14 @@ def _iam(verbs: Commands) -> None:
         help="print how the roles in FILE, the output of `aws iam "
         "get-account-authorization-details`, differ; the exit status is 1 if they do",
     )
+    parser.check = _differences
+
+
+def _differences(found: "Arguments") -> str:
+    """A stack has no differences."""
+    if found.drift is None or found.iam_form in {None, "json"}:
+        return ""
+    return f"--drift prints text or JSON, not {found.iam_form}; leave --format out, or pass json"
 
 
 def _schema(verbs: Commands) -> None:
