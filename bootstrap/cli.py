@@ -96,7 +96,7 @@ def _open_standard() -> None:
     import sys
 
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        os.set_inheritable(opened, True)  # what a command starts would have them closed
     os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = (
         stream or open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -60,6 +60,18 @@ def test_everything_that_is_granted_is_named(folder: Path) -> None:
     assert shown.endswith(f", with no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a")
 
 
+def test_files_called_default_images_and_logins_of_ecr_are_named(folder: Path) -> None:
+    ecr = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+    (folder / "storefront.yaml").write_text(
+        HEAD + f"  - {{name: r, allow: {{role: '{ROLE}', secret-files: {{default: 'ssm:/ci/f'}}, "
+        f"registries: {{{ecr}: role}}, image: 'ci/build:1'}}}}\n"
+    )
+    status, shown = explained(folder, pipeline="storefront")
+    assert status == 0
+    gets = f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ecr}"
+    assert shown.endswith(f", with {gets}")
+
+
 def test_each_fact_has_its_grade(folder: Path) -> None:
     (folder / "storefront.yaml").write_text(
         HEAD + "  - {name: r, allow: {}, when: {branch: main, step: s, command: c, env: {X: a}}}\n"
