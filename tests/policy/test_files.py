@@ -77,7 +77,7 @@ def test_guardrails_in_a_directory_that_others_can_write_are_refused(tmp_path: P
     [
         ("p", 0o775, "the file and its directory"),
         ("p/storefront.yaml", 0o664, "the file and its directory"),
-        ("", 0o755, "name the file, not its directory"),
+        ("", 0o755, "name the file if this is its directory"),
     ],
 )
 def test_an_error_about_guardrails_names_their_key(

@@ -38,10 +38,11 @@ _STORE = _Setting(
 )
 _GUARDRAILS = _Setting(
     called="the guardrails'",
-    owner="policy.guardrails in airlock.toml names them; `chown root` and `chmod go-w` the file "
-    "and its directory.",
+    owner="policy.guardrails in airlock.toml names them; `chown root` and `chmod go-w` it. Only "
+    "root may be able to write the file and its directory.",
     no_directory=_ACCESS,
-    no_file="policy.guardrails in airlock.toml names them: name the file, not its directory.",
+    no_file="policy.guardrails in airlock.toml names them: name the file if this is its directory, "
+    "else put a document in its place.",
 )
 
 
