@@ -172,7 +172,8 @@ def _explain(verbs: Commands) -> None:
 
 
 def _simulate(verbs: Commands) -> None:
-    text = "decide about recorded jobs again; the exit status is 1 if a decision changes"
+    text = "decide about recorded jobs again; the exit status is 1 if a decision changes "
+    text += "or a record cannot be read"
     parser = command(verbs, "simulate", text)
     policies(parser, option=False, with_config=True)
     text = "directory of job records (default: the records of this host)"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
 from bootstrap.policy.guardrails import (
+    ORGANIZATION,
     WITHOUT_DOCUMENT,
     bounds_for,
     exceeds_for,
@@ -115,11 +116,22 @@ def _within(
     first = beyond[0]
     return _denied(
         policy,
-        f"rule {rule.name!r} of {policy.origin} exceeds the guardrail {first.guardrail!r} of "
-        f"{guardrails.origin}: got {first.got}, allowed: {first.allowed}",
-        hint=_REQUIRED if first.guardrail.startswith("requires.") else _hint(first.guardrail),
+        _beyond(first, rule, policy, guardrails),
+        hint=first.hint or _hint(first.guardrail),
         nearest=rule.name,
         reasons=(*reasons, *(_reason(rule.name, excess) for excess in beyond)),
+    )
+
+
+def _beyond(excess: Excess, rule: Rule, policy: Policy, guardrails: Guardrails) -> str:
+    if excess.guardrail == ORGANIZATION:
+        return (
+            f"the job is of organization {excess.got}, and the guardrails in {guardrails.origin} "
+            f"are for {excess.allowed}"
+        )
+    return (
+        f"rule {rule.name!r} of {policy.origin} exceeds the guardrail {excess.guardrail!r} of "
+        f"{guardrails.origin}: got {excess.got}, allowed: {excess.allowed}"
     )
 
 
@@ -159,7 +171,9 @@ def _hint(guardrail: str) -> str:
                 "Grant nothing to forks (`pull-request: same-repository` leaves them out), or have "
                 "the platform team write `forks: anything` into the guardrails of this host."
             )
-        case "guardrails":
+        case _ if guardrail.startswith("requires."):
+            return _REQUIRED
+        case "organization":
             return (
                 "Correct `guardrails` in that document if the slug is wrong. Agents of another "
                 "organization need a host of their own."

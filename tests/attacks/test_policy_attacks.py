@@ -189,7 +189,7 @@ DOCUMENTS = [
         ),
     ),
     *(
-        ("a role's ARN", granted(f"role: 'arn:aws:iam::111122223333:role/{name}'"))
+        ("the segments `.` and `..`", granted(f"role: 'arn:aws:iam::111122223333:role/{name}'"))
         for name in ("ci/a/../b/x", "../x", "ci//x", "/x", "ci/./x")
     ),
     ("without `..`", granted("secrets: {A: 'ssm:/ci/..:3'}")),
@@ -211,9 +211,9 @@ DOCUMENTS = [
             "TAG",
         )
     ),
-    ("an image's id", granted("image: 'sha256:0123456789ab'")),
-    ("an image's id", granted("image: 'abcdef012345'")),
-    ("expected an image", granted("image: 'Mallory/x:1'")),
+    ("of hexadecimal digits only", granted("image: 'sha256:0123456789ab'")),
+    ("of hexadecimal digits only", granted("image: 'abcdef012345'")),
+    ("in lower case", granted("image: 'Mallory/x:1'")),
     ("expected an image", granted("image: 'registry.example.com./x:1'")),
     ("expected an image", granted("image: 'registry.example.com/ci/../x:1'")),
     (f"at most {MAX_TEXT}", HEAD + "#" * MAX_TEXT),
