@@ -96,7 +96,8 @@ def _open_standard() -> None:
     import sys
 
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        # What a command starts would have them closed.
+        os.set_inheritable(opened, True)  # noqa: FBT003
     os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = (
         stream or open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -202,7 +202,8 @@ def _explain(verbs: Commands) -> None:
 
 
 def _simulate(verbs: Commands) -> None:
-    text = "decide about recorded jobs again; the exit status is 1 if a decision changes"
+    text = "decide about recorded jobs again; the exit status is 1 if a decision changes "
+    text += "or a record cannot be read"
     parser = command(verbs, "simulate", text)
     policies(parser, option=False, with_config=True)
     text = "directory of job records (default: the records of this host)"
@@ -281,6 +282,14 @@ def _iam(verbs: Commands) -> None:
         help="print how the roles in FILE, the output of `aws iam "
         "get-account-authorization-details`, differ; the exit status is 1 if they do",
     )
+    parser.check = _differences
+
+
+def _differences(found: "Arguments") -> str:
+    """A stack has no differences."""
+    if found.drift is None or found.iam_form in {None, "json"}:
+        return ""
+    return f"--drift prints text or JSON, not {found.iam_form}; leave --format out, or pass json"
 
 
 def _schema(verbs: Commands) -> None:

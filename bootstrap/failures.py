@@ -1,5 +1,6 @@
 """How a command reports that it failed: lines for people, or one line of JSON for programs."""
 
+import errno
 import itertools
 import json
 import traceback
@@ -11,6 +12,8 @@ from bootstrap.text import on_terminal
 
 _PACKAGE = Path(__file__).parent
 _FRAMES = 3
+# Why output cannot be written. Other errors that name no file are those of sockets and processes.
+_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def is_json_wanted(argv: Sequence[str]) -> bool:
@@ -38,6 +41,8 @@ def unwritten(failed: OSError) -> InternalError:
     """Return the error for output that could not be written, or for a file that nobody expected."""
     if failed.filename is not None:
         return InternalError(str(failed), hint="Check the file and its permissions.")
+    if failed.errno not in _OF_OUTPUT:
+        return InternalError(str(failed), hint="Run it again; please report it if that fails too.")
     return InternalError(
         f"standard output cannot be written: {failed.strerror}",
         hint="What was printed is not complete. Run it again where there is space.",

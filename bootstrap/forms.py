@@ -99,7 +99,8 @@ def form(pattern: str, expected: str) -> Check:
 
 role_arn = form(
     r"arn:aws(-[a-z]+)*:iam::\d{12}:role/(?!/|.*//|(.*/)?\.\.?/)[\w+=,.@/-]{1,512}",
-    "a role's ARN, such as arn:aws:iam::111122223333:role/name",
+    "a role's ARN, such as arn:aws:iam::111122223333:role/name, without `//` and the segments `.` "
+    "and `..`",
 )
 # No segment that another program would read as a way up or as nothing.
 # SSM passes names below aws/reference/ on to Secrets Manager: another spelling of its secrets.
@@ -128,6 +129,6 @@ image = form(
     r"(?!(?:sha256:)?[0-9a-f]+$)(?=.{1,512}$)"
     rf"(?:(?:{_LABEL}(?:\.{_LABEL})+(?:{_PORT})?|{_LABEL}{_PORT}|localhost)/)?"
     rf"{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
-    "an image, best as repository@sha256:…; a name that could be the beginning of an image's id "
-    "with its tag, and a digest with all of its 64 digits",
+    "an image such as repository:tag or repository@sha256:<64 digits>, in lower case; a name of "
+    "hexadecimal digits only needs a tag",
 )

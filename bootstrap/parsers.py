@@ -123,5 +123,5 @@ def _one_host(found: Any) -> str:  # noqa: ANN401 - the arguments of any verb
         return ""
     return (
         "--config is not read where a directory is named: its guardrails.yaml counts, and else a "
-        "host's defaults. Leave one of both out"
+        "host's defaults. Leave one of the two out"
     )

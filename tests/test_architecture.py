@@ -103,7 +103,7 @@ PACKAGES = {
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "fields", "mistakes", "files", "process", "log", "record",
     "retry", "__version__", "images", "logins", "packaged", "server", "appended", "alerts",
-    "concurrent", "apart", "memory", "metrics", "__init__",
+    "concurrent", "apart", "memory", "libc", "metrics", "__init__",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Errors as JSON, bugs without a traceback, colours only on a terminal, progress on one."""
 
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap import colour
-from bootstrap.failures import bug, is_json_wanted
+from bootstrap.failures import bug, is_json_wanted, unwritten
 from bootstrap.progress import working
 from tests.lab.engine import eventually
 from tests.test_cli import AIRLOCK, ROOT, airlock
@@ -90,7 +91,7 @@ def test_a_directory_and_a_configuration_exclude_each_other(
     assert done.returncode == 2
     assert (
         "error: --config is not read where a directory is named: its guardrails.yaml counts, and "
-        "else a host's defaults. Leave one of both out\n"
+        "else a host's defaults. Leave one of the two out\n"
     ) in done.stderr
 
 
@@ -103,6 +104,17 @@ def test_a_closed_descriptor_is_no_bug(closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_it_starts_has_standard_descriptors_too() -> None:
+    """A child whose 0 to 2 are closed opens its next files as them."""
+    opened = " && ".join(f"test -e /proc/$$/fd/{number}" for number in range(3))
+    program = f"""import os
+from bootstrap import cli
+cli._open_standard()
+os.execv("/bin/sh", ["sh", "-c", "{opened}"])"""
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    assert subprocess.run(closed, check=False, cwd=ROOT).returncode == 0
+
+
 def test_output_that_is_not_complete_is_named() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -113,6 +125,23 @@ def test_output_that_is_not_complete_is_named() -> None:
     assert (done.returncode, error["exit"]) == (70, 70)
     assert error["message"] == "standard output cannot be written: No space left on device"
     assert error["hint"] == "What was printed is not complete. Run it again where there is space."
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "hint"),
+    [
+        (errno.ENOSPC, "standard output cannot be written: No space left on device", "printed"),
+        (errno.EIO, "standard output cannot be written: Input/output error", "printed"),
+        (errno.ECONNREFUSED, "[Errno 111] Connection refused", "report it"),
+        (errno.EMFILE, "[Errno 24] Too many open files", "report it"),
+    ],
+)
+def test_only_errors_of_writing_are_called_errors_of_the_output(
+    number: int, expected: str, hint: str
+) -> None:
+    error = unwritten(OSError(number, os.strerror(number)))
+    assert (error.problem, error.exit_code) == (expected, 70)
+    assert hint in error.hint
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def wrong(of_rule: Mapping[str, str]) -> Iterator[str]:
     """Yield what STS does not accept about a rule's tags beside Airlock's own."""
     if not of_rule:
         return
-    keys = [_one_case(key) for key in (*Tag, *of_rule)]
+    keys = [one_case(key) for key in (*Tag, *of_rule)]
     if len(set(keys)) != len(keys):
         yield "session tags repeat each other or Airlock's own; case is ignored"
     if len(keys) > MAX_TAGS:
@@ -29,8 +29,11 @@ def wrong(of_rule: Mapping[str, str]) -> Iterator[str]:
             yield f"STS does not accept the value of the session tag {key!r}"
 
 
-def _one_case(key: str) -> str:
-    """Letters with one capital are one, such as a dotless i: AWS compares keys without case."""
+def one_case(key: str) -> str:
+    """Return a key as AWS compares it, without case: letters with one capital are one.
+
+    Such is a dotless i.
+    """
     return key.upper().casefold().replace("\u0307", "")
 
 

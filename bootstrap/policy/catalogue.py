@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from bootstrap.policy.glob import matches
-from bootstrap.policy.model import Guardrails, Policy, Rule
+from bootstrap.policy.model import Grant, Guardrails, Policy, Rule
 from bootstrap.policy.names import image_is_asked, role_is_asked, secret_is_asked
 from bootstrap.policy.reach import asked, in_words, reach
 from bootstrap.policy.spelling import folded
@@ -65,7 +65,7 @@ def accesses(policies: Iterable[Policy], guardrails: Guardrails | None = None) -
     """Yield everything that any rule of any policy grants, and what guardrails leave of it."""
     for policy in policies:
         for rule in policy.rules:
-            yield from _accesses(policy, rule, granted(rule), guardrails)
+            yield from _accesses(policy, rule, granted(rule.allow), guardrails)
 
 
 def _accesses(
@@ -88,17 +88,16 @@ def _accesses(
         )
 
 
-def granted(rule: Rule) -> tuple[tuple[str, str], ...]:
-    """Return kind and name of each thing that the rule grants."""
+def granted(grant: Grant) -> tuple[tuple[str, str], ...]:
+    """Return kind and name of each thing that is granted."""
     named = [
         (kind.noun, name)
-        for kind in rule.allow.kinds
+        for kind in grant.kinds
         for name in (*kind.needs().roles.values(), *kind.needs().references.values())
     ]
-    named += [("secret", name) for name in rule.allow.buildkite_secrets]
-    named += [(AUDIENCE, name) for name in rule.allow.audiences]
-    image = rule.allow.image
-    return (*dict.fromkeys(named), *(((IMAGE, image),) if image else ()))
+    named += [("secret", name) for name in grant.buildkite_secrets]
+    named += [(AUDIENCE, name) for name in grant.audiences]
+    return (*dict.fromkeys(named), *(((IMAGE, grant.image),) if grant.image else ()))
 
 
 def who_can(
@@ -133,7 +132,7 @@ _CLOSE = 5
 
 
 def _uses(rule: Rule) -> tuple[tuple[str, str], ...]:
-    return (*granted(rule), *(((VIA, rule.allow.via),) if rule.allow.via else ()))
+    return (*granted(rule.allow), *(((VIA, rule.allow.via),) if rule.allow.via else ()))
 
 
 def _is_asked(wanted: str, kind: str, name: str) -> bool:

@@ -5,7 +5,16 @@ from dataclasses import replace
 from bootstrap.job.facts import PLAIN
 from bootstrap.job.model import Claims, Known, Provenance
 from bootstrap.job.repository import same, same_name
-from bootstrap.policy.guardrails import AGENT_API, WITHOUT_DOCUMENT, exceeds_for, limits_for
+from bootstrap.policy.guardrails import (
+    AGENT_API,
+    ORGANIZATION,
+    WITHOUT_DOCUMENT,
+    bounds_for,
+    exceeds_for,
+    forks_for,
+    is_empty,
+    limits_for,
+)
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
     Admitted,
@@ -16,7 +25,6 @@ from bootstrap.policy.model import (
     Guardrails,
     Policy,
     Reason,
-    Requirement,
     Rule,
 )
 from bootstrap.policy.requirements import demanded, unmet
@@ -111,27 +119,52 @@ def _within(
             policy_origin=policy.origin,
             policy_digest=policy.digest,
             reasons=reasons,
-            apart=_trusted_as(rule, demanded(rule.allow, guardrails, claims.pipeline)),
+            apart=_trusted_as(policy, rule, guardrails, claims.pipeline),
         )
     first = beyond[0]
     return _denied(
         policy,
-        f"rule {rule.name!r} of {policy.origin} exceeds the guardrail {first.guardrail!r} of "
-        f"{guardrails.origin}: got {first.got}, allowed: {first.allowed}",
-        hint=_REQUIRED if first.guardrail.startswith("requires.") else _hint(first.guardrail),
+        _beyond(first, rule, policy, guardrails),
+        hint=first.hint or _hint(first.guardrail),
         nearest=rule.name,
         reasons=(*reasons, *(_reason(rule.name, excess) for excess in beyond)),
     )
 
 
-def _trusted_as(rule: Rule, requirements: tuple[Requirement, ...]) -> tuple[str, ...]:
-    """Return what had to hold of a job: a rule that keeps its name may once have asked for less.
+def _beyond(excess: Excess, rule: Rule, policy: Policy, guardrails: Guardrails) -> str:
+    if excess.guardrail == ORGANIZATION:
+        return (
+            f"the job is of organization {excess.got}, and the guardrails in {guardrails.origin} "
+            f"are for {excess.allowed}"
+        )
+    return (
+        f"rule {rule.name!r} of {policy.origin} exceeds the guardrail {excess.guardrail!r} of "
+        f"{guardrails.origin}: got {excess.got}, allowed: {excess.allowed}"
+    )
 
-    What its jobs left in a workspace then must not run with what it grants now.
+
+def _trusted_as(
+    policy: Policy, rule: Rule, guardrails: Guardrails, pipeline: str
+) -> tuple[str, ...]:
+    """Return what decides which jobs come to the rule, and what of theirs changes what they run.
+
+    A rule that keeps its name may once have asked for less, or have granted nothing: forks come to
+    such a rule, and variables that change what runs. What jobs of then left in a workspace must
+    not run with what it grants now.
     """
-    asked = (*rule.when, *(condition for one in requirements for condition in one.when))
-    texts = sorted({repr((c.subject, c.name, c.patterns)) for c in asked})
-    return (*texts, *sorted({str(one.grade) for one in requirements}))
+    grant, required = rule.allow, demanded(rule.allow, guardrails, pipeline)
+    asked = (*rule.when, *(condition for one in required for condition in one.when))
+    parts: tuple[list[object], ...] = (
+        list({(c.subject, c.name, c.patterns) for c in asked}),
+        list({str(one.grade) for one in required}),
+        list(policy.repositories),
+        [bounds.plugins for _, bounds in bounds_for(guardrails, pipeline)],
+        [str(forks_for(guardrails, pipeline))],
+        [kind.key for kind in grant.kinds],
+        [is_empty(grant)],
+        list(grant.env),
+    )
+    return tuple(repr(sorted(map(repr, part))) for part in parts)
 
 
 _REQUIRED = (
@@ -147,7 +180,9 @@ def _hint(guardrail: str) -> str:
                 "Grant nothing to forks (`pull-request: same-repository` leaves them out), or have "
                 "the platform team write `forks: anything` into the guardrails of this host."
             )
-        case "guardrails":
+        case _ if guardrail.startswith("requires."):
+            return _REQUIRED
+        case "organization":
             return (
                 "Correct `guardrails` in that document if the slug is wrong. Agents of another "
                 "organization need a host of their own."

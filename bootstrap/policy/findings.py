@@ -50,8 +50,9 @@ MEANINGS: Mapping[str, str] = {
     "variables-change-what-runs": "allow.env beside a condition on what runs",
     "wrong-ignore": "a comment about a finding without reason, or with an unknown id",
 }
-# A host refuses jobs for these: not to see them would be to believe in a policy that is not read.
-ALWAYS = frozenset({"mistake", "misnamed", "wrong-ignore"})
+# No comment answers these. A host refuses jobs for most: not to see them would be to believe in a
+# policy that is not read. And no team may answer for what its jobs can take of others.
+ALWAYS = frozenset({"mistake", "misnamed", "role-assumes-others", "wrong-ignore"})
 
 
 class Severity(StrEnum):

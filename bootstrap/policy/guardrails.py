@@ -35,6 +35,7 @@ from bootstrap.text import printable
 N = TypeVar("N", int, float)
 
 AGENT_API = "agent-api"
+ORGANIZATION = "organization"  # whose pipelines the guardrails are for
 LIMITS = ("memory", "cpus", "pids")
 
 # What holds on a host whose airlock.toml names no guardrails.
@@ -71,7 +72,7 @@ def _organization(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:
     """Another organization may have a pipeline of the same name, whose steps others write."""
     ours = guardrails.organization
     if ours and claims.organization != ours:
-        yield _excess("guardrails", f"a job of the organization {claims.organization}", (ours,))
+        yield _excess(ORGANIZATION, claims.organization, (ours,))
 
 
 def scope_of(guardrails: Guardrails, pipeline: str) -> Scope | None:

@@ -1,7 +1,8 @@
 """The checks of policies: of documents, of each rule, and of rules together."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from bootstrap.policy import lint_conditions, lint_grants, lint_guardrails, lint_rules
@@ -9,8 +10,17 @@ from bootstrap.policy.catalogue import Catalogue, slug_of
 from bootstrap.policy.findings import ALWAYS, MEANINGS, Finding, Severity, error, warning
 from bootstrap.policy.model import Guardrails, Ignored, Policy, Rule
 from bootstrap.policy.shadow import shadows
+from bootstrap.policy.spelling import folded
 
 CHECKS = (*lint_conditions.CHECKS, *lint_grants.CHECKS, *lint_rules.CHECKS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linted:
+    """The findings, by document and line, and how many more there are that a comment answers."""
+
+    findings: tuple[Finding, ...]
+    answered: int
 
 
 def lint(catalogue: Catalogue, *, signed: bool = False) -> tuple[Finding, ...]:
@@ -18,16 +28,28 @@ def lint(catalogue: Catalogue, *, signed: bool = False) -> tuple[Finding, ...]:
 
     `signed` is whether the hosts require signed identity.
     """
+    return linted(catalogue, signed=signed).findings
+
+
+def linted(catalogue: Catalogue, *, signed: bool = False) -> Linted:
+    """Return the same, and count what comments answer."""
+    number = 0
     found = [*_unreadable(catalogue), *lint_guardrails.shared_names(catalogue)]
     twice = _twice(catalogue)
-    hops = frozenset(r.allow.via for p in catalogue.policies for r in p.rules if r.allow.via)
+    rules = [rule for policy in catalogue.policies for rule in policy.rules]
+    hops = frozenset(folded(rule.allow.via) for rule in rules if rule.allow.via)
     for policy in catalogue.policies:
         listed = [*twice.get(policy.origin, ()), *_policy(policy, catalogue.guardrails, signed)]
         listed += [
             f for rule in policy.rules for f in lint_grants.assumes_others(policy, rule, hops)
         ]
-        found += _answered(policy, listed)
-    return tuple(sorted(found, key=lambda finding: (finding.origin, finding.line, finding.id)))
+        answers = _answers(policy, listed)
+        silent = [finding for answered in answers.values() for finding in answered]
+        left = [finding for finding in listed if finding not in silent]
+        number += len(listed) - len(left)
+        found += [*left, *_about_comments(policy, answers)]
+    found.sort(key=lambda finding: (finding.origin, finding.line, finding.id))
+    return Linted(findings=tuple(found), answered=number)
 
 
 def _unreadable(catalogue: Catalogue) -> Iterator[Finding]:
@@ -92,25 +114,24 @@ def _shadowed(policy: Policy, rule: Rule, earlier: Rule) -> Finding:
     )  # fmt: skip
 
 
-def _answered(policy: Policy, found: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield what no comment answers, and what is wrong with comments."""
-    listed = tuple(found)
-    valid = []
+def _answers(policy: Policy, listed: Sequence[Finding]) -> dict[Ignored, list[Finding]]:
+    """Return what each comment answers that has nothing wrong."""
+    valid = [comment for comment in policy.ignored if not _wrong_comment(comment)]
+    return {comment: [f for f in listed if _is_about(comment, f, policy)] for comment in valid}
+
+
+def _about_comments(
+    policy: Policy, answers: Mapping[Ignored, Sequence[Finding]]
+) -> Iterator[Finding]:
+    """Yield what is wrong with comments."""
     for comment in policy.ignored:
-        problem = _wrong_comment(comment)
-        if problem:
+        if problem := _wrong_comment(comment):
             yield error("wrong-ignore", policy, comment.line, problem, _FORM)
-        else:
-            valid.append(comment)
-    answers = {comment: [f for f in listed if _is_about(comment, f, policy)] for comment in valid}
-    for comment, answered in answers.items():
-        if not answered:
+        elif not answers[comment]:
             yield warning(
                 "unused-ignore", policy, comment.line,
                 f"there is no finding {comment.id!r} here", "Remove the comment.",
             )  # fmt: skip
-    silent = [finding for answered in answers.values() for finding in answered]
-    yield from (finding for finding in listed if finding not in silent)
 
 
 _FORM = "Write `# airlock: ignore <id>: reason`, behind the line or on one above it."

@@ -9,6 +9,7 @@ from bootstrap.aws.iam import Tag
 from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy.findings import Finding, error, warning
 from bootstrap.policy.model import CredentialDelivery, Grant, Policy, Rule
+from bootstrap.policy.spelling import folded
 from bootstrap.policy.steering import changes
 from bootstrap.policy.wording import length
 
@@ -104,8 +105,11 @@ def _audiences(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 
 def assumes_others(policy: Policy, rule: Rule, hops: frozenset[str]) -> Iterator[Finding]:
-    """Yield each role of the rule's jobs that is also the first of somebody's second hop."""
-    for role in sorted(hops & set(rule.allow.roles.values())):
+    """Yield each role of the rule's jobs that is also the first of somebody's second hop.
+
+    `hops` are `folded`: IAM has no two roles whose names differ only in case.
+    """
+    for role in sorted(one for one in {*rule.allow.roles.values()} if folded(one) in hops):
         yield error(
             "role-assumes-others", policy, rule.line,
             f"rule {rule.name!r} gives jobs {role}, by way of which rules assume other roles "

@@ -57,19 +57,19 @@ def _requirement(
             "admits would be refused.",
         )  # fmt: skip
         return
-    weak = refused_by_grade(rule, requirement, signed=False)
+    weak = next((one for one, _ in refused_by_grade(rule, requirement, signed=False)), None)
     if weak and not signed and requirement.grade is not Grade.SIGNED:
         yield warning(
-            "requirement-needs-signed", policy, weak[0].line,
+            "requirement-needs-signed", policy, weak.line,
             f"jobs of rule {rule.name!r} meet {place} only on hosts with signed identity, because "
-            f"the rule has a condition on {subject_of(weak[0])}",
+            f"the rule has a condition on {subject_of(weak)}",
             'Set policy.identity = "signed" on the hosts, or remove the condition.',
         )  # fmt: skip
 
 
 def _never(rule: Rule, requirement: Requirement) -> Iterator[str]:
-    for condition in refused_by_grade(rule, requirement, signed=True):
-        yield f"{subject_of(condition)} is only the job's word on every host"
+    for _, refused in refused_by_grade(rule, requirement, signed=True):
+        yield f"got {refused}"
     for asked in requirement.when:
         for condition in rule.when:
             if exclude(asked, condition):

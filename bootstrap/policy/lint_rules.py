@@ -39,11 +39,11 @@ def _kept_by_others(policy: Policy, rule: Rule) -> tuple[str, ...]:
         granted_name
         for other in policy.rules
         if other is not rule and pull_requests_of(other) == "no" and _narrows(other)
-        for granted_name in granted(other)
+        for granted_name in granted(other.allow)
     }
     return tuple(
         name
-        for kind, name in granted(rule)
+        for kind, name in granted(rule.allow)
         if kind != "image"
         and ((kind, name) in others or _PRODUCTION.search(name.rsplit("/", 1)[-1]))
     )
@@ -76,7 +76,7 @@ def _broad_production(policy: Policy, rule: Rule) -> Iterator[Finding]:
         return
     if pull_requests_of(rule) != "no":
         return  # that is worse, and is reported
-    for kind, name in granted(rule):
+    for kind, name in granted(rule.allow):
         if kind == "role" and _PRODUCTION.search(name.rsplit("/", 1)[-1]):
             yield warning(
                 "any-branch-reaches-production", policy, rule.line,
@@ -188,4 +188,4 @@ CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
 
 
 def _names(rule: Rule) -> str:
-    return ", ".join(name for kind, name in granted(rule) if kind != "image")
+    return ", ".join(name for kind, name in granted(rule.allow) if kind != "image")

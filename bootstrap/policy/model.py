@@ -224,11 +224,12 @@ class Guardrails(Bounds):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Excess:
-    """One thing that a grant has beyond a guardrail."""
+    """One thing that a grant has beyond a guardrail. `hint` is "" where its name says enough."""
 
     guardrail: str
     got: str
     allowed: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,10 @@ a policy that names an excluded secret by its ARN has not named another one.
 import re
 from collections.abc import Iterable, Iterator
 
+from bootstrap.aws.session_tags import one_case
 from bootstrap.images import full_name, repository_of
 from bootstrap.policy.glob import any_matches, excludes, matches
+from bootstrap.policy.spelling import folded
 
 PIPELINE = "{pipeline}"
 
@@ -95,7 +97,7 @@ def _includes(pattern: str, reference: str) -> bool:
 
 def session_tags_admit(patterns: Iterable[str], tag: str) -> bool:
     """Return whether the list admits a rule's session tag, as key=value."""
-    return any_matches(patterns, (tag,))
+    return any_matches(patterns, (tag,), fold=lambda text: folded(one_case(text)))
 
 
 def roles_name(patterns: Iterable[str], role: str) -> bool:

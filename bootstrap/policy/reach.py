@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bootstrap.job.grades import Grade
 from bootstrap.policy import wording
 from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for, is_empty
-from bootstrap.policy.match import PULL_REQUESTS, subject_of
+from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import Condition, ForkAccess, Guardrails, Requirement, Rule
 from bootstrap.policy.requirements import demanded, refused_by_grade
 from bootstrap.text import printable
@@ -38,11 +38,8 @@ def _refused(
     for excess in exceeds(rule.allow, rails, pipeline):
         yield f"{excess.guardrail}: got {excess.got}, allowed {excess.allowed}"
     for one in required:
-        for condition in refused_by_grade(rule, one, signed=True):
-            yield (
-                f"requires.{one.name}: got a condition on {subject_of(condition)}, which is only "
-                "the job's word"
-            )
+        for _, why in refused_by_grade(rule, one, signed=True):
+            yield f"requires.{one.name}: got {why}"
 
 
 def _pull_requests(rule: Rule, rails: Guardrails, pipeline: str) -> str:

@@ -35,21 +35,17 @@ def unmet(claims: Claims, rule: Rule, guardrails: Guardrails) -> Iterator[Excess
 
 def refused_by_grade(
     rule: Rule, requirement: Requirement, *, signed: bool
-) -> tuple[Condition, ...]:
-    """Return the conditions because of which every job of the rule lacks the grade.
+) -> Iterator[tuple[Condition, str]]:
+    """Yield each condition because of which every job of the rule lacks the grade, and why.
 
     `signed` is whether the host has signed identity.
     """
-    return tuple(
-        c
-        for c in dict.fromkeys((*requirement.when, *rule.when))
-        if not (c.subject == "tag" and NO_TAG in c.patterns)
-        and not suffices(
-            c.subject,
-            Grade.CLAIMED if _changed(rule, c) else grade_of(c.subject, signed=signed),
-            requirement.grade,
-        )
-    )
+    for c in dict.fromkeys((*requirement.when, *rule.when)):
+        why = _why_changed(rule, c)
+        found = Grade.CLAIMED if why else grade_of(c.subject, signed=signed)
+        without_tag = c.subject == "tag" and NO_TAG in c.patterns
+        if not without_tag and not suffices(c.subject, found, requirement.grade):
+            yield c, _worth(c, found, why)
 
 
 def _concerns(requirement: Requirement, grant: Grant, pipeline: str) -> bool:
@@ -80,20 +76,28 @@ def _grades(
             allowed='jobs on hosts with identity = "signed"',
         )
     for condition in dict.fromkeys((*requirement.when, *rule.when)):
-        why = _changed(rule, condition)
-        if condition.subject == "command" and _any_plugin(claims, requirement, rule, guardrails):
-            why = why or ", as any plugin may run in its place"
+        why, hint = _why_changed(rule, condition), _LET_THROUGH
+        if (
+            not why
+            and condition.subject == "command"
+            and _any_plugin(claims, requirement, rule, guardrails)
+        ):
+            why, hint = ", as any plugin may run in its place", _ANY_PLUGIN
         found = Grade.CLAIMED if why else _grade(condition, claims)
         if not suffices(condition.subject, found, requirement.grade):
             yield Excess(
                 guardrail=place,
-                got=f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}"
-                f"{why}",
+                got=_worth(condition, found, why),
                 allowed=f"conditions on what is {_WORDS[requirement.grade]}",
+                hint=hint if why else "",
             )
 
 
-def _changed(rule: Rule, condition: Condition) -> str:
+def _worth(condition: Condition, found: Grade, why: str) -> str:
+    return f"a condition on {printable(subject_of(condition))}, which is {_WORDS[found]}{why}"
+
+
+def _why_changed(rule: Rule, condition: Condition) -> str:
     """What was compared is what runs only without the variables that the rule lets through."""
     names = let_through(rule.allow) if grade_of(condition.subject) is Grade.VERIFIED else ()
     return f", as the rule lets {printable(', '.join(names))} change what runs" if names else ""
@@ -115,6 +119,14 @@ def _any_plugin(
     return not (any(c.subject == "plugin" for c in asked) or any(listed))
 
 
+_LET_THROUGH = (
+    "Leave such variables out of the rule's `allow.env` and `secrets`, or grant another role or "
+    "secret."
+)
+_ANY_PLUGIN = (
+    'List the plugins that may run, in the requirement (`plugin: "!*"` for none) or as `plugins` '
+    "of the guardrails."
+)
 _WORDS = {
     Grade.CLAIMED: "only the job's word",
     Grade.VOUCHED: "vouched for by Buildkite",

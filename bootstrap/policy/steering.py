@@ -11,6 +11,7 @@ binds as far as these names go.
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from bootstrap.grants.kind import DECIDED
 from bootstrap.policy.glob import beginnings, matches
@@ -136,8 +137,9 @@ def steers(name: str) -> str | None:
 # Variables of credentials: their names may match a whole family's pattern above. Not GIT_ASKPASS,
 # GIT_CONFIG_KEY_0, PYTHONUSERBASE, NPM_CONFIG_USERCONFIG and the like.
 _CREDENTIALS = re.compile(
-    r"(?:\A|_)(?:(?:TOKEN|PASSWORD|SECRET|CREDENTIALS?)(?:_[A-Z0-9]+)?|KEY(?:_ID)?|PASS|PASSPHRASE"
-    r"|AUTH|USER|USERNAME|LOGIN|EMAIL)\Z"
+    r"(?:\A|_)(?:(?:TOKEN|PASSWORD|SECRET|CREDENTIALS?)"
+    r"(?:_(?!FILE|PATH|PROVIDER|HELPER|COMMAND|CMD|PROCESS|PROGRAM|DRIVER|STORE)[A-Z0-9]+)?"
+    r"|KEY(?:_ID)?|PASS|PASSPHRASE|AUTH|USER|USERNAME|LOGIN|EMAIL)\Z"
 )
 _ALWAYS = frozenset({"IFS", "HOME", "SHELLOPTS", "BASHOPTS", "TMPDIR"})
 
@@ -191,10 +193,21 @@ def _by_value(name: str, value: str, grant: Grant) -> str | None:
 def _sets_nothing_else(config: str, grant: Grant) -> bool:
     """Return whether Buildkite's own secrets set only variables that a step may set too."""
     try:
-        names = [str(entry["environment_variable"]) for entry in json.loads(config)]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        entries = [_names(entry) for entry in json.loads(config, object_pairs_hook=list)]
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return not config.strip()
+    names = [name for entry in entries for name in entry]
+    if not (all(entries) and all(isinstance(name, str) for name in names)):
+        return False
     return not any(steers(n) or n in DECIDED for n in names if not _listed(n, grant))
+
+
+def _names(entry: list[tuple[str, Any]]) -> list[Any]:
+    """Return every variable that the agent could read in a secret: its JSON keys have no case.
+
+    Of two equal ones the last counts for it, unless that is null.
+    """
+    return [value for key, value in entry if key.lower() == "environment_variable"]
 
 
 def _listed(name: str, grant: Grant) -> bool:

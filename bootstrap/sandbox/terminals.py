@@ -10,8 +10,7 @@ import os
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
+from bootstrap.libc import LIBC
 
 LIMIT = 256  # terminals of one container
 _SYSCTL = Path("/proc/sys/kernel/pty")
@@ -80,7 +79,7 @@ def _reconfigure(pid: int, options: list[str]) -> None:
 
 
 def _call(number: int, *arguments: object) -> int:
-    result = int(_LIBC.syscall(number, *arguments))
+    result = int(LIBC.syscall(number, *arguments))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result

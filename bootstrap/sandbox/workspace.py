@@ -14,10 +14,10 @@ from bootstrap.files import give, write
 from bootstrap.host.lock import locked
 from bootstrap.host.trash import discard, empty_in_background
 from bootstrap.host.trees import locked_tree
+from bootstrap.libc import LIBC
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _STATFS_SIZE = 256  # bytes; struct statfs has 120, and begins with the kind of the filesystem
 _IN_MEMORY = {0x01021994, 0x858458F6}  # <linux/magic.h>: TMPFS_MAGIC, RAMFS_MAGIC
 
@@ -38,7 +38,7 @@ def prepare_host(runtime: Path, state: Path) -> None:
 
 def _in_memory(path: Path) -> bool:
     found = ctypes.create_string_buffer(_STATFS_SIZE)
-    if _LIBC.statfs(os.fsencode(path), found) != 0:
+    if LIBC.statfs(os.fsencode(path), found) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
     return struct.unpack_from("=l", found)[0] & 0xFFFFFFFF in _IN_MEMORY
 

@@ -1,6 +1,5 @@
 """Forks processes that share what the service has loaded, and none of its descriptors."""
 
-import ctypes
 import os
 import resource
 import signal
@@ -8,7 +7,8 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-_LIBC = ctypes.CDLL(None)
+from bootstrap.libc import LIBC
+
 _PR_SET_NAME = 15
 # What the service's own handlers are for; a child that needs others sets them.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -37,7 +37,7 @@ def fork(action: Callable[[], object], keep: Iterable[int]) -> int:
 
 def be_named(name: str) -> None:
     """Name this process for ps(1), as what it does for the service."""
-    _LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)
+    LIBC.prctl(_PR_SET_NAME, f"airlock:{name}".encode(), 0, 0, 0)
 
 
 def _become_child(keep: Iterable[int]) -> None:

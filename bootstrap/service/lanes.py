@@ -1,6 +1,5 @@
 """The service's chores, each in a process of its own: the loop itself never waits for anything."""
 
-import ctypes
 import gc
 import os
 import signal
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 
 from bootstrap.errors import AirlockError, CannotStart, InternalError
 from bootstrap.host import oom
+from bootstrap.libc import LIBC
 from bootstrap.metrics import catalogue
 from bootstrap.metrics.report import report
 from bootstrap.service import children
@@ -21,7 +21,6 @@ from bootstrap.text import printable
 Work = Callable[[], int]  # returns an exit status
 IDLE = 19  # niceness
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +124,7 @@ def _status(name: str, work: Work, journal: Journal) -> int:
 
 def _become_chore(service: int, niceness: int) -> None:
     """End when the service does, whatever ends that; its successor starts chores of its own."""
-    if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != service:
+    if LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != service:
         os._exit(CannotStart.exit_code)
     oom.be_ordinary()
     gc.enable()

@@ -132,8 +132,16 @@ GUARDRAILS = [
     Attack(name="sensitive role for a command that a secret changes", rails=COMMAND,
            allow=f"{role('prod-x')}, secrets: {{BASH_ENV: 'ssm:/x'}}",
            honest=f"{role('prod-x')}, secrets: {{NPM_TOKEN: 'ssm:/x'}}"),
+    *(
+        Attack(name=f"sensitive role for a command that a secret in {name} changes", rails=COMMAND,
+               allow=f"{role('prod-x')}, secrets: {{{name}: 'ssm:/x'}}",
+               honest=f"{role('prod-x')}, secrets: {{ANSIBLE_VAULT_PASSWORD: 'ssm:/x'}}")
+        for name in ("CARGO_REGISTRY_CREDENTIAL_PROVIDER", "ANSIBLE_VAULT_PASSWORD_FILE")
+    ),
     Attack(name="sensitive role for a command with a plugin beside it", rails=COMMAND,
            allow=role("prod-x"), honest=role("prod-x"), env=plugins("mallory/x#v1")),
+    Attack(name="sensitive role for a command beside plugins that cannot be read", rails=COMMAND,
+           allow=role("prod-x"), honest=role("prod-x"), env={"BUILDKITE_PLUGINS": "{"}),
     Attack(name="sensitive role for a command where the rule lists the plugin", rails=COMMAND,
            when="{plugin: '*'}", allow=role("prod-x"), honest=role("prod-x"),
            env=plugins("mallory/x#v1")),

@@ -1,5 +1,6 @@
 """A table of attacks on the decision, each with the honest job that the rule is meant for."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,14 @@ CHANGED = [
     (("", "{}", ""), ("requires: {roles: '*', command: make deploy}", "{}", f"role: '{ROLE}'")),
     (("requires: {roles: '*'}", "{}", f"role: '{ROLE}'"),
      ("requires: {roles: '*', vouched: yes}", "{}", f"role: '{ROLE}'")),
+    # A fork's, and a job's that brought BASH_ENV: both were admitted as long as they got nothing.
+    (("", "{pull-request: any}", ""), ("", "{pull-request: any}", f"role: '{ROLE}'")),
+    (("", "{command: make deploy}", ""), ("", "{command: make deploy}", "secrets: {A: 'ssm:/a'}")),
+    (("", "{command: make deploy}", f"role: '{ROLE}', env: '*'"),
+     ("", "{command: make deploy}", f"role: '{ROLE}'")),
+    (("forks: anything", "{}", f"role: '{ROLE}'"), ("forks: nothing", "{}", f"role: '{ROLE}'")),
+    (("plugins: '*'", "{}", f"role: '{ROLE}'"), ("plugins: []", "{}", f"role: '{ROLE}'")),
+    (("", "{env: {A: absent}}", f"role: '{ROLE}'"), ("", "{env: {B: absent}}", f"role: '{ROLE}'")),
 ]  # fmt: skip
 
 
@@ -105,6 +114,28 @@ def test_workspace_of_a_rule_is_not_that_of_the_weaker_rule_it_once_was(
 
     assert workspace(*before) != workspace(*after)
     assert workspace(*after) == workspace(*after, above="# moved down by a line\n")
+
+
+def test_workspace_is_not_that_of_a_policy_with_a_repository_more() -> None:
+    """Jobs of that repository left it; the rule has not changed, and no longer admits them."""
+
+    def workspace(head: str) -> str:
+        job = claims_of(job_env(), process_env())
+        found = decide(job, parse(f"{head}  - {{name: only, allow: {{role: '{ROLE}'}}}}\n", "p"))
+        assert isinstance(found, Admitted)
+        return workspace_key(job, found.rule, found.apart)
+
+    one = "repository: git@github.com:acme/storefront.git\n"
+    two = 'repository: ["git@github.com:acme/storefront.git", "git@github.com:mallory/x.git"]\n'
+    assert one in HEAD
+    assert workspace(HEAD) != workspace(HEAD.replace(one, two))
+
+
+def test_command_beside_plugins_that_guardrails_list_is_what_runs() -> None:
+    attack = next(one for one in GUARDRAILS if one.name.endswith("with a plugin beside it"))
+    listing = replace(attack, rails=f"{attack.rails}\nplugins: 'mallory/x#v*'")
+    assert not isinstance(guarded(attack, attack.allow, attack.env), Admitted)
+    assert isinstance(guarded(listing, attack.allow, attack.env), Admitted)
 
 
 def guarded(attack: Attack, allow: str, env: Env) -> Any:
@@ -149,6 +180,7 @@ DOCUMENTS = [
     ("a role's ARN", HEAD + "  - {name: a, allow: {role: 'arn:aws:iam::111122223333:user/x'}}\n"),
     ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:/aws/reference/secretsmanager/x'}")),
     ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:aws/reference/secretsmanager/x:2'}")),
+    ("not by way of ssm:/aws/", granted("secrets: {A: 'ssm:/AWS/Reference/secretsmanager/x'}")),
     (
         "not by way of ssm:/aws/",
         granted(
@@ -157,17 +189,31 @@ DOCUMENTS = [
         ),
     ),
     *(
-        ("a role's ARN", granted(f"role: 'arn:aws:iam::111122223333:role/{name}'"))
+        ("the segments `.` and `..`", granted(f"role: 'arn:aws:iam::111122223333:role/{name}'"))
         for name in ("ci/a/../b/x", "../x", "ci//x", "/x", "ci/./x")
     ),
     ("without `..`", granted("secrets: {A: 'ssm:/ci/..:3'}")),
     *(
         ("a variable of the job's own", granted(f"secrets: {{BUILDKITE_{name}: 'ssm:/x'}}"))
-        for name in ("PLUGINS", "COMMAND", "REPO", "COMMIT", "REFSPEC")
+        for name in (
+            "BRANCH",
+            "COMMAND",
+            "COMMIT",
+            "GIT_REMOTE_MIRROR_URL",
+            "JOB_ID",
+            "ORGANIZATION_SLUG",
+            "PIPELINE_SLUG",
+            "PLUGINS",
+            "PULL_REQUEST",
+            "PULL_REQUEST_REPO",
+            "REFSPEC",
+            "REPO",
+            "TAG",
+        )
     ),
-    ("an image's id", granted("image: 'sha256:0123456789ab'")),
-    ("an image's id", granted("image: 'abcdef012345'")),
-    ("expected an image", granted("image: 'Mallory/x:1'")),
+    ("of hexadecimal digits only", granted("image: 'sha256:0123456789ab'")),
+    ("of hexadecimal digits only", granted("image: 'abcdef012345'")),
+    ("in lower case", granted("image: 'Mallory/x:1'")),
     ("expected an image", granted("image: 'registry.example.com./x:1'")),
     ("expected an image", granted("image: 'registry.example.com/ci/../x:1'")),
     (f"at most {MAX_TEXT}", HEAD + "#" * MAX_TEXT),

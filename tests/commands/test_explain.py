@@ -18,6 +18,8 @@ from tests.commands.test_policy import ROLE, policy
 from tests.job.given import job_env
 from tests.policy.given import HEAD
 
+ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+
 
 def explained(folder: Path, *, job: Path | None = None, **given: Any) -> tuple[int, str]:
     """Return the exit status and what is printed."""
@@ -50,15 +52,20 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
     assert "nearest is 'deploy': expected branch main, got dev" in other.stdout
 
 
-def test_everything_that_is_granted_is_named(folder: Path) -> None:
-    (folder / "storefront.yaml").write_text(
-        HEAD + f"  - {{name: r, allow: {{roles: {{audit: '{ROLE}'}}, secrets: {{A: 'ssm:/ci/a'}}, "
-        "ssh-keys: 'ssm:/ci/key', agent-api: {oidc-audiences: a, secrets: KEY}}}\n"
-    )
+@pytest.mark.parametrize(("allow", "gets"), [
+    (f"roles: {{audit: '{ROLE}'}}, secrets: {{A: 'ssm:/ci/a'}}, ssh-keys: 'ssm:/ci/key', "
+     "agent-api: {oidc-audiences: a, secrets: KEY}",
+     f"no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a, secret buildkite:KEY, "
+     "OIDC audience a"),
+    (f"role: '{ROLE}', secret-files: {{default: 'ssm:/ci/f'}}, image: 'ci/build:1', "
+     f"registries: {{{ECR}: role}}",
+     f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ECR}"),
+])  # fmt: skip
+def test_everything_that_is_granted_is_named(folder: Path, allow: str, gets: str) -> None:
+    (folder / "storefront.yaml").write_text(HEAD + f"  - {{name: r, allow: {{{allow}}}}}\n")
     status, shown = explained(folder, pipeline="storefront")
     assert status == 0
-    kinds = f"role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a"
-    assert shown.endswith(f", with no role, {kinds}, secret buildkite:KEY, OIDC audience a")
+    assert shown.endswith(f", with {gets}")
 
 
 def test_each_fact_has_its_grade(folder: Path) -> None:

@@ -199,3 +199,12 @@ def test_findings_that_are_not_printed_are_counted(folder: Path) -> None:
         "2 findings by --ignore\n"
     )
     assert done.returncode == 0
+    (folder / "storefront.yaml").write_text(
+        HEAD + "  # airlock: ignore ref-prefix: branches are really called that\n"
+        "  - name: a\n    when: {branch: [refs/heads/a, refs/heads/b, refs/heads/c]}\n"
+        "    allow: {}\n"
+    )
+    three = policy("lint", folder).stdout
+    assert three == (
+        "1 policy, 0 errors, 0 warnings; not shown: 3 findings answered by a comment\n"
+    )

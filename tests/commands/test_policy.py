@@ -60,14 +60,19 @@ def test_lint_prints_the_place_of_each_mistake(folder: Path) -> None:
     assert "'mistake' cannot be ignored: the host refuses the document" in hidden.stderr
 
 
-@pytest.mark.parametrize("verb", ["lint", "test", "push"])
-def test_an_empty_folder_is_an_error(verb: str, tmp_path: Path, config: Path) -> None:
+@pytest.mark.parametrize(
+    ("verb", "done_with_them"),
+    [("lint", "checked"), ("test", "checked"), ("push", "checked"), ("report", "written")],
+)
+def test_an_empty_folder_is_an_error(
+    verb: str, done_with_them: str, tmp_path: Path, config: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/README.md").touch()
-    more = ("--config", config) if verb == "push" else ()
+    more = {"report": ("--output", tmp_path / "x"), "push": ("--config", config)}.get(verb, ())
     done = policy(verb, tmp_path / "empty", *more)
     assert done.returncode == 78
-    assert "holds no policies, so nothing was checked" in done.stderr
+    assert f"holds no policies, so nothing was {done_with_them}" in done.stderr
     assert "<pipeline slug>.yaml" in done.stderr
 
 

@@ -197,6 +197,7 @@ def test_guardrails_that_no_host_of_a_store_of_files_reads_are_an_error(
     done = policy("diff", "store", new, "--config", host_of(tmp_path, old, None))
     assert (done.returncode, done.stdout) == (78, "")
     assert "they would limit nothing" in done.stderr
+    assert f'Set policy.guardrails = "file:{old}/guardrails.yaml" on the hosts' in done.stderr
 
 
 def test_why_a_whole_pipeline_is_refused_is_named(sides: tuple[Path, Path]) -> None:

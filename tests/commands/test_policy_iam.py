@@ -105,6 +105,9 @@ def test_drift_is_printed_and_a_malformed_dump_refused(folder: Path, tmp_path: P
     assert (hosts.returncode, hosts.stdout) == (
         1, f"{HOST}: is not in the dump\n1 difference in 1 role\n",
     )  # fmt: skip
+    unknown = iam(folder, "--account", "123456789012", "--drift", dump)
+    assert (unknown.returncode, unknown.stdout) == (78, "")
+    assert "account 123456789012 has no role of these policies" in unknown.stderr
     for text, problem in (("{}", "has no RoleDetailList"), ("[" * 100_000, "is not a dump"),
                           ("{", "is not a dump of roles")):  # fmt: skip
         dump.write_text(text)
@@ -176,3 +179,23 @@ def test_drift_is_json_where_that_is_asked_for(folder: Path, tmp_path: Path) -> 
         1, {"differences": [f"{ROLE}: is not in the dump"], "roles": 1},
     )  # fmt: skip
     assert iam(folder, "--drift", dump).stdout.endswith("\n1 difference in 1 role\n")
+    for form in ("cloudformation", "terraform"):
+        wrong = iam(folder, "--drift", dump, "--format", form)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert f"--drift prints text or JSON, not {form}" in wrong.stderr
+
+
+def test_a_comparison_of_nothing_is_no_success(folder: Path, tmp_path: Path) -> None:
+    rules = "  - {name: a, allow: {secrets: {A: 'ssm:/ci/a'}}}\n"
+    (folder / "storefront.yaml").write_text(HEAD + rules)
+    dump = tmp_path / "roles.json"
+    dump.write_text('{"RoleDetailList": []}')
+    done = iam(folder, "--drift", dump)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert (
+        f"nothing was compared: these policies need nothing of the roles in {dump}" in done.stderr
+    )
+    dump.write_text(json.dumps({"RoleDetailList": [{"Arn": HOST}]}))
+    hosts = iam(folder, "--drift", dump)
+    assert hosts.returncode == 1
+    assert hosts.stdout.endswith("in 1 role\n")

@@ -65,6 +65,7 @@ def test_guardrails_that_no_host_would_read_are_an_error(
     done = policy(*verb.split(), folder, "--config", config)
     assert done.returncode == 78
     assert "they would limit nothing" in done.stderr
+    assert 'Set policy.guardrails = "ssm:/path" on the hosts' in done.stderr
     assert changes(ssm) == []
 
 

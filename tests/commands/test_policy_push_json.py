@@ -41,13 +41,43 @@ def test_a_push_that_writes_nothing_says_why(ssm: StrictSsm, config: Path, folde
     ssm.put(f"{PREFIX}/gone/policy", ALL.replace("storefront", "gone"))
     asked = policy(*push, "--prune")
     assert (asked.returncode, asked.stdout) == (78, "")
-    assert json.loads(asked.stderr)["error"]["exit"] == 78
+    error = json.loads(asked.stderr)["error"]
+    assert error["exit"] == 78
+    assert "remove 1 parameter, and --format json asks nothing; nothing was" in error["message"]
+    assert "--prune --yes" in error["hint"]
     (folder / "storefront.yaml").write_text("pipeline: [")
     wrong = policy(*push)
     (problem,) = json.loads(wrong.stdout)["problems"]
     assert wrong.returncode == 1
     assert problem.startswith(f"{folder}/storefront.yaml:2: error [mistake] not YAML")
     assert "PutParameter" not in ssm.operations
+
+
+def test_a_push_over_what_changed_says_why_and_what_to_do(
+    ssm: StrictSsm, config: Path, folder: Path, tmp_path: Path
+) -> None:
+    ssm.put(STOREFRONT, ALL)
+    ssm.writer = None
+    seen = tmp_path / "versions.json"
+    seen.write_text('{"version": 1, "store": "/buildkite/pipelines", "parameters": {}}')
+    done = policy("push", folder, "--config", config, "--versions", seen, "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["problems"]) == (1, [
+        f"the store is not as it was when {seen} was written",
+        f"{STOREFRONT}: expected no parameter, got version 1",
+        "nothing was written: `airlock policy diff store DIR --save-versions FILE` compares again",
+    ])  # fmt: skip
+
+
+def test_a_file_of_versions_that_cannot_be_written_is_a_problem_of_a_push_that_is_done(
+    ssm: StrictSsm, config: Path, folder: Path, tmp_path: Path
+) -> None:
+    seen = tmp_path / ("v" * 255)  # beside which no longer name fits
+    seen.write_text('{"version": 1, "store": "/buildkite/pipelines", "parameters": {}}')
+    done = policy("push", folder, "--config", config, "--versions", seen, "--format", "json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["written"]) == (0, [{"path": STOREFRONT, "version": 1}])
+    (problem,) = found["problems"]
+    assert problem.endswith("the versions in it are those before this push")
 
 
 def test_a_push_that_fails_midway_says_what_is_left(

@@ -92,6 +92,13 @@ def test_a_directory_without_documents_is_an_error(tmp_path: Path, verb: tuple[s
     assert not Path("map.html").exists()
 
 
+def test_directories_without_documents_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    done = policy("fmt", tmp_path / "a", tmp_path / "b")
+    assert f"a and {tmp_path}/b hold no documents" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["storefront.yaml", "storefront.test.yaml"])
 def test_init_overwrites_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine\n")

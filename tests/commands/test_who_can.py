@@ -16,7 +16,7 @@ def test_who_can_prints_rules_or_returns_1(folder: Path) -> None:
     assert "0 pipelines can reach arn:unused" in unused.stdout
     part = policy("who-can", "ci/deploy", "--policies", folder)
     assert part.returncode == 1
-    assert part.stdout.splitlines()[1].endswith(f"and * is any text: {ROLE}")
+    assert part.stdout.splitlines()[1].endswith(f'and * is any text; did you mean "{ROLE}"?')
 
 
 def test_who_can_does_not_count_what_guardrails_refuse(folder: Path) -> None:

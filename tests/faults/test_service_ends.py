@@ -211,7 +211,8 @@ def test_launcher_waits_for_a_service_that_starts_again(host: Host) -> None:
     host.service.kill()
     launcher = host.start("exit 4")
     host.service.start()
-    assert status(launcher)[0] == 4
+    code, log = status(launcher)
+    assert code == 4, log
     host.clean()
 
 

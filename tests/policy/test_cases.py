@@ -225,7 +225,8 @@ def test_a_build_is_of_the_organization_of_the_guardrails() -> None:
     (own,) = decided(cases_of.format(""), policies, rails)
     (other,) = decided(cases_of.format("organization: acme"), policies, rails)
     assert own.problem == ""
-    assert "got a job of the organization acme, allowed: umbrella" in other.problem
+    expected = "the job is of organization acme, and the guardrails in g are for umbrella"
+    assert other.problem == f"expected rule 'a', got a refusal: {expected}"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ def test_role_of_admitted_job_is_listed_by_who_can(
 
 
 def test_accesses_list_every_grant() -> None:
-    assert {access.name for access in accesses([MAIN])} == {n for _, n in granted(MAIN.rules[0])}
+    assert {access.name for access in accesses([MAIN])} == {
+        n for _, n in granted(MAIN.rules[0].allow)
+    }
 
 
 def test_a_role_that_is_assumed_first_is_listed_as_via() -> None:

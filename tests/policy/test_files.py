@@ -43,8 +43,10 @@ def test_a_store_that_does_not_exist_is_wrong_configuration(tmp_path: Path) -> N
 
 def test_a_file_in_place_of_the_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WrongConfiguration, match="is not a directory"):
+    with pytest.raises(WrongConfiguration, match="is not a directory") as refused:
         load(tmp_path / "file", "storefront")
+    assert "policy.store" in refused.value.hint
+    assert "Remove" not in refused.value.hint
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
@@ -68,6 +70,25 @@ def test_guardrails_in_a_directory_that_others_can_write_are_refused(tmp_path: P
     rails.parent.chmod(0o775)
     with pytest.raises(WrongConfiguration, match="mode 0775"):
         guardrails_text(rails)
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "hint"),
+    [
+        ("p", 0o775, "the file and its directory"),
+        ("p/storefront.yaml", 0o664, "the file and its directory"),
+        ("", 0o755, "name the file if this is its directory"),
+    ],
+)
+def test_an_error_about_guardrails_names_their_key(
+    tmp_path: Path, path: str, mode: int, hint: str
+) -> None:
+    rails = store(tmp_path / "p") / "storefront.yaml"
+    (tmp_path / path).chmod(mode)
+    with pytest.raises(WrongConfiguration, match=f"^the guardrails' {tmp_path}") as refused:
+        guardrails_text(rails if path else tmp_path)
+    assert refused.value.hint.startswith("policy.guardrails in airlock.toml")
+    assert hint in refused.value.hint
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")

@@ -51,6 +51,8 @@ def decided(rails: str, allow: str, **env: str) -> Decision:
          "session-tags"),
         ("session-tags: 'team=storefront'", "{session: {tags: {Team: storefront}}}", {},
          "session-tags"),
+        ("session-tags: ['*', '!ADMIN=*']", "{session: {tags: {adm\u0131n: 'yes'}}}", {},
+         "session-tags"),
         ("limits: {memory: 8GiB}", "{limits: {memory: 9GiB}}", {}, "limits.memory"),
         ("limits: {cpus: 4}", "{limits: {cpus: 4.5}}", {}, "limits.cpus"),
         ("limits: {pids: 100}", "{limits: {pids: 101}}", {}, "limits.pids"),

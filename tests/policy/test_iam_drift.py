@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.policy.iam.drift import drift
+from bootstrap.policy.iam.drift import drift as compared
+from bootstrap.policy.iam.model import Iam
 from tests.policy.fleet import document, made
 from tests.policy.samples import HOST, MAIN, OTHER, ROLE, rule
 
 WANTED = made(MAIN)
 TRUST = WANTED.roles[ROLE].trust
+
+
+def drift(made_: Iam, dump: dict[str, Any], account: str | None = None) -> tuple[str, ...]:
+    return compared(made_, dump, account).differences
 
 
 def found(trust: Any, **more: Any) -> str:
@@ -79,6 +84,16 @@ def test_roles_of_another_account_are_not_expected_in_the_dump_of_one() -> None:
     assert drift(both, {"RoleDetailList": []}, "444455556666") == (f"{OTHER}: is not in the dump",)
 
 
+def test_what_was_compared_is_what_had_to_be_in_the_dump_and_the_hosts_role() -> None:
+    both = made(document("s", rule("a", "branch: a", ROLE) + rule("b", "", OTHER)))
+    hosts, nothing = {"RoleDetailList": [{"Arn": HOST}]}, {"RoleDetailList": list[Any]()}
+    assert compared(both, nothing).roles == (ROLE, OTHER)
+    assert compared(both, hosts).roles == (ROLE, OTHER, HOST)
+    assert compared(both, hosts, "444455556666").roles == (OTHER, HOST)
+    assert compared(both, nothing, HOSTS).roles == (HOST,)
+    assert compared(both, nothing, "123456789012").roles == ()
+
+
 def attached(documents: Any, **more: Any) -> dict[str, Any]:
     """Return a dump of the hosts' role with these customer managed policies."""
     arns = [f"arn:aws:iam::999988887777:policy/airlock-{n}" for n, _ in enumerate(documents)]
@@ -95,7 +110,7 @@ def attached(documents: Any, **more: Any) -> dict[str, Any]:
 
 
 HOSTS = "999988887777"
-ASSUME = "sts:assumerole, sts:setsourceidentity, sts:tagsession"
+ASSUME = "sts:AssumeRole, sts:SetSourceIdentity, sts:TagSession"
 
 
 def test_what_the_hosts_may_is_compared_by_what_it_allows() -> None:
@@ -112,9 +127,27 @@ def test_what_the_hosts_may_is_compared_by_what_it_allows() -> None:
     wide["Condition"] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     assert len(drift(both, attached([], **inline), HOSTS)) == 2
     without = {**attached(both.host), "Policies": []}
-    assert "create it with `--filter Role LocalManagedPolicy`: arn:aws:iam::" in str(
-        drift(both, without, HOSTS)
-    )
+    complete = "create it with `--filter Role LocalManagedPolicy AWSManagedPolicy`: arn:aws:iam::"
+    assert complete in str(drift(both, without, HOSTS))
+
+
+def test_aws_own_policies_count_where_the_dump_has_them() -> None:
+    arn = "arn:aws:iam::aws:policy/AdministratorAccess"
+    everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    dump = attached([everything])
+    dump["RoleDetailList"][0]["AttachedManagedPolicies"] = [{"PolicyArn": arn}]
+    missing, unknown = drift(WANTED, dump, HOSTS)
+    assert missing == f"{HOST}: may not {ASSUME} on {ROLE}"
+    assert unknown.endswith(f"LocalManagedPolicy AWSManagedPolicy`: {arn}")
+    dump["Policies"][0]["Arn"] = arn
+    assert drift(WANTED, dump, HOSTS) == ()
+
+
+def test_actions_are_compared_in_any_case_and_named_as_they_are_written() -> None:
+    old = {"Sid": "AirlockOld", "Effect": "Allow", "Action": "SNS:Publish", "Resource": "*"}
+    ours = json.loads(json.dumps(WANTED.host).replace("sts:AssumeRole", "STS:assumeROLE"))
+    ours[0]["Statement"].append(old)
+    assert drift(WANTED, attached(ours), HOSTS) == (f"{HOST}: may still SNS:Publish on *",)
 
 
 def test_a_roles_own_policy_is_compared() -> None:
@@ -131,9 +164,9 @@ def test_a_roles_own_policy_is_compared() -> None:
 
     assert differs(policy) == ""
     parameter = "arn:aws:ssm:*:111122223333:parameter/ci/a"
-    assert f"{ROLE}: may not ssm:getparameters on {parameter} under the condition" in differs()
+    assert f"{ROLE}: may not ssm:GetParameters on {parameter} under the condition" in differs()
     del policy["Statement"][0]["Condition"]
-    assert differs(policy) == f"{ROLE}: may still ssm:getparameters on {parameter}"
+    assert differs(policy) == f"{ROLE}: may still ssm:GetParameters on {parameter}"
 
 
 JSON = st.recursive(

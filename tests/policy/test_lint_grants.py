@@ -118,3 +118,12 @@ def test_a_job_that_gets_a_role_which_assumes_others_is_found(allow: str) -> Non
         finding.text
     )
     assert lint(Catalogue(policies=(docs,), guardrails=None)) == ()
+
+
+@pytest.mark.parametrize("role", [HUB, HUB.replace("hub", "HUB")])
+def test_no_comment_of_the_team_answers_for_a_role_that_assumes_others(role: str) -> None:
+    hop = document("shop", granting(f"role: '{ROLE}', session: {{via: '{HUB}'}}"))
+    answer = "  # airlock: ignore role-assumes-others: we know\n"
+    docs = document("docs", answer + granting(f"role: '{role}'"))
+    ids = {finding.id for finding in lint(Catalogue(policies=(hop, docs), guardrails=None))}
+    assert "role-assumes-others" in ids

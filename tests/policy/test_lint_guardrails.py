@@ -22,8 +22,16 @@ def required(text: str) -> str:
 @pytest.mark.parametrize(
     ("when", "asked", "why"),
     [
-        ("branch: main, env: {X: '*'}", "vouched: 'yes'", "env X is only the job's word"),
-        ("author-team: x, source: ui", "signed: 'yes'", "author-team is only the job's word"),
+        (
+            "branch: main, env: {X: '*'}",
+            "vouched: 'yes'",
+            "got a condition on env X, which is only the job's word",
+        ),
+        (
+            "author-team: x, source: ui",
+            "signed: 'yes'",
+            "got a condition on author-team, which is only the job's word",
+        ),
         ("branch: dev", "branch: main", "it asks for branch main, and the rule for dev"),
         ("tag: 'v*'", "branch: '*'", "it asks for tag none, and the rule for v*"),
         ("queue: a", "queue: ['b', 'c*']", "it asks for queue b or c*"),
@@ -35,6 +43,15 @@ def test_a_requirement_that_no_job_of_the_rule_meets_is_an_error(
     finding = found(rule("a", when), required(asked))["requirement-never-met"]
     assert finding.severity is Severity.ERROR
     assert f"no job of rule 'a' meets the guardrail 'requires.prod': {why}" in finding.text
+
+
+def test_a_requirement_that_variables_make_impossible_names_them() -> None:
+    text = f"  - {{name: a, when: {{command: c}}, allow: {{role: '{ROLE}', env: LD_PRELOAD}}}}\n"
+    finding = found(text, required("vouched: 'yes'"))["requirement-never-met"]
+    assert finding.text.endswith(
+        "a condition on command, which is only the job's word, as the rule lets LD_PRELOAD change "
+        "what runs"
+    )
 
 
 @pytest.mark.parametrize(

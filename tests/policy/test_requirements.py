@@ -21,6 +21,7 @@ from bootstrap.policy.schema import When
 from tests.policy.given import claims, policy
 
 PROD = "arn:aws:iam::111122223333:role/prod-deploy"
+DOCKER = '[{"docker#v5.1.0": {}}]'
 TEST = "arn:aws:iam::111122223333:role/test"
 ROLES = "roles: '*:role/prod-*'"
 VERIFIED = f"requires: {{{ROLES}, branch: main, commit-on-branch: verified}}"
@@ -56,6 +57,26 @@ def test_a_refusal_names_the_forgeable_condition() -> None:
         "got a condition on env MODE, which is only the job's word, allowed: conditions on what is "
         "vouched for by Buildkite"
     ) in decision.problem
+
+
+@pytest.mark.parametrize(
+    ("allow", "plugins", "why", "hint"),
+    [
+        ("env: LD_PRELOAD", "", "as the rule lets LD_PRELOAD change what runs",
+         "Leave such variables out of the rule's `allow.env` and `secrets`"),
+        ("workspace: fresh", DOCKER, "as any plugin may run in its place",
+         "List the plugins that may run"),
+    ],
+)  # fmt: skip
+def test_what_makes_a_command_forgeable_has_its_own_hint(
+    allow: str, plugins: str, why: str, hint: str
+) -> None:
+    rule = f"  - name: only\n    when: {{command: make}}\n    allow: {{role: '{PROD}', {allow}}}\n"
+    job = claims(BUILDKITE_COMMAND="make", BUILDKITE_PLUGINS=plugins)
+    decision = decide(job, policy(rule), rails(f"requires: {{{ROLES}, vouched: yes}}"))
+    assert isinstance(decision, Denied)
+    assert f"a condition on command, which is only the job's word, {why}, " in decision.problem
+    assert decision.hint.startswith(hint)
 
 
 def test_a_requirement_for_a_verified_commit_makes_the_host_ask() -> None:

@@ -77,6 +77,11 @@ def test_artifact_paths_outside_the_checkout_are_left_out(paths: str, lets: bool
 @pytest.mark.parametrize(("config", "lets"), [
     ("", True), ('[{"key": "a", "environment_variable": "API_TOKEN"}]', True),
     ('[{"key": "a", "environment_variable": "BASH_ENV"}]', False), ("{", False), ("[1]", False),
+    ('[{"key": "a", "environment_variable": "BUILDKITE_COMMAND"}]', False),
+    ('[{"environment_variable": "SAFE", "Environment_Variable": "BASH_ENV"}]', False),
+    ('[{"environment_variable": "BASH_ENV", "environment_variable": null}]', False),
+    ('[{"ENVIRONMENT_VARIABLE": "API_TOKEN"}]', True), ('[["environment_variable", "A"]]', False),
+    ('{"environment_variable": "A"}', False), ('[{"environment_variable": 1}]', False),
     ('[{"key": "a"}]', False), ('[{"key": "a", "environment_variable": "GIT_SSH_COMMAND"}]', False),
 ])  # fmt: skip
 def test_a_secrets_config_that_sets_steering_variables_is_left_out(

@@ -10,8 +10,8 @@ from bootstrap.commands.policy.asked import Asked, asked
 from bootstrap.commands.policy.hosted import host_of
 from bootstrap.commands.policy.source import Output
 from bootstrap.errors import Refused
-from bootstrap.grants.kind import DEFAULT
 from bootstrap.job.model import Absent, Claims, Known, Provenance
+from bootstrap.policy.catalogue import granted as named
 from bootstrap.policy.decide import asks_for_commit, decide, variables, with_commit
 from bootstrap.policy.granted import granted
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
@@ -186,13 +186,8 @@ def in_words(decision: Decision) -> str:
 
 def _further(grant: Grant) -> Iterator[str]:
     """Yield what the job gets beside its own role."""
-    for kind in grant.kinds:
-        needs = kind.needs()
-        for called, name in (*needs.roles.items(), *needs.references.items()):
-            if called != DEFAULT:
-                yield f"{kind.noun} {name}"
-    yield from (f"secret {name}" for name in grant.buildkite_secrets)
-    yield from (f"OIDC audience {name}" for name in grant.audiences)
+    yield from (f"{kind} {name}" for kind, name in named(grant) if name != grant.role)
+    yield from (f"ECR login {name}" for kind in grant.kinds for name in kind.needs().ecr)
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:

@@ -19,8 +19,9 @@ def fmt(*, paths: Sequence[Path], check: bool, as_json: bool, output: Output) ->
     """
     found = list(dict.fromkeys(document for path in paths for document in _documents(path)))
     if not found:
+        hold = "holds" if len(paths) == 1 else "hold"
         raise WrongConfiguration(
-            f"{' and '.join(map(str, paths))} holds no documents, so nothing was laid out",
+            f"{' and '.join(map(str, paths))} {hold} no documents, so nothing was laid out",
             hint="Documents are files named <name>.yaml, directly in the directory.",
         )
     changed = {path: new for path, old, new in _laid_out(found) if new != old}

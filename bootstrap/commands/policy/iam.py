@@ -14,16 +14,15 @@ from bootstrap.host.config import Host
 from bootstrap.policy.iam.cloudformation import as_cloudformation
 from bootstrap.policy.iam.documents import Options, iam
 from bootstrap.policy.iam.drift import drift as drift_from
-from bootstrap.policy.iam.model import HostNeeds, Iam, Trust, account_of
+from bootstrap.policy.iam.model import HostNeeds, Iam, Trust
+from bootstrap.policy.iam.permissions import FILTER
 from bootstrap.policy.iam.quotas import RAISED_TRUST, TRUST
-from bootstrap.policy.iam.stack import as_json, stack_of
+from bootstrap.policy.iam.stack import as_json, known_account, stack_of
 from bootstrap.policy.iam.terraform import as_terraform
 from bootstrap.policy.stores.ssm import statement
 from bootstrap.text import counted
 
-_CREATE = (
-    "Create it with `aws iam get-account-authorization-details --filter Role LocalManagedPolicy`."
-)
+_CREATE = f"Create it with `aws iam get-account-authorization-details --filter {FILTER}`."
 _LOGINS = {"ecr", "docker"}  # of registries, beside references
 _KEY = r"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+"
 
@@ -43,7 +42,10 @@ class Asked:
 
 
 def print_iam(*, directory: Path | None, config_path: Path, asked: Asked, output: Output) -> int:
-    """Print the documents, or with `drift` every difference of the dump. Return 1 if it differs."""
+    """Print the documents, or with `drift` every difference of the dump. Return 1 if it differs.
+
+    Raises WrongConfiguration also if the dump has nothing to compare.
+    """
     _check(asked)
     read = readable(catalogue(directory, config_path), directory)
     rails = read.guardrails
@@ -77,16 +79,22 @@ def _formed(made: Iam, asked: Asked) -> str:
 
 
 def _print_drift(made: Iam, dump: Path, asked: Asked, output: Output) -> int:
+    if asked.account is not None:
+        known_account(made, asked.account)  # refuses an account that has nothing
     found = drift_from(made, _dump(dump), asked.account)
-    roles = [role for role in made.roles.values() if asked.account in {None, role.account}]
-    number = len(roles) + int(bool(made.host) and asked.account == account_of(made.host_role))
+    number, differences = len(found.roles), found.differences
+    if not number:
+        raise WrongConfiguration(
+            f"nothing was compared: these policies need nothing of the roles in {dump}",
+            hint=f"Compare with a dump of the account of {made.host_role}. {_CREATE}",
+        )
     if asked.form == "json":
-        output(json.dumps({"differences": list(found), "roles": number}, indent=2))
-        return int(bool(found))
-    for line in found:
+        output(json.dumps({"differences": list(differences), "roles": number}, indent=2))
+        return int(bool(differences))
+    for line in differences:
         output(line)
-    output(f"{counted(len(found), 'difference')} in {counted(number, 'role')}")
-    return int(bool(found))
+    output(f"{counted(len(differences), 'difference')} in {counted(number, 'role')}")
+    return int(bool(differences))
 
 
 def _needs(host: Host) -> HostNeeds:

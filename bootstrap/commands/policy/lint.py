@@ -1,7 +1,7 @@
 """`airlock policy lint`: mistakes and risks in policies, before a job runs by them."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import assert_never
@@ -13,8 +13,7 @@ from bootstrap.forms import FileStore, SsmStore
 from bootstrap.host.config import Host
 from bootstrap.policy.catalogue import Catalogue
 from bootstrap.policy.findings import MEANINGS, Finding, Severity
-from bootstrap.policy.lint import lint as find
-from bootstrap.policy.lint import unknown
+from bootstrap.policy.lint import linted, unknown
 from bootstrap.policy.stores import as_host, whole
 from bootstrap.policy.stores.choose import Now
 from bootstrap.text import counted
@@ -37,12 +36,13 @@ def lint(
     host = host_of(directory, config_path)
     read, others = _read(host)
     require_policies(read, directory)
-    listed = (*find(read, signed=host.policy.identity == "signed"), *others)
+    known = linted(read, signed=host.policy.identity == "signed")
+    listed = (*known.findings, *others)
     found = [finding for finding in listed if finding.id not in ignore]
     if as_json:
         output(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
-        hidden = _not_shown(read, listed, len(listed) - len(found))
+        hidden = _not_shown(known.answered, len(listed) - len(found))
         _print(found, len(read.policies), hidden, output)
     return int(any(finding.severity is Severity.ERROR for finding in found))
 
@@ -94,10 +94,8 @@ def _unused_guardrails(directory: Path, host: Host) -> Iterator[Finding]:
         )
 
 
-def _not_shown(read: Catalogue, listed: Sequence[Finding], ignored: int) -> str:
+def _not_shown(answered: int, ignored: int) -> str:
     """Return how many findings comments and --ignore keep from being printed, in words."""
-    comments = sum(len(policy.ignored) for policy in read.policies)
-    answered = comments - sum(one.id in {"unused-ignore", "wrong-ignore"} for one in listed)
     parts = (
         f"{counted(answered, 'finding')} answered by a comment" if answered else "",
         f"{counted(ignored, 'finding')} by --ignore" if ignored else "",

@@ -64,7 +64,7 @@ def _diff(verbs: Commands) -> None:
     parser.add_argument("old", type=_side, metavar="OLD", help=text)
     parser.add_argument("new", type=Path, metavar="NEW", help="directory of policies after")
     json(parser, "markdown", "sarif")
-    text = "compare also if one of both has no policies at all, as before the first one"
+    text = "compare also if one of the two has no policies at all, as before the first one"
     parser.add_argument("--allow-empty", action="store_true", help=text)
     text = "with `store`: write the versions of the store's parameters to FILE, for push --versions"
     parser.add_argument("--save-versions", type=Path, metavar="FILE", help=text)

@@ -25,6 +25,7 @@ from bootstrap.text import counted
 
 ADVANCED = 2 * STANDARD  # bytes
 NOTHING = "nothing was written"
+_NO_TERMINAL = "there is no terminal on which to ask"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,7 @@ class _Result:
             self.output(line)
 
     def problem(self, line: str) -> None:
-        """Print why nothing, or nothing more, is written."""
+        """Print why nothing, or nothing more, is written to the store or the file of versions."""
         self.problems.append(line)
         self.say(line)
 
@@ -179,12 +180,14 @@ def _only_widened(found: Remote, read: Folder) -> bool:
 
 
 def _print_moved(others: tuple[Moved, ...], file: Path, ssm: Ssm, result: _Result) -> None:
-    result.say(f"the store is not as it was when {file} was written:")
+    result.problem(f"the store is not as it was when {file} was written")
     for one in others:
         recorded = "no parameter" if one.recorded is None else f"version {one.recorded}"
         found = "no parameter" if one.found is None else f"version {one.found}{_who(one.path, ssm)}"
         result.problem(f"{one.path}: expected {recorded}, got {found}")
-    result.say(f"{NOTHING}: `airlock policy diff store DIR --save-versions FILE` compares again")
+    result.problem(
+        f"{NOTHING}: `airlock policy diff store DIR --save-versions FILE` compares again"
+    )
 
 
 def _who(path: str, ssm: Ssm) -> str:
@@ -212,9 +215,10 @@ def _print_writes(planned: Plan, output: Output) -> None:
 def _confirmed(planned: Plan, options: Options) -> bool:
     """Ask on the terminal. Raises WrongConfiguration if there is none, or a program reads."""
     if options.as_json or not sys.stdin.isatty():
+        why = "--format json asks nothing" if options.as_json else _NO_TERMINAL
         raise WrongConfiguration(
-            f"--prune would remove {counted(len(planned.removals), 'parameter')}, and there is no "
-            f"terminal on which to ask; {NOTHING}",
+            f"--prune would remove {counted(len(planned.removals), 'parameter')}, and {why}; "
+            f"{NOTHING}",
             hint="Look at what --prune --dry-run prints, then pass --prune --yes.",
         )
     number = counted(len(planned.removals), "parameter")

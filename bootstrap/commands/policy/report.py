@@ -25,7 +25,7 @@ def report(
     """Write the page to `path`, whole or not at all. Raises WrongConfiguration."""
     names = _names(accounts) if accounts else {}
     read = catalogue(directory, config_path)
-    require_policies(read, directory)
+    require_policies(read, directory, done="written")
     source = str(directory) if directory else "the host's store"
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     save(path, page(_parts(), read, source=source, made=now, names=names).encode())

@@ -65,11 +65,14 @@ def complete(read: Catalogue, source: Path | None, *, allow_empty: bool) -> None
         readable(read, source)
 
 
-def require_policies(read: Catalogue, source: Path | None) -> None:
-    """Raise WrongConfiguration if there is no policy, not even one with mistakes."""
+def require_policies(read: Catalogue, source: Path | None, *, done: str = "checked") -> None:
+    """Raise WrongConfiguration if there is no policy, not even one with mistakes.
+
+    `done` is what would have been done with them.
+    """
     if not read.policies and not read.unreadable:
         raise WrongConfiguration(
-            f"{source or 'the store in airlock.toml'} holds no policies, so nothing was checked",
+            f"{source or 'the store in airlock.toml'} holds no policies, so nothing was {done}",
             hint="Policies are files named <pipeline slug>.yaml, directly in the directory.",
         )
 

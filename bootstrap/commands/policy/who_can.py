@@ -34,7 +34,10 @@ def who_can(
     output(f"{counted(len(pipelines), 'pipeline')} can reach {wanted}{also}")
     close = () if found else close_names(read.policies, wanted)
     if close:
-        output(f"No rule names it. Whole names are compared, and * is any text: {', '.join(close)}")
+        meant = " or ".join(f'"{name}"' for name in close)
+        output(
+            f"No rule names it: whole names are compared, and * is any text; did you mean {meant}?"
+        )
     return int(not pipelines)
 
 

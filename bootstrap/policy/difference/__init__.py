@@ -74,7 +74,7 @@ def _side(slug: str, version: _Version) -> Side:
 
 def _outcome(slug: str, rule: Rule, guardrails: Guardrails) -> Outcome:
     required = demanded(rule.allow, guardrails, slug)
-    never = [f"requires.{r.name}" for r in required if refused_by_grade(rule, r, signed=True)]
+    never = [f"requires.{r.name}" for r in required if any(refused_by_grade(rule, r, signed=True))]
     beyond, of_forks = (
         tuple(dict.fromkeys((*(excess.guardrail for excess in found), *never)))
         for found in (

@@ -76,7 +76,7 @@ class Side:
     refusal: str = NO_RULE
 
     @property
-    def all(self) -> tuple[Outcome, ...]:
+    def complete(self) -> tuple[Outcome, ...]:
         """The outcomes, and last that of all other jobs."""
         return (*self.outcomes, replace(_NONE, refusal=self.refusal))
 
@@ -154,12 +154,12 @@ def _pairs(old: Side, new: Side) -> Iterator[tuple[int, int, Outcome, Outcome]]:
     """Yield old and new outcomes that differ, with how many rules are before each of them."""
     earlier: list[set[Jobs]] = []  # the jobs of the rules before each new one
     seen: set[Jobs] = set()
-    for has in new.all:
+    for has in new.complete:
         earlier.append(set(seen))
         seen.add(has.jobs)
     passed: set[Jobs] = set()
-    for i, had in enumerate(old.all):
-        for j, has in enumerate(new.all):
+    for i, had in enumerate(old.complete):
+        for j, has in enumerate(new.complete):
             taken = had.jobs in earlier[j] or has.jobs in passed
             differ = _differ(had, has) or _differ(had.of_forks, has.of_forks)
             if differ and not taken:

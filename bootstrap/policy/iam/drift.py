@@ -1,10 +1,11 @@
 """How the roles of an account differ from what the documents expect."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from bootstrap.policy.iam.dump import allowing, condition_of, listed, mappings
+from bootstrap.policy.iam.dump import allowing, as_list, condition_of, mappings
 from bootstrap.policy.iam.model import Document, Iam, Role, account_of
 from bootstrap.policy.iam.permissions import permissions_drift
 from bootstrap.policy.wording import length
@@ -19,25 +20,33 @@ class _Trusted(NamedTuple):
     condition: str
 
 
-def drift(made: Iam, dump: Mapping[str, Any], account: str | None = None) -> tuple[str, ...]:
-    """Compare with the output of `aws iam get-account-authorization-details`; empty: no drift.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """What was compared, by ARN, and every difference, which begins with such an ARN."""
+
+    roles: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+def drift(made: Iam, dump: Mapping[str, Any], account: str | None = None) -> Drift:
+    """Compare with the output of `aws iam get-account-authorization-details`.
 
     The dump is of one account; with `account`, only that account's roles are expected in it. The
     hosts' role is expected if it is of that account, and compared wherever it is in the dump.
     """
     real = {str(role.get("Arn")): role for role in mappings(dump.get("RoleDetailList"))}
+    roles = [arn for arn, role in made.roles.items() if account in {None, role.account}]
     found = [
         f"{arn}: {what}"
-        for arn, role in made.roles.items()
-        if account in {None, role.account}
-        for what in (_of_role(role, real[arn], dump) if arn in real else [_ABSENT])
+        for arn in roles
+        for what in (_of_role(made.roles[arn], real[arn], dump) if arn in real else [_ABSENT])
     ]
     host = made.host_role
-    if made.host and host in real:
-        found += [f"{host}: {what}" for what in permissions_drift(made.host, real[host], dump)]
-    elif made.host and account == account_of(host):
-        found.append(f"{host}: {_ABSENT}")
-    return tuple(found)
+    if made.host and (host in real or account == account_of(host)):
+        roles.append(host)
+        of_host = permissions_drift(made.host, real[host], dump) if host in real else [_ABSENT]
+        found += [f"{host}: {what}" for what in of_host]
+    return Drift(roles=tuple(dict.fromkeys(roles)), differences=tuple(found))
 
 
 _ABSENT = "is not in the dump"
@@ -75,12 +84,12 @@ def _trusted(statements: Iterable[Mapping[str, Any]]) -> Iterator[_Trusted]:
 def _principals(statement: Mapping[str, Any]) -> list[str]:
     principal = statement.get("Principal", "everyone but NotPrincipal")
     if isinstance(principal, Mapping):
-        return [str(name) for names in principal.values() for name in listed(names)]
+        return [str(name) for names in principal.values() for name in as_list(names)]
     return [str(principal)]
 
 
 def _actions(statement: Mapping[str, Any]) -> list[str]:
-    return [str(action) for action in listed(statement.get("Action", "all but NotAction"))]
+    return [str(action) for action in as_list(statement.get("Action", "all but NotAction"))]
 
 
 def _in_words(trusted: _Trusted) -> str:

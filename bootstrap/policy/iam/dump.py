@@ -6,14 +6,14 @@ from typing import Any
 from urllib.parse import unquote
 
 
-def listed(value: Any) -> list[Any]:  # noqa: ANN401 - IAM allows one or a list everywhere
+def as_list(value: Any) -> list[Any]:  # noqa: ANN401 - IAM allows one or a list everywhere
     """Return the value as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def mappings(value: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - JSON
     """Yield what is an object of a value that should be a list of objects."""
-    yield from (each for each in listed(value) if isinstance(each, Mapping))
+    yield from (each for each in as_list(value) if isinstance(each, Mapping))
 
 
 def allowing(document: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - JSON
@@ -37,4 +37,4 @@ def condition_of(statement: Mapping[str, Any]) -> str:
 def _normal(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, Mapping):
         return {str(key): _normal(each) for key, each in value.items()}
-    return sorted(map(str, listed(value)))
+    return sorted(map(str, as_list(value)))

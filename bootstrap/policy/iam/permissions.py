@@ -1,23 +1,27 @@
 """How the permissions that Airlock's documents give a role differ from those that it has."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from bootstrap.policy.glob import matches
-from bootstrap.policy.iam.dump import allowing, condition_of, listed, mappings
+from bootstrap.policy.iam.dump import allowing, as_list, condition_of, mappings
 from bootstrap.policy.iam.model import Document
 from bootstrap.text import printable
 
 OURS = "Airlock"  # each of our statements' Sid begins with it
+FILTER = "Role LocalManagedPolicy AWSManagedPolicy"  # what a dump has to contain
 
 
-class _Allowed(NamedTuple):
+@dataclass(frozen=True, kw_only=True, order=True, slots=True)
+class _Allowed:
     """One action on one resource, and under which condition (JSON)."""
 
     resource: str
     condition: str
-    action: str
+    action: str  # in lower case: IAM compares actions without regard to it
+    written: str = field(compare=False)  # the action as the document has it
 
 
 def permissions_drift(
@@ -25,7 +29,8 @@ def permissions_drift(
 ) -> Iterator[str]:
     """Yield what the role may not do though the documents say so, and what only old ones gave it.
 
-    Policies of others count for the former: one of them may be wider.
+    Policies of others count for the former: one of them may be wider. Their `?`, NotAction and
+    NotResource allow nothing here, and their Deny denies nothing.
     """
     ours = {each for document in wanted for each in _allowed(allowing(document))}
     documents, unknown = _documents(role, dump)
@@ -37,8 +42,8 @@ def permissions_drift(
     yield from (f"may still {what}" for what in _in_words(old))
     if missing and unknown:
         yield (
-            "has policies that are not in the dump; create it with `--filter Role "
-            f"LocalManagedPolicy`: {', '.join(unknown)}"
+            "has policies that are not in the dump; create it with `--filter "
+            f"{FILTER}`: {', '.join(unknown)}"
         )
 
 
@@ -59,9 +64,12 @@ def _documents(role: Mapping[str, Any], dump: Mapping[str, Any]) -> tuple[list[A
 def _allowed(statements: Iterable[Mapping[str, Any]]) -> Iterator[_Allowed]:
     for statement in statements:
         condition = condition_of(statement)
-        for action in listed(statement.get("Action", [])):
-            for resource in listed(statement.get("Resource", [])):
-                yield _Allowed(str(resource), condition, str(action).lower())
+        for action in as_list(statement.get("Action", [])):
+            for resource in as_list(statement.get("Resource", [])):
+                yield _Allowed(
+                    resource=str(resource), condition=condition, action=str(action).lower(),
+                    written=str(action),
+                )  # fmt: skip
 
 
 def _covered(wanted: _Allowed, real: Iterable[_Allowed]) -> bool:
@@ -71,13 +79,12 @@ def _covered(wanted: _Allowed, real: Iterable[_Allowed]) -> bool:
         and matches(each.action, wanted.action)
         and matches(each.resource, wanted.resource)
         for each in real
-        if "*" in f"{each.action}{each.resource}" or each.condition == "{}"
     )
 
 
-def _in_words(listed_: Iterable[_Allowed]) -> Iterator[str]:
-    ordered = sorted(listed_)
-    for (resource, condition), group in groupby(ordered, key=lambda each: each[:2]):
+def _in_words(listed: Iterable[_Allowed]) -> Iterator[str]:
+    ordered = sorted(listed)
+    for (resource, condition), group in groupby(ordered, lambda e: (e.resource, e.condition)):
         under = f" under the condition {condition}" if condition != "{}" else ""
-        actions = ", ".join(each.action for each in group)
+        actions = ", ".join(each.written for each in group)
         yield printable(f"{actions} on {resource}{under}", limit=2000)

@@ -42,14 +42,7 @@ def stack_of(made: Iam, account: str | None) -> Stack:
     """Return the stack of the account, or of the only one there is. Raises WrongConfiguration."""
     if account is None and len(made.accounts) == 1:
         account = made.accounts[0]
-    if account not in made.accounts:
-        known = ", ".join(made.accounts) or "none"
-        raise WrongConfiguration(
-            f"account {account} has no role of these policies"
-            if account
-            else f"a stack is of one account, and the policies need {len(made.accounts)}",
-            hint=f"Pass --account with one of: {known}.",
-        )
+    account = known_account(made, account)
     roles = tuple(role for role in made.roles.values() if role.account == account)
     is_host = account_of(made.host_role) == account
     found = Stack(
@@ -64,6 +57,19 @@ def stack_of(made: Iam, account: str | None) -> Stack:
     )
     _require_few(found)
     return found
+
+
+def known_account(made: Iam, account: str | None) -> str:
+    """Return the account. Raises WrongConfiguration for none, and for one that needs no stack."""
+    if account is None or account not in made.accounts:
+        known = ", ".join(made.accounts) or "none"
+        raise WrongConfiguration(
+            f"account {account} has no role of these policies"
+            if account
+            else f"a stack is of one account, and the policies need {len(made.accounts)}",
+            hint=f"Pass --account with one of: {known}.",
+        )
+    return account
 
 
 def _comments(made: Iam, account: str, roles: set[str]) -> Iterator[str]:

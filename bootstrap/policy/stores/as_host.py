@@ -10,7 +10,7 @@ from bootstrap.policy.model import Guardrails, Policy
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.stores import files
 from bootstrap.policy.stores.choose import Now
-from bootstrap.policy.stores.whole import CASES, GUARDRAILS, listed
+from bootstrap.policy.stores.whole import CASES, GUARDRAILS, listed, misnamed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +56,7 @@ def _sort(path: Path, reading: _Reading) -> None:
     if path.is_dir() and not path.is_symlink() and path.suffix != ".yaml":
         reading.others += [path] if _has_documents(path) else []
     elif path.suffix == ".yml":
-        detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
-        hint = f"Rename it to {path.stem}.yaml."
-        reading.unreadable.append(Unreadable(origin=str(path), details=(detail,), hint=hint))
+        reading.unreadable.append(misnamed(path))
     elif path.name.endswith(CASES):
         _cases(path, reading)
     elif path.suffix == ".yaml" and path.name != GUARDRAILS:

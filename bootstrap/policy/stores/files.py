@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
@@ -13,11 +14,36 @@ _HINT = "Name a directory of <pipeline slug>.yaml documents."
 _COPY = "Replace the link by a copy of the file that it leads to."
 _ACCESS = "Check the owner and mode of the file and of the directories above it."
 _REPLACE = "Remove it, or put a document in its place."
-_STORE = "policy.store in airlock.toml names the store: correct it, or create the directory."
-_OWNER = "policy.store in airlock.toml names the store; `chown root` and `chmod go-w` it."
 _MOST = 4 * MAX_TEXT  # bytes of a document's characters in UTF-8
 # Never wait for a pipe, never follow a link out of the store.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Setting:
+    """What a key of airlock.toml names: as errors call it, and what to do about each mistake."""
+
+    called: str
+    owner: str
+    no_directory: str
+    no_file: str
+
+
+_STORE = _Setting(
+    called="the policy store's",
+    owner="policy.store in airlock.toml names the store; `chown root` and `chmod go-w` it.",
+    no_directory="policy.store in airlock.toml names the store: correct it, or create the "
+    "directory.",
+    no_file=_REPLACE,
+)
+_GUARDRAILS = _Setting(
+    called="the guardrails'",
+    owner="policy.guardrails in airlock.toml names them; `chown root` and `chmod go-w` it. Only "
+    "root may be able to write the file and its directory.",
+    no_directory=_ACCESS,
+    no_file="policy.guardrails in airlock.toml names them: name the file if this is its directory, "
+    "else put a document in its place.",
+)
 
 
 def pipeline_text(directory: Path, pipeline: str) -> str | None:
@@ -26,7 +52,7 @@ def pipeline_text(directory: Path, pipeline: str) -> str | None:
     Raises WrongConfiguration if the directory or the file cannot be read, or if a user other
     than root could have written them. `pipeline` must be safe as a file name (job.assemble).
     """
-    _trusted(directory)
+    _trusted(directory, _STORE)
     return text_of(directory / f"{pipeline}.yaml")
 
 
@@ -35,20 +61,24 @@ def guardrails_text(path: Path) -> str | None:
 
     Who can write their directory could put an older document of root's in their place.
     """
-    text = text_of(path)
+    text = _trusted_text(path, _GUARDRAILS)
     if text is not None:
-        _trusted(path.parent)
+        _trusted(path.parent, _GUARDRAILS)
     return text
 
 
 def text_of(path: Path) -> str | None:
     """Return the text of one file, or None if there is none. Raises as `pipeline_text`."""
+    return _trusted_text(path, _STORE)
+
+
+def _trusted_text(path: Path, setting: _Setting) -> str | None:
     try:
-        return _text(path, lambda status: _check(path, status, stat.S_ISREG, "a regular file"))
+        return _text(path, lambda status: _check(path, status, setting, directory=False))
     except FileNotFoundError:
         return None
     except _Unusable as unusable:
-        raise _wrong(path, str(unusable), unusable.hint) from unusable
+        raise _wrong(path, setting, str(unusable), unusable.hint) from unusable
 
 
 def plain_text(path: Path) -> str:
@@ -113,22 +143,26 @@ def _why(unreadable: OSError) -> str:
     return f"cannot be read: {unreadable.strerror}"
 
 
-def _trusted(directory: Path) -> None:
+def _trusted(directory: Path, setting: _Setting) -> None:
     try:
         status = directory.stat()
     except OSError as absent:
-        raise _wrong(directory, f"cannot be read: {absent.strerror}", _STORE) from absent
-    _check(directory, status, stat.S_ISDIR, "a directory")
+        why = f"cannot be read: {absent.strerror}"
+        raise _wrong(directory, setting, why, setting.no_directory) from absent
+    _check(directory, status, setting, directory=True)
 
 
-def _check(path: Path, status: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
+def _check(path: Path, status: os.stat_result, setting: _Setting, *, directory: bool) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if not is_kind(status.st_mode):
-        raise _wrong(path, f"is not {kind}", _REPLACE)
+    if directory and not stat.S_ISDIR(status.st_mode):
+        raise _wrong(path, setting, "is not a directory", setting.no_directory)
+    if not directory and not stat.S_ISREG(status.st_mode):
+        raise _wrong(path, setting, "is not a regular file", setting.no_file)
     if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
         owner = f"belongs to uid {status.st_uid} with mode {mode:04o}"
-        raise _wrong(path, f"{owner}; expected root, and no write permission for others", _OWNER)
+        why = f"{owner}; expected root, and no write permission for others"
+        raise _wrong(path, setting, why, setting.owner)
 
 
-def _wrong(path: Path, what: str, hint: str) -> WrongConfiguration:
-    return WrongConfiguration(f"the policy store's {path} {what}", hint=hint)
+def _wrong(path: Path, setting: _Setting, what: str, hint: str) -> WrongConfiguration:
+    return WrongConfiguration(f"{setting.called} {path} {what}", hint=hint)

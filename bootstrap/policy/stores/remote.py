@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.forms import SsmStore
+from bootstrap.forms import FileStore, SsmStore
 from bootstrap.host.config import Host
 from bootstrap.policy.catalogue import Catalogue, Unreadable
 from bootstrap.policy.model import Guardrails
@@ -12,11 +12,12 @@ from bootstrap.policy.parameters import DOCUMENT, LEAVES, Parameter
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.stores.ssm import Ssm
 from bootstrap.policy.stores.versions import Versions
-from bootstrap.policy.stores.whole import compiled_tree
+from bootstrap.policy.stores.whole import GUARDRAILS, compiled_tree
 
 OURS = frozenset({DOCUMENT, *LEAVES})
 # A pipeline without this one is refused, so no moment of a removal admits more jobs than before.
 FIRST_TO_GO = "repository"
+_PLACE = "ssm:/path"  # of guardrails, as an example
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,9 +87,11 @@ def remote(host: Host, prefix: str, ssm: Ssm) -> Remote:
 def require_place(host: Host, guardrails: object) -> None:
     """Raise WrongConfiguration if the hosts would not read the guardrails of a directory."""
     if guardrails is not None and host.policy.guardrails is None:
+        store = host.policy.store
+        place = FileStore(path=store.path / GUARDRAILS) if isinstance(store, FileStore) else _PLACE
         raise WrongConfiguration(
             "the directory has guardrails.yaml, and policy.guardrails in airlock.toml names no "
             "place from which hosts read guardrails: they would limit nothing",
-            hint='Set policy.guardrails = "ssm:/path" on the hosts and in this configuration, or '
+            hint=f'Set policy.guardrails = "{place}" on the hosts and in this configuration, or '
             "remove guardrails.yaml.",
         )

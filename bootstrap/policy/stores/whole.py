@@ -135,12 +135,15 @@ def listed(directory: Path) -> list[Path]:
 
 def _documents(directory: Path, unreadable: list[Unreadable]) -> list[Path]:
     paths = listed(directory)
-    for path in paths:
-        if path.suffix == ".yml":
-            detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
-            hint = f"Rename it to {path.stem}.yaml."
-            unreadable.append(Unreadable(origin=str(path), details=(detail,), hint=hint))
+    unreadable += [misnamed(path) for path in paths if path.suffix == ".yml"]
     return [path for path in paths if path.suffix == ".yaml"]
+
+
+def misnamed(path: Path) -> Unreadable:
+    """Return what is wrong with a .yml file."""
+    detail = f"{path}:1: expected a name that ends in .yaml: Airlock reads no .yml files"
+    hint = f"Rename it to {path.stem}.yaml."
+    return Unreadable(origin=str(path), details=(detail,), hint=hint)
 
 
 def _read(path: Path, parser: "Parser[T]", unreadable: list[Unreadable]) -> list[tuple[str, T]]:

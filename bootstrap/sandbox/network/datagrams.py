@@ -4,13 +4,13 @@ With udp(7)'s UDP_SEGMENT one packet carries up to 128 datagrams, which are sepa
 the host sends them on. airlock.nft counts packets, and with them a job's queries to resolvers.
 """
 
-import ctypes
 import fcntl
 import socket
 import struct
 from collections.abc import Iterator
 
 from bootstrap.errors import CannotStart
+from bootstrap.libc import address_of
 from bootstrap.sandbox.network.namespaces import in_network_of
 
 INTERFACE = b"eth0"
@@ -68,6 +68,6 @@ def _names(channel: socket.socket) -> Iterator[str]:
 def _call(channel: socket.socket, command: bytes) -> bytes:
     """Return what the kernel makes of `command` (struct ifreq with a pointer to it)."""
     memory = bytearray(command)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    fcntl.ioctl(channel, _SIOCETHTOOL, struct.pack("=16sQ16x", INTERFACE, address))
+    asked = struct.pack("=16sQ16x", INTERFACE, address_of(memory))
+    fcntl.ioctl(channel, _SIOCETHTOOL, asked)
     return bytes(memory)

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from bootstrap.concurrent import Begun
 from bootstrap.errors import CannotStart
+from bootstrap.libc import LIBC
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def enter_network_of(pid: int) -> None:
     """Move the calling thread into the network namespace of `pid`. Raises CannotStart, OSError."""
     descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _LIBC.setns(descriptor, CLONE_NEWNET) != 0:
+        if LIBC.setns(descriptor, CLONE_NEWNET) != 0:
             number = ctypes.get_errno()
             raise CannotStart(
                 f"cannot enter the container's network namespace: {os.strerror(number)}",

@@ -1,6 +1,5 @@
 """What the kernel reports (netlink): changes of nftables, and removed routing rules."""
 
-import ctypes
 import os
 import socket
 import struct
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from bootstrap.errors import CannotStart
+from bootstrap.sandbox import socket_filter
 from bootstrap.sandbox.network import netlink
 
 NFNLGRP_NFTABLES = 7
@@ -23,7 +23,6 @@ _INVALID = -1
 _LOAD_BYTE, _LOAD_HALF, _LOAD_PACKET_LENGTH, _LOAD_INDEX = 0x30, 0x28, 0x80, 0x61
 _STORE, _TO_INDEX, _SHIFT_LEFT, _ADD_INDEX = 0x02, 0x07, 0x64, 0x0C
 _IS, _IS_INDEX, _RETURN = 0x15, 0x1D, 0x06
-_SO_ATTACH_FILTER = 26
 
 
 def changes() -> socket.socket:
@@ -61,12 +60,7 @@ def _leave_out_harmless(listener: socket.socket) -> None:
         (_RETURN, 0, 0, 0xFFFFFFFF),
         (_RETURN, 0, 0, 0),
     ]
-    code = bytearray(b"".join(struct.pack("=HBBI", *line) for line in program))
-    listener.setsockopt(
-        socket.SOL_SOCKET,
-        _SO_ATTACH_FILTER,
-        struct.pack("@HP", len(program), ctypes.addressof(ctypes.c_char.from_buffer(code))),
-    )
+    socket_filter.attach(listener, program)
 
 
 def rule_changes() -> socket.socket:

@@ -6,7 +6,6 @@ it since Linux 6.15, and before that the process connector, which reports the en
 of the host and works in the host's own network namespace only.
 """
 
-import ctypes
 import fcntl
 import os
 import select
@@ -16,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+
+from bootstrap.sandbox import socket_filter
 
 _POLL = 0.01  # seconds; the pidfd does not report that the container's shim has reaped the process
 
@@ -32,7 +33,6 @@ _HEADERS = struct.Struct("=IHHII IIIIHH")  # nlmsghdr, cn_msg
 _WHAT, _PID = _HEADERS.size, _HEADERS.size + 16
 _EVENT = struct.Struct("=I12xIII")  # what, process_pid or a reply's error, process_tgid, exit_code
 
-_SO_ATTACH_FILTER = 26
 _LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
 
 
@@ -179,12 +179,7 @@ def _let_through(events: socket.socket, pid: int, *, replies: bool) -> None:
         (_RETURN, 0, 0, 0xFFFFFFFF),
         (_RETURN, 0, 0, 0),
     ]
-    code = bytearray(b"".join(struct.pack("=HBBI", *line) for line in program))
-    events.setsockopt(
-        socket.SOL_SOCKET,
-        _SO_ATTACH_FILTER,
-        struct.pack("HP", len(program), ctypes.addressof(ctypes.c_char.from_buffer(code))),
-    )
+    socket_filter.attach(events, program)
 
 
 def _loaded(value: int) -> int:

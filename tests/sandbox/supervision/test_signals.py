@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from signal import Signals
 
 import pytest
@@ -46,6 +46,17 @@ def test_signal_while_interrupting_raises_cancelled_early() -> None:
         wait_for_signal()
 
 
+@contextmanager
+def cancelled_early() -> Iterator[None]:
+    """Fail unless a cancellation ends what runs in this."""
+    with (
+        cancellation() as received,
+        pytest.raises(CancelledEarly, match="SIGTERM"),
+        received.interrupting(),
+    ):
+        yield
+
+
 def test_failure_after_a_signal_is_the_cancellation() -> None:
     def fail_on_the_way_out() -> None:
         try:
@@ -54,11 +65,7 @@ def test_failure_after_a_signal_is_the_cancellation() -> None:
         except CancelledEarly:
             raise ValueError("cleaning up fails") from None
 
-    with (
-        cancellation() as received,
-        pytest.raises(CancelledEarly, match="SIGTERM"),
-        received.interrupting(),
-    ):
+    with cancelled_early():
         fail_on_the_way_out()
 
 
@@ -68,11 +75,7 @@ def test_signal_whose_exception_got_no_further_counts_at_the_end() -> None:
             os.kill(os.getpid(), Signals.SIGTERM)
             signal.pause()
 
-    with (
-        cancellation() as received,
-        pytest.raises(CancelledEarly, match="SIGTERM"),
-        received.interrupting(),
-    ):
+    with cancelled_early():
         go_on()
 
 
