@@ -41,7 +41,7 @@ from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Holder, Image, Running, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
-from bootstrap.sandbox.plan import HOME, plan, workspace_key
+from bootstrap.sandbox.plan import HOME, plan, trees, workspace_key
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
 from bootstrap.sandbox.supervision.process_end import ProcessEnd
@@ -136,7 +136,7 @@ def opened_sandbox(
         )  # fmt: skip
         pump.start()
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
-                      dropped=dropped)  # fmt: skip
+                      dropped=dropped, agent=job.agent.values)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
@@ -216,7 +216,8 @@ def _prepare(
 ) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
     """Create both directories and describe the container."""
     state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
-    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
+    parts = tuple(trees(job))
+    held.enter_context(workspace.workspace(state, tree, parts, uid=lease.uid, note=note))
     directory = held.enter_context(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )

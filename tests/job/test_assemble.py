@@ -6,6 +6,7 @@ from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import (
     AGENT_NAMES,
     EVERY_VERSION,
+    AGENTS_OWN,
     OVERRIDE_MODE,
     agent_of,
     assemble,
@@ -87,7 +88,7 @@ _DEADLINES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(AGENT_NAMES - EVERY_VERSION - _DEADLINES - {OVERRIDE_MODE}))
+@pytest.mark.parametrize("name", sorted(AGENT_NAMES - EVERY_VERSION - _DEADLINES - set(AGENTS_OWN)))
 def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
     """Whichever set it, the bootstrap inside gets what the agent's own would have got."""
     marker = {"BUILDKITE_AGENT_JOB_TIMEOUT_FILE": f"/tmp/job-timeout-{JOB_ID}"}
