@@ -5,7 +5,10 @@ Every feature, and what shows it: docs/features.md
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from bootstrap.job.model import Job
 
 MIRRORS = "BUILDKITE_GIT_MIRRORS_PATH"
 MORE_HOOKS = "BUILDKITE_ADDITIONAL_HOOKS_PATHS"
@@ -16,6 +19,21 @@ _DESTINATIONS: Mapping[str, tuple[str, ...]] = {
     "datadog": ("DD_TRACE_AGENT_URL", "DD_AGENT_HOST"),
 }
 _TELEMETRY = ("BUILDKITE_TRACING_", "BUILDKITE_TRACE_", "OTEL_", "DD_")
+
+
+def trees(job: Job) -> dict[str, Path]:
+    """Return the parts of the job's workspace, and where each is in the sandbox.
+
+    Mirrors are a part, if the agent has any: git refers to them by their path, and whoever writes
+    to them decides what those who read them check out.
+    """
+    values = job.agent.values
+    plugins, mirrors = values.get("BUILDKITE_PLUGINS_PATH"), values.get(MIRRORS)
+    return {
+        "builds": job.build_path,
+        "plugins": Path(plugins) if plugins else job.build_path.parent / "plugins",
+        **({"mirrors": Path(mirrors)} if mirrors else {}),
+    }
 
 
 def passed(values: Mapping[str, str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, engine, report, workspace
+from bootstrap.sandbox.agent_settings import MIRRORS, trees
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
@@ -41,7 +42,7 @@ from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Holder, Image, Running, SandboxSpec
 from bootstrap.sandbox.network import firewall, resolvers
-from bootstrap.sandbox.plan import HOME, plan, trees, workspace_key
+from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
 from bootstrap.sandbox.supervision.process_end import ProcessEnd
@@ -72,7 +73,9 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
     are where they were when all agents were root.
     """
     users = (f"uid {job.agent.uid}",) if job.agent.uid else ()
-    key = workspace_key(job.claims, admitted.rule, (*admitted.apart, *users))
+    # A checkout refers to its mirror by this path, and is of no use without.
+    mirrors = (f"mirrors {path}",) if (path := job.agent.values.get(MIRRORS)) else ()
+    key = workspace_key(job.claims, admitted.rule, (*admitted.apart, *users, *mirrors))
     return workspace.workspace_path(
         host.paths.state, key, kind=admitted.grant.workspace, token=token
     )

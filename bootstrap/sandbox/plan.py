@@ -82,26 +82,10 @@ def plan(
     )
 
 
-def trees(job: Job) -> dict[str, Path]:
-    """Return the parts of the job's workspace, and where each is in the sandbox.
-
-    Mirrors are a part, if the agent has any: git refers to them by their path, and whoever writes
-    to them decides what those who read them check out.
-    """
-    values = job.agent.values
-    plugins = values.get("BUILDKITE_PLUGINS_PATH")
-    mirrors = values.get(agent_settings.MIRRORS)
-    return {
-        "builds": job.build_path,
-        "plugins": Path(plugins) if plugins else job.build_path.parent / "plugins",
-        **({"mirrors": Path(mirrors)} if mirrors else {}),
-    }
-
-
 def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
     return tuple(
         Mount(source=workspace / name, target=_free(target), writable=True)
-        for name, target in trees(job).items()
+        for name, target in agent_settings.trees(job).items()
     )
 
 

@@ -5,8 +5,8 @@ import pytest
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import (
     AGENT_NAMES,
-    EVERY_VERSION,
     AGENTS_OWN,
+    EVERY_VERSION,
     OVERRIDE_MODE,
     agent_of,
     assemble,
