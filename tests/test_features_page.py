@@ -3,8 +3,9 @@
 import pytest
 
 from tests.lab.contract_cases import CASES
-from tests.lab.feature_cases import FEATURES, Feature
+from tests.lab.feature_cases import Feature
 from tests.lab.feature_page import PAGE, ROOT, text
+from tests.lab.features import FEATURES
 
 CONTRACT = {case.name for case in CASES}
 

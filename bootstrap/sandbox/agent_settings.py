@@ -13,12 +13,16 @@ from bootstrap.job.model import Job
 MIRRORS = "BUILDKITE_GIT_MIRRORS_PATH"
 MORE_HOOKS = "BUILDKITE_ADDITIONAL_HOOKS_PATHS"
 _BACKEND = "BUILDKITE_TRACING_BACKEND"
+_V4 = "BUILDKITE_OPENTELEMETRY_TRACING"
 # Where each back end sends spans, by precedence. Without any it is a port of the machine itself.
 _DESTINATIONS: Mapping[str, tuple[str, ...]] = {
     "opentelemetry": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
     "datadog": ("DD_TRACE_AGENT_URL", "DD_AGENT_HOST"),
 }
-_TELEMETRY = ("BUILDKITE_TRACING_", "BUILDKITE_TRACE_", "OTEL_", "DD_")
+_TELEMETRY = (
+    "BUILDKITE_TRACING_", "BUILDKITE_TRACE_", "BUILDKITE_OPENTELEMETRY_", "BUILDKITE_TELEMETRY_",
+    "OTEL_", "DD_",
+)  # fmt: skip
 
 
 def trees(job: Job) -> dict[str, Path]:
@@ -58,7 +62,8 @@ def without_effect(values: Mapping[str, str]) -> Iterator[str]:
 
 def _without_tracing(values: Mapping[str, str]) -> str:
     """Return why no span could leave the sandbox, or ""."""
-    backend = values.get(_BACKEND, "")
+    is_v4 = values.get(_V4, "").lower() in {"true", "1"}
+    backend = values.get(_BACKEND) or ("opentelemetry" if is_v4 else "")
     if not backend:
         return ""
     names = _DESTINATIONS.get(backend)

@@ -145,7 +145,7 @@ def test_feature_of_the_agent(host: Fleet, kms: str, feature: Feature, tmp_path:
 def test_spans_reach_a_collector_that_jobs_can_reach(
     plain: Fleet, tmp_path: Path, *, reachable: bool
 ) -> None:
-    """One on the host itself they cannot: the bootstrap is not told of it, nor waits for it."""
+    """One on the host itself they cannot: the bootstrap does not try, nor wait for it."""
     with Collector(world.listen(world.WORLD, 0) if reachable else loopback()) as collector:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

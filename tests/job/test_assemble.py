@@ -101,6 +101,12 @@ def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
     assert sandboxes[0] == sandboxes[1]
 
 
+@pytest.mark.parametrize("name", sorted(AGENTS_OWN))
+def test_a_job_that_repeats_what_only_the_agent_decides_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match=f"the job sets {name}"):
+        assemble(job_env(**{name: "/a"}), process_env(**{name: "/a"}))
+
+
 @pytest.mark.parametrize("mode", ["none", "strict", "from-job"])
 def test_a_job_that_sets_the_override_mode_is_refused(mode: str) -> None:
     with pytest.raises(Refused, match=f"the job sets {OVERRIDE_MODE}"):

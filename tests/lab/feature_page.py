@@ -1,9 +1,10 @@
-"""docs/features.md, made of feature_cases.py: `python -m tests.lab.feature_page` writes it."""
+"""docs/features.md, made of features.py: `python -m tests.lab.feature_page` writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab.feature_cases import FEATURES, Feature
+from tests.lab.feature_cases import Feature
+from tests.lab.features import FEATURES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/features.md"
