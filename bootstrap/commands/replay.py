@@ -7,9 +7,10 @@ from bootstrap.log import JobLog, Write, to_descriptor
 from bootstrap.replay import agent_api, machine, report, run, shell
 from bootstrap.replay.inputs import needed
 from bootstrap.replay.inputs.read import read_input
+from bootstrap.replay.interruption import Interruption
 from bootstrap.replay.model import InputOptions
 from bootstrap.replay.options import Options, Shell
-from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation
+from bootstrap.sandbox.supervision.signals import CancelledEarly, cancellation_of
 
 _LOG = 2  # standard error: standard output has the job's bytes and nothing else
 
@@ -24,7 +25,7 @@ def replay(
 ) -> int:
     """Replay the job and return its status; 128 and the signal's number if it was interrupted."""
     log = JobLog(_on_raw_terminal(to_descriptor(_LOG)))
-    with cancellation() as requested:
+    with cancellation_of(Interruption) as requested:
         try:
             with requested.interrupting():
                 found = read_input(source, process_env, asked)
@@ -41,6 +42,8 @@ def replay(
             log.note("ended before the job began")
             return 128 + cancelled.by
     report.report(found, result, options, log)
+    if requested.insisted and requested.first is not None:
+        return 128 + requested.first  # the job was killed, and its status says no more than that
     return result.ended.code
 
 

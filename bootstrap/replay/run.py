@@ -10,6 +10,7 @@ from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
 from bootstrap.replay import checkout, clearing, engine, network, shell, supervise
 from bootstrap.replay.agent_api import Serve
+from bootstrap.replay.interruption import Interruption
 from bootstrap.replay.job import job_of
 from bootstrap.replay.machine import Machine, settings
 from bootstrap.replay.model import ReplayInput
@@ -20,7 +21,6 @@ from bootstrap.replay.place import Place
 from bootstrap.replay.result import Result
 from bootstrap.sandbox.environment import sandbox_grace
 from bootstrap.sandbox.model import described
-from bootstrap.sandbox.supervision.signals import Cancellation
 from bootstrap.sandbox.workspace import token_for
 from bootstrap.secret import Secret
 
@@ -32,7 +32,7 @@ def replay(
     serve: Serve,
     *,
     log: JobLog,
-    cancellation: Cancellation,
+    cancellation: Interruption,
     out: int,
 ) -> Result:
     """Run the job in a sandbox on this machine, its output to `out`, and return how it ended.
@@ -64,7 +64,7 @@ def replay(
         if options.shell is Shell.NEVER:
             ended = supervise.until_end(
                 client, box, cancellation, sandbox_grace(job.grace), out=out,
-                observe=phases.received,
+                observe=phases.received, log=log,
             )  # fmt: skip
         else:
             ended = shell.until_end(client, box, cancellation, terminal=machine.terminal, out=out)
