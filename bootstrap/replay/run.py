@@ -8,7 +8,16 @@ from pathlib import Path
 
 from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
-from bootstrap.replay import checkout, clearing, engine, network, shell, supervise
+from bootstrap.replay import (
+    agent_api,
+    checkout,
+    clearing,
+    engine,
+    network,
+    results,
+    shell,
+    supervise,
+)
 from bootstrap.replay.agent_api import Serve
 from bootstrap.replay.interruption import Interruption
 from bootstrap.replay.job import job_of
@@ -44,9 +53,11 @@ def replay(
     with ExitStack() as held:
         with cancellation.interrupting():
             job = job_of(found, options, endpoint=network.API_URL, token=token)
+            held.enter_context(results.directory(agent_api.directory(found, options)))
+            wanted = engine.reference(found, options)
             client = held.enter_context(engine.connected(options.docker, cancellation))
             clearing.sweep(client, machine.places, options.docker, note=log.note)
-            image = engine.image(client, engine.reference(found, options), note=log.note)
+            image = engine.image(client, wanted, note=log.note)
             prepared = Prepared(
                 found=found, options=options, machine=machine, job=job, token=token, image=image,
                 settings=settings(found, options, image.id),
@@ -55,7 +66,7 @@ def replay(
             timings.ended("engine", time.monotonic())
         place = machine.places.place(token_for(job.claims.job_id, os.urandom(4).hex()))
         held.enter_context(clearing.held(place, options.docker, alert=log.alert))
-        with cancellation.interrupting():
+        with cancellation.interrupting(), place.writing():
             box = held.enter_context(
                 opened(client, prepared, place, serve, log=log, timings=timings)
             )
@@ -71,7 +82,7 @@ def replay(
         kept = _kept(prepared, place, log) if options.keep else None
     return Result(
         ended=ended,
-        image=engine.reference(found, options),
+        image=wanted,
         image_id=image.id,
         versions=versions,
         spec=described(box.spec),
@@ -80,6 +91,7 @@ def replay(
         phases=phases.until(time.monotonic()),
         digest=phases.digest() if options.shell is Shell.NEVER else None,
         kept=kept,
+        results=agent_api.directory(found, options),
     )
 
 
