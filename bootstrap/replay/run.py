@@ -3,10 +3,11 @@
 import os
 import secrets
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
+from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.replay import (
     agent_api,
@@ -53,7 +54,7 @@ def replay(
     with ExitStack() as held:
         with cancellation.interrupting():
             job = job_of(found, options, endpoint=network.API_URL, token=token)
-            held.enter_context(results.directory(agent_api.directory(found, options)))
+            held.enter_context(_results(found, options, job))
             wanted = engine.reference(found, options)
             client = held.enter_context(engine.connected(options.docker, cancellation))
             clearing.sweep(client, machine.places, options.docker, note=log.note)
@@ -95,10 +96,17 @@ def replay(
     )
 
 
+def _results(found: ReplayInput, options: Options, job: Job) -> AbstractContextManager[None]:
+    """Hold the directory of results. Raises WrongConfiguration if it cannot take them."""
+    if options.keep:
+        checkout.require_room(job, options.output)
+    return results.directory(agent_api.directory(found, options))
+
+
 def _kept(of: Prepared, place: Place, log: JobLog) -> Path | None:
     """Keep the checkout. Whatever fails then, how the job ended stays what it was."""
     try:
         return checkout.kept(place.tree, of.job, of.options.output)
-    except (CannotStart, OSError) as failed:
+    except CannotStart as failed:
         log.alert(f"the checkout was not kept: {failed}")
         return None
