@@ -110,7 +110,7 @@ def _kept_at(job: Job, output: Path) -> Path:
     return output.resolve() / job.claims.job_id / "checkout"
 
 
-def require_room(job: Job, output: Path) -> None:
+def require_free(job: Job, output: Path) -> None:
     """Raise WrongConfiguration if a checkout that was kept before is where this one will go."""
     target = _kept_at(job, output)
     if target.exists():

@@ -99,7 +99,7 @@ def replay(
 def _results(found: ReplayInput, options: Options, job: Job) -> AbstractContextManager[None]:
     """Hold the directory of results. Raises WrongConfiguration if it cannot take them."""
     if options.keep:
-        checkout.require_room(job, options.output)
+        checkout.require_free(job, options.output)
     return results.directory(agent_api.directory(found, options))
 
 

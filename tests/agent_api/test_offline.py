@@ -244,8 +244,8 @@ def test_a_full_disk_is_an_answer(replay: Served, tmp_path: Path) -> None:
     status, answer = replay.job_call("POST", "pipelines", {"uuid": "u", "pipeline": {}})
     assert status == 507
     assert "cannot write" in answer["message"]
-    (told,) = replay.refusals(1)
-    assert told.why == "the replay cannot write: File exists"
+    (reported,) = replay.refusals(1)
+    assert reported.why == "the replay cannot write: File exists"
 
 
 def test_a_body_that_the_disk_does_not_take_is_refused_and_reported(
@@ -255,8 +255,8 @@ def test_a_body_that_the_disk_does_not_take_is_refused_and_reported(
     change = {"uuid": "u", "pipeline": {"steps": [{"command": "x" * (2 * IN_MEMORY)}]}}
     status, answer = replay.job_call("POST", "pipelines", change)
     assert (status, "cannot be written: No such file" in answer["message"]) == (507, True)
-    (told,) = replay.refusals(1)
-    assert "what it sends cannot be written" in told.why
+    (reported,) = replay.refusals(1)
+    assert "what it sends cannot be written" in reported.why
 
 
 def test_a_big_pipeline_is_json(replay: Served, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_checkout_is_kept_once(tree: Path, tmp_path: Path) -> None:
     assert (kept / "result").read_text() == "made"
     (tree / MINE).mkdir()
     with pytest.raises(WrongConfiguration, match="exists, so that this checkout cannot be kept"):
-        checkout.require_room(job(), output)
+        checkout.require_free(job(), output)
     with pytest.raises(CannotStart, match="checkout cannot be written: File exists"):
         checkout.kept(tree, job(), output)
     assert (kept / "result").read_text() == "made"
@@ -70,7 +70,7 @@ def test_checkout_is_kept_once(tree: Path, tmp_path: Path) -> None:
 def test_checkout_that_does_not_fit_is_not_kept_in_part(tree: Path, tmp_path: Path) -> None:
     output = tmp_path / "airlock-replay"
     output.mkdir()
-    checkout.require_room(job(), output)
+    checkout.require_free(job(), output)
     (tree / MINE).mkdir(parents=True)
     (tree / MINE / "fits").write_text("made")
     (tree / MINE / "large").write_bytes(b"x" * (1 << 20))
