@@ -78,6 +78,12 @@ class _Gate:
             self._report(request, answer)
         return answer
 
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        why = f"what it sends cannot be written: {failed.strerror}"
+        answer = refusal(why, status=HTTPStatus.INSUFFICIENT_STORAGE)
+        self._report(request, answer)
+        return answer
+
     def _judge(self, request: Request, route: Route | None) -> Answer | None:
         if route is None:
             shown = f"{request.method} /{'/'.join(request.path)}"

@@ -1,5 +1,6 @@
 """The job's checkout: where the bootstrap has it, and a developer's working copy in its place."""
 
+import errno
 import os
 import re
 import shutil
@@ -70,17 +71,50 @@ def copied(working_copy: Path, tree: Path, job: Job) -> None:
 def kept(tree: Path, job: Job, output: Path) -> Path | None:
     """Move the checkout out of the replay's own directory, and return where it is now.
 
-    None if the job had none. Raises CannotStart if something is there, OSError.
+    None if the job had none. Raises CannotStart, after which nothing is there.
     """
     source = tree / "builds" / _relative(job.claims)
     if not source.exists():
         return None
-    target = output.resolve() / job.claims.job_id / "checkout"
-    if target.exists():
+    target = _kept_at(job, output)
+    made = False
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir()  # no replay of the same job at the same time has it, too
+        made = True
+        if not _renamed(source, target):
+            process.run(["cp", "--archive", "--", f"{source}/.", str(target)], timeout=_COPYING)
+    except (OSError, CannotStart) as failed:
+        if made:
+            shutil.rmtree(target, ignore_errors=True)
+        why = failed.problem if isinstance(failed, CannotStart) else failed.strerror
         raise CannotStart(
+            f"{target} cannot be written: {why}",
+            hint="Name another directory with --output.",
+        ) from failed
+    return target
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Move it if both are on one filesystem."""
+    try:
+        source.rename(target)
+    except OSError as other:
+        if other.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _kept_at(job: Job, output: Path) -> Path:
+    return output.resolve() / job.claims.job_id / "checkout"
+
+
+def require_free(job: Job, output: Path) -> None:
+    """Raise WrongConfiguration if a checkout that was kept before is where this one will go."""
+    target = _kept_at(job, output)
+    if target.exists():
+        raise WrongConfiguration(
             f"{target} exists, so that this checkout cannot be kept there",
             hint="Remove it, or name another directory with --output.",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(source, target)
-    return target

@@ -35,9 +35,11 @@ def held(place: Place, docker: str, *, alert: Callable[[str], object]) -> Iterat
     How the job ended stays what it was, also if that fails: `alert` gets a line then. Call this
     before there are threads: the reaper is a copy of this process.
     """
-    place.directory.mkdir(mode=0o700)
-    place.tree.mkdir(mode=0o700)
-    with (place.directory / _LOCK).open("w") as lock:
+    with place.writing():
+        place.directory.mkdir(mode=0o700)
+        place.tree.mkdir(mode=0o700)
+        lock = (place.directory / _LOCK).open("w")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with _reaper(place, docker, lock.fileno(), alert):
             yield

@@ -1,17 +1,13 @@
 """The developer's machine, as far as a replay depends on it."""
 
 import os
-import pwd
-import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap import process
-from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
+from bootstrap.replay import agent_program
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options
 from bootstrap.replay.place import Places, places
@@ -26,54 +22,39 @@ _REGION = "us-east-1"
 class Machine:
     """Where this user's files are, the buildkite-agent to run, and the region of AWS clients.
 
-    `env` is the developer's environment, `terminal` the descriptor of their terminal.
+    `agent_version` is what that agent says. `env` is the developer's environment, `terminal` the
+    descriptor of their terminal.
     """
 
     places: Places
     agent: Path
+    agent_version: str
     region: str
     env: Mapping[str, str]
     terminal: int = 0
 
     def versions(self, client: "Client") -> dict[str, str]:
-        """Return what records call versions, and the agent's. Raises CannotStart."""
+        """Return what records call versions, and the agent's."""
         return {
             "kernel": os.uname().release,
             "engine": client.server,
-            "agent": self.agent_version(),
+            "agent": self.agent_version,
         }
-
-    def agent_version(self) -> str:
-        """Return the agent's version, as it prints it. Raises CannotStart."""
-        printed = process.run([str(self.agent), "--version"])
-        found = re.search(r"version (\S+?),? ", f"{printed} ")
-        return found[1] if found else printed.strip()
 
 
 def machine(options: Options, process_env: Mapping[str, str]) -> Machine:
-    """Return this machine. Raises WrongConfiguration without an agent, CannotStart as `places`."""
+    """Return this machine.
+
+    Raises WrongConfiguration without an agent or a home, and CannotStart as `places`.
+    """
     region = process_env.get("AWS_REGION") or process_env.get("AWS_DEFAULT_REGION") or _REGION
-    agent = _agent(options.agent, process_env.get("PATH", os.defpath))
+    agent = agent_program.found(options.agent, process_env.get("PATH", os.defpath))
     return Machine(
-        places=places(process_env, _home(process_env)),
+        places=places(process_env),
         agent=agent,
+        agent_version=agent_program.version(agent),
         region=region,
         env=process_env,
-    )
-
-
-def _home(process_env: Mapping[str, str]) -> Path:
-    return Path(process_env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
-
-
-def _agent(named: Path | None, search: str) -> Path:
-    found = str(named) if named else shutil.which("buildkite-agent", path=search)
-    if found and (path := Path(found).resolve()).is_file() and os.access(path, os.X_OK):
-        return path
-    raise WrongConfiguration(
-        f"there is no program at {named}" if named else "there is no buildkite-agent on PATH",
-        hint="The job's bootstrap is buildkite-agent's: download the release that your hosts run "
-        "(a single file), and name it with --agent.",
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from bootstrap.agent_api.offline import annotations, artifacts, meta_data, pipelines, steps
 from bootstrap.agent_api.offline.pipelines import tree
+from bootstrap.agent_api.spool import IN_MEMORY
 from tests.agent_api.served import AUDIENCE, Served, is_harmless, offline
 from tests.agent_api.test_contract import batch, form
 
@@ -242,6 +244,19 @@ def test_a_full_disk_is_an_answer(replay: Served, tmp_path: Path) -> None:
     status, answer = replay.job_call("POST", "pipelines", {"uuid": "u", "pipeline": {}})
     assert status == 507
     assert "cannot write" in answer["message"]
+    (reported,) = replay.refusals(1)
+    assert reported.why == "the replay cannot write: File exists"
+
+
+def test_a_body_that_the_disk_does_not_take_is_refused_and_reported(
+    replay: Served, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "replay")
+    change = {"uuid": "u", "pipeline": {"steps": [{"command": "x" * (2 * IN_MEMORY)}]}}
+    status, answer = replay.job_call("POST", "pipelines", change)
+    assert (status, "cannot be written: No such file" in answer["message"]) == (507, True)
+    (reported,) = replay.refusals(1)
+    assert "what it sends cannot be written" in reported.why
 
 
 def test_a_big_pipeline_is_json(replay: Served, tmp_path: Path) -> None:

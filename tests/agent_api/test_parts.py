@@ -126,6 +126,9 @@ class Accepting:
         del request
         return None
 
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        raise NotImplementedError
+
     def begin(self, request: Request, body: Body) -> Pending:
         pending = Pending()
         pending.finish(json_answer({"length": request.length, "got": body.size}))
@@ -151,6 +154,9 @@ class Refusing:
         del request
         self.refusals += 1
         return json_answer({}, 403)
+
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        raise NotImplementedError
 
     def begin(self, request: Request, body: Body) -> Pending:
         raise NotImplementedError

@@ -59,5 +59,26 @@ def test_checkout_is_kept_once(tree: Path, tmp_path: Path) -> None:
     assert kept == output / "0190-job/checkout"
     assert (kept / "result").read_text() == "made"
     (tree / MINE).mkdir()
-    with pytest.raises(CannotStart, match="exists, so that this checkout cannot be kept there"):
+    with pytest.raises(WrongConfiguration, match="exists, so that this checkout cannot be kept"):
+        checkout.require_free(job(), output)
+    with pytest.raises(CannotStart, match="checkout cannot be written: File exists"):
         checkout.kept(tree, job(), output)
+    assert (kept / "result").read_text() == "made"
+
+
+@pytest.mark.lab
+def test_checkout_that_does_not_fit_is_not_kept_in_part(tree: Path, tmp_path: Path) -> None:
+    output = tmp_path / "airlock-replay"
+    output.mkdir()
+    checkout.require_free(job(), output)
+    (tree / MINE).mkdir(parents=True)
+    (tree / MINE / "fits").write_text("made")
+    (tree / MINE / "large").write_bytes(b"x" * (1 << 20))
+    small = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(output)]
+    subprocess.run(small, check=True)
+    try:
+        with pytest.raises(CannotStart, match=r"checkout cannot be written: .*No space left"):
+            checkout.kept(tree, job(), output)
+        assert list(output.rglob("*")) == [output / "0190-job"]
+    finally:
+        subprocess.run(["umount", str(output)], check=True)

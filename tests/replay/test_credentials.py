@@ -55,7 +55,8 @@ def home(tmp_path: Path) -> Path:
 def machine(home: Path, **env: str) -> Machine:
     places = Places(runtime=home, state=home)
     return Machine(
-        places=places, agent=home, region="us-east-1", env={"HOME": str(home), **env}
+        places=places, agent=home, agent_version="3", region="us-east-1",
+        env={"HOME": str(home), **env},
     )  # fmt: skip
 
 

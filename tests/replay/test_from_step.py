@@ -129,7 +129,7 @@ def test_a_matrix_and_parallel_jobs_are_chosen() -> None:
         ("nothing", PIPELINE, r"no step 'nothing', but 1 \(build\), 2 \(unit\), 3, 4 \(Deploy\)"),
         ("release", PIPELINE, "no step 'release'"),
         ("0", PIPELINE, "no step '0'"),
-        (None, PIPELINE, "has 4 steps; say which with --step"),
+        (None, PIPELINE, "has 4 steps, expected one: 1"),
         ("x", "steps: [{command: a, label: x}, {command: b, label: x}]", "2 of its steps are 'x'"),
         ("x", "steps: [wait]", "no step with a command"),
         ("1", "steps: {command: a}", "no list of steps"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.replay.interruption import SAME
 from tests.lab.engine import eventually
 from tests.replay.conftest import Replays
 
@@ -35,6 +36,31 @@ def test_interrupted_job_is_cancelled_as_by_the_agent(replays: Replays) -> None:
         running.wait(30)
     assert b"pre-exit hook ran: cancelled=true" in replays.output, replays.output.decode()
     assert replays.remains() == []
+
+
+def test_second_interrupt_kills_a_job_that_ignores_the_first(replays: Replays) -> None:
+    with replays.running("trap '' INT TERM; echo begun; while :; do sleep 1; done") as running:
+        eventually(lambda: b"\nbegun" in replays.output, "the command has begun")
+        running.send_signal(signal.SIGINT)
+        eventually(lambda: "Ctrl-C once more kills it at once" in replays.errors, "the hint")
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(SAME)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(4) == 130
+    assert replays.remains() == []
+
+
+def test_one_key_press_that_arrives_twice_is_one(replays: Replays) -> None:
+    """As from `make` or `npm`, which pass on what the terminal sends to all of them."""
+    command = "trap 'sleep 1; echo cleaned; exit 9' TERM; echo begun; sleep 1000"
+    with replays.running(command) as running:
+        eventually(lambda: b"\nbegun" in replays.output, "the command has begun")
+        running.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(0.1)  # less than SAME
+        running.send_signal(signal.SIGINT)
+        running.wait(30)
+    assert b"pre-exit hook ran: cancelled=true" in replays.output, replays.output.decode()
 
 
 def children(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 """A recorded job becomes one that runs here: as an agent would pass it, without its host."""
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -120,8 +121,31 @@ def test_agent_is_found_on_path_or_named(tmp_path: Path) -> None:
         machine(OPTIONS, env)
     with pytest.raises(WrongConfiguration, match="there is no program at /none"):
         machine(replace(OPTIONS, agent=Path("/none")), env)
-    program = tmp_path / "buildkite-agent"
-    program.write_text("#!/bin/sh\necho buildkite-agent version 3.138.1, build 1\n")
-    program.chmod(0o755)
+    program = compiled(tmp_path, "buildkite-agent version 3.138.1, build 1", "-static")
     found = machine(OPTIONS, env)
-    assert (found.agent, found.agent_version()) == (program, "3.138.1")
+    assert (found.agent, found.agent_version) == (program, "3.138.1")
+
+
+def compiled(directory: Path, prints: str, *options: str) -> Path:
+    program, source = directory / "buildkite-agent", directory / "program.c"
+    source.write_text(f'#include <stdio.h>\nint main() {{ return puts("{prints}") < 0; }}\n')
+    subprocess.run(["cc", *options, "-o", program, source], check=True)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("prints", "options", "why"),
+    [
+        ("buildkite-agent version 3.138.1", (), "it is linked to libraries"),
+        ("something else", ("-static",), "`--version` does not print one"),
+    ],
+)
+def test_agent_that_is_another_program_is_refused(
+    tmp_path: Path, prints: str, options: tuple[str, ...], why: str
+) -> None:
+    program = compiled(tmp_path, prints, *options)
+    with pytest.raises(WrongConfiguration, match=why):
+        machine(replace(OPTIONS, agent=program), {"HOME": str(tmp_path)})
+    program.write_text("#!/bin/sh\necho buildkite-agent version 3.138.1\n")  # a shim
+    with pytest.raises(WrongConfiguration, match="a script or something else"):
+        machine(replace(OPTIONS, agent=program), {"HOME": str(tmp_path)})

@@ -133,7 +133,7 @@ class Offline:
             try:
                 return self._in_turn(call)
             except OSError as failed:
-                return problem(507, f"the replay cannot write: {failed.strerror}")
+                return refusal(f"the replay cannot write: {failed.strerror}", status=507)
 
     def _in_turn(self, call: Call) -> Answer:
         match call.route.kind:

@@ -14,7 +14,7 @@ from bootstrap.text import printable
 
 STANDARD_INPUT = "-"
 MAX_CONTENT = 32 << 20  # bytes: a record of the largest environment takes less
-_HINT = (
+HINT = (
     "Name a job's record, a copy of its BUILDKITE_ENV_FILE or BUILDKITE_ENV_JSON_FILE, the URL of "
     "a job, or a pipeline.yml with --step; - reads standard input."
 )
@@ -40,7 +40,7 @@ def bounded(source: str) -> bytes:
     return data
 
 
-def wrong(source: str, what: str, hint: str = _HINT) -> WrongConfiguration:
+def wrong(source: str, what: str, hint: str = HINT) -> WrongConfiguration:
     """Return the error for an input; `what` continues "<source> "."""
     shown = "standard input" if source == STANDARD_INPUT else printable(source, limit=300)
     return WrongConfiguration(f"{shown} {printable(what, limit=600)}", hint=hint)
