@@ -132,10 +132,14 @@ steps:
             ),
         ),
         Expected(
-            key="test-api", lines=("testing api of v7 in storefront",), uploaded_by="generate"
+            key="test-api",
+            lines=("testing api of v7 in dynamic-pipelines",),
+            uploaded_by="generate",
         ),
         Expected(
-            key="test-web", lines=("testing web of v7 in storefront",), uploaded_by="generate"
+            key="test-web",
+            lines=("testing web of v7 in dynamic-pipelines",),
+            uploaded_by="generate",
         ),
         Expected(
             key="last",

@@ -33,6 +33,7 @@ class Published:
     """A pipeline whose repository can be checked out; `text` has the lab's addresses."""
 
     pipeline: Pipeline
+    slug: str
     url: str
     commit: str
     text: str
@@ -40,7 +41,11 @@ class Published:
     @property
     def env(self) -> dict[str, str]:
         """What Buildkite sends with every job of a build of it."""
-        return {"BUILDKITE_REPO": self.url, "BUILDKITE_COMMIT": self.commit}
+        return {
+            "BUILDKITE_PIPELINE_SLUG": self.slug,
+            "BUILDKITE_REPO": self.url,
+            "BUILDKITE_COMMIT": self.commit,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +63,6 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         made = held.enter_context(host(lab, SERVICE, base))
         publish_all(made.fleet.git.root)
         published = {one.name: _published(made.fleet, one) for one in PIPELINES}
-        _policies(made.fleet, published)
         made.fleet.control.secrets["STORE_KEY"] = calls.SECRET
         for name in ("agent-1", "agent-2"):
             agent = replace(made.agent, name=name, flags=("--checkout-attempts", "1"))
@@ -72,15 +76,12 @@ def _published(fleet: Fleet, pipeline: Pipeline) -> Published:
     commit = publish(root, name, {**pipeline.files, PIPELINE: text})
     if pipeline.prepare:
         commit = pipeline.prepare(root, name)
+    url = f"{fleet.git.url}/{name}.git"
+    slug = name.lower()
+    fleet.policy(RULES, pipeline=slug, repository=url)
     return Published(
-        pipeline=pipeline, url=f"{fleet.git.url}/{name}.git", commit=pipeline.commit or commit,
-        text=text,
-    )  # fmt: skip
-
-
-def _policies(fleet: Fleet, published: dict[str, Published]) -> None:
-    repositories = [one.url for one in published.values()]
-    fleet.policy(RULES, repository=f"[{', '.join(repositories)}]")
+        pipeline=pipeline, slug=slug, url=url, commit=pipeline.commit or commit, text=text
+    )
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,14 @@ class Annotation:
 class Expected:
     """One job. What it must do is what Buildkite's documentation says, not what Airlock did once.
 
-    `lines` are lines of the log in their order, `never` are lines that it must not have.
+    `env` are variables that only this one of the step's jobs has. `lines` are lines of the log in
+    their order, `never` are lines that it must not have.
     `choice` are the options of `airlock replay` that name this job among those of its step.
     `replayed` is the exit status of a replay where no exit status reaches Buildkite.
     """
 
     key: str
+    env: Mapping[str, str] = field(default_factory=dict)
     ending: Ending = ("0", "", "")
     lines: Sequence[str] = ()
     never: Sequence[str] = ()

@@ -1,5 +1,7 @@
 """Every pipeline as a build of live jobs, whose agent API is the gateway."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from tests.e2e.pipelines.conftest import PIPELINES, Published, Site
@@ -7,18 +9,22 @@ from tests.e2e.pipelines.model import End, Interrupted, Pipeline, Ran
 from tests.fakes.control_plane import Build, Job, Outcome
 
 pytestmark = pytest.mark.lab
-_OF_STEPS = ("BUILDKITE_JOB_ID", "BUILDKITE_STEP_KEY", "BUILDKITE_COMMAND", "BUILDKITE_TIMEOUT")
+_OF_JOBS = (
+    "BUILDKITE_JOB_ID", "BUILDKITE_STEP_KEY", "BUILDKITE_COMMAND", "BUILDKITE_TIMEOUT",
+    "BUILDKITE_AGENT_NAME",
+)  # fmt: skip
 
 
 def begun(site: Site, published: Published) -> Build:
     env = site.fleet.env("", **published.env)
-    return Build(site.fleet.control, {n: v for n, v in env.items() if n not in _OF_STEPS})
+    return Build(site.fleet.control, {n: v for n, v in env.items() if n not in _OF_JOBS})
 
 
 def interrupted(site: Site, build: Build, by: Interrupted) -> None:
     """Wait until the job has got that far, and end it."""
-    build.wait(lambda b: [j for j in b.of(by.key) if f"\n{by.seen}\r".encode() in j.log])
-    job = build.of(by.key)[0]
+    line = f"\n{by.seen}\r".encode()
+    build.wait(lambda b: b.is_over or [job for job in b.of(by.key) if line in job.log])
+    job = found(build, by.key, 0)
     match by.by:
         case End.CANCEL:
             site.fleet.control.cancel(job)
@@ -26,12 +32,23 @@ def interrupted(site: Site, build: Build, by: Interrupted) -> None:
             site.fleet.control.time_out(job)
 
 
+def found(build: Build, key: str, number: int, env: Mapping[str, str] | None = None) -> Job:
+    jobs = [job for job in build.of(key) if (env or {}).items() <= job.env.items()]
+    logs = "\n".join(job.log.decode()[-3000:] for job in build.jobs)
+    assert len(jobs) > number, f"the step {key} has {len(jobs)} jobs\n{logs}"
+    return jobs[number]
+
+
 def ran(job: Job) -> Ran:
     result = job.completed()
     return Ran(
         log=result.log.decode(),
         artifacts={a.path: a.content for a in result.artifacts if a.state == "finished"},
-        annotations=result.annotations,
+        annotations={
+            context: body
+            for context, body in result.annotations.items()
+            if context in {one["context"] for one in job.annotations}
+        },
         uploads=[upload["pipeline"] for upload in result.pipelines],
     )
 
@@ -44,8 +61,11 @@ def test_pipeline(site: Site, pipeline: Pipeline) -> None:
     build.run()
     for number, expected in enumerate(pipeline.expected):
         key = "upload" if pipeline.commit else expected.key
-        before = [one for one in pipeline.expected[:number] if one.key == expected.key]
-        job = build.of(key)[len(before)]
+        before = [
+            one for one in pipeline.expected[:number]
+            if (one.key, one.env) == (expected.key, expected.env)
+        ]  # fmt: skip
+        job = found(build, key, len(before), expected.env)
         assert job.result == expected.ending, job.log.decode()[-6000:]
         ran(job).verify(expected, replayed=False)
         assert expected.meta_data.items() <= job.meta_data.items()

@@ -58,7 +58,6 @@ def arguments(
     text.write_text(published.text)
     given = {
         **published.env, "BUILDKITE_BRANCH": "main", "BUILDKITE_ORGANIZATION_SLUG": "acme",
-        "BUILDKITE_PIPELINE_SLUG": "storefront",
     }  # fmt: skip
     source = earlier.pipelines[expected.uploaded_by] if expected.uploaded_by else text
     uploaded = ("--no-interpolation",) if expected.uploaded_by else ()

@@ -96,6 +96,7 @@ steps:
 def _of_matrix(os: str, arch: str, ending: str = "0") -> Expected:
     return Expected(
         key="build",
+        env={"TARGET": f"{os}-{arch}"},
         lines=(f"Building for {os}-{arch}: {os} / {arch}, plugin {os}",),
         ending=(ending, "", ""),
         choice=("--matrix", f"os={os}", "--matrix", f"arch={arch}"),
@@ -131,8 +132,18 @@ steps:
         _of_matrix("linux", "arm64"),
         _of_matrix("windows", "amd64"),
         _of_matrix("plan9", "mips", "7"),
-        Expected(key="node", lines=("node 20",), choice=("--matrix", "20")),
-        Expected(key="node", lines=("node 22",), choice=("--matrix", "22")),
+        Expected(
+            key="node",
+            env={"BUILDKITE_LABEL": "node 20"},
+            lines=("node 20",),
+            choice=("--matrix", "20"),
+        ),
+        Expected(
+            key="node",
+            env={"BUILDKITE_LABEL": "node 22"},
+            lines=("node 22",),
+            choice=("--matrix", "22"),
+        ),
     ),
 )
 
@@ -151,6 +162,7 @@ steps:
     expected=tuple(
         Expected(
             key="tests",
+            env={"BUILDKITE_PARALLEL_JOB": str(number)},
             lines=(f"shard {number} of 3", *of_it),
             never=tuple({"a", "b", "c", "d", "e"} - set(of_it)),
             choice=("--env", f"BUILDKITE_PARALLEL_JOB={number}"),

@@ -71,6 +71,11 @@ class Build:
         return self.id in self._control.canceled_builds
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs, and nothing will."""
+        return all(_has_ended(one) for one in self._placed)
+
+    @property
     def state(self) -> str:
         """How it has ended: passed, failed or canceled."""
         if self.is_canceled:
@@ -89,7 +94,7 @@ class Build:
 
     def run(self, seconds: float = 120) -> None:
         """Wait until nothing of it runs and nothing will."""
-        self.wait(lambda _: self._is_over(), seconds)
+        self.wait(lambda _: self.is_over, seconds)
 
     def wait(self, condition: Callable[["Build"], object], seconds: float = 120) -> None:
         """Wait until the condition holds. The logs so far are in the failure."""
@@ -160,7 +165,7 @@ class Build:
         )
 
     def _start_or_drop(self, index: int, one: _Placed, step: CommandStep) -> None:
-        before = self._required(index, step)
+        before = list(self._required(index, step))
         if any(not ended for ended, _ in before):
             return
         if all(good for _, good in before):
@@ -196,9 +201,6 @@ class Build:
             if isinstance(one.step, CommandStep) and key in _names(one):
                 return one
         raise LookupError(f"the build has no step {key!r}")
-
-    def _is_over(self) -> bool:
-        return all(_has_ended(one) for one in self._placed)
 
     def _publish(self) -> None:
         """Let jobs ask for the outcomes of steps."""

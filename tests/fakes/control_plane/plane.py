@@ -223,6 +223,7 @@ class ControlPlane(Simulator):
             return self._again(agent, job, verb)
         agent.offered, job.agent_id, job.state = "", agent.id, "accepted"
         job.stamped = agent.stamps
+        job.env.setdefault("BUILDKITE_AGENT_NAME", agent.name)
         if not job.order.own_token:
             job.token = agent.token
         job.note("accepted")
