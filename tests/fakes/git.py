@@ -38,7 +38,7 @@ class GitServer(Simulator):
         return Reply(body=path.read_bytes(), kind="application/octet-stream")
 
     def _batch(self, call: Call) -> Reply:
-        """Say where the content of LFS files is: git-lfs, docs/api/batch.md."""
+        """Say where the content of LFS files is: https://github.com/git-lfs/git-lfs, batch API."""
         asked = call.json()
         if asked["operation"] != "download" or "basic" not in asked.get("transfers", ["basic"]):
             return problem(422, "only downloads with the basic transfer are served")
@@ -125,7 +125,10 @@ def publish(root: Path, name: str, files: Mapping[str, str]) -> str:
 
 
 def lfs_file(root: Path, content: bytes) -> str:
-    """Store what an LFS file has, and return the pointer to commit: git-lfs, docs/spec.md."""
+    """Store what an LFS file has, and return the pointer to commit.
+
+    Its form: the specification in https://github.com/git-lfs/git-lfs.
+    """
     oid = hashlib.sha256(content).hexdigest()
     (root / "lfs").mkdir(exist_ok=True)
     (root / "lfs" / oid).write_bytes(content)

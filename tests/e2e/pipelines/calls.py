@@ -62,8 +62,8 @@ ANNOTATIONS = Pipeline(
 steps:
   - key: report
     command: |
-      printf '## Coverage\\n\\n| file | %% |\\n|---|---|\\n| a.c | 97 |\\n' > table.md
-      buildkite-agent annotate --style info --context coverage < table.md
+      printf '## Coverage\\n\\n* a.c: **97**\\n' > coverage.md
+      buildkite-agent annotate --style info --context coverage < coverage.md
       buildkite-agent annotate "first" --context log --style warning
       buildkite-agent annotate " second." --context log --append
       buildkite-agent annotate "soon gone" --context gone --priority 9
@@ -76,8 +76,7 @@ steps:
             lines=("there is no such annotation",),
             annotations={
                 "coverage": Annotation(
-                    body="## Coverage\n\n| file | % |\n|---|---|\n| a.c | 97 |\n",
-                    text="Coverage file % a.c 97",
+                    body="## Coverage\n\n* a.c: **97**\n", text="Coverage a.c: 97"
                 ),
                 "log": Annotation(body="first second.", text="first second."),
             },
@@ -184,7 +183,7 @@ steps:
       dumped=$(buildkite-agent env dump | jq -r .BUILDKITE_JOB_ID)
       test "$$dumped" = "$$BUILDKITE_JOB_ID" && echo "the same job"
       printf 'hidden-value' | buildkite-agent redactor add
-      until echo "this is hidden-value" | tee said | grep -q .; do :; done
+      echo "this is hidden-value"
       buildkite-agent step update label "Shipped"
       buildkite-agent step update label " twice" --append
       echo "label: $(buildkite-agent step get label)"

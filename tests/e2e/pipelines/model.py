@@ -105,7 +105,7 @@ class Ran:
             context: one.text if replayed else one.body
             for context, one in expected.annotations.items()
         }
-        assert dict(self.annotations) == annotations, shown
+        assert dict(self.annotations) == annotations
         assert len(self.uploads) == len(expected.uploads), shown
         for upload, steps in zip(self.uploads, expected.uploads, strict=True):
             for found, wanted in zip(upload["steps"], steps, strict=True):
