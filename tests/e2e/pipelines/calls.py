@@ -183,13 +183,14 @@ steps:
       dumped=$(buildkite-agent env dump | jq -r .BUILDKITE_JOB_ID)
       test "$$dumped" = "$$BUILDKITE_JOB_ID" && echo "the same job"
       printf 'hidden-value' | buildkite-agent redactor add
+      sleep 0.2
       echo "this is hidden-value"
       buildkite-agent step update label "Shipped"
       buildkite-agent step update label " twice" --append
       echo "label: $(buildkite-agent step get label)"
       buildkite-agent job update priority 3 || echo "not updated"
       echo "working directory: $(basename "$(buildkite-agent workdir set src)")"
-      for verb in "acquire key" "get key" "do key"; do
+      for verb in "acquire key" "release key token" "get key" "do key" "done key"; do
         buildkite-agent lock $$verb || echo "no lock: $$?"
       done
       buildkite-agent pipeline upload --dry-run --format yaml dry.yml
@@ -205,8 +206,8 @@ steps:
     expected=(
         Expected(
             key="tools",
-            lines=("blue", "the same job", "label: Shipped twice",
-                   "working directory: src", "no lock: 1",
+            lines=("blue", "the same job", "this is [REDACTED]", "label: Shipped twice",
+                   "working directory: src", "no lock: 1", "no lock: 1", "no lock: 1",
                    "no lock: 1", "no lock: 1", "    - command: echo $TWICE on main",
                    "EdDSA-k-private.json",
                    "colour blue, shape none"),
@@ -215,4 +216,22 @@ steps:
     ),
 )  # fmt: skip
 
-PIPELINES = (ARTIFACTS, ANNOTATIONS, DYNAMIC, SECRETS, TOOLBOX)
+REPLACE = Pipeline(
+    name="replaced steps",
+    text="""
+steps:
+  - key: decide
+    command: |
+      echo 'steps: [{key: instead, command: "echo instead of $$$$BUILDKITE_STEP_KEY"}]' > new.yml
+      buildkite-agent pipeline upload --replace new.yml
+  - wait
+  - {key: dropped, command: echo dropped}
+""",
+    expected=(
+        Expected(key="decide", uploads=(({"key": "instead"},),)),
+        Expected(key="instead", lines=("instead of instead",), uploaded_by="decide"),
+    ),
+    without_jobs=("dropped",),
+)
+
+PIPELINES = (ARTIFACTS, ANNOTATIONS, DYNAMIC, REPLACE, SECRETS, TOOLBOX)

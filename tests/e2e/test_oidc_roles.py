@@ -1,4 +1,4 @@
-"""A role that trusts Buildkite's tokens: any job opens it without the gateway, none with it.
+"""A role that trusts Buildkite's tokens: any job assumes it without the gateway, none with it.
 
 https://buildkite.com/docs/agent/cli/reference/oidc: a job asks for any audience that it likes.
 """
@@ -29,13 +29,13 @@ COMMAND = f"""
 take() {{
   curl -s STS_URL -d Action=AssumeRoleWithWebIdentity -d Version=2011-06-15 \
     -d RoleSessionName=mine -d RoleArn={ROLE} --data-urlencode "WebIdentityToken=$1" > answer
-  grep -q "assumed-role/production/mine" answer && state=open || state=shut
-  echo "the $2 door is $state"
+  grep -q "assumed-role/production/mine" answer && state=assumed || state=refused
+  echo "$2 the agent: $state"
 }}
-take "$(buildkite-agent oidc request-token --audience {AUDIENCE} --skip-redaction)" front
+take "$(buildkite-agent oidc request-token --audience {AUDIENCE} --skip-redaction)" by
 take "$(curl -s -H "Authorization: Token $BUILDKITE_AGENT_ACCESS_TOKEN" \
   -d '{{"audience": "{AUDIENCE}"}}' BUILDKITE_URL/jobs/$BUILDKITE_JOB_ID/oidc/tokens |
-  jq -r .token)" back
+  jq -r .token)" past
 """
 
 
@@ -70,10 +70,10 @@ def done(here: Fleet, step: str) -> Job:
     return job
 
 
-def doors(job: Job) -> list[str]:
+def ways(job: Job) -> list[str]:
     """Return what the job found out about each."""
     lines = job.log.decode().replace("\r", "").splitlines()
-    return [line for line in lines if line.startswith("the ") and line.endswith((" open", " shut"))]
+    return [line for line in lines if line.startswith(("by the agent: ", "past the agent: "))]
 
 
 def signed(here: Fleet, job: Job) -> list[str | None]:
@@ -83,7 +83,7 @@ def signed(here: Fleet, job: Job) -> list[str | None]:
 def test_without_a_gateway_a_job_without_grants_assumes_the_role(here: Fleet) -> None:
     before = len(here.sts.issued)
     job = done(here, "open")
-    assert doors(job) == ["the front door is open", "the back door is open"], job.log.decode()
+    assert ways(job) == ["by the agent: assumed", "past the agent: assumed"], job.log.decode()
     assert signed(here, job) == [AUDIENCE, AUDIENCE]
     assert len(here.sts.issued) == before + 2
 
@@ -92,14 +92,14 @@ def test_without_a_gateway_a_job_without_grants_assumes_the_role(here: Fleet) ->
 def test_with_the_gateway_it_does_not(here: Fleet, step: str) -> None:
     before = len(here.sts.issued)
     job = done(here, step)
-    assert doors(job) == ["the front door is shut", "the back door is shut"], job.log.decode()
+    assert ways(job) == ["by the agent: refused", "past the agent: refused"], job.log.decode()
     assert signed(here, job) == []
     assert len(here.sts.issued) == before
     (event,) = [e for e in here.events(job.id) if e["event"] == "agent_api"]
     assert [one["path"] for one in event["refused"]] == [f"/jobs/{job.id}/oidc/tokens"]
 
 
-def test_a_rule_opens_the_front_door_alone(here: Fleet) -> None:
+def test_a_rule_allows_the_way_of_the_agent_alone(here: Fleet) -> None:
     job = done(here, "granted")
-    assert doors(job) == ["the front door is open", "the back door is shut"], job.log.decode()
+    assert ways(job) == ["by the agent: assumed", "past the agent: refused"], job.log.decode()
     assert signed(here, job) == [AUDIENCE]
