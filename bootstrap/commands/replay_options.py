@@ -44,7 +44,8 @@ def run(args: "Arguments", process_env: Mapping[str, str], out: int) -> int:
         checkout=args.checkout, command=args.job_command, shell=Shell(args.prompt),
         until=Until(args.until) if args.until else None, keep=args.keep, compare=args.compare,
         credentials=_credentials(args), dns=tuple(args.dns) or None, output=args.output,
-        oidc_stub=args.oidc_stub,
+        oidc_stub=args.oidc_stub, artifacts=args.artifacts,
+        meta_data=assignments(args.meta_data, process_env, option="--meta-data"),
         secrets={name: Secret(value) for name, value in secrets.items()},
     )  # fmt: skip
     return replay(
@@ -112,6 +113,10 @@ def _of_job(parser: Parser) -> None:
     group.add_argument("--checkout", type=_path, metavar="DIR", help=text)
     text = "another command than the job's"
     group.add_argument("--command", dest="job_command", type=_text, metavar="COMMAND", help=text)
+    text = "directory with the artifacts of earlier jobs of the build, under their paths"
+    group.add_argument("--artifacts", type=_path, metavar="DIR", help=text)
+    text = "meta-data that earlier jobs of the build have set; may be repeated"
+    group.add_argument("--meta-data", action="append", default=[], metavar="KEY[=VALUE]", help=text)
     text = "end after this phase"
     group.add_argument("--until", choices=("checkout",), help=text)
 

@@ -1,6 +1,7 @@
 """The developer's machine, as far as a replay depends on it."""
 
 import os
+import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,17 @@ def machine(options: Options, process_env: Mapping[str, str]) -> Machine:
 def settings(found: ReplayInput, options: Options, image: str) -> Sandbox:
     """Return the sandbox's settings: a host's defaults, and the limits that were recorded."""
     default = Sandbox(image=image, docker=options.docker, dns=options.dns)
-    return default.model_copy(update=_limits(found.run.spec if found.run else {}))
+    own = {"open_files": own_open_files(default.open_files)}
+    return default.model_copy(update={**own, **_limits(found.run.spec if found.run else {})})
+
+
+def own_open_files(most: int) -> int:
+    """Return `most`, or how many files this user may open where that is less.
+
+    An engine without CAP_SYS_RESOURCE, such as one in a container, cannot allow more than it has.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
 
 
 def _limits(spec: Mapping[str, object]) -> dict[str, object]:

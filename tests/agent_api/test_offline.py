@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -84,6 +85,23 @@ def test_only_the_jobs_own_scopes_have_artifacts(replay: Served) -> None:
     assert len(found(replay, f"query=a&scope={replay.own.job}")) == 1
     assert len(found(replay, "query=a&scope=deploy")) == 1
     assert found(replay, "query=a&scope=other") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "paths"),
+    [
+        ("dist/*", {"dist/a.js", "dist/deep/b.js"}), ("dist/**", {"dist/a.js", "dist/deep/b.js"}),
+        ("dist/**/*", {"dist/deep/b.js"}), ("./dist/?.js", {"dist/a.js"}),
+        ("dist/a.js;dist/deep/b.js", set()),
+    ],
+)  # fmt: skip
+def test_search_matches_as_buildkites(tmp_path: Path, query: str, paths: set[str]) -> None:
+    """https://github.com/buildkite/agent/issues/1087, …/2305 and …/1458."""
+    with offline(tmp_path) as replay:
+        for path in ("dist/a.js", "dist/deep/b.js"):
+            assert uploaded(replay, path, b"x") == 204
+        asked = "query=" + quote(query, safe="")
+        assert {one["path"] for one in found(replay, asked)} == paths
 
 
 def test_artifacts_of_earlier_jobs_are_found_in_any_scope(tmp_path: Path) -> None:

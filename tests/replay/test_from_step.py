@@ -106,6 +106,17 @@ def test_what_is_missing_is_asked_for_by_name_with_an_example() -> None:
     assert whole.env["BUILDKITE_COMMAND"] == "deploy prod x"
 
 
+def test_a_text_that_was_uploaded_is_taken_as_it_is() -> None:
+    text = """
+env: {HERE: "$PWD ${X}"}
+steps: [{key: "a$b", command: "echo $HOME $$ ${TARGET:-x} {{matrix}}", matrix: [one]}]
+"""
+    found = read(text, "1.yml", step=None, combination={}, given=GIVEN, interpolate=False)
+    assert found.missing == ()
+    assert found.env["BUILDKITE_COMMAND"] == "echo $HOME $$ ${TARGET:-x} one"
+    assert (found.env["HERE"], found.env["BUILDKITE_STEP_KEY"]) == ("$PWD ${X}", "a$b")
+
+
 def test_a_matrix_and_parallel_jobs_are_chosen() -> None:
     assert [piece.name for piece in step("unit").missing] == ["matrix"]
     found = step("unit", combination={"": "b"})

@@ -1,5 +1,6 @@
 """A recorded job becomes one that runs here: as an agent would pass it, without its host."""
 
+import resource
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.log import JobLog
+from bootstrap.replay.agent_api import offline
 from bootstrap.replay.engine import DEFAULT
 from bootstrap.replay.job import job_of, own_shell
 from bootstrap.replay.machine import machine, settings
@@ -113,6 +116,25 @@ def test_limits_are_the_recorded_ones_else_those_of_a_host() -> None:
     chosen = settings(found, OPTIONS, "sha256:1")
     assert (chosen.memory, chosen.cpus, chosen.pids) == (1 << 30, 1.5, 4096)
     assert settings(FOUND, OPTIONS, "sha256:1").memory == 8 << 30
+
+
+@pytest.mark.parametrize(
+    ("hard", "files"), [(20_000, 20_000), (1 << 20, 65_536), (resource.RLIM_INFINITY, 65_536)]
+)
+def test_open_files_are_a_hosts_unless_this_user_has_fewer(
+    monkeypatch: pytest.MonkeyPatch, hard: int, files: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+    assert settings(FOUND, OPTIONS, "sha256:1").open_files == files
+    found = recorded({}, {"open_files": 90_000})
+    assert settings(found, OPTIONS, "sha256:1").open_files == 90_000
+
+
+def test_artifacts_of_earlier_jobs_have_to_be_a_directory(tmp_path: Path) -> None:
+    missing = replace(OPTIONS, artifacts=tmp_path / "none")
+    with pytest.raises(WrongConfiguration, match=r"--artifacts .*none: there is no such directory"):
+        offline(FOUND, missing, JobLog(lambda _: None))
+    assert not (tmp_path / "none").exists()
 
 
 def test_agent_is_found_on_path_or_named(tmp_path: Path) -> None:

@@ -198,6 +198,8 @@ def test_an_option_that_says_nothing_about_the_input_is_an_error(tmp_path: Path)
     path = written(tmp_path, as_json(ENV))
     with pytest.raises(WrongConfiguration, match="--step and --matrix say nothing"):
         read(path, step="x", kind=Kind.ENV)
+    with pytest.raises(WrongConfiguration, match="--no-interpolation says nothing"):
+        read(path, interpolate=False)
     with pytest.raises(WrongConfiguration, match="--api-url says nothing"):
         read(path, api_url="https://api.example.com")
     with pytest.raises(WrongConfiguration, match="is not a URL"):

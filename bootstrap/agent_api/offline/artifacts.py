@@ -211,8 +211,8 @@ class Artifacts:
 
 
 def _matches(path: str, query: Mapping[str, str]) -> bool:
-    patterns = query.get("query", "*").split(";")
-    return any(fnmatchcase(path, pattern.strip().removeprefix("./")) for pattern in patterns)
+    """As Buildkite's search, where `*` matches `/` too: buildkite/agent, issues 1087 and 1458."""
+    return fnmatchcase(path, query.get("query", "*").strip().removeprefix("./"))
 
 
 def _provided(files: Files, now: datetime) -> list[Artifact]:

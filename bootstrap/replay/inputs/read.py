@@ -81,7 +81,7 @@ def _parsed(source: str, data: bytes, kind: Kind, options: InputOptions) -> Repl
         case Kind.STEP:
             return from_step.read(
                 data.decode("utf-8-sig"), shown, step=options.step,
-                combination=options.matrix, given=options.given,
+                combination=options.matrix, given=options.given, interpolate=options.interpolate,
             )  # fmt: skip
         case Kind.URL:
             raise AssertionError(kind)
@@ -138,5 +138,7 @@ def _log_beside(source: str) -> Path | None:
 def _check_options(source: str, kind: Kind, options: InputOptions) -> None:
     if kind is not Kind.STEP and (options.step is not None or options.matrix):
         raise wrong(source, "is no pipeline, so that --step and --matrix say nothing about it")
+    if kind is not Kind.STEP and not options.interpolate:
+        raise wrong(source, "is no pipeline, so that --no-interpolation says nothing about it")
     if kind is not Kind.URL and options.api_url != API_URL:
         raise wrong(source, "is not a URL, so that --api-url says nothing about it")
