@@ -100,6 +100,7 @@ class InputOptions:
 
     `given` are variables, by --env. `matrix` are values of a step's matrix, by dimension, which is
     "" for a matrix without names. `log` is the job's log; without it, that beside a record is used.
+    `fallback` are variables for an input that lacks them.
     """
 
     kind: Kind | None = None
@@ -108,3 +109,4 @@ class InputOptions:
     matrix: Mapping[str, str] = field(default_factory=dict)
     api_url: str = API_URL
     log: Path | None = None
+    fallback: Mapping[str, str] = field(default_factory=dict)
