@@ -109,7 +109,7 @@ def test_working_copy_of_a_checkout_that_was_kept_before(replays: Replays) -> No
     assert b"checkout exists, so that this checkout cannot be kept there" in done.stderr
 
 
-def test_recorded_refusal_is_said_and_the_job_runs(replays: Replays) -> None:
+def test_recorded_refusal_is_printed_and_the_job_runs(replays: Replays) -> None:
     job = replays.record("echo begun")
     document = json.loads(job.read_text())
     document["events"].append({"event": "denied", "problem": "no rule admits it"})
