@@ -82,6 +82,16 @@ def test_full_disk_of_its_own_files(replays: Replays, variable: str) -> None:
     assert replays.remains() == []
 
 
+def test_record_of_another_user(replays: Replays) -> None:
+    job = replays.record("true")
+    job.chmod(0o600)
+    done = replays.again(job)
+    assert (done.returncode, done.stdout) == (78, b"")
+    problem, to_do = done.stderr.decode().splitlines()
+    assert problem == f"airlock: {job} cannot be read: Permission denied"
+    assert to_do.endswith("root's, who exports one with `airlock record export`.")
+
+
 def test_directory_that_is_read_only(replays: Replays) -> None:
     with mounted(replays.developer.home / "small", "ro") as small:
         done = replays.run("true", "--output", str(small))
