@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bootstrap import colour
 from bootstrap.errors import Refused
 from bootstrap.log import Write, to_descriptor
-from bootstrap.replay import agent_api, compare, machine, report, run, shell
+from bootstrap.replay import agent_api, checkout, compare, machine, report, run, shell
 from bootstrap.replay.inputs import needed
 from bootstrap.replay.inputs.read import read_input
 from bootstrap.replay.interruption import Interruption
@@ -32,7 +33,7 @@ def replay(
     with cancellation_of(Interruption) as requested:
         try:
             with requested.interrupting():
-                found = read_input(source, process_env, asked)
+                found = read_input(source, process_env, _with_checkout(asked, options))
                 needed.require_complete(found)
                 if options.compare:
                     compare.require_something(found)
@@ -52,6 +53,14 @@ def replay(
     if requested.insisted and requested.first is not None:
         return 128 + requested.first  # the job was killed, and its status says no more than that
     return result.ended.code
+
+
+def _with_checkout(asked: InputOptions, options: Options) -> InputOptions:
+    """Return what is asked for, with the commit of the working copy for an input that has none."""
+    if options.checkout is None:
+        return asked
+    working_copy = checkout.of_developer(options.checkout)
+    return replace(asked, fallback=checkout.described(working_copy))
 
 
 def _columns() -> int | None:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from bootstrap import process
@@ -54,6 +55,29 @@ def of_developer(working_copy: Path) -> Path:
         hint="Name the repository's top directory with --checkout. A linked worktree has its "
         "repository elsewhere: use `git clone --local` to make one that has not.",
     )
+
+
+_USERINFO = re.compile(r"\A(https?://)[^/]*@")
+_DESCRIBED = {
+    "BUILDKITE_REPO": ("config", "--get", "remote.origin.url"),
+    "BUILDKITE_COMMIT": ("rev-parse", "--verify", "HEAD"),
+    "BUILDKITE_BRANCH": ("branch", "--show-current"),
+}
+
+
+def described(working_copy: Path) -> dict[str, str]:
+    """Return what a job's variables say of a commit, for the one that is checked out.
+
+    Without those that it does not have, such as the branch of a detached HEAD, and without
+    credentials in the repository's URL.
+    """
+    found = {}
+    for name, question in _DESCRIBED.items():
+        with suppress(CannotStart):
+            found[name] = process.run(["git", "-C", str(working_copy), *question]).strip()
+    if url := found.get("BUILDKITE_REPO"):
+        found["BUILDKITE_REPO"] = _USERINFO.sub(r"\1", url)
+    return {name: value for name, value in found.items() if value}
 
 
 def copied(working_copy: Path, tree: Path, job: Job) -> None:

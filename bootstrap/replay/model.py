@@ -100,7 +100,8 @@ class InputOptions:
 
     `given` are variables, by --env. `matrix` are values of a step's matrix, by dimension, which is
     "" for a matrix without names. A pipeline that does not `interpolate` has its `$` as they are.
-    `log` is the job's log; without it, that beside a record is used.
+    `log` is the job's log; without it, that beside a record is used. `fallback` are variables for
+    an input that lacks them.
     """
 
     kind: Kind | None = None
@@ -110,3 +111,4 @@ class InputOptions:
     interpolate: bool = True
     api_url: str = API_URL
     log: Path | None = None
+    fallback: Mapping[str, str] = field(default_factory=dict)

@@ -18,8 +18,11 @@ def directory(path: Path) -> Iterator[None]:
     Replays of the same job may share it. Raises WrongConfiguration if nothing can be created there.
     """
     created = [one for one in (path, *path.parents) if not os.path.lexists(one)]
+    ignored = path.parent / ".gitignore"
     try:
         descriptor = _shared(path)
+        if path.parent in created:  # in a working copy, it is no change of the developer's
+            ignored.write_text("*\n")
     except OSError as refused:
         raise WrongConfiguration(
             f"the job's artifacts cannot go to {path}: {refused.strerror}",
@@ -30,7 +33,9 @@ def directory(path: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # it is not empty, or another replay uses it
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for empty in (path / ARTIFACTS, *created):
+            for empty in dict.fromkeys((path / ARTIFACTS, path, *created)):
+                if empty == path.parent and list(empty.iterdir()) == [ignored]:
+                    ignored.unlink()
                 if empty.exists():
                     empty.rmdir()
         os.close(descriptor)

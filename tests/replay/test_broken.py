@@ -159,6 +159,36 @@ MACHINES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--shell", "--shell-on-failure"), "not allowed with argument --shell"),
+        (("--until", "checkout", "--command", "a"), "--command is about the command, which does"),
+        (("--until", "checkout", "--compare"), "--compare is about the command, which does not"),
+        (("--until", "command"), "invalid choice: 'command'"),
+        (("--log", "file"), "--log is for --compare alone"),
+        (("--image", ""), "argument --image: expected a value, got an empty text"),
+        (("--checkout", ""), "argument --checkout: expected a value, got an empty text"),
+        (("--output", " "), "argument --output: expected a value, got an empty text"),
+        (("--command", ""), "argument --command: expected a value, got an empty text"),
+        (("--assume", "deploy"), "argument --assume: expected a role's ARN, such as arn:aws:iam::"),
+        (("--dns", "resolver"), "argument --dns: invalid IPv4Address value: 'resolver'"),
+        (("--shel",), 'did you mean "--shell"?'),
+        (("another",), "unrecognized arguments: another"),
+    ],
+)
+def test_wrong_command_line(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "bootstrap", "replay", "job.json", *arguments], cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    *_, problem, hint = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem.startswith("airlock replay: error: ")
+    assert says in problem
+    assert hint == "See `airlock replay --help`."
+
+
 @pytest.mark.parametrize("name", [*INPUTS, *OPTIONS])
 def test_mistake_is_one_sentence(tmp_path: Path, name: str) -> None:
     broken = {**INPUTS, **OPTIONS}[name]

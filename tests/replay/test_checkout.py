@@ -41,6 +41,33 @@ def test_job_has_a_copy_where_the_bootstrap_expects_the_checkout(
     assert checkout.inside(job()) == Path("/var/lib/buildkite-agent") / MINE
 
 
+def test_working_copy_says_which_commit_it_is_of(tmp_path: Path) -> None:
+    mine = working_copy(tmp_path / "mine")
+    assert checkout.described(mine).keys() == {"BUILDKITE_BRANCH"}
+    git = ["git", "-C", str(mine), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for command in (
+        ["checkout", "-q", "-b", "topic"],
+        ["remote", "add", "origin", "git@github.com:acme/storefront.git"],
+        ["commit", "-q", "--allow-empty", "-m", "one"],
+    ):
+        subprocess.run([*git, *command], check=True)
+    found = checkout.described(mine)
+    head = (mine / ".git/refs/heads/topic").read_text().strip()
+    assert found == {
+        "BUILDKITE_REPO": "git@github.com:acme/storefront.git", "BUILDKITE_COMMIT": head,
+        "BUILDKITE_BRANCH": "topic",
+    }  # fmt: skip
+    url = "https://ada:token@git.example.com/a.git"
+    subprocess.run([*git, "remote", "set-url", "origin", url], check=True)
+    assert checkout.described(mine)["BUILDKITE_REPO"] == "https://git.example.com/a.git"
+    subprocess.run([*git, "checkout", "-q", "--detach"], check=True)
+    assert "BUILDKITE_BRANCH" not in checkout.described(mine)
+
+
+def test_directory_without_a_commit_describes_none(tmp_path: Path) -> None:
+    assert checkout.described(tmp_path) == {}
+
+
 @pytest.mark.parametrize("git", ["none", "a file"])
 def test_directory_without_a_repository_of_its_own_is_refused(tmp_path: Path, git: str) -> None:
     mine = tmp_path / "mine"

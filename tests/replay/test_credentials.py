@@ -122,6 +122,26 @@ def test_role_that_does_not_trust_the_developer_is_explained(sts: StrictSts, hom
     assert TAG in denied.value.hint
 
 
+@pytest.mark.parametrize(
+    ("keys", "endpoint", "to_do"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "AKIAOTHER", "AWS_SECRET_ACCESS_KEY": "x"}, None, "log in again"),
+        ({}, "http://127.0.0.1:1", "Check that this machine reaches STS"),
+    ],
+)
+def test_no_session_is_explained_to_a_developer(
+    sts: StrictSts, home: Path, keys: dict[str, str], endpoint: str | None, to_do: str
+) -> None:
+    here = machine(home, AWS_ENDPOINT_URL_STS=endpoint or sts.url, **keys)
+    asked = OwnProfile(profile=None if keys else "ada", role=OTHER)
+    with (
+        pytest.raises(AirlockError, match="STS issued no session for") as failed,
+        sessions(asked, FOUND, claims(), here, LOG),
+    ):
+        pass
+    assert to_do in failed.value.hint
+
+
 def test_profile_that_does_not_exist_is_named(home: Path) -> None:
     with pytest.raises(WrongConfiguration, match="the profile 'none' has no credentials"):
         own_identity.credentials("none", {"HOME": str(home)})

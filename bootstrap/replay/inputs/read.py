@@ -34,7 +34,7 @@ def read_input(
         raise wrong(source, "is not a URL, which begins with https://")
     else:
         found = _of_content(source, options)
-    return replace(needed.completed(found, given), log=options.log or found.log)
+    return replace(needed.completed(found, given, options.fallback), log=options.log or found.log)
 
 
 def _of_content(source: str, options: InputOptions) -> ReplayInput:
@@ -81,7 +81,8 @@ def _parsed(source: str, data: bytes, kind: Kind, options: InputOptions) -> Repl
         case Kind.STEP:
             return from_step.read(
                 data.decode("utf-8-sig"), shown, step=options.step,
-                combination=options.matrix, given=options.given, interpolate=options.interpolate,
+                combination=options.matrix, interpolate=options.interpolate,
+                given={**options.fallback, **options.given},
             )  # fmt: skip
         case Kind.URL:
             raise AssertionError(kind)
