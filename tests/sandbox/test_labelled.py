@@ -1,16 +1,18 @@
 """Which labels of containers are taken for tokens: images write any text into them."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.sandbox import engine
-from bootstrap.sandbox.engine_client import Client
 from bootstrap.sandbox.model import is_token
 from bootstrap.sandbox.plan import HOLDER_LABEL, LABEL
 from bootstrap.sandbox.workspace import token_for
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.engine_client import Client
 
 
 class Listing:
