@@ -1,5 +1,6 @@
 """The developer's machine, as far as a replay depends on it."""
 
+import math
 import os
 import pwd
 import re
@@ -7,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bootstrap import process
 from bootstrap.errors import WrongConfiguration
@@ -15,6 +16,7 @@ from bootstrap.host.config import Sandbox
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options
 from bootstrap.replay.place import Places, places
+from bootstrap.text import printable
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
@@ -77,12 +79,37 @@ def _agent(named: Path | None, search: str) -> Path:
     )
 
 
+# The least that airlock.toml may have (host/config.py).
+LEAST: Mapping[str, float] = {
+    "memory": 6 << 20, "cpus": 0.01, "pids": 64, "tmp": 1, "open_files": 1024
+}  # fmt: skip
+
+
 def settings(found: ReplayInput, options: Options, image: str) -> Sandbox:
-    """Return the sandbox's settings: a host's defaults, and the limits that were recorded."""
+    """Return the sandbox's settings: a host's defaults, and the limits that were recorded.
+
+    Of memory and processors a job gets no more than this machine has, or a host by default.
+    Raises WrongConfiguration for a limit that is none: to the engine 0 and -1 mean no limit.
+    """
     default = Sandbox(image=image, docker=options.docker, dns=options.dns)
-    return default.model_copy(update=_limits(found.run.spec if found.run else {}))
+    spec = found.run.spec if found.run else {}
+    recorded: dict[str, Any] = {name: spec[name] for name in LEAST if name in spec}
+    if wrong := [name for name, value in recorded.items() if not _is_limit(name, value)]:
+        raise WrongConfiguration(
+            printable(f"{found.source} limits {wrong[0]} to {recorded[wrong[0]]!r}"),
+            hint=f"Expected a number of at least {LEAST[wrong[0]]}, as every host writes it. Who "
+            "made this record?",
+        )
+    there_is = {
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "cpus": os.cpu_count() or 1,
+    }
+    most = {name: max(amount, getattr(default, name)) for name, amount in there_is.items()}
+    return default.model_copy(
+        update={name: min(value, most.get(name, value)) for name, value in recorded.items()}
+    )
 
 
-def _limits(spec: Mapping[str, object]) -> dict[str, object]:
-    names = ("memory", "cpus", "pids", "tmp", "open_files")
-    return {name: value for name in names if isinstance(value := spec.get(name), int | float)}
+def _is_limit(name: str, value: Any) -> bool:  # noqa: ANN401 - JSON
+    is_number = type(value) is int or (name == "cpus" and type(value) is float)
+    return is_number and LEAST[name] <= value < math.inf

@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.replay.conftest import Replays
+from tests.replay.unprotected import without
 
 pytestmark = pytest.mark.lab
 
 # The sweep as it was: what a label says is a token, whoever made the container.
-BROKEN = """
-import sys
+AS_IT_WAS = """
 from bootstrap.replay import clearing
 clearing._token_of = lambda thing, _places: thing["Labels"].get(clearing.LABEL)
-from bootstrap.cli import main
-sys.exit(main())
 """
 
 
@@ -59,10 +57,7 @@ def test_label_that_is_a_path_deletes_nothing(
     made = container_with(replays, empty, **labels)
     arguments = replays.arguments(replays.record("true"))
     try:
-        if protected:
-            done = developer.run(*arguments)
-        else:
-            done = developer.finished([str(developer.python), "-I", "-c", BROKEN, *arguments])
+        done = developer.run(*arguments) if protected else without(replays, AS_IT_WAS, arguments)
         assert done.returncode == 0, done.stderr.decode()
         assert thesis.exists() == protected
     finally:
