@@ -89,7 +89,7 @@ def settings(found: ReplayInput, options: Options, image: str) -> Sandbox:
     """Return the sandbox's settings: a host's defaults, and the limits that were recorded.
 
     Of memory and processors a job gets no more than this machine has, or a host by default.
-    Raises WrongConfiguration for a limit that is none: to the engine 0 and -1 mean no limit.
+    Raises WrongConfiguration for what limits nothing, as 0 and -1 do for the engine.
     """
     default = Sandbox(image=image, docker=options.docker, dns=options.dns)
     spec = found.run.spec if found.run else {}

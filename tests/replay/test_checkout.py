@@ -61,3 +61,16 @@ def test_checkout_is_kept_once(tree: Path, tmp_path: Path) -> None:
     (tree / MINE).mkdir()
     with pytest.raises(CannotStart, match="exists, so that this checkout cannot be kept there"):
         checkout.kept(tree, job(), output)
+
+
+@pytest.mark.parametrize("link", ["agent-1", "agent-1/acme", "agent-1/acme/storefront"])
+def test_what_a_job_links_to_is_not_moved(tree: Path, tmp_path: Path, link: str) -> None:
+    """Else `--keep` would move a directory of the developer's that the job cannot even see."""
+    home = tmp_path / "home"
+    for parts in ("", "acme/storefront", "storefront"):
+        (home / parts).mkdir(parents=True, exist_ok=True)
+    (tree / "builds" / link).parent.mkdir(parents=True)
+    (tree / "builds" / link).symlink_to(home)
+    with pytest.raises(CannotStart, match=f"a symbolic link at builds/{link}"):
+        checkout.kept(tree, job(), tmp_path / "airlock-replay")
+    assert (home / "acme/storefront").is_dir()

@@ -121,7 +121,7 @@ def test_limits_are_the_recorded_ones_else_those_of_a_host() -> None:
      {"cpus": float("inf")}, {"open_files": True}, {"memory": "many"}],
     ids=str,
 )  # fmt: skip
-def test_recorded_limit_that_is_none_is_refused(spec: dict[str, object]) -> None:
+def test_recorded_limit_that_limits_nothing_is_refused(spec: dict[str, object]) -> None:
     (name,) = spec
     with pytest.raises(WrongConfiguration, match=f" limits {name} to "):
         settings(recorded({}, spec), OPTIONS, "sha256:1")
