@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,31 @@ def held(place: Place, docker: str, *, alert: Callable[[str], object]) -> Iterat
     How the job ended stays what it was, also if that fails: `alert` gets a line then. Call this
     before there are threads: the reaper is a copy of this process.
     """
-    place.directory.mkdir(mode=0o700)
-    place.tree.mkdir(mode=0o700)
-    with (place.directory / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with _reaper(place, docker, lock.fileno(), alert):
-            yield
+    with _beginning(place) as lock, _reaper(place, docker, lock, alert):
+        yield
+
+
+@contextmanager
+def _beginning(place: Place) -> Iterator[int]:
+    """Create the directories, and hold the lock that says that the replay is alive."""
+    with ExitStack() as held:
+        with _alone(place.directory.parent):
+            place.directory.mkdir(mode=0o700)
+            place.tree.mkdir(mode=0o700)
+            lock = held.enter_context((place.directory / _LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
+
+
+@contextmanager
+def _alone(runtime: Path) -> Iterator[None]:
+    """Begin a replay, or look for dead ones, one at a time: one that begins has no lock yet."""
+    directory = os.open(runtime, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 @contextmanager
@@ -115,11 +134,12 @@ def sweep(client: "Client", found: Places, docker: str, *, note: Callable[[str],
         )
     tokens = {token for thing in things if (token := _token_of(thing, found))}
     tokens |= {path.name for root in (found.runtime, found.state) for path in root.iterdir()}
-    for place in map(found.place, sorted(tokens)):
-        if _is_dead(place):
-            with suppress(AirlockError, OSError):  # the next one tries again
-                clear(place, docker)
-                note(f"cleared after the replay {place.token}, which was killed")
+    with _alone(found.runtime):
+        dead = [place for place in map(found.place, sorted(tokens)) if _is_dead(place)]
+    for place in dead:
+        with suppress(AirlockError, OSError):  # the next one tries again
+            clear(place, docker)
+            note(f"cleared after the replay {place.token}, which was killed")
 
 
 def _token_of(thing: Mapping[str, Any], places: Places) -> str | None:

@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PosixPath
+from threading import Thread
 
 import pytest
 
+from bootstrap.replay.clearing import held, sweep
+from bootstrap.replay.place import Places
+from bootstrap.sandbox import engine
 from tests.lab.engine import eventually
+from tests.lab.lab import Lab
 from tests.replay.conftest import Replays
 
 pytestmark = pytest.mark.lab
@@ -72,6 +78,35 @@ def test_two_replays_of_one_developer_do_not_clear_each_other(replays: Replays) 
         running.send_signal(signal.SIGINT)
         running.wait(30)
     assert replays.remains() == []
+
+
+class Interrupted(PosixPath):
+    """A directory whose creation takes so long that another thread can do its work."""
+
+    other: Thread
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as the other
+        super().mkdir(mode, parents=parents, exist_ok=exist_ok)
+        self.other.start()
+        self.other.join(1)
+
+
+def test_replay_that_begins_is_not_cleared_by_another(lab: Lab, tmp_path: Path) -> None:
+    found, cleared = Places(runtime=tmp_path / "run", state=tmp_path / "state"), list[str]()
+    for path in (found.runtime, found.state):
+        path.mkdir()
+    with engine.connected(lab.docker) as client:
+        other = Thread(
+            target=sweep, args=(client, found, lab.docker), kwargs={"note": cleared.append}
+        )
+        directory = Interrupted(found.runtime / "0190-abcd")
+        Interrupted.other = other
+        place = replace(found.place("0190-abcd"), directory=directory)
+        with held(place, lab.docker, alert=cleared.append):
+            other.join(10)
+            assert place.directory.is_dir()
+    assert cleared == []
+    assert [*found.runtime.iterdir(), *found.state.iterdir()] == []
 
 
 def test_reader_that_leaves_ends_the_replay(replays: Replays) -> None:
