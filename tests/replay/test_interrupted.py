@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path, PosixPath
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -31,6 +33,66 @@ def test_interrupt_at_any_point_leaves_nothing(replays: Replays, seconds: float)
         running.send_signal(signal.SIGINT)
         status = running.wait(30)
     assert status in {130, 255, -signal.SIGINT}, replays.errors
+    assert replays.remains() == []
+
+
+class Slow(Thread):
+    """A way to the engine on which the creation of a network takes its time."""
+
+    def __init__(self, path: Path, docker: str) -> None:
+        super().__init__(daemon=True)
+        self.asked, self.passed_on = Event(), Event()
+        self._engine = docker.removeprefix("unix://")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        path.chmod(0o666)
+        self._listener.listen(16)
+        self._opened = [self._listener]
+        self.url = f"unix://{path}"
+
+    def close(self) -> None:
+        for one in self._opened:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def run(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            engine = socket.socket(socket.AF_UNIX)
+            self._opened += [client, engine]
+            engine.connect(self._engine)
+            for way in ((client, engine), (engine, client)):
+                Thread(target=self._pass, args=way, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while content := source.recv(1 << 16):
+                creates = b"/networks/create" in content
+                if creates:
+                    self.asked.set()
+                    self.passed_on.wait(1.5)
+                target.sendall(content)
+                if creates:
+                    self.passed_on.set()
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_interrupt_waits_for_what_the_engine_was_asked_for(replays: Replays) -> None:
+    """Else the engine would do it after everything was cleared."""
+    slow = Slow(replays.developer.home / "docker.sock", replays.developer.docker)
+    slow.start()
+    with (
+        closing(slow),
+        replays.started(replays.record("true"), "--docker", slow.url) as running,
+    ):
+        assert slow.asked.wait(30), replays.errors
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+    assert slow.passed_on.is_set()
     assert replays.remains() == []
 
 

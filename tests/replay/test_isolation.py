@@ -102,13 +102,15 @@ def test_job_does_not_start_where_the_ruleset_does_not_refuse(replays: Replays) 
 
 
 def test_job_does_not_start_in_a_network_that_was_not_proven(replays: Replays) -> None:
-    world.assert_contained()
-    done = broken(replays, OTHER_NETWORK)
+    """In a checkout of the developer's: what it does first needs no network."""
+    job, mine = replays.record("echo ran"), replays.working_copy("mine")
+    arguments = replays.arguments(job, "--checkout", str(mine))
+    done = without(replays, OTHER_NETWORK, arguments)
     assert done.returncode == 125
     assert b"is not in the network that was made for it" in done.stderr
     assert done.stdout == b""
     assert replays.remains() == []
-    assert broken(replays, OTHER_NETWORK, NOT_LOOKED_AT).stdout != b""
+    assert b"\nran" in without(replays, OTHER_NETWORK + NOT_LOOKED_AT, arguments).stdout
 
 
 def test_job_does_not_start_where_the_kernel_does_not_confine_it(replays: Replays) -> None:
