@@ -96,6 +96,45 @@ def test_interrupt_waits_for_what_the_engine_was_asked_for(replays: Replays) -> 
     assert replays.remains() == []
 
 
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def killed(running: subprocess.Popen[bytes]) -> None:
+    """Kill a replay, and wait until its reaper has ended: there is one before there is anything."""
+    reapers = children(running.pid)
+    running.kill()
+    running.wait(10)
+    for reaper in reapers:
+        eventually(lambda: not Path(f"/proc/{reaper}").exists(), "the reaper has ended", 30)  # noqa: B023
+
+
+def test_reaper_clears_what_the_engine_makes_after_the_replay_was_killed(
+    replays: Replays,
+) -> None:
+    slow = Slow(replays.developer.home / "docker.sock", replays.developer.docker)
+    slow.start()
+    with (
+        closing(slow),
+        replays.started(replays.record("true"), "--docker", slow.url) as running,
+    ):
+        assert slow.asked.wait(30), replays.errors
+        killed(running)
+    assert slow.passed_on.is_set()
+    assert replays.remains() == []
+
+
+@pytest.mark.parametrize("seconds", POINTS[::2])
+def test_kill_at_any_point_leaves_nothing(replays: Replays, seconds: float) -> None:
+    job = replays.record("echo begun; sleep 1000")
+    with replays.started(job) as running:
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(seconds)
+        killed(running)
+    assert replays.remains() == []
+
+
 def test_interrupted_job_is_cancelled_as_by_the_agent(replays: Replays) -> None:
     with replays.running("trap 'echo cleaned; exit 9' TERM; echo begun; sleep 1000") as running:
         eventually(lambda: b"\nbegun" in replays.output, "the command has begun")
@@ -103,11 +142,6 @@ def test_interrupted_job_is_cancelled_as_by_the_agent(replays: Replays) -> None:
         running.wait(30)
     assert b"pre-exit hook ran: cancelled=true" in replays.output, replays.output.decode()
     assert replays.remains() == []
-
-
-def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]
 
 
 def test_reaper_clears_after_a_replay_that_was_killed(replays: Replays) -> None:
