@@ -8,6 +8,7 @@ from socket import socket
 
 from bootstrap.agent_api.model import OwnIds, RefusedCall
 from bootstrap.agent_api.offline.backend import Offline
+from bootstrap.agent_api.offline.files import own_directory
 from bootstrap.agent_api.serve import serving
 from bootstrap.errors import WrongConfiguration
 from bootstrap.log import JobLog
@@ -44,16 +45,29 @@ def _served(
     found: ReplayInput, options: Options, log: JobLog, listener: socket, token: Secret
 ) -> Iterator[None]:
     own = own_ids(found.env)
-    backend = Offline(
-        directory(found, options), own, base_url=API_URL, env=found.env, show=partial(_show, log),
-        secrets=options.secrets, oidc_stub=options.oidc_stub, meta_data=options.meta_data,
-        provided=options.artifacts,
-    )  # fmt: skip
+    backend = _backend(found, options, own, log)
     with (
         closing(backend),
         serving(listener, backend, job_id=own.job, token=token, refused=partial(_refused, log)),
     ):
         yield
+
+
+def _backend(found: ReplayInput, options: Options, own: OwnIds, log: JobLog) -> Offline:
+    """Return the back end. Raises WrongConfiguration if there can be no such directory."""
+    try:
+        own_directory(options.output)
+        return Offline(
+            directory(found, options), own, base_url=API_URL, env=found.env,
+            show=partial(_show, log), secrets=options.secrets, oidc_stub=options.oidc_stub,
+            meta_data=options.meta_data, provided=options.artifacts,
+        )  # fmt: skip
+    except OSError as refused:
+        raise WrongConfiguration(
+            f"nothing can be written to {refused.filename}: {refused.strerror}",
+            hint="Remove it, or name another directory with --output. A replay writes through no "
+            "symbolic link, which may be a repository's.",
+        ) from refused
 
 
 def own_ids(env: Mapping[str, str]) -> OwnIds:

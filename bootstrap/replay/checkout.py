@@ -95,9 +95,17 @@ def copied(working_copy: Path, tree: Path, job: Job) -> None:
 def kept(tree: Path, job: Job, output: Path) -> Path | None:
     """Move the checkout out of the replay's own directory, and return where it is now.
 
-    None if the job had none. Raises CannotStart, after which nothing is there.
+    None if the job had none. Raises CannotStart, after which nothing is there, also if the job has
+    put a link in its place, which would lead to what is the developer's.
     """
-    source = tree / "builds" / _relative(job.claims)
+    source = tree / "builds"
+    for name in _relative(job.claims).parts:
+        source /= name
+        if source.is_symlink():
+            raise CannotStart(
+                f"the job has put a symbolic link at {source.relative_to(tree)}",
+                hint="Replay it with --shell to see what it does.",
+            )
     if not source.exists():
         return None
     target = _kept_at(job, output)

@@ -1,17 +1,20 @@
 """The developer's machine, as far as a replay depends on it."""
 
+import math
 import os
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.replay import agent_program
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options
 from bootstrap.replay.place import Places, places
+from bootstrap.text import printable
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
@@ -59,11 +62,21 @@ def machine(options: Options, process_env: Mapping[str, str]) -> Machine:
     )
 
 
+# The least that airlock.toml may have (host/config.py).
+LEAST: Mapping[str, float] = {
+    "memory": 6 << 20, "cpus": 0.01, "pids": 64, "tmp": 1, "open_files": 1024
+}  # fmt: skip
+
+
 def settings(found: ReplayInput, options: Options, image: str) -> Sandbox:
-    """Return the sandbox's settings: a host's defaults, and the limits that were recorded."""
+    """Return the sandbox's settings: a host's defaults, and the limits that were recorded.
+
+    Of memory and processors a job gets no more than this machine has, or a host by default.
+    Raises WrongConfiguration for what limits nothing, as 0 and -1 do for the engine.
+    """
     default = Sandbox(image=image, docker=options.docker, dns=options.dns)
     own = {"open_files": own_open_files(default.open_files)}
-    return default.model_copy(update={**own, **_limits(found.run.spec if found.run else {})})
+    return default.model_copy(update={**own, **_recorded(found, default)})
 
 
 def own_open_files(most: int) -> int:
@@ -75,6 +88,23 @@ def own_open_files(most: int) -> int:
     return most if hard == resource.RLIM_INFINITY else min(most, hard)
 
 
-def _limits(spec: Mapping[str, object]) -> dict[str, object]:
-    names = ("memory", "cpus", "pids", "tmp", "open_files")
-    return {name: value for name in names if isinstance(value := spec.get(name), int | float)}
+def _recorded(found: ReplayInput, default: Sandbox) -> dict[str, Any]:
+    spec = found.run.spec if found.run else {}
+    recorded: dict[str, Any] = {name: spec[name] for name in LEAST if name in spec}
+    if wrong := [name for name, value in recorded.items() if not _is_limit(name, value)]:
+        raise WrongConfiguration(
+            printable(f"{found.source} limits {wrong[0]} to {recorded[wrong[0]]!r}"),
+            hint=f"Expected a number of at least {LEAST[wrong[0]]}, as every host writes it. Who "
+            "made this record?",
+        )
+    there_is = {
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "cpus": os.cpu_count() or 1,
+    }
+    most = {name: max(amount, getattr(default, name)) for name, amount in there_is.items()}
+    return {name: min(value, most.get(name, value)) for name, value in recorded.items()}
+
+
+def _is_limit(name: str, value: Any) -> bool:  # noqa: ANN401 - JSON
+    is_number = type(value) is int or (name == "cpus" and type(value) is float)
+    return is_number and LEAST[name] <= value < math.inf

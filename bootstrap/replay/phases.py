@@ -12,6 +12,7 @@ _MARKS = re.compile(
     rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= [A-Z])"
 )
 _LONGEST = 4096  # bytes of a line that is looked at
+MOST = 500  # phases: what a job prints beyond these belongs to the last one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,8 @@ class Phases:
         *lines, self._line = (self._line + output).split(b"\n")
         for line in lines:
             self._digest.update(plain(line) + b"\n")
-            if match := HEADING.match(plain(line[:_LONGEST])):
+            match = HEADING.match(plain(line[:_LONGEST]))
+            if match and len(self._found) < MOST:
                 self._found.append((match[1].decode("utf-8", "replace").strip(), now))
         if len(self._line) > _LONGEST:  # no heading is as long
             self._digest.update(self._line)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bootstrap.errors import CannotStart, WrongConfiguration
 
@@ -45,6 +46,14 @@ class Place:
     def labels(self) -> Mapping[str, str]:
         """What is in the engine has these labels."""
         return {LABEL: self.token, OWNER_LABEL: str(os.geteuid())}
+
+    def is_named(self, thing: Mapping[str, Any]) -> bool:
+        """Return whether the engine's container or network has a name that a replay gives it.
+
+        Its labels do not tell: containers inherit those of their images.
+        """
+        names = thing.get("Names") or [thing.get("Name", "")]
+        return any(str(name).lstrip("/").startswith(self.name) for name in names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

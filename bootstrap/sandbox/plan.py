@@ -102,9 +102,9 @@ def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:
 
 
 def _free(path: Path) -> Path:
-    pure = PurePosixPath(path)
+    pure = PurePosixPath("/", *path.parts[1:])  # not `//usr`, which the engine takes for `/usr`
     inside = [t for t in (*_TAKEN, str(AIRLOCK), str(BIN), str(HOME)) if pure.is_relative_to(t)]
-    if inside or len(pure.parts) < 2 or ".." in pure.parts or not pure.is_absolute():
+    if inside or len(pure.parts) < 2 or ".." in pure.parts or not path.is_absolute():
         raise Refused(
             f"the agent's path {str(path)[:200]!r} cannot be mounted in the container",
             hint="build-path, plugins-path and git-mirrors-path in buildkite-agent.cfg must be "

@@ -109,3 +109,16 @@ def test_checkout_that_does_not_fit_is_not_kept_in_part(tree: Path, tmp_path: Pa
         assert list(output.rglob("*")) == [output / "0190-job"]
     finally:
         subprocess.run(["umount", str(output)], check=True)
+
+
+@pytest.mark.parametrize("link", ["agent-1", "agent-1/acme", "agent-1/acme/storefront"])
+def test_what_a_job_links_to_is_not_moved(tree: Path, tmp_path: Path, link: str) -> None:
+    """Else `--keep` would move a directory of the developer's that the job cannot even see."""
+    home = tmp_path / "home"
+    for parts in ("", "acme/storefront", "storefront"):
+        (home / parts).mkdir(parents=True, exist_ok=True)
+    (tree / "builds" / link).parent.mkdir(parents=True)
+    (tree / "builds" / link).symlink_to(home)
+    with pytest.raises(CannotStart, match=f"a symbolic link at builds/{link}"):
+        checkout.kept(tree, job(), tmp_path / "airlock-replay")
+    assert (home / "acme/storefront").is_dir()

@@ -94,6 +94,19 @@ def test_other_role_is_assumed_and_variables_are_an_identity_too(
         assert [one.role for one in sts.asked] == [OTHER]
 
 
+def test_session_is_masked_in_what_the_replay_prints(sts: StrictSts, home: Path) -> None:
+    here, printed = machine(home, AWS_ENDPOINT_URL_STS=sts.url), list[bytes]()
+    log = JobLog(printed.append)
+    asked = OwnProfile(profile="ada", role=None)
+    with sessions(asked, with_roles(ROLE), claims(), here, log) as current:
+        assert current is not None
+        session = current.current()
+        assert session is not None
+        log.note(f"{session.secret_access_key.reveal()} {session.session_token.reveal()}")
+    assert session.session_token.reveal().encode() not in b"".join(printed)
+    assert session.secret_access_key.reveal().encode() not in b"".join(printed)
+
+
 def test_without_being_asked_for_there_is_no_session(sts: StrictSts, home: Path) -> None:
     here = machine(home, AWS_ENDPOINT_URL_STS=sts.url)
     with sessions(NoCredentials(), with_roles(ROLE), claims(), here, LOG) as current:

@@ -1,5 +1,6 @@
 """A recorded job becomes one that runs here: as an agent would pass it, without its host."""
 
+import os
 import resource
 import subprocess
 from collections.abc import Mapping
@@ -112,7 +113,7 @@ def test_name_that_no_path_can_have_is_refused_as_on_a_host() -> None:
 
 
 def test_limits_are_the_recorded_ones_else_those_of_a_host() -> None:
-    found = recorded({}, {"memory": 1 << 30, "cpus": 1.5, "pids": "many", "unknown": 3})
+    found = recorded({}, {"memory": 1 << 30, "cpus": 1.5, "unknown": 3})
     chosen = settings(found, OPTIONS, "sha256:1")
     assert (chosen.memory, chosen.cpus, chosen.pids) == (1 << 30, 1.5, 4096)
     assert settings(FOUND, OPTIONS, "sha256:1").memory == 8 << 30
@@ -135,6 +136,25 @@ def test_artifacts_of_earlier_jobs_have_to_be_a_directory(tmp_path: Path) -> Non
     with pytest.raises(WrongConfiguration, match=r"--artifacts .*none: there is no such directory"):
         offline(FOUND, missing, JobLog(lambda _: None))
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"memory": 0}, {"pids": -1}, {"pids": 0}, {"cpus": 0}, {"cpus": float("nan")}, {"tmp": 1.5},
+     {"cpus": float("inf")}, {"open_files": True}, {"memory": "many"}],
+    ids=str,
+)  # fmt: skip
+def test_recorded_limit_that_limits_nothing_is_refused(spec: dict[str, object]) -> None:
+    (name,) = spec
+    with pytest.raises(WrongConfiguration, match=f" limits {name} to "):
+        settings(recorded({}, spec), OPTIONS, "sha256:1")
+
+
+def test_recorded_limits_are_at_most_this_machines_or_a_hosts() -> None:
+    chosen = settings(recorded({}, {"memory": 1 << 60, "cpus": 1000}), OPTIONS, "sha256:1")
+    there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert chosen.memory == max(8 << 30, there_is)
+    assert chosen.cpus == max(4, os.cpu_count() or 1)
 
 
 def test_agent_is_found_on_path_or_named(tmp_path: Path) -> None:

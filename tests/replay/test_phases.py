@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.replay.phases import Phase, Phases, digest_of, shown
+from bootstrap.replay.phases import MOST, Phase, Phases, digest_of, shown
 
 OUTPUT = (
     b"\x1b_bk;t=1700000000000\x07~~~ Preparing plugins\r\nnothing\n"
@@ -35,6 +35,14 @@ def test_phase_lasts_until_the_next_heading() -> None:
         Phase(title="two", seconds=6.0),
     )
     assert shown(phases.until(20.0)).splitlines()[2] == "two        6.00 s"
+
+
+def test_job_that_prints_headings_without_end_has_few_phases() -> None:
+    phases = Phases(0.0)
+    for _ in range(10):
+        phases.received(b"--- x\n" * 1000, 1.0)
+    assert len(phases.until(2.0)) == MOST
+    assert phases.digest() == digest_of([b"--- x"] * 10_000 + [b""])
 
 
 def test_digest_leaves_out_timestamps_and_colours_and_nothing_else() -> None:
