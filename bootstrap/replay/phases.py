@@ -11,6 +11,11 @@ HEADING = re.compile(rb"^(?:---|\+\+\+|~~~) +(.*)$")
 _MARKS = re.compile(
     rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= [A-Z])"
 )
+# What git prints while it fetches. Which of it, and in which order, depends on the time it takes.
+_PROGRESS = re.compile(
+    rb"^(?:remote: |Receiving objects: |Resolving deltas: |Unpacking objects: |Updating files: |"
+    rb"Filtering content: )"
+)
 _LONGEST = 4096  # bytes of a line that is looked at
 
 
@@ -34,7 +39,8 @@ class Phases:
         """Take note of the headings in the next piece of output."""
         *lines, self._line = (self._line + output).split(b"\n")
         for line in lines:
-            self._digest.update(plain(line) + b"\n")
+            if not _PROGRESS.match(plain(line)):
+                self._digest.update(plain(line) + b"\n")
             if match := HEADING.match(plain(line[:_LONGEST])):
                 self._found.append((match[1].decode("utf-8", "replace").strip(), now))
         if len(self._line) > _LONGEST:  # no heading is as long
@@ -42,8 +48,11 @@ class Phases:
             self._line = b""
 
     def digest(self) -> str:
-        """Return the SHA-256 of the output, without colours and the agent's timestamps."""
-        return self._digest.hexdigest()
+        """Return the output's SHA-256, without colours, the agent's times and git's progress."""
+        whole = self._digest.copy()
+        if not _PROGRESS.match(plain(self._line)):
+            whole.update(plain(self._line))  # a last line without an end
+        return whole.hexdigest()
 
     def until(self, end: float) -> tuple[Phase, ...]:
         """Return the phases of a job that has ended then."""
