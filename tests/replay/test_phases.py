@@ -51,6 +51,17 @@ def test_digest_leaves_out_timestamps_and_colours_and_nothing_else() -> None:
     assert digest_of([b"one", b"two ", b""]) != plain
 
 
+def test_digest_does_not_depend_on_how_long_git_fetched() -> None:
+    fast = b"remote: Total 6 (delta 0)\x1b[K\r\nReceiving objects: 100% (6/6), done.\r"
+    slow = (
+        b"Receiving objects:  16% (1/6)\rremote: Total 6 (delta 0)\x1b[K\r\n"
+        b"Receiving objects: 100% (6/6), done.\r\nResolving deltas: 100% (1/1), done.\r"
+    )
+    assert digest_of([*fast.split(b"\n"), b"one"]) == digest_of([*slow.split(b"\n"), b"one"])
+    assert digest_of([b"receiving objects: one"]) != digest_of([])
+    assert digest_of([b"Receiving objects: one"]) == digest_of([])
+
+
 @given(st.binary(max_size=20_000))
 def test_any_output_has_phases(output: bytes) -> None:
     phases = Phases(0.0)

@@ -20,6 +20,8 @@ COMMAND = (
 )
 # Of lines that the agent and its commands print.
 TIMES = re.compile(rb"\x1b_bk;t=\d+\x07|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+# Which of these git prints, and in which order, depends on the time that fetching takes.
+PROGRESS = re.compile(rb"^(?:remote|Receiving objects): .*\n", re.MULTILINE)
 
 
 def recorded(replays: Replays, command: str) -> tuple[Path, bytes]:
@@ -37,13 +39,18 @@ def recorded(replays: Replays, command: str) -> tuple[Path, bytes]:
     return job, result.log
 
 
+def timeless(output: bytes) -> bytes:
+    """Return it without what depends on time."""
+    return PROGRESS.sub(b"", TIMES.sub(b"", output))
+
+
 def of_the_job(log: bytes) -> bytes:
-    """Return what a job printed, without times: as the agent's log has it, or a replay's output.
+    """Return what a job printed, of the agent's log, as `timeless` does.
 
     The agent runs the bootstrap on a terminal, which puts a carriage return before each line's end.
     Airlock's own lines come first in a log; a replay prints those elsewhere.
     """
-    plain = TIMES.sub(b"", log).replace(b"\r\n", b"\n")
+    plain = timeless(log.replace(b"\r\n", b"\n"))
     begin = plain.index(b"~~~ Preparing working directory\n")
     assert b":lock:" not in plain[begin:]
     return plain[begin:]
@@ -53,7 +60,7 @@ def test_replay_prints_and_ends_as_the_job_did(replays: Replays) -> None:
     job, log = recorded(replays, COMMAND)
     done = replays.again(job, "--compare")
     assert done.returncode == 3
-    assert TIMES.sub(b"", done.stdout) == of_the_job(log)
+    assert timeless(done.stdout) == of_the_job(log)
     assert b"a\0b\377\t\xc3\xa9" in done.stdout
     assert b"\n# different: nothing\n" in done.stderr, done.stderr.decode()
 
@@ -63,7 +70,7 @@ def test_changed_image_is_the_one_difference(replays: Replays) -> None:
     with replays.changed_image() as image:
         done = replays.again(job, "--compare", "--image", image)
     assert done.returncode == 3
-    assert TIMES.sub(b"", done.stdout) == of_the_job(log)
+    assert timeless(done.stdout) == of_the_job(log)
     assert b"\n# different: image\n" in done.stderr, done.stderr.decode()
     (row,) = [line for line in done.stderr.decode().splitlines() if line.startswith("# ≠")]
     assert row.split()[2:] == ["image", replays.fleet.lab.image, image]

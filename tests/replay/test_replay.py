@@ -81,6 +81,8 @@ def test_working_copy_is_used_and_not_changed(replays: Replays, name: str, kind:
     assert b"changed by the developer" in done.stdout
     assert b"?? new" in done.stdout
     assert f"\n{kind}\r\n".encode() in done.stdout, done.stdout.decode()
+    is_copied = f"# copying the working copy {mine}\n".encode() in done.stderr
+    assert is_copied == (kind != "overlayfs")
     assert replays.fingerprint(mine) == before
     assert replays.remains() == []
 
