@@ -207,6 +207,11 @@ def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def _is_answered(port: int) -> bool:
+    with held_call(port) as client:
+        return client.recv(12) == b"HTTP/1.1 200"
+
+
 def test_calls_of_clients_that_are_gone_take_no_descriptors() -> None:
     """Else a job could keep its own Airlock from opening a file when it ends."""
     held, refused = Held(1 << 20), list[RefusedCall]()
@@ -218,6 +223,7 @@ def test_calls_of_clients_that_are_gone_take_no_descriptors() -> None:
             assert last.recv(12) == b"HTTP/1.1 503"
             assert _descriptors() < before + 4 * MAX_CONNECTIONS
         held.may_end = True
+        eventually(lambda: _is_answered(port), "it answers again, when no call waits any more")
 
 
 def test_call_that_nobody_waits_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
