@@ -23,6 +23,7 @@ PURE = {
     "job/repository.py",
     "job/assemble.py", "job/digest.py", "service/protocol.py",
     "policy/node.py", "policy/agent_api_schema.py",
+    "policy/limits_schema.py", "policy/services.py", "policy/services_schema.py",
     "policy/model.py", "images.py", "policy/glob.py", "policy/match.py",
     "policy/guardrails.py", "policy/decide.py",
     "policy/document.py", "policy/schema.py", "policy/parse.py", "policy/parameters.py",
