@@ -50,7 +50,7 @@ PURE = {
     "credentials/references.py", "aws/model.py", "credentials/plan.py",
     "credentials/environment.py", "logins.py", "sandbox/images/pulling.py",
     "credentials/answer.py", "aws/sts_errors.py",
-    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
+    "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py", "sandbox/companions/plan.py",
     "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
     "agent_api/model.py", "agent_api/routes.py", "agent_api/request.py", "agent_api/response.py",

@@ -152,6 +152,13 @@ def start(client: Client, container_id: str, name: str, holder: Holder | None = 
     )  # fmt: skip
 
 
+def start_beside(client: Client, container_id: str) -> int:
+    """Start a container of another one's network; return its first process, 0 if it has ended."""
+    with explained("start the container of a service"):
+        client.post(f"/containers/{container_id}/start")
+        return int(client.get(f"/containers/{container_id}/json")["State"]["Pid"])
+
+
 def outcome(
     client: Client, container_id: str, *, timeout: float = TIMEOUT
 ) -> tuple[int, bool] | None:
@@ -213,4 +220,11 @@ def holders(client: Client) -> tuple[str, ...]:
 def _labelled(client: Client, label: str) -> tuple[str, ...]:
     with explained("list containers"):
         found = client.get("/containers/json", all=True, filters={"label": [label]})
-        return tuple(container["Labels"][label] for container in found)
+        return tuple(dict.fromkeys(container["Labels"][label] for container in found))
+
+
+def names(client: Client, token: str) -> tuple[str, ...]:
+    """Return the names of a job's containers, running or not: its own, and those of services."""
+    with explained("list containers"):
+        found = client.get("/containers/json", all=True, filters={"label": [f"{LABEL}={token}"]})
+        return tuple(container["Names"][0].removeprefix("/") for container in found)

@@ -101,6 +101,7 @@ def opened_sandbox(
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
+        services = _services(client, admitted, host, log)
         record.timed("engine")
         passed = _passed(job, admitted)
         spec, directory = _prepare(
@@ -117,6 +118,7 @@ def opened_sandbox(
             gateway=partial(_gateway, job, admitted, host, log=log, record=record),
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
+        held.enter_context(services(lease, container, record))
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
@@ -203,6 +205,26 @@ def _gateway(
     )  # fmt: skip
 
 
+def _services(
+    client: "Client", admitted: Admitted, host: Host, log: JobLog
+) -> Callable[[Lease, Opened, Record], AbstractContextManager[None]]:
+    """Provide the images of the rule's services, and return what starts these."""
+    named = admitted.grant.services
+    if not named:
+        return lambda _lease, _container, _record: nullcontext()
+    from bootstrap.sandbox.companions import beside, starting  # noqa: PLC0415 - of such jobs only
+
+    some = beside.companions(client, named, host, log)
+
+    def started(lease: Lease, container: Opened, record: Record) -> AbstractContextManager[None]:
+        place = starting.Place(
+            client=client, host=host, lease=lease, container=container, names=tuple(named)
+        )
+        return beside.started(place, some, log, record)
+
+    return started
+
+
 def _prepare(
     held: ExitStack,
     job: Job,
@@ -221,6 +243,10 @@ def _prepare(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
     resolvers.write_into(directory.path, host.sandbox.dns)
+    if admitted.grant.services:
+        from bootstrap.sandbox.companions import beside  # noqa: PLC0415 - of such jobs only
+
+        beside.prepare(directory.path, admitted.grant.services)
     spec = plan(
         job,
         admitted.grant,
