@@ -10,6 +10,7 @@ opens the start gate.
 5. AWS is called, in threads, for what the grant needs.
 6. `container.opened`: start, credential endpoint, and the proof that it is isolated. The endpoint
    waits for what step 5 obtains.
+   Then the rule's service containers, if it has any, are started, and have to be ready.
 7. The grant is delivered: nothing secret is put where an unproven container could read it.
 8. The environment is written, which step 7 has part in.
 9. Output is pumped and the job's end watched for.
@@ -127,9 +128,7 @@ def opened_sandbox(
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
         record.timed("delivery")
-        again = partial(engine.attach, client, container.running.id)
-        pump = Pump(container.stream, out, again, record.printed)
-        held.callback(pump.close)
+        pump = _pump(held, client, container, out, record)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
@@ -146,6 +145,13 @@ def _adopt(host: Host, lease: Lease, *, prepared: bool) -> Holder | None:
     if not prepared:
         return None
     return holder.adopt(host.paths.runtime, lease.directory, host.sandbox)
+
+
+def _pump(held: ExitStack, client: "Client", container: Opened, out: int, record: Record) -> Pump:
+    again = partial(engine.attach, client, container.running.id)
+    pump = Pump(container.stream, out, again, record.printed)
+    held.callback(pump.close)
+    return pump
 
 
 def _supervision(
