@@ -7,6 +7,7 @@ from bootstrap.policy.services import ServiceContainer
 from bootstrap.policy.wording import size
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.companions.watch import Ending
+from bootstrap.text import counted
 
 LINES = 100  # of each service's output, in the job's log
 _KILLED = 137  # 128 + SIGKILL
@@ -50,6 +51,7 @@ def shown(services: Mapping[str, tuple[ServiceContainer, Output, Ending]], log: 
         if not lines:
             log.note("it printed nothing")
     log.group("Airlock")
+    log.note(f"{counted(len(services), 'service container')} ended: {', '.join(services)}")
     for name, (service, _, ending) in services.items():
         for sentence in sentences(name, service, ending):
             log.alert(f"{sentence}. The exit status is the job's own")

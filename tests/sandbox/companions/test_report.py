@@ -29,7 +29,9 @@ def test_the_end_of_the_log_is_in_a_group_of_its_own(tmp_path: Path) -> None:
     assert "line 149" in log
     assert "line 50" in log
     assert "line 49\x1b" not in log
-    assert log.endswith("~~~ :lock: Airlock\n"), "what follows is not the service's"
+    follows = log.partition("~~~ :lock: Airlock\n")[2]
+    assert "1 service container ended: db" in follows
+    assert "line" not in follows, "what follows is not the service's"
 
 
 def test_a_service_cannot_forge_groups_or_colours(tmp_path: Path) -> None:
