@@ -6,7 +6,7 @@ proof has shown. Nothing of the job runs before all of them are ready.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,7 +138,9 @@ class _Waiting:
                 + (f": {guard.why}" if guard.why else ""),
                 hint="Nothing of the job has run. Retry the job.",
             )
-        return is_ready(readiness(one.service.ready), self._place.container.running.pid, output)
+        with suppress(OSError):  # the job's container has just ended
+            return is_ready(readiness(one.service.ready), self._place.container.running.pid, output)
+        return False
 
 
 def _report(

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 # Seconds for the last output of killed services. The agent may be about to kill Airlock, which has
 # to clear the job after that; who clears it waits for the ends of all processes.
 DRAIN = 0.5
+# With a pause after each look, output is copied at 6 MB a second at most: a service that prints
+# more waits, and takes no more of the host's processors than that.
 _BUFFER = 1 << 16  # bytes
+_PAUSE = 0.01  # seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +121,8 @@ class Watch:
                     step()
                 except Exception:  # noqa: BLE001 - of one service, and never of the job
                     self._forget(key.fileobj)
+            if self._closing is None:
+                time.sleep(_PAUSE)
 
     def _patience(self) -> float | None:
         return None if self._closing is None else max(0.0, self._closing - time.monotonic())

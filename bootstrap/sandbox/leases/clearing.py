@@ -37,9 +37,9 @@ def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[Airloc
     steps: tuple[Callable[[], object], ...] = (
         lambda: _shut_start_gates(directory),
         lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
-        lambda: _kill_services(directory, min(KILL_PATIENCE, patience)),
         # Before the engine can give the address to another container.
         lambda: firewall.remove_listener(directory, later),
+        lambda: _kill_services(directory, min(KILL_PATIENCE, patience)),
         lambda: holder.kill_adopted(directory, min(KILL_PATIENCE, patience)),
         lambda: _remove_containers(host, token, deadline - time.monotonic()),
         # After the holder has ended: until then the address is its own.

@@ -1,9 +1,12 @@
 """The watch of a job's services, with real processes in place of containers."""
 
+import contextlib
 import os
 import socket
 import struct
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -107,6 +110,27 @@ def test_the_end_of_the_output_is_not_lost(machine: Machine) -> None:
     machine.engines["db"].close()
     machine.watch.close()
     assert machine.outputs["db"].last(1) == ["the last words"]
+
+
+def test_a_service_that_prints_without_end_waits(machine: Machine) -> None:
+    """It takes no more of the host's processors than its share of output."""
+    machine.service("db")
+    printed: list[int] = []
+
+    def print_on() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                machine.prints("db", b"x" * 60_000)
+                printed.append(60_000)
+
+    printing = threading.Thread(target=print_on)
+    began = time.monotonic()
+    printing.start()
+    eventually(lambda: time.monotonic() - began > 1, "a second has passed")
+    megabytes = sum(printed) / 1e6 / (time.monotonic() - began)
+    machine.watch.close()
+    printing.join()
+    assert 0 < megabytes < 10
 
 
 def test_a_stream_that_never_ends_holds_nobody_up(
