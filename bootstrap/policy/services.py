@@ -3,9 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 MOST = 8  # service containers of one rule
 MEMORY, CPUS, PIDS = 1 << 30, 1.0, 512  # what one may use if its rule does not say
+READY_WITHIN = timedelta(minutes=2)
 
 _PORT = r"(?P<port>[1-9][0-9]{0,4})"
 _TCP = re.compile(rf"tcp:{_PORT}", re.ASCII)
@@ -55,6 +57,7 @@ class ServiceContainer:
     env: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] | None = None
     ready: str = ""
+    ready_within: timedelta = READY_WITHIN
     user: str = ""
     tmpfs: tuple[str, ...] = ()
     memory: int = MEMORY  # bytes

@@ -2,13 +2,14 @@
 
 import re
 import shlex
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from bootstrap.fields import ONE_OR_MANY, Variable
-from bootstrap.forms import form, image
+from bootstrap.forms import duration, form, image
 from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.node import CONFIG
 from bootstrap.policy.services import (
@@ -16,6 +17,7 @@ from bootstrap.policy.services import (
     MEMORY,
     MOST,
     PIDS,
+    READY_WITHIN,
     ServiceContainer,
     port_of,
     readiness,
@@ -49,6 +51,13 @@ def _command(value: object) -> object:
 def _ready(value: str) -> str:
     readiness(value)
     return value
+
+
+def _within(value: object) -> timedelta:
+    seconds = duration(value)
+    if not 1 <= seconds <= 1800:
+        raise ValueError("expected between 1s and 30m")
+    return timedelta(seconds=seconds)
 
 
 def _directory(value: str) -> str:
@@ -87,6 +96,9 @@ class ServiceNode(BaseModel):
     env: Annotated[dict[Variable, Text], Field(max_length=200)] = {}
     command: Arguments | None = None
     ready: Annotated[str, Field(min_length=1), AfterValidator(_ready)] | None = None
+    ready_within: Annotated[timedelta, BeforeValidator(_within, json_schema_input_type=str)] = (
+        READY_WITHIN
+    )
     user: User | None = None
     tmpfs: Annotated[list[Directory], ONE_OR_MANY, Field(max_length=20)] = []
     limits: LimitsNode = LimitsNode()
@@ -99,6 +111,7 @@ class ServiceNode(BaseModel):
             env=self.env,
             command=None if self.command is None else tuple(self.command),
             ready=self.ready or "",
+            ready_within=self.ready_within,
             user=self.user or "",
             tmpfs=tuple(dict.fromkeys(self.tmpfs)),
             memory=limits.memory or MEMORY,

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.control_plane import Job, JobOrder, JobResult
 from tests.lab.lab import Lab
+from tests.lab.leftovers import leftovers
 from tests.lab.service_images import service_images
 from tests.lab.ways import ALONE, SERVICE, Host, Way, host
 
@@ -50,6 +51,15 @@ def rules(images: dict[str, str]) -> str:
     allow:
       services:
         postgres: {{image: {images["postgres"]}, ready: tcp:5432}}
+  - name: with one that is late
+    when: {{step: late}}
+    allow:
+      services:
+        db: {{image: {images["redis"]}, command: [sleep, "600"], ready: tcp:5432, ready-within: 1s}}
+  - name: with one that is never ready
+    when: {{step: never}}
+    allow:
+      services: {{db: {{image: {images["redis"]}, command: [sleep, "600"], ready: log:never}}}}
   - {{name: tests, allow: {{}}}}
 """
 
@@ -121,3 +131,25 @@ def test_a_service_that_dies_is_named_and_changes_no_status(here: Host) -> None:
     assert result.ending[0] == "7", log
     assert "the service redis ended while the job ran, with exit status 0" in log
     assert event(here, job, "services_ended")["redis"]["early"] is True
+
+
+def test_a_service_that_is_late_ends_the_job_before_it_begins(here: Host) -> None:
+    job, result = done(here, "echo begun", BUILDKITE_STEP_KEY="late")
+    log = job.log.decode()
+    assert result.ending[0] != "0", log
+    assert "the service db is not ready (tcp:5432) after 1 s" in log
+    assert "db printed nothing" in log
+    assert "\nbegun" not in log
+
+
+def test_a_job_is_cancelled_while_it_waits_for_its_services(here: Host) -> None:
+    sent = here.fleet.env("echo begun", BUILDKITE_AGENT_NAME="agent-1", BUILDKITE_STEP_KEY="never")
+    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
+    here.fleet.control.wait(
+        job, lambda one: b"waiting for services, 10 s: db (log:never)" in one.log
+    )
+    here.fleet.control.cancel(job)
+    result = here.fleet.control.completed(job)
+    assert result.ending[0] != "0", job.log.decode()
+    assert b"\nbegun" not in job.log
+    assert leftovers(here.fleet) == []

@@ -1,6 +1,7 @@
 """`services` of a rule: their grammar, and what every tool makes of them."""
 
 import shlex
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -25,8 +26,10 @@ from bootstrap.policy.services import (
     TcpReady,
     readiness,
 )
+from tests.policy.fleet import made
 from tests.policy.given import claims, policy
 from tests.policy.test_cases import problem
+from tests.policy.test_iam import may
 from tests.policy.test_lint import found
 
 IMAGE = "registry.example.com/ci/postgres:15"
@@ -59,12 +62,13 @@ def test_an_image_is_enough() -> None:
 def test_all_keys() -> None:
     assert service(
         "env: {PORT: 5432, EMPTY: ''}, command: [a, 'b c', ''], ready: 'http:8080/up?a=b', "
+        "ready-within: 5m, "
         "user: postgres, tmpfs: [/run/a, /run/b, /run/a], "
         "limits: {memory: 2GiB, cpus: 0.5, pids: 64}"
     ) == ServiceContainer(
         image=IMAGE, env={"PORT": "5432", "EMPTY": ""}, command=("a", "b c", ""),
-        ready="http:8080/up?a=b", user="postgres", tmpfs=("/run/a", "/run/b"),
-        memory=2 << 30, cpus=0.5, pids=64,
+        ready="http:8080/up?a=b", ready_within=timedelta(minutes=5), user="postgres",
+        tmpfs=("/run/a", "/run/b"), memory=2 << 30, cpus=0.5, pids=64,
     )  # fmt: skip
 
 
@@ -81,6 +85,9 @@ def test_all_keys() -> None:
         ("ready: tcp:0", "expected tcp:5432"),
         ("ready: 'http:80 80'", "expected tcp:5432"),
         ("ready: ''", "text that is not empty"),
+        ("ready-within: 0s", "expected between 1s and 30m"),
+        ("ready-within: 1h", "expected between 1s and 30m"),
+        ("ready-within: soon", "a duration such as"),
         ("user: 'a:b'", "a user's name"),
         ("tmpfs: run", "the path of a directory"),
         ("tmpfs: /run/../etc", "without `.` and `..`"),
@@ -261,3 +268,11 @@ def test_a_record_has_it_by_its_keys() -> None:
 
 def test_guardrails_without_limits_are_not_exceeded() -> None:
     assert exceeds(granted(ONE), parse_guardrails("guardrails: acme", "g"), "storefront") == ()
+
+
+def test_the_host_may_pull_the_images_of_services() -> None:
+    name = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/ci/postgres:15"
+    host = made(policy(rule(ONE.replace(IMAGE, name))))
+    arn = "arn:aws:ecr:eu-west-1:111122223333:repository/ci/{}"
+    for repository, expected in (("postgres", True), ("other", False)):
+        assert may(host, "ecr:BatchGetImage", arn.format(repository)) is expected

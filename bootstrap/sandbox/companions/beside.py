@@ -30,7 +30,6 @@ from bootstrap.sandbox.leases import first_process
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
-PATIENCE = 120.0  # seconds for all services of a job to become ready
 EVERY = 10.0  # seconds between two lines about services that are not ready
 LOGS = "services"  # in the sandbox directory, which is /airlock in the job's container
 _PAUSES = (0.02, 0.5)  # seconds between two attempts: the shortest and the longest
@@ -119,10 +118,11 @@ class _Waiting:
         return time.monotonic() - self._began
 
     def _look_at_the_clock(self, waiting: Sequence[Companion]) -> None:
-        if self._since() > PATIENCE:
-            late = waiting[0]
-            why = f"is not ready ({late.service.ready}) after {PATIENCE:.0f} s"
-            raise failed(late, self._outputs[late.name], why)
+        for one in waiting:
+            within = one.service.ready_within.total_seconds()
+            if self._since() > within:
+                why = f"is not ready ({one.service.ready}) after {within:.0f} s"
+                raise failed(one, self._outputs[one.name], why)
         if self._since() > self._line_at:
             self._line_at += EVERY
             names = ", ".join(f"{one.name} ({one.service.ready})" for one in waiting)

@@ -87,8 +87,8 @@ def failed(one: Companion, output: Output, why: str) -> CannotStart:
     return CannotStart(
         f"the service {one.name} {why}",
         hint=f"Nothing of the job has run. See allow.services.{one.name} of the rule: image, env, "
-        "command, ready, and tmpfs for what the program writes: its root is read-only, and its "
-        "user is not root (docs/services.md).",
+        "command, ready, ready-within, and tmpfs for what the program writes: its root is "
+        "read-only, and its user is not root (docs/services.md).",
         details=tuple(f"{one.name}: {line}" for line in lines) or (f"{one.name} printed nothing",),
     )
 
