@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.fakes.control_plane import Job, JobOrder, JobResult
 from tests.lab.lab import Lab
 from tests.lab.leftovers import leftovers
 from tests.lab.service_images import service_images
-from tests.lab.ways import ALONE, SERVICE, Host, Way, host
+from tests.lab.ways import ALONE, REMAPPED, SERVICE, Host, Way, host
 
 pytestmark = pytest.mark.lab
 
@@ -153,3 +154,15 @@ def test_a_job_is_cancelled_while_it_waits_for_its_services(here: Host) -> None:
     assert result.ending[0] != "0", job.log.decode()
     assert b"\nbegun" not in job.log
     assert leftovers(here.fleet) == []
+
+
+def test_where_docker_maps_users(lab: Lab, tmp_path: Path) -> None:
+    """The Elastic CI Stack has userns-remap: services run as the job does, unmapped."""
+    with host(lab, REMAPPED, tmp_path) as made:
+        service = f"{{image: {made.fleet.lab.image}, command: [nc, -lk, '8000'], ready: tcp:8000}}"
+        made.fleet.policy(f"  - {{name: all, allow: {{services: {{web: {service}}}}}}}\n")
+        agent = replace(made.agent, name="agent-1")
+        with agent.running(made.fleet.control, made.base / "agent-1"):
+            job, result = done(made, "nc -z web 8000 && echo reached")
+    assert result.ending == ("0", "", ""), job.log.decode()
+    assert b"\nreached" in job.log
