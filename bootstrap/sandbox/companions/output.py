@@ -54,10 +54,16 @@ class Output:
         self._line = rest[-_LONGEST:]
 
     def _rotate(self) -> None:
-        os.close(self._descriptor)
-        with suppress(OSError):
+        """Begin a file anew, or this one if there is no space for another."""
+        self._size = 0
+        try:
             self.path.rename(self.previous)
-        self._size, self._descriptor = 0, self._opened()
+            fresh = self._opened()
+        except OSError:
+            os.ftruncate(self._descriptor, 0)
+            return
+        os.close(self._descriptor)
+        self._descriptor = fresh
 
     def _opened(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -66,6 +66,8 @@ class Watch:
         self._job = job
         self._services: dict[str, Started] = {}
         self._endings: dict[str, Ending] = {}
+        self._early: dict[str, Used] = {}  # services that have ended before the job
+        self._asking: list[threading.Thread] = []  # the engine how these ended
         self._events = selectors.DefaultSelector()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._lock = threading.Lock()
@@ -98,10 +100,15 @@ class Watch:
         self._kill_all()
         self._closing = time.monotonic() + DRAIN
         os.write(self._wake, b".")
-        self._thread.join(DRAIN + 0.2)
-        if not self._thread.is_alive():  # else it waits for the engine, and still uses them
+        for thread in (self._thread, *self._asking):
+            thread.join(max(0.0, self._closing + 0.2 - time.monotonic()))
+        if not self._thread.is_alive():  # else it still uses them
             self._close_all()
-        return {name: self._endings.get(name, Ending(early=False)) for name in self._services}
+        return {name: self._endings.get(name) or self._unknown(name) for name in self._services}
+
+    def _unknown(self, name: str) -> Ending:
+        early = self._early.get(name)
+        return Ending(early=early is not None, used=early or Used())
 
     def _close_all(self) -> None:
         for service in self._services.values():
@@ -144,7 +151,8 @@ class Watch:
     def _kill_all(self) -> None:
         """Look what each has used up before that cannot be read any more."""
         with self._lock:
-            running = [one for one in self._services.values() if one.name not in self._endings]
+            known = {*self._endings, *self._early}
+            running = [one for one in self._services.values() if one.name not in known]
         for service in running:
             used = service.limits.used()
             self._endings.setdefault(service.name, Ending(early=False, used=used))
@@ -160,15 +168,23 @@ class Watch:
                 service.output.write(piece)
 
     def _ended(self, service: Started) -> None:
-        """Ask how it ended, unless it was killed with the job."""
+        """Ask how it ended, unless it was killed with the job.
+
+        In a thread, since an engine that hangs must not keep this one from the job's end.
+        """
         self._forget(service.process)
         if service.name in self._endings or first_process.has_ended(self._job):
             self._endings.setdefault(service.name, Ending(early=False))
             return
-        used = service.limits.used()
+        self._early[service.name] = service.limits.used()
+        asking = threading.Thread(target=self._ask, args=(service,), name="outcome", daemon=True)
+        self._asking.append(asking)
+        asking.start()
+
+    def _ask(self, service: Started) -> None:
         code, out_of_memory = service.outcome() or (None, None)
-        self._endings.setdefault(
-            service.name, Ending(early=True, code=code, out_of_memory=out_of_memory, used=used)
+        self._endings[service.name] = Ending(
+            early=True, code=code, out_of_memory=out_of_memory, used=self._early[service.name]
         )
 
     def _forget(self, watched: Any) -> None:  # noqa: ANN401 - what the selector has

@@ -74,3 +74,16 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         Output(tmp_path, "db", limit=10)
     assert (tmp_path / "elsewhere").read_text() == "kept"
+
+
+def test_without_another_file_the_first_is_begun_anew(tmp_path: Path) -> None:
+    """A service whose output nobody reads any more would stand still."""
+    (tmp_path / "logs").mkdir()
+    output = Output(tmp_path / "logs", "db", limit=10)
+    output.write(b"0123456789")
+    output.path.unlink()
+    (tmp_path / "logs").rmdir()  # as a full disk: there is no place for another one
+    output.write(b"abc")
+    output.write(b"defghijklmnopq")
+    output.close()
+    assert output.last(9) == []

@@ -42,7 +42,10 @@ class Machine:
         return os.pidfd_open(process.pid)
 
     def service(
-        self, name: str, outcome: tuple[int, bool] | None = (3, False)
+        self,
+        name: str,
+        outcome: tuple[int, bool] | None = (3, False),
+        answered: threading.Event | None = None,
     ) -> "subprocess.Popen[bytes]":
         process = self.process()
         ours, self.engines[name] = socket.socketpair()
@@ -50,7 +53,8 @@ class Machine:
         self.outputs[name] = Output(self._base, name, limit=10_000)
         self.watch.add(Started(
             name=name, process=self.pidfd(process), stream=ours, output=self.outputs[name],
-            limits=Limits(process.pid, ()), outcome=lambda: outcome,
+            limits=Limits(process.pid, ()),
+            outcome=lambda: outcome if answered is None or answered.wait(60) else None,
         ))  # fmt: skip
         return process
 
@@ -102,6 +106,19 @@ def test_an_engine_that_does_not_answer_leaves_the_status_unknown(machine: Machi
     machine.service("db", None).kill()
     eventually(lambda: machine.watch.ending("db") == Ending(early=True), "it is found")
     machine.watch.close()
+
+
+def test_an_engine_that_hangs_keeps_no_service_alive_and_nobody_waiting(machine: Machine) -> None:
+    answered = threading.Event()
+    machine.service("db", (0, False), answered).kill()
+    other = machine.service("cache")
+    eventually(lambda: machine.watch._asking, "the engine is asked")  # noqa: SLF001
+    machine.job.kill()
+    assert other.wait(5) == -9
+    began = time.monotonic()
+    machine.watch.close()
+    assert time.monotonic() - began < 3
+    answered.set()
 
 
 def test_the_end_of_the_output_is_not_lost(machine: Machine) -> None:
