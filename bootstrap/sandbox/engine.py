@@ -112,6 +112,13 @@ def create_container(client: Client, spec: SandboxSpec, body: Mapping[str, Any])
         return str(client.post("/containers/create", body, name=spec.name)["Id"])
 
 
+def start_beside(client: Client, container_id: str) -> int:
+    """Start a container of another one's network; return its first process, 0 if it has ended."""
+    with explained("start the container of a service"):
+        client.post(f"/containers/{container_id}/start")
+        return int(client.get(f"/containers/{container_id}/json")["State"]["Pid"])
+
+
 def attach(client: Client, container_id: str, *, terminal: bool = False) -> socket.socket:
     """Return the raw stream of the container's output, in frames of the engine.
 
@@ -150,13 +157,6 @@ def start(client: Client, container_id: str, name: str, holder: Holder | None = 
         id=container_id, name=name, pid=pid, address=address, gateway=gateway,
         holder=holder.pid if holder else None,
     )  # fmt: skip
-
-
-def start_beside(client: Client, container_id: str) -> int:
-    """Start a container of another one's network; return its first process, 0 if it has ended."""
-    with explained("start the container of a service"):
-        client.post(f"/containers/{container_id}/start")
-        return int(client.get(f"/containers/{container_id}/json")["State"]["Pid"])
 
 
 def outcome(
@@ -209,7 +209,7 @@ def remove(client: Client, name: str, *, timeout: float = TIMEOUT) -> bool:
 
 def containers(client: Client) -> tuple[str, ...]:
     """Return the tokens of all jobs' containers on this host, running or not."""
-    return _labelled(client, LABEL)
+    return tuple(dict.fromkeys(_labelled(client, LABEL)))  # a job may have several
 
 
 def holders(client: Client) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def holders(client: Client) -> tuple[str, ...]:
 def _labelled(client: Client, label: str) -> tuple[str, ...]:
     with explained("list containers"):
         found = client.get("/containers/json", all=True, filters={"label": [label]})
-        return tuple(dict.fromkeys(container["Labels"][label] for container in found))
+        return tuple(container["Labels"][label] for container in found)
 
 
 def names(client: Client, token: str) -> tuple[str, ...]:

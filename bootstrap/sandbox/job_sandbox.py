@@ -128,7 +128,7 @@ def opened_sandbox(
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
         record.timed("delivery")
-        pump = _pump(held, client, container, out, record)
+        pump = held.enter_context(closing(_pump(client, container, record, out)))
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
@@ -141,17 +141,15 @@ def opened_sandbox(
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
+def _pump(client: "Client", container: Opened, record: Record, out: int) -> Pump:
+    again = partial(engine.attach, client, container.running.id)
+    return Pump(container.stream, out, again, record.printed)
+
+
 def _adopt(host: Host, lease: Lease, *, prepared: bool) -> Holder | None:
     if not prepared:
         return None
     return holder.adopt(host.paths.runtime, lease.directory, host.sandbox)
-
-
-def _pump(held: ExitStack, client: "Client", container: Opened, out: int, record: Record) -> Pump:
-    again = partial(engine.attach, client, container.running.id)
-    pump = Pump(container.stream, out, again, record.printed)
-    held.callback(pump.close)
-    return pump
 
 
 def _supervision(
