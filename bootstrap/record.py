@@ -168,6 +168,14 @@ class Record:
         """The sandbox is proven: image id, address, proof, timings."""
         self._event("sandbox", timings=self.timings, **facts)
 
+    def services(self, started: Fields) -> None:
+        """The service containers are ready: image and limits of each, and its seconds."""
+        self._event("services", services=started)
+
+    def services_ended(self, ended: Fields) -> None:
+        """The service containers are gone: how each ended, and what it had used up."""
+        self._event("services_ended", services=ended)
+
     def routing(self, problem: str) -> None:
         """The second protection of the metadata address was removed while the job ran."""
         self._event("routing", problem=problem)

@@ -60,6 +60,8 @@ def filled(path: Path) -> Record:
     record.sandbox(image="sha256:ab")
     record.ssh_agent({"signed": 1})
     record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
+    record.services({"db": {"ready": 1.5}})
+    record.services_ended({"db": {"early": False}})
     record.failed(Refused("no", hint="x"))
     record.internal_error("the sandbox was not removed", ["Traceback", "KeyError: 1"])
     record.cancelled("SIGTERM")
@@ -69,7 +71,7 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "agent_api",
-    "failed", "internal_error", "cancelled", "ended",
+    "services", "services_ended", "failed", "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 
 

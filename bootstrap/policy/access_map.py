@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy.catalogue import AUDIENCE, Catalogue
+from bootstrap.policy.difference.words import shown
 from bootstrap.policy.model import (
     Condition,
     CredentialDelivery,
@@ -127,14 +128,15 @@ def _uses(grant: Grant) -> Iterator[_Used]:
     for kind in grant.kinds:
         needs = kind.needs()
         for called, name in (*needs.roles.items(), *needs.references.items()):
-            shown = "" if called in (DEFAULT, name) else called
-            yield _Used(kind.noun, name, shown)
+            yield _Used(kind.noun, name, "" if called in (DEFAULT, name) else called)
     for name in grant.buildkite_secrets:
         yield _Used("secret", name, "")
     for name in grant.audiences:
         yield _Used(AUDIENCE, name, "")
     if grant.image:
         yield _Used("image", grant.image, "")
+    for name, service in grant.services.items():
+        yield _Used("image", service.image, name)
 
 
 def _account(kind: str, name: str) -> str:
@@ -158,6 +160,8 @@ def notes(grant: Grant) -> Iterator[tuple[str, str]]:
         yield "env", _words(grant.env)
     if limits := _words(grant.limits):
         yield "limits", limits
+    for name, service in grant.services.items():
+        yield f"service {name}", printable(shown(service), limit=_LONGEST)
     if grant.workspace is not Workspace.REUSE:
         yield "workspace", grant.workspace
 

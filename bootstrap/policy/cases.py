@@ -16,6 +16,7 @@ from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy import builds, schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
+from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails, Policy, Rule
 from bootstrap.policy.parse import validated, wrong
 from bootstrap.text import printable
@@ -40,8 +41,8 @@ _NO_ROLES = BeforeValidator(_no_roles, json_schema_input_type=Literal["none"] | 
 class ExpectNode(schema.Node):
     """The expected decision; what is left out is not checked.
 
-    `roles`, `secrets` and `oidc-audiences` are all of them. `refused` is a part of the refusal's
-    message.
+    `roles`, `secrets`, `oidc-audiences` and `services` (their names) are all of them. `refused` is
+    a part of the refusal's message.
     """
 
     rule: schema.Text | None = None
@@ -51,7 +52,8 @@ class ExpectNode(schema.Node):
     agent_api: Literal["gateway", "direct"] | None = None
     oidc_audiences: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     image: schema.Text | None = None
-    limits: schema.LimitsNode | None = None
+    services: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
+    limits: LimitsNode | None = None
     refused: str | None = None
 
     @model_validator(mode="after")
@@ -151,7 +153,7 @@ def parse(text: str, origin: str) -> Cases:
 @cache
 def words() -> list[str]:
     """Return every key of a document of cases, for "did you mean"."""
-    nodes = (CasesNode, CaseNode, ExpectNode, schema.LimitsNode)
+    nodes = (CasesNode, CaseNode, ExpectNode, LimitsNode)
     return sorted({*builds.words(), *(name for node in nodes for name in node.model_fields)})
 
 
@@ -221,6 +223,7 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         "agent_api": "gateway" if grant.agent_api else "direct",
         "oidc_audiences": sorted(grant.audiences) or [NONE if grant.agent_api else ANY],
         "image": grant.image or NONE,
+        "services": sorted(grant.services) or [NONE],
     }
     wanted = expect.model_dump(include=set(got), exclude_none=True)
     for key, stated in wanted.items():

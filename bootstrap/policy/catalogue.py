@@ -102,7 +102,7 @@ def granted(grant: Grant) -> tuple[tuple[str, str], ...]:
     ]
     named += [("secret", name) for name in grant.buildkite_secrets]
     named += [(AUDIENCE, name) for name in grant.audiences]
-    return (*dict.fromkeys(named), *(((IMAGE, grant.image),) if grant.image else ()))
+    return (*dict.fromkeys(named), *((IMAGE, image) for image in grant.images))
 
 
 def who_can(

@@ -13,7 +13,7 @@ from bootstrap.policy.guardrails import (
     exceeds_for,
     forks_for,
     is_empty,
-    limits_for,
+    limits_left,
 )
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import (
@@ -115,7 +115,7 @@ def _within(
     if not beyond:
         return Admitted(
             rule=rule.name,
-            grant=replace(rule.allow, at_most=limits_for(guardrails, claims.pipeline)),
+            grant=replace(rule.allow, at_most=limits_left(guardrails, claims.pipeline, rule.allow)),
             policy_origin=policy.origin,
             policy_digest=policy.digest,
             reasons=reasons,

@@ -37,6 +37,8 @@ N = TypeVar("N", int, float)
 AGENT_API = "agent-api"
 ORGANIZATION = "organization"  # whose pipelines the guardrails are for
 LIMITS = ("memory", "cpus", "pids")
+# What services have to leave to a job whose rule names no limit for it.
+_LEAST = {"memory": 256 << 20, "cpus": 0.1, "pids": 64}
 
 # What holds on a host whose airlock.toml names no guardrails.
 WITHOUT_DOCUMENT = Guardrails(organization="", origin="Airlock's defaults", digest="")
@@ -102,6 +104,20 @@ def limits_for(guardrails: Guardrails, pipeline: str) -> Limits:
     )
 
 
+def limits_left(guardrails: Guardrails, pipeline: str, grant: Grant) -> Limits:
+    """Return what of these limits the grant's services leave to the job itself."""
+    most, used = limits_for(guardrails, pipeline), {n: _of_services(grant, n) for n in LIMITS}
+    return Limits(
+        memory=None if most.memory is None else most.memory - int(used["memory"]),
+        cpus=None if most.cpus is None else most.cpus - used["cpus"],
+        pids=None if most.pids is None else most.pids - int(used["pids"]),
+    )
+
+
+def _of_services(grant: Grant, name: str) -> float:
+    return sum((float(getattr(one, name)) for one in grant.services.values()), 0.0)
+
+
 def _least(limits: Iterable[N | None]) -> N | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
@@ -128,8 +144,8 @@ def _roles(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
 
 
 def _images(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
-    if grant.image:
-        yield from _listed("images", bounds.images, grant.image, pipeline, images_admit)
+    for image in grant.images:
+        yield from _listed("images", bounds.images, image, pipeline, images_admit)
 
 
 def _secrets(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
@@ -175,12 +191,22 @@ def _sessions(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
 
 
 def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    """The job and its services together: each limit is what one rule may use of a machine."""
     del pipeline
     for name in LIMITS:
         limit, most = getattr(grant.limits, name), getattr(bounds.limits, name)
-        if limit is not None and most is not None and limit > most:
-            got, allowed = (size(n) if name == "memory" else f"{n:g}" for n in (limit, most))
+        services = _of_services(grant, name)
+        needed = services + (limit or _LEAST[name])
+        if most is not None and (limit or services) and needed > most:
+            got, allowed = (size(int(n)) if name == "memory" else f"{n:g}" for n in (needed, most))
+            got += f", of which {_of_job(name, limit)} for the job" if services else ""
             yield _excess(f"limits.{name}", got, (f"at most {allowed}",))
+
+
+def _of_job(name: str, limit: float | None) -> str:
+    value = limit or _LEAST[name]
+    shown = size(int(value)) if name == "memory" else f"{value:g}"
+    return shown if limit else f"at least {shown}"
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (

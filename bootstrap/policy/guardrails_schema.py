@@ -8,11 +8,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
 from bootstrap.job.grades import Grade
+from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import AgentApiUse, ForkAccess
 from bootstrap.policy.names import PIPELINE
 from bootstrap.policy.schema import (
     Account,
-    LimitsNode,
     Node,
     Plugin,
     RuleName,

@@ -152,9 +152,10 @@ def forgeable(policy: Policy, rule: Rule, *, signed: bool) -> Iterator[Finding]:
 
 def _unpinned_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
     """Once for each image of a policy."""
-    image = rule.allow.image
-    first = next(other for other in policy.rules if other.allow.image == image)
-    if image and "@sha256:" not in image and first is rule:
+    for image in rule.allow.images:
+        first = next(other for other in policy.rules if image in other.allow.images)
+        if "@sha256:" in image or first is not rule:
+            continue
         yield warning(
             "image-without-digest", policy, rule.line,
             f"rule {rule.name!r} runs {image}, which anyone who can push it can replace",

@@ -14,6 +14,7 @@ from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.grades import Grade
 from bootstrap.job.model import Provenance
+from bootstrap.policy.services import ServiceContainer
 
 MAX_TEXT = 64 << 10  # characters of a document
 NO_TAG = "none"  # a pattern of `tag`: the build is not of a tag
@@ -80,7 +81,14 @@ class Grant:
     limits: Limits = field(default_factory=Limits)
     at_most: Limits = field(default_factory=Limits)  # of the guardrails, for the host's defaults
     workspace: Workspace = Workspace.REUSE
+    services: Mapping[str, ServiceContainer] = field(default_factory=dict)  # by name
     agent_api: AgentApiGrant | None = None  # None: all that the job's own token may do
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that the rule names: the job's, if it does, and those of its services."""
+        services = (service.image for service in self.services.values())
+        return tuple(dict.fromkeys((*((self.image,) if self.image else ()), *services)))
 
     @property
     def roles(self) -> dict[str, str]:

@@ -26,6 +26,7 @@ from bootstrap.text import counted, printable
 
 if TYPE_CHECKING:
     from bootstrap.policy.guardrails_schema import BoundsNode, RequirementNode, ScopeNode
+    from bootstrap.policy.limits_schema import LimitsNode
 
 N = TypeVar("N", bound=BaseModel)
 Line = Callable[[tuple[str | int, ...]], int]
@@ -194,10 +195,11 @@ def _grant(node: schema.Allow) -> Grant:
         image=node.image,
         limits=_limits(node.limits),
         workspace=node.workspace,
+        services={name: service.made() for name, service in node.services.items()},
     )
 
 
-def _limits(node: schema.LimitsNode) -> Limits:
+def _limits(node: "LimitsNode") -> Limits:
     return Limits(memory=node.memory, cpus=node.cpus, pids=node.pids)
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from bootstrap.aws.iam import Tag
-from bootstrap.fields import ONE_OR_MANY, PositiveSize, RoleArn, Variable
+from bootstrap.fields import ONE_OR_MANY, RoleArn, Variable
 from bootstrap.forms import duration, form, image
 from bootstrap.grants import KINDS
 from bootstrap.grants.kind import DEFAULT, Kind
@@ -24,8 +24,10 @@ from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.job.repository import parse_pattern
 from bootstrap.policy.agent_api_schema import AgentApiNode
+from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import ABSENT, NO_TAG, CredentialDelivery, Workspace
 from bootstrap.policy.node import CONFIG
+from bootstrap.policy.services_schema import ServiceNode, Services
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -112,16 +114,6 @@ def _one_line(value: str) -> str:
         raise ValueError("expected printable characters on one line")
     return value
 
-
-def _number(value: object) -> object:
-    """Everything in the document is a string: pass pydantic's number types nothing else."""
-    if not isinstance(value, str):
-        raise ValueError("expected a number")  # noqa: TRY004 - pydantic reports ValueError
-    return value
-
-
-# What editors accept: YAML's numbers are numbers.
-_NUMBER = BeforeValidator(_number, json_schema_input_type=str | float)
 
 ExternalId = Annotated[str, _full(_EXTERNAL_ID, "an external id of 2 to 1224 characters")]
 PolicyArn = Annotated[str, _full(_POLICY_ARN, "a managed policy's ARN")]
@@ -218,14 +210,6 @@ class SessionNode(Node):
         return self
 
 
-class LimitsNode(Node):
-    """What one job may use."""
-
-    memory: PositiveSize | None = None
-    cpus: Annotated[float, _NUMBER, Field(gt=0, le=1024)] | None = None
-    pids: Annotated[int, _NUMBER, Field(ge=64, le=1 << 22)] | None = None
-
-
 def _keys_of(kinds: Iterable[type[Kind[Any]]]) -> type[Node]:
     """Return a part of a document with the key of every kind."""
     keys = {_field(kind): kind.grammar() for kind in kinds}
@@ -247,6 +231,7 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from
     env: Annotated[list[VariableGlob], ONE_OR_MANY, Field(max_length=200)] = []
     image: Image | None = None
     limits: LimitsNode = LimitsNode()
+    services: Services = {}
     workspace: Workspace = Workspace.REUSE
 
     def kinds(self) -> tuple[Kind[Any], ...]:
@@ -283,7 +268,9 @@ class PolicyNode(Node):
 
 def words() -> list[str]:
     """Return every key of the grammar, for "did you mean"."""
-    return keys(PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode, AgentApiNode)
+    return keys(
+        PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode, AgentApiNode, ServiceNode
+    )
 
 
 def keys(*nodes: type[BaseModel]) -> list[str]:

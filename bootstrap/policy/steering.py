@@ -163,6 +163,8 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _MANY = 1000  # spellings of one glob
 # A dot may be escaped or in a class; a tilde is a home directory, a dollar a variable.
 _DOUBTFUL = re.compile(r"^\s*[/~]|[\\${}]|\[[^\]]*\.")
+# Where a job finds what its service containers print (sandbox/companions), and nothing else.
+_LOGS = re.compile(r"/airlock/services/(?:\*|[a-z0-9-]+(?:\.previous)?)\.log", re.ASCII)
 
 
 def stays_inside(glob: str) -> bool:
@@ -179,10 +181,15 @@ def stays_inside(glob: str) -> bool:
     return not any(_DOUBTFUL.search(s) or ".." in s.split("/") for s in spellings)
 
 
+def _is_no_secret(glob: str) -> bool:
+    """Of all that is outside of the checkout, the logs of service containers hold no grant."""
+    return stays_inside(glob) or _LOGS.fullmatch(glob) is not None
+
+
 def _by_value(name: str, value: str, grant: Grant) -> str | None:
     """Return what the variable changes, if that depends on its value."""
     match name:
-        case "BUILDKITE_ARTIFACT_PATHS" if not all(map(stays_inside, value.split(";"))):
+        case "BUILDKITE_ARTIFACT_PATHS" if not all(map(_is_no_secret, value.split(";"))):
             return "files outside of the checkout, such as the rule's secrets, would be uploaded"
         case "BUILDKITE_SECRETS_CONFIG" if not _sets_nothing_else(value, grant):
             return "it sets variables that change what the job runs"

@@ -6,7 +6,7 @@ processes that wait in the container is read from /proc of this host, before the
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,13 +58,20 @@ def apparmor_profile(security_options: Sequence[str]) -> str | None:
     return APPARMOR if "name=apparmor" in names else None
 
 
-def check(pid: int, runtime: str, apparmor: str | None = None) -> tuple[Probe, ...]:
+def check(
+    pid: int,
+    runtime: str,
+    apparmor: str | None = None,
+    *,
+    has_ended: Callable[[], bool] = lambda: False,
+) -> tuple[Probe, ...]:
     """Check every process of the container whose first one is `pid`: EXPECTED has to hold for each.
 
     With `apparmor`, that profile has to be enforced for each too. Waits for the entry script, which
-    then waits at the start gate. Raises CannotStart.
+    then waits at the start gate; `has_ended` says whether the container may have ended instead.
+    Raises CannotStart.
     """
-    found = _with_entry(pid, runtime)
+    found = _with_entry(pid, runtime, has_ended)
     wrong = [f"process {member}: {why}" for member in found for why in _wrong(member, apparmor)]
     if wrong:
         raise _unconfined("; ".join(wrong[:4]), runtime)
@@ -90,10 +97,12 @@ def wrong_label(process: Path, profile: str) -> str:
     return f"AppArmor: expected {expected}, but the label cannot be read"
 
 
-def _with_entry(pid: int, runtime: str) -> tuple[int, ...]:
+def _with_entry(pid: int, runtime: str, has_ended: Callable[[], bool]) -> tuple[int, ...]:
     """Wait for the entry script: before it runs, the filter may not be loaded either."""
     deadline = time.monotonic() + PATIENCE
     while len(found := tuple(members(pid))) < 2:
+        if has_ended():
+            return ()
         if time.monotonic() > deadline:
             raise _unconfined(
                 "its entry script did not appear among the processes of this host", runtime

@@ -112,6 +112,13 @@ def create_container(client: Client, spec: SandboxSpec, body: Mapping[str, Any])
         return str(client.post("/containers/create", body, name=spec.name)["Id"])
 
 
+def start_beside(client: Client, container_id: str) -> int:
+    """Start a container of another one's network; return its first process, 0 if it has ended."""
+    with explained("start the container of a service"):
+        client.post(f"/containers/{container_id}/start")
+        return int(client.get(f"/containers/{container_id}/json")["State"]["Pid"])
+
+
 def attach(client: Client, container_id: str, *, terminal: bool = False) -> socket.socket:
     """Return the raw stream of the container's output, in frames of the engine.
 
@@ -202,7 +209,7 @@ def remove(client: Client, name: str, *, timeout: float = TIMEOUT) -> bool:
 
 def containers(client: Client) -> tuple[str, ...]:
     """Return the tokens of all jobs' containers on this host, running or not."""
-    return _labelled(client, LABEL)
+    return tuple(dict.fromkeys(_labelled(client, LABEL)))  # a job may have several
 
 
 def holders(client: Client) -> tuple[str, ...]:
@@ -215,3 +222,10 @@ def _labelled(client: Client, label: str) -> tuple[str, ...]:
         found = client.get("/containers/json", all=True, filters={"label": [label]})
         # A container that another program made has the labels of its image: any text.
         return tuple(filter(is_token, (container["Labels"][label] for container in found)))
+
+
+def names(client: Client, token: str) -> tuple[str, ...]:
+    """Return the names of a job's containers, running or not: its own, and those of services."""
+    with explained("list containers"):
+        found = client.get("/containers/json", all=True, filters={"label": [f"{LABEL}={token}"]})
+        return tuple(container["Names"][0].removeprefix("/") for container in found)

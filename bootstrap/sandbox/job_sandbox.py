@@ -10,6 +10,7 @@ opens the start gate.
 5. AWS is called, in threads, for what the grant needs.
 6. `container.opened`: start, credential endpoint, and the proof that it is isolated. The endpoint
    waits for what step 5 obtains.
+   Then the rule's service containers, if it has any, are started, and have to be ready.
 7. The grant is delivered: nothing secret is put where an unproven container could read it.
 8. The environment is written, which step 7 has part in.
 9. Output is pumped and the job's end watched for.
@@ -104,6 +105,7 @@ def opened_sandbox(
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
+        services = _services(client, admitted, host, log)
         record.timed("engine")
         passed = _passed(job, admitted)
         spec, directory = _prepare(
@@ -120,6 +122,7 @@ def opened_sandbox(
             gateway=partial(_gateway, job, admitted, host, log=log, record=record),
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
+        held.enter_context(services(lease, container, record))
         sandbox = SandboxDelivery(
             held=held, directory=directory, env=passed.variables, region=host.aws.region,
             endpoint=container.listener.path if container.listener else None,
@@ -128,9 +131,7 @@ def opened_sandbox(
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
         record.timed("delivery")
-        again = partial(engine.attach, client, container.running.id)
-        pump = Pump(container.stream, out, again, record.printed)
-        held.callback(pump.close)
+        pump = held.enter_context(closing(_pump(client, container, record, out)))
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
@@ -141,6 +142,11 @@ def opened_sandbox(
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
                       dropped=dropped, agent=job.agent.values)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
+
+
+def _pump(client: "Client", container: Opened, record: Record, out: int) -> Pump:
+    again = partial(engine.attach, client, container.running.id)
+    return Pump(container.stream, out, again, record.printed)
 
 
 def _adopt(host: Host, lease: Lease, *, prepared: bool) -> Holder | None:
@@ -206,6 +212,26 @@ def _gateway(
     )  # fmt: skip
 
 
+def _services(
+    client: "Client", admitted: Admitted, host: Host, log: JobLog
+) -> Callable[[Lease, Opened, Record], AbstractContextManager[None]]:
+    """Provide the images of the rule's services, and return what starts these."""
+    named = admitted.grant.services
+    if not named:
+        return lambda _lease, _container, _record: nullcontext()
+    from bootstrap.sandbox.companions import beside, starting  # noqa: PLC0415 - of such jobs only
+
+    some = beside.companions(client, named, host, log)
+
+    def started(lease: Lease, container: Opened, record: Record) -> AbstractContextManager[None]:
+        place = starting.Place(
+            client=client, host=host, lease=lease, container=container, names=tuple(named)
+        )
+        return beside.started(place, some, log, record)
+
+    return started
+
+
 def _prepare(
     held: ExitStack,
     job: Job,
@@ -225,6 +251,10 @@ def _prepare(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
     resolvers.write_into(directory.path, host.sandbox.dns)
+    if admitted.grant.services:
+        from bootstrap.sandbox.companions import beside  # noqa: PLC0415 - of such jobs only
+
+        beside.prepare(directory.path, admitted.grant.services)
     spec = plan(
         job,
         admitted.grant,

@@ -20,6 +20,9 @@ NETWORK = "airlock"
 LABEL = "airlock.job"
 HOLDER = "airlock-network"  # with its token, the name of a holder's container
 HOLDER_LABEL = "airlock.network"
+SERVICE = "airlock-service"  # with token and name, a service container
+SERVICE_LABEL = "airlock.service"
+SERVICE_DIRECTORY = "service-"  # before its name, in the job directory
 HOME = Path("/home/airlock")
 SHARES_PER_CPU = 1024  # the weight of any other cgroup, such as the agent's, is 1024
 
@@ -68,6 +71,7 @@ def plan(
             Mount(source=sandbox_directory / "passwd", target=Path("/etc/passwd")),
             Mount(source=sandbox_directory / "group", target=Path("/etc/group")),
             Mount(source=sandbox_directory / "resolv.conf", target=Path("/etc/resolv.conf")),
+            *_hosts_mounts(grant, sandbox_directory),
             *_workspace_mounts(job, workspace),
             *_hook_mounts(job, defaults),
         ),
@@ -87,6 +91,12 @@ def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
         Mount(source=workspace / name, target=_free(target), writable=True)
         for name, target in agent_settings.trees(job).items()
     )
+
+
+def _hosts_mounts(grant: Grant, sandbox_directory: Path) -> tuple[Mount, ...]:
+    """The names of service containers; the engine takes none for a network that is joined."""
+    target = Path("/etc/hosts")
+    return (Mount(source=sandbox_directory / "hosts", target=target),) if grant.services else ()
 
 
 def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:

@@ -25,6 +25,7 @@ from tests.bench.jobs import run_well
 from tests.bench.memory import memory
 from tests.bench.policies import policies
 from tests.bench.results import Findings
+from tests.bench.services import services
 from tests.bench.throughput import throughput
 from tests.bench.ways import ways
 from tests.lab.lab import fleet, lab
@@ -40,6 +41,7 @@ SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "decisions": decisions,
     "policies": policies,
     "endpoint": endpoint,
+    "services": services,
 }
 
 

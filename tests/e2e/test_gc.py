@@ -114,7 +114,8 @@ def snapshot(made: Fleet) -> list[object]:
         text=True,
         check=True,
     ).stdout
-    engine = [docker(made, *c) for c in (("ps", "-aq"), ("images", "-aq"), ("network", "ls", "-q"))]
+    kinds = (("ps", "-aq"), ("images", "-aq"), ("network", "ls", "-q"))
+    engine = [sorted(docker(made, *kind).split()) for kind in kinds]
     return [facts, engine, ruleset]
 
 

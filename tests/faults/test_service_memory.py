@@ -16,6 +16,7 @@ pytestmark = pytest.mark.lab
 JOBS = 10
 MOST = 15 << 10  # KiB (docs/service.md#memory)
 MOST_OF_GATEWAY = 512  # KiB
+MOST_OF_SERVICES = 1024  # KiB
 
 
 def proportional(pid: int) -> int:
@@ -69,3 +70,14 @@ def test_a_gateway_to_the_agent_api_takes_little_more(lab: Lab, tmp_path: Path) 
             made.policy(f"  - {{name: everything, allow: {allow}}}\n")
             medians[allow] = median(map(sum, weighed(made)[0]))
     assert medians["{agent-api: {}}"] - medians["{}"] <= MOST_OF_GATEWAY, medians
+
+
+def test_service_containers_take_little_more(lab: Lab, tmp_path: Path) -> None:
+    service = f"{{image: '{lab.image}', command: [sleep, '600']}}"
+    medians: dict[str, float] = {}
+    for allow in ("{}", f"{{services: {{one: {service}, two: {service}}}}}"):
+        with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
+            made.policy(f"  - {{name: everything, allow: {allow}}}\n")
+            medians[allow] = median(map(sum, weighed(made)[0]))
+    plain, services = medians.values()
+    assert services - plain <= MOST_OF_SERVICES, medians

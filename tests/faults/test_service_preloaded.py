@@ -22,12 +22,23 @@ FILES = (
 )
 
 
-def test_worker_imports_and_reads_nothing_of_ours(fleet: Fleet, tmp_path: Path) -> None:
+# A service container ends at once, after it was ready, so that what reports that runs too.
+SERVICES = (
+    "  - {{name: all, allow: {{services: {{web: {{image: '{image}', ready: 'http:8000', "
+    "command: [timeout, '2', python3, -m, http.server, '8000']}}}}}}}}\n"
+)
+
+
+@pytest.mark.parametrize("rules", ["", SERVICES], ids=["plain", "services"])
+def test_worker_imports_and_reads_nothing_of_ours(fleet: Fleet, tmp_path: Path, rules: str) -> None:
     seen = tmp_path / "seen"
     with direct(fleet) as jobs:
+        if rules:
+            fleet.policy(rules.format(image=fleet.lab.image))
         program = (sys.executable, "-I", str(AUDITED), str(seen))
         with serving(fleet, program=program, config=jobs.config) as service:
-            run_to_end(jobs.start(program=service.launcher))
+            log = run_to_end(jobs.start("sleep 3", program=service.launcher))
+    assert ("service web ended while the job ran" in log) == bool(rules), log
     lines = seen.read_text().splitlines()
     assert len(lines) > 50, "the list of a whole job is longer: is the hook at work?"
     imported = [line for line in lines if line.startswith("import ")]

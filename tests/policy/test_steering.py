@@ -75,6 +75,10 @@ def test_older_name_of_the_command_is_kept_with_the_same_value_alone() -> None:
     ("~/x", False), (".{.,x}/x", False), ("{.,x}./x", False), ("{..,x}/x", False),
     (r".\\./x", False), ("[.][.]/x", False), ("x/{.,a/b}{.,c}/x", False), (".{,x}./x", False),
     ("{,.}{,.}/x", False), ("$HOME/x", False),
+    ("/airlock/services/*.log", True), ("x;/airlock/services/db-1.previous.log", True),
+    ("/airlock/services/*", False), ("/airlock/services/**.log", False),
+    ("/airlock/services/../env.log", False), ("/airlock/services/a/b.log", False),
+    (" /airlock/services/*.log", False), ("/airlock/services/{a,../env}.log", False),
 ])  # fmt: skip
 def test_artifact_paths_outside_the_checkout_are_left_out(paths: str, lets: bool) -> None:  # noqa: FBT001
     found = left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant(kinds=(Role(granted=ROLE),)))

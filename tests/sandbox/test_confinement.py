@@ -188,3 +188,10 @@ def test_ended_process_has_no_members() -> None:
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     assert list(members(ended.pid)) == []
+
+
+def test_a_container_that_has_ended_is_not_waited_for() -> None:
+    """A service may end at once; who waits for it to be ready finds that out."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    check(process.pid, "runc", has_ended=lambda: process.poll() is not None)

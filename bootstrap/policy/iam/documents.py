@@ -225,7 +225,7 @@ def _reading(some: Sequence[Policy], options: Options, rails: Guardrails | None)
         yield from host.documents(sid, statement, keys=options.keys, partition=partition)
     rules = [rule.allow for policy in some for rule in policy.rules]
     read = [x for grant in rules if not grant.secrets_with_role for x in grant.references]
-    images = [grant.image for grant in rules if grant.image]
+    images = [image for grant in rules for image in grant.images]
 
     def widely(names: list[str], of: Callable[[Bounds], tuple[str, ...] | None]) -> list[str]:
         for_new = options.trust is Trust.TAGS  # whatever a new pipeline is granted is allowed

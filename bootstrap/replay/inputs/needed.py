@@ -108,7 +108,19 @@ def summary(of: ReplayInput) -> tuple[str, ...]:
     if of.assumed:
         names = printable(", ".join(of.assumed), limit=600)
         lines.append(f"{counted(len(of.assumed), 'variable')} assumed: {names}")
+    if services := _services(of):
+        names = printable(", ".join(services), limit=600)
+        lines.append(
+            f"a replay starts no service containers: {names} of the rule cannot be reached"
+        )
     return tuple(lines)
+
+
+def _services(of: ReplayInput) -> list[str]:
+    """Return the names of the job's service containers, as far as a record has them."""
+    grant = of.run.decision.get("grant") if of.run else None
+    found = grant.get("services") if isinstance(grant, Mapping) else None
+    return sorted(map(str, found)) if isinstance(found, Mapping) else []
 
 
 def _was(number: int) -> str:

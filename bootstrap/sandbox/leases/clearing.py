@@ -15,8 +15,10 @@ from bootstrap.host import trash
 from bootstrap.host.config import Host
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.ahead import holder
+from bootstrap.sandbox.companions.plan import container_name
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.network import firewall
+from bootstrap.sandbox.plan import SERVICE_DIRECTORY
 from bootstrap.sandbox.workspace import fresh_path
 
 PATIENCE = 10.0  # seconds for one lease
@@ -37,6 +39,7 @@ def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[Airloc
         lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
         # Before the engine can give the address to another container.
         lambda: firewall.remove_listener(directory, later),
+        lambda: _kill_services(directory, min(KILL_PATIENCE, patience)),
         lambda: holder.kill_adopted(directory, min(KILL_PATIENCE, patience)),
         lambda: _remove_containers(host, token, deadline - time.monotonic()),
         # After the holder has ended: until then the address is its own.
@@ -73,6 +76,17 @@ def _shut_start_gates(directory: Path) -> None:
                 os.close(descriptor)
 
 
+def _kill_services(directory: Path, patience: float) -> None:
+    """Kill all before waiting for any. Raises CannotStart if one still runs after `patience`."""
+    deadline = time.monotonic() + patience
+    _, *services = first_process.directories(directory)
+    for service in services:
+        with suppress(CannotStart):
+            first_process.kill(service, 0.0)
+    for service in services:
+        first_process.kill(service, max(0.0, deadline - time.monotonic()))
+
+
 def _discard_fresh_workspace(state: Path, directory: Path) -> None:
     """Delete it in the background, however large it is: the next job may be clearing this."""
     if first_process.is_running(directory):
@@ -83,14 +97,24 @@ def _discard_fresh_workspace(state: Path, directory: Path) -> None:
 
 
 def _remove_containers(host: Host, token: str, patience: float) -> None:
-    """Remove the job's container, and then the holders whose network namespace it may have."""
+    """Remove the containers of services, the job's, and then the holders that it has adopted.
+
+    Without a job directory, as after a restart of the machine, what the engine lists by the job.
+    """
     if patience <= 0:
         raise CannotStart(
             f"there was no time to remove the container airlock-{token}", hint="Run `airlock gc`."
         )
     deadline = time.monotonic() + patience
-    adopted = holder.adopted_by(host.paths.runtime / "jobs" / token)
-    names = [f"airlock-{token}", *(holder.container_name(name) for name, _ in adopted)]
+    directory = host.paths.runtime / "jobs" / token
+    _, *services = first_process.directories(directory)
+    names = [
+        *(container_name(token, path.name.removeprefix(SERVICE_DIRECTORY)) for path in services),
+        f"airlock-{token}",
+        *(holder.container_name(name) for name, _ in holder.adopted_by(directory)),
+    ]
     with engine.connected(host.sandbox.docker, timeout=patience) as client:
+        if not directory.exists():
+            names = list(dict.fromkeys((*engine.names(client, token), *names)))
         for name in names:
             engine.remove(client, name, timeout=deadline - time.monotonic())

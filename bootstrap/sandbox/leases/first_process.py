@@ -15,6 +15,7 @@ from signal import Signals
 
 from bootstrap import files
 from bootstrap.errors import CannotStart
+from bootstrap.sandbox.plan import SERVICE_DIRECTORY
 
 _FILE = "process"  # in the job directory
 
@@ -34,6 +35,11 @@ def record(directory: Path, pid: int) -> None:
             f"the container's process could not be recorded: {unwritable}",
             hint="Is the tmpfs of paths.runtime full? `airlock gc` removes what dead jobs left.",
         ) from unwritable
+
+
+def directories(job: Path) -> list[Path]:
+    """Return where a job's processes are recorded: its own first, then those of its services."""
+    return [job, *sorted(job.glob(f"{SERVICE_DIRECTORY}*"))]
 
 
 def is_running(directory: Path) -> bool:

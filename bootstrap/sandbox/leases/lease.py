@@ -256,7 +256,8 @@ def clear_until_gone(host: Host, token: str) -> None:
     while time.monotonic() < settled:
         if clear(host, token):
             settled = time.monotonic() + REAPER_PATIENCE
-            if time.monotonic() > limit and not first_process.is_running(directory):
+            running = any(map(first_process.is_running, first_process.directories(directory)))
+            if time.monotonic() > limit and not running:
                 return
             pause = min(pause * 1.5, longest)
         else:

@@ -81,6 +81,10 @@ class Guard:
         """The reason of a breach, set before the container is killed."""
         return self._checks.why
 
+    def kill_with_it(self, process: int) -> None:
+        """If the protection is breached, kill this process too: a service's. Takes the pidfd."""
+        self._checks.others.append(process)
+
     def close(self) -> None:
         """End the checks. One that is under way ends later, and changes nothing."""
         for descriptor in (self._stop, self.breach, self.process):
@@ -108,6 +112,7 @@ class _Checks:
         breach: int,
     ) -> None:
         self.why = ""
+        self.others: list[int] = []  # pidfds of what shares the container's network
         self.thread = threading.Thread(target=self._run, name="ruleset", daemon=True)
         self._process = process
         self._protection = protection
@@ -131,7 +136,8 @@ class _Checks:
             except Exception as bug:  # noqa: BLE001 - without the watch the job must not go on
                 self._end_container(f"the watch of table inet airlock failed: {bug!r}")
             finally:
-                for descriptor in (self._stopped, *self._held, self._breach, self._process):
+                own = (self._stopped, *self._held, self._breach, self._process, *self.others)
+                for descriptor in own:
                     os.close(descriptor)
 
     def _step(self, events: selectors.BaseSelector) -> bool:
@@ -200,7 +206,8 @@ class _Checks:
     def _end_container(self, why: str) -> None:
         if not first_process.has_ended(self._process):
             self.why = why
-            first_process.send(self._process, Signals.SIGKILL)
+            for process in (self._process, *self.others):
+                first_process.send(process, Signals.SIGKILL)
 
 
 def _holder(pid: int, holder: int) -> int:

@@ -98,6 +98,18 @@ allow = part(
         cpus=st.sampled_from(["1", "2.5"]),
         pids=st.sampled_from(["64", "4096"]),
     ),
+    services=st.dictionaries(
+        st.sampled_from(["postgres", "redis"]),
+        st.fixed_dictionaries(
+            {"image": st.sampled_from(["ci/postgres:1", "ci/redis:1"])},
+            optional={
+                "env": st.sampled_from([{"A": "1"}, {"A": "2"}]),
+                "command": st.sampled_from(["a b", ["a b"]]),
+                "user": st.sampled_from(["a", "b"]),
+                "limits": st.sampled_from([{"memory": "2GiB"}, {"cpus": "2"}, {"pids": "64"}]),
+            },
+        ),
+    ),
     workspace=st.sampled_from(["reuse", "fresh"]),
     agent_api=part(
         oidc_audiences=some("sts.example.com", "other.example.com"),

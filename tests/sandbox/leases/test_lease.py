@@ -1,6 +1,7 @@
 """Leases: acquired by many at once, cleared without an engine, and never in another job's way."""
 
 import gc
+import json
 import multiprocessing
 import os
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,25 @@ def test_processes_end_although_the_engine_hangs(host: Host) -> None:
         "Docker Engine does not answer at unix"
     ]
     assert directory.exists(), "so that clearing is repeated"
+
+
+@root
+def test_services_end_although_the_engine_hangs_and_others_with_their_pid_do_not(
+    host: Host,
+) -> None:
+    directory = host.paths.runtime / "jobs" / "dead"
+    with hung_engine(host.paths.runtime / "docker.sock"), ExitStack() as held:
+        services = [held.enter_context(subprocess.Popen(["sleep", "60"])) for _ in range(3)]
+        for number, service in enumerate(services):
+            of_service = directory / f"service-{number}"
+            of_service.mkdir(parents=True)
+            first_process.record(of_service, service.pid)
+        reused = directory / "service-2/process"
+        reused.write_text(json.dumps({**json.loads(reused.read_text()), "started": 1}))
+        clearing.clear(host, "dead", patience=1.0)
+        assert [service.wait(5) for service in services[:2]] == [-9, -9]
+        assert services[2].poll() is None
+        services[2].kill()
 
 
 @root

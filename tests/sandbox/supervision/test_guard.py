@@ -73,6 +73,25 @@ def test_changed_ruleset_kills_and_says_so() -> None:
         assert one.process.wait() == -9
 
 
+def test_a_breach_kills_services_with_the_job() -> None:
+    """At once, also while the job's own processes take long to end."""
+    with (
+        subprocess.Popen(["sleep", "60"]) as service,
+        guarded(is_unchanged=lambda: False) as one,
+    ):
+        one.guard.kill_with_it(os.pidfd_open(service.pid))
+        one.nftables.send(NEW_TABLE)
+        assert service.wait(10) == -9
+
+
+def test_services_of_a_job_that_has_ended_are_not_the_guards_to_kill() -> None:
+    with subprocess.Popen(["sleep", "60"]) as service:
+        with guarded() as one:
+            one.guard.kill_with_it(os.pidfd_open(service.pid))
+        assert service.poll() is None
+        service.kill()
+
+
 def test_listing_that_fails_twice_is_no_breach() -> None:
     answers: Iterator[Callable[[], bool]] = iter([unreadable, unreadable, lambda: True])
     looks: list[bool] = []

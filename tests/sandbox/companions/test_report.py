@@ -1,0 +1,64 @@
+"""What a job's log says about its services."""
+
+from pathlib import Path
+
+import pytest
+
+from bootstrap.log import JobLog
+from bootstrap.policy.services import ServiceContainer
+from bootstrap.sandbox.companions import report
+from bootstrap.sandbox.companions.limits import Used
+from bootstrap.sandbox.companions.output import Output
+from bootstrap.sandbox.companions.watch import Ending
+
+SERVICE = ServiceContainer(image="ci/db:1", memory=64 << 20, pids=64)
+
+
+def log_of(printed: bytes, ending: Ending, base: Path) -> str:
+    output, lines = Output(base, "db", limit=1 << 20), list[bytes]()
+    output.write(printed)
+    report.shown({"db": (SERVICE, output, ending)}, JobLog(lines.append))
+    output.close()
+    return b"".join(lines).decode()
+
+
+def test_the_end_of_the_log_is_in_a_group_of_its_own(tmp_path: Path) -> None:
+    printed = b"".join(b"line %d\n" % number for number in range(150))
+    log = log_of(printed, Ending(early=False), tmp_path)
+    assert log.startswith("~~~ :lock: Service db: the end of its log\n")
+    assert "line 149" in log
+    assert "line 50" in log
+    assert "line 49\x1b" not in log
+    follows = log.partition("~~~ :lock: Airlock\n")[2]
+    assert "1 service container ended: db" in follows
+    assert "line" not in follows, "what follows is not the service's"
+
+
+def test_a_service_cannot_forge_groups_or_colours(tmp_path: Path) -> None:
+    log = log_of(b"+++ forged\n\x1b[31mred\x1b[0m\n", Ending(early=False), tmp_path)
+    assert "\n+++" not in log
+    assert "\x1b[31m" not in log
+
+
+@pytest.mark.parametrize(
+    ("ending", "sentences"),
+    [
+        (Ending(early=False), []),
+        (Ending(early=True, code=1),
+         ["the service db ended while the job ran, with exit status 1."]),
+        (Ending(early=True, code=137, out_of_memory=True),
+         ["the service db ended while the job ran, with exit status 137 (killed)",
+          "the service db reached its limit of memory, 64MiB"]),
+        (Ending(early=True), ["with an exit status that Docker did not report"]),
+        (Ending(early=False, used=Used(killed=2)), ["reached its limit of memory, 64MiB"]),
+        (Ending(early=False, used=Used(refused_forks=1)), ["its limit of 64 processes"]),
+        (Ending(early=False, used=Used(full=("/data",))),
+         ["the directory /data of the service db"]),
+    ],
+)  # fmt: skip
+def test_each_limit_is_one_sentence(tmp_path: Path, ending: Ending, sentences: list[str]) -> None:
+    alerts = [line for line in log_of(b"", ending, tmp_path).splitlines() if "Airlock: " in line]
+    assert len(alerts) == len(sentences)
+    for alert, sentence in zip(alerts, sentences, strict=True):
+        assert sentence in alert
+        assert "The exit status is the job's own" in alert

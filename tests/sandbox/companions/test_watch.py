@@ -1,0 +1,165 @@
+"""The watch of a job's services, with real processes in place of containers."""
+
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bootstrap.sandbox.companions import watch as watching
+from bootstrap.sandbox.companions.limits import Limits, Used
+from bootstrap.sandbox.companions.output import Output
+from bootstrap.sandbox.companions.watch import Ending, Started, Watch
+from tests.lab.engine import eventually
+
+
+class Machine:
+    """Processes that stand for the job and its services, and the engine's end of their output."""
+
+    def __init__(self, base: Path, held: ExitStack) -> None:
+        self._base, self._held = base, held
+        self.job = self.process()
+        job = self.pidfd(self.job)
+        held.callback(os.close, job)
+        self.watch = Watch(job)
+        self.engines: dict[str, socket.socket] = {}
+        self.outputs: dict[str, Output] = {}
+
+    def process(self) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(["sleep", "60"])
+        self._held.callback(process.wait)
+        self._held.callback(process.kill)
+        return process
+
+    def pidfd(self, process: "subprocess.Popen[bytes]") -> int:
+        return os.pidfd_open(process.pid)
+
+    def service(
+        self,
+        name: str,
+        outcome: tuple[int, bool] | None = (3, False),
+        answered: threading.Event | None = None,
+    ) -> "subprocess.Popen[bytes]":
+        process = self.process()
+        ours, self.engines[name] = socket.socketpair()
+        self._held.callback(self.engines[name].close)
+        self.outputs[name] = Output(self._base, name, limit=10_000)
+        self.watch.add(Started(
+            name=name, process=self.pidfd(process), stream=ours, output=self.outputs[name],
+            limits=Limits(process.pid, ()),
+            outcome=lambda: outcome if answered is None or answered.wait(60) else None,
+        ))  # fmt: skip
+        return process
+
+    def prints(self, name: str, text: bytes) -> None:
+        self.engines[name].sendall(struct.pack("!BxxxI", 1, len(text)) + text)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with ExitStack() as held:
+        yield Machine(tmp_path, held)
+
+
+def test_output_is_copied_while_services_run(machine: Machine) -> None:
+    machine.service("db")
+    machine.service("cache")
+    machine.prints("db", b"one\n")
+    machine.prints("cache", b"two\n")
+    machine.prints("db", b"three\n")
+    eventually(lambda: machine.outputs["db"].last(9) == ["one", "three"], "it is copied")
+    eventually(lambda: machine.outputs["cache"].last(9) == ["two"], "it is copied")
+    machine.watch.close()
+
+
+def test_services_are_killed_as_soon_as_the_job_has_ended(machine: Machine) -> None:
+    """Before anyone closes the watch: the loop that supervises the job may be busy for seconds."""
+    services = [machine.service("db"), machine.service("cache")]
+    machine.job.kill()
+    for service in services:
+        assert service.wait(5) == -9
+    for engine in machine.engines.values():
+        engine.close()
+    assert machine.watch.close() == {"db": Ending(early=False), "cache": Ending(early=False)}
+
+
+def test_a_service_that_ends_before_the_job_is_found_with_its_status(machine: Machine) -> None:
+    service, other = machine.service("db", (137, True)), machine.service("cache")
+    service.terminate()
+    service.wait()
+    expected = Ending(early=True, code=137, out_of_memory=True)
+    eventually(lambda: machine.watch.ending("db") == expected, "it is found")
+    assert machine.watch.ending("cache") is None
+    found = machine.watch.close()
+    assert found == {"db": expected, "cache": Ending(early=False)}
+    assert other.wait(5) == -9
+
+
+def test_an_engine_that_does_not_answer_leaves_the_status_unknown(machine: Machine) -> None:
+    machine.service("db", None).kill()
+    eventually(lambda: machine.watch.ending("db") == Ending(early=True), "it is found")
+    machine.watch.close()
+
+
+def test_an_engine_that_hangs_keeps_no_service_alive_and_nobody_waiting(machine: Machine) -> None:
+    answered = threading.Event()
+    machine.service("db", (0, False), answered).kill()
+    other = machine.service("cache")
+    eventually(lambda: machine.watch._asking, "the engine is asked")  # noqa: SLF001
+    machine.job.kill()
+    assert other.wait(5) == -9
+    began = time.monotonic()
+    machine.watch.close()
+    assert time.monotonic() - began < 3
+    answered.set()
+
+
+def test_the_end_of_the_output_is_not_lost(machine: Machine) -> None:
+    machine.service("db")
+    machine.prints("db", b"the last words\n")
+    machine.engines["db"].close()
+    machine.watch.close()
+    assert machine.outputs["db"].last(1) == ["the last words"]
+
+
+def test_a_service_that_prints_without_end_waits(machine: Machine) -> None:
+    """It takes no more of the host's processors than its share of output."""
+    machine.service("db")
+    printed: list[int] = []
+
+    def print_on() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                machine.prints("db", b"x" * 60_000)
+                printed.append(60_000)
+
+    printing = threading.Thread(target=print_on)
+    began = time.monotonic()
+    printing.start()
+    eventually(lambda: time.monotonic() - began > 1, "a second has passed")
+    megabytes = sum(printed) / 1e6 / (time.monotonic() - began)
+    machine.watch.close()
+    printing.join()
+    assert 0 < megabytes < 10
+
+
+def test_a_stream_that_never_ends_holds_nobody_up(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "DRAIN", 0.1)
+    service = machine.service("db")
+    assert machine.watch.close() == {"db": Ending(early=False)}
+    assert service.wait(5) == -9
+
+
+def test_what_a_service_has_used_up_is_known_after_its_end(tmp_path: Path) -> None:
+    limits = Limits(os.getpid(), (str(tmp_path), "/proc/self", "/nowhere"))
+    assert limits.used() == Used()
+    limits.close()
