@@ -47,6 +47,7 @@ EVERYTHING = f"""  - name: deploy
       image: registry.example.com:5000/ci/node@sha256:{"0" * 64}
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
       workspace: fresh
+      builds: buildkit
       agent-api: {{oidc-audiences: sts.example.com, secrets: [A, B], calls: [meta-data]}}
 """
 
