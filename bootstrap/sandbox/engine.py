@@ -152,6 +152,19 @@ def start(client: Client, container_id: str, name: str, holder: Holder | None = 
     )  # fmt: skip
 
 
+def start_joined(client: Client, container_id: str) -> int:
+    """Start a container in another one's network, and return its first process on this host."""
+    with explained("start the container"):
+        client.post(f"/containers/{container_id}/start")
+        state = client.get(f"/containers/{container_id}/json")["State"]
+    if not state["Pid"]:
+        raise CannotStart(
+            f"the container ended at once (exit status {state['ExitCode']})",
+            hint="Is its image for this kind of machine? Try `docker run --rm IMAGE true`.",
+        )
+    return int(state["Pid"])
+
+
 def outcome(
     client: Client, container_id: str, *, timeout: float = TIMEOUT
 ) -> tuple[int, bool] | None:
@@ -202,7 +215,7 @@ def remove(client: Client, name: str, *, timeout: float = TIMEOUT) -> bool:
 
 def containers(client: Client) -> tuple[str, ...]:
     """Return the tokens of all jobs' containers on this host, running or not."""
-    return _labelled(client, LABEL)
+    return tuple(dict.fromkeys(_labelled(client, LABEL)))  # a job may have several
 
 
 def holders(client: Client) -> tuple[str, ...]:

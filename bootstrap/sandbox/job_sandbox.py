@@ -34,6 +34,7 @@ from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, engine, report, workspace
 from bootstrap.sandbox.ahead import holder
+from bootstrap.sandbox.builds import needed
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -50,6 +51,7 @@ from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.agent_gateway import Inside
+    from bootstrap.sandbox.builds.builder import Builder
     from bootstrap.sandbox.engine_client import Client
 
 
@@ -101,6 +103,7 @@ def opened_sandbox(
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
+        of_builder = needed.image(client, admitted.grant, host, log)
         record.timed("engine")
         passed = _passed(job, admitted)
         spec, directory = _prepare(
@@ -123,7 +126,12 @@ def opened_sandbox(
             settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
             used=partial(report_use, log, record),
         )  # fmt: skip
-        dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
+        builder = held.enter_context(needed.builder(
+            client, host, lease, image=of_builder, running=container.running, directory=directory,
+            tree=tree_of(job, admitted, host, lease.token), log=log,
+        ))  # fmt: skip
+        record.timed("builder")
+        dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)
         record.timed("delivery")
         again = partial(engine.attach, client, container.running.id)
         pump = Pump(container.stream, out, again, record.printed)
@@ -241,13 +249,19 @@ def _deliver(
     obtained: Obtained,
     sandbox: SandboxDelivery,
     agent_api: "Inside | None",
+    *,
+    builder: "Builder | None",
 ) -> tuple[str, ...]:
     """Deliver the grant, write the environment, and return the variables that are left out."""
     granted = deliver(admitted.grant, obtained, sandbox)
     environment = sandbox_environment(
         job,
         job_env=sandbox.env,
-        granted={**aws_environment.region_only(sandbox.region), **granted},
+        granted={
+            **aws_environment.region_only(sandbox.region),
+            **granted,
+            **(builder.variables if builder else {}),
+        },
         home=str(HOME),
         agent_api=(agent_api.endpoint, agent_api.token) if agent_api else None,
     )

@@ -16,6 +16,7 @@ from bootstrap.host.config import Host
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.leases import first_process
+from bootstrap.sandbox.leases.builder import directory_of
 from bootstrap.sandbox.network import firewall
 from bootstrap.sandbox.workspace import fresh_path
 
@@ -35,6 +36,7 @@ def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[Airloc
     steps: tuple[Callable[[], object], ...] = (
         lambda: _shut_start_gates(directory),
         lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
+        lambda: first_process.kill(directory_of(directory), min(KILL_PATIENCE, patience)),
         # Before the engine can give the address to another container.
         lambda: firewall.remove_listener(directory, later),
         lambda: holder.kill_adopted(directory, min(KILL_PATIENCE, patience)),
@@ -75,7 +77,7 @@ def _shut_start_gates(directory: Path) -> None:
 
 def _discard_fresh_workspace(state: Path, directory: Path) -> None:
     """Delete it in the background, however large it is: the next job may be clearing this."""
-    if first_process.is_running(directory):
+    if any(map(first_process.is_running, (directory, directory_of(directory)))):
         raise CannotStart("its workspace is still in use", hint="Run `airlock gc` later.")
     trash.discard(state, fresh_path(state, directory.name))
     # Also if there was none: its owner may have been killed between these two steps.
@@ -90,7 +92,11 @@ def _remove_containers(host: Host, token: str, patience: float) -> None:
         )
     deadline = time.monotonic() + patience
     adopted = holder.adopted_by(host.paths.runtime / "jobs" / token)
-    names = [f"airlock-{token}", *(holder.container_name(name) for name, _ in adopted)]
+    names = [
+        f"airlock-{token}",
+        f"airlock-builder-{token}",
+        *(holder.container_name(name) for name, _ in adopted),
+    ]
     with engine.connected(host.sandbox.docker, timeout=patience) as client:
         for name in names:
             engine.remove(client, name, timeout=deadline - time.monotonic())
