@@ -144,7 +144,7 @@ def opened_sandbox(
         )  # fmt: skip
         pump.start()
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
-                      dropped=dropped)  # fmt: skip
+                      dropped=dropped, builder=builder)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 

@@ -4,12 +4,16 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.model import SandboxSpec, described
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.builds.builder import Builder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +48,7 @@ def proven(
     container: Opened,
     passed: Passed,
     dropped: tuple[str, ...],
+    builder: "Builder | None" = None,
 ) -> None:
     """Report that the job starts, and which variables it does not get. `engine` is its version."""
     log.note(
@@ -70,4 +75,5 @@ def proven(
         proof={probe.target: probe.outcome for probe in container.probes},
         firewall_reloaded=container.ruleset_reloaded,
         dropped=sorted({*passed.chain, *dropped}),
+        **({"builder": builder.facts} if builder else {}),
     )

@@ -19,6 +19,8 @@ PROGRAMS = {
     "docker-buildx": "github.com/docker/buildx/cmd/buildx",
     "docker-compose": "github.com/docker/compose/v5/cmd",
 }
+# compose asks buildx for its version, which a release's build sets.
+_FLAGS = "-s -w -X github.com/docker/buildx/version.Version=v0.38.2"
 _PLUGINS = "/usr/local/lib/docker/cli-plugins/"
 
 
@@ -54,7 +56,8 @@ def _image(docker: str, name: str, recipe: str) -> str:
 def _programs() -> Path:
     """Return the directory that has the programs, built first if need be (a minute or two)."""
     sources = sorted(path for path in _BUILD.iterdir() if path.is_file())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    content = b"".join(path.read_bytes() for path in sources) + _FLAGS.encode()
+    digest = hashlib.sha256(content).hexdigest()[:12]
     target = STATE / "builder" / digest
     for name, package in PROGRAMS.items():
         if not (target / name).exists():
@@ -72,7 +75,7 @@ def _compile(package: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")
     subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(fresh), package],
+        ["go", "build", "-trimpath", f"-ldflags={_FLAGS}", "-o", str(fresh), package],
         cwd=_BUILD,
         env={
             **os.environ,

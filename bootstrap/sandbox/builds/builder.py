@@ -39,8 +39,8 @@ _LAST = 1000  # bytes of a builder's log that are shown if it ends before the jo
 class Builder:
     """A BuildKit that runs, and the variables by which the job's clients find it."""
 
-    image: Image
     variables: Mapping[str, str]
+    facts: Mapping[str, object]  # of it, for the record
 
 
 def image_of(client: "Client", host: Host, log: JobLog) -> Image:
@@ -98,7 +98,7 @@ def opened_builder(
         )
         (directory.path / "prepare").write_bytes(plan.preparation())
         (directory.path / "prepare").chmod(0o444)
-        yield Builder(image=image, variables=plan.variables())
+        yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
         if first_process.has_ended(process):
             log.alert(
                 "the BuildKit of this job ended before the job did; the last of its log: "
@@ -194,7 +194,7 @@ def program() -> Path:
     )
 
 
-def limits_of(builds: Builds, spec: SandboxSpec) -> dict[str, object]:
+def facts(builds: Builds, spec: SandboxSpec) -> dict[str, object]:
     """Return what a record has of a builder."""
     return {
         "image": spec.image.id,

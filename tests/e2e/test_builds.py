@@ -1,0 +1,116 @@
+"""Whole jobs that build images: by buildctl, buildx and compose, alone and with the service."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.e2e.image_builds import PREPARE, WITH_REGISTRY
+from tests.fakes.control_plane import Job, JobOrder, JobResult
+from tests.lab import builder, launcher
+from tests.lab.lab import Lab
+from tests.lab.ways import ALONE, SERVICE, Host, Way, host
+
+pytestmark = pytest.mark.lab
+
+BUILDX = (
+    "docker buildx build --progress=plain --secret id=s,src=secret --build-arg AGAIN={} "
+    "--output type=oci,dest=out.tar . 2>&1\n"
+)
+
+
+@pytest.fixture(scope="module", params=[ALONE, SERVICE], ids=lambda way: way.name)
+def here(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Host]:
+    way: Way = request.param
+    launcher.builder()
+    image = builder.builder_image(lab.docker, lab.image)
+    clients = builder.clients_image(lab.docker, lab.image)
+    settings = f'[builds]\nimage = "{image}"\n'
+    with host(lab, way, tmp_path_factory.mktemp("builds"), settings=settings) as made:
+        allow = f"image: '{clients}'"
+        made.fleet.policy(
+            f"  - {{name: other, when: {{step: other}}, allow: {{builds: buildkit, {allow}}}}}\n"
+            f"  - {{name: fresh, when: {{step: fresh}}, allow: {{builds: buildkit, {allow}, "
+            "workspace: fresh}}\n"
+            f"  - {{name: without, when: {{step: without}}, allow: {{{allow}}}}}\n"
+            f"  - {{name: images, allow: {{builds: buildkit, {allow}}}}}\n"
+        )
+        agent = replace(made.agent, name="agent-1")
+        with agent.running(made.fleet.control, made.base / "agent-1"):
+            yield made
+
+
+def done(here: Host, command: str, **env: str) -> tuple[Job, JobResult]:
+    sent = here.fleet.env(PREPARE + command, BUILDKITE_AGENT_NAME="agent-1", **env)
+    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
+    return job, here.fleet.control.completed(job)
+
+
+def test_a_dockerfile_with_stages_secrets_and_a_cache(here: Host) -> None:
+    job, result = done(here, BUILDX.format("one") + "tar -tf out.tar | grep -c blobs/\n")
+    log = result.log.decode()
+    assert result.exit_status == "0", log
+    assert "secret has 5 bytes" in log
+    assert "last stage as 0, HUSH" in log
+    (event,) = [e for e in here.fleet.events(job.id) if e["event"] == "sandbox"]
+    assert event["builder"]["reference"] == builder.builder_image(
+        here.fleet.lab.docker, here.fleet.lab.image
+    )
+
+
+def test_the_cache_is_there_for_the_next_job_of_the_rule_only(here: Host) -> None:
+    def lines(number: str, step: str) -> str:
+        _, result = done(here, BUILDX.format(number), BUILDKITE_STEP_KEY=step)
+        log = result.log.decode()
+        assert result.exit_status == "0", log
+        return log.split("cache has ")[1].split(" lines")[0]
+
+    first = int(lines("two", "deploy"))
+    assert int(lines("three", "deploy")) == first + 1
+    assert lines("four", "other") == "1"
+    assert [lines(number, "fresh") for number in ("five", "six")] == ["1", "1"]
+
+
+def test_images_go_to_a_registry_and_come_from_there(here: Host) -> None:
+    _, result = done(
+        here,
+        WITH_REGISTRY
+        + "docker build -q --secret id=s,src=secret --push -t 127.0.0.1:5000/app:1 . >&2\n"
+        "printf 'FROM 127.0.0.1:5000/app:1\\nRUN cat /shout; echo from it\\n' > Dockerfile\n"
+        "buildctl build --progress=plain --frontend dockerfile.v0 --local context=. "
+        "--local dockerfile=. 2>&1\n",
+    )
+    assert result.exit_status == "0", result.log.decode()
+    assert b"from it" in result.log
+
+
+def test_compose_builds_and_pushes(here: Host) -> None:
+    _, result = done(
+        here,
+        WITH_REGISTRY + "docker compose --progress plain build --push 2>&1\n"
+        "curl -fs 127.0.0.1:5000/v2/web/manifests/1\n"
+        "docker buildx bake --progress plain -f compose.yaml --allow=fs.read=. 2>&1\n",
+    )
+    assert result.exit_status == "0", result.log.decode()
+    assert b"last stage as 0, HUSH" in result.log
+
+
+def test_other_jobs_have_no_builder(here: Host) -> None:
+    _, result = done(
+        here,
+        "ls /airlock/buildkit.sock; buildctl debug workers; echo builder=$BUILDX_BUILDER\n",
+        BUILDKITE_STEP_KEY="without",
+    )
+    assert b"builder=\r" in result.log.replace(b"\n", b"\r")
+    assert b"/airlock/buildkit.sock: No such file" in result.log.replace(b"'", b"")
+
+
+def test_a_builder_that_ends_early_is_named(here: Host) -> None:
+    _, result = done(
+        here,
+        "docker buildx build --progress=plain --output type=cacheonly . 2>&1 || true\n"
+        "echo 'FROM scratch' > Dockerfile; exit 3\n",
+    )
+    assert result.exit_status == "3"
