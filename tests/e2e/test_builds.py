@@ -104,7 +104,8 @@ def test_compose_builds_and_pushes(here: Host) -> None:
 def test_other_jobs_have_no_builder(here: Host) -> None:
     _, result = done(
         here,
-        "ls /airlock/buildkit.sock || buildctl debug workers || echo builder=${BUILDX_BUILDER:-}.\n",
+        "ls /airlock/buildkit.sock || buildctl debug workers ||"
+        " echo builder=${BUILDX_BUILDER:-}.\n",
         BUILDKITE_STEP_KEY="without",
     )
     assert result.exit_status == "0"
