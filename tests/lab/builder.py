@@ -27,24 +27,25 @@ _PLUGINS = "/usr/local/lib/docker/cli-plugins/"
 def builder_image(docker: str, base: str) -> str:
     """Return the image of BuildKit's daemon, which is `base` with it and runc."""
     steps = "COPY buildkitd runc /usr/local/bin/\n"
-    return _image(docker, "buildkit", f"FROM {base}\nUSER 0\n{steps}")
+    return image(docker, "buildkit", f"FROM {base}\nUSER 0\n{steps}", _programs())
 
 
 def clients_image(docker: str, base: str) -> str:
     """Return the image of jobs, `base`, with the clients of a builder."""
     steps = f"COPY docker buildctl /usr/local/bin/\nCOPY docker-buildx docker-compose {_PLUGINS}\n"
-    return _image(docker, "clients", f"FROM {base}\nUSER 0\n{steps}")
+    return image(docker, "clients", f"FROM {base}\nUSER 0\n{steps}", _programs())
 
 
-def _image(docker: str, name: str, recipe: str) -> str:
-    programs = _programs()
-    digest = hashlib.sha256(f"{programs.name} {recipe}".encode()).hexdigest()[:12]
+def image(docker: str, name: str, recipe: str, context: Path) -> str:
+    """Return the image of this recipe, built first unless there is one of the same content."""
+    content = b"".join(path.read_bytes() for path in sorted(context.iterdir()))
+    digest = hashlib.sha256(content + recipe.encode()).hexdigest()[:12]
     reference = f"airlock-lab/{name}:{digest}"
     inspect = ["docker", "-H", docker, "image", "inspect", reference]
     if subprocess.run(inspect, capture_output=True, check=False).returncode:
         # The builder that every engine has: buildx would need one of those that are tested.
         subprocess.run(
-            ["docker", "-H", docker, "build", "--tag", reference, "--file", "-", str(programs)],
+            ["docker", "-H", docker, "build", "--tag", reference, "--file", "-", str(context)],
             env={**os.environ, "DOCKER_BUILDKIT": "0"},
             input=recipe.encode(),
             capture_output=True,

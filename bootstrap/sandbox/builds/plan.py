@@ -127,6 +127,9 @@ def settings(cache: int) -> bytes:
     return f"""root = "/var/lib/buildkit"
 insecure-entitlements = []
 
+[cdi]
+  disabled = true
+
 [worker.containerd]
   enabled = false
 

@@ -103,6 +103,7 @@ def test_limits_are_its_own_or_those_of_jobs() -> None:
 def test_settings_grant_no_entitlement_and_bound_the_cache(cache: int, policies: list[int]) -> None:
     found = tomllib.loads(plan.settings(cache).decode())
     assert found["insecure-entitlements"] == []
+    assert found["cdi"]["disabled"], "no devices"
     assert not found["worker"]["containerd"]["enabled"]
     oci = found["worker"]["oci"]
     assert (oci["rootless"], oci["networkMode"], oci["gc"]) == (True, "host", True)
