@@ -105,7 +105,7 @@ def opened_sandbox(
         image = provided(client, admitted.grant.image, host, log)
         of_builder = needed.image(client, admitted.grant, host, log)
         record.timed("engine")
-        passed = _passed(job, admitted)
+        passed, tree = _passed(job, admitted), tree_of(job, admitted, host, lease.token)
         spec, directory = _prepare(
             held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
         )
@@ -120,23 +120,17 @@ def opened_sandbox(
             gateway=partial(_gateway, job, admitted, host, log=log, record=record),
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
-        sandbox = SandboxDelivery(
-            held=held, directory=directory, env=passed.variables, region=host.aws.region,
-            endpoint=container.listener.path if container.listener else None,
-            settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(report_use, log, record),
-        )  # fmt: skip
+        sandbox = _delivery(held, admitted, host, lease, container, directory=directory,
+                            variables=passed.variables, log=log, record=record)  # fmt: skip
         builder = held.enter_context(needed.builder(
             client, host, lease, image=of_builder, running=container.running, directory=directory,
-            tree=tree_of(job, admitted, host, lease.token), log=log,
+            tree=tree, log=log,
         ))  # fmt: skip
         record.timed("builder")
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)
         record.timed("delivery")
-        again = partial(engine.attach, client, container.running.id)
-        pump = Pump(container.stream, out, again, record.printed)
-        held.callback(pump.close)
-        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
+        pump = held.enter_context(closing(_pump(client, container, record, out)))
+        pid = container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
             client, container, job, directory=directory, disk=watch, alerts=Alerts(log, record),
@@ -146,6 +140,31 @@ def opened_sandbox(
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
                       dropped=dropped, builder=builder)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
+
+
+def _delivery(
+    held: ExitStack,
+    admitted: Admitted,
+    host: Host,
+    lease: Lease,
+    container: Opened,
+    *,
+    directory: workspace.SandboxDirectory,
+    variables: dict[str, str],
+    log: JobLog,
+    record: Record,
+) -> SandboxDelivery:
+    return SandboxDelivery(
+        held=held, directory=directory, env=variables, region=host.aws.region,
+        endpoint=container.listener.path if container.listener else None,
+        settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
+        used=partial(report_use, log, record),
+    )  # fmt: skip
+
+
+def _pump(client: "Client", container: Opened, record: Record, out: int) -> Pump:
+    again = partial(engine.attach, client, container.running.id)
+    return Pump(container.stream, out, again, record.printed)
 
 
 def _adopt(host: Host, lease: Lease, *, prepared: bool) -> Holder | None:

@@ -19,8 +19,8 @@ _REFUSING = (
 )
 _ALTERNATIVE = (
     "Run such jobs on a queue whose hosts allow user namespaces, or have them use a BuildKit "
-    "elsewhere (`docker buildx create --driver remote`): docs/builds.md#hosts-without-user-"
-    "namespaces."
+    "elsewhere (`docker buildx create --driver remote`): "
+    "docs/builds.md#hosts-without-user-namespaces."
 )
 
 

@@ -69,7 +69,7 @@ def test_a_kernel_without_user_namespaces_is_named_with_the_alternative(
     assert "a BuildKit elsewhere" in raised.value.hint
 
 
-def test_a_host_without_the_table_is_told_what_to_set(tmp_path: Path) -> None:
+def test_a_host_without_the_table_learns_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(WrongConfiguration) as raised:
         users.require(HOST.model_copy(update={"builds": None}), tmp_path)
     assert "[builds]" in raised.value.hint
