@@ -21,6 +21,7 @@ from tests.bench.bench import AHEAD, Bench
 from tests.bench.decisions import decisions
 from tests.bench.endpoint import endpoint
 from tests.bench.first_byte import first_byte
+from tests.bench.images import images
 from tests.bench.jobs import run_well
 from tests.bench.memory import memory
 from tests.bench.policies import policies
@@ -40,6 +41,7 @@ SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "decisions": decisions,
     "policies": policies,
     "endpoint": endpoint,
+    "images": images,
 }
 
 

@@ -27,13 +27,13 @@ _PLUGINS = "/usr/local/lib/docker/cli-plugins/"
 def builder_image(docker: str, base: str) -> str:
     """Return the image of BuildKit's daemon, which is `base` with it and runc."""
     steps = "COPY buildkitd runc /usr/local/bin/\n"
-    return image(docker, "buildkit", f"FROM {base}\nUSER 0\n{steps}", _programs())
+    return image(docker, "buildkit", f"FROM {base}\nUSER 0\n{steps}", programs())
 
 
 def clients_image(docker: str, base: str) -> str:
     """Return the image of jobs, `base`, with the clients of a builder."""
     steps = f"COPY docker buildctl /usr/local/bin/\nCOPY docker-buildx docker-compose {_PLUGINS}\n"
-    return image(docker, "clients", f"FROM {base}\nUSER 0\n{steps}", _programs())
+    return image(docker, "clients", f"FROM {base}\nUSER 0\n{steps}", programs())
 
 
 def image(docker: str, name: str, recipe: str, context: Path) -> str:
@@ -54,7 +54,7 @@ def image(docker: str, name: str, recipe: str, context: Path) -> str:
     return reference
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """Return the directory that has the programs, built first if need be (a minute or two)."""
     sources = sorted(path for path in _BUILD.iterdir() if path.is_file())
     content = b"".join(path.read_bytes() for path in sources) + _FLAGS.encode()
