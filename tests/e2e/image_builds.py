@@ -116,5 +116,5 @@ END
 WITH_REGISTRY = """
 python3 registry.py "" 2>/dev/null &
 trap "kill $!" EXIT
-until curl -fs 127.0.0.1:5000/v2/; do sleep 0.1; done
+until curl -s -o /dev/null 127.0.0.1:5000/v2/; do sleep 0.1; done
 """

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 
 from tests.e2e.image_builds import PREPARE, WITH_REGISTRY
 from tests.fakes.control_plane import Job, JobOrder, JobResult
-from tests.lab import builder, launcher
+from tests.fakes.ssm import StrictSsm
+from tests.lab import builder, launcher, world
+from tests.lab.engine import eventually
 from tests.lab.lab import Lab, fleet
 from tests.lab.leftovers import leftovers
+from tests.lab.remapped import remapped
 from tests.lab.ways import ALONE, SERVICE, Host, Way, host
 
 pytestmark = pytest.mark.lab
@@ -22,27 +26,46 @@ BUILDX = (
 )
 
 
+RULES = """  - name: other
+    when: {{step: other}}
+    allow: {{builds: buildkit, image: '{0}'}}
+  - name: fresh
+    when: {{step: fresh}}
+    allow: {{builds: buildkit, image: '{0}', workspace: fresh}}
+  - name: without
+    when: {{step: without}}
+    allow: {{image: '{0}'}}
+  - name: login
+    when: {{step: login}}
+    allow: {{builds: buildkit, image: '{0}', registries: {{'127.0.0.1:5000': 'ssm:/ci/registry'}}}}
+  - name: images
+    allow: {{builds: buildkit, image: '{0}'}}
+"""
+
+
+@contextmanager
+def building(lab: Lab, way: Way, base: Path) -> Iterator[Host]:
+    """Run an agent whose jobs may build."""
+    launcher.builder()
+    image = builder.builder_image(lab.docker, lab.image)
+    with StrictSsm(world.listen(world.WORLD, 0)) as ssm:
+        ssm.put("/ci/registry", '{"username": "ci", "password": "hidden"}', kind="SecureString")
+        with host(lab, way, base, settings=f'[builds]\nimage = "{image}"\n') as made:
+            config = made.fleet.config
+            endpoint = f'[aws]\nssm-endpoint = "{ssm.url}"'
+            config.write_text(config.read_text().replace("[aws]", endpoint))
+            made.fleet.policy(RULES.format(builder.clients_image(lab.docker, lab.image)))
+            agent = replace(made.agent, name="agent-1")
+            with agent.running(made.fleet.control, made.base / "agent-1"):
+                yield made
+
+
 @pytest.fixture(scope="module", params=[ALONE, SERVICE], ids=lambda way: way.name)
 def here(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Host]:
-    way: Way = request.param
-    launcher.builder()
-    image = builder.builder_image(lab.docker, lab.image)
-    clients = builder.clients_image(lab.docker, lab.image)
-    settings = f'[builds]\nimage = "{image}"\n'
-    with host(lab, way, tmp_path_factory.mktemp("builds"), settings=settings) as made:
-        allow = f"image: '{clients}'"
-        made.fleet.policy(
-            f"  - {{name: other, when: {{step: other}}, allow: {{builds: buildkit, {allow}}}}}\n"
-            f"  - {{name: fresh, when: {{step: fresh}}, allow: {{builds: buildkit, {allow}, "
-            "workspace: fresh}}\n"
-            f"  - {{name: without, when: {{step: without}}, allow: {{{allow}}}}}\n"
-            f"  - {{name: images, allow: {{builds: buildkit, {allow}}}}}\n"
-        )
-        agent = replace(made.agent, name="agent-1")
-        with agent.running(made.fleet.control, made.base / "agent-1"):
-            yield made
+    with building(lab, request.param, tmp_path_factory.mktemp("builds")) as made:
+        yield made
 
 
 def done(here: Host, command: str, **env: str) -> tuple[Job, JobResult]:
@@ -61,6 +84,39 @@ def test_a_dockerfile_with_stages_secrets_and_a_cache(here: Host) -> None:
     assert event["builder"]["reference"] == builder.builder_image(
         here.fleet.lab.docker, here.fleet.lab.image
     )
+
+
+def test_it_works_where_docker_maps_users(lab: Lab, tmp_path: Path) -> None:
+    with remapped(lab) as other, building(other, SERVICE, tmp_path) as here:
+        _, result = done(here, BUILDX.format("one"))
+        assert result.exit_status == "0", result.log.decode()
+        assert b"last stage as 0, HUSH" in result.log
+
+
+def test_only_a_rule_with_a_login_reaches_a_private_registry(here: Host) -> None:
+    push = WITH_REGISTRY.replace('""', '"ci:hidden"') + (
+        "docker build -q --secret id=s,src=secret --push -t 127.0.0.1:5000/app:1 . 2>&1\n"
+    )
+    _, refused = done(here, push)
+    assert refused.exit_status != "0"
+    assert b"401" in refused.log or b"authorization" in refused.log
+    _, result = done(here, push, BUILDKITE_STEP_KEY="login")
+    assert result.exit_status == "0", result.log.decode()
+    assert b"hidden" not in result.log.replace(b'"ci:hidden"', b"")
+
+
+def test_a_cancelled_build_ends_and_leaves_nothing(here: Host) -> None:
+    command = (
+        "printf 'FROM scratch\\nADD rootfs.tar /\\nRUN echo begun; sleep 100\\n' > Dockerfile\n"
+        "docker buildx build --progress=plain --output type=cacheonly . 2>&1\n"
+    )
+    sent = here.fleet.env(PREPARE + command, BUILDKITE_AGENT_NAME="agent-1")
+    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
+    here.fleet.control.wait(job, lambda j: re.search(rb"#\d+ [\d.]+ begun", j.log) or j.finish)
+    assert job.finish is None, job.log.decode()
+    here.fleet.control.cancel(job)
+    assert here.fleet.control.finished(job)[0] != "0"
+    eventually(lambda: not leftovers(here.fleet), "nothing is left")
 
 
 def test_the_cache_is_there_for_the_next_job_of_the_rule_only(here: Host) -> None:
