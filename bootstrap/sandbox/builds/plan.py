@@ -8,6 +8,7 @@ from typing import Any
 from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Sandbox
 from bootstrap.sandbox.environment import AIRLOCK, SCRATCH
+from bootstrap.sandbox.leases.builder import container_name
 from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, joined_body
 
@@ -26,11 +27,6 @@ _ALSO = (
 _ABSENT = ("add_key", "keyctl", "request_key")
 _ENOSYS = 38
 _BUILDER = "airlock"  # what clients of buildx call it
-
-
-def name(token: str) -> str:
-    """Return the name of the container that builds for the job with this token."""
-    return f"airlock-builder-{token}"
 
 
 def seccomp(of_jobs: str) -> str:
@@ -58,7 +54,7 @@ def builder_spec(
 ) -> SandboxSpec:
     """Return the specification of a builder. `directory` has its socket and its settings."""
     return SandboxSpec(
-        name=name(token),
+        name=container_name(token),
         image=image,
         user=users.start,
         group=users.start,

@@ -16,7 +16,7 @@ from bootstrap.host.config import Host
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.leases import first_process
-from bootstrap.sandbox.leases.builder import directory_of
+from bootstrap.sandbox.leases.builder import container_name, directory_of, has_builder
 from bootstrap.sandbox.network import firewall
 from bootstrap.sandbox.workspace import fresh_path
 
@@ -91,10 +91,12 @@ def _remove_containers(host: Host, token: str, patience: float) -> None:
             f"there was no time to remove the container airlock-{token}", hint="Run `airlock gc`."
         )
     deadline = time.monotonic() + patience
-    adopted = holder.adopted_by(host.paths.runtime / "jobs" / token)
+    directory = host.paths.runtime / "jobs" / token
+    adopted = holder.adopted_by(directory)
     names = [
         f"airlock-{token}",
-        f"airlock-builder-{token}",
+        # Without a job directory nothing says whether there is one.
+        *([container_name(token)] if has_builder(directory) or not directory.exists() else []),
         *(holder.container_name(name) for name, _ in adopted),
     ]
     with engine.connected(host.sandbox.docker, timeout=patience) as client:
