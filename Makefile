@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test endurance unit lint bench launcher holder clean lab-setup lock schemas
+.PHONY: demo test endurance unit lint bench launcher holder builder clean lab-setup lock schemas
 
 demo: $(READY)              ## one real job through policy, credentials and the sandbox
 	@tests/lab/setup demo
@@ -36,6 +36,11 @@ holder: build/airlock-holder        ## the static program of a replay's network 
 
 build/airlock-holder: launcher/holder.c launcher/build bootstrap/__init__.py
 	@launcher/build $@ holder
+
+builder: build/airlock-builder      ## the static program of image builds (docs/builds.md)
+
+build/airlock-builder: launcher/builder.c launcher/build bootstrap/__init__.py
+	@launcher/build $@ builder
 
 lab-setup:
 	@tests/lab/setup

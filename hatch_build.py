@@ -7,7 +7,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PROGRAMS = ("launcher", "holder")  # of launcher/, each as airlock-<name>
+PROGRAMS = ("launcher", "holder", "builder")  # of launcher/, each as airlock-<name>
 
 
 class LauncherHook(BuildHookInterface):

@@ -61,6 +61,9 @@ def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -
     del shown["docs/operations.md"]  # rules of Prometheus: tests/metrics
     del shown["docs/aws.md"]  # tests/policy/test_iam_documented.py
     del shown["docs/recipes.md"]  # tests/policy/test_recipes.py
+    (images,) = shown.pop("docs/builds.md")
+    rule = HEAD + images.removeprefix("rules:\n")
+    assert parse(rule, "docs/builds.md").rules[0].allow.builds
     assert not shown
     assert parse(start, "README.md").rules[1].when
     rule = f"{HEAD}  - name: all\n{textwrap.indent(agent_api, '    ')}"
@@ -83,7 +86,11 @@ def test_the_commands_shown_exist() -> None:
 
 
 def test_the_configuration_shown_is_complete() -> None:
-    ((page, texts),) = blocks("toml").items()
+    shown = blocks("toml")
+    (builds,) = shown.pop("docs/builds.md")
+    table = {"sandbox": {"image": "job:1"}, **tomllib.loads(builds)}
+    assert config.parse(table, ROOT).builds
+    ((page, texts),) = shown.items()
     assert page == "docs/install.md"
     assert [config.parse(tomllib.loads(text), ROOT) for text in texts]
 

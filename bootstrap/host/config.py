@@ -1,7 +1,4 @@
-"""This host's configuration: airlock.toml, read once, checked as a whole.
-
-No environment variable changes any of it: the job controls the environment.
-"""
+"""This host's configuration: airlock.toml, read once. No environment variable changes any of it."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import FileStore
+from bootstrap.host.builds_settings import Builds
 from bootstrap.host.parsed import parsed
 from bootstrap.host.proxy import Proxy, is_direct
 from bootstrap.host.section import Section
@@ -198,6 +196,7 @@ class Host(Section):
     paths: Paths = Paths()
     storage: Storage = Storage()
     service: Service = Service()  # noqa: RUF009 - frozen
+    builds: Builds | None = None
 
     def __post_init__(self) -> None:
         """Only root can reach what is below paths.runtime."""
@@ -206,6 +205,8 @@ class Host(Section):
                 f"service.socket is {self.service.socket}, expected a path outside of "
                 f"paths.runtime ({self.paths.runtime}), which agents cannot enter"
             )
+        if self.builds:
+            self.builds.check(self.sandbox.uids)
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -287,7 +288,7 @@ _REMOVED_TEXT = (
 
 
 def _known_keys() -> list[str]:
-    sections = (Host, Policy, Aws, Sandbox, Paths, Storage, Service)
+    sections = (Host, Policy, Aws, Sandbox, Paths, Storage, Service, Builds)
     return [each.name.replace("_", "-") for section in sections for each in fields(section)]
 
 

@@ -51,6 +51,7 @@ class ExpectNode(schema.Node):
     secrets: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     agent_api: Literal["gateway", "direct"] | None = None
     oidc_audiences: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
+    builds: Literal["buildkit", "none"] | None = None
     image: schema.Text | None = None
     services: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     limits: LimitsNode | None = None
@@ -222,6 +223,7 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         "secrets": sorted(grant.secrets) or [NONE],
         "agent_api": "gateway" if grant.agent_api else "direct",
         "oidc_audiences": sorted(grant.audiences) or [NONE if grant.agent_api else ANY],
+        "builds": str(grant.builds or NONE),
         "image": grant.image or NONE,
         "services": sorted(grant.services) or [NONE],
     }

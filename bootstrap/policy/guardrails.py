@@ -172,6 +172,12 @@ def _agent_api(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
         )
 
 
+def _builds(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    del pipeline
+    if grant.builds and bounds.builds is not None and grant.builds not in bounds.builds:
+        yield _excess("builds", grant.builds, bounds.builds)
+
+
 def _listed(
     guardrail: str,
     patterns: tuple[str, ...] | None,
@@ -210,7 +216,7 @@ def _of_job(name: str, limit: float | None) -> str:
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (
-    _roles, _images, _secrets, _session_tags, _agent_api, _sessions, _limits,
+    _roles, _images, _secrets, _session_tags, _agent_api, _builds, _sessions, _limits,
 )  # fmt: skip
 
 

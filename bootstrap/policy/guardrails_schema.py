@@ -9,7 +9,7 @@ from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
 from bootstrap.job.grades import Grade
 from bootstrap.policy.limits_schema import LimitsNode
-from bootstrap.policy.model import AgentApiUse, ForkAccess
+from bootstrap.policy.model import AgentApiUse, Builds, ForkAccess
 from bootstrap.policy.names import PIPELINE
 from bootstrap.policy.schema import (
     Account,
@@ -68,6 +68,7 @@ class BoundsNode(Node):
     plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
     oidc_audiences: Globs | None = None
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
+    builds: Annotated[list[Builds], ONE_OR_MANY] | None = None
     session_tags: TagGlobs | None = None
     session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()

@@ -35,6 +35,12 @@ class CredentialDelivery(StrEnum):
     ENV = "env"
 
 
+class Builds(StrEnum):
+    """What builds images for the job inside of its sandbox."""
+
+    BUILDKIT = "buildkit"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
     """One fact and the patterns of which one must match it.
@@ -83,6 +89,7 @@ class Grant:
     workspace: Workspace = Workspace.REUSE
     services: Mapping[str, ServiceContainer] = field(default_factory=dict)  # by name
     agent_api: AgentApiGrant | None = None  # None: all that the job's own token may do
+    builds: Builds | None = None  # None: the job builds no images
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -187,6 +194,7 @@ class Bounds:
     plugins: tuple[str, ...] | None = None  # globs over sources with their versions
     oidc_audiences: tuple[str, ...] | None = None  # globs; then every rule needs agent-api
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
+    builds: tuple[str, ...] | None = None
     session_tags: tuple[str, ...] | None = None  # globs over key=value of the rules' own tags
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)

@@ -1,7 +1,7 @@
 """Reads a document's text as a Policy, or reports every mistake in it at once."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,6 +91,7 @@ def _bounds(node: "BoundsNode") -> dict[str, Any]:
         "plugins": _tuple(node.plugins),
         "oidc_audiences": _tuple(node.oidc_audiences),
         "agent_api": node.agent_api,
+        "builds": _tuple(node.builds),
         "session_tags": _tuple(node.session_tags),
         "session": node.session,
         "limits": _limits(node.limits),
@@ -112,7 +113,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _tuple(listed: list[str] | None) -> tuple[str, ...] | None:
+def _tuple(listed: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(listed)
 
 
@@ -179,6 +180,7 @@ def _grant(node: schema.Allow) -> Grant:
     return Grant(
         kinds=node.kinds(),
         agent_api=node.agent_api.grant() if node.agent_api is not None else None,
+        builds=node.builds,
         duration=node.session.duration,
         tags=node.session.tags,
         transitive_tags=tuple(node.session.transitive),

@@ -33,6 +33,8 @@ EXPECTED: Mapping[str, str] = {
     "CapBnd": _NONE,
     "CapAmb": _NONE,
 }
+# Of a builder's program in its user namespace, where it has every capability.
+EXPECTED_OF_BUILDERS = {name: EXPECTED[name] for name in ("NoNewPrivs", "Seccomp")}
 
 
 def profile() -> str:
@@ -74,7 +76,7 @@ def check(
     found = _with_entry(pid, runtime, has_ended)
     wrong = [f"process {member}: {why}" for member in found for why in _wrong(member, apparmor)]
     if wrong:
-        raise _unconfined("; ".join(wrong[:4]), runtime)
+        raise unconfined("; ".join(wrong[:4]), runtime)
     outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
     return (
         Probe(target="processes", outcome=f"{outcome}, no capability", passed=True),
@@ -104,7 +106,7 @@ def _with_entry(pid: int, runtime: str, has_ended: Callable[[], bool]) -> tuple[
         if has_ended():
             return ()
         if time.monotonic() > deadline:
-            raise _unconfined(
+            raise unconfined(
                 "its entry script did not appear among the processes of this host", runtime
             )
         time.sleep(POLL)
@@ -150,23 +152,25 @@ def of_its_control_group(pid: int) -> list[int]:
 
 def _wrong(pid: int, apparmor: str | None) -> list[str]:
     label = wrong_label(Path(f"/proc/{pid}"), apparmor) if apparmor else ""
-    return [*([label] if label else []), *_wrong_status(pid)]
+    return [*([label] if label else []), *wrong_status(pid)]
 
 
-def _wrong_status(pid: int) -> list[str]:
+def wrong_status(pid: int, expected: Mapping[str, str] = EXPECTED) -> list[str]:
+    """Return in what the state of a process differs from `expected`, in words."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     except OSError as gone:
         return [f"its status cannot be read: {gone.strerror}"]
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     return [
-        f"{name}: expected {expected}, got {status.get(name, 'nothing')}"
-        for name, expected in EXPECTED.items()
-        if status.get(name) != expected
+        f"{name}: expected {value}, got {status.get(name, 'nothing')}"
+        for name, value in expected.items()
+        if status.get(name) != value
     ]
 
 
-def _unconfined(why: str, runtime: str) -> CannotStart:
+def unconfined(why: str, runtime: str) -> CannotStart:
+    """Return the error for a container of which `why` is wrong."""
     return CannotStart(
         f"the container is not confined: {why}",
         hint="Nothing of the job has run. `docker info` has to list seccomp under Security "

@@ -159,6 +159,19 @@ def start(client: Client, container_id: str, name: str, holder: Holder | None = 
     )  # fmt: skip
 
 
+def start_joined(client: Client, container_id: str) -> int:
+    """Start a container in another one's network, and return its first process on this host."""
+    with explained("start the container"):
+        client.post(f"/containers/{container_id}/start")
+        state = client.get(f"/containers/{container_id}/json")["State"]
+    if not state["Pid"]:
+        raise CannotStart(
+            f"the container ended at once (exit status {state['ExitCode']})",
+            hint="Is its image for this kind of machine? Try `docker run --rm IMAGE true`.",
+        )
+    return int(state["Pid"])
+
+
 def outcome(
     client: Client, container_id: str, *, timeout: float = TIMEOUT
 ) -> tuple[int, bool] | None:

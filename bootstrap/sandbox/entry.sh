@@ -8,5 +8,6 @@ read -r message </airlock/go
 cat /airlock/job-env >/run/buildkite/job-env &
 cat /airlock/job-env.json >/run/buildkite/job-env.json &
 . /airlock/env
+[ ! -f /airlock/prepare ] || . /airlock/prepare
 wait
 exec /opt/airlock/bin/buildkite-agent bootstrap

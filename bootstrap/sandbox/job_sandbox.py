@@ -36,6 +36,7 @@ from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, engine, report, workspace
 from bootstrap.sandbox.agent_settings import MIRRORS, trees
 from bootstrap.sandbox.ahead import holder
+from bootstrap.sandbox.builds import needed
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -52,6 +53,7 @@ from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.agent_gateway import Inside
+    from bootstrap.sandbox.builds.builder import Builder
     from bootstrap.sandbox.engine_client import Client
 
 
@@ -106,8 +108,9 @@ def opened_sandbox(
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
         services = _services(client, admitted, host, log)
+        of_builder = needed.image(client, admitted.grant, host, log)
         record.timed("engine")
-        passed = _passed(job, admitted)
+        passed, tree = _passed(job, admitted), tree_of(job, admitted, host, lease.token)
         spec, directory = _prepare(
             held, job, admitted, host, lease, kept=passed.variables, image=image, note=log.note
         )
@@ -123,16 +126,17 @@ def opened_sandbox(
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
         held.enter_context(services(lease, container, record))
-        sandbox = SandboxDelivery(
-            held=held, directory=directory, env=passed.variables, region=host.aws.region,
-            endpoint=container.listener.path if container.listener else None,
-            settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
-            used=partial(report_use, log, record),
-        )  # fmt: skip
-        dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
+        sandbox = _delivery(held, admitted, host, lease, container, directory=directory,
+                            variables=passed.variables, log=log, record=record)  # fmt: skip
+        builder = held.enter_context(needed.builder(
+            client, host, lease, image=of_builder, running=container.running, directory=directory,
+            tree=tree, log=log,
+        ))  # fmt: skip
+        record.timed("builder")
+        dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)
         record.timed("delivery")
         pump = held.enter_context(closing(_pump(client, container, record, out)))
-        tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
+        pid = container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
             client, container, job, directory=directory, disk=watch, alerts=Alerts(log, record),
@@ -140,8 +144,28 @@ def opened_sandbox(
         )  # fmt: skip
         pump.start()
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
-                      dropped=dropped, agent=job.agent.values)  # fmt: skip
+                      dropped=dropped, agent=job.agent.values, builder=builder)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
+
+
+def _delivery(
+    held: ExitStack,
+    admitted: Admitted,
+    host: Host,
+    lease: Lease,
+    container: Opened,
+    *,
+    directory: workspace.SandboxDirectory,
+    variables: dict[str, str],
+    log: JobLog,
+    record: Record,
+) -> SandboxDelivery:
+    return SandboxDelivery(
+        held=held, directory=directory, env=variables, region=host.aws.region,
+        endpoint=container.listener.path if container.listener else None,
+        settings=host.sandbox, known_hosts=admitted.grant.known_hosts, uid=lease.uid, log=log,
+        used=partial(report_use, log, record),
+    )  # fmt: skip
 
 
 def _pump(client: "Client", container: Opened, record: Record, out: int) -> Pump:
@@ -275,13 +299,19 @@ def _deliver(
     obtained: Obtained,
     sandbox: SandboxDelivery,
     agent_api: "Inside | None",
+    *,
+    builder: "Builder | None",
 ) -> tuple[str, ...]:
     """Deliver the grant, write the environment, and return the variables that are left out."""
     granted = deliver(admitted.grant, obtained, sandbox)
     environment = sandbox_environment(
         job,
         job_env=sandbox.env,
-        granted={**aws_environment.region_only(sandbox.region), **granted},
+        granted={
+            **aws_environment.region_only(sandbox.region),
+            **granted,
+            **(builder.variables if builder else {}),
+        },
         home=str(HOME),
         agent_api=(agent_api.endpoint, agent_api.token) if agent_api else None,
     )

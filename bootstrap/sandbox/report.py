@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
@@ -11,6 +12,9 @@ from bootstrap.record import Record
 from bootstrap.sandbox.agent_settings import without_effect
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.model import SandboxSpec, described
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.builds.builder import Builder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +50,7 @@ def proven(
     passed: Passed,
     dropped: tuple[str, ...],
     agent: Mapping[str, str],
+    builder: "Builder | None" = None,
 ) -> None:
     """Report that the job starts, and what it does not get.
 
@@ -77,4 +82,5 @@ def proven(
         proof={probe.target: probe.outcome for probe in container.probes},
         firewall_reloaded=container.ruleset_reloaded,
         dropped=sorted({*passed.chain, *dropped}),
+        **({"builder": builder.facts} if builder else {}),
     )

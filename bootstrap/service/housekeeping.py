@@ -53,15 +53,16 @@ def prepare(host: Host, journal: Journal) -> int:
 
 
 def pull(host: Host, journal: Journal) -> int:
-    """Pull the default image, and those that jobs have used lately, as sandbox.pull says.
+    """Pull the images that airlock.toml names, and those that jobs have used lately.
 
-    One that cannot be pulled does not keep the others from it. Raises CannotStart.
+    As sandbox.pull says. One that cannot be pulled does not keep the others from it. Raises
+    CannotStart.
     """
     to(host.paths.runtime)
     if host.sandbox.pull == "never":
         return 0
     lately = pulled_images.recent(host.paths.state, time.time() - LATELY)
-    wanted = {host.sandbox.image: None, **lately}
+    wanted = {**dict.fromkeys(pulled_images.configured(host)), **lately}
     failed = 0
     with engine.connected(host.sandbox.docker) as client:
         for reference, last in wanted.items():

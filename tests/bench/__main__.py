@@ -21,6 +21,7 @@ from tests.bench.bench import AHEAD, Bench
 from tests.bench.decisions import decisions
 from tests.bench.endpoint import endpoint
 from tests.bench.first_byte import first_byte
+from tests.bench.images import images
 from tests.bench.jobs import run_well
 from tests.bench.memory import memory
 from tests.bench.policies import policies
@@ -42,6 +43,7 @@ SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "policies": policies,
     "endpoint": endpoint,
     "services": services,
+    "images": images,
 }
 
 

@@ -54,9 +54,9 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
 
 @pytest.mark.parametrize(("allow", "gets"), [
     (f"roles: {{audit: '{ROLE}'}}, secrets: {{A: 'ssm:/ci/a'}}, ssh-keys: 'ssm:/ci/key', "
-     "agent-api: {oidc-audiences: a, secrets: KEY}",
+     "agent-api: {oidc-audiences: a, secrets: KEY}, builds: buildkit",
      f"no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a, secret buildkite:KEY, "
-     "OIDC audience a"),
+     "OIDC audience a, image builds by buildkit"),
     (f"role: '{ROLE}', secret-files: {{default: 'ssm:/ci/f'}}, image: 'ci/build:1', "
      f"registries: {{{ECR}: role}}",
      f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ECR}"),

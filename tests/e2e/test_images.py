@@ -7,11 +7,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bootstrap.host import config
+from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.sandbox import engine
@@ -98,6 +100,18 @@ def test_pulled_image_is_removed_when_no_job_used_it_for_long(
     assert not is_here(host, image)
     assert not record.exists()
     assert provide(host, reference) == image
+
+
+def test_an_image_that_airlock_toml_names_is_kept(host: Host, registry: Registry) -> None:
+    default, of_builds, other = (pushed(registry) for _ in range(3))
+    kept = {provide(host, default), provide(host, of_builds)}
+    gone = provide(host, other)
+    named = replace(
+        host, sandbox=replace(host.sandbox, image=default), builds=Builds(image=of_builds)
+    )
+    (done,) = collect(named, 31)
+    assert gone[:19] in done
+    assert all(is_here(host, image) for image in kept)
 
 
 def test_use_by_a_job_counts_without_a_pull(host: Host, registry: Registry) -> None:

@@ -20,6 +20,12 @@ def holder() -> Path:
     return _compiled("holder", ROOT / "build/airlock-holder", sources)
 
 
+def builder() -> Path:
+    """Return the first program of containers that build images, compiled in the same way."""
+    sources = (ROOT / "launcher/builder.c", *SOURCES[1:])
+    return _compiled("builder", ROOT / "build/airlock-builder", sources)
+
+
 def _compiled(name: str, program: Path, sources: tuple[Path, ...]) -> Path:
     program.parent.mkdir(exist_ok=True)
     with (program.parent / ".lock").open("w") as lock:

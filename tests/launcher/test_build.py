@@ -31,7 +31,7 @@ def test_wheel_is_for_this_kind_of_machine(wheel: Path) -> None:
     assert wheel.name.startswith("buildkite_airlock-")
     assert wheel.name.endswith("-py3-none-linux_x86_64.whl") or "aarch64" in wheel.name
     with zipfile.ZipFile(wheel) as files:
-        for program in (launcher.binary(), launcher.holder()):
+        for program in (launcher.binary(), launcher.holder(), launcher.builder()):
             (name,) = (name for name in files.namelist() if name.endswith(f"/{program.name}"))
             assert name.endswith(f".data/scripts/{program.name}")
             assert files.read(name) == program.read_bytes()

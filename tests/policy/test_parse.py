@@ -48,6 +48,7 @@ EVERYTHING = f"""  - name: deploy
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
       workspace: fresh
       services: {{db: {{image: "ci/postgres:15", ready: "tcp:5432"}}}}
+      builds: buildkit
       agent-api: {{oidc-audiences: sts.example.com, secrets: [A, B], calls: [meta-data]}}
 """
 

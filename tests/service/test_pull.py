@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.sandbox.images.pulled_images import recent
 from bootstrap.service import housekeeping
@@ -44,6 +45,13 @@ def test_default_image_is_pulled_with_the_hosts_login(
     image = docker(host, "image", "inspect", "--format", "{{.Id}}", reference)
     assert record_of(host, image).exists()
     assert pull(host, image=reference) == (0, [])
+
+
+def test_the_image_of_builds_is_pulled_too(host: Host, registry: Registry) -> None:
+    default, of_builds = pushed(registry), pushed(registry)
+    status, lines = pull(replace(host, builds=Builds(image=of_builds)), image=default)
+    assert status == 0
+    assert [line.split()[2] for line in lines] == [default, of_builds]
 
 
 def test_images_that_jobs_used_lately_are_kept_here_without_counting_as_used(

@@ -188,6 +188,8 @@ def _further(grant: Grant) -> Iterator[str]:
     """Yield what the job gets beside its own role."""
     yield from (f"{kind} {name}" for kind, name in named(grant) if name != grant.role)
     yield from (f"ECR login {name}" for kind in grant.kinds for name in kind.needs().ecr)
+    if grant.builds:
+        yield f"image builds by {grant.builds}"
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:

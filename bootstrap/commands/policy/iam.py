@@ -20,6 +20,7 @@ from bootstrap.policy.iam.quotas import RAISED_TRUST, TRUST
 from bootstrap.policy.iam.stack import as_json, known_account, stack_of
 from bootstrap.policy.iam.terraform import as_terraform
 from bootstrap.policy.stores.ssm import statement
+from bootstrap.sandbox.images.pulled_images import configured
 from bootstrap.text import counted
 
 _CREATE = f"Create it with `aws iam get-account-authorization-details --filter {FILTER}`."
@@ -104,7 +105,7 @@ def _needs(host: Host) -> HostNeeds:
     return HostNeeds(
         statements=tuple(statement(p.path, host.aws) for p in places if isinstance(p, SsmStore)),
         observe_role=host.policy.observe_role if host.policy.mode == "observe" else None,
-        images=(host.sandbox.image,),
+        images=configured(host),
         references=tuple(login for login in logins if login not in _LOGINS),
         ecr="ecr" in logins,
     )

@@ -65,6 +65,11 @@ def used(state: Path, image: str) -> bool:
         os.close(descriptor)
 
 
+def configured(host: Host) -> tuple[str, ...]:
+    """Return the images that airlock.toml names."""
+    return (host.sandbox.image, *((host.builds.image,) if host.builds else ()))
+
+
 def unused(host: Host, now: float) -> Iterator[Change]:
     """Yield the removal of pulled images that no job used for storage.image-age.
 
@@ -78,11 +83,11 @@ def unused(host: Host, now: float) -> Iterator[Change]:
         return
     with engine.connected(host.sandbox.docker) as client:
         sizes = engine_images.image_sizes(client)
-        named = engine_images.known_id(client, host.sandbox.image)
+        named = {engine_images.known_id(client, image) for image in configured(host)}
     entries = [_entry(path, sizes) for path in paths]
     budget = Budget(kind=_KIND, age=host.storage.image_age)
     for entry, why in beyond(
-        budget, [e for e in entries if e.size], now, in_use=lambda path: _id(path) == named
+        budget, [e for e in entries if e.size], now, in_use=lambda path: _id(path) in named
     ):
         remove = partial(_remove, host, entry.path, now - host.storage.image_age)
         yield Change(what=f"image {_reference(entry.path)}", why=why, apply=remove, size=entry.size)

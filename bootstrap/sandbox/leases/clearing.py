@@ -16,7 +16,7 @@ from bootstrap.host.config import Host
 from bootstrap.sandbox import engine
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.companions.plan import container_name
-from bootstrap.sandbox.leases import first_process
+from bootstrap.sandbox.leases import builder, first_process
 from bootstrap.sandbox.network import firewall
 from bootstrap.sandbox.plan import SERVICE_DIRECTORY
 from bootstrap.sandbox.workspace import fresh_path
@@ -37,6 +37,7 @@ def clear(host: Host, token: str, *, patience: float = PATIENCE) -> tuple[Airloc
     steps: tuple[Callable[[], object], ...] = (
         lambda: _shut_start_gates(directory),
         lambda: first_process.kill(directory, min(KILL_PATIENCE, patience)),
+        lambda: first_process.kill(builder.directory_of(directory), min(KILL_PATIENCE, patience)),
         # Before the engine can give the address to another container.
         lambda: firewall.remove_listener(directory, later),
         lambda: _kill_services(directory, min(KILL_PATIENCE, patience)),
@@ -89,7 +90,7 @@ def _kill_services(directory: Path, patience: float) -> None:
 
 def _discard_fresh_workspace(state: Path, directory: Path) -> None:
     """Delete it in the background, however large it is: the next job may be clearing this."""
-    if first_process.is_running(directory):
+    if any(map(first_process.is_running, (directory, builder.directory_of(directory)))):
         raise CannotStart("its workspace is still in use", hint="Run `airlock gc` later.")
     trash.discard(state, fresh_path(state, directory.name))
     # Also if there was none: its owner may have been killed between these two steps.
@@ -110,6 +111,7 @@ def _remove_containers(host: Host, token: str, patience: float) -> None:
     _, *services = first_process.directories(directory)
     names = [
         *(container_name(token, path.name.removeprefix(SERVICE_DIRECTORY)) for path in services),
+        *([builder.container_name(token)] if builder.has_builder(directory) else []),
         f"airlock-{token}",
         *(holder.container_name(name) for name, _ in holder.adopted_by(directory)),
     ]

@@ -18,6 +18,8 @@ from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host, Sandbox
 from bootstrap.sandbox.leases.subordinate import refuse_overlap
 
+CACHE = "buildkit"  # in a workspace, of image builds: its owner has no part in the choice
+
 
 @contextmanager
 def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
@@ -48,7 +50,8 @@ def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
 
 def owner(tree: Path) -> int | None:
     """Return the uid that owns all entries of `tree`; None if it has none or several owners."""
-    owners = {path.stat(follow_symlinks=False).st_uid for path in _below(tree)}
+    trees = (path for path in _below(tree) if path.name != CACHE)
+    owners = {path.stat(follow_symlinks=False).st_uid for path in trees}
     return owners.pop() if len(owners) == 1 else None
 
 

@@ -111,6 +111,7 @@ allow = part(
         ),
     ),
     workspace=st.sampled_from(["reuse", "fresh"]),
+    builds=st.just("buildkit"),
     agent_api=part(
         oidc_audiences=some("sts.example.com", "other.example.com"),
         secrets=some("A", "B"),
@@ -157,6 +158,7 @@ guardrails = st.none() | part(
     secrets=some("*", "ssm:*", "!ssm:/ci/a"),
     plugins=some(*PLUGINS),
     session=st.sampled_from(["15m", "2h"]),
+    builds=st.sampled_from([[], ["buildkit"]]),
     limits=part(memory=st.sampled_from(["4GiB"]), pids=st.sampled_from(["64"])),
     forks=st.sampled_from(["refuse", "nothing", "anything"]),
 ).map(lambda made: {"guardrails": "acme", **made})

@@ -1,0 +1,208 @@
+"""A builder, from its image to its socket in the job's sandbox directory, and its end.
+
+It is started once the job's container has been proven, whose network namespace it joins, and
+before the job's code runs. It becomes what can build only after Airlock has seen how its first
+program is confined.
+"""
+
+import os
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host import trash
+from bootstrap.host.builds_settings import Builds
+from bootstrap.host.config import Host
+from bootstrap.log import JobLog
+from bootstrap.sandbox import confinement, engine
+from bootstrap.sandbox.builds import control, plan, users
+from bootstrap.sandbox.images.image import provided
+from bootstrap.sandbox.leases import first_process
+from bootstrap.sandbox.leases.builder import directory_of
+from bootstrap.sandbox.leases.lease import Lease
+from bootstrap.sandbox.leases.slots import CACHE
+from bootstrap.sandbox.model import Image, Running, SandboxSpec
+from bootstrap.sandbox.workspace import SandboxDirectory
+from bootstrap.text import printable
+
+if TYPE_CHECKING:
+    from bootstrap.sandbox.engine_client import Client
+
+_LAST = 1000  # bytes of a builder's log that are shown if it ends before the job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Builder:
+    """A BuildKit that runs, and the variables by which the job's clients find it."""
+
+    variables: Mapping[str, str]
+    facts: Mapping[str, object]  # of it, for the record
+
+
+def image_of(client: "Client", host: Host, log: JobLog) -> Image:
+    """Return the image of BuildKit, pulled if need be, once this host can build at all.
+
+    Raises WrongConfiguration, and what `provided` raises.
+    """
+    users.require(host)
+    assert host.builds is not None  # noqa: S101 - for the type checker
+    return provided(client, host.builds.image, host, log)
+
+
+@contextmanager
+def opened_builder(
+    client: "Client",
+    host: Host,
+    lease: Lease,
+    *,
+    running: Running,
+    directory: SandboxDirectory,
+    image: Image,
+    tree: Path,
+    log: JobLog,
+) -> Iterator[Builder]:
+    """Start a builder for the job whose container is `running`. `tree` is the job's workspace.
+
+    The log gets a line if the cache was discarded, and one at the end if BuildKit has ended before
+    the job. The lease ends and removes it. Raises CannotStart, WrongConfiguration.
+    """
+    assert host.builds is not None  # noqa: S101 - for the type checker: users.require was called
+    own = directory_of(lease.directory)
+    own.mkdir(mode=0o755)
+    mine = users.of_slot(host, lease.uid)
+    spec = plan.builder_spec(
+        host.builds, host.sandbox, token=lease.token, users=mine, image=image, directory=own,
+        cache=cache(host.paths.state, tree, mine, log.note), program=program(),
+        resolvers=directory.path / "resolv.conf",
+    )  # fmt: skip
+    (own / plan.SETTINGS).write_bytes(plan.settings(host.builds.cache))
+    (own / plan.SETTINGS).chmod(0o444)
+    output = os.memfd_create("buildkitd", os.MFD_CLOEXEC)
+    with ExitStack() as held:
+        held.callback(os.close, output)
+        process = held.enter_context(
+            _started(
+                client,
+                spec,
+                running,
+                own=own,
+                inside=directory.path,
+                uid=lease.uid,
+                mine=mine,
+                output=output,
+            )
+        )
+        (directory.path / "prepare").write_bytes(plan.preparation())
+        (directory.path / "prepare").chmod(0o444)
+        yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
+        if first_process.has_ended(process):
+            log.alert(
+                "the BuildKit of this job ended before the job did; the last of its log: "
+                f"{printable(_last(output), limit=_LAST)}"
+            )
+
+
+@contextmanager
+def _started(
+    client: "Client",
+    spec: SandboxSpec,
+    running: Running,
+    *,
+    own: Path,
+    inside: Path,
+    uid: int,
+    mine: range,
+    output: int,
+) -> Iterator[int]:
+    """Start the container, confirm that it is confined, and let it go on. Yields its pidfd."""
+    with ExitStack() as held:
+        mapped = held.enter_context(control.listening(own, plan.CONTROL, mine.start))
+        apparmor = engine.apparmor(client)
+        body = plan.builder_body(spec, confinement.profile(), apparmor, running.id)
+        container = engine.create_container(client, spec, body)
+        pid = engine.start_joined(client, container)
+        first_process.record(own, pid)
+        process = os.pidfd_open(pid)
+        held.callback(os.close, process)
+        connection, peer = control.connected(mapped)
+        with connection:
+            asking = os.open(f"/proc/{peer}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            held.callback(os.close, asking)
+            confine(pid, peer, asking, spec.runtime)
+            control.map_users(asking, mine)
+            with control.listening(inside, plan.SOCKET, uid) as listener:
+                control.begin(connection, (listener.fileno(), output))
+        yield process
+
+
+def confine(first: int, peer: int, asking: int, runtime: str) -> None:
+    """Check the container's first process and the one that asks for users. Raises CannotStart.
+
+    The latter has its own user namespace, in which it has every capability, and outside none.
+    """
+    wrong = [
+        *confinement.wrong_status(first),
+        *confinement.wrong_status(peer, confinement.EXPECTED_OF_BUILDERS),
+    ]
+    namespaces = [
+        (str(Path(f"/proc/{first}/ns/{kind}").readlink()), os.readlink(f"ns/{kind}", dir_fd=asking))
+        for kind in ("pid", "user")
+    ]
+    if namespaces[0][0] != namespaces[0][1]:
+        wrong.append("another container asks for its users")
+    if namespaces[1][0] == namespaces[1][1]:
+        wrong.append("it has no user namespace of its own")
+    if wrong:
+        raise confinement.unconfined("; ".join(wrong[:4]), runtime)
+
+
+def cache(state: Path, tree: Path, mine: range, note: Callable[[str], object]) -> Path:
+    """Return the cache of a workspace, made if it is missing. `mine` are its users.
+
+    A job in another slot has other users: what it finds is discarded, because giving it other
+    owners would take as long as earlier jobs want. Raises CannotStart.
+    """
+    path = tree / CACHE
+    if path.exists() and path.stat(follow_symlinks=False).st_uid != mine.start:
+        note("the cache of image builds was discarded: an earlier job ran in another slot")
+        trash.discard(state, path)
+        trash.empty_in_background(state)
+    path.mkdir(mode=0o700, exist_ok=True)
+    os.chown(path, mine.start, mine.start, follow_symlinks=False)
+    return path
+
+
+def _last(output: int) -> str:
+    size = os.fstat(output).st_size
+    return os.pread(output, _LAST, max(0, size - _LAST)).decode(errors="replace")
+
+
+def program() -> Path:
+    """Return a builder's first program: beside `airlock`, or built in a checkout."""
+    installed = Path(sysconfig.get_path("scripts"), plan.PROGRAM)
+    built = Path(__file__).parents[3] / "build" / plan.PROGRAM
+    for path in (built, installed):
+        if path.is_file():
+            return path
+    raise WrongConfiguration(
+        f"{plan.PROGRAM} is not installed: it is neither {installed} nor {built}",
+        hint="It comes with the package; in a checkout of the repository run `make builder`.",
+    )
+
+
+def facts(builds: Builds, spec: SandboxSpec) -> dict[str, object]:
+    """Return what a record has of a builder."""
+    return {
+        "image": spec.image.id,
+        "reference": spec.image.reference,
+        "digests": list(spec.image.digests),
+        "user": spec.user,
+        "memory": spec.memory,
+        "cpus": spec.cpus,
+        "pids": spec.pids,
+        "cache": builds.cache,
+    }

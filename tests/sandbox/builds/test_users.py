@@ -1,0 +1,134 @@
+"""A builder's users: where they are, and on which hosts there can be none."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.errors import WrongConfiguration
+from bootstrap.host.builds_settings import USERS, Builds
+from bootstrap.host.config import Host, Sandbox, parse
+from bootstrap.sandbox.builds import builder, users
+from bootstrap.sandbox.leases import subordinate
+from bootstrap.sandbox.leases.slots import CACHE, owner
+
+HOST = Host(sandbox=Sandbox(image="job:1"), builds=Builds(image="buildkit:1"))
+
+
+@pytest.fixture(autouse=True)
+def no_other_ranges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    file = tmp_path / "subuid"
+    monkeypatch.setattr(subordinate, "FILES", (file,))
+    return file
+
+
+def test_no_two_slots_share_a_number_and_none_has_a_jobs() -> None:
+    ranges = [users.of_slot(HOST, uid) for uid in HOST.sandbox.uids]
+    assert all(len(one) == USERS for one in ranges)
+    assert all(one.stop == other.start for one, other in pairwise(ranges))
+    assert ranges[-1].stop <= 1 << 31
+    assert ranges[0].start > HOST.sandbox.uids.stop
+
+
+@given(st.integers(USERS, (1 << 32) - 1), st.integers(1, 1000), st.integers(1001, (1 << 31) - 2000))
+def test_users_are_accepted_if_and_only_if_nobody_else_has_them(
+    first: int, slots: int, first_uid: int
+) -> None:
+    ours, jobs = range(first, first + slots * USERS), range(first_uid, first_uid + slots)
+    disjoint = ours.stop <= jobs.start or jobs.stop <= ours.start
+    try:
+        Builds(image="b", first_uid=first).check(jobs)
+    except ValueError:
+        assert ours.stop > 1 << 31 or not disjoint
+    else:
+        assert ours.stop <= 1 << 31
+        assert disjoint
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("user/max_user_namespaces", "0"),
+        ("kernel/unprivileged_userns_clone", "0"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ],
+)
+def test_a_kernel_without_user_namespaces_is_named_with_the_alternative(
+    tmp_path: Path, setting: str, value: str
+) -> None:
+    (tmp_path / setting).parent.mkdir(parents=True)
+    (tmp_path / setting).write_text(f"{1 - int(value)}\n")
+    users.require(HOST, tmp_path)
+    (tmp_path / setting).write_text(f"{value}\n")
+    with pytest.raises(WrongConfiguration) as raised:
+        users.require(HOST, tmp_path)
+    assert setting.replace("/", ".") in raised.value.problem
+    assert "a BuildKit elsewhere" in raised.value.hint
+
+
+def test_a_host_without_the_table_learns_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(WrongConfiguration) as raised:
+        users.require(HOST.model_copy(update={"builds": None}), tmp_path)
+    assert "[builds]" in raised.value.hint
+
+
+def test_numbers_that_others_may_have_are_refused(tmp_path: Path, no_other_ranges: Path) -> None:
+    last = HOST.builds.uids(HOST.sandbox.slots).stop - 1 if HOST.builds else 0
+    no_other_ranges.write_text(f"someone:{last}:1\n")
+    with pytest.raises(WrongConfiguration) as raised:
+        users.require(HOST, tmp_path)
+    assert "someone" in raised.value.problem
+    no_other_ranges.write_text(f"someone:{last + 1}:1\n")
+    users.require(HOST, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({}, "image"),
+        ({"image": "b", "first-uid": 65535}, "65536 or more"),
+        ({"image": "b", "first-uid": 2147400000}, "below 2147483648"),
+        ({"image": "b", "cashe": "1GiB"}, "cache"),
+        ({"image": "b", "cache": "much"}, "cache"),
+    ],
+)
+def test_a_mistake_in_the_table_is_named(table: dict[str, object], expected: str) -> None:
+    with pytest.raises(WrongConfiguration) as raised:
+        parse({"sandbox": {"image": "job:1"}, "builds": table}, Path("airlock.toml"))
+    assert expected in "".join(raised.value.details)
+
+
+def test_the_table_is_read() -> None:
+    table = {"image": "b@sha256:" + "0" * 64, "memory": "2GiB", "cpus": 2.0, "cache": "1GiB"}
+    found = parse({"sandbox": {"image": "job:1"}, "builds": table}, Path("airlock.toml")).builds
+    assert found is not None
+    assert (found.memory, found.cpus, found.cache) == (2 << 30, 2.0, 1 << 30)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+def test_a_cache_of_another_slot_is_discarded(tmp_path: Path) -> None:
+    tree, notes = tmp_path / "workspaces/w", list[str]()
+    tree.mkdir(parents=True)
+    mine = users.of_slot(HOST, HOST.sandbox.first_uid)
+    made = builder.cache(tmp_path, tree, mine, notes.append)
+    (made / "layer").touch()
+    assert builder.cache(tmp_path, tree, mine, notes.append) == made
+    assert (made / "layer").exists()
+    assert not notes
+    other = users.of_slot(HOST, HOST.sandbox.first_uid + 1)
+    assert builder.cache(tmp_path, tree, other, notes.append) == made
+    assert not list(made.iterdir())
+    assert made.stat().st_uid == other.start
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert "discarded" in notes[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+def test_the_cache_has_no_part_in_the_choice_of_a_slot(tmp_path: Path) -> None:
+    for name, uid in (("builds", 61003), ("plugins", 61003), (CACHE, 0x7000_0000)):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, uid, uid)
+    assert owner(tmp_path) == 61003
