@@ -154,6 +154,8 @@ def notes(grant: Grant) -> Iterator[tuple[str, str]]:
         yield "secrets-with", "role"
     if grant.agent_api:
         yield "agent-api", _words(grant.agent_api) or "the checkout's calls"
+    if grant.egress:
+        yield "egress", _words(grant.egress) or "none"
     if grant.env:
         yield "env", _words(grant.env)
     if limits := _words(grant.limits):

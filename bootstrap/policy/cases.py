@@ -16,6 +16,7 @@ from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy import builds, schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
+from bootstrap.policy.egress import EgressGrant
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails, Policy, Rule
 from bootstrap.policy.parse import validated, wrong
 from bootstrap.text import printable
@@ -50,6 +51,7 @@ class ExpectNode(schema.Node):
     secrets: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     agent_api: Literal["gateway", "direct"] | None = None
     oidc_audiences: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
+    egress: Literal["internet", "none", "list", "observe"] | None = None
     image: schema.Text | None = None
     limits: schema.LimitsNode | None = None
     refused: str | None = None
@@ -220,6 +222,7 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         "secrets": sorted(grant.secrets) or [NONE],
         "agent_api": "gateway" if grant.agent_api else "direct",
         "oidc_audiences": sorted(grant.audiences) or [NONE if grant.agent_api else ANY],
+        "egress": _egress(grant),
         "image": grant.image or NONE,
     }
     wanted = expect.model_dump(include=set(got), exclude_none=True)
@@ -232,6 +235,12 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         granted = getattr(grant.limits, name)
         if granted != limit:
             yield f"expected limits.{name} {limit}, got {granted or 'the default of the host'}"
+
+
+def _egress(grant: Grant) -> str:
+    if grant.egress is None or grant.egress.observe:
+        return "internet" if grant.egress is None else "observe"
+    return NONE if grant.egress == EgressGrant() else "list"
 
 
 def _key(name: str) -> str:

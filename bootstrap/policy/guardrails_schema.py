@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
 from bootstrap.job.grades import Grade
+from bootstrap.policy.egress_schema import EgressBoundsNode, EgressNode
 from bootstrap.policy.model import AgentApiUse, ForkAccess
 from bootstrap.policy.names import PIPELINE
 from bootstrap.policy.schema import (
@@ -68,6 +69,7 @@ class BoundsNode(Node):
     plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
     oidc_audiences: Globs | None = None
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
+    egress: EgressBoundsNode | None = None
     session_tags: TagGlobs | None = None
     session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
@@ -131,4 +133,4 @@ class GuardrailsNode(BoundsNode):
 
 def words() -> list[str]:
     """Return every key of both grammars, for "did you mean"."""
-    return sorted({*policy_words(), *keys(GuardrailsNode, ScopeNode, RequirementNode)})
+    return sorted({*policy_words(), *keys(GuardrailsNode, ScopeNode, RequirementNode, EgressNode)})

@@ -14,6 +14,7 @@ from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.grades import Grade
 from bootstrap.job.model import Provenance
+from bootstrap.policy.egress import EgressBounds, EgressGrant
 
 MAX_TEXT = 64 << 10  # characters of a document
 NO_TAG = "none"  # a pattern of `tag`: the build is not of a tag
@@ -81,6 +82,7 @@ class Grant:
     at_most: Limits = field(default_factory=Limits)  # of the guardrails, for the host's defaults
     workspace: Workspace = Workspace.REUSE
     agent_api: AgentApiGrant | None = None  # None: all that the job's own token may do
+    egress: EgressGrant | None = None  # None: all that the host's network leads to
 
     @property
     def roles(self) -> dict[str, str]:
@@ -179,6 +181,7 @@ class Bounds:
     plugins: tuple[str, ...] | None = None  # globs over sources with their versions
     oidc_audiences: tuple[str, ...] | None = None  # globs; then every rule needs agent-api
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
+    egress: EgressBounds | None = None  # then every rule needs egress
     session_tags: tuple[str, ...] | None = None  # globs over key=value of the rules' own tags
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)

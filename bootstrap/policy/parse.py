@@ -90,6 +90,7 @@ def _bounds(node: "BoundsNode") -> dict[str, Any]:
         "plugins": _tuple(node.plugins),
         "oidc_audiences": _tuple(node.oidc_audiences),
         "agent_api": node.agent_api,
+        "egress": node.egress.bounds() if node.egress is not None else None,
         "session_tags": _tuple(node.session_tags),
         "session": node.session,
         "limits": _limits(node.limits),
@@ -178,6 +179,7 @@ def _grant(node: schema.Allow) -> Grant:
     return Grant(
         kinds=node.kinds(),
         agent_api=node.agent_api.grant() if node.agent_api is not None else None,
+        egress=node.egress.grant() if node.egress is not None else None,
         duration=node.session.duration,
         tags=node.session.tags,
         transitive_tags=tuple(node.session.transitive),

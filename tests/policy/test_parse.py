@@ -48,6 +48,7 @@ EVERYTHING = f"""  - name: deploy
       limits: {{memory: 512MiB, cpus: 0.5, pids: 64}}
       workspace: fresh
       agent-api: {{oidc-audiences: sts.example.com, secrets: [A, B], calls: [meta-data]}}
+      egress: {{hosts: a.example, cidrs: 203.0.113.0/24, private: 10.1.0.0/16}}
 """
 
 
