@@ -16,7 +16,6 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -33,8 +32,8 @@ ADDRESSES = 64  # of one answer
 LONGEST_TTL = 3600  # seconds
 _FITTING = 12  # addresses that fit into a datagram with the longest name
 
-_HEADER, _QR, _KEPT = 12, 0x80, 0x79  # bytes; of the third, the kind, and what an answer keeps
-_TRUNCATED = 0x02
+_HEADER = 12  # bytes, of whose third these are bits:
+_QR, _OPERATION, _KEPT, _TRUNCATED = 0x80, 0x78, 0x79, 0x02
 _NO_TTL = 1 << 31  # RFC 2181, 8: from here on it counts as zero
 
 # Labels of letters, digits, `-` and `_`: what a label with a dot in it shows as is another name.
@@ -45,6 +44,7 @@ class Verdict(Enum):
     """What becomes of a query."""
 
     ASK = "its name is looked up"
+    RELAY = "it is sent on as it is, since the rule only observes"
     EMPTY = "the name is allowed, and has no records of this type"
     REFUSED = "the name is not allowed"
     UNSUPPORTED = "it asks for something else than records of the Internet"
@@ -91,12 +91,14 @@ class _Record(NamedTuple):
 
 
 def parsed(wire: bytes) -> Query | None:
-    """Return the query in a message; None if there is none in it that can be answered at all."""
+    """Return the query in a message; None if there is none in it, or another operation."""
+    if len(wire) < _HEADER or wire[2] & (_QR | _OPERATION):
+        return None
     try:
         message = dns.message.from_wire(wire, ignore_trailing=True, question_only=True)
     except (dns.exception.DNSException, ValueError):
         return None
-    if message.flags & dns.flags.QR or len(message.question) != 1:
+    if len(message.question) != 1:
         return None
     question = message.question[0]
     return Query(
@@ -107,18 +109,22 @@ def parsed(wire: bytes) -> Query | None:
 
 
 def malformed(wire: bytes) -> bytes:
-    """Return FORMERR for a message in which `parsed` finds no query; b"" if it gets no answer."""
+    """Return the answer to a message in which `parsed` finds no query; b"" if it gets none."""
     if len(wire) < _HEADER or wire[2] & _QR:
         return b""
-    return wire[:2] + bytes((wire[2] & _KEPT | _QR, dns.rcode.FORMERR)) + bytes(8)
+    code = dns.rcode.NOTIMP if wire[2] & _OPERATION else dns.rcode.FORMERR
+    return wire[:2] + bytes((wire[2] & _KEPT | _QR, code)) + bytes(8)
 
 
 def judge(query: Query, grant: EgressGrant) -> Verdict:
     """Decide about a query, by its name and type alone."""
     question = query.message.question[0]
-    if query.message.opcode() != dns.opcode.QUERY or question.rdclass != dns.rdataclass.IN:
+    is_plain = _PLAIN.fullmatch(query.name)
+    if grant.observe and not (is_plain and question.rdtype == dns.rdatatype.A):
+        return Verdict.RELAY
+    if question.rdclass != dns.rdataclass.IN:
         return Verdict.UNSUPPORTED
-    if not _PLAIN.fullmatch(query.name) or not grant.has_name(query.name):
+    if not is_plain or not grant.has_name(query.name):
         return Verdict.REFUSED
     return Verdict.ASK if question.rdtype == dns.rdatatype.A else Verdict.EMPTY
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import NamedTuple
 
 from bootstrap import packaged
 from bootstrap.policy.egress import NEVER, RESOLVERS, EgressGrant
+from bootstrap.sandbox.egress.use import Target
 from bootstrap.sandbox.network import netlink, nftables
 from bootstrap.sandbox.network.namespaces import in_network_of
 from bootstrap.sandbox.network.netlink import attribute, attributes, nested
@@ -44,14 +44,6 @@ _TRIES = 3  # an element may end between two requests of one transaction
 PROTOCOLS = MappingProxyType(
     {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udp-lite"}
 )
-
-
-class Target(NamedTuple):
-    """Where packets went. `port` is None for protocols without ports."""
-
-    address: IPv4Address
-    protocol: str
-    port: int | None
 
 
 class FullError(Exception):
