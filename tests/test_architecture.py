@@ -52,6 +52,7 @@ PURE = {
     "credentials/answer.py", "aws/sts_errors.py",
     "sandbox/model.py", "sandbox/environment.py", "sandbox/plan.py",
     "metrics/catalogue.py", "metrics/events.py", "metrics/totals.py",
+    "sandbox/egress/messages.py", "sandbox/egress/use.py",
     "sandbox/ssh/agent_protocol.py", "sandbox/ssh/agent_seccomp.py",
     "agent_api/model.py", "agent_api/routes.py", "agent_api/request.py", "agent_api/response.py",
     "agent_api/gateway/permit.py", "agent_api/gateway/use.py", "agent_api/offline/markup.py",

@@ -21,6 +21,7 @@ from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
 from bootstrap.record import Record
+from bootstrap.sandbox.egress.use import Names, Use
 from bootstrap.secret import Secret
 from tests.job.given import job_env
 from tests.policy.given import claims, policy
@@ -60,6 +61,7 @@ def filled(path: Path) -> Record:
     record.sandbox(image="sha256:ab")
     record.ssh_agent({"signed": 1})
     record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
+    record.egress(Use(observe=False, names=Names(), targets={}).recorded())
     record.failed(Refused("no", hint="x"))
     record.internal_error("the sandbox was not removed", ["Traceback", "KeyError: 1"])
     record.cancelled("SIGTERM")
@@ -69,6 +71,7 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "agent_api",
+    "egress",
     "failed", "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 

@@ -52,8 +52,8 @@ def samples(
         case "verdict":
             result = "used" if fields["used"] else "not_used"
             yield Sample(metrics.VERDICTS, {"result": result})
-        case "agent_api":
-            yield from _calls(fields)
+        case "agent_api" | "egress":
+            yield from _calls(fields) if name == "agent_api" else _refused(fields)
         case "sandbox":
             yield from _started(fields)
         case _ if name in _ALWAYS:
@@ -89,6 +89,15 @@ def _calls(fields: Mapping[str, Any]) -> Iterator[Sample]:
     for result, amount in amounts.items():
         if amount:
             yield Sample(metrics.AGENT_API_CALLS, {"result": result}, amount)
+
+
+def _refused(fields: Mapping[str, Any]) -> Iterator[Sample]:
+    if fields["mode"] != "enforce":
+        return
+    packets = sum(fields["refused_targets"].values())
+    for what, amount in (("lookup", fields["refusals"] - packets), ("packet", packets)):
+        if amount:
+            yield Sample(metrics.EGRESS_REFUSALS, {"what": what}, amount)
 
 
 def _started(fields: Mapping[str, Any]) -> Iterator[Sample]:

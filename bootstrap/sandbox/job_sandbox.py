@@ -50,6 +50,7 @@ from bootstrap.sandbox.supervision.supervise import Supervision
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.agent_gateway import Inside
+    from bootstrap.sandbox.egress.opening import Limited
     from bootstrap.sandbox.engine_client import Client
 
 
@@ -115,6 +116,7 @@ def opened_sandbox(
         container = held.enter_context(opened(
             client, made, host, lease, bridge, listening=partial(_listening, obtained, admitted),
             gateway=partial(_gateway, job, admitted, host, log=log, record=record),
+            egress=partial(_egress, job, admitted, host, log=log, record=record),
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
         sandbox = SandboxDelivery(
@@ -203,6 +205,22 @@ def _gateway(
     )  # fmt: skip
 
 
+def _egress(
+    job: Job, admitted: Admitted, host: Host, running: Running, *, log: JobLog, record: Record
+) -> "AbstractContextManager[Limited | None]":
+    grant = admitted.grant.egress
+    if grant is None:
+        return nullcontext()
+    from bootstrap.sandbox.egress import opening  # noqa: PLC0415 - of jobs with such a rule only
+
+    if admitted.grant.agent_api is None:
+        grant = opening.with_endpoint(grant, job.agent.values.get("BUILDKITE_AGENT_ENDPOINT", ""))
+    return opening.opened_egress(
+        grant, running, resolvers.of_host(host.sandbox.dns),
+        used=partial(opening.report_use, log, record, admitted.rule),
+    )  # fmt: skip
+
+
 def _prepare(
     held: ExitStack,
     job: Job,
@@ -220,7 +238,10 @@ def _prepare(
     directory = held.enter_context(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
-    resolvers.write_into(directory.path, host.sandbox.dns)
+    if admitted.grant.egress is None:
+        resolvers.write_into(directory.path, host.sandbox.dns)
+    else:
+        resolvers.write_own(directory.path)
     spec = plan(
         job,
         admitted.grant,

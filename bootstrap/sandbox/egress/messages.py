@@ -152,6 +152,11 @@ def question_for(name: str, number: int) -> bytes:
     return dns.message.make_query(dns.name.from_text(name), "A", id=number).to_wire()
 
 
+def code_of(wire: bytes) -> str:
+    """Return the result of an answer, as in `NXDOMAIN`; "" if that is none."""
+    return dns.rcode.to_text(dns.rcode.Rcode(wire[3] & 0xF)) if len(wire) >= _HEADER else ""
+
+
 def is_truncated(wire: bytes) -> bool:
     """Say whether a resolver asks to be asked over TCP."""
     return len(wire) > 2 and bool(wire[2] & _TRUNCATED)

@@ -226,11 +226,12 @@ class Seen:
         with self._lock:
             self._unanswered += 1
 
-    def names(self) -> Names:
-        """Return all of it."""
+    def names(self, but: str = "") -> Names:
+        """Return all of it, without the refusals of the name `but`."""
         with self._lock:
+            refused = {name: times for name, times in self._refused.items() if name != but}
             return Names(
-                asked=dict(self._asked), refused=dict(self._refused),
+                asked=dict(self._asked), refused=refused,
                 leads_astray=dict(self._astray), others=self._others,
                 addresses={name: frozenset(found) for name, found in self._addresses.items()},
                 over_limit=self._over_limit, unanswered=self._unanswered,
