@@ -66,11 +66,11 @@ class EgressGrant:
             return ""
         if _within(address, NEVER):
             return "a reserved address, or one of this host or its cloud"
-        if _within(address, self.networks):
-            return ""
-        if _within(address, PRIVATE):
+        if address in RESOLVERS and f"{address}/32" not in self.cidrs:
+            return "a public resolver"
+        if _within(address, PRIVATE) and not _within(address, self.networks):
             return "a private address"
-        return "a public resolver" if address in RESOLVERS else ""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
@@ -25,11 +26,11 @@ class FakeDns:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, wire: bytes, over: str) -> bytes:
-        query = dns.message.from_wire(wire)
+        self.wires.append(wire)
+        query = dns.message.from_wire(wire, ignore_trailing=True)
         question = query.question[0]
         name, kind = question.name.to_text(), question.rdtype.name
         self.asked.append((over, name, kind))
-        self.wires.append(wire)
         reply = dns.message.make_response(query)
         reply.flags |= dns.flags.RA
         owner, records = name, self._records(name)
@@ -51,7 +52,7 @@ class FakeDns:
     def serve(self, datagrams: socket.socket) -> None:
         datagrams.settimeout(0.1)
         while not self.closing.is_set():
-            with suppress(OSError):
+            with suppress(OSError, dns.exception.DNSException):
                 wire, peer = datagrams.recvfrom(4096)
                 for reply in self.spoiled(self.answer(wire, "udp")):
                     datagrams.sendto(reply, peer)
