@@ -57,12 +57,16 @@ def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -
     policy, agent_api, guardrails = shown.pop("docs/policy.md")
     (grants,) = shown.pop("docs/credentials.md")
     (tests,) = shown.pop("docs/governance.md")
+    egress, bounds = shown.pop("docs/egress.md")
     del shown["docs/operations.md"]  # rules of Prometheus: tests/metrics
     del shown["docs/aws.md"]  # tests/policy/test_iam_documented.py
     assert not shown
     assert parse(start, "README.md").rules[1].when
     rule = f"{HEAD}  - name: all\n{textwrap.indent(agent_api, '    ')}"
     assert parse(rule, "docs/policy.md").rules[0].allow.audiences
+    listed = f"{HEAD}  - name: all\n{textwrap.indent(egress, '    ')}"
+    assert parse(listed, "docs/egress.md").rules[0].allow.egress
+    assert parse_guardrails(f"guardrails: acme\n{bounds}", "docs/egress.md").egress
     kinds = parse(grants, "docs/credentials.md").rules[0].allow.kinds
     assert any(isinstance(kind, SshKeys) for kind in kinds)
     made = parse(policy, "docs/policy.md")

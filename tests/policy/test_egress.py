@@ -22,12 +22,10 @@ from bootstrap.policy.egress import (
     private_network,
     public_network,
 )
-from bootstrap.policy.guardrails import exceeds
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant
 from bootstrap.policy.parse import parse_guardrails
 from tests.policy.given import claims, policy
 from tests.policy.test_cases import problem
-from tests.policy.test_lint import found
 
 LIST = 'egress: {hosts: [git.example.com, "*.example.org"], cidrs: 203.0.113.0/24}'
 
@@ -284,30 +282,3 @@ def test_a_case_can_expect_it(egress: str, expected: str) -> None:
         expectation = f"{{rule: only, egress: {word}}}"
         mistaken = problem(policy(rule(egress)), "{branch: main}", expectation)
         assert bool(mistaken) is (word != expected), mistaken
-
-
-def lint(egress: str) -> set[str]:
-    return {one for one in found(rule(egress)) if one.startswith("egress")}
-
-
-def test_lint_reports_a_list_without_the_repository() -> None:
-    assert "egress-lacks-repository" in lint("egress: none")
-    assert "egress-lacks-repository" in lint("egress: {hosts: '*.github.com'}")
-    assert not lint("egress: {hosts: github.com}")
-    assert not lint("egress: {hosts: '*'}")
-    assert not lint("")
-
-
-@pytest.mark.parametrize("host", ["*.com", "*.amazonaws.com", "*.github.io", "*.internal"])
-def test_lint_reports_domains_of_everyone(host: str) -> None:
-    assert lint(f"egress: {{hosts: [github.com, '{host}']}}") == {"egress-open-wildcard"}
-
-
-def test_lint_reports_what_limits_little() -> None:
-    assert lint("egress: {mode: observe}") == {"egress-observed"}
-    assert "egress-wide-network" in lint("egress: {hosts: github.com, cidrs: 20.0.0.0/8}")
-
-
-def test_guardrails_of_a_grant_are_the_same_without_a_job() -> None:
-    rails = parse_guardrails("guardrails: acme\negress: {private: []}", "guardrails.yaml")
-    assert [one.guardrail for one in exceeds(granted(""), rails, "storefront")] == ["egress"]

@@ -91,7 +91,7 @@ class _Record(NamedTuple):
 
 
 def parsed(wire: bytes) -> Query | None:
-    """Return the query in a message; None if there is none in it, or another operation."""
+    """Return the query in a message; None if it has another operation, or none."""
     if len(wire) < _HEADER or wire[2] & (_QR | _OPERATION):
         return None
     try:
@@ -153,7 +153,7 @@ def question_for(name: str, number: int) -> bytes:
 
 
 def code_of(wire: bytes) -> str:
-    """Return the result of an answer, as in `NXDOMAIN`; "" if that is none."""
+    """Return the result of an answer, as in `NXDOMAIN`; "" if it is too short."""
     return dns.rcode.to_text(dns.rcode.Rcode(wire[3] & 0xF)) if len(wire) >= _HEADER else ""
 
 

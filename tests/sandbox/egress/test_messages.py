@@ -162,12 +162,6 @@ def test_nothing_but_the_name_is_sent_on(more: bytes, dnssec: bool) -> None:  # 
     assert messages.question_for(asked.name, 5) == messages.question_for("git.example.com", 5)
 
 
-def test_the_question_sent_on_is_an_ordinary_one() -> None:
-    asked = dns.message.from_wire(messages.question_for("git.example.com", 5))
-    assert (asked.id, asked.flags, asked.edns) == (5, dns.flags.RD, -1)
-    assert [one.to_text() for one in asked.question] == ["git.example.com. IN A"]
-
-
 def test_addresses_of_the_name_are_found() -> None:
     one = found("git.example.com. 60 A 203.0.113.7", "git.example.com. 60 A 203.0.113.8")
     assert set(one.addresses) == {IPv4Address("203.0.113.7"), IPv4Address("203.0.113.8")}

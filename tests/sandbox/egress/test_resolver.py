@@ -15,10 +15,9 @@ import dns.rcode
 import pytest
 
 from bootstrap.policy.egress import EgressGrant
-from bootstrap.sandbox.egress import messages, resolver, table, upstream
+from bootstrap.sandbox.egress import messages, table, upstream
 from bootstrap.sandbox.egress.resolver import Resolver
 from bootstrap.sandbox.egress.table import Table
-from bootstrap.sandbox.egress.use import NAMES_AT_MOST
 from bootstrap.sandbox.network import netlink
 from tests.fakes.zone import FakeDns, serving, sockets
 from tests.sandbox.network.namespace import T, in_a_new_namespace, run, shown
@@ -292,12 +291,3 @@ def test_observing_answers_everything_and_notes_it() -> None:
     assert metadata == ("NOERROR", {"169.254.169.254"})
     assert names.addresses["secret.example"] == {IPv4Address("203.0.113.66")}
     assert not names.refused
-
-
-def test_many_names_are_counted_and_few_are_kept() -> None:
-    seen = resolver.Seen()
-    for number in range(1000):
-        seen.note_refused(f"n{number}.example")
-    names = seen.names()
-    assert len(names.refused) == NAMES_AT_MOST
-    assert names.others == 1000 - NAMES_AT_MOST

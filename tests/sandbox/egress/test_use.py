@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.policy.egress import EgressGrant
-from bootstrap.sandbox.egress.use import Names, Target, Use, advice, draft, job_targets, shown
+from bootstrap.sandbox.egress.resolver import Seen
+from bootstrap.sandbox.egress.use import (
+    NAMES_AT_MOST,
+    Names,
+    Target,
+    Use,
+    advice,
+    draft,
+    job_targets,
+    shown,
+)
 from tests.policy.given import policy
 
 
@@ -134,3 +144,12 @@ def test_a_draft_allows_what_was_reached_and_is_a_policy(
     for one in alone - named:
         assert any(one in network for network in grant.networks)
     assert grant.observe is EgressGrant().observe
+
+
+def test_many_names_are_counted_and_few_are_kept() -> None:
+    seen = Seen()
+    for number in range(1000):
+        seen.note_refused(f"n{number}.example")
+    names = seen.names()
+    assert len(names.refused) == NAMES_AT_MOST
+    assert names.others == 1000 - NAMES_AT_MOST
