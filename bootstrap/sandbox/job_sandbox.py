@@ -40,7 +40,7 @@ from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Holder, Image, Running, SandboxSpec
-from bootstrap.sandbox.network import firewall, resolvers
+from bootstrap.sandbox.network import connections, firewall, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
@@ -127,6 +127,7 @@ def opened_sandbox(
         )  # fmt: skip
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
         record.timed("delivery")
+        held.enter_context(connections.reported(container.running.address, log, record))
         again = partial(engine.attach, client, container.running.id)
         pump = Pump(container.stream, out, again, record.printed)
         held.callback(pump.close)
