@@ -244,20 +244,17 @@ except OSError: print("refused")
 
 
 def test_a_neighbours_service_is_not_reached_though_its_network_is_listed(
-    shared: Fleet, listed: Attacker, unlisted: Attacker
+    listed: Attacker, unlisted: Attacker
 ) -> None:
     """The list of this rule has the network of all jobs: the host's ruleset decides."""
-    unlisted.tries("python3 -m http.server 8000 >/dev/null 2>&1 &", 1)
-    body = "tcp({address!r}, 8000, b'GET / HTTP/1.0\\r\\n\\r\\n'); print('reached')"
-    serving, _ = script("""
-import threading
-server = socket.create_server(("0.0.0.0", 8000))
-threading.Thread(target=lambda: server.accept(), daemon=True).start()
-tcp("127.0.0.1", 8000, b"x")
-print("serves")
-""")
-    assert unlisted.tries(serving).stdout == "serves\n"
-    asking, _ = script(body.format(address=unlisted.address))
+    serving = unlisted.tries(
+        "python3 -m http.server 8000 >/dev/null 2>&1 &\n"
+        "until (exec 3<>/dev/tcp/127.0.0.1/8000) 2>/dev/null; do :; done; echo serves"
+    )
+    assert serving.stdout == "serves\n"
+    body = f"tcp({unlisted.address!r}, 8000, b'GET / HTTP/1.0\\r\\n\\r\\n'); print('reached')"
+    asking, _ = script(body)
+    assert unlisted.tries(asking).stdout == "reached\n"
     assert "reached" not in listed.tries(asking).stdout
 
 
