@@ -170,7 +170,7 @@ def _packets(element: dict[int, bytes]) -> int:
 
 
 def _requests(address: IPv4Address, seconds: float) -> Iterator[bytes]:
-    """Yield what gives an address this time: the kernel does not extend that of an element."""
+    """Yield what gives an address this time: before 6.12, Linux keeps that of an element."""
     key = nested(_KEY, attribute(_FIRST, address.packed))
     lasting = key + attribute(_TIMEOUT, struct.pack("!Q", int(seconds * 1000)))
     yield _request(_NEW, ONCE_NAMED, key)

@@ -20,7 +20,7 @@ from tests.sandbox.network.namespace import T, in_a_new_namespace, run, shown
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
 
 GATEWAY = "10.9.0.1"
-LIST = EgressGrant(cidrs=("203.0.113.0/24",), private=("10.1.0.0/16",))
+LIST = EgressGrant(cidrs=("203.0.113.0/24", "192.0.0.0/16"), private=("10.1.0.0/16",))
 
 
 def with_table(work: Callable[[Table], T], grant: EgressGrant = LIST) -> T:
@@ -77,6 +77,7 @@ def udp(address: str, port: int = 443) -> str:
         ("198.51.100.1", 443, False),
         ("8.8.8.8", 443, False),
         ("192.0.2.1", 443, False),
+        ("192.0.3.1", 443, True),
         ("224.0.0.251", 5353, False),
         (GATEWAY, 22, True),  # the host's own ruleset refuses these
         ("169.254.169.254", 80, True),
