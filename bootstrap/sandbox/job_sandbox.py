@@ -128,9 +128,7 @@ def opened_sandbox(
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api)
         record.timed("delivery")
         held.enter_context(connections.reported(container.running.address, log, record))
-        again = partial(engine.attach, client, container.running.id)
-        pump = Pump(container.stream, out, again, record.printed)
-        held.callback(pump.close)
+        pump = _pump(held, client, container, out, record)
         tree, pid = tree_of(job, admitted, host, lease.token), container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
         supervision = _supervision(
@@ -141,6 +139,13 @@ def opened_sandbox(
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
                       dropped=dropped)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
+
+
+def _pump(held: ExitStack, client: "Client", container: Opened, out: int, record: Record) -> Pump:
+    again = partial(engine.attach, client, container.running.id)
+    pump = Pump(container.stream, out, again, record.printed)
+    held.callback(pump.close)
+    return pump
 
 
 def _adopt(host: Host, lease: Lease, *, prepared: bool) -> Holder | None:
