@@ -94,7 +94,7 @@ def _calls(fields: Mapping[str, Any]) -> Iterator[Sample]:
 def _refused(fields: Mapping[str, Any]) -> Iterator[Sample]:
     if fields["mode"] != "enforce":
         return
-    packets = sum(fields["refused_targets"].values())
+    packets = fields["refused_packets"]
     for what, amount in (("lookup", fields["refusals"] - packets), ("packet", packets)):
         if amount:
             yield Sample(metrics.EGRESS_REFUSALS, {"what": what}, amount)

@@ -37,7 +37,7 @@ _QR, _OPERATION, _KEPT, _TRUNCATED = 0x80, 0x78, 0x79, 0x02
 _NO_TTL = 1 << 31  # RFC 2181, 8: from here on it counts as zero
 
 # Labels of letters, digits, `-` and `_`: what a label with a dot in it shows as is another name.
-_PLAIN = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
 
 
 class Verdict(Enum):
@@ -52,7 +52,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """A query with one question. `name` is in small letters, without its last dot."""
+    """A query with one question. `name` is without its last dot, in the letters of the job."""
 
     message: dns.message.Message
     name: str
@@ -103,7 +103,7 @@ def parsed(wire: bytes) -> Query | None:
     question = message.question[0]
     return Query(
         message=message,
-        name=question.name.to_text(omit_final_dot=True).lower(),
+        name=question.name.to_text(omit_final_dot=True),
         type=dns.rdatatype.to_text(question.rdtype),
     )
 
@@ -149,7 +149,7 @@ def failed(query: Query) -> bytes:
 
 def question_for(name: str, number: int) -> bytes:
     """Return Airlock's own question for the addresses of a name, with this number as its id."""
-    return dns.message.make_query(dns.name.from_text(name), "A", id=number).to_wire()
+    return dns.message.make_query(dns.name.from_text(name.lower()), "A", id=number).to_wire()
 
 
 def code_of(wire: bytes) -> str:

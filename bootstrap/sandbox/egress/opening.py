@@ -172,6 +172,6 @@ def report_use(log: JobLog, record: Record, rule: str, use: Use | None) -> None:
         for line in advice(use, rule):
             log.alert(line)
     try:
-        record.egress(use.recorded())
+        record.egress(use.recorded(log.masked))
     except CannotStart as unwritable:  # the job has ended, and its result must not change
         log.alert(f"what the job reached is not in the audit record: {unwritable.problem}")

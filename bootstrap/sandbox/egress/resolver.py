@@ -4,6 +4,7 @@ It listens in the job's network namespace. Its answers are for the job alone, an
 them is bounded.
 """
 
+import select
 import selectors
 import socket
 import threading
@@ -30,6 +31,7 @@ UNDER_WAY = 64  # lookups, of which
 AT_A_TIME = 16  # are asked; the others wait
 STREAMS = 4  # at a time
 IDLE = 2.0  # seconds of a stream
+PAUSE = 100  # milliseconds, when more arrives than is answered
 LEAST, AFTER = 300, 60  # seconds for which an address is reached, and beyond the answer's TTL
 CLOSING = 2.0  # seconds for the thread to end
 _LARGEST = 4096  # bytes of a query
@@ -82,7 +84,7 @@ class Resolver:
                 selector.register(channel, selectors.EVENT_READ)
             while True:
                 ready = [key.fileobj for key, _ in selector.select()]
-                if self._stopped in ready:
+                if self._stopped in ready or not self._pause():
                     break
                 with suppress(OSError):  # of one client, or there is no descriptor left
                     if self._datagrams in ready:
@@ -92,11 +94,23 @@ class Resolver:
         for channel in (self._datagrams, self._listener, self._stopped):
             channel.close()
 
+    def _pause(self) -> bool:
+        """Read nothing for a moment if too much arrives; False if it is to stop meanwhile.
+
+        This thread is not limited as the job is, and what the kernel discards costs nothing here.
+        """
+        poll = select.poll()
+        poll.register(self._stopped, select.POLLIN)
+        return self._rate.has_more() or not poll.poll(PAUSE)
+
     def _receive(self) -> None:
         for _ in range(_AT_ONCE):
             try:
                 wire, peer = self._datagrams.recvfrom(_LARGEST)
             except BlockingIOError:
+                return
+            if not self._rate.allows():
+                self.seen.note_over_limit()
                 return
             self.answer(wire, partial(self._send, peer))
 
@@ -106,7 +120,7 @@ class Resolver:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        if not self._waiting.acquire(blocking=False):
+        if not self._rate.allows() or not self._waiting.acquire(blocking=False):
             client.close()
             return
         try:
@@ -118,7 +132,7 @@ class Resolver:
     def _serve_stream(self, client: socket.socket) -> None:
         try:
             with client, suppress(OSError):
-                while True:
+                while self._rate.allows():
                     wire = upstream.message_of(client, time.monotonic() + IDLE)
                     replies: list[bytes] = []
                     self._answer(wire, replies.append, stream=True)
@@ -134,9 +148,6 @@ class Resolver:
         self._answer(wire, reply, stream=False)
 
     def _answer(self, wire: bytes, reply: Reply, *, stream: bool) -> None:
-        if not self._rate.allows():
-            self.seen.note_over_limit()
-            return
         query = messages.parsed(wire)
         if query is None:
             if wrong := messages.malformed(wire):
@@ -198,7 +209,7 @@ class Seen:
         self._others = self._over_limit = self._unanswered = 0
 
     def note_refused(self, name: str) -> None:
-        """Note a lookup of a name that is not on the list."""
+        """Note a lookup of a name that is not on the list, in the letters of the job."""
         shown = printable(name, limit=255)
         with self._lock:
             if shown in self._refused or len(self._refused) < NAMES_AT_MOST:
@@ -208,6 +219,7 @@ class Seen:
 
     def note_found(self, name: str, found: Found) -> None:
         """Note what a resolver answered."""
+        name = name.lower()
         with self._lock:
             if name in self._asked or len(self._asked) < NAMES_AT_MOST:
                 self._asked[name] += 1
@@ -247,10 +259,19 @@ class _Bucket:
         self._lock = threading.Lock()
 
     def allows(self) -> bool:
+        """Count one more, unless there are too many."""
         with self._lock:
-            now = self._now()
-            self._left = min(BURST, self._left + (now - self._before) * PER_SECOND)
-            self._before = now
-            allowed = self._left >= 1
+            allowed = self._refilled() >= 1
             self._left -= allowed
             return allowed
+
+    def has_more(self) -> bool:
+        """Say whether one more would be allowed."""
+        with self._lock:
+            return self._refilled() >= 1
+
+    def _refilled(self) -> float:
+        now = self._now()
+        self._left = min(BURST, self._left + (now - self._before) * PER_SECOND)
+        self._before = now
+        return self._left

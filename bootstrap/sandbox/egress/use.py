@@ -1,7 +1,7 @@
 """What a job reached and was refused, for the audit trail and for the end of its log."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from bootstrap.policy.egress import NEVER, PRIVATE
 from bootstrap.text import counted
 
 NAMES_AT_MOST = 256  # that are kept of one job, of each kind
+RECORDED = 100  # of those in the audit trail
 _SHOWN = 8  # entries in one line of the log
 _OF_RESOLVERS = (53, 853)
 
@@ -56,15 +57,19 @@ class Use:
             return 0
         return sum(self.targets.values()) + sum(self.names.refused.values()) + self.names.others
 
-    def recorded(self) -> dict[str, object]:
-        """Return it for the audit trail."""
+    def recorded(self, masked: Callable[[str], str] = str) -> dict[str, object]:
+        """Return it for the audit trail, RECORDED of each kind, the most frequent first."""
         names = self.names
+        targets = Counter({shown(one): packets for one, packets in self.targets.items()})
         return {
             "mode": "observe" if self.observe else "enforce",
-            "asked": dict(names.asked),
-            "refused_names": dict(names.refused),
-            "not_allowed_answers": dict(names.leads_astray),
-            "refused_targets": {shown(one): packets for one, packets in self.targets.items()},
+            "asked": dict(Counter(names.asked).most_common(RECORDED)),
+            "refused_names": {
+                masked(name): times for name, times in Counter(names.refused).most_common(RECORDED)
+            },
+            "not_allowed_answers": dict(list(names.leads_astray.items())[:RECORDED]),
+            "refused_targets": dict(targets.most_common(RECORDED)),
+            "refused_packets": 0 if self.observe else sum(self.targets.values()),
             "refusals": self.refusals,
             "over_limit": names.over_limit,
             "unanswered": names.unanswered,
