@@ -16,6 +16,7 @@ pytestmark = pytest.mark.lab
 JOBS = 10
 MOST = 15 << 10  # KiB (docs/service.md#memory)
 MOST_OF_GATEWAY = 512  # KiB
+MOST_OF_LIST = 512  # KiB of a rule's egress: a resolver and a table
 
 
 def proportional(pid: int) -> int:
@@ -61,11 +62,21 @@ def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
     assert max(sum(one) for one in taken) + reaper <= MOST, (taken, reaper)
 
 
-def test_a_gateway_to_the_agent_api_takes_little_more(lab: Lab, tmp_path: Path) -> None:
-    """The jobs have called it: each has made a checkout."""
+@pytest.mark.parametrize(
+    ("more", "most"),
+    [
+        # Each of the jobs has called it: each has made a checkout.
+        ("{agent-api: {}}", MOST_OF_GATEWAY),
+        ("{egress: {hosts: git.example.com}}", MOST_OF_LIST),
+    ],
+    ids=["agent-api", "egress"],
+)
+def test_what_a_rule_adds_takes_little_more(
+    lab: Lab, tmp_path: Path, *, more: str, most: int
+) -> None:
     medians: dict[str, float] = {}
-    for allow in ("{}", "{agent-api: {}}"):
+    for allow in ("{}", more):
         with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
             made.policy(f"  - {{name: everything, allow: {allow}}}\n")
             medians[allow] = median(map(sum, weighed(made)[0]))
-    assert medians["{agent-api: {}}"] - medians["{}"] <= MOST_OF_GATEWAY, medians
+    assert medians[more] - medians["{}"] <= most, medians
