@@ -221,6 +221,7 @@ def _egress(
 
     if admitted.grant.agent_api is None:
         grant = opening.with_endpoint(grant, job.agent.values.get("BUILDKITE_AGENT_ENDPOINT", ""))
+    log.note(opening.announced(grant))
     return opening.opened_egress(
         grant, running, resolvers.of_host(host.sandbox.dns),
         used=partial(opening.report_use, log, record, admitted.rule),

@@ -71,6 +71,7 @@ def test_a_job_reaches_what_is_listed_and_its_log_ends_with_the_rest(
     assert "evil.example <urlopen error [Errno -2] Name or service not known>" in log
     assert f"{EVIL} <urlopen error [Errno 111] Connection refused>" in log
     assert job.meta_data["colour"] == "blue"
+    assert "the job reaches what egress of its rule allows, and no other host: *.allowed" in log
     (line,) = [line for line in log.splitlines() if "egress of rule 'tests'" in line]
     assert f"add hosts: [evil.example], cidrs: [{EVIL}/32]" in line
     assert log.index(line) > log.index("Connection refused"), "after all that the job printed"

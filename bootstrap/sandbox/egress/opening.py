@@ -113,6 +113,14 @@ def with_endpoint(grant: EgressGrant, endpoint: str) -> EgressGrant:
     return replace(grant, cidrs=(*grant.cidrs, network))
 
 
+def announced(grant: EgressGrant) -> str:
+    """Return what the beginning of the job's log says about its list."""
+    if grant.observe:
+        return "the job reaches everything; its log ends with what it reached (mode: observe)"
+    listed = ", ".join((*grant.hosts, *grant.cidrs, *grant.private)) or "nothing"
+    return f"the job reaches what egress of its rule allows, and no other host: {listed}"
+
+
 def _sockets() -> tuple[socket.socket, socket.socket]:
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
