@@ -20,6 +20,7 @@ from bootstrap.sandbox.egress.resolver import Resolver
 from bootstrap.sandbox.egress.table import Table
 from bootstrap.sandbox.egress.use import Use, advice, draft, job_targets
 from bootstrap.sandbox.model import Running
+from bootstrap.sandbox.network import netlink
 from bootstrap.sandbox.network.namespaces import in_network_of
 from bootstrap.sandbox.network.resolvers import OWN
 from bootstrap.sandbox.proof import PATIENCE, REFUSED_INSIDE, SILENCE, Attempt, Probe, make
@@ -41,8 +42,8 @@ class Limited:
     table: Table
 
     def prove(self) -> tuple[Probe, ...]:
-        """Try what has to be refused, from inside. Raises CannotStart, OSError."""
-        with ExitStack() as held:
+        """Try what has to be refused, from inside. Raises CannotStart."""
+        with netlink.explained("show what the job reaches"), ExitStack() as held:
             attempts = [] if self.grant.observe else [
                 Attempt(protocol, OUTSIDE, port, REFUSED_INSIDE[protocol])
                 for protocol, port in _ATTEMPTS
