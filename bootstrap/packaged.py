@@ -12,6 +12,7 @@ FILES = {
     "bootstrap.host": ("empty_trash.sh",),
     "bootstrap.sandbox": ("seccomp.json", "entry.sh", "git_credential.sh"),
     "bootstrap.sandbox.network": ("inside.nft",),
+    "bootstrap.sandbox.egress": ("egress.nft",),
     "bootstrap.sandbox.ssh": ("known_hosts", "confine.py"),
     "bootstrap.replay": ("entry_shell.sh", "command_shell.sh"),
     "bootstrap.sandbox.commit_check": ("ancestry.sh",),

@@ -164,6 +164,14 @@ class Record:
         """What the job's gateway sent to Buildkite, and which calls it refused."""
         self._event("agent_api", **use)
 
+    def egress(self, use: Fields) -> None:
+        """What the job looked up and was refused, where its rule has a list of what it reaches."""
+        self._event("egress", **use)
+
+    def connections(self, refusals: Mapping[str, int]) -> None:
+        """How many of the job's packets the host's ruleset refused while it ran, and by what."""
+        self._event("connections", **refusals)
+
     def sandbox(self, **facts: Any) -> None:  # noqa: ANN401 - goes into JSON as it is
         """The sandbox is proven: image id, address, proof, timings."""
         self._event("sandbox", timings=self.timings, **facts)

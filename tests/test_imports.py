@@ -7,8 +7,8 @@ import pytest
 
 # Libraries, and what of Python itself takes long, that a decision about a job does not need.
 LATE = {
-    "argparse", "asyncio", "boto3", "botocore", "concurrent.futures", "cryptography", "docker",
-    "jwt", "pydantic", "pydantic_core", "requests", "structlog", "tenacity",
+    "argparse", "asyncio", "boto3", "botocore", "concurrent.futures", "cryptography", "dns",
+    "docker", "jwt", "pydantic", "pydantic_core", "requests", "structlog", "tenacity",
     "tomllib", "urllib.request", "urllib3", "yaml",
 }  # fmt: skip
 # Of the sandbox, what the hook's command has no use for.

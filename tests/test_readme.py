@@ -58,6 +58,7 @@ def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -
     (grants,) = shown.pop("docs/credentials.md")
     (tests,) = shown.pop("docs/governance.md")
     (services,) = shown.pop("docs/services.md")
+    egress, bounds = shown.pop("docs/egress.md")
     del shown["docs/operations.md"]  # rules of Prometheus: tests/metrics
     del shown["docs/aws.md"]  # tests/policy/test_iam_documented.py
     del shown["docs/recipes.md"]  # tests/policy/test_recipes.py
@@ -70,6 +71,9 @@ def test_the_policies_shown_are_correct_and_decide_as_the_cases_shown_expect() -
     assert parse(rule, "docs/policy.md").rules[0].allow.audiences
     rule = f"{HEAD}  - name: all\n{textwrap.indent(services, '    ')}"
     assert set(parse(rule, "docs/services.md").rules[0].allow.services) == {"postgres", "redis"}
+    listed = f"{HEAD}  - name: all\n{textwrap.indent(egress, '    ')}"
+    assert parse(listed, "docs/egress.md").rules[0].allow.egress
+    assert parse_guardrails(f"guardrails: acme\n{bounds}", "docs/egress.md").egress
     kinds = parse(grants, "docs/credentials.md").rules[0].allow.kinds
     assert any(isinstance(kind, SshKeys) for kind in kinds)
     made = parse(policy, "docs/policy.md")

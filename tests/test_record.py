@@ -3,7 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
 from bootstrap.record import Record
+from bootstrap.sandbox.egress.use import Names, Use
+from bootstrap.sandbox.network.connections import Refusals
 from bootstrap.secret import Secret
 from tests.job.given import job_env
 from tests.policy.given import claims, policy
@@ -62,6 +64,8 @@ def filled(path: Path) -> Record:
     record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
     record.services({"db": {"ready": 1.5}})
     record.services_ended({"db": {"early": False}})
+    record.egress(Use(observe=False, names=Names(), targets={}).recorded())
+    record.connections(asdict(Refusals()))
     record.failed(Refused("no", hint="x"))
     record.internal_error("the sandbox was not removed", ["Traceback", "KeyError: 1"])
     record.cancelled("SIGTERM")
@@ -71,7 +75,8 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "agent_api",
-    "services", "services_ended", "failed", "internal_error", "cancelled", "ended",
+    "services", "services_ended", "egress", "connections",
+    "failed", "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 
 

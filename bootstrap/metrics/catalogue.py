@@ -121,6 +121,17 @@ AGENT_API_CALLS = Metric(
     "sent to Buildkite, and refused calls.",
     labels={"result": ("token", "secret", "call", "refused", OTHER)},
 )  # fmt: skip
+EGRESS_REFUSALS = Metric(
+    name="egress_refusals", kind="counter",
+    help="Lookups and packets of jobs that the list of their rule (egress) does not allow.",
+    labels={"what": ("lookup", "packet", OTHER)},
+)  # fmt: skip
+LIMITS_HIT = Metric(
+    name="connection_limits", kind="counter",
+    help="Jobs that hit a limit of the network, which all jobs share: connections open at once, "
+    "connections opened or queries sent in a second.",
+    labels={"limit": ("open", "opened", "asked", OTHER)},
+)  # fmt: skip
 CACHE_ANSWERS = Metric(
     name="cache_answers", kind="counter",
     help="Answers of the caches of policies and signing keys: from the cache, fetched, old "

@@ -52,8 +52,8 @@ def samples(
         case "verdict":
             result = "used" if fields["used"] else "not_used"
             yield Sample(metrics.VERDICTS, {"result": result})
-        case "agent_api":
-            yield from _calls(fields)
+        case "agent_api" | "egress" | "connections":
+            yield from _USES[name](fields)
         case "sandbox":
             yield from _started(fields)
         case _ if name in _ALWAYS:
@@ -89,6 +89,24 @@ def _calls(fields: Mapping[str, Any]) -> Iterator[Sample]:
     for result, amount in amounts.items():
         if amount:
             yield Sample(metrics.AGENT_API_CALLS, {"result": result}, amount)
+
+
+def _refused(fields: Mapping[str, Any]) -> Iterator[Sample]:
+    if fields["mode"] != "enforce":
+        return
+    packets = fields["refused_packets"]
+    for what, amount in (("lookup", fields["refusals"] - packets), ("packet", packets)):
+        if amount:
+            yield Sample(metrics.EGRESS_REFUSALS, {"what": what}, amount)
+
+
+def _limits(fields: Mapping[str, Any]) -> Iterator[Sample]:
+    for limit in ("open", "opened", "asked"):
+        if fields[f"over_{limit}"]:
+            yield Sample(metrics.LIMITS_HIT, {"limit": limit})
+
+
+_USES = {"agent_api": _calls, "egress": _refused, "connections": _limits}
 
 
 def _started(fields: Mapping[str, Any]) -> Iterator[Sample]:

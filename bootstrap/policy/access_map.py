@@ -156,16 +156,22 @@ def notes(grant: Grant) -> Iterator[tuple[str, str]]:
         yield "secrets-with", "role"
     if grant.agent_api:
         yield "agent-api", _words(grant.agent_api) or "the checkout's calls"
-    if grant.builds:
-        yield "builds", grant.builds
     if grant.env:
         yield "env", _words(grant.env)
     if limits := _words(grant.limits):
         yield "limits", limits
-    for name, service in grant.services.items():
-        yield f"service {name}", printable(shown(service), limit=_LONGEST)
+    yield from _of_sandbox(grant)
     if grant.workspace is not Workspace.REUSE:
         yield "workspace", grant.workspace
+
+
+def _of_sandbox(grant: Grant) -> Iterator[tuple[str, str]]:
+    if grant.builds:
+        yield "builds", grant.builds
+    if grant.egress:
+        yield "egress", _words(grant.egress) or "none"
+    for name, service in grant.services.items():
+        yield f"service {name}", printable(shown(service), limit=_LONGEST)
 
 
 def _of_session(grant: Grant) -> Iterator[tuple[str, str]]:

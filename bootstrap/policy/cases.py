@@ -16,6 +16,7 @@ from bootstrap.grants.kind import DEFAULT
 from bootstrap.policy import builds, schema
 from bootstrap.policy.decide import decide
 from bootstrap.policy.document import load
+from bootstrap.policy.egress import EgressGrant
 from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Guardrails, Policy, Rule
 from bootstrap.policy.parse import validated, wrong
@@ -52,6 +53,7 @@ class ExpectNode(schema.Node):
     agent_api: Literal["gateway", "direct"] | None = None
     oidc_audiences: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     builds: Literal["buildkit", "none"] | None = None
+    egress: Literal["internet", "none", "list", "observe"] | None = None
     image: schema.Text | None = None
     services: Annotated[list[schema.Text], ONE_OR_MANY] | None = None
     limits: LimitsNode | None = None
@@ -224,6 +226,7 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         "agent_api": "gateway" if grant.agent_api else "direct",
         "oidc_audiences": sorted(grant.audiences) or [NONE if grant.agent_api else ANY],
         "builds": str(grant.builds or NONE),
+        "egress": _egress(grant),
         "image": grant.image or NONE,
         "services": sorted(grant.services) or [NONE],
     }
@@ -237,6 +240,12 @@ def _differences(expect: ExpectNode, rule: str, grant: Grant) -> Iterator[str]:
         granted = getattr(grant.limits, name)
         if granted != limit:
             yield f"expected limits.{name} {limit}, got {granted or 'the default of the host'}"
+
+
+def _egress(grant: Grant) -> str:
+    if grant.egress is None or grant.egress.observe:
+        return "internet" if grant.egress is None else "observe"
+    return NONE if grant.egress == EgressGrant() else "list"
 
 
 def _key(name: str) -> str:

@@ -6,9 +6,11 @@ less than its policy grants.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from bootstrap.job.model import Absent, Claims, Known, KnownSet, PullRequest
+from bootstrap.policy import egress
 from bootstrap.policy.glob import any_matches
 from bootstrap.policy.model import (
     AgentApiUse,
@@ -35,6 +37,10 @@ from bootstrap.text import printable
 N = TypeVar("N", int, float)
 
 AGENT_API = "agent-api"
+EGRESS = "egress"
+_LIST_IT = (
+    "Add `egress` to the rule, with the hosts and networks that its jobs reach: docs/egress.md."
+)
 ORGANIZATION = "organization"  # whose pipelines the guardrails are for
 LIMITS = ("memory", "cpus", "pids")
 # What services have to leave to a job whose rule names no limit for it.
@@ -52,7 +58,7 @@ def exceeds(grant: Grant, guardrails: Guardrails, pipeline: str) -> tuple[Excess
     if not _SLUG.fullmatch(pipeline):
         return (_excess("pipeline", pipeline, ("a pipeline's slug",)),)
     found = [
-        Excess(guardrail=f"{place}{excess.guardrail}", got=excess.got, allowed=excess.allowed)
+        replace(excess, guardrail=f"{place}{excess.guardrail}")
         for place, bounds in bounds_for(guardrails, pipeline)
         for check in _CHECKS
         for excess in check(grant, bounds, pipeline)
@@ -178,6 +184,14 @@ def _builds(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
         yield _excess("builds", grant.builds, bounds.builds)
 
 
+def _egress(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
+    del pipeline
+    if bounds.egress is not None:
+        for key, got, allowed in egress.beyond(grant.egress, bounds.egress):
+            name = f"{EGRESS}.{key}" if key else EGRESS
+            yield replace(_excess(name, got, allowed), hint="" if key else _LIST_IT)
+
+
 def _listed(
     guardrail: str,
     patterns: tuple[str, ...] | None,
@@ -216,7 +230,7 @@ def _of_job(name: str, limit: float | None) -> str:
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (
-    _roles, _images, _secrets, _session_tags, _agent_api, _builds, _sessions, _limits,
+    _roles, _images, _secrets, _session_tags, _agent_api, _builds, _egress, _sessions, _limits,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
 from bootstrap.job.grades import Grade
+from bootstrap.policy.egress_schema import EgressBoundsNode, EgressNode
 from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import AgentApiUse, Builds, ForkAccess
 from bootstrap.policy.names import PIPELINE
@@ -69,6 +70,7 @@ class BoundsNode(Node):
     oidc_audiences: Globs | None = None
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
     builds: Annotated[list[Builds], ONE_OR_MANY] | None = None
+    egress: EgressBoundsNode | None = None
     session_tags: TagGlobs | None = None
     session: SessionDuration | None = None
     limits: LimitsNode = LimitsNode()
@@ -132,4 +134,4 @@ class GuardrailsNode(BoundsNode):
 
 def words() -> list[str]:
     """Return every key of both grammars, for "did you mean"."""
-    return sorted({*policy_words(), *keys(GuardrailsNode, ScopeNode, RequirementNode)})
+    return sorted({*policy_words(), *keys(GuardrailsNode, ScopeNode, RequirementNode, EgressNode)})

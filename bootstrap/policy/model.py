@@ -14,6 +14,7 @@ from bootstrap.agent_api.model import AgentApiGrant
 from bootstrap.grants.kind import DEFAULT, Kind
 from bootstrap.job.grades import Grade
 from bootstrap.job.model import Provenance
+from bootstrap.policy.egress import EgressBounds, EgressGrant
 from bootstrap.policy.services import ServiceContainer
 
 MAX_TEXT = 64 << 10  # characters of a document
@@ -90,6 +91,7 @@ class Grant:
     services: Mapping[str, ServiceContainer] = field(default_factory=dict)  # by name
     agent_api: AgentApiGrant | None = None  # None: all that the job's own token may do
     builds: Builds | None = None  # None: the job builds no images
+    egress: EgressGrant | None = None  # None: all that the host's network leads to
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -195,6 +197,7 @@ class Bounds:
     oidc_audiences: tuple[str, ...] | None = None  # globs; then every rule needs agent-api
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
     builds: tuple[str, ...] | None = None
+    egress: EgressBounds | None = None  # then every rule needs egress
     session_tags: tuple[str, ...] | None = None  # globs over key=value of the rules' own tags
     session: timedelta | None = None
     limits: Limits = field(default_factory=Limits)

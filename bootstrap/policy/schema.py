@@ -24,6 +24,7 @@ from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.job.repository import parse_pattern
 from bootstrap.policy.agent_api_schema import AgentApiNode
+from bootstrap.policy.egress_schema import Egress
 from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import ABSENT, NO_TAG, Builds, CredentialDelivery, Workspace
 from bootstrap.policy.node import CONFIG
@@ -225,6 +226,7 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from
 
     agent_api: AgentApiNode | None = None
     builds: Builds | None = None
+    egress: Egress = None
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT
     secrets_with: Literal["host", "role"] = "host"

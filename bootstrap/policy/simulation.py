@@ -7,13 +7,16 @@ from typing import Any
 
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.policy.decide import asks_for_commit, decide, variables
-from bootstrap.policy.difference.parts import WHOLE
+from bootstrap.policy.difference.parts import INTERNET, WHOLE
 from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.history import Decided, Recorded
 from bootstrap.policy.model import Admitted, Denied, Grant, Guardrails, Policy
 from bootstrap.text import printable
 
-_UNSET = {label("agent_api"): WHOLE}  # not "none": without the key a job may do all
+_UNSET = {
+    label("agent_api"): WHOLE,
+    label("egress"): INTERNET,
+}  # not "none": without the key a job may do all
 
 Documents = Callable[[str], tuple[Policy | None, Guardrails | None]]  # takes a pipeline
 

@@ -18,8 +18,9 @@ specification needs, `created` takes steps 4 and 5, and `opened` the others:
     cannot change unnoticed.
  8. Limit its terminals: its devpts exists only after the start.
  9. Isolate its bridge port, load inside.nft, have it send single datagrams, then assign its
-    address, which removes what an earlier holder left. Before anything that takes long: an image
-    decides what waits at the start gate.
+    address, which removes what an earlier holder left. Then load the table of what the job may
+    reach, if its rule has a list. Before anything that takes long: an image decides what waits at
+    the start gate.
 10. Open the credential listener, if there is one: what it serves is obtained during the steps
     before. It binds an address that step 3 has added. Then map the container's address to it, after
     step 9, so that the container never reaches a listener unrestricted. Then open the gateway to
@@ -54,11 +55,13 @@ if TYPE_CHECKING:
     import socket
 
     from bootstrap.sandbox.agent_gateway import Inside
+    from bootstrap.sandbox.egress.opening import Limited
     from bootstrap.sandbox.engine_client import Client
 
 Adopt = Callable[[], Holder | None]
 OpenListener = Callable[[], AbstractContextManager[Endpoint | None]]
 OpenGateway = Callable[[Running], AbstractContextManager["Inside | None"]]
+OpenEgress = Callable[[Running], AbstractContextManager["Limited | None"]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +170,7 @@ def opened(
     *,
     listening: OpenListener = nullcontext,
     gateway: OpenGateway = lambda _: nullcontext(),
+    egress: OpenEgress = lambda _: nullcontext(),
     timed: Callable[[str], object] = lambda _: None,
     report: Callable[[str], object],
 ) -> Iterator[Opened]:
@@ -185,6 +189,7 @@ def opened(
         held.callback(guard.close)
         terminals.limit(running.pid, host.sandbox.slots)
         _separate(lease, running)
+        limited = held.enter_context(egress(running))
         listener = held.enter_context(listening())
         timed("session")
         if listener:
@@ -195,6 +200,7 @@ def opened(
             *confinement.check(running.pid, container.spec.runtime, container.apparmor),
             *prove(running, listener.path if listener else None),
             *passed([agent_api.probe] if agent_api else []),
+            *passed(limited.prove() if limited else []),
         )
         timed("proof")
         yield Opened(

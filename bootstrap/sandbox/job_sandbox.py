@@ -17,7 +17,7 @@ opens the start gate.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,15 +25,14 @@ from typing import TYPE_CHECKING
 
 from bootstrap.alerts import Alerts
 from bootstrap.credentials import environment as aws_environment
-from bootstrap.credentials.endpoint import Endpoint, serving
-from bootstrap.grants.kind import DEFAULT, Obtained
+from bootstrap.grants.kind import Obtained
 from bootstrap.host.config import Host
 from bootstrap.job.model import Job
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Admitted, CredentialDelivery
+from bootstrap.policy.model import Admitted
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import agent_paths, engine, report, workspace
+from bootstrap.sandbox import agent_paths, engine, of_rule, report, workspace
 from bootstrap.sandbox.agent_settings import MIRRORS, trees
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.builds import needed
@@ -42,8 +41,8 @@ from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
-from bootstrap.sandbox.model import Holder, Image, Running, SandboxSpec
-from bootstrap.sandbox.network import firewall, resolvers
+from bootstrap.sandbox.model import Holder, Image, SandboxSpec
+from bootstrap.sandbox.network import connections, resolvers
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
@@ -107,7 +106,7 @@ def opened_sandbox(
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
-        services = _services(client, admitted, host, log)
+        services = of_rule.services(client, admitted, host, log)
         of_builder = needed.image(client, admitted.grant, host, log)
         record.timed("engine")
         passed, tree = _passed(job, admitted), tree_of(job, admitted, host, lease.token)
@@ -121,8 +120,10 @@ def opened_sandbox(
         # longer than all the steps before, and this thread has nothing else to do meanwhile.
         obtained = held.enter_context(obtaining())
         container = held.enter_context(opened(
-            client, made, host, lease, bridge, listening=partial(_listening, obtained, admitted),
-            gateway=partial(_gateway, job, admitted, host, log=log, record=record),
+            client, made, host, lease, bridge,
+            listening=partial(of_rule.listening, obtained, admitted),
+            gateway=partial(of_rule.gateway, job, admitted, host, log=log, record=record),
+            egress=partial(of_rule.egress, job, admitted, host, log=log, record=record),
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
         held.enter_context(services(lease, container, record))
@@ -135,6 +136,7 @@ def opened_sandbox(
         record.timed("builder")
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)
         record.timed("delivery")
+        held.enter_context(connections.reported(container.running.address, log, record))
         pump = held.enter_context(closing(_pump(client, container, record, out)))
         pid = container.running.pid
         watch = held.enter_context(eviction.watched(host, lease, tree, pid=pid))
@@ -212,50 +214,6 @@ def _passed(job: Job, admitted: Admitted) -> report.Passed:
     )
 
 
-@contextmanager
-def _listening(obtained: Callable[[], Obtained], admitted: Admitted) -> Iterator[Endpoint | None]:
-    sessions = obtained().sessions.get(DEFAULT)
-    if sessions is None or admitted.grant.delivery is CredentialDelivery.ENV:
-        yield None
-        return
-    with serving(firewall.ENDPOINT_ADDRESS, sessions) as endpoint:
-        yield endpoint
-
-
-def _gateway(
-    job: Job, admitted: Admitted, host: Host, running: Running, *, log: JobLog, record: Record
-) -> "AbstractContextManager[Inside | None]":
-    grant = admitted.grant.agent_api
-    if grant is None:
-        return nullcontext()
-    from bootstrap.sandbox import agent_gateway  # noqa: PLC0415 - of jobs with such a rule only
-
-    return agent_gateway.opened_gateway(
-        job, grant, running, proxy_for=host.aws.proxy_for,
-        used=partial(agent_gateway.report_use, log, record, admitted.rule),
-    )  # fmt: skip
-
-
-def _services(
-    client: "Client", admitted: Admitted, host: Host, log: JobLog
-) -> Callable[[Lease, Opened, Record], AbstractContextManager[None]]:
-    """Provide the images of the rule's services, and return what starts these."""
-    named = admitted.grant.services
-    if not named:
-        return lambda _lease, _container, _record: nullcontext()
-    from bootstrap.sandbox.companions import beside, starting  # noqa: PLC0415 - of such jobs only
-
-    some = beside.companions(client, named, host, log)
-
-    def started(lease: Lease, container: Opened, record: Record) -> AbstractContextManager[None]:
-        place = starting.Place(
-            client=client, host=host, lease=lease, container=container, names=tuple(named)
-        )
-        return beside.started(place, some, log, record)
-
-    return started
-
-
 def _prepare(
     held: ExitStack,
     job: Job,
@@ -274,7 +232,10 @@ def _prepare(
     directory = held.enter_context(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )
-    resolvers.write_into(directory.path, host.sandbox.dns)
+    if admitted.grant.egress is None:
+        resolvers.write_into(directory.path, host.sandbox.dns)
+    else:
+        resolvers.write_own(directory.path)
     if admitted.grant.services:
         from bootstrap.sandbox.companions import beside  # noqa: PLC0415 - of such jobs only
 

@@ -58,8 +58,8 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
      f"no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a, secret buildkite:KEY, "
      "OIDC audience a, image builds by buildkit"),
     (f"role: '{ROLE}', secret-files: {{default: 'ssm:/ci/f'}}, image: 'ci/build:1', "
-     f"registries: {{{ECR}: role}}",
-     f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ECR}"),
+     f"registries: {{{ECR}: role}}, egress: {{hosts: a.example}}",
+     f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ECR}, egress to hosts: a.example"),
 ])  # fmt: skip
 def test_everything_that_is_granted_is_named(folder: Path, allow: str, gets: str) -> None:
     (folder / "storefront.yaml").write_text(HEAD + f"  - {{name: r, allow: {{{allow}}}}}\n")

@@ -85,7 +85,7 @@ class Direct:
 
 
 @contextmanager
-def direct(fleet: Fleet) -> Iterator[Direct]:
+def direct(fleet: Fleet, further: str = "") -> Iterator[Direct]:
     """Set the fleet's policy and configuration up for such jobs."""
     stub = fleet.base / "bootstrap-in-place-of-the-agent"
     stub.write_text(_SCRIPT)
@@ -96,7 +96,7 @@ def direct(fleet: Fleet) -> Iterator[Direct]:
         ssm.put("/storefront/deploy-key", key.read_text(), kind="SecureString")
         text = fleet.config.read_text().replace("[aws]", f'[aws]\nssm-endpoint = "{ssm.url}"')
         fleet.config.write_text(text)
-        fleet.policy(POLICY)
+        fleet.policy(POLICY.replace("all, allow: {", f"all, allow: {{{further}"))
         config = fleet.config.with_name("direct.toml")
         config.write_text(
             re.sub("^agent-binary = .*$", f'agent-binary = "{stub}"', text, flags=re.MULTILINE)

@@ -17,6 +17,7 @@ JOBS = 10
 MOST = 15 << 10  # KiB (docs/service.md#memory)
 MOST_OF_GATEWAY = 512  # KiB
 MOST_OF_SERVICES = 1024  # KiB
+MOST_OF_LIST = 512  # KiB of a rule's egress: a resolver and a table
 
 
 def proportional(pid: int) -> int:
@@ -36,9 +37,12 @@ def tree(pid: int) -> list[int]:
     return [pid, *(deeper for one in own for deeper in tree(one))]
 
 
-def weighed(fleet: Fleet) -> tuple[list[list[int]], float]:
-    """Return the KiB of each process of the workers of waiting jobs, and a job's of the reaper."""
-    with direct(fleet) as jobs, serving(fleet, config=jobs.config) as service:
+def weighed(fleet: Fleet, further: str = "") -> tuple[list[list[int]], float]:
+    """Return the KiB of each process of the workers of waiting jobs, and a job's of the reaper.
+
+    `further` is what their rule allows beside what a job can have.
+    """
+    with direct(fleet, further) as jobs, serving(fleet, config=jobs.config) as service:
         for _ in range(2):
             run_to_end(jobs.start(program=service.launcher))
         started = [jobs.start("sleep 60", program=service.launcher) for _ in range(JOBS)]
@@ -62,22 +66,22 @@ def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
     assert max(sum(one) for one in taken) + reaper <= MOST, (taken, reaper)
 
 
-def test_a_gateway_to_the_agent_api_takes_little_more(lab: Lab, tmp_path: Path) -> None:
-    """The jobs have called it: each has made a checkout."""
+@pytest.mark.parametrize(
+    ("more", "most"),
+    [
+        # Each of the jobs has called it: each has made a checkout.
+        ("agent-api: {}, ", MOST_OF_GATEWAY),
+        ("egress: {hosts: git.example.com}, ", MOST_OF_LIST),
+        ("services: {one: SERVICE, two: SERVICE}, ", MOST_OF_SERVICES),
+    ],
+    ids=["agent-api", "egress", "services"],
+)
+def test_what_a_rule_adds_takes_little_more(
+    lab: Lab, tmp_path: Path, *, more: str, most: int
+) -> None:
     medians: dict[str, float] = {}
-    for allow in ("{}", "{agent-api: {}}"):
+    more = more.replace("SERVICE", f"{{image: '{lab.image}', command: [sleep, '600']}}")
+    for allow in ("", more):
         with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
-            made.policy(f"  - {{name: everything, allow: {allow}}}\n")
-            medians[allow] = median(map(sum, weighed(made)[0]))
-    assert medians["{agent-api: {}}"] - medians["{}"] <= MOST_OF_GATEWAY, medians
-
-
-def test_service_containers_take_little_more(lab: Lab, tmp_path: Path) -> None:
-    service = f"{{image: '{lab.image}', command: [sleep, '600']}}"
-    medians: dict[str, float] = {}
-    for allow in ("{}", f"{{services: {{one: {service}, two: {service}}}}}"):
-        with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
-            made.policy(f"  - {{name: everything, allow: {allow}}}\n")
-            medians[allow] = median(map(sum, weighed(made)[0]))
-    plain, services = medians.values()
-    assert services - plain <= MOST_OF_SERVICES, medians
+            medians[allow] = median(map(sum, weighed(made, allow)[0]))
+    assert medians[more] - medians[""] <= most, medians

@@ -95,6 +95,15 @@ def test_calls_of_a_gateway_count_by_what_became_of_them(
     ]
 
 
+def test_refusals_of_a_list_count_by_what_they_are(
+    record: Record, counted: Callable[[], Counted]
+) -> None:
+    use = {"mode": "enforce", "refused_packets": 3, "refusals": 5}
+    record.egress(use)
+    record.egress({**use, "mode": "observe", "refusals": 0})
+    assert counted() == [("egress_refusals", ["lookup"], 2), ("egress_refusals", ["packet"], 3)]
+
+
 def test_bug_counts_as_one_and_as_the_jobs_outcome(
     record: Record, counted: Callable[[], Counted]
 ) -> None:

@@ -50,6 +50,7 @@ EVERYTHING = f"""  - name: deploy
       services: {{db: {{image: "ci/postgres:15", ready: "tcp:5432"}}}}
       builds: buildkit
       agent-api: {{oidc-audiences: sts.example.com, secrets: [A, B], calls: [meta-data]}}
+      egress: {{hosts: a.example, cidrs: 203.0.113.0/24, private: 10.1.0.0/16}}
 """
 
 

@@ -13,6 +13,7 @@ from bootstrap.errors import Refused
 from bootstrap.job.model import Absent, Claims, Known, Provenance
 from bootstrap.policy.catalogue import granted as named
 from bootstrap.policy.decide import asks_for_commit, decide, variables, with_commit
+from bootstrap.policy.difference.words import shown
 from bootstrap.policy.granted import granted
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
@@ -190,6 +191,8 @@ def _further(grant: Grant) -> Iterator[str]:
     yield from (f"ECR login {name}" for kind in grant.kinds for name in kind.needs().ecr)
     if grant.builds:
         yield f"image builds by {grant.builds}"
+    if grant.egress:
+        yield f"egress to {shown(grant.egress)}"
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:

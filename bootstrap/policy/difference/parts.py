@@ -17,6 +17,7 @@ from bootstrap.policy.model import Grant
 
 NOTHING = "nothing"
 DEFAULT_OF_HOST = "the host's default"
+INTERNET = "internet"
 WHOLE = "all that the job's own token may do"
 ORDER = "order of "
 
@@ -58,6 +59,11 @@ def _agent_api(old: Any, _new: Any, _old: Grant, _new_grant: Grant) -> Kind:  # 
     return Kind.LOSES if old is None else Kind.GAINS
 
 
+def _egress(old: Any, _new: Any, _old: Grant, _new_grant: Grant) -> Kind:  # noqa: ANN401 - as above
+    """Without a list, a job reaches all that the host's network leads to."""
+    return Kind.LOSES if old is None else Kind.GAINS
+
+
 _CALLS = tuple(one.name for one in fields(AgentApiGrant) if one.type == "bool" or one.type is bool)
 _DIRECTIONS: Mapping[str, Direction] = {
     "duration": _more,
@@ -71,6 +77,9 @@ _DIRECTIONS: Mapping[str, Direction] = {
     "agent_api.secrets": _listed,
     **{f"agent_api.{name}": _more for name in _CALLS},
     "builds": _listed,
+    "egress": _egress,
+    **{f"egress.{name}": _listed for name in ("hosts", "cidrs", "private")},
+    "egress.observe": _more,
     "limits.memory": _more,
     "limits.cpus": _more,
     "limits.pids": _more,
@@ -95,11 +104,16 @@ _WORDS: Mapping[str, str] = {
     "agent_api.secrets": "Buildkite secret",
     **{f"agent_api.{name}": f"agent API: {label(name)}" for name in _CALLS},
     "builds": "image builds",
+    "egress": "egress",
+    "egress.hosts": "host that jobs reach",
+    "egress.cidrs": "network that jobs reach",
+    "egress.private": "private network that jobs reach",
+    "egress.observe": "egress: mode observe",
     "limits.memory": "memory limit",
     "limits.cpus": "CPU limit",
     "limits.pids": "limit of processes",
 }
-_UNSET: Mapping[str, str] = {"image": DEFAULT_OF_HOST, "agent_api": WHOLE} | {
+_UNSET: Mapping[str, str] = {"image": DEFAULT_OF_HOST, "agent_api": WHOLE, "egress": INTERNET} | {
     f"limits.{name}": DEFAULT_OF_HOST for name in ("memory", "cpus", "pids")
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bootstrap.policy.difference.model import EVERY, Change, Kind, Place, Way
 from bootstrap.policy.difference.words import label, shown
+from bootstrap.policy.egress import EgressBounds
 from bootstrap.policy.guardrails import WITHOUT_DOCUMENT
 from bootstrap.policy.model import AgentApiUse, Bounds, ForkAccess, Guardrails, Limits
 
@@ -16,8 +17,10 @@ NOTHING = "nothing"
 NO_DOCUMENT = "no guardrails document: nothing is limited but forks"
 _UNCOMPARED = frozenset({"origin", "digest"})  # where it is, and its text
 # Where a longer list or a greater number lets pipelines have more.
-_KNOWN = frozenset({"", "limits."})
-_BOUNDS = frozenset(one.name for one in (*fields(Bounds), *fields(Limits)))  # the same of scopes
+_KNOWN = frozenset({"", "limits.", "egress."})
+_BOUNDS = frozenset(
+    one.name for one in (*fields(Bounds), *fields(Limits), *fields(EgressBounds))
+)  # the same of scopes
 # From the least to the most that may be granted.
 _RANKS: Mapping[type[Enum], tuple[Enum, ...]] = {
     AgentApiUse: (AgentApiUse.REQUIRED, AgentApiUse.OPTIONAL),
@@ -50,7 +53,7 @@ def _fields(path: str, old: Any, new: Any, place: Place) -> Iterator[Change]:  #
             continue
         one = had if has is None else has
         name = f"{path}{label(field.name)}"
-        if is_dataclass(one) and not isinstance(one, type):
+        if is_dataclass(one) and not isinstance(one, type) and None not in (had, has):
             yield from _fields(f"{name}.", had, has, place)
         elif _named(had) and _named(has) and (had or has):
             yield from _entries(name, had or (), has or (), place)

@@ -19,6 +19,8 @@ from bootstrap.sandbox.network.netlink import attribute, attributes, nested
 
 TABLE = "airlock"
 LISTENERS, REFUSED = "credentials", "refused"
+# Of these, what a limit has refused.
+OVER_OPEN, OVER_OPENED, OVER_ASKED = "over_open", "over_opened", "over_asked"
 
 _NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
 _BEGIN, _END = 0x10, 0x11  # NFNL_MSG_BATCH_*
@@ -74,11 +76,11 @@ def change(
         netlink.acknowledged(kernel, len(batch))
 
 
-def refusals(kernel: socket.socket, address: IPv4Address) -> int:
-    """Return how many packets from this address the table has refused."""
+def refusals(kernel: socket.socket, address: IPv4Address, name: str = REFUSED) -> int:
+    """Return how many packets from this address the table has refused, by one of its counters."""
     wanted = nested(_ELEMENTS, nested(_FIRST, nested(_KEY, attribute(_FIRST, address.packed))))
     try:
-        found = netlink.asked(kernel, _GET, _FAMILY + _of(REFUSED) + wanted)
+        found = netlink.asked(kernel, _GET, _FAMILY + _of(name) + wanted)
     except FileNotFoundError:
         return 0
     return sum(packets(payload, address) for _, payload in found)

@@ -15,6 +15,7 @@ from bootstrap.files import write
 from bootstrap.sandbox.network import netlink, routing
 
 TARGET = Path("/etc/resolv.conf")
+OWN = "127.0.0.53"  # of a job with a list of what it reaches: its own resolver (docs/egress.md)
 # The host's, and then what its systemd-resolved asks: no container reaches its stub at 127.0.0.53.
 HOST_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _KEPT = {"search", "domain", "options", "sortlist"}  # resolv.conf(5)
@@ -29,6 +30,30 @@ _REFUSED = {
 def write_into(directory: Path, dns: Sequence[IPv4Address] | None) -> None:
     """Write `directory`/resolv.conf. `dns` is sandbox.dns. Raises WrongConfiguration."""
     write(directory / TARGET.name, resolv_conf(dns).encode(), 0o444)
+
+
+def write_own(directory: Path) -> None:
+    """Write `directory`/resolv.conf for a job with a resolver of its own.
+
+    Without search domains: each lookup of a name that is not on its list would become several.
+    """
+    write(directory / TARGET.name, f"nameserver {OWN}\n".encode(), 0o444)
+
+
+def of_host(
+    dns: Sequence[IPv4Address] | None, *, files: Sequence[Path] = HOST_FILES
+) -> tuple[str, ...]:
+    """Return the resolvers that this host asks: `dns`, else those of the first file that has one.
+
+    Unlike a container, this host reaches those on its loopback too.
+    """
+    if dns is not None:
+        return tuple(map(str, dns))
+    for path in files:
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        if found := tuple(w[1] for w in _lines(text) if w[0] == "nameserver" and len(w) > 1):
+            return found
+    return ()
 
 
 def is_of_this_host(address: IPv4Address) -> bool:

@@ -117,6 +117,11 @@ allow = part(
         secrets=some("A", "B"),
         calls=some("meta-data", "artifacts", "pipeline-upload"),
     ),
+    egress=part(
+        hosts=some("git.example.com", "*.example.org"),
+        cidrs=some("203.0.113.0/24", "198.51.100.0/24"),
+        private=some("10.1.0.0/16", "10.2.0.0/16"),
+    ),
 )
 rules = st.lists(st.fixed_dictionaries({"when": when, "allow": allow}), min_size=1, max_size=4).map(
     lambda made: [{"name": f"r{i}", **rule} for i, rule in enumerate(made)]

@@ -1,0 +1,120 @@
+"""Whole jobs whose rule lists what they reach: alone and with the service."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.attacks.outside import ALLOWED, EVIL, Outside, outside
+from tests.fakes.control_plane import Job, JobOrder, JobResult
+from tests.lab.lab import Lab
+from tests.lab.ways import ALONE, SERVICE, Host, Way, host
+
+pytestmark = pytest.mark.lab
+
+LISTED = "hosts: '*.allowed.example'"
+GET = """
+get() { python3 - "$1" <<'PY'
+import sys, urllib.request
+try: print(sys.argv[1], urllib.request.urlopen(f"http://{sys.argv[1]}/", timeout=5).status)
+except OSError as refused: print(sys.argv[1], refused)
+PY
+}
+"""
+WORK = f"""{GET}
+get git.allowed.example
+get evil.example
+get {EVIL}
+buildkite-agent meta-data set colour blue
+exit 3
+"""
+
+
+@pytest.fixture(scope="module", params=[ALONE, SERVICE], ids=["alone", "service"])
+def here(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Host]:
+    way: Way = request.param
+    with host(lab, way, tmp_path_factory.mktemp("egress")) as made:
+        agent = replace(made.agent, name="agent-1")
+        with agent.running(made.fleet.control, made.base / "agent-1"):
+            yield made
+
+
+@pytest.fixture(scope="module")
+def hosts(here: Host) -> Iterator[Outside]:
+    with outside() as made:
+        yield made
+
+
+def done(here: Host, command: str, egress: str) -> tuple[Job, JobResult]:
+    here.fleet.policy(f"  - name: tests\n    allow:\n      egress: {egress}\n")
+    sent = here.fleet.env(command, BUILDKITE_AGENT_NAME="agent-1")
+    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
+    return job, here.fleet.control.completed(job)
+
+
+def event(here: Host, job: Job, name: str = "egress") -> dict[str, Any]:
+    (found,) = [e for e in here.fleet.events(job.id) if e["event"] == name]
+    return found
+
+
+def test_a_job_reaches_what_is_listed_and_its_log_ends_with_the_rest(
+    here: Host, hosts: Outside
+) -> None:
+    job, result = done(here, WORK, f"{{{LISTED}}}")
+    log = job.log.decode()
+    assert result.ending == ("3", "", ""), log
+    assert "git.allowed.example 200" in log
+    assert "evil.example <urlopen error [Errno -2] Name or service not known>" in log
+    assert f"{EVIL} <urlopen error [Errno 111] Connection refused>" in log
+    assert job.meta_data["colour"] == "blue"
+    assert "the job reaches what egress of its rule allows, and no other host: *.allowed" in log
+    (line,) = [line for line in log.splitlines() if "egress of rule 'tests'" in line]
+    assert f"add hosts: [evil.example], cidrs: [{EVIL}/32]" in line
+    assert log.index(line) > log.index("Connection refused"), "after all that the job printed"
+    used = event(here, job)
+    assert used["asked"] == {"git.allowed.example": 1}
+    assert used["refused_names"] == {"evil.example": 2}  # of A and of AAAA
+    assert used["refused_targets"] == {f"tcp {EVIL}:80": 1}
+    proof = event(here, job, "sandbox")["proof"]
+    assert proof["the job's resolver: airlock.invalid"] == "NXDOMAIN"
+    assert proof["refusals counted by table inet airlock_egress"] == "4 of 4"
+
+
+def test_a_job_without_egress_still_checks_out_from_the_agent_apis_host(
+    here: Host, hosts: Outside
+) -> None:
+    """The lab's control plane and its git server have one address, which every job needs."""
+    job, result = done(here, f"{GET} get git.allowed.example; ls README.md", "none")
+    log = job.log.decode()
+    assert result.ending == ("0", "", ""), log
+    assert "git.allowed.example <urlopen error [Errno -2]" in log
+
+
+def test_an_observed_job_drafts_the_list_that_lets_it_pass(here: Host, hosts: Outside) -> None:
+    command = f"{GET} get git.allowed.example; get {EVIL}"
+    job, result = done(here, command, "{mode: observe}")
+    log = job.log.decode()
+    assert result.ending == ("0", "", ""), log
+    assert f"{EVIL} 200" in log
+    assert event(here, job)["mode"] == "observe"
+    drafted = {
+        key: listed
+        for line in log.splitlines()
+        if (match := re.search(r"# +(hosts|cidrs|private): (\[.*\])", line))
+        for key, listed in [match.groups()]
+    }
+    assert drafted["hosts"] == "[git.allowed.example]"
+    assert drafted["cidrs"] == f"[{EVIL}/32]"
+    lists = ", ".join(f"{key}: {listed}" for key, listed in drafted.items())
+    again, result = done(here, command, f"{{{lists}}}")
+    log = again.log.decode()
+    assert result.ending == ("0", "", ""), log
+    assert "git.allowed.example 200" in log
+    assert f"{EVIL} 200" in log
+    assert "egress of rule" not in log
+    assert event(here, again)["refusals"] == 0
+    assert hosts.has("GET /", ALLOWED)

@@ -1,0 +1,176 @@
+"""A job's list, opened in the network namespace of its container, proven, and reported."""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.errors import CannotStart
+from bootstrap.log import JobLog
+from bootstrap.policy.egress import EgressGrant
+from bootstrap.record import Record
+from bootstrap.sandbox.egress import table
+from bootstrap.sandbox.egress.opening import opened_egress, report_use, with_endpoint
+from bootstrap.sandbox.egress.use import Names, Use
+from bootstrap.sandbox.model import Running
+from bootstrap.sandbox.network.namespaces import in_network_of
+from tests.sandbox.network.namespace import run
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+
+LIST = EgressGrant(hosts=("git.example.com",))
+
+
+@pytest.fixture
+def container() -> Iterator[Running]:
+    """A process with a network of its own, whose gateway nobody has."""
+    script = (
+        "ip link set lo up; ip link add name eth0 type bridge;"
+        "ip addr add 198.18.240.2/24 dev eth0;"
+        "ip link set eth0 up; ip neigh add 198.18.240.1 lladdr 02:00:00:00:00:01 dev eth0;"
+        "ip route add default via 198.18.240.1; echo ready; exec sleep 60"
+    )
+    command = ["unshare", "--net", "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        yield Running(
+            id="", name="", pid=process.pid, address="198.18.240.2", gateway="198.18.240.1"
+        )
+        process.kill()
+
+
+def inside(running: Running, command: str) -> str:
+    return in_network_of(running.pid, lambda: run(command))
+
+
+@needs_root
+@pytest.mark.parametrize("grant", [LIST, EgressGrant(), EgressGrant(cidrs=("192.0.0.0/16",))])
+def test_a_list_is_proven_and_ends_with_its_job(container: Running, grant: EgressGrant) -> None:
+    uses: list[Use | None] = []
+    with opened_egress(grant, container, [], uses.append) as limited:
+        probes = {probe.target: (probe.outcome, probe.passed) for probe in limited.prove()}
+    assert probes == {
+        "tcp://192.0.2.1:443": ("ECONNREFUSED", True),
+        "udp://192.0.2.1:443": ("EPERM", True),
+        "tcp://192.0.2.1:853": ("ECONNREFUSED", True),
+        "udp://192.0.2.1:53": ("EPERM", True),
+        "refusals counted by table inet airlock_egress": ("4 of 4", True),
+        "the job's resolver: airlock.invalid": ("NXDOMAIN", True),
+    }
+    (use,) = uses
+    assert use == Use(observe=False, names=Names(), targets={})
+
+
+@needs_root
+def test_a_list_that_does_not_hold_is_not_proven(container: Running) -> None:
+    """Each part of the proof finds what it is there for."""
+
+    def failed(change: str) -> set[str]:
+        with opened_egress(LIST, container, [], lambda _: None) as limited:
+            inside(container, change)
+            failed = {probe.target for probe in limited.prove() if not probe.passed}
+        inside(container, "nft delete table inet airlock_egress")
+        return failed
+
+    first = "insert rule inet airlock_egress leaving"
+    assert failed(f"nft {first} ip daddr 192.0.2.1 tcp dport 443 accept") == {
+        "tcp://192.0.2.1:443", "refusals counted by table inet airlock_egress",
+    }  # fmt: skip
+    assert failed(f"nft {first} udp dport 53 oifname eth0 accept") == {
+        "udp://192.0.2.1:53", "refusals counted by table inet airlock_egress",
+    }  # fmt: skip
+    # Refused, but by another rule: for instance because the host is offline.
+    assert failed(f"nft {first} ip daddr 192.0.2.1 tcp dport 853 reject with tcp reset") == {
+        "refusals counted by table inet airlock_egress"
+    }
+    assert failed(f"nft {first} udp dport 53 ip daddr 127.0.0.53 drop") == {
+        "the job's resolver: airlock.invalid"
+    }
+
+
+@needs_root
+def test_observing_is_proven_to_answer(container: Running) -> None:
+    with opened_egress(EgressGrant(observe=True), container, [], lambda _: None) as limited:
+        probes = limited.prove()
+    assert all(probe.passed for probe in probes)
+    assert probes[-1].outcome == "NOTIMP"
+
+
+@needs_root
+def test_a_taken_port_ends_the_job_before_it_starts(container: Running) -> None:
+    def taken() -> socket.socket:
+        return socket.create_server(("127.0.0.53", 53))
+
+    with (
+        in_network_of(container.pid, taken),
+        pytest.raises(CannotStart, match="resolver cannot be opened"),
+        opened_egress(LIST, container, [], lambda _: None),
+    ):
+        pass
+
+
+@needs_root
+def test_what_was_refused_is_known_when_the_container_has_ended(container: Running) -> None:
+    uses: list[Use | None] = []
+
+    def refused() -> None:
+        with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+            client.connect(("203.0.113.7", 443))
+
+    with opened_egress(LIST, container, [], uses.append):
+        in_network_of(container.pid, refused)
+        subprocess.run(["kill", "-9", str(container.pid)], check=True)
+        os.waitid(os.P_PID, container.pid, os.WEXITED | os.WNOWAIT)
+    (use,) = uses
+    assert use is not None
+    assert [table.PROTOCOLS[6], 443] == [*next(iter(use.targets))[1:]]
+    assert use.refusals == 1
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("https://agent.buildkite.com/v3", EgressGrant(hosts=("agent.buildkite.com",))),
+        ("https://Agent.example:8443", EgressGrant(hosts=("agent.example",))),
+        ("http://10.77.0.2:1234/", EgressGrant(private=("10.77.0.2/32",))),
+        ("http://203.0.113.7/", EgressGrant(cidrs=("203.0.113.7/32",))),
+        ("", EgressGrant()),
+    ],
+)
+def test_a_job_without_a_gateway_reaches_the_agent_api(
+    endpoint: str, expected: EgressGrant
+) -> None:
+    assert with_endpoint(EgressGrant(), endpoint) == expected
+
+
+def reported(tmp_path: Path, use: Use | None) -> tuple[str, list[dict[str, Any]]]:
+    lines: list[bytes] = []
+    record = Record(tmp_path / "records.jsonl", "now")
+    report_use(JobLog(lines.append), record, "tests", use)
+    events = (tmp_path / "records.jsonl").read_text().splitlines() if use else []
+    return b"".join(lines).decode(), [json.loads(event) for event in events]
+
+
+def test_refusals_are_in_the_log_and_in_the_record(tmp_path: Path) -> None:
+    use = Use(observe=False, names=Names(refused={"a.example": 2}), targets={})
+    log, (event,) = reported(tmp_path, use)
+    assert "Airlock: egress of rule 'tests' does not allow 2 lookups" in log
+    assert (event["event"], event["refused_names"]) == ("egress", {"a.example": 2})
+
+
+def test_a_draft_is_in_the_log_line_by_line(tmp_path: Path) -> None:
+    use = Use(observe=True, names=Names(), targets={})
+    log, (event,) = reported(tmp_path, use)
+    assert "# egress: none" in log
+    assert event["mode"] == "observe"
+
+
+def test_an_unknown_use_is_reported_as_such(tmp_path: Path) -> None:
+    log, _ = reported(tmp_path, None)
+    assert "is not known" in log

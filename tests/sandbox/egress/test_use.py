@@ -1,0 +1,155 @@
+"""What the end of a job's log says about what it reached, and the list that it proposes."""
+
+from ipaddress import IPv4Address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootstrap.policy.egress import EgressGrant
+from bootstrap.sandbox.egress.resolver import Seen
+from bootstrap.sandbox.egress.use import (
+    NAMES_AT_MOST,
+    Names,
+    Target,
+    Use,
+    advice,
+    draft,
+    job_targets,
+    shown,
+)
+from tests.policy.given import policy
+
+
+def target(address: str, port: int | None = 443, protocol: str = "tcp") -> Target:
+    return Target(IPv4Address(address), protocol, port)
+
+
+def use(*, observe: bool = False, names: Names | None = None, **more: object) -> Use:
+    return Use(observe=observe, names=names or Names(), **{"targets": {}, **more})  # type: ignore[arg-type]
+
+
+def test_nothing_refused_says_nothing() -> None:
+    assert not list(advice(use(names=Names(asked={"a.example": 3})), "tests"))
+
+
+def test_refusals_are_counted_with_what_to_add() -> None:
+    (line,) = advice(
+        use(
+            names=Names(refused={"b.example": 1, "a.example": 4}),
+            targets={target("203.0.113.7"): 3, target("10.1.2.3", 5432): 2},
+        ),
+        "tests",
+    )
+    assert line == (
+        "egress of rule 'tests' does not allow 5 lookups and 5 packets. If the job needs them, add "
+        "hosts: [a.example, b.example], cidrs: [203.0.113.7/32], private: [10.1.2.3/32]"
+    )
+
+
+def test_other_resolvers_are_nothing_to_add() -> None:
+    (line,) = advice(use(targets={target("8.8.8.8", 53, "udp"): 9}), "tests")
+    assert line.startswith("packets to other resolvers were refused")
+    assert "udp 8.8.8.8:53" in line
+    assert "cidrs" not in line
+
+
+def test_a_name_that_leads_inside_is_named_with_why() -> None:
+    (line,) = advice(use(names=Names(leads_astray={"a.example": "a private address"})), "tests")
+    assert line.startswith("a.example leads to a private address, which egress of rule 'tests'")
+
+
+def test_limits_of_the_resolver_are_named() -> None:
+    lines = list(advice(use(names=Names(over_limit=7, unanswered=1)), "tests"))
+    assert [line.split(" ", 3)[:3] for line in lines] == [
+        ["7", "lookups", "got"], ["1", "lookup", "failed,"],
+    ]  # fmt: skip
+
+
+def test_many_names_make_one_short_line() -> None:
+    names = Names(refused={f"n{n}.example": 1 for n in range(100)}, others=50)
+    (line,) = advice(use(names=names), "tests")
+    assert "150 lookups" in line
+    assert ", and 92 more]" in line
+
+
+def test_packets_of_the_proof_are_not_the_jobs() -> None:
+    one = {target("192.0.2.1"): 1, target("224.0.0.22", None, "protocol 2"): 1}
+    assert job_targets({**one, target("203.0.113.7"): 1}) == {target("203.0.113.7"): 1}
+
+
+def test_the_record_has_all_of_it_as_plain_values() -> None:
+    recorded = use(
+        names=Names(asked={"a.example": 1}, refused={"b.example": 2}),
+        targets={target("203.0.113.7"): 3, target("203.0.113.8", None, "icmp"): 1},
+    ).recorded()
+    assert recorded["refused_targets"] == {"tcp 203.0.113.7:443": 3, "icmp 203.0.113.8": 1}
+    assert recorded["refusals"] == 6
+    assert shown(target("203.0.113.7")) == "tcp 203.0.113.7:443"
+
+
+def test_an_observed_job_is_refused_nothing() -> None:
+    observed = use(observe=True, targets={target("203.0.113.7"): 3})
+    assert observed.refusals == 0
+
+
+def test_a_draft_has_the_names_whose_addresses_were_used() -> None:
+    one, two, inside = (IPv4Address(a) for a in ("203.0.113.7", "203.0.113.8", "10.1.2.3"))
+    observed = use(
+        observe=True,
+        names=Names(addresses={
+            "a.example": frozenset({one}), "unused.example": frozenset({two}),
+            "db.example": frozenset({inside}),
+        }),
+        targets={target("198.51.100.9"): 1, target("10.9.9.9", 22): 1},
+        reached=frozenset({one, inside}),
+    )  # fmt: skip
+    assert draft(observed) == [
+        "egress:",
+        "  hosts: [a.example, db.example]",
+        "  cidrs: [198.51.100.9/32]",
+        "  private: [10.1.2.3/32, 10.9.9.9/32]",
+    ]
+    assert draft(use(observe=True)) == ["egress: none"]
+
+
+PUBLIC = st.integers(1, 250).map(lambda n: IPv4Address(f"203.0.113.{n}"))
+INSIDE = st.integers(1, 250).map(lambda n: IPv4Address(f"10.1.2.{n}"))
+ADDRESSES = st.one_of(PUBLIC, INSIDE)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a.example", "b.example", "c.d.example"]),
+                    st.frozensets(ADDRESSES, max_size=3)),
+    st.frozensets(ADDRESSES, max_size=3),
+    st.frozensets(ADDRESSES, max_size=3),
+)  # fmt: skip
+def test_a_draft_allows_what_was_reached_and_is_a_policy(
+    found: dict[str, frozenset[IPv4Address]],
+    alone: frozenset[IPv4Address],
+    used: frozenset[IPv4Address],
+) -> None:
+    named = frozenset[IPv4Address]().union(*found.values())
+    observed = Use(
+        observe=True, names=Names(addresses=found), reached=named & used,
+        targets={Target(one, "tcp", 443): 1 for one in alone - named},
+    )  # fmt: skip
+    text = "\n".join(f"      {line}" for line in draft(observed))
+    document = policy(f"  - name: only\n    when: {{branch: main}}\n    allow:\n{text}\n")
+    grant = document.rules[0].allow.egress
+    assert grant is not None
+    for name, addresses in found.items():
+        for one in addresses & used:
+            assert grant.has_name(name)
+            assert not grant.refuses_answer(one)
+    for one in alone - named:
+        assert any(one in network for network in grant.networks)
+    assert grant.observe is EgressGrant().observe
+
+
+def test_many_names_are_counted_and_few_are_kept() -> None:
+    seen = Seen()
+    for number in range(1000):
+        seen.note_refused(f"n{number}.example")
+    names = seen.names()
+    assert len(names.refused) == NAMES_AT_MOST
+    assert names.others == 1000 - NAMES_AT_MOST
