@@ -1,0 +1,43 @@
+"""The service as launchers find it: each user of service.agents starts one without a job."""
+
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+
+from bootstrap import process
+from bootstrap.doctor.model import Read, known
+from bootstrap.doctor.read.agent import launcher_of
+from bootstrap.errors import CannotStart, WrongConfiguration
+from bootstrap.host.config import Host
+
+PATIENCE = 13.0  # seconds; a launcher waits 10 for the service to listen
+# What the service answers to a launcher that has no job.
+_NO_JOB = "is started by buildkite-agent"
+
+
+def service(host: Read[Host], settings: Read[Mapping[str, str]]) -> str:
+    """Return what shows that the service answers. Raises WrongConfiguration and CannotStart."""
+    configured, launcher = known(host).service, launcher_of(settings)
+    for name in configured.agents:
+        _ask(name, launcher, configured.socket)
+    return f"it answers {', '.join(configured.agents)} on {configured.socket}"
+
+
+def _ask(name: str, launcher: Path, socket: Path) -> None:
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise WrongConfiguration(
+            f"service.agents names {name}, and this host has no such user",
+            hint="List the users that the agents of this host run as.",
+        ) from None
+    as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]
+    command = [*as_user, str(launcher), "--socket", str(socket)]
+    ended = process.outcome(command, timeout=PATIENCE)
+    if ended.status == WrongConfiguration.exit_code and _NO_JOB in ended.output:
+        return
+    printed = " ".join(f"{ended.output} {ended.errors}".split())
+    raise CannotStart(
+        f"a launcher of {name} ended with {ended.status} instead of an answer: {printed[:300]}",
+        hint="See `systemctl status airlock.socket airlock` and `journalctl -u airlock`.",
+    )
