@@ -231,13 +231,13 @@ _PUBLISHERS = ("diff", "push", "pull")
 
 
 def _policy(args: "Arguments") -> int:
-    from bootstrap.commands.policy import publishing_options, writing_options
+    from bootstrap.commands.policy import producing_options, publishing_options, writing_options
 
     if args.verb in _WRITERS:
         return writing_options.run(args, _show)
     if args.verb in _PUBLISHERS:
         return publishing_options.run(args, _show)
-    return _query(args) if args.verb in _QUERIES else _produce(args)
+    return _query(args) if args.verb in _QUERIES else producing_options.run(args, _show)
 
 
 def _query(args: "Arguments") -> int:
@@ -279,34 +279,5 @@ def _query(args: "Arguments") -> int:
                 wanted=args.wanted, directory=args.policies, config_path=args.config_path,
                 as_json=args.as_json, output=_show,
             )  # fmt: skip
-        case _:
-            raise AssertionError(args.verb)
-
-
-def _produce(args: "Arguments") -> int:
-    """Run a verb of `airlock policy` that makes documents or changes a store."""
-    match args.verb:
-        case "report":
-            from bootstrap.commands.policy.report import report
-
-            return report(
-                directory=args.policies, config_path=args.config_path, accounts=args.accounts,
-                path=args.page, as_json=args.as_json, output=_show,
-            )  # fmt: skip
-        case "iam":
-            from bootstrap.commands.policy.iam import Asked, print_iam
-
-            asked = Asked(
-                host_role=args.host_role, account=args.account, organization=args.organization,
-                trust=args.trust, trust_quota=args.trust_quota, keys=tuple(args.keys),
-                form=args.iam_form, drift=args.drift,
-            )  # fmt: skip
-            return print_iam(
-                directory=args.policies, config_path=args.config_path, asked=asked, output=_show
-            )
-        case "schema":
-            from bootstrap.commands.policy.schema import schema
-
-            return schema(document=args.document, output=_show)
         case _:
             raise AssertionError(args.verb)

@@ -8,7 +8,12 @@ from typing import Any
 
 from bootstrap import __version__
 from bootstrap.commands import doctor_options, record_options, replay_options
-from bootstrap.commands.policy import build_options, publishing_options, writing_options
+from bootstrap.commands.policy import (
+    build_options,
+    producing_options,
+    publishing_options,
+    writing_options,
+)
 from bootstrap.parsers import Commands, Parser, command, config, directory, json, policies
 
 
@@ -158,9 +163,7 @@ def _policy(commands: Commands) -> None:
     _explain(verbs)
     _simulate(verbs)
     _who_can(verbs)
-    _report(verbs)
-    _iam(verbs)
-    _schema(verbs)
+    producing_options.add(verbs)
     publishing_options.add(verbs)
     writing_options.add(verbs)
 
@@ -224,87 +227,4 @@ def _who_can(verbs: Commands) -> None:
     parser = command(verbs, "who-can", text)
     parser.add_argument("wanted", metavar="NAME", help="its name, or a glob that matches names")
     policies(parser, option=True)
-    json(parser)
-
-
-def _report(verbs: Commands) -> None:
-    text = "write an access map of all pipelines as one HTML page that works offline"
-    parser = command(verbs, "report", text)
-    policies(parser, option=False)
-    parser.add_argument(
-        "--output", dest="page", type=Path, required=True, metavar="FILE", help="file to write"
-    )
-    text = (
-        "names of accounts: the output of `aws organizations list-accounts`, or a JSON object of "
-        "ids and names"
-    )
-    parser.add_argument("--accounts", type=Path, metavar="FILE", help=text)
-    json(parser)
-
-
-def _iam(verbs: Commands) -> None:
-    text = "print the IAM policies that the granted roles need, or how real roles differ from them"
-    parser = command(verbs, "iam", text)
-    policies(parser, option=False, with_config=True)
-    text = "the role of the hosts that the agents run on"
-    parser.add_argument("--host-role", required=True, metavar="ARN", help=text)
-    text = "only the documents of this account; the other formats than json are of one account"
-    parser.add_argument("--account", metavar="ID", help=text)
-    parser.add_argument(
-        "--trust",
-        choices=("pipelines", "tags"),
-        default="pipelines",
-        help="whether trust policies name the pipelines and branches of rules, or rely on the "
-        "session tags, so that no new pipeline changes them (default: pipelines)",
-    )
-    parser.add_argument(
-        "--trust-policy-quota",
-        dest="trust_quota",
-        type=int,
-        default=2048,
-        metavar="CHARACTERS",
-        help="the accounts' quota for the length of a role's trust policy (default: 2048)",
-    )
-    text = "key that encrypts secrets or policies; may be repeated (default: any that they use)"
-    parser.add_argument(
-        "--kms-key", dest="keys", action="append", default=[], metavar="ARN", help=text
-    )
-    parser.add_argument(
-        "--organization",
-        metavar="SLUG",
-        help="the Buildkite organization whose OIDC tokens roles trust, for rules with "
-        "`identity: buildkite` (default: the organization in the guardrails)",
-    )
-    parser.add_argument(
-        "--format",
-        dest="iam_form",
-        choices=("json", "cloudformation", "terraform"),
-        help="output format (default: json, with --drift lines of text)",
-    )
-    parser.add_argument(
-        "--drift",
-        type=Path,
-        metavar="FILE",
-        help="print how the roles in FILE, the output of `aws iam "
-        "get-account-authorization-details`, differ; the exit status is 1 if they do",
-    )
-    parser.check = _differences
-
-
-def _differences(found: "Arguments") -> str:
-    """A stack has no differences."""
-    if found.drift is None or found.iam_form in {None, "json"}:
-        return ""
-    return f"--drift prints text or JSON, not {found.iam_form}; leave --format out, or pass json"
-
-
-def _schema(verbs: Commands) -> None:
-    parser = command(verbs, "schema", "print the JSON Schema of a document, for editors")
-    parser.add_argument(
-        "document",
-        choices=("policy", "guardrails", "cases"),
-        nargs="?",
-        default="policy",
-        help="kind of document (default: policy)",
-    )
     json(parser)

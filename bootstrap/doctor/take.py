@@ -55,7 +55,7 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
 
 def _of_instance(here: Snapshot) -> Snapshot:
     """Add what only an instance has, and no build of an image."""
-    settings: "Read[Mapping[str, str]]" = here.agent.settings
+    settings: Read[Mapping[str, str]] = here.agent.settings
     serves = here.stage.includes(Stage.RUN)
     return replace(
         here,
