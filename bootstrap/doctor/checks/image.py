@@ -17,7 +17,7 @@ def _image(snapshot: Snapshot) -> Verdict:
                 f"{settings.image} is not on this host, and sandbox.pull is never", f"{pull}."
             )
         return warn(f"{settings.image} is not on this host: the first job waits for it", f"{pull}.")
-    if "@sha256:" not in settings.image:
+    if "sha256:" not in settings.image:
         return warn(
             f"{settings.image} is named by a tag: who can push it can replace it",
             f"Name its digest in sandbox.image of airlock.toml (`docker image inspect "

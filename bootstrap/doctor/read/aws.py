@@ -11,6 +11,7 @@ from bootstrap.doctor.snapshot import Aws, Metadata
 from bootstrap.host.config import Host
 
 _LATER = Unread(why="that is for later: see --at")
+_NOT_KNOWN = Unread(why="STS does not know this host, see the check aws-identity")
 PATIENCE = 5.0  # seconds for retries of one call
 
 
@@ -33,11 +34,12 @@ def aws(host: Read[Host]) -> Aws:
     identity = read(lambda: caller_identity(known(host).aws, patience=PATIENCE))
     return Aws(
         identity=identity.arn if isinstance(identity, CallerIdentity) else identity,
-        clock=identity.ahead if isinstance(identity, CallerIdentity) else identity,
+        clock=identity.ahead if isinstance(identity, CallerIdentity) else _NOT_KNOWN,
         excess=read(partial(_excess, host, identity)),
     )
 
 
 def _excess(host: Read[Host], identity: Read[CallerIdentity]) -> tuple[str, ...]:
-    known(identity)  # else each of these calls would fail too
+    if not isinstance(identity, CallerIdentity):  # each of these calls would fail too
+        known(_NOT_KNOWN)
     return tuple(excess(known(host).aws, patience=0.0))

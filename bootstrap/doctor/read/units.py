@@ -8,6 +8,10 @@ from bootstrap.doctor.model import Unread
 from bootstrap.doctor.snapshot import Units
 
 SYSTEMD = Path("/run/systemd/system")  # there while systemd is process 1 (sd_booted(3))
+_WITHOUT = (
+    "See docs/operations.md#without-systemd for what your supervisor has to do; then leave this "
+    "check out with --skip."
+)
 SERVICE, SOCKET, DOCKER, AGENT = (
     "airlock.service", "airlock.socket", "docker.service", "buildkite-agent.service",
 )  # fmt: skip
@@ -24,7 +28,7 @@ PROPERTIES = (
 def units() -> Units | Unread:
     """Return the units. Raises CannotStart if systemd does not answer."""
     if not SYSTEMD.is_dir():
-        return Unread(why="systemd is not process 1 of this host")
+        return Unread(why="systemd is not process 1 of this host", fix=_WITHOUT)
     return Units(properties={name: dict(_shown(name)) for name in (*_agents(), SERVICE, SOCKET,
                                                                   DOCKER)})  # fmt: skip
 
