@@ -139,6 +139,13 @@ def known(value: Read[T]) -> T:
             return value
 
 
+def after(value: Read[T], check: str) -> T:
+    """Return a value as `known` does; `unknown` too if `check` is the one that says what failed."""
+    if isinstance(value, Failed):
+        raise NotKnown(unknown(f"not known: see the check {check}"))
+    return known(value)
+
+
 def finding(check: Check, snapshot: "Snapshot") -> Finding:
     """Return what a check finds in a snapshot."""
     try:

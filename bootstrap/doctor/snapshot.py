@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap.doctor.model import Read, Stage
+from bootstrap.doctor.model import Read, Stage, after
 
 if TYPE_CHECKING:
     from bootstrap.host.config import Host
@@ -218,3 +218,13 @@ class Snapshot:
     storage: Storage
     image: Read[str | None]  # the id of the default image; None if it is not on this host
     trial: Read[Trial]
+
+    @property
+    def configured(self) -> "Host":
+        """The configuration, for checks of other things. Raises NotKnown."""
+        return after(self.host, "configuration")
+
+    @property
+    def docker(self) -> Engine:
+        """The engine, for checks of its parts. Raises NotKnown."""
+        return after(self.engine, "engine")

@@ -38,14 +38,14 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
         agents=read(partial(_agents, host)),
         policies=_LATER,
         engine=found,
-        network=network.network(host, places),
+        network=network.network(host, found, places),
         metadata=_LATER,
         aws=aws.later(),
         agent=agents.agent(host, places),
         units=read(lambda: known(units.units())),
         service=_LATER,
         storage=storage.storage(host, found),
-        image=read(partial(trial.image, host)),
+        image=read(partial(trial.image, host, found)),
         trial=_LATER,
     )
     here = _of_instance(here) if stage.includes(Stage.START) else here

@@ -21,6 +21,7 @@ from tests.doctor.faults import (
 from tests.doctor.hosts import Host
 from tests.lab.engine import OURS
 
+_ABSENT = f"absent@sha256:{'0' * 64}"
 _DOCKER = ("docker", "-H", f"unix://{OURS}")
 
 
@@ -138,7 +139,7 @@ ENGINE = (
     ),
     Fault(
         name="everybody may use Docker", plant=_open_socket,
-        check="docker-socket", seen="everybody may use Docker's socket (mode 0666)", fix="chmod o-rw",
+        check="docker-socket", seen="everybody may use Docker's socket", fix="chmod o-rw",
     ),
     Fault(
         name="the agent's user may use Docker",
@@ -170,6 +171,7 @@ STORAGE = (
         name="the audit trail is on a read-only disk",
         plant=mounted("records", "ro", then="touch records.jsonl"),
         check="records", seen="Read-only file system", fix="paths.records",
+        also=frozenset({"service"}),
     ),
     Fault(
         name="the audit trail's disk is full",
@@ -184,17 +186,19 @@ STORAGE = (
 )  # fmt: skip
 IMAGE = (
     Fault(
-        name="the image is not here", plant=toml(r'image = ".*"', 'image = "absent@sha256:0"'),
+        name="the image is not here", plant=toml(r'image = ".*"', f'image = "{_ABSENT}"'),
         check="image", status=WARN, seen="the first job waits for it", fix="docker pull",
     ),
     Fault(
         name="the image is not here and is never pulled",
-        plant=toml(r'image = ".*"', 'image = "absent@sha256:0"\npull = "never"'),
+        plant=toml(r'image = ".*"', f'image = "{_ABSENT}"\npull = "never"'),
         check="image", seen="and sandbox.pull is never", fix="docker pull",
     ),
     Fault(
         name="the image is named by a tag",
-        plant=changed(lambda host: host.change(r'image = ".*"', f'image = "{host.fleet.lab.image}"')),
+        plant=changed(
+            lambda host: host.change(r'image = ".*"', f'image = "{host.fleet.lab.image}"')
+        ),
         check="image", status=WARN, seen="is named by a tag", fix="Name its digest",
     ),
     Fault(

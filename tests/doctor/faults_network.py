@@ -47,7 +47,7 @@ NETWORK = (
     Fault(
         name="a rule is added to the ruleset",
         plant=command(
-            "nft insert rule inet airlock forward accept",
+            "nft insert rule inet airlock through_host accept",
             "nft delete table inet airlock",
         ),
         check="ruleset", seen="differs from airlock.nft: got accept",

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bootstrap.doctor import take
+from bootstrap.doctor import fixing, take
 from bootstrap.doctor.checks import findings
 from bootstrap.doctor.model import Finding, Stage, Status
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.snapshot import Snapshot
+from bootstrap.host.config import load
 from tests.fakes.dns import Resolver
 from tests.fakes.secretsmanager import SecretsManager
 from tests.fakes.ssm import StrictSsm, denial
@@ -78,6 +79,10 @@ class Host:
         )  # fmt: skip
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
+
+    def repaired(self) -> list[str]:
+        """Do what --fix does; return what was changed."""
+        return list(fixing.repair(load(self.fleet.config), Stage.RUN))
 
     def change(self, pattern: str, replacement: str) -> None:
         """Replace a part of airlock.toml, which has to be there; the service reads it anew."""

@@ -34,6 +34,7 @@ def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def test_fault_is_found_named_and_given_its_fix(host: Host, fault: Fault) -> None:
     with fault.plant(host):
         found = host.findings()
+    host.repaired()  # what a fault of the ruleset leaves
     finding = found[fault.check]
     assert finding.status is fault.status, finding
     assert fault.seen in finding.seen

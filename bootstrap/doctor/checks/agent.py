@@ -175,7 +175,7 @@ def _hooks(snapshot: Snapshot) -> Verdict:
         for name in known(snapshot.agent.hooks)
         if not name.endswith(".sample") and name.partition(".")[0] not in _ON_HOST
     ]
-    inside = known(snapshot.host).sandbox.hooks
+    inside = snapshot.configured.sandbox.hooks
     if not inside and hooks:
         return warn(
             f"hooks that no job runs: {', '.join(hooks)}",
@@ -207,7 +207,10 @@ def _grace(snapshot: Snapshot) -> Verdict:
 
 def _agents(snapshot: Snapshot) -> Verdict:
     spawn = known(snapshot.agent.settings).get("spawn", "1") or "1"
-    service, slots = known(snapshot.host).service, known(snapshot.host).sandbox.slots
+    service, slots = (
+        snapshot.configured.service,
+        snapshot.configured.sandbox.slots,
+    )
     most = service.jobs_limit(slots)
     if spawn.isascii() and spawn.isdigit() and int(spawn) > most:
         return warn(

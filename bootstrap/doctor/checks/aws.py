@@ -9,7 +9,7 @@ _OPTIONS = "aws ec2 modify-instance-metadata-options --instance-id ID"
 
 def _of_instance(snapshot: Snapshot) -> str:
     """Return where credentials come from if it is not the metadata service, else ""."""
-    source = known(snapshot.host).aws.credentials
+    source = snapshot.configured.aws.credentials
     return "" if source == "instance-role" else source
 
 

@@ -18,7 +18,7 @@ def _configuration(snapshot: Snapshot) -> Verdict:
 
 def _agents(snapshot: Snapshot) -> Verdict:
     known(snapshot.agents)
-    return ok(", ".join(known(snapshot.host).service.agents))
+    return ok(", ".join(snapshot.configured.service.agents))
 
 
 def _weakened(host: "Host") -> Iterator[tuple[str, str]]:
@@ -44,7 +44,7 @@ def _weakened(host: "Host") -> Iterator[tuple[str, str]]:
 
 
 def _settings(snapshot: Snapshot) -> Verdict:
-    found = list(_weakened(known(snapshot.host)))
+    found = list(_weakened(snapshot.configured))
     if not found:
         return ok("none is weakened")
     return warn(
@@ -54,7 +54,7 @@ def _settings(snapshot: Snapshot) -> Verdict:
 
 
 def _guardrails(snapshot: Snapshot) -> Verdict:
-    store = known(snapshot.host).policy.guardrails
+    store = snapshot.configured.policy.guardrails
     if store is None:
         return warn(
             "none: policies may grant every role that the host's role can assume",
@@ -74,7 +74,7 @@ def _policies(snapshot: Snapshot) -> Verdict:
         )
     if not found.number:
         return warn(
-            f"the store {known(snapshot.host).policy.store} is empty: every job is refused",
+            f"the store {snapshot.configured.policy.store} is empty: every job is refused",
             "Write a policy for each pipeline: `airlock policy init` makes a first one.",
         )
     shown = counted(found.number, "policy", "policies")

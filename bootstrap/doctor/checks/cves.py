@@ -4,7 +4,7 @@ from functools import cache, partial
 
 from bootstrap import packaged
 from bootstrap.doctor import versions
-from bootstrap.doctor.model import Check, Verdict, fail, known, ok, warn
+from bootstrap.doctor.model import Check, Verdict, fail, ok, warn
 from bootstrap.doctor.snapshot import Snapshot
 from bootstrap.doctor.versions import Cve, Table, affected, is_of_distribution
 
@@ -24,7 +24,7 @@ def table() -> Table:
 
 
 def _judge(component: str, snapshot: Snapshot) -> Verdict:
-    engine = known(snapshot.engine)
+    engine = snapshot.docker
     seen = {**engine.components, "Engine": engine.version, "kernel": snapshot.machine.kernel}
     text = seen.get(component, "")
     if not text:

@@ -45,7 +45,7 @@ def _wrong_options(options: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _options(snapshot: Snapshot) -> Verdict:
-    engine = known(snapshot.engine)
+    engine = snapshot.docker
     options = known(engine.options)
     wrong = list(_wrong_options(options))
     if wrong:
@@ -64,7 +64,7 @@ def _options(snapshot: Snapshot) -> Verdict:
 
 
 def _socket(snapshot: Snapshot) -> Verdict:
-    socket = known(known(snapshot.engine).socket)
+    socket = known(snapshot.docker.socket)
     if socket.mode & 0o002:
         return fail(
             f"everybody may use Docker's socket (mode {socket.mode:04o})",
@@ -82,7 +82,7 @@ def _socket(snapshot: Snapshot) -> Verdict:
 
 
 def _seccomp(snapshot: Snapshot) -> Verdict:
-    if "seccomp" in known(snapshot.engine).security:
+    if "seccomp" in snapshot.docker.security:
         return ok("the engine applies profiles")
     return fail(
         "the engine does not list seccomp under Security Options",
@@ -92,7 +92,7 @@ def _seccomp(snapshot: Snapshot) -> Verdict:
 
 
 def _apparmor(snapshot: Snapshot) -> Verdict:
-    uses = "apparmor" in known(snapshot.engine).security
+    uses = "apparmor" in snapshot.docker.security
     if uses:
         return ok("containers are under docker-default")
     if snapshot.machine.has_apparmor:
@@ -105,7 +105,7 @@ def _apparmor(snapshot: Snapshot) -> Verdict:
 
 
 def _selinux(snapshot: Snapshot) -> Verdict:
-    if "selinux" in known(snapshot.engine).security:
+    if "selinux" in snapshot.docker.security:
         return fail(
             "Docker labels containers (selinux-enabled)",
             'Set "selinux-enabled": false in /etc/docker/daemon.json, and restart Docker while no '
@@ -117,7 +117,7 @@ def _selinux(snapshot: Snapshot) -> Verdict:
 
 
 def _userns(snapshot: Snapshot) -> Verdict:
-    mapped = "userns" in known(snapshot.engine).security
+    mapped = "userns" in snapshot.docker.security
     return ok(
         "Docker maps users; Airlock's own containers keep the host's"
         if mapped
@@ -126,7 +126,10 @@ def _userns(snapshot: Snapshot) -> Verdict:
 
 
 def _runtime(snapshot: Snapshot) -> Verdict:
-    runtime, runtimes = known(snapshot.host).sandbox.runtime, known(snapshot.engine).runtimes
+    runtime, runtimes = (
+        snapshot.configured.sandbox.runtime,
+        snapshot.docker.runtimes,
+    )
     if runtime not in runtimes:
         return fail(
             f"sandbox.runtime is {runtime}, and the engine has {', '.join(sorted(runtimes))}",
@@ -141,7 +144,7 @@ def _runtime(snapshot: Snapshot) -> Verdict:
 
 
 def _limits(snapshot: Snapshot) -> Verdict:
-    lacks = known(snapshot.engine).lacks
+    lacks = snapshot.docker.lacks
     if not lacks:
         return ok("memory, processors and processes can be limited")
     return fail(

@@ -1,6 +1,6 @@
 """Checks of the image of jobs: whether it is here, and what is in it."""
 
-from bootstrap.doctor.model import Check, Verdict, fail, known, ok, warn
+from bootstrap.doctor.model import Check, Verdict, after, fail, known, ok, warn
 from bootstrap.doctor.snapshot import Snapshot
 
 # What every job needs of its image, and what only some do.
@@ -9,7 +9,7 @@ _SOME = {"ssh": "ssh", "ssh-keyscan": "ssh-keyscan"}
 
 
 def _image(snapshot: Snapshot) -> Verdict:
-    settings = known(snapshot.host).sandbox
+    settings = snapshot.configured.sandbox
     if known(snapshot.image) is None:
         pull = f"`docker pull {settings.image}`, or `airlock doctor --fix`"
         if settings.pull == "never":
@@ -27,9 +27,9 @@ def _image(snapshot: Snapshot) -> Verdict:
 
 
 def _contents(snapshot: Snapshot) -> Verdict:
-    found = known(snapshot.trial).contents
+    found = after(snapshot.trial, "isolation").contents
     missing = [text for name, text in _ALL.items() if not found.get(name)]
-    image = known(snapshot.host).sandbox.image
+    image = snapshot.configured.sandbox.image
     if missing:
         return fail(
             f"{image} lacks {', '.join(missing)}",

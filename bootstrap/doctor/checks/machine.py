@@ -65,7 +65,7 @@ def _user_namespaces(snapshot: Snapshot) -> Verdict:
 
 def _connections(snapshot: Snapshot) -> Verdict:
     """One agent may have CONNECTIONS of them; each slot is one agent's."""
-    slots = known(snapshot.host).sandbox.slots
+    slots = snapshot.configured.sandbox.slots
     most = snapshot.machine.settings.get("net/netfilter/nf_conntrack_max")
     needed = CONNECTIONS * min(slots, _agents(snapshot))
     if most is None:
@@ -87,7 +87,7 @@ def _agents(snapshot: Snapshot) -> int:
 
 
 def _limits(snapshot: Snapshot) -> Verdict:
-    sandbox = known(snapshot.host).sandbox
+    sandbox = snapshot.configured.sandbox
     settings = snapshot.machine.settings
     wanted = {
         "kernel/pid_max": sandbox.slots * sandbox.pids,
@@ -112,7 +112,7 @@ def _limits(snapshot: Snapshot) -> Verdict:
 
 def _job_uids(snapshot: Snapshot) -> Verdict:
     known(snapshot.machine.accounts)
-    uids = known(snapshot.host).sandbox.uids
+    uids = snapshot.configured.sandbox.uids
     return ok(f"{uids[0] - 1} to {uids[-1]} belong to nobody")
 
 
@@ -123,7 +123,7 @@ def mount_of(path: Path, mounts: tuple[Mount, ...]) -> Mount | None:
 
 
 def _state_mount(snapshot: Snapshot) -> Verdict:
-    path = known(snapshot.host).paths.state
+    path = snapshot.configured.paths.state
     found = mount_of(path, snapshot.machine.mounts)
     if found is None:
         return ok(f"{path}: no mount is listed")
@@ -143,7 +143,7 @@ def _state_mount(snapshot: Snapshot) -> Verdict:
 
 
 def _runtime_mount(snapshot: Snapshot) -> Verdict:
-    path = known(snapshot.host).paths.runtime
+    path = snapshot.configured.paths.runtime
     found = mount_of(path, snapshot.machine.mounts)
     options = found.options if found else frozenset()
     if "ro" in options:

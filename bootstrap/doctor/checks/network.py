@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 
-from bootstrap.doctor.model import Check, Stage, Verdict, fail, known, ok, unknown, warn
+from bootstrap.doctor.model import Check, Stage, Verdict, after, fail, known, ok, unknown, warn
 from bootstrap.doctor.snapshot import Snapshot
 from bootstrap.text import printable
 
@@ -73,12 +73,12 @@ def _networkd(snapshot: Snapshot) -> Verdict:
 
 def _subnet(snapshot: Snapshot) -> Verdict:
     known(snapshot.network.subnet)
-    return ok(f"no route and no address of this host is in {known(snapshot.host).sandbox.subnet}")
+    return ok(f"no route and no address of this host is in {snapshot.configured.sandbox.subnet}")
 
 
 def _docker_network(snapshot: Snapshot) -> Verdict:
     found = known(snapshot.network.docker_network)
-    wanted = str(known(snapshot.host).sandbox.subnet)
+    wanted = str(snapshot.configured.sandbox.subnet)
     if found is None:
         return ok(f"not there yet: {_NOT_YET}")
     if found == (wanted,):
@@ -139,7 +139,7 @@ def _ecs(snapshot: Snapshot) -> Verdict:
 
 
 def _trial_dns(snapshot: Snapshot) -> Verdict:
-    lookups = known(snapshot.trial).lookups
+    lookups = after(snapshot.trial, "isolation").lookups
     if not lookups:
         return ok("jobs look up no names (sandbox.dns is [])")
     bad = [one for one in lookups if one.answer]

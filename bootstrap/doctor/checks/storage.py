@@ -23,7 +23,7 @@ def _disk(snapshot: Snapshot) -> Verdict:
 
 
 def _budgets(snapshot: Snapshot) -> Verdict:
-    found, limits = known(snapshot.storage.state), known(snapshot.host).storage
+    found, limits = known(snapshot.storage.state), snapshot.configured.storage
     wanted = limits.workspaces_size + limits.histories_size + limits.min_free
     if not limits.workspaces_size or wanted <= found.size:
         return ok(f"{_size(wanted)} of {_size(found.size)}")
@@ -58,7 +58,7 @@ def _runtime(snapshot: Snapshot) -> Verdict:
 
 def _records(snapshot: Snapshot) -> Verdict:
     known(snapshot.storage.records)
-    return ok(str(known(snapshot.host).paths.records))
+    return ok(str(snapshot.configured.paths.records))
 
 
 TITLE = "Storage"

@@ -81,7 +81,13 @@ def options(places: Places) -> Mapping[str, object]:
         raise _wrong(places.daemon_json, f"is not JSON: {broken}") from broken
     if not isinstance(found, dict):
         raise _wrong(places.daemon_json, "is not a JSON object")
-    return {**found, **of_command_line(_command_line(places))}
+    running = of_command_line(_command_line(places))
+    hosts = [*_listed(found.get("hosts")), *_listed(running.get("hosts"))]
+    return {**found, **running, **({"hosts": hosts} if hosts else {})}
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _wrong(path: Path, what: str) -> WrongConfiguration:

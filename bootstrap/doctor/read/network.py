@@ -10,7 +10,7 @@ from pathlib import Path
 from bootstrap.doctor.model import Read, known
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
-from bootstrap.doctor.snapshot import Network
+from bootstrap.doctor.snapshot import Engine, Network
 from bootstrap.host.config import Host
 from bootstrap.sandbox import engine, engine_network
 from bootstrap.sandbox.network import (
@@ -27,7 +27,7 @@ _LISTEN = "0A"  # of /proc/net/tcp
 _STATE_OF_NETWORKD = Path("/run/systemd/netif/state")
 
 
-def network(host: Read[Host], places: Places) -> Network:
+def network(host: Read[Host], docker: Read[Engine], places: Places) -> Network:
     """Return the network of this host; some of it only root can read."""
     ruleset = read(firewall.as_loaded)
     return Network(
@@ -37,7 +37,7 @@ def network(host: Read[Host], places: Places) -> Network:
         has_bridge=Path("/sys/class/net", firewall.BRIDGE).exists(),
         bridge_ipv6=read(_bridge_ipv6),
         subnet=read(partial(_subnet, host)),
-        docker_network=read(partial(_docker_network, host)),
+        docker_network=read(partial(_docker_network, host, docker)),
         resolv_conf=read(lambda: resolvers.resolv_conf(known(host).sandbox.dns)),
         networkd=read(partial(_networkd, places)),
         ecs=read(lambda: tuple(_ecs())),
@@ -69,7 +69,8 @@ def _subnet(host: Read[Host]) -> None:
     engine_network.require_free(known(host).sandbox.subnet, engine_network.routes())
 
 
-def _docker_network(host: Read[Host]) -> tuple[str, ...] | None:
+def _docker_network(host: Read[Host], docker: Read[Engine]) -> tuple[str, ...] | None:
+    known(docker)
     with engine.connected(known(host).sandbox.docker, timeout=10) as client:
         return engine_network.subnets(client)
 

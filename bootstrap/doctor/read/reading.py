@@ -49,7 +49,7 @@ def here(work: Callable[[], T]) -> Read[T]:
 
 def text(path: Path) -> str:
     """Return a file's text. Raises OSError, also for a file of more than MOST bytes."""
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
         content = file.read(MOST + 1)
     if len(content) > MOST:
         raise OSError(f"{path} has more than {MOST} bytes")

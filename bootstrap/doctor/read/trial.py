@@ -10,7 +10,7 @@ from bootstrap import packaged
 from bootstrap.doctor.model import Read, Unread, known
 from bootstrap.doctor.read.lookups import lookups
 from bootstrap.doctor.read.reading import here
-from bootstrap.doctor.snapshot import Machine, Network, Trial
+from bootstrap.doctor.snapshot import Engine, Machine, Network, Trial
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
 from bootstrap.sandbox import engine, helper
@@ -28,8 +28,9 @@ _WHAT = "the trial of airlock doctor"
 _AGENTS_API = "agent.buildkite.com"
 
 
-def image(host: Read[Host]) -> str | None:
+def image(host: Read[Host], docker: Read[Engine]) -> str | None:
     """Return the id of the default image, None if it is not on this host. Raises CannotStart."""
+    known(docker)
     settings = known(host).sandbox
     with engine.connected(settings.docker, timeout=10) as client:
         return engine_images.known_id(client, settings.image)
