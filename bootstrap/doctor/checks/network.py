@@ -15,7 +15,8 @@ def _nftables(snapshot: Snapshot) -> Verdict:
 
 
 def _ruleset(snapshot: Snapshot) -> Verdict:
-    wanted, found = known(snapshot.network.ruleset), known(snapshot.network.loaded)
+    wanted = after(snapshot.network.ruleset, "nftables")
+    found = known(snapshot.network.loaded)
     if found == wanted:
         return ok("table inet airlock is exactly airlock.nft")
     if not found:

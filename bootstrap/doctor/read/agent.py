@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from bootstrap import process
 from bootstrap.doctor import agent_cfg
 from bootstrap.doctor.model import Read, known
+from bootstrap.doctor.read import as_user
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
 from bootstrap.doctor.snapshot import Account, Agent, File
@@ -32,7 +32,7 @@ def agent(host: Read[Host], places: Places) -> Agent:
         settings=settings,
         file=read(lambda: file(places.agent_cfg)),
         launcher=read(lambda: file(launcher())),
-        launcher_version=read(lambda: _version(launcher())),
+        launcher_version=read(lambda: _version(launcher(), users)),
         hooks=read(lambda: tuple(sorted(path.name for path in hooks().iterdir()))),
         hook=read(lambda: file(hooks() / HOOK)),
         hook_text=read(lambda: text(hooks() / HOOK)),
@@ -71,10 +71,11 @@ def file(path: Path) -> File | None:
     return File(path=real, uid=status.st_uid, mode=mode, above=tuple(above))
 
 
-def _version(launcher: Path) -> str:
+def _version(launcher: Path, users: Read[tuple[Account, ...]]) -> str:
     """Return the version of the launcher. Raises CannotStart if it cannot be started."""
-    first = process.run([str(launcher), "--version"], timeout=5.0).partition("\n")[0]
-    return first.removeprefix("airlock-launcher ").strip()
+    first, *_ = known(users)
+    ended = as_user.outcome(first.name, [str(launcher), "--version"], timeout=5.0)
+    return ended.output.partition("\n")[0].removeprefix("airlock-launcher ").strip()
 
 
 def _users(host: Read[Host]) -> tuple[Account, ...]:

@@ -1,11 +1,10 @@
 """The service as launchers find it: each user of service.agents starts one without a job."""
 
-import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
-from bootstrap import process
 from bootstrap.doctor.model import Read, known
+from bootstrap.doctor.read import as_user
 from bootstrap.doctor.read.agent import launcher_of
 from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host
@@ -24,16 +23,8 @@ def service(host: Read[Host], settings: Read[Mapping[str, str]]) -> str:
 
 
 def _ask(name: str, launcher: Path, socket: Path) -> None:
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError:
-        raise WrongConfiguration(
-            f"service.agents names {name}, and this host has no such user",
-            hint="List the users that the agents of this host run as.",
-        ) from None
-    as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]
-    command = [*as_user, str(launcher), "--socket", str(socket)]
-    ended = process.outcome(command, timeout=PATIENCE)
+    command = [str(launcher), "--socket", str(socket)]
+    ended = as_user.outcome(name, command, timeout=PATIENCE)
     if ended.status == WrongConfiguration.exit_code and _NO_JOB in ended.output:
         return
     printed = " ".join(f"{ended.output} {ended.errors}".split())
