@@ -104,7 +104,7 @@ CHECKS = (
         why="They exist for the introduction of Airlock and for tests.",
     ),
     Check(
-        name="guardrails", judge=_guardrails, what="There are guardrails",
+        name="guardrails", judge=_guardrails, what="Guardrails bound what policies may grant",
         why="Without them, whoever writes a policy decides which roles and secrets a job gets.",
     ),
     Check(
