@@ -60,8 +60,8 @@ def verbs() -> list[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("doctor",), ("policy",), ("why",), ("record",),
-            ("replay",),
+        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("doctor",), ("policy",), ("why",),
+        ("record",), ("replay",),
         ("record", "export"), ("record", "list"),
     ],
 )  # fmt: skip

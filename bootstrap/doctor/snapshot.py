@@ -143,9 +143,13 @@ class Agent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Units:
-    """systemd's units by name, each with its properties; a unit that is not loaded has none."""
+    """systemd's units by name, each with its properties; a unit that is not loaded has none.
+
+    `variables` are the names of the environment that a unit sets, in it or in a file.
+    """
 
     properties: Mapping[str, Mapping[str, str]]
+    variables: Mapping[str, frozenset[str]]
 
     def of(self, name: str) -> Mapping[str, str]:
         """Return the properties of a unit; none if it is not loaded."""

@@ -9,10 +9,10 @@ from bootstrap.aws.caller_identity import caller_identity
 from bootstrap.aws.excess import excess
 from bootstrap.errors import CannotStart
 from bootstrap.host.config import Aws
+from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.fakes.secretsmanager import SecretsManager
 from tests.fakes.simulator import on_loopback
 from tests.fakes.ssm import StrictSsm, denial, failure
-from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.fakes.sts import HOST, StrictSts, error_reply
 
 

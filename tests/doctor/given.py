@@ -94,7 +94,8 @@ UNITS = Units(
         ),
         "buildkite-agent.service": unit(KillMode="process", After="basic.target airlock.socket"),
         "docker.service": unit(),
-    }
+    },
+    variables={"buildkite-agent.service": frozenset({"HOME", "TMPDIR"})},
 )  # fmt: skip
 GOOD = Snapshot(
     stage=Stage.RUN, host=host(), machine=MACHINE, agents=None,

@@ -10,7 +10,7 @@ from bootstrap.doctor.checks import CHECKS, NAMES, findings
 from bootstrap.doctor.model import Failed, Stage, Status, Unread
 from bootstrap.doctor.snapshot import Snapshot
 from bootstrap.host import config
-from tests.doctor.given import ENGINE, GOOD, MACHINE, NETWORK, found, host
+from tests.doctor.given import ENGINE, GOOD, MACHINE, NETWORK, UNITS, found, host
 
 WARN, FAIL, OK = Status.WARN, Status.FAIL, Status.OK
 
@@ -47,6 +47,16 @@ def engine(**changes: Any) -> Snapshot:
 
 def network(**changes: Any) -> Snapshot:
     return replace(GOOD, network=replace(NETWORK, **changes))
+
+
+def unit(name: str, **properties: str) -> Snapshot:
+    others = {**UNITS.properties, name: {**UNITS.of(name), **properties}}
+    return replace(GOOD, units=replace(UNITS, properties=others))
+
+
+def without(name: str) -> Snapshot:
+    others = {other: found for other, found in UNITS.properties.items() if other != name}
+    return replace(GOOD, units=replace(UNITS, properties=others))
 
 
 def configured(**sections: Any) -> Snapshot:
@@ -98,6 +108,18 @@ FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
      WARN, "aws.sts-endpoint is not https", 'sts-endpoint = "https://…"'),
     ("the agent's own token", configured(policy=config.Policy(agent_tokens="any")), "settings",
      WARN, "policy.agent-tokens is any", 'agent-tokens = "job"'),
+    ("no socket", without("airlock.socket"), "units", FAIL, "airlock.socket is not installed",
+     "agent-config/systemd"),
+    ("masked service", unit("airlock.service", LoadState="masked"), "units", FAIL,
+     "airlock.service is masked", "systemctl unmask airlock.service"),
+    ("socket is not enabled", unit("airlock.socket", UnitFileState="disabled"), "units", FAIL,
+     "airlock.socket is disabled", "systemctl enable --now"),
+    ("changed unit", unit("airlock.service", NeedDaemonReload="yes"), "units", WARN,
+     "was changed since", "daemon-reload"),
+    ("service of another version", unit("airlock.service", StatusText="version 0.0.1, 2 workers"),
+     "service", WARN, "version 0.0.1 runs", "systemctl reload airlock"),
+    ("no unit of the agent", without("buildkite-agent.service"), "unit-order", WARN,
+     "no unit of buildkite-agent", "agent's package"),
     ("another runtime", replace(
         engine(runtimes=frozenset({"runc", "crun"})),
         host=host(sandbox=config.Sandbox(image="job@sha256:0", runtime="crun"))), "runtime", WARN,
@@ -106,7 +128,10 @@ FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
 
 
 # What else is wrong on such a host.
-ALSO = {"kernel": {"kernel-cves"}, "engine": {"engine-cves"}, "settings": {"guardrails"}}
+ALSO = {
+    "kernel": {"kernel-cves"}, "engine": {"engine-cves"}, "settings": {"guardrails"},
+    "units": {"service-unit", "unit-order"},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

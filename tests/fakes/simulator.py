@@ -74,6 +74,7 @@ class Simulator(ABC):
 
     def send(self, call: Call, connection: socket.socket) -> None:
         """Set up the connection on which the answer to a call is about to be sent."""
+        del call, connection
 
     def fail(self, pattern: str, reply: Reply, times: int = 1) -> None:
         """Answer the next `times` calls whose "METHOD path" matches with `reply` instead."""

@@ -21,6 +21,12 @@ MOUNTS = {
 }  # fmt: skip
 
 
+# Variables of the agent that replace bootstrap-script, hooks-path and the configuration itself.
+REPLACING = frozenset(
+    {"BUILDKITE_BOOTSTRAP_SCRIPT_PATH", "BUILDKITE_HOOKS_PATH", "BUILDKITE_AGENT_CONFIG"}
+)
+
+
 def _units(snapshot: Snapshot) -> Verdict:
     units = known(snapshot.units)
     for name in (SOCKET, SERVICE):
@@ -110,19 +116,18 @@ def _kill_mode(snapshot: Snapshot) -> Verdict:
 
 def _agent_environment(snapshot: Snapshot) -> Verdict:
     """What the unit sets counts more than buildkite-agent.cfg."""
-    agents = _agents(known(snapshot.units))
+    units = known(snapshot.units)
     found = [
-        f"{name}: {word.partition('=')[0]}"
-        for name, unit in agents.items()
-        for word in unit.get("Environment", "").split()
-        if word.startswith(("BUILDKITE_BOOTSTRAP_SCRIPT_PATH=", "BUILDKITE_HOOKS_PATH="))
+        f"{name} sets {variable}"
+        for name in _agents(units)
+        for variable in sorted(units.variables.get(name, frozenset()) & REPLACING)
     ]
     if not found:
         return ok("no unit overrides buildkite-agent.cfg")
     return fail(
-        f"the environment of the unit replaces a setting of buildkite-agent.cfg: {found[0]}",
+        f"a setting of buildkite-agent.cfg does not count: {', '.join(found)}",
         "Remove it (`systemctl cat` names the file): what doctor has read in buildkite-agent.cfg "
-        "does not count.",
+        "is not what the agent does.",
     )
 
 

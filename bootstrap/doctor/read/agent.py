@@ -15,6 +15,7 @@ from bootstrap.doctor.read import as_user
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
 from bootstrap.doctor.snapshot import Account, Agent, File
+from bootstrap.errors import CannotStart
 from bootstrap.host.config import Host
 from bootstrap.sandbox import agent_paths
 
@@ -75,6 +76,12 @@ def _version(launcher: Path, users: Read[tuple[Account, ...]]) -> str:
     """Return the version of the launcher. Raises CannotStart if it cannot be started."""
     first, *_ = known(users)
     ended = as_user.outcome(first.name, [str(launcher), "--version"], timeout=5.0)
+    if ended.status != 0:
+        raise CannotStart(
+            f"`{launcher} --version` ended with {ended.status} for {first.name}: "
+            f"{ended.errors[:200]}",
+            hint="Install it again: docs/install.md#on-a-host.",
+        )
     return ended.output.partition("\n")[0].removeprefix("airlock-launcher ").strip()
 
 

@@ -4,6 +4,8 @@ The agent's user may write its configuration, and so choose which program that i
 started as root.
 """
 
+import errno
+import os
 import pwd
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,12 @@ from bootstrap.errors import WrongConfiguration
 
 
 def outcome(user: str, argv: Sequence[str], *, timeout: float) -> process.Outcome:
-    """Return how the program ends, as `process.outcome`. Raises WrongConfiguration for no user."""
+    """Return how the program ends, as `process.outcome`.
+
+    Raises WrongConfiguration if there is no such user, PermissionError if this is not root.
+    """
+    if os.geteuid() != 0:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), f"start a program of {user}")
     try:
         found = pwd.getpwnam(user)
     except KeyError:

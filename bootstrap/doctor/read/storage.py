@@ -49,17 +49,20 @@ def _records(path: Path) -> None:
     """
     if path.exists():
         Record(path, started="")
-    if number := _hindrance(nearest(path)):
+    if number := _hindrance(path, nearest(path)):
         raise not_writable(OSError(number, os.strerror(number)), path)
 
 
-def _hindrance(place: Path) -> int:
-    """Return why nothing can be written there, as an error number; 0 if it can."""
+def _hindrance(path: Path, place: Path) -> int:
+    """Return why nothing can be written to `path`, as an error number; 0 if it can.
+
+    `place` is the path itself, or the nearest directory above it.
+    """
     found = os.statvfs(place)
     if found.f_flag & os.ST_RDONLY:
         return errno.EROFS
-    if not place.is_file() and not place.is_dir():
-        return errno.ENOTDIR
+    if place.is_dir() == (place == path):
+        return errno.EISDIR if place == path else errno.ENOTDIR
     if not os.access(place, os.W_OK):
         return errno.EACCES
     full = found.f_blocks and found.f_bfree * found.f_frsize < _EVENT

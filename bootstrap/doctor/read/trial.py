@@ -58,7 +58,7 @@ def _why_not(machine: Machine, network: Network, image: Read[str | None]) -> str
     if machine.uid != 0:
         return "this is not root"
     if not isinstance(image, str):
-        return "the image is not on this host, see the check image"
+        return "the image was not found, see the check image"
     if not isinstance(network.loaded, str) or network.loaded not in ("", network.ruleset):
         return "the ruleset is not Airlock's, see the check ruleset"
     return ""
