@@ -49,7 +49,10 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
         trial=_LATER,
     )
     here = _of_instance(here) if stage.includes(Stage.START) else here
-    tried = trial.trial(host, here.machine, here.network, here.image, here.agent.settings)
+    tried = trial.trial(
+        host, stage=stage, machine=here.machine, network=here.network, image=here.image,
+        agent=here.agent.settings,
+    )  # fmt: skip
     return replace(here, trial=tried)
 
 

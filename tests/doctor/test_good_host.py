@@ -60,11 +60,11 @@ def test_each_stage_has_the_checks_of_those_before(host: Host, stage: Stage) -> 
 def test_image_build_needs_neither_aws_nor_the_service(host: Host) -> None:
     """Nothing of an instance is there yet, so nothing of it is asked."""
     before = len(host.fleet.sts.calls), len(host.fleet.lab.metadata.calls)
-    host.serving.stop()
+    launched = host.serving.log.stat().st_size
     status, shown = host.doctor("--at", "image", *_SKIP)
-    host.serving.start()
     assert (status, shown["at"]) == (0, "image")
     assert (len(host.fleet.sts.calls), len(host.fleet.lab.metadata.calls)) == before
+    assert host.serving.log.stat().st_size == launched
 
 
 def test_fix_repairs_what_is_safe_and_a_second_time_nothing(host: Host) -> None:
@@ -89,6 +89,13 @@ def test_fix_creates_directories_and_the_network(host: Host, tmp_path: Path) -> 
     assert f"created {tmp_path}/state" in changes
     assert any(line.startswith("created the Docker network airlock") for line in changes)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_doctor_records_nothing(host: Host) -> None:
+    """The launchers that it starts bring no job, and its container is none."""
+    host.doctor()
+    assert not host.fleet.records.exists() or host.fleet.records.read_text() == ""
+    assert list((host.fleet.base / "state").glob("records/*")) == []
 
 
 def test_doctor_leaves_nothing_of_its_container(host: Host) -> None:

@@ -44,10 +44,10 @@ def agent(host: Read[Host], places: Places) -> Agent:
 
 
 def launcher_of(settings: Read[Mapping[str, str]]) -> Path:
-    """Return the program that the agent starts for a job, else the usual place of the launcher."""
-    script = known(settings).get("bootstrap-script", "")
-    words = shlex.split(script) if script else []
-    return Path(words[0]) if words else LAUNCHER
+    """Return the launcher that the agent starts for a job, else its usual place."""
+    script = settings.get("bootstrap-script", "") if isinstance(settings, Mapping) else ""
+    words = (Path(word) for word in shlex.split(script))
+    return next((path for path in words if path.name == LAUNCHER.name), LAUNCHER)
 
 
 def _hooks_path(settings: Read[Mapping[str, str]], places: Places) -> Path:

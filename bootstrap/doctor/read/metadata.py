@@ -14,6 +14,7 @@ from bootstrap.aws.client import METADATA
 from bootstrap.doctor.snapshot import Metadata
 
 TIMEOUT = 2.0  # seconds for one answer, which takes less than a millisecond
+_FAR = 0.7  # seconds for the answer that does not come where the hop limit is 1
 _IP_MINTTL = 21  # <linux/in.h>; Python has no name for it
 _LIFETIME = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
 
@@ -34,7 +35,8 @@ def _status(
 ) -> int:
     """Return the status of an answer that has come with at least so many hops left."""
     place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=TIMEOUT)
+    timeout = _FAR if hops else TIMEOUT
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout)
     with closing(connection):
         connection.connect()
         if hops:

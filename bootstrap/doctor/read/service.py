@@ -10,8 +10,9 @@ from bootstrap.errors import CannotStart, WrongConfiguration
 from bootstrap.host.config import Host
 
 PATIENCE = 13.0  # seconds; a launcher waits 10 for the service to listen
-# What the service answers to a launcher that has no job.
-_NO_JOB = "is started by buildkite-agent"
+# A command that the service does not know: it answers, runs no job and records none.
+_COMMAND = "doctor"
+_ANSWER = f"the launcher's arguments are {_COMMAND!r}"
 
 
 def service(host: Read[Host], settings: Read[Mapping[str, str]]) -> str:
@@ -23,11 +24,11 @@ def service(host: Read[Host], settings: Read[Mapping[str, str]]) -> str:
 
 
 def _ask(name: str, launcher: Path, socket: Path) -> None:
-    command = [str(launcher), "--socket", str(socket)]
+    command = [str(launcher), "--socket", str(socket), _COMMAND]
     ended = as_user.outcome(name, command, timeout=PATIENCE)
-    if ended.status == WrongConfiguration.exit_code and _NO_JOB in ended.output:
-        return
     printed = " ".join(f"{ended.output} {ended.errors}".split())
+    if ended.status == WrongConfiguration.exit_code and _ANSWER in printed:
+        return
     raise CannotStart(
         f"a launcher of {name} ended with {ended.status} instead of an answer: {printed[:300]}",
         hint="See `systemctl status airlock.socket airlock` and `journalctl -u airlock`.",

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bootstrap import packaged
-from bootstrap.doctor.model import Read, Unread, known
+from bootstrap.doctor.model import Read, Stage, Unread, known
 from bootstrap.doctor.read.lookups import lookups
 from bootstrap.doctor.read.reading import here
 from bootstrap.doctor.snapshot import Engine, Machine, Network, Trial
@@ -38,6 +38,8 @@ def image(host: Read[Host], docker: Read[Engine]) -> str | None:
 
 def trial(
     host: Read[Host],
+    *,
+    stage: Stage,
     machine: Machine,
     network: Network,
     image: Read[str | None],
@@ -45,23 +47,25 @@ def trial(
 ) -> Read[Trial]:
     """Return what the container found.
 
-    It is not opened where that would change what the checks are about: opening one loads a ruleset
-    that differs, as a job would.
+    It is not opened where that would correct what the checks find wrong: opening one loads a
+    ruleset that differs, as a job would.
     """
-    if why := _why_not(machine, network, image):
+    if why := _why_not(stage, machine, network, image):
         return Unread(why=f"no container was started: {why}")
     name = api_name(agent if isinstance(agent, Mapping) else {})
     return here(lambda: _trial(known(host), name))
 
 
-def _why_not(machine: Machine, network: Network, image: Read[str | None]) -> str:
+def _why_not(stage: Stage, machine: Machine, network: Network, image: Read[str | None]) -> str:
     if machine.uid != 0:
         return "this is not root"
     if not isinstance(image, str):
         return "the image was not found, see the check image"
-    if not isinstance(network.loaded, str) or network.loaded not in ("", network.ruleset):
+    if network.loaded == "" and stage is not Stage.RUN:
+        return ""  # the first job would load it too
+    if network.loaded != network.ruleset:
         return "the ruleset is not Airlock's, see the check ruleset"
-    return ""
+    return "" if network.missing_rules == () else "a routing rule is missing, see routing-rules"
 
 
 def api_name(agent: Mapping[str, str]) -> str:
