@@ -31,7 +31,7 @@ def text(findings: Sequence[Finding], changes: Sequence[str]) -> Iterator[str]:
     width = max((len(one.check) for one in findings), default=0)
     for one in findings:
         yield f"{_SHOWN[one.status]:<8} {one.check:<{width}}  {_line(one.seen)}"
-        if one.status is not Status.OK:
+        if one.fix or one.status in {Status.WARN, Status.FAIL}:
             yield from (f"{'':9}{_line(detail)}" for detail in one.details)
             yield f"{'':9}why: {_line(one.why)}"
             if one.fix:

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bootstrap.commands.policy import lint
-from bootstrap.doctor.model import Read, Stage, Unread, known
+from bootstrap.doctor.model import Failed, Read, Stage, Unread, known
 from bootstrap.doctor.read import agent as agents
-from bootstrap.doctor.read import aws, engine, machine, network, service, storage, trial, units
+from bootstrap.doctor.read import aws, machine, network, service, storage, trial, units
+from bootstrap.doctor.read import engine as docker
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read
 from bootstrap.doctor.snapshot import Policies, Snapshot
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+T = TypeVar("T")
+
 _LATER = Unread(why="that is for later: see --at")
 
 
@@ -29,15 +32,17 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
 
     It changes nothing but what the start of a job changes (`read.trial`).
     """
-    host = read(partial(config.load, config_path))
-    found = read(partial(engine.engine, host, places))
+    loaded = read(partial(config.load, config_path))
+    host = _for_others(loaded, "configuration")
+    engine = read(partial(docker.engine, host, places))
+    found = _for_others(engine, "engine")
     here = Snapshot(
         stage=stage,
-        host=host,
+        host=loaded,
         machine=machine.machine(host),
         agents=read(partial(_agents, host)),
         policies=_LATER,
-        engine=found,
+        engine=engine,
         network=network.network(host, found, places),
         metadata=_LATER,
         aws=aws.later(),
@@ -48,7 +53,7 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
         image=read(partial(trial.image, host, found)),
         trial=_LATER,
     )
-    here = _of_instance(here) if stage.includes(Stage.START) else here
+    here = _of_instance(here, host) if stage.includes(Stage.START) else here
     tried = trial.trial(
         host, stage=stage, machine=here.machine, network=here.network, image=here.image,
         agent=here.agent.settings,
@@ -56,16 +61,21 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
     return replace(here, trial=tried)
 
 
-def _of_instance(here: Snapshot) -> Snapshot:
+def _for_others(value: Read[T], check: str) -> Read[T]:
+    """Return a value for the readings that need it: they are unknown if it failed."""
+    return Unread(why=f"see the check {check}") if isinstance(value, Failed) else value
+
+
+def _of_instance(here: Snapshot, host: Read[Host]) -> Snapshot:
     """Add what only an instance has, and no build of an image."""
     settings: Read[Mapping[str, str]] = here.agent.settings
     serves = here.stage.includes(Stage.RUN)
     return replace(
         here,
-        policies=read(partial(_policies, here.host)),
-        metadata=aws.metadata(here.host),
-        aws=aws.aws(here.host),
-        service=read(partial(service.service, here.host, settings)) if serves else _LATER,
+        policies=read(partial(_policies, host)),
+        metadata=aws.metadata(host),
+        aws=aws.aws(host),
+        service=read(partial(service.service, host, settings)) if serves else _LATER,
     )
 
 

@@ -148,6 +148,12 @@ ENGINE = (
         fix="gpasswd --delete buildkite-agent docker", also=frozenset({"docker-socket"}),
     ),
     Fault(
+        name="the runtime does not confine",
+        plant=toml(r"\[sandbox\]\n", '[sandbox]\nruntime = "without-seccomp"\n'),
+        check="isolation", seen="the container is not confined", fix="as runc and crun do",
+        also=frozenset({"runtime"}),
+    ),
+    Fault(
         name="there is no such runtime",
         plant=toml(r"\[sandbox\]\n", '[sandbox]\nruntime = "kata"\n'),
         check="runtime", seen="sandbox.runtime is kata", fix='runtime = "runc"', also=TRIAL,

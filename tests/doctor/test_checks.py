@@ -2,15 +2,16 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bootstrap.doctor.checks import CHECKS, NAMES, findings
 from bootstrap.doctor.model import Failed, Stage, Status, Unread
-from bootstrap.doctor.snapshot import Snapshot
+from bootstrap.doctor.snapshot import Mount, Snapshot
 from bootstrap.host import config
-from tests.doctor.given import ENGINE, GOOD, MACHINE, NETWORK, UNITS, found, host
+from tests.doctor.given import DISK, ENGINE, GOOD, MACHINE, NETWORK, UNITS, found, host
 
 WARN, FAIL, OK = Status.WARN, Status.FAIL, Status.OK
 
@@ -47,6 +48,10 @@ def engine(**changes: Any) -> Snapshot:
 
 def network(**changes: Any) -> Snapshot:
     return replace(GOOD, network=replace(NETWORK, **changes))
+
+
+def storage(**changes: Any) -> Snapshot:
+    return replace(GOOD, storage=replace(GOOD.storage, **changes))
 
 
 def unit(name: str, **properties: str) -> Snapshot:
@@ -108,6 +113,13 @@ FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
      WARN, "aws.sts-endpoint is not https", 'sts-endpoint = "https://…"'),
     ("the agent's own token", configured(policy=config.Policy(agent_tokens="any")), "settings",
      WARN, "policy.agent-tokens is any", 'agent-tokens = "job"'),
+    ("runtime is read-only", machine(mounts=(
+        Mount(path=Path("/run/airlock"), kind="tmpfs", options=frozenset({"ro"})),)),
+     "runtime-mount", FAIL, "mounted read-only", "Set paths.runtime"),
+    ("small disk", storage(state=replace(DISK, size=100 << 30)), "budgets", WARN,
+     "the disk of /var/lib/airlock has 100.0 GiB", 'workspaces-size = "79GiB"'),
+    ("no space for images", storage(images=replace(DISK, free=1 << 30)), "image-disk", WARN,
+     "1.0 GiB are free", "docker image prune"),
     ("no socket", without("airlock.socket"), "units", FAIL, "airlock.socket is not installed",
      "agent-config/systemd"),
     ("masked service", unit("airlock.service", LoadState="masked"), "units", FAIL,

@@ -93,6 +93,15 @@ def test_line_for_each_check_and_its_fix_below() -> None:
     ]
 
 
+def test_what_another_check_explains_has_one_line() -> None:
+    found = Finding(check="limits", status=Status.UNKNOWN, seen="not known: see the check engine",
+                    why="They matter.", fix="")  # fmt: skip
+    assert list(report.text((found,), [])) == [
+        "unknown  limits  not known: see the check engine",
+        "1 check: 0 ok, 1 unknown",
+    ]
+
+
 def test_colours_are_those_of_the_status() -> None:
     lines = "\n".join(report.text((*findings(GOOD)[:1], BAD), []))
     painted = colour.painted(lines).splitlines()

@@ -45,8 +45,7 @@ def agent(host: Read[Host], places: Places) -> Agent:
 
 def launcher_of(settings: Read[Mapping[str, str]]) -> Path:
     """Return the launcher that the agent starts for a job, else its usual place."""
-    script = settings.get("bootstrap-script", "") if isinstance(settings, Mapping) else ""
-    words = (Path(word) for word in shlex.split(script))
+    words = map(Path, shlex.split(known(settings).get("bootstrap-script", "")))
     return next((path for path in words if path.name == LAUNCHER.name), LAUNCHER)
 
 

@@ -18,7 +18,7 @@ PATIENCE = 5.0  # seconds for retries of one call
 def metadata(host: Read[Host]) -> Read[Metadata]:
     """Return the metadata service where the host's credentials come from it."""
     if not isinstance(host, Host):
-        return Unread(why="airlock.toml cannot be read")
+        return Unread(why="see the check configuration")
     if host.aws.credentials != "instance-role":
         return Unread(why=f"aws.credentials in airlock.toml is {host.aws.credentials}")
     return read(asked)
