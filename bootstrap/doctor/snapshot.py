@@ -47,12 +47,14 @@ class Machine:
     uid: int
     python: tuple[int, int, int]
     kernel: str  # the upstream version, such as 6.1.140
+    release: str  # as the distribution calls it, such as 6.1.0-37-amd64
     has_apparmor: bool
     selinux_enforcing: bool
     settings: Mapping[str, int | None]
     mounts: tuple[Mount, ...]
     missing_programs: Mapping[str, str]  # program -> Debian package
     accounts: Read[None]  # whether the numbers of jobs are free
+    changelogs: Mapping[str, frozenset[str]]  # component -> CVEs that its package fixes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,6 @@ class Engine:
     root: Path  # where its images are
     options: Read[Mapping[str, object]]  # of daemon.json and the command line
     socket: Read[DockerSocket]
-    changelogs: Mapping[str, frozenset[str]]  # component -> CVEs that its package fixes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,7 +39,7 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
     here = Snapshot(
         stage=stage,
         host=loaded,
-        machine=machine.machine(host),
+        machine=machine.machine(host, places),
         agents=read(partial(_agents, host)),
         policies=_LATER,
         engine=engine,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 Version = tuple[int, ...]
 
 # "1.1.5+ds1", "20.10.24+dfsg1", "25.0.8-1.amzn2023": built, and patched, by a distribution.
-_OF_DISTRIBUTION = re.compile(r"[+~](ds|dfsg)|-\d*ubuntu|amzn|\.el\d|\.fc\d")
+# "5.15.0-119-generic" and "6.8.0-1030-aws" are Ubuntu's.
+_OF_DISTRIBUTION = re.compile(r"[+~](ds|dfsg)|-\d*ubuntu|-generic|-aws|amzn|\.el\d|\.fc\d")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

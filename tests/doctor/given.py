@@ -51,7 +51,8 @@ def unit(**properties: str) -> dict[str, str]:
 
 
 MACHINE = Machine(
-    uid=0, python=(3, 11, 2), kernel="6.1.171", has_apparmor=False, selinux_enforcing=False,
+    uid=0, python=(3, 11, 2), kernel="6.1.171", release="6.1.0-47-amd64",
+    has_apparmor=False, selinux_enforcing=False,
     settings={
         "user/max_user_namespaces": 96_000, "net/netfilter/nf_conntrack_max": 262_144,
         "net/ipv4/ip_forward": 1, "net/ipv4/neigh/default/gc_thresh3": 1024,
@@ -61,14 +62,13 @@ MACHINE = Machine(
         Mount(path=Path("/"), kind="ext4", options=frozenset({"rw", "relatime"})),
         Mount(path=Path("/run"), kind="tmpfs", options=frozenset({"rw", "nosuid", "noexec"})),
     ),
-    missing_programs={}, accounts=None,
+    missing_programs={}, accounts=None, changelogs={},
 )  # fmt: skip
 ENGINE = Engine(
     version="29.7.1", api="1.53", components={"containerd": "v2.2.5", "runc": "1.3.6"},
     security=frozenset({"seccomp", "cgroupns"}), runtimes=frozenset({"runc"}),
     insecure_registries=(), warnings=(), lacks=(), root=Path("/var/lib/docker"), options={},
     socket=DockerSocket(mode=0o660, group="docker", members=frozenset()),
-    changelogs={},
 )  # fmt: skip
 NETWORK = Network(
     ruleset=RULESET, loaded=RULESET, missing_rules=(), has_bridge=True, bridge_ipv6=(),

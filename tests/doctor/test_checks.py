@@ -103,6 +103,8 @@ FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
     ("old patch of the engine", engine(version="20.10.7"), "engine-cves", WARN,
      "CVE-2022-24769", "20.10.14"),
     ("Dirty Frag", machine(kernel="6.1.140"), "kernel-cves", FAIL, "CVE-2026-43284", "reboot"),
+    ("Ubuntu's kernel", machine(kernel="5.15.160", release="5.15.0-119-generic"), "kernel-cves",
+     WARN, "CVE-2026-43284", "reboot"),
     ("four resolvers", network(resolv_conf="nameserver 10.0.0.2\n" * 4), "resolvers", WARN,
      "4 resolvers", "sandbox.dns"),
     ("nft rejects the ruleset", network(ruleset=Failed(problem="rejects it", fix="nft -f")),
@@ -166,7 +168,8 @@ def test_fix_that_a_change_log_names_is_believed() -> None:
     """Distributions fix a vulnerability without the number of the version that does."""
     cves = frozenset({"CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881"})
     components = {"runc": "1.1.5+ds1"}
-    patched = engine(components=components, changelogs={"runc": cves | {"CVE-2024-21626"}})
+    logs = {"runc": cves | {"CVE-2024-21626"}}
+    patched = replace(engine(components=components), machine=replace(MACHINE, changelogs=logs))
     assert found(patched, "runc-cves").status is OK
 
 

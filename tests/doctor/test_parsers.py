@@ -1,5 +1,6 @@
 """What doctor reads was written by other programs: every parser takes any text."""
 
+import gzip
 import socket
 import struct
 from ipaddress import IPv4Address
@@ -114,7 +115,7 @@ def test_version_has_the_vulnerabilities_of_its_series(
 def test_table_of_vulnerabilities_has_its_sources_and_its_date() -> None:
     assert len(TABLE.checked) == len("2026-11-26")
     assert all(source.startswith("https://") for source in TABLE.sources)
-    assert {cve.component for cve in TABLE.cves} <= set(packages.PACKAGES)
+    assert {cve.component for cve in TABLE.cves} <= {*packages.PACKAGES, "kernel"}
     assert {cve.severity for cve in TABLE.cves} <= {"low", "medium", "high"}
     assert all(cve.fixed and cve.what for cve in TABLE.cves)
     assert len({cve.id for cve in TABLE.cves}) == len(TABLE.cves)
@@ -208,3 +209,16 @@ def test_resolver_is_asked_and_its_answer_understood() -> None:
 def test_resolvers_are_those_of_the_file() -> None:
     found = lookups.nameservers("nameserver 10.0.0.2\nsearch example.com\nnameserver 10.0.0.3\n")
     assert found == [IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")]
+
+
+def test_change_log_of_the_running_kernel_counts_and_no_other(tmp_path: Path) -> None:
+    for release, cve in (("6.1.0-1-amd64", "CVE-2026-0001"), ("6.1.0-2-amd64", "CVE-2026-0002")):
+        directory = tmp_path / f"linux-image-{release}"
+        directory.mkdir()
+        log = f"linux (6.1) stable\n  * fix {cve}\n".encode()
+        (directory / "changelog.Debian.gz").write_bytes(gzip.compress(log))
+    (tmp_path / "runc").mkdir()
+    (tmp_path / "runc/changelog.gz").write_bytes(b"not compressed")
+    found = packages.changelogs("6.1.0-1-amd64", Places(documents=tmp_path))
+    assert found["kernel"] == {"CVE-2026-0001"}
+    assert found["runc"] == frozenset()

@@ -24,16 +24,16 @@ def table() -> Table:
 
 
 def _judge(component: str, snapshot: Snapshot) -> Verdict:
-    engine = snapshot.docker
-    seen = {**engine.components, "Engine": engine.version, "kernel": snapshot.machine.kernel}
-    text = seen.get(component, "")
+    text = _version(component, snapshot)
     if not text:
         return ok(f"the engine does not report its {component}")
-    fixed = engine.changelogs.get(component, frozenset())
+    fixed = snapshot.machine.changelogs.get(component, frozenset())
     found = list(affected(table(), component, text, fixed=fixed))
     if not found:
         return ok(f"{text}: none of the table of {table().checked}")
-    of_distribution = is_of_distribution(text)
+    of_distribution = is_of_distribution(
+        snapshot.machine.release if component == "kernel" else text
+    )
     least = max(found, key=lambda cve: max(cve.fixed, default=()))
     shown = ", ".join(cve.id for cve in found)
     verdict = warn if of_distribution or not any(c.severity == "high" for c in found) else fail
@@ -43,6 +43,13 @@ def _judge(component: str, snapshot: Snapshot) -> Verdict:
         "apt-get upgrade`, or `dnf upgrade --refresh`.",
         tuple(f"{cve.id} ({cve.severity}): {cve.what}" for cve in found),
     )
+
+
+def _version(component: str, snapshot: Snapshot) -> str:
+    if component == "kernel":
+        return snapshot.machine.kernel
+    engine = snapshot.docker
+    return {**engine.components, "Engine": engine.version}.get(component, "")
 
 
 def _versions(cve: Cve) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.doctor.model import Read, known
-from bootstrap.doctor.read import packages
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
 from bootstrap.doctor.snapshot import DockerSocket, Engine
@@ -49,7 +48,6 @@ def _engine(client: "Client", socket: Path, places: Places) -> Engine:
         root=Path(str(info.get("DockerRootDir") or "/var/lib/docker")),
         options=read(partial(options, places)),
         socket=read(partial(_socket, socket)),
-        changelogs=packages.changelogs(places),
     )
 
 

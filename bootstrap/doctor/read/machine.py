@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bootstrap import process
 from bootstrap.doctor.model import Read, known
+from bootstrap.doctor.read import packages
+from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
 from bootstrap.doctor.snapshot import Machine, Mount
 from bootstrap.host.config import Host
@@ -28,7 +30,7 @@ SETTINGS = (
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def machine(host: Read[Host]) -> Machine:
+def machine(host: Read[Host], places: Places) -> Machine:
     """Return this machine; `host` is for the numbers that its jobs get."""
     return Machine(
         uid=os.geteuid(),
@@ -36,12 +38,14 @@ def machine(host: Read[Host]) -> Machine:
         kernel=kernel(
             os.uname().release, os.uname().version, _text(Path("/proc/version_signature"))
         ),
+        release=os.uname().release,
         has_apparmor=confinement.has_apparmor(),
         selinux_enforcing=_text(Path("/sys/fs/selinux/enforce")).strip() == "1",
         settings={name: _number(Path("/proc/sys", name)) for name in SETTINGS},
         mounts=tuple(mounts(_text(Path("/proc/self/mountinfo")))),
         missing_programs=process.missing(),
         accounts=read(partial(_accounts, host)),
+        changelogs=packages.changelogs(os.uname().release, places),
     )
 
 

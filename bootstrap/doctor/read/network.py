@@ -1,6 +1,8 @@
 """The host's network: Airlock's ruleset and rules, what collides with them, and resolvers."""
 
 import configparser
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -29,7 +31,7 @@ _STATE_OF_NETWORKD = Path("/run/systemd/netif/state")
 
 def network(host: Read[Host], docker: Read[Engine], places: Places) -> Network:
     """Return the network of this host; some of it only root can read."""
-    ruleset = read(firewall.as_loaded)
+    ruleset = read(_ruleset)
     return Network(
         ruleset=ruleset,
         loaded=read(partial(_loaded, ruleset)),
@@ -42,6 +44,13 @@ def network(host: Read[Host], docker: Read[Engine], places: Places) -> Network:
         networkd=read(partial(_networkd, places)),
         ecs=read(lambda: tuple(_ecs())),
     )
+
+
+def _ruleset() -> str:
+    """Return what the kernel prints for Airlock's ruleset. Raises as `firewall.as_loaded`."""
+    if os.geteuid() != 0:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "nft")
+    return firewall.as_loaded()
 
 
 def _loaded(ruleset: Read[str]) -> str:

@@ -15,26 +15,26 @@ PACKAGES = {
     "Engine": ("docker.io", "docker-ce", "docker", "moby-engine"),
     "containerd": ("containerd", "containerd.io"),
     "runc": ("runc", "containerd.io"),
-    "kernel": ("kernel", "linux-image-*"),
 }
 _CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 
 
-def changelogs(places: Places) -> dict[str, frozenset[str]]:
-    """Return the CVEs in the change logs of each component's packages."""
-    return {
-        component: frozenset(_fixed(packages, places)) for component, packages in PACKAGES.items()
-    }
+def changelogs(release: str, places: Places) -> dict[str, frozenset[str]]:
+    """Return the CVEs in the change logs of each component's packages.
+
+    `release` is that of the kernel that runs: a newer one that is installed fixes nothing yet.
+    """
+    kernels = (f"linux-image-{release}", f"linux-image-unsigned-{release}", f"kernel-{release}")
+    components = {**PACKAGES, "kernel": kernels}
+    return {name: frozenset(_fixed(packages, places)) for name, packages in components.items()}
 
 
 def _fixed(packages: Iterable[str], places: Places) -> set[str]:
     found: set[str] = set()
     for package in packages:
-        for directory in places.documents.glob(package):
-            for name in ("changelog.Debian.gz", "changelog.gz"):
-                found |= set(_CVE.findall(_unpacked(directory / name)))
-        if "*" not in package:
-            found |= set(_CVE.findall(_of_rpm(package)))
+        for name in ("changelog.Debian.gz", "changelog.gz"):
+            found |= set(_CVE.findall(_unpacked(places.documents / package / name)))
+        found |= set(_CVE.findall(_of_rpm(package)))
     return found
 
 
