@@ -4,6 +4,7 @@ The agent's own parser: docs/agent-contract.md#who-sets-which-variable
 """
 
 import re
+from collections.abc import Mapping
 
 _SETTING = re.compile(r"(?:export\s+)?([A-Za-z][\w-]*)\s*[=:]\s*(.*)", re.DOTALL)
 _QUOTED = re.compile(r"""(["'])(.*?)(?<!\\)\1\s*(?:\#.*)?""", re.DOTALL)
@@ -26,6 +27,17 @@ def _value(text: str) -> str:
     if quoted := _QUOTED.fullmatch(text):
         return quoted[2].replace(f"\\{quoted[1]}", quoted[1]).replace("\\n", "\n")
     return re.sub(r"(^|\s)#.*", "", text).strip()
+
+
+def agents(settings: Mapping[str, str], processors: int) -> int:
+    """Return how many agents one `buildkite-agent start` spawns; 1 for what is no number."""
+    if each := _number(settings.get("spawn-per-cpu", "")):
+        return each * processors
+    return _number(settings.get("spawn", "")) or 1
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
 
 
 def is_on(value: str) -> bool:

@@ -152,6 +152,8 @@ def finding(check: Check, snapshot: "Snapshot") -> Finding:
         verdict = check.judge(snapshot)
     except NotKnown as not_known:
         verdict = not_known.verdict
+    except Exception as unexpected:  # noqa: BLE001 - the other checks have their turn
+        verdict = unknown(f"a bug of Airlock: {type(unexpected).__name__}", "Please report it.")
     return Finding(
         check=check.name,
         status=verdict.status,

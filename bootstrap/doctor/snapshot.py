@@ -47,6 +47,7 @@ class Machine:
     uid: int
     python: tuple[int, int, int]
     kernel: str  # the upstream version, such as 6.1.140
+    processors: int
     release: str  # as the distribution calls it, such as 6.1.0-37-amd64
     has_apparmor: bool
     selinux_enforcing: bool

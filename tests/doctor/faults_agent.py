@@ -149,7 +149,7 @@ AGENT = (
     ),
     Fault(
         name="there are more agents than slots", plant=cfg("spawn=9"),
-        check="spawn", status=WARN, seen="spawn is 9, and 8 jobs may run at once",
+        check="spawn", status=WARN, seen="9 agents, and 8 jobs may run at once",
         fix="Raise sandbox.slots",
     ),
     Fault(

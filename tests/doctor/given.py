@@ -51,7 +51,7 @@ def unit(**properties: str) -> dict[str, str]:
 
 
 MACHINE = Machine(
-    uid=0, python=(3, 11, 2), kernel="6.1.171", release="6.1.0-47-amd64",
+    uid=0, python=(3, 11, 2), kernel="6.1.171", release="6.1.0-47-amd64", processors=4,
     has_apparmor=False, selinux_enforcing=False,
     settings={
         "user/max_user_namespaces": 96_000, "net/netfilter/nf_conntrack_max": 262_144,

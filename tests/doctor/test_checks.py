@@ -201,3 +201,10 @@ def test_ruleset_need_not_be_loaded_before_the_service_starts(stage: Stage) -> N
 
 def test_check_that_is_skipped_is_not_made() -> None:
     assert "kernel" not in {one.check for one in findings(GOOD, skip=frozenset({"kernel"}))}
+
+
+def test_check_that_has_a_bug_keeps_no_other_from_its_turn() -> None:
+    values: dict[str, Any] = {"storage": None}
+    broken = findings(replace(GOOD, **values))
+    assert len(broken) == len(NAMES)
+    assert found(replace(GOOD, **values), "disk").seen == "a bug of Airlock: AttributeError"

@@ -69,6 +69,15 @@ def test_quoted_value_of_the_agent_configuration_is_read_back(name: str, value: 
 
 
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, 1), ({"spawn": "3"}, 3), ({"spawn-per-cpu": "2"}, 8), ({"spawn": "9" * 5000}, 1),
+     ({"spawn": "-1"}, 1), ({"spawn": "3", "spawn-per-cpu": "0"}, 3)],
+)  # fmt: skip
+def test_agents_are_those_that_are_spawned(settings: dict[str, str], expected: int) -> None:
+    assert agent_cfg.agents(settings, 4) == expected
+
+
+@pytest.mark.parametrize(
     ("release", "version", "signature", "expected"),
     [
         ("6.1.0-37-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.140-1 (2025-05-22)", "", "6.1.140"),

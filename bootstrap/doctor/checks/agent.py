@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from bootstrap import __version__
 from bootstrap.buildkite.grace import grace
-from bootstrap.doctor.agent_cfg import is_on
+from bootstrap.doctor.agent_cfg import agents, is_on
 from bootstrap.doctor.model import Check, Verdict, fail, known, ok, warn
 from bootstrap.doctor.snapshot import Account, DockerSocket, Engine, Snapshot
 from bootstrap.errors import AirlockError
+from bootstrap.text import counted
 
 LEAST_GRACE = 8.0  # seconds; of 10 the agent leaves 9, and hooks inside get 6
 # Hooks that agents run themselves, on the host.
@@ -22,7 +23,10 @@ IGNORED = {
         "a rule's role that may use the key",
     ),
     "signing-gcp-kms-key": ("jobs have no credentials of this host", "sign outside of jobs"),
-    "secrets-provider": ("secrets of the host are not passed", "a rule's secrets"),
+    "additional-hooks-paths": (
+        "hooks there are not in sandboxes",
+        "hooks in hooks-path with sandbox.hooks, or plugins",
+    ),
 }
 _LAUNCHER = "/usr/libexec/airlock-launcher"
 
@@ -124,26 +128,28 @@ def _rights(snapshot: Snapshot, users: tuple[Account, ...]) -> Iterator[tuple[st
         yield from ((user.name, group) for group in sorted(groups & user.groups) if user.uid)
 
 
+# Switches by which the agent shows or keeps what Airlock would mask.
+SWITCHES = {
+    "debug-http": "prints tokens into the agent's log",
+    "debug-signing": "prints what it signs into the agent's log",
+    "enable-job-log-tmpfile": "keeps the logs of jobs on this host",
+    "write-job-logs-to-stdout": "keeps the logs of jobs in this host's journal",
+}
+_EXPERIMENT = "propagate-agent-config-vars"
+
+
 def _dangerous(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each setting that weakens what Airlock protects, and what to do about it."""
-    if is_on(settings.get("debug-http", "")):
-        yield "debug-http prints tokens into the agent's log", "debug-http=false"
-    if "propagate-agent-config-vars" in settings.get("experiment", ""):
+    for name, why in SWITCHES.items():
+        if is_on(settings.get(name, "")):
+            yield f"{name} {why}", f"{name}=false"
+    if _EXPERIMENT in settings.get("experiment", ""):
         yield (
-            "the experiment propagate-agent-config-vars passes the agent's settings to jobs",
-            ("leave it out of experiment"),
+            f"the experiment {_EXPERIMENT} passes the agent's settings to jobs",
+            f"leave {_EXPERIMENT} out of experiment",
         )
-    if is_on(settings.get("no-ssh-keyscan", "")) is False and is_on(
-        settings.get("ssh-keyscan", "")
-    ):
-        yield "ssh-keyscan accepts whatever key a host shows first", "no-ssh-keyscan=true"
     if settings.get("job-log-path"):
         yield "job-log-path keeps the logs of jobs on this host", "leave job-log-path out"
-    if is_on(settings.get("enable-job-log-tmpfile", "")):
-        yield (
-            "enable-job-log-tmpfile keeps the logs of jobs on this host",
-            "enable-job-log-tmpfile=false",
-        )
     if "redacted-vars" in settings and not settings["redacted-vars"]:
         yield "redacted-vars is empty: no secret is masked in logs", "leave redacted-vars out"
 
@@ -205,19 +211,15 @@ def _grace(snapshot: Snapshot) -> Verdict:
     return ok(f"{found.until_kill:g} s from the cancel signal to the end")
 
 
-def _agents(snapshot: Snapshot) -> Verdict:
-    spawn = known(snapshot.agent.settings).get("spawn", "1") or "1"
-    service, slots = (
-        snapshot.configured.service,
-        snapshot.configured.sandbox.slots,
-    )
-    most = service.jobs_limit(slots)
-    if spawn.isascii() and spawn.isdigit() and int(spawn) > most:
+def _spawn(snapshot: Snapshot) -> Verdict:
+    number = agents(known(snapshot.agent.settings), snapshot.machine.processors)
+    most = snapshot.configured.service.jobs_limit(snapshot.configured.sandbox.slots)
+    if number > most:
         return warn(
-            f"spawn is {spawn}, and {most} jobs may run at once",
+            f"{number} agents, and {most} jobs may run at once",
             "Raise sandbox.slots (and service.jobs-per-agent) in airlock.toml, or lower spawn.",
         )
-    return ok(f"{spawn} on this configuration, {most} jobs at once")
+    return ok(f"{counted(number, 'agent')}, {most} jobs at once")
 
 
 TITLE = "buildkite-agent"
@@ -267,7 +269,7 @@ CHECKS = (
         why="Of this time Airlock leaves about two thirds to the hooks inside; then it is killed.",
     ),
     Check(
-        name="spawn", judge=_agents, what="There is a slot for each agent",
+        name="spawn", judge=_spawn, what="There is a slot for each agent",
         why="Jobs beyond that end with 125.",
     ),
 )  # fmt: skip

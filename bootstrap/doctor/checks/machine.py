@@ -1,7 +1,9 @@
 """Checks of the machine: kernel, programs, users, mounts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from bootstrap.doctor.agent_cfg import agents
 from bootstrap.doctor.model import Check, Verdict, fail, known, ok, warn
 from bootstrap.doctor.snapshot import Mount, Snapshot
 from bootstrap.doctor.versions import version
@@ -80,10 +82,10 @@ def _connections(snapshot: Snapshot) -> Verdict:
 
 
 def _agents(snapshot: Snapshot) -> int:
-    """Return how many agents this host runs, by `spawn` of buildkite-agent.cfg."""
+    """Return how many agents this host runs; one if that cannot be read."""
     settings = snapshot.agent.settings
-    spawn = settings.get("spawn", "1") if isinstance(settings, dict) else "1"
-    return max(1, int(spawn)) if spawn.isascii() and spawn.isdigit() else 1
+    found = settings if isinstance(settings, Mapping) else {}
+    return agents(found, snapshot.machine.processors)
 
 
 def _limits(snapshot: Snapshot) -> Verdict:

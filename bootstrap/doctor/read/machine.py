@@ -39,6 +39,7 @@ def machine(host: Read[Host], places: Places) -> Machine:
             os.uname().release, os.uname().version, _text(Path("/proc/version_signature"))
         ),
         release=os.uname().release,
+        processors=os.cpu_count() or 1,
         has_apparmor=confinement.has_apparmor(),
         selinux_enforcing=_text(Path("/sys/fs/selinux/enforce")).strip() == "1",
         settings={name: _number(Path("/proc/sys", name)) for name in SETTINGS},
