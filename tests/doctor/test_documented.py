@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from bootstrap.doctor.checks import SUBJECTS
+from bootstrap.doctor.checks import CHECKS, NAMES, SUBJECTS
 from bootstrap.doctor.checks.cves import table
 from bootstrap.doctor.model import Check, Stage
 
@@ -35,3 +35,12 @@ def test_page_has_every_vulnerability() -> None:
     listed = re.findall(r"CVE-\d{4}-\d+", PAGE.read_text())
     assert {cve.id for cve in table().cves} <= set(listed)
     assert table().checked in PAGE.read_text()
+
+
+def test_example_is_of_all_checks_and_in_their_words() -> None:
+    text = PAGE.read_text()
+    assert f"\n{len(NAMES)} checks: {len(NAMES) - 2} ok, 1 failure, 1 warning\n" in text
+    whys = {f"why: {check.why}" for check in CHECKS}
+    shown = re.findall(r"^ {9}(why: .*)$", text, re.MULTILINE)
+    assert len(shown) == 2
+    assert set(shown) <= whys
