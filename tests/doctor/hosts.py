@@ -33,6 +33,7 @@ GUARDRAILS = "guardrails: acme\naccounts: ['111122223333']\nforks: nothing\n"
 OF_THE_LAB = {
     "settings": "its STS, SSM and Secrets Manager have no certificates",
     "runc-cves": "Debian 12's runc 1.1.5 lacks fixes",
+    "firewall-unit": "no systemd",
     "units": "no systemd", "service-unit": "no systemd", "unit-order": "no systemd",
     "agent-kill-mode": "no systemd", "agent-environment": "no systemd",
 }  # fmt: skip

@@ -132,6 +132,17 @@ FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
      "was changed since", "daemon-reload"),
     ("service of another version", unit("airlock.service", StatusText="version 0.0.1, 2 workers"),
      "service", WARN, "version 0.0.1 runs", "systemctl reload airlock"),
+    ("firewall's unit is masked", unit("airlock-firewall.service", LoadState="masked"),
+     "firewall-unit", FAIL, "is masked", "systemctl unmask"),
+    ("firewall's unit is disabled", unit(
+        "airlock-firewall.service", LoadState="loaded", UnitFileState="disabled"),
+     "firewall-unit", FAIL, "is disabled", "systemctl enable --now"),
+    ("firewall's unit has failed", unit(
+        "airlock-firewall.service", LoadState="loaded", ActiveState="failed"),
+     "firewall-unit", FAIL, "has failed", "journalctl -u airlock-firewall.service"),
+    ("Docker does not wait for the firewall", unit("airlock-firewall.service", LoadState="loaded"),
+     "firewall-unit", FAIL, "docker.service, buildkite-agent.service would start without",
+     "BindsTo=airlock-firewall.service"),
     ("no unit of the agent", without("buildkite-agent.service"), "unit-order", WARN,
      "no unit of buildkite-agent", "agent's package"),
     ("another runtime", replace(

@@ -6,7 +6,8 @@ from bootstrap import __version__
 from bootstrap.doctor.model import Check, Stage, Verdict, fail, known, ok, warn
 from bootstrap.doctor.snapshot import Snapshot, Units
 
-SERVICE, SOCKET, AGENT = "airlock.service", "airlock.socket", "buildkite-agent.service"
+SERVICE, SOCKET, DOCKER = "airlock.service", "airlock.socket", "docker.service"
+FIREWALL = "airlock-firewall.service"
 _INSTALL = (
     "`install -D -m 0644 -t /etc/systemd/system agent-config/systemd/airlock.{socket,service} && "
     "systemctl daemon-reload && systemctl enable --now airlock.socket airlock.service`."
@@ -53,6 +54,37 @@ def _wrong(found: Mapping[str, str]) -> Iterator[str]:
     for name, value in MOUNTS.items():
         if (got := found.get(name, value)) != value:
             yield f"{name}={got}, expected none"
+
+
+def _firewall(snapshot: Snapshot) -> Verdict:
+    units = known(snapshot.units)
+    found = units.of(FIREWALL)
+    if not found:
+        return ok("there is none: the service loads the ruleset, and so does every job")
+    if found.get("LoadState") == "masked":
+        return fail(f"{FIREWALL} is masked: nothing starts", f"`systemctl unmask {FIREWALL}`.")
+    if found.get("UnitFileState") == "disabled":
+        return fail(
+            f"{FIREWALL} is disabled: nothing starts after the next boot",
+            f"`systemctl enable --now {FIREWALL}`.",
+        )
+    if found.get("ActiveState") == "failed":
+        return fail(
+            f"{FIREWALL} has failed",
+            f"`journalctl -u {FIREWALL}` has the reason; then `systemctl restart {FIREWALL}`.",
+        )
+    loose = [
+        name
+        for name in (DOCKER, *_agents(units))
+        if units.of(name) and FIREWALL not in units.of(name).get("BindsTo", "").split()
+    ]
+    if loose:
+        return fail(
+            f"{', '.join(loose)} would start without {FIREWALL}",
+            f"`systemctl edit {loose[0]}` with BindsTo={FIREWALL} and After={FIREWALL} below "
+            "[Unit].",
+        )
+    return ok("Docker and the agents are bound to it")
 
 
 def _service_unit(snapshot: Snapshot) -> Verdict:
@@ -155,6 +187,12 @@ CHECKS = (
         what="airlock.service has KillMode=process and no mounts of its own",
         why="With another KillMode a restart ends every job; with mounts of its own the service "
         "and Docker see different files.",
+    ),
+    Check(
+        name="firewall-unit", judge=_firewall,
+        what="Where airlock-firewall.service is installed, Docker and the agents are bound to it",
+        why="Machine images have it so that nothing runs in a container before the ruleset is "
+        "loaded, and no job if it cannot be.",
     ),
     Check(
         name="unit-order", judge=_order, what="The agents start after airlock.socket",
