@@ -137,7 +137,14 @@ def _status(process_env: dict[str, str]) -> int:
         return _report(bug(unexpected))
 
 
-_FOR_PEOPLE = ("policy", "record", "why", "replay", "completion")  # others: bugs have a traceback
+_FOR_PEOPLE = (
+    "policy",
+    "record",
+    "why",
+    "replay",
+    "doctor",
+    "completion",
+)  # others: bugs have a traceback
 
 
 def _report(error: "AirlockError") -> int:
@@ -189,6 +196,10 @@ def _for_people(args: "Arguments", process_env: dict[str, str], out: int) -> int
             from bootstrap.commands import replay_options
 
             return replay_options.run(args, process_env, out)
+        case "doctor":
+            from bootstrap.commands import doctor_options
+
+            return doctor_options.run(args, _show)
         case "completion":
             from bootstrap.command_line import whole
             from bootstrap.commands.completion import completion

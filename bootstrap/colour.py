@@ -18,6 +18,10 @@ _RULES = tuple(
         (r"(?<=: )FAILED(?= )", _RED),  # test
         (r"^ *NO(?= {2,})", _RED),  # explain
         (r"^ *yes(?= {2,})", _GREEN),
+        (r"^ok(?= {2,})", _GREEN),  # doctor
+        (r"^(warn|unknown)(?= +[a-z])", _YELLOW),
+        (r"^FAIL(?= {2,})", _RED),
+        (r"^fixed(?= {2,})", _GREEN),
         (r"^ *\+ .*", _GREEN),  # diff
         (r"^ *- .*", _RED),
         (r"^~ .*", _YELLOW),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap import __version__
-from bootstrap.commands import record_options, replay_options
+from bootstrap.commands import doctor_options, record_options, replay_options
 from bootstrap.commands.policy import (
     build_options,
     producing_options,
@@ -93,6 +93,11 @@ class Arguments(argparse.Namespace):
     artifacts: Path | None
     meta_data: list[str]
     interpolate: bool
+    agent_config: Path
+    at: str
+    skip: list[str]
+    strict: bool
+    fix: bool
     iam_form: str | None  # None: the default of what is printed
 
 
@@ -113,6 +118,7 @@ def whole() -> Parser:
     _admit(commands)
     _serve(commands)
     _gc(commands)
+    doctor_options.add(commands)
     _policy(commands)
     replay_options.add(commands)
     record_options.add(commands)

@@ -17,6 +17,7 @@ FILES = {
     "bootstrap.replay": ("entry_shell.sh", "command_shell.sh"),
     "bootstrap.sandbox.commit_check": ("ancestry.sh",),
 }
+# Those of commands that no worker runs: "bootstrap.doctor" has trial.sh and cves.toml.
 
 
 @cache

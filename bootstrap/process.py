@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
@@ -17,14 +18,36 @@ from bootstrap.errors import CannotStart
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a program ended, and what it printed."""
+
+    status: int  # negative: the signal that ended it
+    output: str
+    errors: str
+
+
 def run(
     argv: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0, cwd: Path = Path("/")
 ) -> str:
     """Return what `argv` prints on stdout.
 
-    Raises CannotStart: with the package to install if the program is missing, else with command,
-    status and stderr if it cannot be started, fails or takes more than `timeout` seconds. If it
-    takes longer, or this is interrupted, the program and what it has started are killed.
+    Raises CannotStart as `outcome`, and with command, status and stderr if the program fails.
+    """
+    ended = outcome(argv, stdin=stdin, timeout=timeout, cwd=cwd)
+    if ended.status != 0:
+        raise _failed(argv, f"exit status {ended.status}: {ended.errors.strip()[:500]}")
+    return ended.output
+
+
+def outcome(
+    argv: Sequence[str], *, stdin: str | None = None, timeout: float = 10.0, cwd: Path = Path("/")
+) -> Outcome:
+    """Return how `argv` ends, whatever its status.
+
+    Raises CannotStart: with the package to install if the program is missing, else with command and
+    reason if it cannot be started or takes more than `timeout` seconds. If it takes longer, or this
+    is interrupted, the program and what it has started are killed.
     """
     try:
         with _started(argv, cwd, takes_input=stdin is not None) as program:
@@ -33,9 +56,7 @@ def run(
         raise _not_started(argv, not_started) from not_started
     except subprocess.TimeoutExpired as late:
         raise _failed(argv, f"it did not end within {timeout:.0f} s") from late
-    if program.returncode != 0:
-        raise _failed(argv, f"exit status {program.returncode}: {errors.strip()[:500]}")
-    return output
+    return Outcome(status=program.returncode, output=output, errors=errors)
 
 
 @contextmanager
@@ -90,6 +111,17 @@ _PACKAGES = {
     "openssh-client": ("ssh-add", "ssh-agent"),
     "util-linux": ("mount", "nsenter", "prlimit", "setpriv", "setsid", "unshare"),
 }
+
+
+def missing() -> dict[str, str]:
+    """Return those programs that Airlock runs and this host lacks, each with its Debian package."""
+    places = [Path(place) for place in ENVIRONMENT["PATH"].split(":")]
+    return {
+        program: package
+        for package, programs in _PACKAGES.items()
+        for program in programs
+        if not any(os.access(place / program, os.X_OK) for place in places)
+    }
 
 
 def _not_started(argv: Sequence[str], why: OSError) -> CannotStart:

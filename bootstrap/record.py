@@ -38,7 +38,7 @@ class Record:
         try:
             self._file = AppendedFile(path)
         except OSError as unwritable:
-            raise _unwritable(unwritable, path) from unwritable
+            raise not_writable(unwritable, path) from unwritable
         self._alert: Alert | None = None
         self._late = False  # whether events wait
         self._opened_at = self._last = time.monotonic()
@@ -232,9 +232,9 @@ class Record:
         except OSError as full:
             if self._alert is None:
                 self._file.withdraw()
-                raise _unwritable(full, self._path) from full
+                raise not_writable(full, self._path) from full
             if not self._late:
-                problem = _unwritable(full, self._path).problem
+                problem = not_writable(full, self._path).problem
                 self._alert(f"{problem}. Airlock tries again with each event")
             self._late = True
         else:
@@ -289,7 +289,8 @@ def _line(event: Fields, **_: object) -> bytes:
     return json.dumps(event).encode()
 
 
-def _unwritable(problem: OSError, path: Path) -> CannotStart:
+def not_writable(problem: OSError, path: Path) -> CannotStart:
+    """Return the error for an audit trail that cannot be written."""
     return CannotStart(
         f"the audit record cannot be written: {problem.strerror} ({problem.filename or path})",
         hint="Airlock starts no job that it cannot record: see paths.records in airlock.toml, "

@@ -66,6 +66,11 @@ PURE = {
     "replay/inputs/from_record.py", "replay/inputs/from_step.py",
     "replay/options.py", "replay/phases.py", "replay/result.py", "replay/compare.py",
     "replay/job.py", "replay/prompt.py", "replay/holder_plan.py",
+    "doctor/model.py", "doctor/snapshot.py", "doctor/versions.py", "doctor/agent_cfg.py",
+    "doctor/dns.py", "doctor/report.py", "doctor/checks/__init__.py", "doctor/checks/agent.py",
+    "doctor/checks/aws.py", "doctor/checks/configuration.py", "doctor/checks/cves.py",
+    "doctor/checks/engine.py", "doctor/checks/image.py", "doctor/checks/machine.py",
+    "doctor/checks/network.py", "doctor/checks/storage.py", "doctor/checks/units.py",
 }  # fmt: skip
 SIDE_EFFECTS = {
     "os", "subprocess", "socket", "http.client", "http.server", "urllib.request", "boto3",
@@ -103,6 +108,7 @@ PACKAGES = {
                 "caller", "commands"},
     "replay": {"job", "buildkite", "aws", "grants", "policy", "host", "credentials", "sandbox",
                "agent_api", "replay"},
+    "doctor": {"buildkite", "aws", "policy", "host", "sandbox", "service", "commands", "doctor"},
 }  # fmt: skip
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "fields", "mistakes", "files", "process", "log", "record",

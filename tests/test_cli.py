@@ -60,8 +60,8 @@ def verbs() -> list[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("policy",), ("why",), ("record",),
-            ("replay",),
+        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("doctor",), ("policy",), ("why",),
+        ("record",), ("replay",),
         ("record", "export"), ("record", "list"),
     ],
 )  # fmt: skip
@@ -259,3 +259,30 @@ def test_variable_without_a_name_is_refused_before_anything_is_loaded(tmp_path: 
     assert done.returncode == 77
     assert "a variable without a name" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_doctor_on_a_host_without_anything_is_no_bug(tmp_path: Path) -> None:
+    """It is for hosts on which little works: nothing that is missing ends it."""
+    path = configured(tmp_path)
+    path.write_text(path.read_text() + '[aws]\ncredentials = "file:/nowhere"\n')
+    done = airlock("doctor", "--config", str(path), "--agent-config", "/nowhere", "--at", "image")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert re.search(r"^FAIL     engine +Docker Engine does not answer", done.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ checks: \d+ ok, ", done.stdout.splitlines()[-1])
+    assert "\x1b" not in done.stdout
+
+
+def test_doctor_without_a_configuration_says_so(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.toml")
+    done = airlock("doctor", "--config", absent, "--at", "image", "--json")
+    found = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+    assert found["configuration"]["status"] == "fail"
+    assert absent in found["configuration"]["seen"]
+
+
+def test_doctor_names_the_checks_if_one_does_not_exist() -> None:
+    done = airlock("doctor", "--skip", "kernle")
+    assert done.returncode == 78
+    assert "--skip kernle: there is no such check" in done.stderr
+    assert " kernel, " in done.stderr

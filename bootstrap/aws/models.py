@@ -5,7 +5,7 @@ from typing import Any
 
 # Every operation that is called, by service.
 OPERATIONS = {
-    "sts": ("AssumeRole", "AssumeRoleWithWebIdentity"),
+    "sts": ("AssumeRole", "AssumeRoleWithWebIdentity", "GetCallerIdentity"),
     "ssm": (
         "GetParameters", "GetParametersByPath", "PutParameter", "DeleteParameter",
         "GetParameterHistory",

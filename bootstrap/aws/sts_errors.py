@@ -25,6 +25,7 @@ from bootstrap.errors import AirlockError, CannotStart, WrongConfiguration
 from bootstrap.host.config import Aws
 
 _CHAINING_TEXT = "1 hour session limit for roles assumed by role chaining"
+SKEW = 300.0  # seconds: requests that differ by more are refused
 _NOT_AUTHORIZED = re.compile(r"User: (?P<caller>\S+) is not authorized to perform: (?P<action>\S+)")
 
 _HINTS = {
@@ -66,6 +67,22 @@ def explain(failed: BaseException, request: SessionRequest, aws: Aws) -> Airlock
             return CannotStart(problem, hint=_hint(failed, aws))
 
 
+def of_host(failed: BaseException, aws: Aws, *, ahead: float) -> AirlockError:
+    """Return why STS does not know this host, whose clock is `ahead` of AWS's by these seconds."""
+    problem = f"STS does not know this host: {failed}"
+    if abs(ahead) > SKEW:
+        return CannotStart(
+            f"{problem}; its clock is {ahead:+.0f} s from AWS's",
+            hint="Set the clock, and keep it so: `chronyc tracking`. AWS refuses requests whose "
+            f"time differs by more than {SKEW:.0f} s.",
+        )
+    if kind(failed) in {Kind.NO_CREDENTIALS, Kind.UNUSABLE_CREDENTIALS}:
+        return CannotStart(
+            f"this host has no AWS credentials: got none from {_source(aws)}", hint=_check(aws)
+        )
+    return CannotStart(problem, hint=_hint(failed, aws))
+
+
 def _hint(failed: BaseException, aws: Aws) -> str:
     if kind(failed) is Kind.TRANSIENT:
         where = aws.sts_endpoint or f"STS of {aws.region}"
@@ -82,15 +99,27 @@ def _correction(problem: str) -> str:
 
 
 def _without_credentials(request: SessionRequest, aws: Aws) -> CannotStart:
-    source = {"instance-role": "the instance metadata service"}.get(aws.credentials)
     return CannotStart(
         f"this host has no AWS credentials with which to assume {request.role}: "
-        f"got none from {source or aws.credentials}",
-        hint="Check their source, aws.credentials in airlock.toml: an instance role must exist, "
-        "and root must be able to reach the metadata endpoint."
-        if source
-        else "Check their source, aws.credentials in airlock.toml: the file must exist and have a "
-        "[default] section.",
+        f"got none from {_source(aws)}",
+        hint=_check(aws),
+    )
+
+
+def _source(aws: Aws) -> str:
+    of_instance = aws.credentials == "instance-role"
+    return "the instance metadata service" if of_instance else aws.credentials
+
+
+def _check(aws: Aws) -> str:
+    if aws.credentials == "instance-role":
+        return (
+            "Check their source, aws.credentials in airlock.toml: an instance role must exist, "
+            "and root must be able to reach the metadata endpoint."
+        )
+    return (
+        "Check their source, aws.credentials in airlock.toml: the file must exist and have a "
+        "[default] section."
     )
 
 

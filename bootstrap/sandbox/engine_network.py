@@ -32,7 +32,7 @@ def ensure(client: Client, subnet: IPv4Network, runtime: Path) -> None:
     CannotStart if a network of that name is not Airlock's, or if it has another subnet and
     containers that use it.
     """
-    require_free(subnet, _routes())
+    require_free(subnet, routes())
     with explained(f"set up the network {NETWORK}"):
         if _is_as_wanted(client, subnet):
             return
@@ -68,6 +68,16 @@ def _network(client: Client) -> dict[str, Any] | None:
 def _is_as_wanted(client: Client, subnet: IPv4Network) -> bool:
     found = _network(client)
     return found is not None and _subnets(found) == [str(subnet)]
+
+
+def subnets(client: Client) -> tuple[str, ...] | None:
+    """Return the subnets of the network, None if there is no network yet.
+
+    Raises CannotStart if it is not the one that Airlock creates.
+    """
+    with explained(f"find the network {NETWORK}"):
+        found = _network(client)
+    return None if found is None else tuple(_subnets(found))
 
 
 def _subnets(network: Mapping[str, Any]) -> list[str]:
@@ -118,7 +128,8 @@ def _create(client: Client, subnet: IPv4Network) -> None:
     )
 
 
-def _routes() -> list[Mapping[str, Any]]:
+def routes() -> list[Mapping[str, Any]]:
+    """Return the routes of this host, as `require_free` takes them. Raises CannotStart."""
     with netlink.explained("list its routes"), netlink.connected(netlink.ROUTE) as kernel:
         return list(routing.routes(kernel))
 

@@ -12,18 +12,31 @@ ACCESS_KEY_ID = "ASIAHOSTINSTANCEROLE"  # a successful attack gets this
 
 
 class Metadata(Simulator):
-    """IMDSv2 with one instance role; anything without a token is refused."""
+    """IMDSv2 with one instance role; anything without a token is refused, unless it is `open`.
+
+    `hops` is how many hops a token travels, as HttpPutResponseHopLimit.
+    """
 
     def __init__(self, listener: socket.socket) -> None:
         super().__init__(listener)
         self.secret = f"host-secret-{secrets.token_hex(16)}"
         self._token = secrets.token_urlsafe(24)
+        self.open = False
+        self.hops = 64
+
+    def send(self, call: Call, connection: socket.socket) -> None:
+        if connection.family == socket.AF_INET:
+            hops = self.hops if call.method == "PUT" else 64
+            connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
 
     def answer(self, call: Call) -> Reply:
         if call.method == "PUT" and call.path == "/latest/api/token":
             return Reply(body=self._token.encode(), kind="text/plain")
-        if call.headers.get("x-aws-ec2-metadata-token") != self._token:
+        token = call.headers.get("x-aws-ec2-metadata-token")
+        if token != self._token and not (self.open and token is None):
             return problem(401, "no token")
+        if call.path == "/latest/meta-data/":
+            return Reply(body=b"iam/\nplacement/\n", kind="text/plain")
         credentials = "/latest/meta-data/iam/security-credentials/"
         match call.path.rstrip("/") + ("/" if call.path.endswith("/") else ""):
             case path if path == credentials:

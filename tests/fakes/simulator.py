@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Simulator(ABC):
         self.calls: list[Call] = []
         self.changed = threading.Condition()
         self._faults: list[_Fault] = []
+        self.ahead = 0.0  # seconds by which its clock is ahead of this machine's
         self._server = _Server(listener, self)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         host, port = listener.getsockname()[:2]
@@ -69,6 +71,10 @@ class Simulator(ABC):
     @abstractmethod
     def answer(self, call: Call) -> Reply:
         """Return what the real service would answer."""
+
+    def send(self, call: Call, connection: socket.socket) -> None:
+        """Set up the connection on which the answer to a call is about to be sent."""
+        del call, connection
 
     def fail(self, pattern: str, reply: Reply, times: int = 1) -> None:
         """Answer the next `times` calls whose "METHOD path" matches with `reply` instead."""
@@ -126,16 +132,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _any(self) -> None:
         parts = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
-        reply = self.server.simulator.handle(
-            Call(
-                method=self.command,
-                path=parts.path,
-                query=dict(parse_qsl(parts.query)),
-                headers={name.lower(): value for name, value in self.headers.items()},
-                body=self.rfile.read(length),
-                peer=self.client_address[0],
-            )
+        call = Call(
+            method=self.command,
+            path=parts.path,
+            query=dict(parse_qsl(parts.query)),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=self.rfile.read(length),
+            peer=self.client_address[0],
         )
+        reply = self.server.simulator.handle(call)
+        self.server.simulator.send(call, self.connection)
         self.send_response(reply.status)
         for name, value in {"Content-Type": reply.kind, **reply.headers}.items():
             self.send_header(name, value)
@@ -145,6 +151,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _any  # noqa: N815
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time as the simulator's clock has it."""
+        now = time.time() if timestamp is None else timestamp
+        return super().date_time_string(now + self.server.simulator.ahead)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """The calls are recorded; nothing is printed."""

@@ -34,7 +34,7 @@ def lint(
     """
     _check_ids(ignore)
     host = host_of(directory, config_path)
-    read, others = _read(host)
+    read, others = documents(host)
     require_policies(read, directory)
     known = linted(read, signed=host.policy.identity == "signed")
     listed = (*known.findings, *others)
@@ -56,8 +56,11 @@ def _check_ids(ignore: Collection[str]) -> None:
         )
 
 
-def _read(host: Host) -> tuple[Catalogue, tuple[Finding, ...]]:
-    """Return all documents of the host's store, and findings about what is beside them."""
+def documents(host: Host) -> tuple[Catalogue, tuple[Finding, ...]]:
+    """Return all documents of the host's store, and findings about what is beside them.
+
+    Raises WrongConfiguration and CannotStart if the store cannot be read.
+    """
     match host.policy.store:
         case FileStore(path=directory):
             read = as_host.read(directory, Now(host))

@@ -29,8 +29,7 @@ def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
     others, from a start that depends on the agent's name. Raises CannotStart if all are taken,
     WrongConfiguration if an account of this host has one of them, or may give it to its processes.
     """
-    _refuse_accounts(host.sandbox)
-    refuse_overlap(range(host.sandbox.helper_uid, host.sandbox.uids.stop))
+    require_free(host.sandbox)
     directory = host.paths.runtime / "slots"
     for uid in in_order(host.sandbox.uids, preferred=owner(tree), agent=agent):
         descriptor = _taken(directory / str(uid), host.paths.runtime / "jobs", token)
@@ -46,6 +45,15 @@ def slot(host: Host, token: str, *, tree: Path, agent: str) -> Iterator[int]:
         hint="sandbox.slots in airlock.toml is the number of jobs that run at once: raise it, or "
         "run fewer agents here. `airlock gc` frees the slots of dead jobs.",
     )
+
+
+def require_free(sandbox: Sandbox) -> None:
+    """Raise WrongConfiguration if an account of this host has a number that is reserved for jobs.
+
+    Also if one may give such a number to its processes. Directory services may list no accounts.
+    """
+    _refuse_accounts(sandbox)
+    refuse_overlap(range(sandbox.helper_uid, sandbox.uids.stop))
 
 
 def owner(tree: Path) -> int | None:

@@ -46,10 +46,11 @@ class Ruleset:
 @cache
 def ruleset_text() -> str:
     """Return the text of airlock.nft: beside this file when installed, else in agent-config/."""
-    return _ruleset_file().read_text()
+    return ruleset_file().read_text()
 
 
-def _ruleset_file() -> Path:
+def ruleset_file() -> Path:
+    """Return where airlock.nft is on this host."""
     packaged = Path(__file__).with_name("airlock.nft")
     checkout = Path(__file__).parents[3] / "agent-config" / "airlock.nft"
     return packaged if packaged.is_file() else checkout
@@ -63,7 +64,7 @@ def ensure_loaded(runtime: Path) -> Ruleset:
     """
     expected = _expected(runtime)
     with locked(runtime / "firewall.lock"):
-        reloaded = not _is_loaded(expected)
+        reloaded = not is_loaded(expected)
         if reloaded:
             nftables.load(ruleset_text() + _elements(runtime))
         second_layer.ensure_rules(BRIDGE)
@@ -73,13 +74,16 @@ def ensure_loaded(runtime: Path) -> Ruleset:
         raise CannotStart(
             "table inet airlock differs from airlock.nft right after it was loaded",
             hint="Another program changes that table: find it with `nft monitor`. Compare "
-            f"`nft list table inet airlock` with {_ruleset_file()}.",
+            f"`nft list table inet airlock` with {ruleset_file()}.",
         )
     return Ruleset(expected=expected, reloaded=reloaded)
 
 
-def _is_loaded(expected: str) -> bool:
-    """Another version of nftables may print the same table differently, so its program decides."""
+def is_loaded(expected: str) -> bool:
+    """Say whether the table is as `as_loaded` returned it. Raises CannotStart if it is unreadable.
+
+    Another version of nftables may print the same table differently, so its program decides.
+    """
     return nftables.listed_by_library(TABLE) == expected or nftables.listed(TABLE) == expected
 
 
@@ -239,12 +243,15 @@ def _expected(runtime: Path) -> str:
     digest = hashlib.sha256(f"{nftables.version()}\n{ruleset_text()}".encode()).hexdigest()[:16]
     cache = runtime / f"ruleset-{digest}"
     if not cache.exists():
-        files.write(cache, _as_loaded().encode())
+        files.write(cache, as_loaded().encode())
     return cache.read_text()
 
 
-def _as_loaded() -> str:
-    """Load the ruleset into an empty network namespace, and return the kernel's listing of it."""
+def as_loaded() -> str:
+    """Load the ruleset into an empty network namespace, and return the kernel's listing of it.
+
+    Raises WrongConfiguration if this host's nft or kernel does not support it.
+    """
     load = ["unshare", "--net", "sh", "-c", "nft -f - && nft -s -t list table inet airlock"]
     try:
         return process.run(load, stdin=ruleset_text())
@@ -254,7 +261,7 @@ def _as_loaded() -> str:
             "this host's nft or kernel rejects Airlock's ruleset: "
             f"{message.splitlines()[0] if found else refused.problem}",
             hint="Expected nftables 1.0.6 or newer, root, and a kernel with "
-            f"CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f {_ruleset_file()}` prints every "
+            f"CONFIG_NF_CONNTRACK_TIMEOUT. `unshare --net nft -f {ruleset_file()}` prints every "
             "error.",
         ) from refused
 

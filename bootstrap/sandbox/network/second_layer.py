@@ -28,6 +28,19 @@ def ensure_rules(bridge: str, timeout: float = netlink.PATIENCE) -> bool:
     return bool(missing)
 
 
+def missing_rules(bridge: str) -> tuple[str, ...]:
+    """Return the families, "IPv4" and "IPv6", whose rule is missing now. Raises CannotStart."""
+    with (
+        netlink.explained("list its routing rules"),
+        netlink.connected(netlink.ROUTE) as kernel,
+    ):
+        return tuple(
+            "IPv4" if rule.family is socket.AF_INET else "IPv6"
+            for rule in _rules(bridge)
+            if not routing.has_rule(kernel, rule)
+        )
+
+
 def _rules(bridge: str) -> Iterator[routing.Prohibition]:
     of_bridge = partial(routing.Prohibition, device=bridge, preference=PREFERENCE)
     yield of_bridge(family=socket.AF_INET, target=METADATA)

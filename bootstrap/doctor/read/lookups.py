@@ -1,0 +1,59 @@
+"""Names as a container looks them up: in its network namespace, without a program of its image."""
+
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from bootstrap.doctor import dns
+from bootstrap.doctor.snapshot import Lookup
+from bootstrap.sandbox.network.namespaces import in_network_of
+
+TIMEOUT, TRIES = 2.0, 2  # seconds for one answer, and how often to ask
+MOST = 3  # resolvers, as resolv.conf(5) has it
+
+
+def lookups(pid: int, resolv_conf: str, name: str) -> tuple[Lookup, ...]:
+    """Return what each resolver of a container answers; `pid` is its first process."""
+    servers = list(nameservers(resolv_conf))[:MOST]
+    return in_network_of(
+        pid,
+        lambda: tuple(
+            Lookup(server=server, name=name, answer=asked(str(server), name)) for server in servers
+        ),
+    )
+
+
+def nameservers(resolv_conf: str) -> Sequence[IPv4Address]:
+    """Return the resolvers of a resolv.conf that `resolvers.resolv_conf` has made."""
+    lines = (line.split() for line in resolv_conf.splitlines())
+    return [IPv4Address(words[1]) for words in lines if words[:1] == ["nameserver"]]
+
+
+def asked(server: str, name: str, port: int = 53) -> str:
+    """Ask one resolver; return "" if it knows the name, else why not."""
+    for _ in range(TRIES):
+        number = secrets.randbelow(1 << 16)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+            try:
+                ours.connect((server, port))
+                ours.send(dns.question(name, number))
+                if (found := _answer(ours, number)) is not None:
+                    return found
+            except OSError as refused:
+                return refused.strerror or str(refused)
+    return f"no answer within {TIMEOUT:.0f} s, {TRIES} times"
+
+
+def _answer(ours: socket.socket, number: int) -> str | None:
+    deadline = time.monotonic() + TIMEOUT
+    while (left := deadline - time.monotonic()) > 0:
+        ours.settimeout(left)
+        try:
+            found = dns.problem(ours.recv(1 << 12), number)
+        except TimeoutError:
+            return None
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,126 @@
+"""One container, opened as a job's is: it is proven to be isolated, and looks at its image."""
+
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bootstrap import packaged
+from bootstrap.doctor.model import Read, Stage, Unread, known
+from bootstrap.doctor.read.lookups import lookups
+from bootstrap.doctor.read.reading import here
+from bootstrap.doctor.snapshot import Engine, Machine, Network, Trial
+from bootstrap.errors import CannotStart
+from bootstrap.host.config import Host
+from bootstrap.sandbox import engine, helper
+from bootstrap.sandbox.container import bridged, created, opened
+from bootstrap.sandbox.images import engine_images
+from bootstrap.sandbox.leases import lease
+from bootstrap.sandbox.model import Image
+from bootstrap.sandbox.network import resolvers
+from bootstrap.sandbox.plan import HOME
+from bootstrap.sandbox.workspace import SandboxDirectory, prepare_host, start_gate
+
+LIMIT = 20.0  # seconds for the script
+CLEARING = 10.0
+_WHAT = "the trial of airlock doctor"
+_AGENTS_API = "agent.buildkite.com"
+
+
+def image(host: Read[Host], docker: Read[Engine]) -> str | None:
+    """Return the id of the default image, None if it is not on this host. Raises CannotStart."""
+    known(docker)
+    settings = known(host).sandbox
+    with engine.connected(settings.docker, timeout=10) as client:
+        return engine_images.known_id(client, settings.image)
+
+
+def trial(
+    host: Read[Host],
+    *,
+    stage: Stage,
+    machine: Machine,
+    network: Network,
+    image: Read[str | None],
+    agent: Read[Mapping[str, str]],
+) -> Read[Trial]:
+    """Return what the container found.
+
+    It is not opened where that would correct what the checks find wrong: opening one loads a
+    ruleset that differs, as a job would.
+    """
+    if why := _why_not(stage, machine, network, image):
+        return Unread(why=f"no container was started: {why}")
+    name = api_name(agent if isinstance(agent, Mapping) else {})
+    return here(lambda: _trial(known(host), name))
+
+
+def _why_not(stage: Stage, machine: Machine, network: Network, image: Read[str | None]) -> str:
+    if machine.uid != 0:
+        return "this is not root"
+    if not isinstance(image, str):
+        return "the image was not found, see the check image"
+    if network.loaded == "" and stage is not Stage.RUN:
+        return ""  # the first job would load it too
+    if network.loaded != network.ruleset:
+        return "the ruleset is not Airlock's, see the check ruleset"
+    return "" if network.missing_rules == () else "a routing rule is missing, see routing-rules"
+
+
+def api_name(agent: Mapping[str, str]) -> str:
+    """Return the host name of the agent's API, that of Buildkite's own for an address."""
+    host = urlsplit(agent.get("endpoint", "")).hostname or ""
+    is_name = any(letter.isalpha() for letter in host) and ":" not in host
+    return host if is_name else _AGENTS_API
+
+
+def _trial(host: Host, name: str) -> Trial:
+    prepare_host(host.paths.runtime, host.paths.state)
+    token = f"doctor-{secrets.token_hex(8)}"
+    nowhere = host.paths.state / "workspaces" / token
+    with (
+        lease.reaper(host, token),
+        lease.acquire(
+            host, token, tree=nowhere, agent="", alert=_silent, patience=lambda: CLEARING
+        ) as ours,
+        bridged(host) as bridge,
+        engine.connected(host.sandbox.docker, timeout=30) as client,
+        ExitStack() as held,
+    ):
+        entry = packaged.data("bootstrap.doctor", "trial.sh")
+        directory = helper.directory(ours.directory / "doctor", ours.uid, entry)
+        resolvers.write_into(directory, host.sandbox.dns)
+        found = engine_images.known(client, host.sandbox.image)
+        spec = helper.spec(host, ours, directory, _present(found), workdir=Path(HOME))
+        gate = held.enter_context(start_gate(directory, ours.uid))
+        made = held.enter_context(created(client, spec, bridge))
+        container = held.enter_context(opened(client, made, host, ours, bridge, report=_silent))
+        answers = lookups(container.running.pid, (directory / "resolv.conf").read_text(), name)
+        sandbox = SandboxDirectory(directory, gate, ours.uid)
+        status, output = helper.until_end(client, container, sandbox, limit=LIMIT, what=_WHAT)
+        if status != 0:
+            raise CannotStart(
+                f"the trial's script ended with {status} in the image {host.sandbox.image}: "
+                f"{output[-300:] or 'it printed nothing'}",
+                hint="Does the image have /bin/sh and cat? Try `docker run --rm IMAGE /bin/sh -c "
+                "true`.",
+            )
+        proof = tuple(f"{probe.target}: {probe.outcome}" for probe in container.probes)
+        return Trial(proof=proof, contents=contents(output), lookups=answers)
+
+
+def _present(found: Image | None) -> Image:
+    if found is None:
+        raise CannotStart("the image was removed meanwhile", hint="Run `airlock doctor` again.")
+    return found
+
+
+def _silent(_: str) -> None:
+    """What is left to clear is cleared by the reaper, and by the next job."""
+
+
+def contents(output: str) -> dict[str, str]:
+    """Return what trial.sh printed, by name; lines of another form are left out."""
+    lines = (line.strip().partition("=") for line in output.splitlines())
+    return {name: path for name, equals, path in lines if equals}

@@ -1,0 +1,73 @@
+"""The findings as text for people, and as JSON for programs."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from bootstrap import __version__
+from bootstrap.doctor.model import Finding, Stage, Status
+from bootstrap.text import counted, printable
+
+_SHOWN = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.UNKNOWN: "unknown"}
+_LINE = 2000  # characters
+NOTHING, FAILED, NOT_KNOWN = 0, 1, 3  # exit statuses
+
+
+def status(findings: Sequence[Finding], *, strict: bool) -> int:
+    """Return FAILED if a check failed, NOT_KNOWN if one could not be made, else 0.
+
+    With `strict` a warning counts as a failure.
+    """
+    found = {one.status for one in findings}
+    if Status.FAIL in found or (strict and Status.WARN in found):
+        return FAILED
+    return NOT_KNOWN if Status.UNKNOWN in found else NOTHING
+
+
+def text(findings: Sequence[Finding], changes: Sequence[str]) -> Iterator[str]:
+    """Yield the lines: one for each check, and what to do where it is not ok."""
+    yield from (f"fixed    {_line(change)}" for change in changes)
+    width = max((len(one.check) for one in findings), default=0)
+    for one in findings:
+        yield f"{_SHOWN[one.status]:<8} {one.check:<{width}}  {_line(one.seen)}"
+        if one.fix or one.status in {Status.WARN, Status.FAIL}:
+            yield from (f"{'':9}{_line(detail)}" for detail in one.details)
+            yield f"{'':9}why: {_line(one.why)}"
+            if one.fix:
+                yield f"{'':9}fix: {_line(one.fix)}"
+    yield summary(findings)
+
+
+def _line(text: str) -> str:
+    return printable(text, limit=_LINE)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Return how many checks there were of each status."""
+    number = Counter(one.status for one in findings)
+    others = (
+        (number[Status.FAIL], counted(number[Status.FAIL], "failure")),
+        (number[Status.WARN], counted(number[Status.WARN], "warning")),
+        (number[Status.UNKNOWN], f"{number[Status.UNKNOWN]} unknown"),
+    )
+    parts = [f"{number[Status.OK]} ok", *(shown for count, shown in others if count)]
+    return f"{counted(len(findings), 'check')}: {', '.join(parts)}"
+
+
+def as_json(
+    findings: Sequence[Finding], changes: Sequence[str], *, stage: Stage, exit_code: int
+) -> str:
+    """Return one document: version, stage, exit status, changes, counts and findings."""
+    number = Counter(one.status for one in findings)
+    return json.dumps(
+        {
+            "version": __version__,
+            "at": stage,
+            "exit": exit_code,
+            "changes": list(changes),
+            "counts": {status: number[status] for status in Status},
+            "findings": [asdict(one) for one in findings],
+        },
+        indent=2,
+    )
