@@ -55,19 +55,22 @@ def _ruleset_file() -> Path:
     return packaged if packaged.is_file() else checkout
 
 
-def ensure_loaded(runtime: Path) -> Ruleset:
+def ensure_loaded(runtime: Path, *, before_bridge: bool = False) -> Ruleset:
     """Load the ruleset and the routing rule unless both are loaded, and return what is.
 
-    A reload is one transaction and keeps the elements of running jobs. Raises CannotStart if it
-    does not take effect, WrongConfiguration if this host's nft or kernel does not support it.
+    A reload is one transaction and keeps the elements of running jobs. `before_bridge`: the bridge
+    may not exist yet, as before Docker has started; its address and the routing rule then come with
+    it. Raises CannotStart if it does not take effect, WrongConfiguration if this host's nft or kernel
+    does not support it.
     """
     expected = _expected(runtime)
     with locked(runtime / "firewall.lock"):
         reloaded = not _is_loaded(expected)
         if reloaded:
             nftables.load(ruleset_text() + _elements(runtime))
-        second_layer.ensure_rules(BRIDGE)
-        _endpoint_address()
+        if not before_bridge or _has_bridge():
+            second_layer.ensure_rules(BRIDGE)
+            _endpoint_address()
     # Else nothing has changed it since: whoever watches it does so from before it was read.
     if reloaded and nftables.listed(TABLE) != expected:
         raise CannotStart(
@@ -268,6 +271,10 @@ def _elements(runtime: Path) -> str:
         if record.port is not None
     ]
     return "\n" + "".join(lines)
+
+
+def _has_bridge() -> bool:
+    return BRIDGE in (name for _, name in socket.if_nameindex())
 
 
 def _endpoint_address() -> None:
