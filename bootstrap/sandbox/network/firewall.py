@@ -59,8 +59,8 @@ def ensure_loaded(runtime: Path, *, before_bridge: bool = False) -> Ruleset:
     """Load the ruleset and the routing rule unless both are loaded, and return what is.
 
     A reload is one transaction and keeps the elements of running jobs. `before_bridge`: the bridge
-    may not exist yet, as before Docker has started; its address and the routing rule then come with
-    it. Raises CannotStart if it does not take effect, WrongConfiguration if this host's nft or kernel
+    may not exist yet, as before Docker has started; its address and the routing rule come with it.
+    Raises CannotStart if it does not take effect, WrongConfiguration if this host's nft or kernel
     does not support it.
     """
     expected = _expected(runtime)
