@@ -91,7 +91,7 @@ class Machine:
 
 @contextmanager
 def booted(directory: Path, name: str, *, kernel: str = "") -> Iterator[Machine]:
-    """Boot disk.img of `directory`; `kernel` are further words of the kernel's command line."""
+    """Boot booted.img of `directory`; `kernel` are further words of the kernel's command line."""
     console, report, monitor = (directory / f"{name}.{end}" for end in ("console", "report", "qmp"))
     for old in (console, report, monitor):
         old.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def booted(directory: Path, name: str, *, kernel: str = "") -> Iterator[Machine]
         "-smp", "2", "-display", "none", "-no-reboot",
         "-kernel", str(directory / "vmlinuz"), "-initrd", str(directory / "initrd"),
         "-append", f"root=/dev/vda rw console=ttyS0 systemd.show_status=1 {kernel}",
-        "-drive", f"file={directory / 'disk.img'},if=virtio,format=raw",
+        "-drive", f"file={directory / 'booted.img'},if=virtio,format=raw",
         "-serial", f"file:{console}", "-serial", f"file:{report}",
         "-qmp", f"unix:{monitor},server=on,wait=off",
         "-netdev", f"tap,id=net,ifname={LINK},script=no,downscript=no",

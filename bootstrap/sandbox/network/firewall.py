@@ -32,6 +32,7 @@ from bootstrap.sandbox.network.addresses import AddressRecord
 BRIDGE = "airlock0"
 ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever shipped accepts
 TABLE = ("inet", "airlock")
+LOADING = 30.0  # seconds: the kernel loads a dozen modules for the first one after a boot
 WATCHING = 2.0  # seconds for an answer while a job runs
 
 
@@ -250,8 +251,10 @@ def _as_loaded() -> str:
     """Load the ruleset into an empty network namespace, and return the kernel's listing of it."""
     load = ["unshare", "--net", "sh", "-c", "nft -f - && nft -s -t list table inet airlock"]
     try:
-        return process.run(load, stdin=ruleset_text())
+        return process.run(load, stdin=ruleset_text(), timeout=LOADING)
     except CannotStart as refused:
+        if process.was_late(refused):
+            raise
         _, found, message = refused.problem.partition("Error: ")
         raise WrongConfiguration(
             "this host's nft or kernel rejects Airlock's ruleset: "
