@@ -22,7 +22,7 @@ from tests.fakes.simulator import listening
 from tests.fakes.sts import StrictSts, Trust
 from tests.lab import agent
 from tests.lab.engine import STATE, eventually
-from tests.lab.lab import REPOSITORY, ROLE, STORAGE
+from tests.lab.lab import GATE, REPOSITORY, ROLE, STORAGE, open_gate
 from tests.lab.world import METADATA_V4, METADATA_V6
 from tests.rehearsal import machine
 
@@ -156,6 +156,8 @@ def _run(directory: Path) -> int:
         _boot(directory, world, "first")
         print("\nSecond boot:", flush=True)
         _boot(directory, world, "second")
+        print("\nUpgrade while a job runs:", flush=True)
+        _upgrade(directory, world)
         print("\nBoot with the firewall's unit masked:", flush=True)
         _masked(directory, world)
     print("\nThe rehearsal passed.")
@@ -201,6 +203,31 @@ def _in_order(states: list[str]) -> None:
     assert {state for state, _ in shown.values()} == {"active"}, states
     at = {name: int(since) for name, (_, since) in shown.items()}
     assert at["airlock-firewall"] < at["docker"] < at["airlock"] < at["buildkite-agent"], states
+
+
+def _upgrade(directory: Path, world: World) -> None:
+    """A job that runs meanwhile goes on; a version that does not start is not kept."""
+    began = time.monotonic()
+    job = world.enqueue(f"echo here; {GATE}")
+    with machine.booted(directory, "upgrade", kernel="rehearsal.upgrade") as booted:
+        report = booted.reported()
+        for section in ("upgrade", "broken", "wrong configuration", "back", "workers"):
+            print(f"            {section}: {'; '.join(report[section])}", flush=True)
+        used, other = (Path(report[one][-1]).parents[1].name for one in ("upgrade", "back"))
+        assert ".1-" in used
+        assert report["upgrade"][0] == f"airlock upgrade: {used} is used now, after {other}"
+        assert f"did not start with version broken; {used} is used again" in report["broken"][-2]
+        assert "nothing was changed" in "".join(report["wrong configuration"])
+        for one in ("broken", "wrong configuration"):
+            assert Path(report[one][-1]).parents[1].name == used
+        assert report["back"][0] == f"airlock upgrade: {other} is used now, after {used}"
+        assert job.finish is None
+        open_gate(job)
+        assert world.control.finished(job, 120) == ("0", "", ""), job.log.decode(errors="replace")
+        after = world.enqueue("echo after")
+        assert world.control.finished(after, 120) == ("0", "", ""), after.log.decode()
+        booted.power_off()
+    print(f"  {time.monotonic() - began:6.1f} s  the job has passed, and one after it", flush=True)
 
 
 def _masked(directory: Path, world: World) -> None:
