@@ -65,6 +65,7 @@ curl -sS -m 5 -X PUT http://169.254.169.254/latest/api/token || echo "metadata $
 curl -sS -m 5 http://10.88.0.2:22/ || echo "host $?"
 curl -sS "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" | jq -r '"role \\(.RoleArn)"'
 test ! -e /var/run/docker.sock && echo "no docker"
+echo "profile $(cat /proc/self/attr/current)"
 """
 
 
@@ -178,7 +179,8 @@ def _boot(directory: Path, world: World, name: str) -> None:
         log = job.log.decode(errors="replace").replace("\r", "")
         assert result == ("0", "", ""), log
         step("the first job has ended")
-        for line in ("user 610", "metadata 7", "host 7", f"role {ROLE}", "no docker"):
+        for line in ("user 610", "metadata 7", "host 7", f"role {ROLE}", "no docker",
+                     "profile docker-default (enforce)"):
             assert line in log, f"expected {line!r} in the job's log:\n{log}"
         refused = world.enqueue("echo never", BUILDKITE_BRANCH="other")
         assert world.control.finished(refused, 120)[2] == "agent_refused", refused.log
