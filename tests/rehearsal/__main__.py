@@ -179,8 +179,14 @@ def _boot(directory: Path, world: World, name: str) -> None:
         log = job.log.decode(errors="replace").replace("\r", "")
         assert result == ("0", "", ""), log
         step("the first job has ended")
-        for line in ("user 610", "metadata 7", "host 7", f"role {ROLE}", "no docker",
-                     "profile docker-default (enforce)"):
+        for line in (
+            "user 610",
+            "metadata 7",
+            "host 7",
+            f"role {ROLE}",
+            "no docker",
+            "profile docker-default (enforce)",
+        ):
             assert line in log, f"expected {line!r} in the job's log:\n{log}"
         refused = world.enqueue("echo never", BUILDKITE_BRANCH="other")
         assert world.control.finished(refused, 120)[2] == "agent_refused", refused.log
