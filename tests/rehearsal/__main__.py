@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 CONTROL, STS, GIT = 8180, 8181, 8182
 REPO = f"http://{machine.HOST}:{GIT}/storefront.git"
 AGENT = "rehearsal-1"
+PATIENCE = 600.0  # seconds; a boot takes half a minute on an idle machine
 
 CONFIGURATION = f"""[policy]
 store = "file:/etc/airlock/policies"
@@ -173,9 +174,9 @@ def _boot(directory: Path, world: World, name: str) -> None:
         print(f"  {time.monotonic() - began:6.1f} s  {what}", flush=True)
 
     with machine.booted(directory, name) as booted:
-        eventually(lambda: world.control.is_connected(AGENT), "the agent registers", 300)
+        eventually(lambda: world.control.is_connected(AGENT), "the agent registers", PATIENCE)
         step("the agent has registered")
-        result = world.control.finished(job, 180)
+        result = world.control.finished(job, PATIENCE)
         log = job.log.decode(errors="replace").replace("\r", "")
         assert result == ("0", "", ""), log
         step("the first job has ended")
@@ -189,7 +190,7 @@ def _boot(directory: Path, world: World, name: str) -> None:
         ):
             assert line in log, f"expected {line!r} in the job's log:\n{log}"
         refused = world.enqueue("echo never", BUILDKITE_BRANCH="other")
-        assert world.control.finished(refused, 120)[2] == "agent_refused", refused.log
+        assert world.control.finished(refused, PATIENCE)[2] == "agent_refused", refused.log
         step("a job that no rule admits was refused")
         report = booted.reported()
         for section, lines in report.items():
@@ -231,9 +232,11 @@ def _upgrade(directory: Path, world: World) -> None:
         assert report["back"][0] == f"airlock upgrade: {other} is used now, after {used}"
         assert job.finish is None
         open_gate(job)
-        assert world.control.finished(job, 120) == ("0", "", ""), job.log.decode(errors="replace")
+        assert world.control.finished(job, PATIENCE) == ("0", "", ""), job.log.decode(
+            errors="replace"
+        )
         after = world.enqueue("echo after")
-        assert world.control.finished(after, 120) == ("0", "", ""), after.log.decode()
+        assert world.control.finished(after, PATIENCE) == ("0", "", ""), after.log.decode()
         booted.power_off()
     print(f"  {time.monotonic() - began:6.1f} s  the job has passed, and one after it", flush=True)
 

@@ -66,7 +66,7 @@ class Machine:
 
     def reported(self) -> dict[str, list[str]]:
         """Wait for the report of this boot, and return its lines by section."""
-        eventually(self._is_reported, "the machine reports about its boot", 300)
+        eventually(self._is_reported, "the machine reports about its boot", 600)
         sections: dict[str, list[str]] = {}
         for line in self.report.read_text(errors="replace").splitlines():
             if line.startswith("== "):
@@ -86,7 +86,7 @@ class Machine:
             for command in ("qmp_capabilities", "system_powerdown"):
                 monitor.write(json.dumps({"execute": command}) + "\n")
                 monitor.flush()
-            self.process.wait(120)
+            self.process.wait(300)
 
 
 @contextmanager
