@@ -4,11 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test endurance unit lint bench launcher holder builder clean lab-setup lock schemas
+.PHONY: demo rehearse test endurance unit lint bench launcher holder builder clean lab-setup lock \
+	schemas
 
 demo: $(READY)              ## one real job through policy, credentials and the sandbox
 	@tests/lab/setup demo
 	@$(BIN)/python -m tests.demo
+
+rehearse: $(READY)          ## a machine image: provisioned, booted in QEMU, first job, reboot (minutes)
+	@tests/lab/setup rehearsal
+	@$(BIN)/python -m tests.rehearsal
 
 test: lint lab-setup        ## everything: lint, types, unit, end to end, attacks
 	@$(BIN)/python -m tests.side_by_side

@@ -173,12 +173,10 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             from bootstrap.commands.serve import serve
 
             return serve(config_path=args.config_path, process_env=process_env, check=args.check)
-        case "gc":
-            from bootstrap.commands.gc import gc
-            from bootstrap.log import to_descriptor
+        case "gc" | "firewall":
+            from bootstrap.commands import host_options
 
-            write = to_descriptor(out)
-            return gc(config_path=args.config_path, dry_run=args.dry_run, write=write)
+            return host_options.run(args, out)
         case _:
             return _for_people(args, process_env, out)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap import __version__
-from bootstrap.commands import doctor_options, record_options, replay_options
+from bootstrap.commands import doctor_options, host_options, record_options, replay_options
 from bootstrap.commands.policy import (
     build_options,
     producing_options,
@@ -117,7 +117,7 @@ def whole() -> Parser:
     _bootstrap(commands)
     _admit(commands)
     _serve(commands)
-    _gc(commands)
+    host_options.add(commands)
     doctor_options.add(commands)
     _policy(commands)
     replay_options.add(commands)
@@ -142,14 +142,6 @@ def _serve(commands: Commands) -> None:
     config(parser)
     text = "only try whether the service could be started with this configuration"
     parser.add_argument("--check", action="store_true", help=text)
-
-
-def _gc(commands: Commands) -> None:
-    text = "remove what dead jobs left on this host, and what is beyond the budgets"
-    parser = command(commands, "gc", text)
-    config(parser)
-    text = "only print what would be removed, and why"
-    parser.add_argument("--dry-run", action="store_true", help=text)
 
 
 def _completion(commands: Commands) -> None:

@@ -59,6 +59,11 @@ def outcome(
     return Outcome(status=program.returncode, output=output, errors=errors)
 
 
+def was_late(failed: CannotStart) -> bool:
+    """Say whether `run` has raised this because the program took longer than its timeout."""
+    return isinstance(failed.__cause__, subprocess.TimeoutExpired)
+
+
 @contextmanager
 def _started(
     argv: Sequence[str], cwd: Path, *, takes_input: bool

@@ -60,9 +60,8 @@ def verbs() -> list[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("doctor",), ("policy",), ("why",),
-        ("record",), ("replay",),
-        ("record", "export"), ("record", "list"),
+        (), ("bootstrap",), ("admit",), ("serve",), ("gc",), ("firewall",), ("doctor",),
+        ("policy",), ("why",), ("record",), ("replay",), ("record", "export"), ("record", "list"),
     ],
 )  # fmt: skip
 def test_help_is_what_the_documents_show(arguments: tuple[str, ...]) -> None:

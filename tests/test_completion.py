@@ -19,6 +19,7 @@ CASES = [
             "admit",
             "serve",
             "gc",
+            "firewall",
             "doctor",
             "policy",
             "replay",

@@ -41,8 +41,12 @@ def test_a_missing_directory_is_not_a_missing_program(tmp_path: Path) -> None:
     assert "not installed" not in failure(["true"], cwd=tmp_path / "absent").problem
 
 
-def test_a_program_that_hangs_is_a_failure() -> None:
-    assert "did not end within 0 s" in failure(["sleep", "9"], timeout=0.05).problem
+def test_a_program_that_hangs_is_a_failure_of_its_own_kind() -> None:
+    late = failure(["sleep", "9"], timeout=0.05)
+    assert "did not end within 0 s" in late.problem
+    assert process.was_late(late)
+    assert not process.was_late(failure(["false"]))
+    assert not process.was_late(failure(["no-such-program"]))
 
 
 class Interrupted(Exception):

@@ -9,6 +9,13 @@ from tests.fakes.simulator import Call, Reply, Simulator, json_reply, problem
 
 ROLE = "fleet-instance-role"
 ACCESS_KEY_ID = "ASIAHOSTINSTANCEROLE"  # a successful attack gets this
+# What an agent with tags-from-ec2-meta-data asks for.
+INSTANCE = {
+    "/latest/meta-data/instance-id": "i-0123456789abcdef0",
+    "/latest/meta-data/instance-type": "m7i.large",
+    "/latest/meta-data/ami-id": "ami-0123456789abcdef0",
+    "/latest/meta-data/instance-life-cycle": "on-demand",
+}
 
 
 class Metadata(Simulator):
@@ -45,6 +52,8 @@ class Metadata(Simulator):
                 return json_reply(self._credentials())
             case "/latest/meta-data/placement/region":
                 return Reply(body=b"us-east-1", kind="text/plain")
+            case path if path in INSTANCE:
+                return Reply(body=INSTANCE[path].encode(), kind="text/plain")
             case "/latest/user-data":
                 return Reply(body=b"secret user data", kind="text/plain")
             case "/latest/dynamic/instance-identity/document":

@@ -161,6 +161,12 @@ class _Handler(BaseHTTPRequestHandler):
         """The calls are recorded; nothing is printed."""
 
 
+def listening(address: str, port: int) -> socket.socket:
+    """Listen on an address of this network namespace."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=128)
+
+
 def loopback(port: int = 0) -> socket.socket:
     """Listen on the loopback, for tests that need no lab."""
     return socket.create_server(("127.0.0.1", port), backlog=128)

@@ -32,6 +32,7 @@ from bootstrap.sandbox.network.addresses import AddressRecord
 BRIDGE = "airlock0"
 ENDPOINT_ADDRESS = "169.254.170.2"  # the only http host that every AWS SDK ever shipped accepts
 TABLE = ("inet", "airlock")
+LOADING = 30.0  # seconds: the kernel loads a dozen modules for the first one after a boot
 WATCHING = 2.0  # seconds for an answer while a job runs
 
 
@@ -56,19 +57,22 @@ def ruleset_file() -> Path:
     return packaged if packaged.is_file() else checkout
 
 
-def ensure_loaded(runtime: Path) -> Ruleset:
+def ensure_loaded(runtime: Path, *, before_bridge: bool = False) -> Ruleset:
     """Load the ruleset and the routing rule unless both are loaded, and return what is.
 
-    A reload is one transaction and keeps the elements of running jobs. Raises CannotStart if it
-    does not take effect, WrongConfiguration if this host's nft or kernel does not support it.
+    A reload is one transaction and keeps the elements of running jobs. `before_bridge`: the bridge
+    may not exist yet, as before Docker has started; its address and the routing rule come with it.
+    Raises CannotStart if it does not take effect, WrongConfiguration if this host's nft or kernel
+    does not support it.
     """
     expected = _expected(runtime)
     with locked(runtime / "firewall.lock"):
         reloaded = not is_loaded(expected)
         if reloaded:
             nftables.load(ruleset_text() + _elements(runtime))
-        second_layer.ensure_rules(BRIDGE)
-        _endpoint_address()
+        if not before_bridge or _has_bridge():
+            second_layer.ensure_rules(BRIDGE)
+            _endpoint_address()
     # Else nothing has changed it since: whoever watches it does so from before it was read.
     if reloaded and nftables.listed(TABLE) != expected:
         raise CannotStart(
@@ -254,8 +258,10 @@ def as_loaded() -> str:
     """
     load = ["unshare", "--net", "sh", "-c", "nft -f - && nft -s -t list table inet airlock"]
     try:
-        return process.run(load, stdin=ruleset_text())
+        return process.run(load, stdin=ruleset_text(), timeout=LOADING)
     except CannotStart as refused:
+        if process.was_late(refused):
+            raise
         _, found, message = refused.problem.partition("Error: ")
         raise WrongConfiguration(
             "this host's nft or kernel rejects Airlock's ruleset: "
@@ -275,6 +281,10 @@ def _elements(runtime: Path) -> str:
         if record.port is not None
     ]
     return "\n" + "".join(lines)
+
+
+def _has_bridge() -> bool:
+    return BRIDGE in (name for _, name in socket.if_nameindex())
 
 
 def _endpoint_address() -> None:
