@@ -19,6 +19,7 @@ from tests.bench import machine
 from tests.bench.at_once import at_once
 from tests.bench.bench import AHEAD, Bench
 from tests.bench.decisions import decisions
+from tests.bench.egress import egress
 from tests.bench.endpoint import endpoint
 from tests.bench.first_byte import first_byte
 from tests.bench.jobs import run_well
@@ -40,6 +41,7 @@ SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "decisions": decisions,
     "policies": policies,
     "endpoint": endpoint,
+    "egress": egress,
 }
 
 
