@@ -13,10 +13,8 @@ from bootstrap.policy.history import Decided, Recorded
 from bootstrap.policy.model import Admitted, Denied, Grant, Guardrails, Policy
 from bootstrap.text import printable
 
-_UNSET = {
-    label("agent_api"): WHOLE,
-    label("egress"): INTERNET,
-}  # not "none": without the key a job may do all
+# Not "none": without the key a job may do all.
+_UNSET = {label("agent_api"): WHOLE, label("egress"): INTERNET}
 
 Documents = Callable[[str], tuple[Policy | None, Guardrails | None]]  # takes a pipeline
 

@@ -19,6 +19,7 @@ from tests.bench import machine
 from tests.bench.at_once import at_once
 from tests.bench.bench import AHEAD, Bench
 from tests.bench.decisions import decisions
+from tests.bench.egress import egress
 from tests.bench.endpoint import endpoint
 from tests.bench.first_byte import first_byte
 from tests.bench.images import images
@@ -44,6 +45,7 @@ SUBJECTS: Mapping[str, Callable[[Bench], Findings]] = {
     "endpoint": endpoint,
     "services": services,
     "images": images,
+    "egress": egress,
 }
 
 

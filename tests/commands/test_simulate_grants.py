@@ -28,6 +28,13 @@ def test_a_rule_that_begins_to_limit_the_agent_api_does_not_seem_to_grant_it(sto
     assert text == "agent-api: all that the job's own token may do -> oidc-audiences: a"
 
 
+def test_a_rule_that_begins_to_list_what_jobs_reach_does_not_seem_to_grant_it(store: Path) -> None:
+    listed = "name: deploy, when: {branch: main}, allow: {egress: {hosts: a.example}}"
+    new = proposed(store, listed, "name: rest, allow: {}")
+    ((_, _, text),) = changes(simulated(new, against=store)[1])
+    assert text == "egress: internet -> hosts: a.example"
+
+
 def test_grants_that_no_record_holds_are_counted(store: Path) -> None:
     new = proposed(
         store, f"name: deploy, when: {{branch: main}}, allow: {{role: '{ROLE}'}}",

@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.attacks.outside import ALLOWED, EVIL, Outside, outside
 from tests.fakes.control_plane import Job, JobOrder, JobResult
-from tests.lab.lab import Lab
+from tests.faults.direct import direct
+from tests.faults.jobs import run_to_end
+from tests.lab.lab import Fleet, Lab
 from tests.lab.ways import ALONE, SERVICE, Host, Way, host
 
 pytestmark = pytest.mark.lab
@@ -118,3 +121,21 @@ def test_an_observed_job_drafts_the_list_that_lets_it_pass(here: Host, hosts: Ou
     assert "egress of rule" not in log
     assert event(here, again)["refusals"] == 0
     assert hosts.has("GET /", ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("allow", "expected"),
+    [("egress: none, ", "reached"), ("agent-api: {}, egress: none, ", "refused")],
+    ids=["own-token", "gateway"],
+)
+def test_with_a_gateway_not_even_the_agent_api_is_reached(
+    fleet: Fleet, allow: str, expected: str
+) -> None:
+    """Without one, an agent inside the job calls it."""
+    url = urlsplit(fleet.control.url)
+    attempt = f"(exec 3<>/dev/tcp/{url.hostname}/{url.port}) && echo reached || echo refused"
+    with direct(fleet, allow) as jobs:
+        program = ("env", f"BUILDKITE_AGENT_ENDPOINT={fleet.control.url}/v3",
+                   *jobs.airlock("bootstrap"))  # fmt: skip
+        log = run_to_end(jobs.start(f"bash -c '{attempt}'", program=program))
+    assert expected in log.splitlines()

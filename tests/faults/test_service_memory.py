@@ -17,7 +17,7 @@ JOBS = 10
 MOST = 15 << 10  # KiB (docs/service.md#memory)
 MOST_OF_GATEWAY = 512  # KiB
 MOST_OF_SERVICES = 1024  # KiB
-MOST_OF_LIST = 512  # KiB of a rule's egress: a resolver and a table
+MOST_OF_LIST = 1200  # KiB of a rule's egress: a resolver and a table
 
 
 def proportional(pid: int) -> int:

@@ -104,6 +104,16 @@ def test_refusals_of_a_list_count_by_what_they_are(
     assert counted() == [("egress_refusals", ["lookup"], 2), ("egress_refusals", ["packet"], 3)]
 
 
+def test_a_job_counts_once_for_each_limit_of_the_network(
+    record: Record, counted: Callable[[], Counted]
+) -> None:
+    record.connections({"refused": 9, "over_open": 7, "over_opened": 0, "over_asked": 2})
+    assert counted() == [
+        ("connection_limits", ["open"], 1),
+        ("connection_limits", ["asked"], 1),
+    ]
+
+
 def test_bug_counts_as_one_and_as_the_jobs_outcome(
     record: Record, counted: Callable[[], Counted]
 ) -> None:

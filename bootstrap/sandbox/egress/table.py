@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from bootstrap import packaged
@@ -28,6 +28,10 @@ LISTED_AT_MOST = 256  # of REFUSED
 
 _REFUSE = "meta l4proto tcp reject with tcp reset\n\t\treject with icmpx admin-prohibited"
 _OBSERVE = "ip daddr @named add @reached { ip daddr counter }"
+
+# Made when this is imported, so that all workers of a service share them.
+_RESOLVERS = tuple(map(str, RESOLVERS))
+_NEVER = f"define never = {{ {', '.join(map(str, NEVER))} }}\n"
 
 _NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
 _BEGIN, _END = 0x10, 0x11  # NFNL_MSG_BATCH_*
@@ -55,21 +59,21 @@ def ruleset(grant: EgressGrant, gateway: str) -> str:
     text = packaged.text("bootstrap.sandbox.egress", "egress.nft")
     text = text.replace("VERDICT\n", f"{'accept' if grant.observe else _REFUSE}\n")
     text = text.replace("OBSERVED\n", f"{_OBSERVE if grant.observe else ''}\n")
-    whole = {network.network_address for network in grant.networks if network.prefixlen == 32}
+    listed = (*grant.cidrs, *grant.private)
     elements = (
-        ("listed", grant.networks),
-        ("resolvers", [one for one in RESOLVERS if one not in whole]),
+        ("listed", listed),
+        ("resolvers", [one for one in _RESOLVERS if f"{one}/32" not in listed]),
     )
     return "".join((
         f"define gateway = {IPv4Address(gateway)}\n",
-        f"define never = {{ {', '.join(map(str, NEVER))} }}\n",
+        _NEVER,
         text,
         *(_added(name, listed) for name, listed in elements),
     ))  # fmt: skip
 
 
-def _added(name: str, listed: Iterable[IPv4Network | IPv4Address]) -> str:
-    shown = ", ".join(map(str, listed))
+def _added(name: str, listed: Iterable[str]) -> str:
+    shown = ", ".join(listed)
     return f"add element inet {TABLE} {name} {{ {shown} }}\n" if shown else ""
 
 

@@ -51,7 +51,8 @@ def of_host(
         return tuple(map(str, dns))
     for path in files:
         text = path.read_text(errors="replace") if path.is_file() else ""
-        if found := tuple(w[1] for w in _lines(text) if w[0] == "nameserver" and len(w) > 1):
+        named = (w[1] for w in _lines(text) if w[0] == "nameserver" and len(w) > 1)
+        if found := tuple(filter(_is_address, named)):
             return found
     return ()
 
@@ -107,6 +108,14 @@ def _require_reachable(dns: Sequence[IPv4Address], is_local: Callable[[IPv4Addre
             hint="Set sandbox.dns in airlock.toml to other resolvers, or to [] if jobs look up no "
             "names.",
         )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(servers: "Iterator[str] | list[str]", text: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.sandbox.network import resolvers
 from bootstrap.sandbox.network.resolvers import is_of_this_host, resolv_conf
 
 # As a host with systemd-resolved has them (systemd-resolved.service(8)).
@@ -121,3 +122,29 @@ def test_address_that_can_only_be_bound_is_not_of_this_host() -> None:
     command = ["unshare", "--net", "sh", "-c", lab, "sh", sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[True, True, False]\n"
+
+
+def test_a_job_with_a_list_has_its_own_resolver_and_no_search_domain(tmp_path: Path) -> None:
+    resolvers.write_own(tmp_path)
+    assert (tmp_path / "resolv.conf").read_text() == "nameserver 127.0.0.53\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "dns", "expected"),
+    [
+        (["nameserver 127.0.0.53\nsearch a.example\n"], None, ("127.0.0.53",)),
+        (["# none\n", "nameserver 10.0.0.2\nnameserver fe80::1%eth0\n"], None,
+         ("10.0.0.2", "fe80::1%eth0")),
+        (["nameserver not-an-address\nnameserver\nnameserver 10.0.0.2\n"], None, ("10.0.0.2",)),
+        (["nameserver 10.0.0.2\n"], [IPv4Address("10.0.0.3")], ("10.0.0.3",)),
+        (["nameserver 10.0.0.2\n"], [], ()),
+        ([""], None, ()),
+    ],
+)  # fmt: skip
+def test_this_host_asks_its_own_resolvers_also_on_its_loopback(
+    tmp_path: Path, texts: list[str], dns: list[IPv4Address] | None, expected: tuple[str, ...]
+) -> None:
+    files = [tmp_path / f"resolv{number}.conf" for number in range(len(texts) + 1)]
+    for file, text in zip(files, texts, strict=False):
+        file.write_text(text)
+    assert resolvers.of_host(dns, files=files) == expected
