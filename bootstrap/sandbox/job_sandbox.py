@@ -130,8 +130,8 @@ def opened_sandbox(
         sandbox = _delivery(held, admitted, host, lease, container, directory=directory,
                             variables=passed.variables, log=log, record=record)  # fmt: skip
         builder = held.enter_context(needed.builder(
-            client, host, lease, image=of_builder, running=container.running, directory=directory,
-            tree=tree, log=log,
+            client, host, lease, image=of_builder, grant=admitted.grant,
+            running=container.running, directory=directory, tree=tree, log=log,
         ))  # fmt: skip
         record.timed("builder")
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)

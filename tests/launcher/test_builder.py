@@ -129,6 +129,13 @@ def test_a_builder_that_does_not_come_is_waited_for_in_vain(
         control.connected(listener)
 
 
+def test_users_that_cannot_be_mapped_are_a_reason(tmp_path: Path) -> None:
+    with begun(reachable(tmp_path), "/bin/sh") as (_, pid):
+        mapped(pid)
+        with pytest.raises(CannotStart, match="Operation not permitted"), control.explained():
+            mapped(pid)  # only once
+
+
 def test_a_socket_is_its_owners_alone_and_its_name_may_be_long(tmp_path: Path) -> None:
     directory = tmp_path / ("x" * 120)
     directory.mkdir()

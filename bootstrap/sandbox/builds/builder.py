@@ -18,6 +18,7 @@ from bootstrap.host import trash
 from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
+from bootstrap.policy.model import Limits
 from bootstrap.sandbox import confinement, engine
 from bootstrap.sandbox.builds import control, plan, users
 from bootstrap.sandbox.images.image import provided
@@ -62,10 +63,13 @@ def opened_builder(
     running: Running,
     directory: SandboxDirectory,
     image: Image,
+    at_most: Limits,
     tree: Path,
     log: JobLog,
 ) -> Iterator[Builder]:
     """Start a builder for the job whose container is `running`. `tree` is the job's workspace.
+
+    `at_most` are the guardrails' limits.
 
     The log gets a line if the cache was discarded, and one at the end if BuildKit has ended before
     the job. The lease ends and removes it. Raises CannotStart, WrongConfiguration.
@@ -75,7 +79,8 @@ def opened_builder(
     own.mkdir(mode=0o755)
     mine = users.of_slot(host, lease.uid)
     spec = plan.builder_spec(
-        host.builds, host.sandbox, token=lease.token, users=mine, image=image, directory=own,
+        host.builds, host.sandbox, at_most, token=lease.token, users=mine, image=image,
+        directory=own,
         cache=cache(host.paths.state, tree, mine, log.note), program=program(),
         resolvers=directory.path / "resolv.conf",
     )  # fmt: skip
@@ -119,17 +124,16 @@ def _started(
     output: int,
 ) -> Iterator[int]:
     """Start the container, confirm that it is confined, and let it go on. Yields its pidfd."""
-    with ExitStack() as held:
-        mapped = held.enter_context(control.listening(own, plan.CONTROL, mine.start))
-        apparmor = engine.apparmor(client)
-        body = plan.builder_body(spec, confinement.profile(), apparmor, running.id)
-        container = engine.create_container(client, spec, body)
-        pid = engine.start_joined(client, container)
+    with control.listening(own, plan.CONTROL, mine.start) as mapped:
+        body = plan.builder_body(spec, confinement.profile(), engine.apparmor(client), running.id)
+        pid = engine.start_joined(client, engine.create_container(client, spec, body))
         first_process.record(own, pid)
-        process = os.pidfd_open(pid)
-        held.callback(os.close, process)
         connection, peer = control.connected(mapped)
-        with connection:
+    with ExitStack() as held:
+        held.enter_context(connection)
+        with control.explained():
+            process = os.pidfd_open(pid)
+            held.callback(os.close, process)
             asking = os.open(f"/proc/{peer}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, asking)
             confine(pid, peer, asking, spec.runtime)

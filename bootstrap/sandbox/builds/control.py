@@ -75,6 +75,15 @@ def map_users(process: int, users: range) -> None:
             os.close(descriptor)
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise CannotStart for an OSError: the builder has ended, or the kernel refuses a step."""
+    try:
+        yield
+    except OSError as refused:
+        raise failed(str(refused)) from refused
+
+
 def _expect(received: bytes, expected: bytes) -> None:
     if received == expected:
         return

@@ -31,6 +31,7 @@ def builder(
     lease: Lease,
     *,
     image: Image | None,
+    grant: Grant,
     running: Running,
     directory: SandboxDirectory,
     tree: Path,
@@ -42,5 +43,6 @@ def builder(
     from bootstrap.sandbox.builds import builder as builders  # noqa: PLC0415
 
     return builders.opened_builder(
-        client, host, lease, running=running, directory=directory, image=image, tree=tree, log=log
-    )
+        client, host, lease, running=running, directory=directory, image=image,
+        at_most=grant.at_most, tree=tree, log=log,
+    )  # fmt: skip

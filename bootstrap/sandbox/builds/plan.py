@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Sandbox
+from bootstrap.policy.model import Limits
 from bootstrap.sandbox.environment import AIRLOCK, SCRATCH
 from bootstrap.sandbox.leases.builder import container_name
 from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, joined_body
+
+N = TypeVar("N", int, float)
 
 PROGRAM = "airlock-builder"
 CONTROL = "control"  # the socket over which it is mapped, in its directory
@@ -43,6 +46,7 @@ def seccomp(of_jobs: str) -> str:
 def builder_spec(
     builds: Builds,
     defaults: Sandbox,
+    at_most: Limits,
     *,
     token: str,
     users: range,
@@ -52,7 +56,10 @@ def builder_spec(
     resolvers: Path,
     program: Path,
 ) -> SandboxSpec:
-    """Return the specification of a builder. `directory` has its socket and its settings."""
+    """Return the specification of a builder. `directory` has its socket and its settings.
+
+    No limit exceeds those of the guardrails, `at_most`.
+    """
     return SandboxSpec(
         name=container_name(token),
         image=image,
@@ -67,13 +74,17 @@ def builder_spec(
         ),
         home=Path("/home/buildkit"),
         workdir=Path("/"),
-        memory=builds.memory or defaults.memory,
-        cpus=builds.cpus or defaults.cpus,
-        pids=builds.pids or defaults.pids,
+        memory=_least(builds.memory or defaults.memory, at_most.memory),
+        cpus=_least(builds.cpus or defaults.cpus, at_most.cpus),
+        pids=_least(builds.pids or defaults.pids, at_most.pids),
         tmp=defaults.tmp,
         open_files=defaults.open_files,
         runtime=defaults.runtime,
     )
+
+
+def _least(limit: N, at_most: N | None) -> N:
+    return limit if at_most is None else min(limit, at_most)
 
 
 def builder_body(
