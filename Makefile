@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test endurance unit lint bench launcher holder clean lab-setup lock schemas
 
-demo: $(READY) lab-setup    ## one real job through policy, credentials and the sandbox
+demo: $(READY)              ## one real job through policy, credentials and the sandbox
+	@tests/lab/setup demo
 	@$(BIN)/python -m tests.demo
 
 test: lint lab-setup        ## everything: lint, types, unit, end to end, attacks
@@ -41,7 +42,7 @@ lab-setup:
 
 $(READY): requirements-dev.lock pyproject.toml
 	@tests/lab/setup python
-	@echo "venv: installing the locked dependencies"
+	@echo "venv: installing the locked dependencies (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

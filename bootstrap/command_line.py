@@ -90,6 +90,9 @@ class Arguments(argparse.Namespace):
     assume: str | None
     api_secrets: list[str]
     oidc_stub: bool
+    artifacts: Path | None
+    meta_data: list[str]
+    interpolate: bool
     agent_config: Path
     at: str
     skip: list[str]

@@ -47,6 +47,9 @@ class Gate(Protocol):
     def refused(self, request: Request) -> Answer | None:
         """Return a refusal, or None if the body may be received."""
 
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        """Return the answer to a call whose body cannot be kept."""
+
     def begin(self, request: Request, body: Body) -> Pending:
         """Begin to answer a whole call. The body is no longer the connection's."""
 
@@ -173,7 +176,11 @@ class Connection:
         missing = self._request.length - self._body.size
         chunk = bytes(self._received[:missing])
         del self._received[: len(chunk)]
-        if not self._append(self._body, chunk):
+        try:
+            kept = self._append(self._body, chunk)
+        except OSError as failed:
+            return self._refuse(self._gate.unwritten(self._request, failed))
+        if not kept:
             full = problem(HTTPStatus.SERVICE_UNAVAILABLE, "too much is being sent; try again")
             return self._refuse(full)
         if len(chunk) < missing:

@@ -29,6 +29,12 @@ class Pending:
                 answer.closing()
         self._ready.close()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        with self._mutex:
+            return self._is_wanted
+
     def taken(self) -> Answer:
         """Return the answer, which is the caller's from now on, once `done` is readable."""
         self.done.close()

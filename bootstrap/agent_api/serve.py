@@ -78,6 +78,12 @@ class _Gate:
             self._report(request, answer)
         return answer
 
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        why = f"what it sends cannot be written: {failed.strerror}"
+        answer = refusal(why, status=HTTPStatus.INSUFFICIENT_STORAGE)
+        self._report(request, answer)
+        return answer
+
     def _judge(self, request: Request, route: Route | None) -> Answer | None:
         if route is None:
             shown = f"{request.method} /{'/'.join(request.path)}"
@@ -112,13 +118,17 @@ class _Gate:
             raise
         try:
             self._workers.run(partial(self._answer, request, body, pending))
-        except RuntimeError:  # this process can have no more threads
+        except RuntimeError:  # as many wait as may, or this process can have no more threads
             body.close()
             pending.finish(problem(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again"))
         return pending
 
     def _answer(self, request: Request, body: Body, pending: Pending) -> None:
         answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Airlock failed: a bug")
+        if not pending.is_wanted:  # its client is gone, and the call has not begun
+            body.close()
+            pending.finish(answer)
+            return
         try:
             answer = self._spooled(self._backend.answer(_call(request, body)))
         except MalformedError as wrong:
@@ -182,7 +192,7 @@ def serving(
     threads, for a bounded number of calls, and must not raise.
     """
     refusals = Refusals(refused)
-    workers = Workers(MAX_CALLS, name="agent-api call")
+    workers = Workers(MAX_CALLS, waiting=MAX_CONNECTIONS, name="agent-api call")
     gate = _Gate(backend, job_id=job_id, token=token, refusals=refusals, workers=workers)
     server = Server(listener, gate.connect, limit=MAX_CONNECTIONS, name="agent-api")
     server.start()

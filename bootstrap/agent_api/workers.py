@@ -8,14 +8,15 @@ Work = Callable[[], None]
 
 
 class Workers:
-    """Runs each work in a thread, at most `most` at a time, the others in their order.
+    """Runs each work in a thread, at most `most` at a time, up to `waiting` others in their order.
 
     What a work raises ends its thread, and no other work. The threads do not keep the process
     alive.
     """
 
-    def __init__(self, most: int, *, name: str) -> None:
+    def __init__(self, most: int, *, waiting: int, name: str) -> None:
         self._most = most
+        self._most_waiting = waiting
         self._name = name
         self._waiting: deque[Work] = deque()
         self._running = 0
@@ -23,11 +24,16 @@ class Workers:
         self._changed = threading.Condition()
 
     def run(self, work: Work) -> None:
-        """Run it soon, or never once closed. Raises RuntimeError if there can be no thread."""
+        """Run it soon, or never once closed. Raises RuntimeError if there can be no thread.
+
+        And if too many wait: a job makes calls faster than Buildkite answers them.
+        """
         with self._changed:
             if self._closed:
                 return
             if self._running >= self._most:
+                if len(self._waiting) >= self._most_waiting:
+                    raise RuntimeError("too many wait")
                 self._waiting.append(work)
                 return
             thread = threading.Thread(

@@ -31,6 +31,8 @@ def add(parser: Parser) -> None:
     group.add_argument("--step", metavar="KEY|LABEL|NUMBER", help=text)
     text = "a value of the step's matrix; may be repeated"
     group.add_argument("--matrix", action="append", default=[], metavar="[NAME=]VALUE", help=text)
+    text = "leave every $ of a pipeline.yml as it is: the file is what an upload has sent"
+    group.add_argument("--no-interpolation", dest="interpolate", action="store_false", help=text)
     text = f"Buildkite's REST API, for the URL of a job (default: {API_URL})"
     group.add_argument("--api-url", default=API_URL, metavar="URL", help=text)
 
@@ -42,5 +44,6 @@ def options_of(args: "Arguments", process_env: Mapping[str, str]) -> InputOption
         given=assignments(args.variables, process_env),
         step=args.step,
         matrix=combination(args.matrix),
+        interpolate=args.interpolate,
         api_url=args.api_url,
     )

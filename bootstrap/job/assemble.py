@@ -14,12 +14,23 @@ from bootstrap.text import printable
 
 _TOKEN = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
 OVERRIDE_MODE = "BUILDKITE_CHECKOUT_OVERRIDE_MODE"
+# Settings that a job could take from the agent by setting them to the very same value, as it is not
+# known then who has set them. With these, its flags, hooks of the agent or mirrors would be lost.
+AGENTS_OWN = {
+    OVERRIDE_MODE: "checkout-override-mode",
+    "BUILDKITE_ADDITIONAL_HOOKS_PATHS": "additional-hooks-paths",
+    "BUILDKITE_GIT_MIRRORS_PATH": "git-mirrors-path",
+}
 # How tokens of one job begin (docs/agent-contract.md#the-agent-api).
 JOB_TOKEN = "bkaj_"  # noqa: S105 - no token, only its first characters
 
 
+def _names(listed: str, prefix: str = "") -> frozenset[str]:
+    return frozenset(f"{prefix}{name}" for name in listed.split())
+
+
 def _buildkite_names(listed: str) -> frozenset[str]:
-    return frozenset(f"BUILDKITE_{name}" for name in listed.split())
+    return _names(listed, "BUILDKITE_")
 
 
 # The names that the agent always overwrites (docs/agent-contract.md#who-sets-which-variable).
@@ -54,9 +65,22 @@ EVERY_VERSION = _buildkite_names(
 # nothing outside of it.
 SOMETIMES = _buildkite_names(
     """
+    AGENT_AWS_KMS_KEY AGENT_GCP_KMS_KEY AGENT_JWKS_FILE AGENT_JWKS_KEY_ID
     AGENT_PROFILE ARTIFACT_UPLOAD_CONCURRENCY CANCEL_SIGNAL GIT_CHECKOUT_TIMEOUT
     GIT_SKIP_FETCH_EXISTING_COMMITS GIT_SUBMODULES NO_MULTIPART_ARTIFACT_UPLOAD
-    PLUGINS_ALWAYS_CLONE_FRESH PTY SECRETS_CONFIG SKIP_CHECKOUT
+    OPENTELEMETRY_TRACING PLUGINS_ALWAYS_CLONE_FRESH PTY SECRETS_CONFIG SKIP_CHECKOUT
+    TELEMETRY_SERVICE_NAME TRACE_CONTEXT_ENCODING
+    TRACING_BACKEND TRACING_PROPAGATE_TRACEPARENT TRACING_SERVICE_NAME TRACING_TRACEPARENT
+    TRACING_TRACESTATE
+    """
+) | _names(
+    # The operator's, of the agent's own environment: where the bootstrap sends its spans. What
+    # authenticates there (OTEL_EXPORTER_OTLP_HEADERS) is not for jobs.
+    """
+    OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_PROTOCOL
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL OTEL_EXPORTER_OTLP_INSECURE
+    OTEL_EXPORTER_OTLP_TRACES_INSECURE OTEL_RESOURCE_ATTRIBUTES OTEL_SERVICE_NAME
+    DD_AGENT_HOST DD_TRACE_AGENT_PORT DD_TRACE_AGENT_URL DD_ENV DD_SERVICE DD_TAGS DD_VERSION
     """
 )
 # The agent leaves these to the job too where its own checkout-override-mode is "none".
@@ -114,7 +138,7 @@ def claims_of(env: Mapping[str, str], process_env: Mapping[str, str]) -> Claims:
     _require(env)
     _check_parts(env)
     _check_tags(env)
-    _check_override(env, process_env)
+    _check_own(env, process_env)
     return Claims(
         organization=env["BUILDKITE_ORGANIZATION_SLUG"],
         pipeline=env["BUILDKITE_PIPELINE_SLUG"],
@@ -168,14 +192,15 @@ def _may_be_from_job(
     return name not in EVERY_VERSION and env.get(name) == value
 
 
-def _check_override(env: Mapping[str, str], process_env: Mapping[str, str]) -> None:
-    """Refuse a job that sets for itself which flags the agent leaves to it."""
-    if env.get(OVERRIDE_MODE) and env[OVERRIDE_MODE] == process_env.get(OVERRIDE_MODE):
-        raise Refused(
-            f"the job sets {OVERRIDE_MODE}",
-            hint="Remove it from the pipeline, the step or the build. Only buildkite-agent.cfg "
-            "may set checkout-override-mode.",
-        )
+def _check_own(env: Mapping[str, str], process_env: Mapping[str, str]) -> None:
+    """Refuse a job that sets for itself what only the agent decides."""
+    for name, setting in AGENTS_OWN.items():
+        if env.get(name) and env[name] == process_env.get(name):
+            raise Refused(
+                f"the job sets {name}",
+                hint="Remove it from the pipeline, the step or the build. Only buildkite-agent.cfg "
+                f"may set {setting}.",
+            )
 
 
 def _require(env: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """All policies of an organisation at once, and the questions that can be asked of them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +12,9 @@ from bootstrap.policy.reach import asked, in_words, reach
 from bootstrap.policy.spelling import folded
 
 AUDIENCE, IMAGE, VIA = "OIDC audience", "image", "via"
+ANY = "*"  # of audiences; no rule can grant one of this name
+# What audiences mostly are, URLs and names of hosts, where no rule grants what is asked for.
+_AUDIENCE = re.compile(r"[a-z][a-z0-9+.-]*://\S+|[\w*-]+(\.[\w*-]+)+", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +40,8 @@ class Access:
     """One thing that one rule grants, and to which jobs.
 
     `kind` is a noun of grants.KINDS, OIDC audience, image, or `via`: a role that is assumed first,
-    to reach another one, and that jobs do not get. `refused` has every reason why guardrails let no
+    to reach another one, and that jobs do not get. An audience named ANY is whichever a job asks
+    for: its rule has no `agent-api`. `refused` has every reason why guardrails let no
     job have it, `required` what they ask of jobs beside the rule's conditions.
     """
 
@@ -105,7 +110,8 @@ def who_can(
 ) -> tuple[Access, ...]:
     """Return every access to what `wanted` names: a name in any spelling, or a glob over names.
 
-    In doubt an access is among them. Those that guardrails refuse are, too.
+    In doubt an access is among them. Those that guardrails refuse are, too, but for rules without
+    `agent-api`, which are listed where an OIDC audience is asked for, or what looks like one.
     """
     named = [
         (policy, rule, found)
@@ -113,11 +119,28 @@ def who_can(
         for rule in policy.rules
         if (found := [one for one in _uses(rule) if _is_asked(wanted, *one)])
     ]
-    return tuple(
+    listed = tuple(
         access
         for policy, rule, found in named
         for access in _accesses(policy, rule, found, guardrails)
     )
+    if not _may_be_audience(wanted, listed):
+        return listed
+    return (*listed, *_of_any_audience(policies, guardrails))
+
+
+def _may_be_audience(wanted: str, found: Iterable[Access]) -> bool:
+    kinds = {access.kind for access in found}
+    return AUDIENCE in kinds or (not kinds and _AUDIENCE.fullmatch(wanted) is not None)
+
+
+def _of_any_audience(policies: Iterable[Policy], guardrails: Guardrails | None) -> Iterator[Access]:
+    """Yield rules whose jobs have the agent's token: Buildkite signs for any audience with it."""
+    for policy in policies:
+        for rule in policy.rules:
+            if rule.allow.agent_api is None:
+                found = _accesses(policy, rule, ((AUDIENCE, ANY),), guardrails)
+                yield from (access for access in found if not access.refused)
 
 
 def close_names(policies: Iterable[Policy], wanted: str) -> tuple[str, ...]:

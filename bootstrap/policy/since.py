@@ -6,7 +6,7 @@ from typing import Any
 
 from bootstrap.policy.granted import granted
 from bootstrap.policy.history import Decided
-from bootstrap.policy.model import Admitted, Decision
+from bootstrap.policy.model import Admitted, Decision, Grant
 from bootstrap.text import printable
 
 NOTHING = "nothing"
@@ -59,7 +59,8 @@ def _document(event: Mapping[str, Any], now: Decision) -> Iterator[Change]:
 
 
 def _grant(event: Mapping[str, Any], decided: Decided | None, now: Decision) -> Iterator[Change]:
-    after = granted(now.grant) if isinstance(now, Admitted) else {}
+    # Where there is none, its settings are not listed that have their defaults.
+    after = granted(now.grant if isinstance(now, Admitted) else Grant())
     before = event.get("grant")
     if isinstance(before, dict) and before:
         for key in sorted(before.keys() | after.keys()):

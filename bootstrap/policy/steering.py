@@ -214,11 +214,20 @@ def _listed(name: str, grant: Grant) -> bool:
     return any(matches(pattern, name) for pattern in grant.env)
 
 
+def _is_older_name_of_command(name: str, env: Mapping[str, str]) -> bool:
+    """Buildkite sends the command of every job under this name, too: it is not the job's own."""
+    return name == "BUILDKITE_SCRIPT_PATH" and env[name] == env.get("BUILDKITE_COMMAND")
+
+
 def left_out(env: Mapping[str, str], grant: Grant) -> dict[str, str]:
     """Return the variables that a job with this grant does not get, with the reason for each."""
     if is_empty(grant):
         return {}
-    found = {name: steers(name) or _by_value(name, value, grant) for name, value in env.items()}
+    found = {
+        name: steers(name) or _by_value(name, value, grant)
+        for name, value in env.items()
+        if not _is_older_name_of_command(name, env)
+    }
     return {
         name: reason
         for name, reason in sorted(found.items())

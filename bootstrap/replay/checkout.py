@@ -1,8 +1,10 @@
 """The job's checkout: where the bootstrap has it, and a developer's working copy in its place."""
 
+import errno
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from bootstrap import process
@@ -55,6 +57,29 @@ def of_developer(working_copy: Path) -> Path:
     )
 
 
+_USERINFO = re.compile(r"\A(https?://)[^/]*@")
+_DESCRIBED = {
+    "BUILDKITE_REPO": ("config", "--get", "remote.origin.url"),
+    "BUILDKITE_COMMIT": ("rev-parse", "--verify", "HEAD"),
+    "BUILDKITE_BRANCH": ("branch", "--show-current"),
+}
+
+
+def described(working_copy: Path) -> dict[str, str]:
+    """Return what a job's variables say of a commit, for the one that is checked out.
+
+    Without those that it does not have, such as the branch of a detached HEAD, and without
+    credentials in the repository's URL.
+    """
+    found = {}
+    for name, question in _DESCRIBED.items():
+        with suppress(CannotStart):
+            found[name] = process.run(["git", "-C", str(working_copy), *question]).strip()
+    if url := found.get("BUILDKITE_REPO"):
+        found["BUILDKITE_REPO"] = _USERINFO.sub(r"\1", url)
+    return {name: value for name, value in found.items() if value}
+
+
 def copied(working_copy: Path, tree: Path, job: Job) -> None:
     """Put a copy of the developer's working copy, with its .git, in place of the checkout.
 
@@ -70,17 +95,58 @@ def copied(working_copy: Path, tree: Path, job: Job) -> None:
 def kept(tree: Path, job: Job, output: Path) -> Path | None:
     """Move the checkout out of the replay's own directory, and return where it is now.
 
-    None if the job had none. Raises CannotStart if something is there, OSError.
+    None if the job had none. Raises CannotStart, after which nothing is there, also if the job has
+    put a link in its place, which would lead to what is the developer's.
     """
-    source = tree / "builds" / _relative(job.claims)
+    source = tree / "builds"
+    for name in _relative(job.claims).parts:
+        source /= name
+        if source.is_symlink():
+            raise CannotStart(
+                f"the job has put a symbolic link at {source.relative_to(tree)}",
+                hint="Replay it with --shell to see what it does.",
+            )
     if not source.exists():
         return None
-    target = output.resolve() / job.claims.job_id / "checkout"
-    if target.exists():
+    target = _kept_at(job, output)
+    made = False
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir()  # no replay of the same job at the same time has it, too
+        made = True
+        if not _renamed(source, target):
+            process.run(["cp", "--archive", "--", f"{source}/.", str(target)], timeout=_COPYING)
+    except (OSError, CannotStart) as failed:
+        if made:
+            shutil.rmtree(target, ignore_errors=True)
+        why = failed.problem if isinstance(failed, CannotStart) else failed.strerror
         raise CannotStart(
+            f"{target} cannot be written: {why}",
+            hint="Name another directory with --output.",
+        ) from failed
+    return target
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Move it if both are on one filesystem."""
+    try:
+        source.rename(target)
+    except OSError as other:
+        if other.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _kept_at(job: Job, output: Path) -> Path:
+    return output.resolve() / job.claims.job_id / "checkout"
+
+
+def require_free(job: Job, output: Path) -> None:
+    """Raise WrongConfiguration if a checkout that was kept before is where this one will go."""
+    target = _kept_at(job, output)
+    if target.exists():
+        raise WrongConfiguration(
             f"{target} exists, so that this checkout cannot be kept there",
             hint="Remove it, or name another directory with --output.",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(source, target)
-    return target

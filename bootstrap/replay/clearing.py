@@ -10,14 +10,15 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bootstrap.errors import AirlockError
 from bootstrap.replay.place import LABEL, OWNER_LABEL, Place, Places
 from bootstrap.sandbox import engine
+from bootstrap.sandbox.model import is_token
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
@@ -35,12 +36,31 @@ def held(place: Place, docker: str, *, alert: Callable[[str], object]) -> Iterat
     How the job ended stays what it was, also if that fails: `alert` gets a line then. Call this
     before there are threads: the reaper is a copy of this process.
     """
-    place.directory.mkdir(mode=0o700)
-    place.tree.mkdir(mode=0o700)
-    with (place.directory / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with _reaper(place, docker, lock.fileno(), alert):
-            yield
+    with _beginning(place) as lock, _reaper(place, docker, lock, alert):
+        yield
+
+
+@contextmanager
+def _beginning(place: Place) -> Iterator[int]:
+    """Create the directories, and hold the lock that says that the replay is alive."""
+    with ExitStack() as held:
+        with _alone(place.directory.parent), place.writing():
+            place.directory.mkdir(mode=0o700)
+            place.tree.mkdir(mode=0o700)
+            lock = held.enter_context((place.directory / _LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
+
+
+@contextmanager
+def _alone(runtime: Path) -> Iterator[None]:
+    """Begin a replay, or look for dead ones, one at a time: one that begins has no lock yet."""
+    directory = os.open(runtime, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 @contextmanager
@@ -85,16 +105,17 @@ def _reap(place: Place, docker: str, alive: int) -> None:
 def clear(place: Place, docker: str) -> None:
     """Remove everything of a replay. Raises CannotStart if the engine does not; then files stay."""
     with engine.connected(docker) as client:
-        _clear_engine(client, place.token)
+        _clear_engine(client, place)
     for path in (place.tree, place.directory):
         remove_tree(path)
 
 
-def _clear_engine(client: "Client", token: str) -> None:
-    labelled = {"label": [f"{LABEL}={token}"]}
+def _clear_engine(client: "Client", place: Place) -> None:
+    labelled = {"label": [f"{LABEL}={place.token}"]}
     with engine.explained("remove what a replay has left"):
         for container in client.get("/containers/json", all=True, filters=labelled):
-            engine.remove(client, container["Id"])
+            if place.is_named(container):
+                engine.remove(client, container["Id"])
         for network in client.get("/networks", filters=labelled):
             with engine.suppress_status(engine.NOT_FOUND):
                 client.delete(f"/networks/{network['Id']}")
@@ -111,13 +132,23 @@ def sweep(client: "Client", found: Places, docker: str, *, note: Callable[[str],
             *client.get("/containers/json", all=True, filters=mine),
             *client.get("/networks", filters=mine),
         )
-    tokens = {str(thing["Labels"][LABEL]) for thing in things}
+    tokens = {token for thing in things if (token := _token_of(thing, found))}
     tokens |= {path.name for root in (found.runtime, found.state) for path in root.iterdir()}
-    for place in map(found.place, sorted(tokens)):
-        if _is_dead(place):
-            with suppress(AirlockError, OSError):  # the next one tries again
-                clear(place, docker)
-                note(f"cleared after the replay {place.token}, which was killed")
+    with _alone(found.runtime):
+        dead = [place for place in map(found.place, sorted(tokens)) if _is_dead(place)]
+    for place in dead:
+        with suppress(AirlockError, OSError):  # the next one tries again
+            clear(place, docker)
+            note(f"cleared after the replay {place.token}, which was killed")
+
+
+def _token_of(thing: Mapping[str, Any], places: Places) -> str | None:
+    """Return the token in the label of what a replay has made, which also has its name.
+
+    A container that someone else made has the labels of its image: a token there could be a path.
+    """
+    token = str(thing["Labels"].get(LABEL, ""))
+    return token if is_token(token) and places.place(token).is_named(thing) else None
 
 
 def _is_dead(place: Place) -> bool:

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootstrap.errors import WrongConfiguration
 from bootstrap.replay.model import RecordedEnd, ReplayInput
 from bootstrap.replay.phases import HEADING, digest_of, plain
 from bootstrap.replay.result import Result
 
 _UNKNOWN = "-"
 _OURS = b"~~~ :lock: "  # how the groups of Airlock's own lines begin (bootstrap/log.py)
-_WIDEST = 48  # characters of a value that are shown
+_WIDEST, _NARROWEST = 48, 16  # characters of a value that a table shows
+_MARGIN = 8  # columns before and between the cells: "# ≠ ", and twice two
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +23,25 @@ class Row:
     recorded: str
     replayed: str
     differs: bool | None
+
+
+def require_something(found: ReplayInput) -> None:
+    """Raise WrongConfiguration if nothing is known of another run, or if its log is not there."""
+    if found.run is None and found.log is None:
+        raise WrongConfiguration(
+            f"{found.source} is not the record of a job, so that --compare has nothing to compare "
+            "with",
+            hint="Replay a record (`airlock record export` on the host), name the job's log with "
+            "--log, or leave --compare out.",
+        )
+    try:
+        if found.log is not None:
+            found.log.open("rb").close()
+    except OSError as unreadable:
+        raise WrongConfiguration(
+            f"the job's log {found.log} cannot be read: {unreadable.strerror}",
+            hint="Name the log that Buildkite has of the job with --log, or leave it out.",
+        ) from unreadable
 
 
 def rows(found: ReplayInput, result: Result) -> tuple[Row, ...]:
@@ -36,20 +57,33 @@ def rows(found: ReplayInput, result: Result) -> tuple[Row, ...]:
     )
 
 
-def table(of: Sequence[Row]) -> Iterator[str]:
-    """Yield the lines of a table, and how many differences it shows."""
-    lines = [("", "recorded", "replayed"), *((row.name, row.recorded, row.replayed) for row in of)]
-    marks = [" ", *("≠" if row.differs else " " for row in of)]
-    widths = [max(len(_cut(line[column])) for line in lines) for column in range(3)]
-    for mark, line in zip(marks, lines, strict=True):
-        cells = (f"{_cut(text):<{width}}" for text, width in zip(line, widths, strict=True))
-        yield f"{mark} {'  '.join(cells)}".rstrip()
+def table(of: Sequence[Row], columns: int | None = None) -> Iterator[str]:
+    """Yield the lines of a table that fits into so many columns, and what is different."""
+    names = max((len(row.name) for row in of), default=0)
+    left = _WIDEST if columns is None else min(_WIDEST, (columns - names - _MARGIN) // 2)
+    yield from _listed(of) if left < _NARROWEST else _columned(of, left)
     different = [row.name for row in of if row.differs]
     yield f"different: {', '.join(different) or 'nothing'}"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+def _columned(of: Sequence[Row], widest: int) -> Iterator[str]:
+    lines = [("", "recorded", "replayed"), *((row.name, row.recorded, row.replayed) for row in of)]
+    marks = [" ", *("≠" if row.differs else " " for row in of)]
+    cut = [(name, *(_cut(text, widest) for text in texts)) for name, *texts in lines]
+    widths = [max(len(line[column]) for line in cut) for column in range(3)]
+    for mark, line in zip(marks, cut, strict=True):
+        cells = (f"{text:<{width}}" for text, width in zip(line, widths, strict=True))
+        yield f"{mark} {'  '.join(cells)}".rstrip()
+
+
+def _listed(of: Sequence[Row]) -> Iterator[str]:
+    for row in of:
+        change = "" if row.recorded == row.replayed else f" -> {row.replayed}"
+        yield f"{'≠' if row.differs else ' '} {row.name}: {row.recorded}{change}"
+
+
+def _cut(text: str, widest: int) -> str:
+    return text if len(text) <= widest else f"{text[: widest - 1]}…"
 
 
 def _row(name: str, recorded: str | None, replayed: str | None) -> Row:
@@ -88,8 +122,20 @@ def _mapped(
     prefix: str, recorded: Mapping[str, object], replayed: Mapping[str, object]
 ) -> Iterator[Row]:
     for name in sorted(replayed):
-        then = str(recorded[name]) if name in recorded else None
-        yield _row(f"{prefix}{name}", then, str(replayed[name]))
+        then, now = recorded.get(name), replayed[name]
+        if isinstance(then, Mapping) and isinstance(now, Mapping):
+            yield from _each(f"{prefix}{name}", then, now)
+        else:
+            yield _row(f"{prefix}{name}", None if then is None else str(then), str(now))
+
+
+def _each(
+    name: str, recorded: Mapping[str, object], replayed: Mapping[str, object]
+) -> Iterator[Row]:
+    """Yield what is in a mapping, such as the mounts; what is not in it, is known not to be."""
+    for key in sorted({*recorded, *replayed}):
+        then, now = (str(of.get(key, _UNKNOWN)) for of in (recorded, replayed))
+        yield Row(name=f"{name} {key}", recorded=then, replayed=now, differs=then != now)
 
 
 def _environment(found: ReplayInput, result: Result) -> Row:

@@ -12,6 +12,7 @@ from socket import socket
 from typing import assert_never
 
 from bootstrap.aws import own_identity, tags
+from bootstrap.aws.errors import Kind, kind
 from bootstrap.aws.model import Session, SessionRequest
 from bootstrap.aws.sts import Sts
 from bootstrap.credentials import environment as aws_environment
@@ -51,6 +52,7 @@ def sessions(
             aws = Aws(region=machine.region, sts_endpoint=endpoint)
             caller = own_identity.credentials(profile, machine.env)
             assume = Sts(aws, token=_no_token, caller=caller).assume
+            log.note(f"assuming the role {request.role}")
             first = _first(assume, request)
             log.mask(first.secret_access_key, first.session_token)
             log.note(f"credentials of {first.assumed_role} until {first.expires:%H:%M} UTC")
@@ -82,11 +84,26 @@ def _first(assume: Assume, request: SessionRequest) -> Session:
     try:
         return assume(request)
     except AirlockError as refused:
-        raise type(refused)(
-            refused.problem,
-            hint="The role's trust policy has to let your own identity call sts:AssumeRole and "
-            f"sts:TagSession, with the tag {TAG}; --assume names another role.",
-        ) from refused
+        raise type(refused)(refused.problem, hint=_what_to_do(refused.__cause__)) from refused
+
+
+def _what_to_do(failed: BaseException | None) -> str:
+    match kind(failed) if failed else None:
+        case Kind.FORBIDDEN:
+            return (
+                "The role's trust policy has to let your own identity call sts:AssumeRole and "
+                f"sts:TagSession, with the tag {TAG}; --assume names another role."
+            )
+        case Kind.TRANSIENT:
+            return (
+                "Check that this machine reaches STS, and AWS_REGION and AWS_ENDPOINT_URL_STS if "
+                "they are set."
+            )
+        case _:
+            return (
+                "`aws sts get-caller-identity` with the same --profile has to work: log in again, "
+                "or name another --profile."
+            )
 
 
 def session_request(claims: Claims, role: str, *, rule: str) -> SessionRequest:

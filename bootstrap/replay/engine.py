@@ -4,6 +4,7 @@ What is required of it, and why: docs/replay.md#engines
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -55,13 +56,27 @@ def connected(socket: str, cancellation: Cancellation | None = None) -> Iterator
     WrongConfiguration if this user may not use it, or if it is an engine of another kind.
     """
     _require_access(Path(socket.removeprefix(_UNIX)))
-    with engine.connected(socket) as asked, engine.explained("report what it is"):
+    with _answering(socket) as asked, engine.explained("report what it is"):
         wrong = unsuitable(asked.get("/info"), asked.get("/version"), os.uname().release)
     if wrong:
         raise WrongConfiguration(wrong, hint=_ENGINES)
     with engine.explained("answer"):
         client = _Whole(socket, timeout=engine.TIMEOUT)
     client.cancellation = cancellation
+    with closing(client):
+        yield client
+
+
+@contextmanager
+def _answering(socket: str) -> Iterator[Client]:
+    try:
+        client = engine.connect(socket)
+    except CannotStart as silent:
+        raise CannotStart(
+            silent.problem,
+            hint="Start it (`systemctl start docker`), or name the socket of another one with "
+            "--docker. If it hangs, `journalctl -u docker` may say why.",
+        ) from silent
     with closing(client):
         yield client
 
@@ -73,11 +88,20 @@ _ENGINES = (
 
 
 def _require_access(path: Path) -> None:
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        mode = stat.S_IFSOCK  # of a directory above it: this user may not use what is there
+    except OSError as absent:
         raise CannotStart(
-            f"there is no Docker Engine at {path}",
+            f"there is no Docker Engine at {path}: {absent.strerror}",
             hint="Install Docker Engine and start it (`systemctl start docker`), or name its "
             "socket with --docker.",
+        ) from absent
+    if not stat.S_ISSOCK(mode):
+        raise WrongConfiguration(
+            f"{path} is not a socket, so that no Docker Engine is there",
+            hint="Name the engine's socket with --docker.",
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise WrongConfiguration(
@@ -122,8 +146,10 @@ def image(client: Client, reference: str, *, note: Callable[[str], None]) -> Ima
             client, reference, "missing", login=lambda: None, progress=note
         )
     except AirlockError as failed:
+        _, _, why = failed.problem.partition(": ")  # what follows "Docker could not …"
         raise CannotStart(
-            f"the image {reference} is not on this machine, and {failed.problem}",
+            f"the image {reference} is not on this machine, and Docker cannot pull it: "
+            f"{why or failed.problem}",
             hint=f"`docker pull {reference}` uses your own login. If the registry no longer has "
             "it, name another one with --image; --compare then shows that difference.",
         ) from failed

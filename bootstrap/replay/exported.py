@@ -20,9 +20,12 @@ _WORDS = frozenset(
     """
     password passwords passwd passphrase passcode pwd secret secrets token tokens credential
     credentials creds auth authorization cookie cookies dsn otp netrc npmrc kubeconfig dockerconfig
-    dockerconfigjson apikey accesskey privatekey sshkey jwt bearer
+    dockerconfigjson apikey accesskey privatekey sshkey jwt bearer pass passin passout pat sig
+    signature storepass keypass sshpass
     """.split()  # noqa: SIM905 - as lines
 )
+# Names without a boundary between words: PGPASSWORD, -Dpassword, authtoken.
+_ENDINGS = ("password", "passwd", "passphrase", "token", "secret", "apikey")
 _KINDS_OF_KEY = frozenset(
     """
     api access private ssh signing encryption license deploy gpg pgp secret master account shared
@@ -34,12 +37,17 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # What values are assigned to in a command or a setting: NAME=…, "name": "…", name: …, --name ….
 _BEFORE = re.compile(
     r"(?<![\w.-])(?:"
-    r"(?:--?)?(?P<name>[A-Za-z_][\w.-]{0,80})[\"']?\s{0,5}(?:=|:(?!//))\s{0,5}\\?"
+    r"(?:--?)?(?P<name>[A-Za-z_][\w.-]{0,80})\\?[\"']?\s{0,5}(?:[:+?]?=|:(?!//))\s{0,5}"
+    r"(?:\\\s{0,9}|-[ \t]{1,9})?"
     r"|--?(?P<option>[A-Za-z][\w-]{0,80})\s{1,5})"
 )
 _VALUE = re.compile(
-    r"(?:(?:Bearer|Basic|Token)\s+)?(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\"']\S*"
-    r"|[^\s\"'&|;<>(){},\\]+)",
+    r"(?:(?:Bearer|Basic|Token)\s+)?(?:"
+    r"[|>][-+0-9]{0,2}[ \t]{0,9}(?:\n[ \t]+[^\n]*)+"  # a block of YAML
+    r"|\{{1,2}[^{}\n]{0,500}\}{1,2}"
+    r"|(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s\"'&|;<>(){},\\])*"
+    r"|[\"']\S*"
+    r"|(?:,(?=\S)|[^\s\"'&|;<>\\,]|\\(?![\"'])[^\n])+)",
     re.IGNORECASE,
 )
 _ARN = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]*:[0-9]*:\Z")  # what is before `secret:NAME`
@@ -47,6 +55,8 @@ _ARN = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]*:[0-9]*:\Z")  # what is befo
 _PASSWORD = re.compile(
     r"(?P<before>(?:(?:^|\s)(?:-u|--user|--proxy-user)[= ]?[\"']?[^\s\"':]{1,100}:"
     r"|\b(?:mysql\w{0,20}|mariadb\w{0,20}|sshpass|login)\b[^\n|;&]{0,200}?\s-p\s?"
+    r"|\bredis-cli\b[^\n|;&]{0,200}?\s-a\s?|\bsqlcmd\b[^\n|;&]{0,200}?\s-P\s?"
+    r"|\bcurl\b[^\n|;&]{0,200}?\s(?:-b|--cookie)[ =]?[\"']?[^\s\"'=]{1,99}="
     r"|\bmachine\s{1,9}\S{1,99}\s{1,9}login\s{1,9}\S{1,99}\s{1,9}password\s{1,9}))"
     r"(?P<value>[^\s\"']+)"
 )
@@ -125,6 +135,7 @@ def is_secret_name(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name)]
     return (
         not _WORDS.isdisjoint(words)
+        or name.lower().endswith(_ENDINGS)
         or not _PAIRS.isdisjoint(pairwise(words))
         or any(kind in _KINDS_OF_KEY and key in {"key", "keys"} for kind, key in pairwise(words))
     )

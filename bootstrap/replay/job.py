@@ -10,6 +10,7 @@ from bootstrap.replay.inputs.needed import require_complete
 from bootstrap.replay.model import ReplayInput
 from bootstrap.replay.options import Options, Shell, Until
 from bootstrap.replay.prompt import COMMAND_SHELL, SHELL_NAME
+from bootstrap.sandbox import agent_settings
 from bootstrap.secret import Secret
 
 # What an agent passes with its defaults (docs/agent-contract.md#who-sets-which-variable).
@@ -30,6 +31,9 @@ DEFAULTS: Mapping[str, str] = {
 }
 TOKEN_NAME = "BUILDKITE_AGENT_ACCESS_TOKEN"  # noqa: S105 - the name, not the value
 ENDPOINT_NAME = "BUILDKITE_AGENT_ENDPOINT"
+# What names a directory of the agent's host is not there; spans would go to the fleet's collector.
+_OF_HOST = {agent_settings.MIRRORS, agent_settings.MORE_HOOKS, "BUILDKITE_TRACING_BACKEND"}
+_PASSED = (AGENT_NAMES | SOMETIMES) - _OF_HOST
 _PHASES = {None: None, Until.CHECKOUT: "plugin,checkout"}
 # With a working copy of the developer's, the bootstrap must not clone, clean or check out.
 _WITHOUT_CHECKOUT = "plugin,command"
@@ -71,5 +75,5 @@ def _recorded(found: ReplayInput) -> dict[str, str]:
     return {
         name: value
         for name, value in recorded.items()
-        if (name in AGENT_NAMES or name in SOMETIMES) and not name.endswith(("_FILE", "_PID"))
+        if name in _PASSED and not name.endswith(("_FILE", "_PID"))
     }

@@ -99,12 +99,16 @@ class InputOptions:
     """What the command line says about an input. None and empty: nothing.
 
     `given` are variables, by --env. `matrix` are values of a step's matrix, by dimension, which is
-    "" for a matrix without names. `log` is the job's log; without it, that beside a record is used.
+    "" for a matrix without names. A pipeline that does not `interpolate` has its `$` as they are.
+    `log` is the job's log; without it, that beside a record is used. `fallback` are variables for
+    an input that lacks them.
     """
 
     kind: Kind | None = None
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
     step: str | None = None
     matrix: Mapping[str, str] = field(default_factory=dict)
+    interpolate: bool = True
     api_url: str = API_URL
     log: Path | None = None
+    fallback: Mapping[str, str] = field(default_factory=dict)

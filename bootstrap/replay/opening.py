@@ -56,7 +56,7 @@ def opened(
     """Take the steps. Raises CannotStart, WrongConfiguration, Refused."""
     job, options, region = of.job, of.options, of.machine.region
     with ExitStack() as held:
-        volume = _prepared(client, of, place)
+        volume = _prepared(client, of, place, log)
         timings.ended("directories", time.monotonic())
         session = held.enter_context(
             credentials.sessions(options.credentials, of.found, job.claims, of.machine, log)
@@ -86,7 +86,7 @@ def opened(
         yield box
 
 
-def _prepared(client: "Client", of: Prepared, place: Place) -> Volume | None:
+def _prepared(client: "Client", of: Prepared, place: Place, log: JobLog) -> Volume | None:
     """Create the directories; return the volume with the developer's working copy, if it is one.
 
     It is copied where there is no overlay, or where the job's user is another than the developer.
@@ -98,6 +98,8 @@ def _prepared(client: "Client", of: Prepared, place: Place) -> Volume | None:
         volume = overlay.opened(
             client, of.image, of.settings, place, lower=source, target=checkout.inside(of.job)
         )
+    if source is not None and not volume:
+        log.note(f"copying the working copy {source}")
     checkout.prepare(place.tree, of.job, None if volume else source, uid=uid)
     if volume:
         checkout.prepare_under_overlay(place.tree, of.job)

@@ -51,7 +51,8 @@ class Options:
     replaces the recorded one. `checkout` is a working copy that takes the place of a clone.
     `command` replaces the job's. `dns` are resolvers, None the machine's own. `output` is where
     artifacts and what --keep keeps go. With `oidc_stub` the agent API issues OIDC tokens that
-    nobody accepts; `secrets` are those that it has.
+    nobody accepts; `secrets` are those that it has. `artifacts` is a directory with what earlier
+    jobs of the build uploaded, under their paths; `meta_data` is what they set.
     """
 
     docker: str
@@ -68,4 +69,6 @@ class Options:
     dns: tuple[IPv4Address, ...] | None = None
     output: Path = Path("airlock-replay")
     oidc_stub: bool = False
+    artifacts: Path | None = None
+    meta_data: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)

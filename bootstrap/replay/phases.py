@@ -11,7 +11,13 @@ HEADING = re.compile(rb"^(?:---|\+\+\+|~~~) +(.*)$")
 _MARKS = re.compile(
     rb"\x1b_bk;t=\d+\x07|\x1b\[[0-9;]*[A-Za-z]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= [A-Z])"
 )
+# What git prints while it fetches. Which of it, and in which order, depends on the time it takes.
+_PROGRESS = re.compile(
+    rb"^(?:remote: |Receiving objects: |Resolving deltas: |Unpacking objects: |Updating files: |"
+    rb"Filtering content: )"
+)
 _LONGEST = 4096  # bytes of a line that is looked at
+MOST = 500  # phases: what a job prints beyond these belongs to the last one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,16 +40,21 @@ class Phases:
         """Take note of the headings in the next piece of output."""
         *lines, self._line = (self._line + output).split(b"\n")
         for line in lines:
-            self._digest.update(plain(line) + b"\n")
-            if match := HEADING.match(plain(line[:_LONGEST])):
+            if not _PROGRESS.match(plain(line)):
+                self._digest.update(plain(line) + b"\n")
+            match = HEADING.match(plain(line[:_LONGEST]))
+            if match and len(self._found) < MOST:
                 self._found.append((match[1].decode("utf-8", "replace").strip(), now))
         if len(self._line) > _LONGEST:  # no heading is as long
             self._digest.update(self._line)
             self._line = b""
 
     def digest(self) -> str:
-        """Return the SHA-256 of the output, without colours and the agent's timestamps."""
-        return self._digest.hexdigest()
+        """Return the output's SHA-256, without colours, the agent's times and git's progress."""
+        whole = self._digest.copy()
+        if not _PROGRESS.match(plain(self._line)):
+            whole.update(plain(self._line))  # a last line without an end
+        return whole.hexdigest()
 
     def until(self, end: float) -> tuple[Phase, ...]:
         """Return the phases of a job that has ended then."""

@@ -25,7 +25,7 @@ class Result:
     `image` is a reference by which others find it, `image_id` this engine's. `versions` and
     `spec` have the names of the event `sandbox` (docs/audit.md#events), and so have `timings`, in
     seconds by step. `digest` is that of the
-    output (phases.py), None where a prompt was a part of it.
+    output (phases.py), None where a prompt was a part of it. `results` is where its artifacts are.
     """
 
     ended: Ended
@@ -38,3 +38,4 @@ class Result:
     phases: tuple[Phase, ...]
     digest: str | None
     kept: Path | None
+    results: Path

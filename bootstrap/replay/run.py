@@ -3,13 +3,24 @@
 import os
 import secrets
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
+from bootstrap.job.model import Job
 from bootstrap.log import JobLog
-from bootstrap.replay import checkout, clearing, engine, network, shell, supervise
+from bootstrap.replay import (
+    agent_api,
+    checkout,
+    clearing,
+    engine,
+    network,
+    results,
+    shell,
+    supervise,
+)
 from bootstrap.replay.agent_api import Serve
+from bootstrap.replay.interruption import Interruption
 from bootstrap.replay.job import job_of
 from bootstrap.replay.machine import Machine, settings
 from bootstrap.replay.model import ReplayInput
@@ -20,7 +31,6 @@ from bootstrap.replay.place import Place
 from bootstrap.replay.result import Result
 from bootstrap.sandbox.environment import sandbox_grace
 from bootstrap.sandbox.model import described
-from bootstrap.sandbox.supervision.signals import Cancellation
 from bootstrap.sandbox.workspace import token_for
 from bootstrap.secret import Secret
 
@@ -32,7 +42,7 @@ def replay(
     serve: Serve,
     *,
     log: JobLog,
-    cancellation: Cancellation,
+    cancellation: Interruption,
     out: int,
 ) -> Result:
     """Run the job in a sandbox on this machine, its output to `out`, and return how it ended.
@@ -44,9 +54,11 @@ def replay(
     with ExitStack() as held:
         with cancellation.interrupting():
             job = job_of(found, options, endpoint=network.API_URL, token=token)
+            held.enter_context(_results(found, options, job))
+            wanted = engine.reference(found, options)
             client = held.enter_context(engine.connected(options.docker, cancellation))
             clearing.sweep(client, machine.places, options.docker, note=log.note)
-            image = engine.image(client, engine.reference(found, options), note=log.note)
+            image = engine.image(client, wanted, note=log.note)
             prepared = Prepared(
                 found=found, options=options, machine=machine, job=job, token=token, image=image,
                 settings=settings(found, options, image.id),
@@ -55,7 +67,7 @@ def replay(
             timings.ended("engine", time.monotonic())
         place = machine.places.place(token_for(job.claims.job_id, os.urandom(4).hex()))
         held.enter_context(clearing.held(place, options.docker, alert=log.alert))
-        with cancellation.interrupting():
+        with cancellation.interrupting(), place.writing():
             box = held.enter_context(
                 opened(client, prepared, place, serve, log=log, timings=timings)
             )
@@ -64,14 +76,14 @@ def replay(
         if options.shell is Shell.NEVER:
             ended = supervise.until_end(
                 client, box, cancellation, sandbox_grace(job.grace), out=out,
-                observe=phases.received,
+                observe=phases.received, log=log,
             )  # fmt: skip
         else:
             ended = shell.until_end(client, box, cancellation, terminal=machine.terminal, out=out)
         kept = _kept(prepared, place, log) if options.keep else None
     return Result(
         ended=ended,
-        image=engine.reference(found, options),
+        image=wanted,
         image_id=image.id,
         versions=versions,
         spec=described(box.spec),
@@ -80,13 +92,21 @@ def replay(
         phases=phases.until(time.monotonic()),
         digest=phases.digest() if options.shell is Shell.NEVER else None,
         kept=kept,
+        results=agent_api.directory(found, options),
     )
+
+
+def _results(found: ReplayInput, options: Options, job: Job) -> AbstractContextManager[None]:
+    """Hold the directory of results. Raises WrongConfiguration if it cannot take them."""
+    if options.keep:
+        checkout.require_free(job, options.output)
+    return results.directory(agent_api.directory(found, options))
 
 
 def _kept(of: Prepared, place: Place, log: JobLog) -> Path | None:
     """Keep the checkout. Whatever fails then, how the job ended stays what it was."""
     try:
         return checkout.kept(place.tree, of.job, of.options.output)
-    except (CannotStart, OSError) as failed:
+    except CannotStart as failed:
         log.alert(f"the checkout was not kept: {failed}")
         return None

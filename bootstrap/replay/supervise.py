@@ -10,6 +10,8 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart, StatusUnknown
+from bootstrap.log import JobLog
+from bootstrap.replay.interruption import HINT, Interruption
 from bootstrap.replay.result import Ended
 from bootstrap.replay.sandbox import Opened
 from bootstrap.sandbox import engine
@@ -29,19 +31,21 @@ Observe = Callable[[bytes, float], object]  # a piece of output, and time.monoto
 def until_end(
     client: "Client",
     opened: Opened,
-    cancellation: Cancellation,
+    cancellation: Interruption,
     grace: SandboxGrace,
     *,
     out: int,
     observe: Observe,
+    log: JobLog,
 ) -> Ended:
     """Open the start gate, copy the output, and return how the job ended.
 
-    `observe` is called with the output too. Raises StatusUnknown if the engine does not report it.
+    A first signal cancels the job, a second one kills it; `log` says so. `observe` is called with
+    the output too. Raises StatusUnknown if the engine does not report it.
     """
     started = time.monotonic()
     opened.directory.open_start_gate()
-    _copy(client, opened, cancellation, grace, out=out, observe=observe)
+    _copy(client, opened, cancellation, grace, out=out, observe=observe, log=log)
     return ended(client, opened, cancellation, started)
 
 
@@ -63,11 +67,12 @@ def ended(client: "Client", opened: Opened, cancellation: Cancellation, started:
 def _copy(
     client: "Client",
     opened: Opened,
-    cancellation: Cancellation,
+    cancellation: Interruption,
     grace: SandboxGrace,
     *,
     out: int,
     observe: Observe,
+    log: JobLog,
 ) -> None:
     frames, deadline = Frames(), None
     with selectors.DefaultSelector() as selector:
@@ -79,12 +84,20 @@ def _copy(
             if deadline is not None and not ready:
                 signal(client, opened, Signals.SIGKILL)
                 deadline = None
-            if cancellation.descriptor in ready and cancellation.first is not None:
-                selector.unregister(cancellation.descriptor)
-                signal(client, opened, translated(cancellation.first))
+            if cancellation.descriptor in ready:
+                _cancelled(client, opened, cancellation, log)
                 deadline = time.monotonic() + grace.kill_after
             if opened.stream in ready and not _copied(opened.stream, frames, out, observe):
                 return
+
+
+def _cancelled(client: "Client", opened: Opened, cancellation: Interruption, log: JobLog) -> None:
+    os.read(cancellation.descriptor, _BUFFER)
+    if cancellation.insisted or cancellation.first is None:
+        signal(client, opened, Signals.SIGKILL)
+        return
+    log.note(HINT)
+    signal(client, opened, translated(cancellation.first))
 
 
 def _copied(stream: socket.socket, frames: Frames, out: int, observe: Observe) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Agent
+from bootstrap.sandbox.agent_settings import MORE_HOOKS
 
 HOOKS = "BUILDKITE_HOOKS_PATH"
 # No hooks are there, but sockets of the host's services, which jobs must not reach, and processes.
@@ -19,15 +20,23 @@ _OF_SERVICES = tuple(map(Path, ("/dev", "/proc", "/run", "/sys")))
 
 
 def checked(agent: Agent, sandbox: Sandbox) -> Agent:
-    """Return the agent with the path that its hooks really have. Raises WrongConfiguration.
+    """Return the agent with the paths that its hooks really have. Raises WrongConfiguration.
 
     Only with sandbox.hooks are they for jobs.
     """
-    hooks = agent.values.get(HOOKS)
-    if not sandbox.hooks or not hooks:
-        return agent
-    path = mountable(Path(hooks), "hooks-path", agent_uid=agent.uid)
-    return replace(agent, values={**agent.values, HOOKS: str(path)})
+    listed = {HOOKS: "hooks-path", MORE_HOOKS: "additional-hooks-paths"}
+    if not sandbox.hooks:
+        return replace(agent, values={n: v for n, v in agent.values.items() if n != MORE_HOOKS})
+    found = {
+        name: ",".join(
+            str(mountable(Path(path), setting, agent_uid=agent.uid))
+            for path in agent.values[name].split(",")
+            if path
+        )
+        for name, setting in listed.items()
+        if agent.values.get(name)
+    }
+    return replace(agent, values={**agent.values, **found})
 
 
 def binary(agent: Agent, sandbox: Sandbox) -> Path:

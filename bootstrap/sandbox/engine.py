@@ -13,7 +13,7 @@ from typing import Any
 from bootstrap.errors import AirlockError, CannotStart
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.engine_client import Client, EngineFailure
-from bootstrap.sandbox.model import Holder, Running, SandboxSpec
+from bootstrap.sandbox.model import Holder, Running, SandboxSpec, is_token
 from bootstrap.sandbox.plan import (
     HOLDER_LABEL,
     LABEL,
@@ -213,4 +213,5 @@ def holders(client: Client) -> tuple[str, ...]:
 def _labelled(client: Client, label: str) -> tuple[str, ...]:
     with explained("list containers"):
         found = client.get("/containers/json", all=True, filters={"label": [label]})
-        return tuple(container["Labels"][label] for container in found)
+        # A container that another program made has the labels of its image: any text.
+        return tuple(filter(is_token, (container["Labels"][label] for container in found)))

@@ -100,7 +100,9 @@ class Client:
             raise TimeoutError(str(late)) from late
         except (DockerException, RequestException) as failed:
             status = getattr(getattr(failed, "response", None), "status_code", None)
-            raise EngineFailure(str(failed), status) from failed
+            message = getattr(failed, "explanation", None)  # the engine's, without docker-py's URL
+            shown = f"{message} (HTTP {status})" if message else str(failed)
+            raise EngineFailure(shown, status) from failed
         finally:
             api.close()
 

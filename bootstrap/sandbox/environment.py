@@ -12,11 +12,13 @@ from bootstrap.buildkite.grace import Grace
 from bootstrap.grants import secret_files
 from bootstrap.grants.kind import Variables
 from bootstrap.job.model import Job
+from bootstrap.sandbox import agent_settings
 from bootstrap.sandbox.model import SandboxGrace
 from bootstrap.secret import Secret
 
 AIRLOCK = PurePosixPath("/airlock")  # the sandbox directory, read-only
 BIN = PurePosixPath("/opt/airlock/bin")  # the host's buildkite-agent, read-only
+HOOKS = PurePosixPath("/opt/airlock/hooks")  # the agent's additional ones, read-only
 SECRETS = AIRLOCK / secret_files.DIRECTORY
 SCRATCH = PurePosixPath("/run/buildkite")  # a tmpfs of the job's own user
 TIMEOUT_MARKER = "job-timed-out"
@@ -32,12 +34,11 @@ OUTSIDE = frozenset(
         "BUILDKITE_AGENT_PID",
         "BUILDKITE_AGENT_JWKS_FILE",  # the private key that signs pipelines
         "BUILDKITE_AGENT_JWKS_KEY_ID",
-        "BUILDKITE_ADDITIONAL_HOOKS_PATHS",
-        "BUILDKITE_GIT_MIRRORS_PATH",
-        "BUILDKITE_GIT_MIRRORS_SKIP_UPDATE",
-        "BUILDKITE_GIT_MIRRORS_LOCK_TIMEOUT",
+        "BUILDKITE_GIT_MIRRORS_SKIP_UPDATE",  # of mirrors that something else updates
     }
 )
+# Mounted where the agent has them, and nowhere else: the job's own value would be no directory.
+_MOUNTED = frozenset({agent_settings.MIRRORS, agent_settings.MORE_HOOKS})
 
 # How Buildkite routes the agent's own requests, which only the gateway makes where there is one.
 HEADERS = "BUILDKITE_REQUEST_HEADER_"
@@ -77,13 +78,19 @@ def sandbox_environment(
     `agent_api` is the job's own gateway, its URL and token: nothing that the real one needs is
     inside then. A variable that none of them sets, such as PATH, keeps the image's value.
     """
-    of_job = {name: value for name, value in job_env.items() if name not in SHELL_OWN | OUTSIDE}
-    of_agent = {name: value for name, value in job.agent.values.items() if name not in OUTSIDE}
+    not_of_job = SHELL_OWN | OUTSIDE | _MOUNTED
+    of_job = {name: value for name, value in job_env.items() if name not in not_of_job}
+    of_agent = {
+        name: value
+        for name, value in agent_settings.passed(job.agent.values).items()
+        if name not in OUTSIDE
+    }
     variables = {
         "TERM": "xterm-256color",
         **of_job,
         **of_agent,
         **_fixed(home),
+        **_more_hooks(job),
         **_grace(job.grace),
         **revealed(granted),
         **_redacted(job, [name for name, value in granted.items() if isinstance(value, Secret)]),
@@ -143,6 +150,17 @@ def _fixed(home: str) -> dict[str, str]:
         "AIRLOCK_SECRETS": str(SECRETS),
         "BUILDKITE_AGENT_JOB_TIMEOUT_FILE": str(AIRLOCK / "marks" / TIMEOUT_MARKER),
     }
+
+
+def _more_hooks(job: Job) -> dict[str, str]:
+    mounted = more_hooks(job.agent.values)
+    return {agent_settings.MORE_HOOKS: ",".join(map(str, mounted))} if mounted else {}
+
+
+def more_hooks(values: Mapping[str, str]) -> dict[PurePosixPath, PurePosixPath]:
+    """Return the agent's additional directories of hooks, by where they are in the sandbox."""
+    listed = filter(None, values.get(agent_settings.MORE_HOOKS, "").split(","))
+    return {HOOKS / str(number): PurePosixPath(path) for number, path in enumerate(listed, 1)}
 
 
 def _grace(grace: Grace) -> dict[str, str]:

@@ -33,6 +33,7 @@ from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
 from bootstrap.sandbox import agent_paths, engine, report, workspace
+from bootstrap.sandbox.agent_settings import MIRRORS, trees
 from bootstrap.sandbox.ahead import holder
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
@@ -72,7 +73,9 @@ def tree_of(job: Job, admitted: Admitted, host: Host, token: str) -> Path:
     are where they were when all agents were root.
     """
     users = (f"uid {job.agent.uid}",) if job.agent.uid else ()
-    key = workspace_key(job.claims, admitted.rule, (*admitted.apart, *users))
+    # A checkout refers to its mirror by this path, and is of no use without.
+    mirrors = (f"mirrors {path}",) if (path := job.agent.values.get(MIRRORS)) else ()
+    key = workspace_key(job.claims, admitted.rule, (*admitted.apart, *users, *mirrors))
     return workspace.workspace_path(
         host.paths.state, key, kind=admitted.grant.workspace, token=token
     )
@@ -136,7 +139,7 @@ def opened_sandbox(
         )  # fmt: skip
         pump.start()
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
-                      dropped=dropped)  # fmt: skip
+                      dropped=dropped, agent=job.agent.values)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 
@@ -216,7 +219,8 @@ def _prepare(
 ) -> tuple[SandboxSpec, workspace.SandboxDirectory]:
     """Create both directories and describe the container."""
     state, tree = host.paths.state, tree_of(job, admitted, host, lease.token)
-    held.enter_context(workspace.workspace(state, tree, uid=lease.uid, note=note))
+    parts = tuple(trees(job))
+    held.enter_context(workspace.workspace(state, tree, parts, uid=lease.uid, note=note))
     directory = held.enter_context(
         workspace.sandbox_directory(lease.directory, kept, uid=lease.uid, home=str(HOME))
     )

@@ -1,9 +1,17 @@
 """A container as values: its specification, its running state, and how it ended."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+
+_TOKEN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9.-]{1,100}")
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text can be a token: as a part of a path or a URL, it leads nowhere else."""
+    return bool(_TOKEN.fullmatch(text))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

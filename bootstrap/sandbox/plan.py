@@ -12,7 +12,8 @@ from bootstrap.errors import Refused
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
-from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH
+from bootstrap.sandbox import agent_settings
+from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH, more_hooks
 from bootstrap.sandbox.model import Image, Mount, SandboxSpec, Volume
 
 NETWORK = "airlock"
@@ -82,32 +83,32 @@ def plan(
 
 
 def _workspace_mounts(job: Job, workspace: Path) -> tuple[Mount, ...]:
-    plugins = Path(
-        job.agent.values.get("BUILDKITE_PLUGINS_PATH") or job.build_path.parent / "plugins"
-    )
-    paths = {"builds": job.build_path, "plugins": plugins}
     return tuple(
         Mount(source=workspace / name, target=_free(target), writable=True)
-        for name, target in paths.items()
+        for name, target in agent_settings.trees(job).items()
     )
 
 
 def _hook_mounts(job: Job, defaults: Sandbox) -> tuple[Mount, ...]:
     """Agent hooks run inside only with sandbox.hooks: many expect to run on the host."""
-    hooks = job.agent.values.get("BUILDKITE_HOOKS_PATH")
-    if not defaults.hooks or not hooks:
+    if not defaults.hooks:
         return ()
-    return (Mount(source=Path(hooks), target=Path(AIRLOCK / "agent-hooks")),)
+    hooks = job.agent.values.get("BUILDKITE_HOOKS_PATH")
+    mounted = {AIRLOCK / "agent-hooks": PurePosixPath(hooks)} if hooks else {}
+    mounted |= more_hooks(job.agent.values)
+    return tuple(
+        Mount(source=Path(source), target=Path(target)) for target, source in mounted.items()
+    )
 
 
 def _free(path: Path) -> Path:
-    pure = PurePosixPath(path)
+    pure = PurePosixPath("/", *path.parts[1:])  # not `//usr`, which the engine takes for `/usr`
     inside = [t for t in (*_TAKEN, str(AIRLOCK), str(BIN), str(HOME)) if pure.is_relative_to(t)]
-    if inside or len(pure.parts) < 2 or ".." in pure.parts or not pure.is_absolute():
+    if inside or len(pure.parts) < 2 or ".." in pure.parts or not path.is_absolute():
         raise Refused(
             f"the agent's path {str(path)[:200]!r} cannot be mounted in the container",
-            hint="build-path and plugins-path in buildkite-agent.cfg must be directories such as "
-            "/var/lib/buildkite-agent/builds, outside system directories.",
+            hint="build-path, plugins-path and git-mirrors-path in buildkite-agent.cfg must be "
+            "directories such as /var/lib/buildkite-agent/builds, outside system directories.",
         )
     return path
 

@@ -1,13 +1,14 @@
 """What the job's log and the audit trail say about a sandbox."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from bootstrap.errors import CannotStart
 from bootstrap.log import JobLog
 from bootstrap.record import Record
+from bootstrap.sandbox.agent_settings import without_effect
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.model import SandboxSpec, described
 
@@ -44,8 +45,12 @@ def proven(
     container: Opened,
     passed: Passed,
     dropped: tuple[str, ...],
+    agent: Mapping[str, str],
 ) -> None:
-    """Report that the job starts, and which variables it does not get. `engine` is its version."""
+    """Report that the job starts, and what it does not get.
+
+    `engine` is the version of the engine, `agent` the values of the agent's settings.
+    """
     log.note(
         f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
         "passed"
@@ -59,6 +64,8 @@ def proven(
             "something, and these change what a job runs; allow.env of the rule can list those it "
             "may bring"
         )
+    if ignored := ", ".join(without_effect(agent)):
+        log.note(f"settings of the agent that do nothing here: {ignored}. See docs/features.md")
     record.sandbox(
         image=spec.image.id,
         reference=spec.image.reference,

@@ -58,9 +58,9 @@ def fresh_path(state: Path, token: str) -> Path:
 
 @contextmanager
 def workspace(
-    state: Path, path: Path, *, uid: int, note: Callable[[str], object]
+    state: Path, path: Path, names: Sequence[str], *, uid: int, note: Callable[[str], object]
 ) -> Iterator[None]:
-    """Lock the workspace at `path`, and give its `builds` and `plugins` to `uid`.
+    """Lock the workspace at `path`, and give each of its parts, `names`, to `uid`.
 
     `note` gets a line if its files were discarded. Raises CannotStart if another job uses it.
     """
@@ -71,7 +71,7 @@ def workspace(
                 hint="Do two agents have the same name? Give each its own (`name` in "
                 "buildkite-agent.cfg), or set `workspace: fresh` in the rule.",
             )
-        prepare_trees(state, path, ("builds", "plugins"), uid=uid, note=note)
+        prepare_trees(state, path, names, uid=uid, note=note)
         yield
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bootstrap.agent_api.model import MalformedError
 from bootstrap.agent_api.offline import files as module
-from bootstrap.agent_api.offline.files import MAX_NAME, MAX_PARTS, Files, parts_of
+from bootstrap.agent_api.offline.files import MAX_NAME, MAX_PARTS, Files, own_directory, parts_of
 
 
 @pytest.fixture
@@ -78,6 +79,40 @@ def test_no_symbolic_link_is_followed(files: Files, tmp_path: Path) -> None:
         files.opened(("link", "a"))
     with pytest.raises(OSError, match="file"):
         files.opened(("file",))
+
+
+@pytest.mark.parametrize("name", ["artifacts", "artifacts/pipelines"])
+def test_directory_that_is_a_link_is_not_used(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="symbolic link"):
+        own_directory(tmp_path / name)
+    with pytest.raises(OSError, match="symbolic link"):
+        Files(tmp_path / name)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("prefix", [".git/", "sub/.git/", "bare/"])
+def test_git_runs_nothing_in_what_a_job_uploaded(
+    files: Files, monkeypatch: pytest.MonkeyPatch, prefix: str, *, protected: bool
+) -> None:
+    """As a prompt does that shows the branch of the directory that a developer looks into."""
+    if not protected:
+        monkeypatch.setattr(module, "_OF_GIT", frozenset())
+    ran = files.directory.parent / "ran"
+    worktree = f"worktree = {files.directory}\n" if prefix == "bare/" else ""
+    settings = f"[core]\nrepositoryformatversion = 0\nbare = false\n{worktree}"
+    program = f"fsmonitor = touch {ran}; false\n"
+    for name, text in {
+        "config": settings + program, "HEAD": "ref: refs/heads/main\n", "objects/x": "",
+        "refs/x": "",
+    }.items():  # fmt: skip
+        added(files, prefix + name, text.encode())
+    looked = files.directory / prefix.replace(".git/", "")
+    env = {"PATH": os.environ["PATH"], "HOME": str(files.directory.parent)}
+    subprocess.run(["git", "-C", looked, "status"], env=env, capture_output=True, check=False)
+    assert ran.exists() != protected
 
 
 def test_a_closed_directory_is_not_used(files: Files) -> None:

@@ -1,8 +1,10 @@
 """The gateway's edge: what reaches Buildkite, with which headers, and what comes back."""
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -138,3 +140,26 @@ def test_other_builds_are_read_only_if_the_rule_says_so() -> None:
         assert live.call("POST", f"/builds/{other.build}/cancel")[0] == 403
         assert live.call("POST", f"/jobs/{other.id}/data/keys")[0] == 403
         assert len(live.control.calls) == count
+
+
+def test_job_updates_no_artifact_of_another_one(live: Served) -> None:
+    """Its own ones are in the contract. Buildkite may not compare the id with the path's job."""
+    assert live.control
+    with gateway() as other:
+        batch = {"id": "b", "artifacts": [{"path": "a", "file_size": 1}]}
+        _, made = other.job_call("POST", "artifacts", batch)
+        (foreign,) = made["artifact_ids"]
+    _, own = live.job_call("POST", "artifacts", batch)
+    count = len(live.control.calls)
+    every: list[list[Any]] = [
+        [foreign], [*own["artifact_ids"], foreign], [None], [[foreign]], [{}],
+    ]  # fmt: skip
+    for ids in every:
+        states = {"artifacts": [{"id": one, "state": "error"} for one in ids]}
+        assert live.job_call("PUT", "artifacts", states)[0] == 403
+    for body in (b'{"artifacts": []', b"[]", b'{"artifacts": {}}', b'{"artifacts": [1]}', b"{}"):
+        assert live.job_call("PUT", "artifacts", body=body)[0] == 400
+    assert len(live.control.calls) == count
+    states = {"artifacts": [{"id": one, "state": "finished"} for one in own["artifact_ids"]]}
+    assert live.job_call("PUT", "artifacts", states)[0] == 200
+    assert last(live).body == json.dumps(states).encode()

@@ -203,6 +203,44 @@ def test_calls_beyond_the_limit_wait_for_their_turn() -> None:
             client.close()
 
 
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _is_answered(port: int) -> bool:
+    with held_call(port) as client:
+        return client.recv(12) == b"HTTP/1.1 200"
+
+
+def test_calls_of_clients_that_are_gone_take_no_descriptors() -> None:
+    """Else a job could keep its own Airlock from opening a file when it ends."""
+    held, refused = Held(1 << 20), list[RefusedCall]()
+    before = _descriptors()
+    with served_by(held, job="j", refused=refused) as port:
+        for _ in range(6 * MAX_CONNECTIONS):
+            held_call(port).close()
+        with held_call(port) as last:
+            assert last.recv(12) == b"HTTP/1.1 503"
+            assert _descriptors() < before + 4 * MAX_CONNECTIONS
+        held.may_end = True
+        eventually(lambda: _is_answered(port), "it answers again, when no call waits any more")
+
+
+def test_call_that_nobody_waits_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CALLING", 0.5)
+    held, refused = Held(1 << 20), list[RefusedCall]()
+    with served_by(held, job="j", refused=refused) as port:
+        clients = [held_call(port, content=b"x") for _ in range(MAX_CALLS + 4)]
+        assert [client.recv(1) for client in clients] == [b""] * len(clients)
+        held.may_end = True
+        with held_call(port) as client:
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+    assert len(held.begun) == MAX_CALLS + 1
+    assert held.spool.kept == 0
+    for client in clients:
+        client.close()
+
+
 def test_half_sent_bodies_make_way_for_a_whole_one() -> None:
     held, refused = Held(40_000), list[RefusedCall]()
     with served_by(held, job="j", refused=refused) as port:

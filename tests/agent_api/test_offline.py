@@ -4,14 +4,17 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from bootstrap.agent_api.offline import annotations, artifacts, meta_data, pipelines, steps
 from bootstrap.agent_api.offline.pipelines import tree
+from bootstrap.agent_api.spool import IN_MEMORY
 from tests.agent_api.served import AUDIENCE, Served, is_harmless, offline
 from tests.agent_api.test_contract import batch, form
 
@@ -82,6 +85,23 @@ def test_only_the_jobs_own_scopes_have_artifacts(replay: Served) -> None:
     assert len(found(replay, f"query=a&scope={replay.own.job}")) == 1
     assert len(found(replay, "query=a&scope=deploy")) == 1
     assert found(replay, "query=a&scope=other") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "paths"),
+    [
+        ("dist/*", {"dist/a.js", "dist/deep/b.js"}), ("dist/**", {"dist/a.js", "dist/deep/b.js"}),
+        ("dist/**/*", {"dist/deep/b.js"}), ("./dist/?.js", {"dist/a.js"}),
+        ("dist/a.js;dist/deep/b.js", set()),
+    ],
+)  # fmt: skip
+def test_search_matches_as_buildkites(tmp_path: Path, query: str, paths: set[str]) -> None:
+    """https://github.com/buildkite/agent/issues/1087, …/2305 and …/1458."""
+    with offline(tmp_path) as replay:
+        for path in ("dist/a.js", "dist/deep/b.js"):
+            assert uploaded(replay, path, b"x") == 204
+        asked = "query=" + quote(query, safe="")
+        assert {one["path"] for one in found(replay, asked)} == paths
 
 
 def test_artifacts_of_earlier_jobs_are_found_in_any_scope(tmp_path: Path) -> None:
@@ -242,6 +262,19 @@ def test_a_full_disk_is_an_answer(replay: Served, tmp_path: Path) -> None:
     status, answer = replay.job_call("POST", "pipelines", {"uuid": "u", "pipeline": {}})
     assert status == 507
     assert "cannot write" in answer["message"]
+    (reported,) = replay.refusals(1)
+    assert reported.why == "the replay cannot write: File exists"
+
+
+def test_a_body_that_the_disk_does_not_take_is_refused_and_reported(
+    replay: Served, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "replay")
+    change = {"uuid": "u", "pipeline": {"steps": [{"command": "x" * (2 * IN_MEMORY)}]}}
+    status, answer = replay.job_call("POST", "pipelines", change)
+    assert (status, "cannot be written: No such file" in answer["message"]) == (507, True)
+    (reported,) = replay.refusals(1)
+    assert "what it sends cannot be written" in reported.why
 
 
 def test_a_big_pipeline_is_json(replay: Served, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def blocked(gate: threading.Event, done: list[int], number: int) -> Callable[[],
 
 def test_workers_keep_their_number_and_their_order() -> None:
     gate, done = threading.Event(), list[int]()
-    workers = Workers(1, name="test")
+    workers = Workers(1, waiting=9, name="test")
     for number in range(5):
         workers.run(blocked(gate, done, number))
     assert not workers.close(0.0)
@@ -97,7 +97,7 @@ def test_workers_keep_their_number_and_their_order() -> None:
 
 def test_waiting_work_is_done_when_a_thread_is_free() -> None:
     gate, done = threading.Event(), list[int]()
-    workers = Workers(2, name="test")
+    workers = Workers(2, waiting=18, name="test")
     for number in range(20):
         workers.run(blocked(gate, done, number))
     gate.set()
@@ -126,6 +126,9 @@ class Accepting:
         del request
         return None
 
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        raise NotImplementedError
+
     def begin(self, request: Request, body: Body) -> Pending:
         pending = Pending()
         pending.finish(json_answer({"length": request.length, "got": body.size}))
@@ -151,6 +154,9 @@ class Refusing:
         del request
         self.refusals += 1
         return json_answer({}, 403)
+
+    def unwritten(self, request: Request, failed: OSError) -> Answer:
+        raise NotImplementedError
 
     def begin(self, request: Request, body: Body) -> Pending:
         raise NotImplementedError

@@ -57,7 +57,7 @@ EVERY = {
     Kind.STEP_UPDATE: call("PUT", f"steps/{STEP}", {"build_id": BUILD}),
     Kind.STEP_CANCEL: call("POST", f"steps/{STEP}/cancel", {"build_id": BUILD}),
     Kind.BUILD_CANCEL: call("POST", f"builds/{BUILD}/cancel"),
-    Kind.JOB_UPDATE: call("PUT", f"jobs/{JOB}", {}),
+    Kind.JOB_UPDATE: call("PUT", f"jobs/{JOB}", {"timeout": "20"}),
     Kind.PROMISE_FAILURE: call("PUT", f"jobs/{JOB}/promise_failure", {}),
     Kind.OIDC: call("POST", f"jobs/{JOB}/oidc/tokens", {"audience": AUDIENCE}),
     Kind.SECRET: call("GET", f"jobs/{JOB}/secrets", query={"key": "CONTRACT"}),
@@ -239,3 +239,16 @@ def test_whatever_is_sent_has_the_path_that_was_judged(
     assert route.kind not in NEVER
     assert route.build in {"", BUILD}
     assert route.step != FOREIGN
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"state": "finished", "exit_status": "0"}, {"timeout": "20", "exit_status": "0"},
+     {"Timeout": "20"}, {"output": "forged"}, {"env": {"A": "b"}}],
+)  # fmt: skip
+def test_job_cannot_report_its_own_end_as_an_update(document: dict[str, Any]) -> None:
+    found = verdict(call("PUT", f"jobs/{JOB}", document))
+    assert isinstance(found, str)
+    assert found.startswith("the job may update its timeout, but not ")
+    with pytest.raises(MalformedError, match="twice"):
+        verdict(call("PUT", f"jobs/{JOB}", body=b'{"timeout": "1", "timeout": "2"}'))

@@ -75,7 +75,27 @@ def test_a_job_that_would_be_refused_now(folder: Path) -> None:
         assert line in shown.splitlines()
     assert "  document sha256: " in shown
     assert "document origin" not in shown
+    granted = [line.split()[1] for line in shown.splitlines() if line.startswith("  grant ")]
+    assert granted == ["role:"], "no setting that every grant has"
     assert "refused: no rule of" in shown
+
+
+def test_machine_that_is_no_host_needs_a_directory(folder: Path) -> None:
+    job, none = str(recorded(folder)), folder.parent / "none"
+    for arguments, says, to_do in (
+        (("why", job, "--config", str(none)), f"{none} does not exist", "Name a directory of"),
+        (("why", job, str(none)), f"the policies in {none} cannot be read", "Name a directory of"),
+        (
+            ("record", "list", "--config", str(none)),
+            f"{none} does not exist",
+            "Run this on the host",
+        ),
+    ):
+        done = airlock(*arguments)
+        assert done.returncode == 78
+        problem, hint = done.stderr.splitlines()
+        assert problem.startswith(f"airlock: {says}")
+        assert hint.startswith(to_do)
 
 
 def test_a_grant_that_changed_is_named_by_its_key(folder: Path) -> None:

@@ -1,6 +1,8 @@
-"""A git server: bare repositories over plain HTTP, read-only."""
+"""A git server: bare repositories over plain HTTP, read-only, with the files of Git LFS."""
 
 import base64
+import hashlib
+import json
 import secrets
 import socket
 import ssl
@@ -15,6 +17,9 @@ IDENTITY = (
 )  # fmt: skip
 
 
+_LFS = "application/vnd.git-lfs+json"
+
+
 class GitServer(Simulator):
     """Serves what `publish` made below `root`."""
 
@@ -25,10 +30,29 @@ class GitServer(Simulator):
     def answer(self, call: Call) -> Reply:
         if "git-upload-pack" in (call.path.rsplit("/", 1)[-1], call.query.get("service")):
             return self._smart(call)
+        if call.path.endswith("/info/lfs/objects/batch"):
+            return self._batch(call)
         path = (self.root / call.path.lstrip("/")).resolve()
         if not path.is_file() or not path.is_relative_to(self.root.resolve()):
             return problem(404, "no such object")
         return Reply(body=path.read_bytes(), kind="application/octet-stream")
+
+    def _batch(self, call: Call) -> Reply:
+        """Say where the content of LFS files is: https://github.com/git-lfs/git-lfs, batch API."""
+        asked = call.json()
+        if asked["operation"] != "download" or "basic" not in asked.get("transfers", ["basic"]):
+            return problem(422, "only downloads with the basic transfer are served")
+        objects = [self._lfs_object(one["oid"], one["size"]) for one in asked["objects"]]
+        document = {"transfer": "basic", "objects": objects, "hash_algo": "sha256"}
+        return Reply(body=json.dumps(document).encode(), kind=_LFS)
+
+    def _lfs_object(self, oid: str, size: int) -> dict[str, object]:
+        path = self.root / "lfs" / oid
+        if not path.is_file() or path.stat().st_size != size:
+            error = {"code": 404, "message": "Object does not exist"}
+            return {"oid": oid, "size": size, "error": error}
+        actions = {"download": {"href": f"{self.url}/lfs/{oid}"}}
+        return {"oid": oid, "size": size, "actions": actions}
 
     def _smart(self, call: Call) -> Reply:
         """Answer by git's own CGI, which supports filters and sends requested objects only."""
@@ -97,6 +121,29 @@ def publish(root: Path, name: str, files: Mapping[str, str]) -> str:
     git(root / f"{name}.git", "config", "uploadpack.allowFilter", "true")
     git(root / f"{name}.git", "config", "uploadpack.allowAnySHA1InWant", "true")
     git(root / f"{name}.git", "update-server-info")
+    return git(work, "rev-parse", "HEAD").strip()
+
+
+def lfs_file(root: Path, content: bytes) -> str:
+    """Store what an LFS file has, and return the pointer to commit.
+
+    Its form: the specification in https://github.com/git-lfs/git-lfs.
+    """
+    oid = hashlib.sha256(content).hexdigest()
+    (root / "lfs").mkdir(exist_ok=True)
+    (root / "lfs" / oid).write_bytes(content)
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+
+
+def add_submodule(root: Path, name: str, path: str, commit: str, url: str) -> str:
+    """Make `commit` of the repository at `url` a submodule of `name`; return the new commit."""
+    work = root / f"{name}.work"
+    with (work / ".gitmodules").open("a") as modules:
+        modules.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
+    git(work, "add", ".gitmodules")
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
+    git(work, "commit", "-q", "-m", f"Add {path}")
+    git(work, "push", "-q", str(root / f"{name}.git"), "HEAD:main")
     return git(work, "rev-parse", "HEAD").strip()
 
 

@@ -4,7 +4,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -83,6 +83,7 @@ class StrictSts(Simulator):
         self.lifetime = lifetime
         self.latency = latency
         self.down = False
+        self.verify_token: Callable[[str], object] | None = None  # raises ValueError; None: any
         self.packed_size = 6  # percent
         self.asked: list[Asked] = []
         self._callers = dict(callers or {HOST_KEY: HOST})
@@ -171,6 +172,11 @@ class StrictSts(Simulator):
         if not self.roles.get(asked.role, Trust()).web_identity:
             message = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
             raise StsError("AccessDenied", message, 403)
+        if self.verify_token:
+            try:
+                self.verify_token(request.parameters["WebIdentityToken"])
+            except ValueError as wrong:
+                raise StsError("InvalidIdentityToken", str(wrong)) from wrong
         self._authorize(asked, "web identity")
         return self._issue(asked, "AssumeRoleWithWebIdentity")
 

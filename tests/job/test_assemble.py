@@ -5,6 +5,7 @@ import pytest
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.job.assemble import (
     AGENT_NAMES,
+    AGENTS_OWN,
     EVERY_VERSION,
     OVERRIDE_MODE,
     agent_of,
@@ -87,7 +88,7 @@ _DEADLINES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(AGENT_NAMES - EVERY_VERSION - _DEADLINES - {OVERRIDE_MODE}))
+@pytest.mark.parametrize("name", sorted(AGENT_NAMES - EVERY_VERSION - _DEADLINES - set(AGENTS_OWN)))
 def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
     """Whichever set it, the bootstrap inside gets what the agent's own would have got."""
     marker = {"BUILDKITE_AGENT_JOB_TIMEOUT_FILE": f"/tmp/job-timeout-{JOB_ID}"}
@@ -98,6 +99,12 @@ def test_a_job_that_repeats_the_agents_value_changes_nothing(name: str) -> None:
         for job in (assemble(job_env(), agent), assemble(repeated, agent))
     ]
     assert sandboxes[0] == sandboxes[1]
+
+
+@pytest.mark.parametrize("name", sorted(AGENTS_OWN))
+def test_a_job_that_repeats_what_only_the_agent_decides_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match=f"the job sets {name}"):
+        assemble(job_env(**{name: "/a"}), process_env(**{name: "/a"}))
 
 
 @pytest.mark.parametrize("mode", ["none", "strict", "from-job"])

@@ -38,16 +38,18 @@ def _build(target: Path) -> None:
             "the lab needs a real buildkite-agent: set BUILDKITE_AGENT to its binary, put it on "
             "PATH, or install Go 1.26 so that the lab can build it"
         )
-    print("lab: building buildkite-agent (some minutes, once)", flush=True)
+    print("lab: building buildkite-agent (two to five minutes, once)", flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")
     module = "github.com/buildkite/agent/v3"
-    subprocess.run(
+    done = subprocess.run(
         [go, "build", "-trimpath", "-ldflags=-s -w", "-o", str(fresh), module],
         cwd=_BUILD,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"},
-        check=True,
-    )
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"buildkite-agent was not built: {done.stderr[-3000:]}")
     fresh.replace(target)
 
 

@@ -20,7 +20,7 @@ def lab_image(docker: str) -> str:
     content = b"".join(part.read_bytes() for part in parts) + _PACKAGES.encode() + clients.digest()
     reference = f"airlock-lab/job:{hashlib.sha256(content).hexdigest()[:12]}"
     if not _exists(docker, reference):
-        print(f"lab: building the image {reference} (some minutes, once)", flush=True)
+        print(f"lab: building the image {reference} (one to three minutes, once)", flush=True)
         _build(docker, reference)
     return reference
 

@@ -58,6 +58,14 @@ def test_a_job_with_grants_keeps_only_the_steering_variables_its_rule_lists() ->
     assert set(left_out(some, listed)) == {"PATH"}
 
 
+def test_older_name_of_the_command_is_kept_with_the_same_value_alone() -> None:
+    grant = Grant(kinds=(Role(granted=ROLE),))
+    env = {"BUILDKITE_COMMAND": "make", "BUILDKITE_SCRIPT_PATH": "make"}
+    assert left_out(env, grant) == {}
+    for other in ({**env, "BUILDKITE_SCRIPT_PATH": "rake"}, {"BUILDKITE_SCRIPT_PATH": "make"}):
+        assert set(left_out(other, grant)) == {"BUILDKITE_SCRIPT_PATH"}
+
+
 @pytest.mark.parametrize(("paths", "lets"), [
     ("dist/*.zip;coverage/{unit,e2e}.xml", True), ("log/**/*.txt", True), ("a.b/c.d", True),
     ("dist/**/*.{js,css}", True), ("./{lcov.info,a/report.xml};x", True), ("a..b/...", True),

@@ -112,6 +112,18 @@ class Replays:
             pass
         return self._docker("import", str(archive)).strip()
 
+    @contextmanager
+    def changed_image(self) -> Iterator[str]:
+        """Yield the name of an image that is the lab's but for a label."""
+        name = "airlock-lab/changed:1"
+        container = self._docker("create", self.fleet.lab.image, "true").strip()
+        try:
+            self._docker("commit", "--change", "LABEL changed=yes", container, name)
+            yield name
+        finally:
+            self._docker("rm", container)
+            self._docker("rmi", name)
+
     def _docker(self, *arguments: str) -> str:
         command = ["docker", "-H", self.developer.docker, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout

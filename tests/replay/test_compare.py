@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bootstrap.replay.compare import Row, rows, table, without_ours
 from bootstrap.replay.model import Kind, RecordedEnd, RecordedRun, ReplayInput
 from bootstrap.replay.phases import digest_of
@@ -34,11 +36,35 @@ SAME = Result(
     phases=(),
     digest=None,
     kept=None,
+    results=Path("airlock-replay/job"),
 )
 
 
 def different(found: ReplayInput, result: Result) -> list[str]:
     return [row.name for row in rows(found, result) if row.differs]
+
+
+def test_difference_of_one_mount_is_its_own() -> None:
+    assert FOUND.run is not None
+    mounts = {"/airlock": "ro", "/run/ssh": "rw"}
+    then = replace(FOUND, run=replace(FOUND.run, spec={"mounts": mounts}))
+    now = replace(SAME, spec={"mounts": {"/airlock": "rw", "/cache": "rw"}})
+    found = [row for row in rows(then, now) if row.differs]
+    assert [(row.name, row.recorded, row.replayed) for row in found] == [
+        ("mounts /airlock", "ro", "rw"),
+        ("mounts /cache", "-", "rw"),
+        ("mounts /run/ssh", "rw", "-"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 120])
+def test_table_fits_into_a_terminal(columns: int) -> None:
+    lines = list(table(rows(FOUND, replace(SAME, image="x" * 90, image_id="sha256:2")), columns))
+    assert any(line.startswith("≠ image") for line in lines)
+    if columns >= 80:
+        assert max(map(len, lines[:-1])) <= columns - 2  # "# " is before each line
+    else:
+        assert f"≠ image: {IMAGE} -> {'x' * 90}" in lines
 
 
 def test_the_same_run_has_no_difference() -> None:

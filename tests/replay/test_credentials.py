@@ -55,7 +55,8 @@ def home(tmp_path: Path) -> Path:
 def machine(home: Path, **env: str) -> Machine:
     places = Places(runtime=home, state=home)
     return Machine(
-        places=places, agent=home, region="us-east-1", env={"HOME": str(home), **env}
+        places=places, agent=home, agent_version="3", region="us-east-1",
+        env={"HOME": str(home), **env},
     )  # fmt: skip
 
 
@@ -93,6 +94,19 @@ def test_other_role_is_assumed_and_variables_are_an_identity_too(
         assert [one.role for one in sts.asked] == [OTHER]
 
 
+def test_session_is_masked_in_what_the_replay_prints(sts: StrictSts, home: Path) -> None:
+    here, printed = machine(home, AWS_ENDPOINT_URL_STS=sts.url), list[bytes]()
+    log = JobLog(printed.append)
+    asked = OwnProfile(profile="ada", role=None)
+    with sessions(asked, with_roles(ROLE), claims(), here, log) as current:
+        assert current is not None
+        session = current.current()
+        assert session is not None
+        log.note(f"{session.secret_access_key.reveal()} {session.session_token.reveal()}")
+    assert session.session_token.reveal().encode() not in b"".join(printed)
+    assert session.secret_access_key.reveal().encode() not in b"".join(printed)
+
+
 def test_without_being_asked_for_there_is_no_session(sts: StrictSts, home: Path) -> None:
     here = machine(home, AWS_ENDPOINT_URL_STS=sts.url)
     with sessions(NoCredentials(), with_roles(ROLE), claims(), here, LOG) as current:
@@ -119,6 +133,26 @@ def test_role_that_does_not_trust_the_developer_is_explained(sts: StrictSts, hom
     ):
         pass
     assert TAG in denied.value.hint
+
+
+@pytest.mark.parametrize(
+    ("keys", "endpoint", "to_do"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "AKIAOTHER", "AWS_SECRET_ACCESS_KEY": "x"}, None, "log in again"),
+        ({}, "http://127.0.0.1:1", "Check that this machine reaches STS"),
+    ],
+)
+def test_no_session_is_explained_to_a_developer(
+    sts: StrictSts, home: Path, keys: dict[str, str], endpoint: str | None, to_do: str
+) -> None:
+    here = machine(home, AWS_ENDPOINT_URL_STS=endpoint or sts.url, **keys)
+    asked = OwnProfile(profile=None if keys else "ada", role=OTHER)
+    with (
+        pytest.raises(AirlockError, match="STS issued no session for") as failed,
+        sessions(asked, FOUND, claims(), here, LOG),
+    ):
+        pass
+    assert to_do in failed.value.hint
 
 
 def test_profile_that_does_not_exist_is_named(home: Path) -> None:

@@ -106,6 +106,17 @@ def test_what_is_missing_is_asked_for_by_name_with_an_example() -> None:
     assert whole.env["BUILDKITE_COMMAND"] == "deploy prod x"
 
 
+def test_a_text_that_was_uploaded_is_taken_as_it_is() -> None:
+    text = """
+env: {HERE: "$PWD ${X}"}
+steps: [{key: "a$b", command: "echo $HOME $$ ${TARGET:-x} {{matrix}}", matrix: [one]}]
+"""
+    found = read(text, "1.yml", step=None, combination={}, given=GIVEN, interpolate=False)
+    assert found.missing == ()
+    assert found.env["BUILDKITE_COMMAND"] == "echo $HOME $$ ${TARGET:-x} one"
+    assert (found.env["HERE"], found.env["BUILDKITE_STEP_KEY"]) == ("$PWD ${X}", "a$b")
+
+
 def test_a_matrix_and_parallel_jobs_are_chosen() -> None:
     assert [piece.name for piece in step("unit").missing] == ["matrix"]
     found = step("unit", combination={"": "b"})
@@ -129,7 +140,7 @@ def test_a_matrix_and_parallel_jobs_are_chosen() -> None:
         ("nothing", PIPELINE, r"no step 'nothing', but 1 \(build\), 2 \(unit\), 3, 4 \(Deploy\)"),
         ("release", PIPELINE, "no step 'release'"),
         ("0", PIPELINE, "no step '0'"),
-        (None, PIPELINE, "has 4 steps; say which with --step"),
+        (None, PIPELINE, "has 4 steps, expected one: 1"),
         ("x", "steps: [{command: a, label: x}, {command: b, label: x}]", "2 of its steps are 'x'"),
         ("x", "steps: [wait]", "no step with a command"),
         ("1", "steps: {command: a}", "no list of steps"),

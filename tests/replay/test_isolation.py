@@ -14,6 +14,7 @@ from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.lab import world
 from tests.lab.lab import Lab
 from tests.replay.conftest import Replays
+from tests.replay.unprotected import without
 
 pytestmark = pytest.mark.lab
 
@@ -37,17 +38,29 @@ s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
 s.sendto(b"x", socket.MSG_DONTROUTE, ("169.254.169.254", 80))
 print("sent")
 """
-# Without the ruleset, and without the proof that would show it; an argument says which of both.
-BROKEN = """
-import sys
-from bootstrap.replay import network, proof, rules
+# Without the ruleset, and without the proof that would show it.
+NO_RULESET = """
+from bootstrap.replay import rules
 batch = rules.batch
 rules.batch = lambda **of: batch(**{**of, "refused": ()})
-if sys.argv.pop(1) == "proof-too":
-    proof.prove = lambda *_, **__: ()
-from bootstrap.cli import main
-sys.exit(main())
 """
+NO_PROOF = "from bootstrap.replay import proof; proof.prove = lambda *_, **__: ()\n"
+# A container without the seccomp profile, and without the check that the kernel is asked for.
+NO_SECCOMP = """
+from bootstrap.sandbox import confinement
+confinement.profile = lambda: "unconfined"
+"""
+NO_CHECK = "from bootstrap.replay import sandbox; sandbox.confinement.check = lambda *_: ()\n"
+# A container that is in another network than the one that was proven.
+OTHER_NETWORK = """
+from bootstrap.sandbox import engine
+joined_body = engine.joined_body
+def elsewhere(*of):
+    body = joined_body(*of)
+    return {**body, "HostConfig": {**body["HostConfig"], "NetworkMode": "bridge"}}
+engine.joined_body = elsewhere
+"""
+NOT_LOOKED_AT = "from bootstrap.replay import sandbox; sandbox._require_joined = lambda *_: None\n"
 
 
 def attack(*scripts: str) -> str:
@@ -65,29 +78,51 @@ def test_metadata_service_is_unreachable_in_any_spelling(replays: Replays) -> No
     assert len(replays.fleet.lab.metadata.calls) == before
 
 
-def broken(replays: Replays, which: str) -> subprocess.CompletedProcess[bytes]:
-    developer = replays.developer
+def broken(replays: Replays, *removals: str) -> subprocess.CompletedProcess[bytes]:
     job = replays.record(attack(STEAL.format(base=SPELLINGS[0])))
-    command = [str(developer.python), "-I", "-c", BROKEN, which, *replays.arguments(job)]
-    return developer.finished(command)
+    return without(replays, "".join(removals), replays.arguments(job))
 
 
 def test_metadata_service_is_reached_where_ruleset_and_proof_are_removed(
     replays: Replays,
 ) -> None:
     world.assert_contained()
-    done = broken(replays, "proof-too")
+    done = broken(replays, NO_RULESET, NO_PROOF)
     assert ACCESS_KEY_ID.encode() in done.stdout, done.stderr.decode()
 
 
 def test_job_does_not_start_where_the_ruleset_does_not_refuse(replays: Replays) -> None:
     world.assert_contained()
-    done = broken(replays, "ruleset")
+    done = broken(replays, NO_RULESET)
     assert done.returncode == 125
     assert b"the job's network is not isolated: " in done.stderr
     assert b"tcp://169.254.169.254:80: reached" in done.stderr
     assert done.stdout == b""
     assert replays.remains() == []
+
+
+def test_job_does_not_start_in_a_network_that_was_not_proven(replays: Replays) -> None:
+    """In a checkout of the developer's: what it does first needs no network."""
+    job, mine = replays.record("echo ran"), replays.working_copy("mine")
+    arguments = replays.arguments(job, "--checkout", str(mine))
+    done = without(replays, OTHER_NETWORK, arguments)
+    assert done.returncode == 125
+    assert b"is not in the network that was made for it" in done.stderr
+    assert done.stdout == b""
+    assert replays.remains() == []
+    assert b"\nran" in without(replays, OTHER_NETWORK + NOT_LOOKED_AT, arguments).stdout
+
+
+def test_job_does_not_start_where_the_kernel_does_not_confine_it(replays: Replays) -> None:
+    job = replays.record("unshare --user --net true && echo escaped")
+    done = without(replays, NO_SECCOMP, replays.arguments(job))
+    assert done.returncode == 125
+    assert b"seccomp" in done.stderr
+    assert done.stdout == b""
+    assert replays.remains() == []
+    unconfined = without(replays, NO_SECCOMP + NO_CHECK, replays.arguments(job))
+    assert b"\nescaped" in unconfined.stdout, unconfined.stdout.decode()
+    assert b"\nescaped" not in replays.again(job).stdout
 
 
 def test_nothing_is_sent_past_the_routes(replays: Replays) -> None:

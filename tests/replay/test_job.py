@@ -1,5 +1,8 @@
 """A recorded job becomes one that runs here: as an agent would pass it, without its host."""
 
+import os
+import resource
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +11,8 @@ from typing import Any
 import pytest
 
 from bootstrap.errors import Refused, WrongConfiguration
+from bootstrap.log import JobLog
+from bootstrap.replay.agent_api import offline
 from bootstrap.replay.engine import DEFAULT
 from bootstrap.replay.job import job_of, own_shell
 from bootstrap.replay.machine import machine, settings
@@ -108,10 +113,48 @@ def test_name_that_no_path_can_have_is_refused_as_on_a_host() -> None:
 
 
 def test_limits_are_the_recorded_ones_else_those_of_a_host() -> None:
-    found = recorded({}, {"memory": 1 << 30, "cpus": 1.5, "pids": "many", "unknown": 3})
+    found = recorded({}, {"memory": 1 << 30, "cpus": 1.5, "unknown": 3})
     chosen = settings(found, OPTIONS, "sha256:1")
     assert (chosen.memory, chosen.cpus, chosen.pids) == (1 << 30, 1.5, 4096)
     assert settings(FOUND, OPTIONS, "sha256:1").memory == 8 << 30
+
+
+@pytest.mark.parametrize(
+    ("hard", "files"), [(20_000, 20_000), (1 << 20, 65_536), (resource.RLIM_INFINITY, 65_536)]
+)
+def test_open_files_are_a_hosts_unless_this_user_has_fewer(
+    monkeypatch: pytest.MonkeyPatch, hard: int, files: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+    assert settings(FOUND, OPTIONS, "sha256:1").open_files == files
+    found = recorded({}, {"open_files": 90_000})
+    assert settings(found, OPTIONS, "sha256:1").open_files == 90_000
+
+
+def test_artifacts_of_earlier_jobs_have_to_be_a_directory(tmp_path: Path) -> None:
+    missing = replace(OPTIONS, artifacts=tmp_path / "none")
+    with pytest.raises(WrongConfiguration, match=r"--artifacts .*none: there is no such directory"):
+        offline(FOUND, missing, JobLog(lambda _: None))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"memory": 0}, {"pids": -1}, {"pids": 0}, {"cpus": 0}, {"cpus": float("nan")}, {"tmp": 1.5},
+     {"cpus": float("inf")}, {"open_files": True}, {"memory": "many"}],
+    ids=str,
+)  # fmt: skip
+def test_recorded_limit_that_limits_nothing_is_refused(spec: dict[str, object]) -> None:
+    (name,) = spec
+    with pytest.raises(WrongConfiguration, match=f" limits {name} to "):
+        settings(recorded({}, spec), OPTIONS, "sha256:1")
+
+
+def test_recorded_limits_are_at_most_this_machines_or_a_hosts() -> None:
+    chosen = settings(recorded({}, {"memory": 1 << 60, "cpus": 1000}), OPTIONS, "sha256:1")
+    there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert chosen.memory == max(8 << 30, there_is)
+    assert chosen.cpus == max(4, os.cpu_count() or 1)
 
 
 def test_agent_is_found_on_path_or_named(tmp_path: Path) -> None:
@@ -120,8 +163,31 @@ def test_agent_is_found_on_path_or_named(tmp_path: Path) -> None:
         machine(OPTIONS, env)
     with pytest.raises(WrongConfiguration, match="there is no program at /none"):
         machine(replace(OPTIONS, agent=Path("/none")), env)
-    program = tmp_path / "buildkite-agent"
-    program.write_text("#!/bin/sh\necho buildkite-agent version 3.138.1, build 1\n")
-    program.chmod(0o755)
+    program = compiled(tmp_path, "buildkite-agent version 3.138.1, build 1", "-static")
     found = machine(OPTIONS, env)
-    assert (found.agent, found.agent_version()) == (program, "3.138.1")
+    assert (found.agent, found.agent_version) == (program, "3.138.1")
+
+
+def compiled(directory: Path, prints: str, *options: str) -> Path:
+    program, source = directory / "buildkite-agent", directory / "program.c"
+    source.write_text(f'#include <stdio.h>\nint main() {{ return puts("{prints}") < 0; }}\n')
+    subprocess.run(["cc", *options, "-o", program, source], check=True)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("prints", "options", "why"),
+    [
+        ("buildkite-agent version 3.138.1", (), "it is linked to libraries"),
+        ("something else", ("-static",), "`--version` does not print one"),
+    ],
+)
+def test_agent_that_is_another_program_is_refused(
+    tmp_path: Path, prints: str, options: tuple[str, ...], why: str
+) -> None:
+    program = compiled(tmp_path, prints, *options)
+    with pytest.raises(WrongConfiguration, match=why):
+        machine(replace(OPTIONS, agent=program), {"HOME": str(tmp_path)})
+    program.write_text("#!/bin/sh\necho buildkite-agent version 3.138.1\n")  # a shim
+    with pytest.raises(WrongConfiguration, match="a script or something else"):
+        machine(replace(OPTIONS, agent=program), {"HOME": str(tmp_path)})

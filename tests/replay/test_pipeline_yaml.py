@@ -1,6 +1,8 @@
 """A pipeline's YAML is read as the real agent reads it, and never without bounds."""
 
 import json
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -208,3 +210,19 @@ PLAIN = st.recursive(
 @given(PLAIN)
 def test_what_is_written_is_what_is_read(value: Any) -> None:
     assert load(json.dumps(value, ensure_ascii=False)) == value
+
+
+@pytest.mark.parametrize("opened", ["[", "- ", "{a: ", "? "])
+@pytest.mark.parametrize("depth", [1_000, 200_000])
+def test_nesting_without_end_is_an_error(opened: str, depth: int) -> None:
+    """In a process of its own: it would be killed for want of stack."""
+    program = (
+        "from bootstrap.replay.inputs.pipeline_yaml import load\n"
+        f"try: load({opened!r} * {depth})\n"
+        "except ValueError as wrong: print(wrong)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "nested too deeply" in done.stdout or "it is not YAML" in done.stdout

@@ -179,10 +179,13 @@ def test_interrupt_ends_the_command_and_gives_the_prompt(replays: Replays, tmp_p
     assert replays.remains() == []
 
 
-def test_terminal_that_is_closed_ends_the_replay(replays: Replays, tmp_path: Path) -> None:
-    job = replays.record("true")
-    with terminal(replays, tmp_path, *replays.arguments(job, "--shell")) as shown:
-        shown.shows("sh /airlock/command")
+@pytest.mark.parametrize("more", [("--shell",), ()])
+def test_terminal_that_is_closed_ends_the_replay(
+    replays: Replays, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    job = replays.record("echo begun; while sleep 0.1; do echo more; done")
+    with terminal(replays, tmp_path, *replays.arguments(job, *more)) as shown:
+        shown.shows("sh /airlock/command" if more else "\nbegun")
         assert replays.remains() != []
     eventually(lambda: replays.remains() == [], "nothing is left")
     assert replays.remains() == []

@@ -128,6 +128,23 @@ def test_a_job_that_lacks_what_it_needs_says_so(tmp_path: Path) -> None:
     assert not read(tmp_path / "input", given={"BUILDKITE_REPO": "git@x.example:a"}).missing
 
 
+def test_what_a_working_copy_says_is_assumed_where_nothing_else_is_known(tmp_path: Path) -> None:
+    fallback = {"BUILDKITE_REPO": "git@git.example.com:of/mine.git", "BUILDKITE_BRANCH": "mine"}
+    env = without(job_env(), "BUILDKITE_REPO")
+    found = read(written(tmp_path, as_json(env)), fallback=fallback)
+    assert found.env["BUILDKITE_REPO"] == fallback["BUILDKITE_REPO"]
+    assert found.env["BUILDKITE_BRANCH"] == env["BUILDKITE_BRANCH"]
+    assert (found.missing, found.assumed) == ((), ("BUILDKITE_REPO",))
+    step = written(tmp_path, 'steps: [{command: "deploy $BUILDKITE_BRANCH"}]', "pipeline.yml")
+    found = read(step, fallback=fallback)
+    assert found.env["BUILDKITE_COMMAND"] == "deploy mine"
+    assert "BUILDKITE_BRANCH" not in [piece.name for piece in found.missing]
+    given_values = {"BUILDKITE_BRANCH": "given"}
+    assert read(step, fallback=fallback, given=given_values).env["BUILDKITE_COMMAND"] == (
+        "deploy given"
+    )
+
+
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(as_json(ENV)))
     monkeypatch.setattr(sys, "stdin", stream)
@@ -198,6 +215,8 @@ def test_an_option_that_says_nothing_about_the_input_is_an_error(tmp_path: Path)
     path = written(tmp_path, as_json(ENV))
     with pytest.raises(WrongConfiguration, match="--step and --matrix say nothing"):
         read(path, step="x", kind=Kind.ENV)
+    with pytest.raises(WrongConfiguration, match="--no-interpolation says nothing"):
+        read(path, interpolate=False)
     with pytest.raises(WrongConfiguration, match="--api-url says nothing"):
         read(path, api_url="https://api.example.com")
     with pytest.raises(WrongConfiguration, match="is not a URL"):

@@ -1,5 +1,6 @@
 """A job of a real host, by its record: replayed, it prints the same and ends the same."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,13 @@ from tests.replay.conftest import Replays
 pytestmark = pytest.mark.lab
 COMMAND = (
     "cat README.md && buildkite-agent meta-data set colour green && "
-    "buildkite-agent meta-data get colour && seq 1 200 && exit 3"
+    "buildkite-agent meta-data get colour && seq 1 200 && printf 'a\\000b\\377\\té' && "
+    "ls /none || exit 3"
 )
+# Of lines that the agent and its commands print.
+TIMES = re.compile(rb"\x1b_bk;t=\d+\x07|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+# Which of these git prints, and in which order, depends on the time that fetching takes.
+PROGRESS = re.compile(rb"^(?:remote|Receiving objects): .*\n", re.MULTILINE)
 
 
 def recorded(replays: Replays, command: str) -> tuple[Path, bytes]:
@@ -25,7 +31,7 @@ def recorded(replays: Replays, command: str) -> tuple[Path, bytes]:
         result = fleet.control.completed(
             fleet.control.enqueue(JobOrder(env=fleet.env(command), agent="agent-1"))
         )
-    assert result.exit_status == "3", result.log.decode()
+    assert result.exit_status == "3", result.log
     (record,) = (fleet.base / "state/records").glob("*.json")
     job = replays.developer.home / "job.json"
     shutil.copyfile(record, job)
@@ -33,12 +39,41 @@ def recorded(replays: Replays, command: str) -> tuple[Path, bytes]:
     return job, result.log
 
 
+def timeless(output: bytes) -> bytes:
+    """Return it without what depends on time."""
+    return PROGRESS.sub(b"", TIMES.sub(b"", output))
+
+
+def of_the_job(log: bytes) -> bytes:
+    """Return what a job printed, of the agent's log, as `timeless` does.
+
+    The agent runs the bootstrap on a terminal, which puts a carriage return before each line's end.
+    Airlock's own lines come first in a log; a replay prints those elsewhere.
+    """
+    plain = timeless(log.replace(b"\r\n", b"\n"))
+    begin = plain.index(b"~~~ Preparing working directory\n")
+    assert b":lock:" not in plain[begin:]
+    return plain[begin:]
+
+
 def test_replay_prints_and_ends_as_the_job_did(replays: Replays) -> None:
     job, log = recorded(replays, COMMAND)
     done = replays.again(job, "--compare")
-    (replays.fleet.base / "replayed.log").write_bytes(done.stdout)
     assert done.returncode == 3
-    assert b"different: nothing" in done.stderr, done.stderr.decode() + log.decode()
+    assert timeless(done.stdout) == of_the_job(log)
+    assert b"a\0b\377\t\xc3\xa9" in done.stdout
+    assert b"\n# different: nothing\n" in done.stderr, done.stderr.decode()
+
+
+def test_changed_image_is_the_one_difference(replays: Replays) -> None:
+    job, log = recorded(replays, COMMAND)
+    with replays.changed_image() as image:
+        done = replays.again(job, "--compare", "--image", image)
+    assert done.returncode == 3
+    assert timeless(done.stdout) == of_the_job(log)
+    assert b"\n# different: image\n" in done.stderr, done.stderr.decode()
+    (row,) = [line for line in done.stderr.decode().splitlines() if line.startswith("# ≠")]
+    assert row.split()[2:] == ["image", replays.fleet.lab.image, image]
 
 
 def test_every_difference_is_seen(replays: Replays) -> None:

@@ -11,6 +11,7 @@ from tests.fakes.git import publish
 from tests.lab.developer import ROOT
 from tests.lab.lab import REPOSITORY
 from tests.replay.conftest import LIMITS, Replays
+from tests.replay.unprotected import without
 
 pytestmark = pytest.mark.lab
 
@@ -80,13 +81,21 @@ def test_working_copy_is_used_and_not_changed(replays: Replays, name: str, kind:
     assert b"changed by the developer" in done.stdout
     assert b"?? new" in done.stdout
     assert f"\n{kind}\r\n".encode() in done.stdout, done.stdout.decode()
+    is_copied = f"# copying the working copy {mine}\n".encode() in done.stderr
+    assert is_copied == (kind != "overlayfs")
     assert replays.fingerprint(mine) == before
     assert replays.remains() == []
 
 
 def test_job_has_no_credentials_and_no_token_of_buildkites(replays: Replays) -> None:
-    done = replays.run("aws sts get-caller-identity || env | grep -e ^BUILDKITE_AGENT -e ^AWS_C")
-    assert b"\nAWS_CONTAINER" not in done.stdout
+    """Not those either that a record has."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIARECORDED", "AWS_SECRET_ACCESS_KEY": "x", "AWS_PROFILE": "p",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1/"}  # fmt: skip
+    done = replays.run(
+        "aws sts get-caller-identity || env | grep -e ^BUILDKITE_AGENT -e ^AWS_", env=keys
+    )
+    assert b"RECORDED" not in done.stdout
+    assert not [name for name in keys if f"\n{name}=".encode() in done.stdout]
     assert b"Unable to locate credentials" in done.stdout
     assert b"BUILDKITE_AGENT_ENDPOINT=http://127.0.0.1:3139" in done.stdout
 
@@ -123,12 +132,35 @@ def test_job_of_a_developer_who_is_root_is_not(replays: Replays, tmp_path: Path)
     assert replays.remains() == []
 
 
+# A mount of the developer's home, read-only, where nothing looks like it.
+HOME_MOUNTED = """
+import os
+from pathlib import Path
+from dataclasses import replace
+from bootstrap.replay import sandbox
+from bootstrap.sandbox.model import Mount
+made, source = sandbox.specification, Path(os.environ["HOME"])
+def specification(*of):
+    spec = made(*of)
+    home = Mount(source=source, target=Path("/elsewhere"))
+    return replace(spec, mounts=(*spec.mounts, home))
+sandbox.specification = specification
+"""
+
+
 def test_developers_files_are_not_in_the_sandbox(replays: Replays) -> None:
+    """Wherever they might be mounted; what a replay keeps below the home is its own."""
     secret = replays.developer.home / "secret"
     secret.write_text("of the developer")
-    done = replays.run(f"cat {secret}; ls {Path('/home')}; mount | grep -c {secret.parent}")
+    job = replays.record(
+        "for m in $(cut -d' ' -f5 /proc/self/mountinfo); do cat $m/secret 2>/dev/null || true; "
+        f"done; cat {secret} || echo searched"
+    )
+    done = replays.again(job)
+    assert b"\nsearched" in done.stdout
     assert b"of the developer" not in done.stdout
-    assert done.returncode == 1  # grep has counted no mount
+    mounted = without(replays, HOME_MOUNTED, replays.arguments(job))
+    assert b"of the developer" in mounted.stdout, mounted.stdout.decode() + mounted.stderr.decode()
 
 
 def test_example_runs(replays: Replays) -> None:

@@ -12,6 +12,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Agent
 from bootstrap.sandbox.agent_paths import HOOKS, binary, checked, mountable
+from bootstrap.sandbox.agent_settings import MORE_HOOKS
 from bootstrap.secret import Secret
 
 AGENT = 2000
@@ -124,3 +125,17 @@ def test_link_of_the_agent_to_what_it_cannot_read_is_no_way_there(below: Path) -
     (own / "hooks").symlink_to(secret / "open")
     with pytest.raises(WrongConfiguration, match=f"{secret} belongs to uid 0 with mode 0700"):
         mountable(own / "hooks", "hooks-path", agent_uid=AGENT)
+
+
+def test_additional_hooks_are_checked_as_hooks_are(below: Path) -> None:
+    listed = [hooks(below / name) for name in ("first", "second")]
+    (below / "link").symlink_to(listed[1])
+    agent = Agent(
+        values={MORE_HOOKS: f"{listed[0]},{below}/link,"}, token=Secret("t"), own_token=True
+    )
+    found = checked(agent, Sandbox(image="any", hooks=True))
+    assert found.values[MORE_HOOKS] == ",".join(map(str, listed))
+    assert MORE_HOOKS not in checked(agent, Sandbox(image="any")).values, "none is mounted"
+    listed[1].chmod(0o750)
+    with pytest.raises(WrongConfiguration, match="additional-hooks-paths is"):
+        checked(agent, Sandbox(image="any", hooks=True))

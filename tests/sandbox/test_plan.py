@@ -129,7 +129,7 @@ def test_agent_hooks_are_mounted_only_if_configured() -> None:
 @pytest.mark.parametrize(
     "path",
     ["/", "/etc", "/etc/cron.d", "/proc/1", "/usr/lib", "/airlock", "/airlock/marks",
-     "/opt/airlock/bin", "/home/airlock", "/run/buildkite", "/dev/shm"],
+     "/opt/airlock/bin", "/home/airlock", "/run/buildkite", "/dev/shm", "//usr/lib", "//airlock"],
 )  # fmt: skip
 def test_agent_path_that_hides_system_directories_is_refused(path: str) -> None:
     with pytest.raises(Refused, match="cannot be mounted in the container"):

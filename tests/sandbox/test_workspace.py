@@ -24,7 +24,7 @@ def opened(state: Path, uid: int, notes: list[str] | None = None) -> Path:
     """Open the workspace once and return where it was."""
     note = notes.append if notes is not None else pytest.fail
     path = state / "workspaces/key"
-    with workspace(state, path, uid=uid, note=note):
+    with workspace(state, path, sorted(TREES), uid=uid, note=note):
         return path
 
 
@@ -92,7 +92,9 @@ def test_trees_are_discarded_if_change_of_owner_takes_too_long(
 
 def test_workspace_in_use_cannot_be_opened(tmp_path: Path) -> None:
     with (
-        workspace(tmp_path, tmp_path / "workspaces/key", uid=61001, note=pytest.fail),
+        workspace(
+            tmp_path, tmp_path / "workspaces/key", sorted(TREES), uid=61001, note=pytest.fail
+        ),
         pytest.raises(CannotStart, match="is in use by another job"),
     ):
         opened(tmp_path, 61002)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import cache
 
 from bootstrap.agent_api.gateway import permit
+from bootstrap.agent_api.gateway.uploads import Uploads
 from bootstrap.agent_api.gateway.upstream import Outgoing, Upstream, send
 from bootstrap.agent_api.model import AgentApiGrant, Answer, Call, OwnIds, refusal
-from bootstrap.agent_api.routes import Route
+from bootstrap.agent_api.routes import Kind, Route
 from bootstrap.agent_api.spool import Spool, Storage
 from bootstrap.buildkite.agent_api import request_headers
 from bootstrap.host.proxy import ProxyFor, no_proxy
@@ -47,6 +48,7 @@ class Gateway:
         self._spool = Spool(STORAGE)
         self._mutex = threading.Lock()
         self._usage: Counter[str] = Counter()
+        self._uploads = Uploads()
 
     @property
     def spool(self) -> Spool:
@@ -67,6 +69,10 @@ class Gateway:
         verdict = permit.judged(asked, self._grant, self._own)
         if isinstance(verdict, str):
             return refusal(verdict)
+        if asked.route.kind is Kind.ARTIFACTS_UPDATE:
+            if why := self._uploads.refuses(asked):
+                return refusal(why)
+            asked.body.seek(0)
         with self._mutex:
             self._usage[verdict.what] += 1
         outgoing = Outgoing(
@@ -76,4 +82,7 @@ class Gateway:
             body=asked.body if verdict.body is None else verdict.body,
             size=asked.size if verdict.body is None else len(verdict.body),
         )
-        return send(self._upstream, outgoing, self._spool)
+        answer = send(self._upstream, outgoing, self._spool)
+        if asked.route.kind is Kind.ARTIFACTS_CREATE:
+            self._uploads.registered(answer)
+        return answer

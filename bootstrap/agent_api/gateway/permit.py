@@ -27,6 +27,8 @@ _ID = re.compile(r"\{?([0-9a-f]-?){32}\}?", re.IGNORECASE)
 _SUBJECTS = {"organization_id", "pipeline_id", "cluster_id", "queue_id", "build_id", "job_id",
              "agent_id"}  # fmt: skip
 _OIDC = {"audience", "lifetime", "claims", "aws_session_tags", "subject_claim"}
+# What `buildkite-agent job update` is documented for.
+_UPDATED = {"timeout"}
 MAX_COMMIT = 1 << 16  # bytes of the call with a commit's message
 IN_POLICY = "(`agent-api` in the policy)"
 
@@ -101,12 +103,14 @@ def judged(call: Call, grant: AgentApiGrant, own: OwnIds) -> Forwarded | str:
             verdict = _oidc(call, grant)
         case Kind.SECRET:
             verdict = _secret(call, grant)
+        case Kind.JOB_UPDATE:
+            verdict = _job_update(call)
         case Kind.STORE | Kind.OF_AGENT | Kind.REPOSITORY_TOKEN:
             verdict = f"the rule does not allow to {call.route.kind.value}"
         case (
             Kind.META_DATA_SET_BATCH | Kind.ARTIFACTS_CREATE | Kind.ARTIFACTS_UPDATE
             | Kind.ARTIFACTS_SEARCH | Kind.ANNOTATE | Kind.ANNOTATION_REMOVE
-            | Kind.PIPELINE_UPLOAD | Kind.PIPELINE_STATUS | Kind.BUILD_CANCEL | Kind.JOB_UPDATE
+            | Kind.PIPELINE_UPLOAD | Kind.PIPELINE_STATUS | Kind.BUILD_CANCEL
             | Kind.PROMISE_FAILURE | Kind.CACHE
         ):  # fmt: skip
             verdict = _unread(call)
@@ -157,6 +161,14 @@ def _oidc(call: Call, grant: AgentApiGrant) -> Forwarded | str:
     if subject is not None and not (isinstance(subject, str) and subject in _SUBJECTS):
         return f"the subject {subject!r} is not one of {', '.join(sorted(_SUBJECTS))}"
     return _composed(call, document, audience)
+
+
+def _job_update(call: Call) -> Forwarded | str:
+    """By this very call agents once reported a job's state, its log and its exit status."""
+    document = call.document()
+    if other := sorted(set(document) - _UPDATED):
+        return f"the job may update its {' and '.join(_UPDATED)}, but not {', '.join(other)}"
+    return _composed(call, document)
 
 
 def _secret(call: Call, grant: AgentApiGrant) -> Forwarded | str:

@@ -20,6 +20,7 @@ from bootstrap.agent_api.model import (
     OwnIds,
     json_answer,
     problem,
+    refusal,
 )
 from bootstrap.agent_api.offline.files import Files
 from bootstrap.agent_api.offline.upload_form import parse
@@ -144,7 +145,7 @@ class Artifacts:
         try:
             names, digest = self._files.add(artifact.path, call.body, form.size)
         except OSError as failed:
-            return problem(507, f"the artifact cannot be written: {failed.strerror}")
+            return refusal(f"the artifact cannot be written: {failed.strerror}", status=507)
         if artifact.announced["sha256sum"] not in {"", digest}:
             return problem(422, "the content is not what was announced (SHA-256)")
         key = secrets.token_urlsafe(16)
@@ -210,8 +211,8 @@ class Artifacts:
 
 
 def _matches(path: str, query: Mapping[str, str]) -> bool:
-    patterns = query.get("query", "*").split(";")
-    return any(fnmatchcase(path, pattern.strip().removeprefix("./")) for pattern in patterns)
+    """As Buildkite's search, where `*` matches `/` too: buildkite/agent, issues 1087 and 1458."""
+    return fnmatchcase(path, query.get("query", "*").strip().removeprefix("./"))
 
 
 def _provided(files: Files, now: datetime) -> list[Artifact]:

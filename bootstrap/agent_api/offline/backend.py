@@ -19,7 +19,7 @@ from bootstrap.agent_api.model import (
 from bootstrap.agent_api.offline import tokens
 from bootstrap.agent_api.offline.annotations import Annotation, Annotations
 from bootstrap.agent_api.offline.artifacts import Artifact, Artifacts
-from bootstrap.agent_api.offline.files import Files
+from bootstrap.agent_api.offline.files import Files, own_directory
 from bootstrap.agent_api.offline.meta_data import MetaData
 from bootstrap.agent_api.offline.pipelines import Pipelines
 from bootstrap.agent_api.offline.steps import Steps
@@ -70,7 +70,7 @@ class Offline:
         provided: Path | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        own_directory(directory)
         step = env.get("BUILDKITE_STEP_KEY", "")
         scopes = frozenset({own.job, own.step, step, env.get("BUILDKITE_LABEL", "")})
         self._files = Files(directory / "artifacts")
@@ -133,7 +133,7 @@ class Offline:
             try:
                 return self._in_turn(call)
             except OSError as failed:
-                return problem(507, f"the replay cannot write: {failed.strerror}")
+                return refusal(f"the replay cannot write: {failed.strerror}", status=507)
 
     def _in_turn(self, call: Call) -> Answer:
         match call.route.kind:

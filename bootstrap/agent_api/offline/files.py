@@ -20,6 +20,24 @@ CHUNK = 1 << 20
 _TAKEN = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 AGAIN = "again"  # below it is what would replace another file
 MAX_AGAIN = 10_000
+# Without these, git does not take a directory for a repository, whose settings can run programs.
+_OF_GIT = frozenset({".git", "head"})
+
+
+def own_directory(path: Path) -> Path:
+    """Create a directory, its parents too, or return the one that is there. Raises OSError.
+
+    A link to one is refused: a repository, or an earlier job, may have put it there.
+    """
+    refuse_link(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """Raise OSError if there is a symbolic link."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
 
 
 def parts_of(path: str) -> tuple[str, ...]:
@@ -40,6 +58,8 @@ def parts_of(path: str) -> tuple[str, ...]:
 def _name(part: str) -> str:
     if part == "..":
         return "%2E%2E"
+    if part.lower() in _OF_GIT:
+        return f"%{ord(part[0]):X}{part[1:]}"
     return "".join(
         char if char.isprintable() else quote(char, errors="surrogatepass") for char in part
     )
@@ -49,10 +69,10 @@ class Files:
     """Creates and opens files; nothing is replaced, and no symbolic link is followed."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
+        self.directory = own_directory(directory)
         self._mutex = threading.Lock()
-        self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._root = os.open(directory, flags)
 
     def close(self) -> None:
         """Close the directory; the files stay, and later calls raise OSError."""

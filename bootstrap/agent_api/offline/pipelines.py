@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.agent_api.model import Answer, Call, MalformedError, json_answer, problem
+from bootstrap.agent_api.offline.files import own_directory, refuse_link
 from bootstrap.agent_api.routes import Kind
 from bootstrap.files import write
 from bootstrap.text import printable
@@ -17,9 +18,10 @@ _NAMES = ("label", "name", "group", "block", "input", "wait", "trigger", "key")
 
 
 class Pipelines:
-    """Its callers take turns."""
+    """Its callers take turns. Raises OSError for a directory that is a symbolic link."""
 
     def __init__(self, directory: Path, job: str, show: Callable[[str], object]) -> None:
+        refuse_link(directory)  # now: after a failed upload, the agent tries again for minutes
         self._directory = directory
         self._job = job
         self._show = show
@@ -48,7 +50,7 @@ class Pipelines:
         return json_answer({})
 
     def _write(self, pipeline: object) -> Path:
-        self._directory.mkdir(exist_ok=True)
+        own_directory(self._directory)
         number = len(self.uploads) + 1
         text, suffix = json.dumps(pipeline, indent=2, ensure_ascii=False) + "\n", "json"
         if len(text) <= MAX_YAML:

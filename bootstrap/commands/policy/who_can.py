@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bootstrap.commands.policy.source import Output, catalogue, readable
-from bootstrap.policy.catalogue import VIA, Access, close_names
+from bootstrap.policy.catalogue import ANY, AUDIENCE, VIA, Access, close_names
 from bootstrap.policy.catalogue import who_can as find
 from bootstrap.text import counted, printable
 
@@ -25,8 +25,7 @@ def who_can(
         output(json.dumps([asdict(access) for access in found], indent=2))
         return int(not pipelines)
     for access in found:
-        does = "first assumes role" if access.kind == VIA else f"grants {access.kind}"
-        output(f"{access.pipeline}: rule {access.rule!r} {does} {access.name}")
+        output(f"{access.pipeline}: rule {access.rule!r} {_does(access)}")
         for line in _conditions(access):
             output(f"    {printable(line, limit=500)}")
     refused = {access.pipeline for access in found if access.refused} - pipelines
@@ -39,6 +38,14 @@ def who_can(
             f"No rule names it: whole names are compared, and * is any text; did you mean {meant}?"
         )
     return int(not pipelines)
+
+
+def _does(access: Access) -> str:
+    if access.kind == VIA:
+        return f"first assumes role {access.name}"
+    if (access.kind, access.name) == (AUDIENCE, ANY):
+        return "has no agent-api: its jobs can get a token for any OIDC audience"
+    return f"grants {access.kind} {access.name}"
 
 
 def _conditions(access: Access) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from bootstrap.commands.policy.hosted import require_host
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
 from bootstrap.text import printable
@@ -12,6 +13,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 def directory(config_path: Path) -> Path:
     """Return where this host keeps the records of jobs. Raises WrongConfiguration."""
+    require_host(config_path, "Run this on the host that ran the job, as root")
     return config.load(config_path).paths.state / "records"
 
 

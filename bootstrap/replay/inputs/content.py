@@ -14,7 +14,7 @@ from bootstrap.text import printable
 
 STANDARD_INPUT = "-"
 MAX_CONTENT = 32 << 20  # bytes: a record of the largest environment takes less
-_HINT = (
+HINT = (
     "Name a job's record, a copy of its BUILDKITE_ENV_FILE or BUILDKITE_ENV_JSON_FILE, the URL of "
     "a job, or a pipeline.yml with --step; - reads standard input."
 )
@@ -40,7 +40,7 @@ def bounded(source: str) -> bytes:
     return data
 
 
-def wrong(source: str, what: str, hint: str = _HINT) -> WrongConfiguration:
+def wrong(source: str, what: str, hint: str = HINT) -> WrongConfiguration:
     """Return the error for an input; `what` continues "<source> "."""
     shown = "standard input" if source == STANDARD_INPUT else printable(source, limit=300)
     return WrongConfiguration(f"{shown} {printable(what, limit=600)}", hint=hint)
@@ -50,14 +50,14 @@ def _of_file(source: str) -> bytes:
     try:
         found = os.open(Path(source), os.O_PATH | os.O_CLOEXEC)
     except (OSError, ValueError) as unreadable:
-        raise wrong(source, f"cannot be read: {_why(unreadable)}") from unreadable
+        raise _unreadable(source, unreadable) from unreadable
     try:
         status = os.fstat(found)
         _check(source, status)
         with open(f"/proc/self/fd/{found}", "rb") as file:  # noqa: PTH123 - the file that was checked
             return file.read(MAX_CONTENT + 1)
     except OSError as unreadable:
-        raise wrong(source, f"cannot be read: {_why(unreadable)}") from unreadable
+        raise _unreadable(source, unreadable) from unreadable
     finally:
         os.close(found)
 
@@ -77,6 +77,15 @@ def _check(source: str, status: os.stat_result) -> None:
 
 def _too_large(source: str) -> WrongConfiguration:
     return wrong(source, f"has more than {MAX_CONTENT >> 20} MiB, which is no job's environment")
+
+
+def _unreadable(source: str, failed: OSError | ValueError) -> WrongConfiguration:
+    foreign = isinstance(failed, PermissionError)
+    hint = (
+        "Ask for a copy that is yours: the records of a host are root's, who exports one with "
+        "`airlock record export`."
+    )
+    return wrong(source, f"cannot be read: {_why(failed)}", hint if foreign else HINT)
 
 
 def _why(unreadable: OSError | ValueError) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from bootstrap.buildkite.env_files import NAME, checked
 from bootstrap.images import repository_of
+from bootstrap.replay.inputs.unusable import Unusable
 from bootstrap.replay.model import Kind, RecordedEnd, RecordedRun, ReplayInput
 from bootstrap.text import MASK, printable
 
@@ -18,9 +19,10 @@ def schema_of(document: Json) -> int:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError(f"its schema is {schema!r}, expected a number from 1 to {NEWEST}")
     if schema > NEWEST:
-        raise ValueError(
-            f"its schema is {schema}, and this version of Airlock reads records up to {NEWEST}: "
-            f"use the version that wrote it, which is {printable(str(document.get('version')))}"
+        wrote = printable(str(document.get("version")), limit=40)
+        raise Unusable(
+            f"its schema is {schema}, and this version of Airlock reads records up to {NEWEST}",
+            hint=f"Use Airlock {wrote}, which wrote it, or a newer one.",
         )
     return schema
 

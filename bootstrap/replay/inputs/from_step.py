@@ -30,10 +30,12 @@ def read(
     step: str | None,
     combination: Mapping[str, str],
     given: Mapping[str, str],
+    interpolate: bool = True,
 ) -> ReplayInput:
     """Return the input. `step` is a key, label or number; None for a pipeline with one step.
 
     `combination` are values of the step's matrix, by dimension. `given` are variables of the build.
+    Without `interpolate` the text is what an upload has sent, or will send, as it is.
     Raises ValueError if there is no such step or if its form is wrong, Refused as a host does.
     """
     pipeline = load(text)
@@ -41,8 +43,12 @@ def read(
     name = f"{source}, step {printable(listed.key or listed.label or str(listed.number))}"
     assumed = needed.assumed(name, build=True)
     variables = Variables(known={**assumed, **given})
-    build, variables = _build_env(pipeline, variables)
-    whole = _replaced(listed.step, variables)
+    whole = listed.step
+    if interpolate:
+        build, variables = _build_env(pipeline, variables)
+        whole = _replaced(whole, variables)
+    else:
+        build = _text_values(_env_of(pipeline), "env")
     if combination and "matrix" not in whole:
         raise ValueError("the step has no matrix, so that --matrix says nothing about it")
     values, missing = matrix.choice(whole["matrix"], combination) if "matrix" in whole else ({}, ())
@@ -64,7 +70,7 @@ def read(
 
 def _build_env(pipeline: object, variables: Variables) -> tuple[dict[str, str], Variables]:
     """Return the pipeline's `env`, each replaced with those before it, and all variables so far."""
-    found = _text_values(pipeline.get("env") if isinstance(pipeline, dict) else None, "env")
+    found = _text_values(_env_of(pipeline), "env")
     build: dict[str, str] = {}
     for name, value in found.items():
         name, value = interpolated(name, variables), interpolated(value, variables)  # noqa: PLW2901
@@ -72,6 +78,10 @@ def _build_env(pipeline: object, variables: Variables) -> tuple[dict[str, str], 
         known = {**variables.known, name: value}
         variables = Variables(known=known, lacking=variables.lacking)
     return build, variables
+
+
+def _env_of(pipeline: object) -> object:
+    return pipeline.get("env") if isinstance(pipeline, dict) else None
 
 
 def _replaced(value: Any, variables: Variables) -> Any:  # noqa: ANN401 - YAML

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from bootstrap.buildkite.env_files import NAME
 from bootstrap.errors import WrongConfiguration
 from bootstrap.text import printable
 
@@ -16,6 +17,12 @@ def assignments(
     given: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
+        if not NAME.fullmatch(name):
+            raise WrongConfiguration(
+                printable(f"{option} {name!r}: that is no name of a variable"),
+                hint=f"Write {option} NAME=VALUE: a name has letters, digits and _, and does not "
+                "begin with a digit.",
+            )
         if not equals and name not in env:
             raise WrongConfiguration(
                 printable(f"{option} {name}: this environment has no {name}"),

@@ -60,10 +60,16 @@ def missing(env: Mapping[str, str], hidden: Iterable[str] = ()) -> tuple[Missing
     )
 
 
-def completed(of: ReplayInput, given: Mapping[str, str]) -> ReplayInput:
-    """Return the input with what is given, with what may be assumed, and with what is missing."""
+def completed(
+    of: ReplayInput, given: Mapping[str, str], fallback: Mapping[str, str] | None = None
+) -> ReplayInput:
+    """Return the input with what is given, with what may be assumed, and with what is missing.
+
+    `fallback` is assumed, too.
+    """
     env = {**of.env, **given}
-    added = {name: value for name, value in assumed(of.source).items() if not env.get(name)}
+    likely = {**assumed(of.source), **(fallback or {})}
+    added = {name: value for name, value in likely.items() if not env.get(name)}
     env |= added
     unknown = tuple(sorted(name for name in of.unknown if name not in given))
     return replace(
@@ -71,7 +77,10 @@ def completed(of: ReplayInput, given: Mapping[str, str]) -> ReplayInput:
         env=env,
         unknown=unknown,
         assumed=tuple(sorted({*(n for n in of.assumed if n not in given), *added})),
-        missing=(*missing(env, unknown), *(p for p in of.missing if p.name not in given)),
+        missing=(
+            *missing(env, unknown),
+            *(p for p in of.missing if p.name not in given and p.name not in added),
+        ),
     )
 
 

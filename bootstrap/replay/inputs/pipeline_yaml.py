@@ -110,6 +110,7 @@ def load(text: str) -> Any:  # noqa: ANN401 - YAML
     deeper than the bounds above.
     """
     try:
+        _check_depth(text)
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as broken:
         line = f" in line {broken.problem_mark.line + 1}" if broken.problem_mark else ""
@@ -121,6 +122,19 @@ def load(text: str) -> Any:  # noqa: ANN401 - YAML
     except (LookupError, AttributeError, TypeError, OverflowError):  # PyYAML's own, for `!!bool x`
         raise ValueError("a value does not have the form of its tag") from None
     return _Copy().of(content, 0)
+
+
+def _check_depth(text: str) -> None:
+    """Raise ValueError for what the loader would follow until this process has no stack left.
+
+    That is in C: it would be killed, not raise RecursionError.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > 10 * MAX_DEPTH:  # with aliases written out: below
+            raise ValueError("it is nested too deeply")
 
 
 class _Copy:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from bootstrap.buildkite.env_files import checked, parse_json, parse_shell
+from bootstrap.buildkite.env_files import NAME, checked, parse_json, parse_shell
 from bootstrap.errors import CannotStart
 from bootstrap.replay.inputs import from_record, from_step, from_url, needed
-from bootstrap.replay.inputs.content import STANDARD_INPUT, content, wrong
+from bootstrap.replay.inputs.content import HINT, STANDARD_INPUT, content, wrong
 from bootstrap.replay.inputs.recognised import document_of, is_url, kind_of
+from bootstrap.replay.inputs.unusable import Unusable
 from bootstrap.replay.model import API_URL, InputOptions, Kind, ReplayInput
 from bootstrap.text import printable
 
@@ -33,7 +34,7 @@ def read_input(
         raise wrong(source, "is not a URL, which begins with https://")
     else:
         found = _of_content(source, options)
-    return replace(needed.completed(found, given), log=options.log or found.log)
+    return replace(needed.completed(found, given, options.fallback), log=options.log or found.log)
 
 
 def _of_content(source: str, options: InputOptions) -> ReplayInput:
@@ -45,7 +46,8 @@ def _of_content(source: str, options: InputOptions) -> ReplayInput:
     except CannotStart as broken:  # of the agent's own files it is; here a person named the file
         raise wrong(source, f"is not the environment of a job: {broken.problem}") from broken
     except ValueError as broken:
-        raise wrong(source, f"cannot be used: {broken}") from broken
+        hint = broken.hint if isinstance(broken, Unusable) else HINT
+        raise wrong(source, f"cannot be used: {broken}", hint) from broken
 
 
 def _recognised(source: str, data: bytes, options: InputOptions) -> Kind:
@@ -54,15 +56,16 @@ def _recognised(source: str, data: bytes, options: InputOptions) -> Kind:
     try:
         kind = kind_of(data)
     except ValueError as broken:
-        raise ValueError(
-            f"it begins as JSON and is not, so that it may be cut short: {broken}"
+        raise Unusable(
+            f"it begins as JSON and is not, so that it may be cut short: {broken}",
+            hint="Copy it again, the whole file.",
         ) from None
     if kind is None:
         raise wrong(
             source,
             "is neither the record nor the environment of a job, nor a pipeline, as far as can be "
             "seen",
-            f"Say what it is with --kind {', '.join(Kind)}.",
+            f"{HINT} If it is one of these, say which with --kind {', '.join(Kind)}.",
         )
     return kind
 
@@ -78,7 +81,8 @@ def _parsed(source: str, data: bytes, kind: Kind, options: InputOptions) -> Repl
         case Kind.STEP:
             return from_step.read(
                 data.decode("utf-8-sig"), shown, step=options.step,
-                combination=options.matrix, given=options.given,
+                combination=options.matrix, interpolate=options.interpolate,
+                given={**options.fallback, **options.given},
             )  # fmt: skip
         case Kind.URL:
             raise AssertionError(kind)
@@ -96,6 +100,7 @@ def _object(data: bytes) -> dict[str, Any]:
 def _env(data: bytes) -> dict[str, str]:
     document = document_of(data)
     if document is None:
+        _check_lines(data)
         env = parse_shell(data)
     else:  # as in the file of the agent, or as in an answer of the REST API
         inner = document.get("env") if isinstance(document, dict) else None
@@ -103,6 +108,17 @@ def _env(data: bytes) -> dict[str, str]:
     if not env:
         raise ValueError("it has no variable")
     return env
+
+
+def _check_lines(data: bytes) -> None:
+    """Raise ValueError for a line that says nothing: the agent writes no such line."""
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        text = line.decode("utf-8", "replace").strip()
+        if "=" not in text and text and not NAME.fullmatch(text):
+            raise Unusable(
+                f'its line {number} is not NAME="value": {printable(text, limit=60)!r}',
+                hint="Copy the agent's file as it is, and give further variables with --env.",
+            )
 
 
 def _texts(of: Mapping[str, Any]) -> Mapping[str, str]:
@@ -123,5 +139,7 @@ def _log_beside(source: str) -> Path | None:
 def _check_options(source: str, kind: Kind, options: InputOptions) -> None:
     if kind is not Kind.STEP and (options.step is not None or options.matrix):
         raise wrong(source, "is no pipeline, so that --step and --matrix say nothing about it")
+    if kind is not Kind.STEP and not options.interpolate:
+        raise wrong(source, "is no pipeline, so that --no-interpolation says nothing about it")
     if kind is not Kind.URL and options.api_url != API_URL:
         raise wrong(source, "is not a URL, so that --api-url says nothing about it")

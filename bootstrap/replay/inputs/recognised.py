@@ -8,7 +8,7 @@ from bootstrap.replay.model import Kind
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _OF_RECORD = frozenset({"schema", "events", "started"})  # a record of any schema has one of them
-_ASSIGNMENT = re.compile(rb'^[A-Za-z_][A-Za-z0-9_]*="', re.MULTILINE)
+_ASSIGNMENT = re.compile(rb"^[A-Za-z_][A-Za-z0-9_]*=", re.MULTILINE)
 _STEPS = re.compile(rb"^steps[ \t]*:|^- ", re.MULTILINE)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.replay.inputs.unusable import Unusable
 from bootstrap.text import printable
 
 MOST = 5000
@@ -52,7 +53,10 @@ def steps_of(pipeline: object) -> list[Any]:
     """Return the list of steps. Raises ValueError if it is no pipeline."""
     steps = pipeline.get("steps") if isinstance(pipeline, dict) else pipeline
     if not isinstance(steps, list):
-        raise ValueError("it has no list of steps")  # noqa: TRY004
+        raise Unusable(
+            "it has no list of steps",
+            hint="--step and --matrix are for a pipeline.yml: leave them out for another input.",
+        )
     return steps
 
 
@@ -97,7 +101,10 @@ def chosen(listed: Sequence[Listed], asked: str | None) -> Listed:
     if asked is None:
         if len(listed) == 1:
             return listed[0]
-        raise ValueError(f"it has {len(listed)} steps; say which with --step: {_names(listed)}")
+        raise Unusable(
+            f"it has {len(listed)} steps, expected one: {_names(listed)}",
+            hint="Say which with --step: its key, else its label, else its number.",
+        )
     for matches in (
         [one for one in listed if one.key == asked],
         [one for one in listed if one.label == asked],
@@ -106,11 +113,14 @@ def chosen(listed: Sequence[Listed], asked: str | None) -> Listed:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise ValueError(
-                f"{len(matches)} of its steps are {printable(asked)!r}; name one by its number: "
-                f"{_names(matches)}"
+            raise Unusable(
+                f"{len(matches)} of its steps are {printable(asked)!r}: {_names(matches)}",
+                hint="Name one of them by its number with --step.",
             )
-    raise ValueError(f"it has no step {printable(asked)!r}, but {_names(listed)}")
+    raise Unusable(
+        f"it has no step {printable(asked)!r}, but {_names(listed)}",
+        hint="Name one of them with --step: its key, else its label, else its number.",
+    )
 
 
 def _names(listed: Sequence[Listed]) -> str:

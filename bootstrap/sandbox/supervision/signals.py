@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from signal import Signals
 from types import FrameType
+from typing import TypeVar
 
 CANCEL = (
     Signals.SIGTERM,
@@ -109,14 +110,24 @@ class Cancellation:
             raise CancelledEarly(self.first)
 
 
+_Kind = TypeVar("_Kind", bound=Cancellation)
+
+
 @contextmanager
 def cancellation() -> Iterator[Cancellation]:
     """Handle the cancel signals until this closes, and ignore them from then on.
 
     What follows is this process's own end, with a status that is decided.
     """
+    with cancellation_of(Cancellation) as received:
+        yield received
+
+
+@contextmanager
+def cancellation_of(kind: type[_Kind]) -> Iterator[_Kind]:
+    """Do as `cancellation`, with a kind of it that treats later signals in another way."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    received = Cancellation(reader, writer)
+    received = kind(reader, writer)
     for number in CANCEL:
         signal.signal(number, received.note)
     try:

@@ -1,6 +1,8 @@
 """Calls that a job's agent and the job itself make with the job's own token."""
 
 import gzip
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from tests.fakes.control_plane import artifacts
@@ -51,8 +53,8 @@ def _reported(job: Job, call: Call, rest: list[str]) -> Reply:
     match call.method, rest:
         case "POST", ["annotations"]:
             return _annotate(job, call.json())
-        case "DELETE", ["annotations", context] if context in job.shown:
-            del job.shown[context]
+        case "DELETE", ["annotations", context] if context in _shown(job, call.query):
+            del _shown(job, call.query)[context]
             return Reply(status=204, body=b"")
         case "POST", ["pipelines"]:
             return _upload(job, call)
@@ -87,6 +89,7 @@ def _chunk(job: Job, call: Call) -> Reply:
 def _finish(job: Job, report: dict[str, Any]) -> Reply:
     if job.finish not in (None, report):
         return problem(422, "this job has already finished otherwise")
+    job.ended_as = job.ended_as or job.state
     job.finish, job.state = report, "finished"
     job.note("finished")
     return json_reply({})
@@ -94,10 +97,15 @@ def _finish(job: Job, report: dict[str, Any]) -> Reply:
 
 def _annotate(job: Job, note: dict[str, Any]) -> Reply:
     context = note.get("context") or "default"
-    before = job.shown.get(context, "") if note.get("append") else ""
-    job.shown[context] = before + note.get("body", "")
+    shown = _shown(job, note)
+    before = shown.get(context, "") if note.get("append") else ""
+    shown[context] = before + note.get("body", "")
     job.annotations.append(note)
     return json_reply({})
+
+
+def _shown(job: Job, asked: Mapping[str, Any]) -> dict[str, str]:
+    return job.own_shown if asked.get("scope") == "job" else job.shown
 
 
 def _upload(job: Job, call: Call) -> Reply:
@@ -142,7 +150,7 @@ def step(attributes: dict[str, str], call: Call, rest: list[str]) -> Reply:
     """Export and update the attributes of a step."""
     match call.method, rest:
         case "POST", ["export"]:
-            return json_reply({"output": attributes.get(call.json().get("attribute", ""), "")})
+            return _exported(attributes, call.json().get("attribute", ""))
         case "PUT", []:
             asked = call.json()
             before = attributes.get(asked["attribute"], "") if asked.get("append") else ""
@@ -152,6 +160,11 @@ def step(attributes: dict[str, str], call: Call, rest: list[str]) -> Reply:
             return json_reply({"uuid": call.json()["build_id"]})
         case _:
             return problem(404, f"no {call.method} {call.path} here")
+
+
+def _exported(attributes: Mapping[str, str], name: str) -> Reply:
+    """Without a name, all attributes, as JSON."""
+    return json_reply({"output": attributes.get(name, "") if name else json.dumps(attributes)})
 
 
 def cache(entries: dict[str, dict[str, Any]], call: Call, name: str, rest: list[str]) -> Reply:

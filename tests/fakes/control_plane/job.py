@@ -75,8 +75,10 @@ class Job:
     env: dict[str, str]
     token: str
     order: JobOrder
-    meta_data: dict[str, str]
+    meta_data: dict[str, str]  # of the build
+    shown: dict[str, str]  # the build's annotations, by context
     state: str = "scheduled"
+    ended_as: str = ""  # its state when the agent reported the end: running, canceling, timing_out
     agent_id: str = ""
     stamped: bool = False  # its agent inserts timestamps, whatever it is asked for
     chunks: dict[int, bytes] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Job:
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
-    shown: dict[str, str] = field(default_factory=dict)
+    own_shown: dict[str, str] = field(default_factory=dict)  # those of `annotate --scope job`
     pipelines: list[dict[str, Any]] = field(default_factory=list)
     promised: list[dict[str, Any]] = field(default_factory=list)
     header_times: dict[str, str] = field(default_factory=dict)

@@ -64,9 +64,10 @@ class ControlPlane(Simulator):
         self.jobs: dict[str, Job] = {}
         self.agents: dict[str, _Agent] = {}  # by access token
         self.secrets: dict[str, str] = {}
-        self.steps: dict[str, dict[str, str]] = {}
+        self.steps: dict[str, dict[str, str]] = {}  # attributes by build and step
         self.caches: dict[str, dict[str, dict[str, Any]]] = {}  # entries by registry and key
         self.canceled_builds: list[str] = []
+        self.canceled_steps: list[tuple[str, str]] = []  # build, and key or id
         self.api_tokens = {rest_api.API_TOKEN: rest_api.SCOPES}  # of developers, with their scopes
         self.issuer = Issuer(self.url)
         self._intervals = {
@@ -74,7 +75,7 @@ class ControlPlane(Simulator):
             "job_status_interval": job_status_interval,
             "heartbeat_interval": heartbeat_interval,
         }
-        self._builds: dict[str, dict[str, str]] = {}
+        self._builds: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
         self._waiting: list[Job] = []
 
     # Methods of tests.
@@ -84,9 +85,12 @@ class ControlPlane(Simulator):
         order = order if isinstance(order, JobOrder) else JobOrder(env=order)
         job_id = order.id or order.env.get("BUILDKITE_JOB_ID") or str(uuid.uuid4())
         env = {"BUILDKITE_JOB_ID": job_id, **order.env}
-        build = self._builds.setdefault(env.get("BUILDKITE_BUILD_ID", job_id), {})
+        build = env.get("BUILDKITE_BUILD_ID", job_id)
+        meta_data, shown = self._builds.setdefault(build, ({}, {}))
         token = "bkaj_" + secrets.token_hex(16)
-        job = Job(id=job_id, env=env, token=token, order=order, meta_data=build)
+        job = Job(
+            id=job_id, env=env, token=token, order=order, meta_data=meta_data, shown=shown
+        )  # fmt: skip
         job.note("enqueued")
         with self.changed:
             self.jobs[job.id] = job
@@ -219,6 +223,7 @@ class ControlPlane(Simulator):
             return self._again(agent, job, verb)
         agent.offered, job.agent_id, job.state = "", agent.id, "accepted"
         job.stamped = agent.stamps
+        job.env.setdefault("BUILDKITE_AGENT_NAME", agent.name)
         if not job.order.own_token:
             job.token = agent.token
         job.note("accepted")
@@ -250,7 +255,10 @@ class ControlPlane(Simulator):
             case ["cache_registries", registry, *rest]:
                 return calls.cache(self.caches.setdefault(registry, {}), call, registry, rest)
             case ["steps", step, *rest]:
-                return calls.step(self.steps.setdefault(step, {}), call, rest)
+                build = call.json().get("build_id") or caller.build
+                if rest == ["cancel"]:
+                    self.canceled_steps.append((build, step))
+                return calls.step(self.steps.setdefault(f"{build} {step}", {}), call, rest)
             case ["jobs" | "builds", *_]:
                 return problem(401, "this job's token is not for that")
             case _:
