@@ -21,12 +21,16 @@ class File:
     mode: int  # permission bits
     above: tuple[tuple[Path, int, int], ...] = ()  # path, uid, mode
 
-    def writers(self) -> str:
-        """Return who else than root can change or replace it, in words; "" if nobody."""
-        if self.uid != 0 or self.mode & 0o022:
+    def writers(self, trusted: frozenset[int]) -> str:
+        """Return who else than root can change or replace it, in words; "" if nobody.
+
+        Those of `trusted` may, by their uids.
+        """
+        owners = {0, *trusted}
+        if self.uid not in owners or self.mode & 0o022:
             return f"{self.path} belongs to uid {self.uid} with mode {self.mode:04o}"
         for path, uid, mode in self.above:
-            if uid != 0 or (mode & 0o022 and not mode & 0o1000):
+            if uid not in owners or (mode & 0o022 and not mode & 0o1000):
                 return f"{path} belongs to uid {uid} with mode {mode:04o}"
         return ""
 

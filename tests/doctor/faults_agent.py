@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.doctor.faults import WARN, Fault, absent, cfg, changed, file, mode
 from tests.doctor.hosts import Host
-from tests.lab import users
 
 
 def _launcher(host: Host) -> Path:
@@ -19,8 +18,8 @@ def _hook(host: Host) -> Path:
 
 
 @contextmanager
-def _hook_of_the_agent(host: Host) -> Iterator[None]:
-    os.chown(_hook(host), users.UID, users.GID)
+def _hook_of_somebody(host: Host) -> Iterator[None]:
+    os.chown(_hook(host), 1234, 1234)
     try:
         yield
     finally:
@@ -75,7 +74,7 @@ AGENT = (
     ),
     Fault(
         name="everybody may replace the launcher", plant=mode(_launcher, 0o777),
-        check="launcher", seen="others than root may replace it", fix="chmod go-w",
+        check="launcher", seen="others may replace it", fix="chmod go-w",
     ),
     Fault(
         name="the launcher is of another version",
@@ -93,8 +92,8 @@ AGENT = (
         check="pre-bootstrap", seen="the agent cannot run it", fix="install -D -m 0755",
     ),
     Fault(
-        name="the agent's user may replace the hook", plant=_hook_of_the_agent,
-        check="pre-bootstrap", seen="belongs to uid 2000", fix="chown root:root",
+        name="somebody may replace the hook", plant=_hook_of_somebody,
+        check="pre-bootstrap", seen="belongs to uid 1234", fix="chown root:root",
     ),
     Fault(
         name="the hook does something else", plant=file(_hook, "#!/bin/sh\ntrue\n", 0o755),

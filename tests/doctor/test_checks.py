@@ -9,7 +9,7 @@ import pytest
 
 from bootstrap.doctor.checks import CHECKS, NAMES, findings
 from bootstrap.doctor.model import Failed, Stage, Status, Unread
-from bootstrap.doctor.snapshot import Mount, Snapshot
+from bootstrap.doctor.snapshot import File, Mount, Snapshot
 from bootstrap.host import config
 from tests.doctor.given import DISK, ENGINE, GOOD, MACHINE, NETWORK, UNITS, found, host
 
@@ -219,3 +219,13 @@ def test_check_that_has_a_bug_keeps_no_other_from_its_turn() -> None:
     broken = findings(replace(GOOD, **values))
     assert len(broken) == len(NAMES)
     assert found(replace(GOOD, **values), "disk").seen == "a bug of Airlock: AttributeError"
+
+
+def test_agents_own_user_may_replace_what_the_agent_starts() -> None:
+    """Its package gives it /etc/buildkite-agent, and it decides what it starts anyway."""
+    hook = File(path=Path("/etc/buildkite-agent/hooks/pre-bootstrap"), uid=0, mode=0o755,
+                above=((Path("/etc/buildkite-agent"), 2000, 0o755),))  # fmt: skip
+    agent = replace(GOOD.agent, hook=hook)
+    assert found(replace(GOOD, agent=agent), "pre-bootstrap").status is OK
+    others = replace(agent, users=())
+    assert found(replace(GOOD, agent=others), "pre-bootstrap").status is FAIL

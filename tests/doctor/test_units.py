@@ -161,5 +161,5 @@ def test_every_property_that_is_read_is_one_of_systemds() -> None:
     missing = set(reading.PROPERTIES) - set(shown)
     # These are shown only where they are set, or for sockets.
     assert missing <= {"SocketGroup", "Listen", "StatusText", "Environment", "User",
-                       "RuntimeDirectory", "EnvironmentFiles"}  # fmt: skip
+                       "RuntimeDirectory", "EnvironmentFiles", "BindsTo"}  # fmt: skip
     assert Path("/run/systemd/system").is_dir()

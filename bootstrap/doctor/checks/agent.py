@@ -16,19 +16,34 @@ _ON_HOST = frozenset({"pre-bootstrap", "agent-startup", "agent-shutdown"})
 # Setting -> why it has no effect on jobs in a sandbox, and what replaces it.
 IGNORED = {
     "git-mirrors-path": ("mirrors of the host are not used", "workspaces are kept between jobs"),
-    "tracing-backend": ("no trace is sent from a sandbox", "traces of the service"),
-    "signing-jwks-file": ("the key is not in sandboxes", "sign pipelines outside of jobs"),
+    "tracing-backend": (
+        "no trace is sent from a sandbox",
+        "the service's metrics (service.metrics in airlock.toml)",
+    ),
+    "signing-jwks-file": (
+        "the key is not in sandboxes",
+        "the upload of signed pipelines from elsewhere than jobs",
+    ),
     "signing-aws-kms-key": (
         "jobs have no credentials of this host to sign with",
         "a rule's role that may use the key",
     ),
-    "signing-gcp-kms-key": ("jobs have no credentials of this host", "sign outside of jobs"),
+    "signing-gcp-kms-key": (
+        "jobs have no credentials of this host to sign with",
+        "the upload of signed pipelines from elsewhere than jobs",
+    ),
     "additional-hooks-paths": (
         "hooks there are not in sandboxes",
         "hooks in hooks-path with sandbox.hooks, or plugins",
     ),
 }
 _LAUNCHER = "/usr/libexec/airlock-launcher"
+
+
+def _own(snapshot: Snapshot) -> frozenset[int]:
+    """Return the uids of the agents, which decide what they start anyway: no job has them."""
+    users = snapshot.agent.users
+    return frozenset(user.uid for user in users) if isinstance(users, tuple) else frozenset()
 
 
 def _file(snapshot: Snapshot) -> Verdict:
@@ -65,10 +80,8 @@ def _launcher(snapshot: Snapshot) -> Verdict:
     fix = f"`install -D -m 0755 /opt/airlock/bin/airlock-launcher {_LAUNCHER}`."
     if found is None:
         return fail("it is not installed", fix)
-    if writers := found.writers():
-        return fail(
-            f"others than root may replace it: {writers}", f"`chown root` and `chmod go-w`; {fix}"
-        )
+    if writers := found.writers(_own(snapshot)):
+        return fail(f"others may replace it: {writers}", f"`chown root` and `chmod go-w`; {fix}")
     if found.mode & 0o555 != 0o555:
         return fail(f"its mode is {found.mode:04o}: the agent cannot start it", fix)
     version = known(snapshot.agent.launcher_version)
@@ -83,9 +96,9 @@ def _hook(snapshot: Snapshot) -> Verdict:
     fix = f"`install -D -m 0755 -t {hooks} agent-config/hooks/pre-bootstrap`."
     if found is None:
         return warn("there is none", fix)
-    if writers := found.writers():
+    if writers := found.writers(_own(snapshot)):
         return fail(
-            f"others than root may replace it: {writers}",
+            f"others may replace it: {writers}",
             f"`chown root:root` and `chmod go-w`; {fix}",
         )
     if found.mode & 0o555 != 0o555:
@@ -235,7 +248,7 @@ CHECKS = (
     ),
     Check(
         name="launcher", judge=_launcher,
-        what="The launcher is installed, root's, and of Airlock's version",
+        what="The launcher is installed, nobody else can replace it, and its version is Airlock's",
         why="Whoever can replace it receives the tokens of all jobs.",
     ),
     Check(
