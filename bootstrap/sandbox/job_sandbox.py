@@ -32,10 +32,9 @@ from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted
 from bootstrap.policy.steering import left_out
 from bootstrap.record import Record
-from bootstrap.sandbox import agent_paths, engine, of_rule, report, workspace
+from bootstrap.sandbox import agent_paths, engine, report, workspace
 from bootstrap.sandbox.agent_settings import MIRRORS, trees
 from bootstrap.sandbox.ahead import holder
-from bootstrap.sandbox.builds import needed
 from bootstrap.sandbox.container import Bridge, Opened, created, opened
 from bootstrap.sandbox.delivery import SandboxDelivery, deliver, report_use
 from bootstrap.sandbox.environment import sandbox_environment, sandbox_grace
@@ -43,6 +42,7 @@ from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Holder, Image, SandboxSpec
 from bootstrap.sandbox.network import connections, resolvers
+from bootstrap.sandbox.of_rule import OfRule
 from bootstrap.sandbox.plan import HOME, plan, workspace_key
 from bootstrap.sandbox.supervision import eviction
 from bootstrap.sandbox.supervision.fullness import Fullness
@@ -106,8 +106,8 @@ def opened_sandbox(
     with ExitStack() as held:
         client = held.enter_context(engine.connected(host.sandbox.docker))
         image = provided(client, admitted.grant.image, host, log)
-        services = of_rule.services(client, admitted, host, log)
-        of_builder = needed.image(client, admitted.grant, host, log)
+        of_rule = OfRule(job=job, admitted=admitted, host=host, log=log, record=record)
+        services, build = of_rule.services(client), of_rule.builder(client)
         record.timed("engine")
         passed, tree = _passed(job, admitted), tree_of(job, admitted, host, lease.token)
         spec, directory = _prepare(
@@ -120,19 +120,14 @@ def opened_sandbox(
         # longer than all the steps before, and this thread has nothing else to do meanwhile.
         obtained = held.enter_context(obtaining())
         container = held.enter_context(opened(
-            client, made, host, lease, bridge,
-            listening=partial(of_rule.listening, obtained, admitted),
-            gateway=partial(of_rule.gateway, job, admitted, host, log=log, record=record),
-            egress=partial(of_rule.egress, job, admitted, host, log=log, record=record),
+            client, made, host, lease, bridge, listening=partial(of_rule.listening, obtained),
+            gateway=of_rule.gateway, egress=of_rule.egress,
             timed=record.timed, report=report.routing(held, log, record),
         ))  # fmt: skip
-        held.enter_context(services(lease, container, record))
+        held.enter_context(services(lease, container))
         sandbox = _delivery(held, admitted, host, lease, container, directory=directory,
                             variables=passed.variables, log=log, record=record)  # fmt: skip
-        builder = held.enter_context(needed.builder(
-            client, host, lease, image=of_builder, grant=admitted.grant,
-            running=container.running, directory=directory, tree=tree, log=log,
-        ))  # fmt: skip
+        builder = held.enter_context(build(lease, container, directory, tree))
         record.timed("builder")
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)
         record.timed("delivery")
