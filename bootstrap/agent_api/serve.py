@@ -116,11 +116,11 @@ class _Gate:
         except OSError:  # this process can have no more descriptors
             body.close()
             raise
+        refuse = partial(_refuse, body, pending)
         try:
-            self._workers.run(partial(self._answer, request, body, pending))
+            self._workers.run(partial(self._answer, request, body, pending), instead=refuse)
         except RuntimeError:  # as many wait as may, or this process can have no more threads
-            body.close()
-            pending.finish(problem(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again"))
+            refuse()
         return pending
 
     def _answer(self, request: Request, body: Body, pending: Pending) -> None:
@@ -157,6 +157,11 @@ class _Gate:
         if self._refusals.add(request.method, request.path, answer.refused):
             with suppress(RuntimeError):  # no more threads: `Refusals.close` reports it
                 self._workers.run(self._refusals.flush)
+
+
+def _refuse(body: Body, pending: Pending) -> None:
+    body.close()
+    pending.finish(problem(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again"))
 
 
 def _age(connection: Connection) -> float:

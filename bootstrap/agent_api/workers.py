@@ -18,23 +18,24 @@ class Workers:
         self._most = most
         self._most_waiting = waiting
         self._name = name
-        self._waiting: deque[Work] = deque()
+        self._waiting: deque[tuple[Work, Work]] = deque()  # each with what is done in its place
         self._running = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def run(self, work: Work) -> None:
-        """Run it soon, or never once closed. Raises RuntimeError if there can be no thread.
+    def run(self, work: Work, *, instead: Work = lambda: None) -> None:
+        """Run it soon, or `instead` once closed. Raises RuntimeError if there can be no thread.
 
         And if too many wait: a job makes calls faster than Buildkite answers them.
         """
         with self._changed:
             if self._closed:
+                instead()
                 return
             if self._running >= self._most:
                 if len(self._waiting) >= self._most_waiting:
                     raise RuntimeError("too many wait")
-                self._waiting.append(work)
+                self._waiting.append((work, instead))
                 return
             thread = threading.Thread(
                 target=self._serve, args=(work,), name=self._name, daemon=True
@@ -46,7 +47,9 @@ class Workers:
         """Start no further work; return whether all that runs has ended within `patience` s."""
         with self._changed:
             self._closed = True
-            self._waiting.clear()
+            while self._waiting:
+                _, instead = self._waiting.popleft()
+                instead()
             return self._changed.wait_for(lambda: not self._running, patience)
 
     def _serve(self, work: Work) -> None:
@@ -60,7 +63,7 @@ class Workers:
     def _next(self) -> Work | None:
         with self._changed:
             if self._waiting:
-                return self._waiting.popleft()
+                return self._waiting.popleft()[0]
             self._running -= 1
             self._changed.notify_all()
             return None

@@ -13,6 +13,7 @@ from bootstrap.job.model import Job
 MIRRORS = "BUILDKITE_GIT_MIRRORS_PATH"
 MORE_HOOKS = "BUILDKITE_ADDITIONAL_HOOKS_PATHS"
 _BACKEND = "BUILDKITE_TRACING_BACKEND"
+# docs/agent-contract.md#agent-3-and-agent-4
 _V4 = "BUILDKITE_OPENTELEMETRY_TRACING"
 # Where each back end sends spans, by precedence. Without any it is a port of the machine itself.
 _DESTINATIONS: Mapping[str, tuple[str, ...]] = {

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,19 @@ def test_workers_keep_their_number_and_their_order() -> None:
     assert workers.close(5)
     workers.run(blocked(gate, done, 9))
     assert done == [0]
+
+
+def test_work_that_is_not_begun_any_more_is_answered_for() -> None:
+    """Else what it would have closed stays open."""
+    gate, done = threading.Event(), list[int]()
+    workers = Workers(1, waiting=9, name="test")
+    for number in range(3):
+        instead = partial(done.append, -number)
+        workers.run(blocked(gate, done, number), instead=instead)
+    workers.close(0.0)
+    workers.run(blocked(gate, done, 3), instead=partial(done.append, -3))
+    gate.set()
+    eventually(lambda: sorted(done) == [-3, -2, -1, 0], "one is done, and three are answered for")
 
 
 def test_waiting_work_is_done_when_a_thread_is_free() -> None:

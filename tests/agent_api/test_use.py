@@ -29,18 +29,20 @@ def test_tokens_and_secrets_are_named_apart_from_other_calls() -> None:
 
 
 def test_the_line_says_what_to_add_to_the_rule() -> None:
+    by_rule = "(`agent-api` in the policy)"
     calls = [
-        refused("POST", "/jobs/a/annotations", "the rule does not allow to annotate"),
-        refused("POST", "/jobs/a/oidc/tokens", "the rule does not allow the audience 'x'"),
-        refused("POST", "/jobs/a/data/set", "the rule does not allow to set meta-data"),
-        refused("POST", "/jobs/a/data/get", "the rule does not allow to read meta-data"),
+        refused("POST", "/jobs/a/annotations", f"the rule does not allow to annotate {by_rule}"),
+        refused("POST", "/jobs/a/oidc/tokens", f"the rule does not allow 'x', but: y {by_rule}"),
+        refused("POST", "/jobs/a/data/set", f"the rule does not allow to set it {by_rule}"),
+        refused("POST", "/jobs/a/data/get", f"the rule does not allow to read it {by_rule}"),
+        refused("PUT", "/jobs/a", "the job may update its timeout, but not state"),
     ]
     line = advice(use_of({}, calls), "tests")
     assert line == (
-        "4 calls of the agent API refused. If the job needs them, add to agent-api of rule "
+        "5 calls of the agent API refused. If the job needs them, add to agent-api of rule "
         "'tests': calls: [annotations, meta-data], oidc-audiences: […]. Got: the rule does not "
-        "allow to annotate; the rule does not allow the audience 'x'; the rule does not allow to "
-        "set meta-data, and 1 more"
+        f"allow to annotate {by_rule}; the rule does not allow 'x', but: y {by_rule}; the rule "
+        f"does not allow to set it {by_rule}, and 2 more"
     )
 
 

@@ -78,5 +78,5 @@ def test_repository_cannot_have_artifacts_written_elsewhere(replays: Replays, li
 def test_output_that_cannot_be_written_is_one_sentence(replays: Replays) -> None:
     done = replays.run("true", "--output", "/proc/1/airlock")
     assert done.returncode == 78
-    assert b"nothing can be written to /proc/1/airlock: No such file or directory" in done.stderr
+    assert b"the job's artifacts cannot go to /proc/1/airlock/" in done.stderr
     assert replays.remains() == []

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bootstrap.agent_api import routes
-from bootstrap.agent_api.gateway.permit import needed
+from bootstrap.agent_api.gateway.permit import IN_POLICY, needed
 from bootstrap.agent_api.model import RefusedCall
 from bootstrap.agent_api.routes import Kind
 from bootstrap.text import counted
@@ -58,8 +58,9 @@ def advice(use: Use, rule: str) -> str:
 
 
 def _keys(refused: Iterable[RefusedCall]) -> str:
-    """Return the lines of a policy that would allow calls such as these."""
-    found = (routes.find(c.method, tuple(c.path.removeprefix("/").split("/"))) for c in refused)
+    """Return the lines of a policy that would allow such calls, of those that one could allow."""
+    by_rule = [call for call in refused if IN_POLICY in call.why]
+    found = (routes.find(c.method, tuple(c.path.removeprefix("/").split("/"))) for c in by_rule)
     keys = dict.fromkeys(key for route in found if route and (key := needed(route)))
     calls = [key for key in keys if key not in {"oidc-audiences", "secrets"}]
     listed = [f"calls: [{', '.join(calls)}]"] if calls else []

@@ -188,7 +188,7 @@ steps:
       buildkite-agent step update label "Shipped"
       buildkite-agent step update label " twice" --append
       echo "label: $(buildkite-agent step get label)"
-      buildkite-agent job update priority 3 || echo "not updated"
+      buildkite-agent job update timeout 20 || echo "not updated"
       echo "working directory: $(basename "$(buildkite-agent workdir set src)")"
       for verb in "acquire key" "release key token" "get key" "do key" "done key"; do
         buildkite-agent lock $$verb || echo "no lock: $$?"

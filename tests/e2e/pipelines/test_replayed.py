@@ -105,7 +105,8 @@ def replayed(
 
 
 def ran(log: str, output: Path) -> Ran:
-    (job,) = output.iterdir()
+    # A replay removes the directory of a job that has left nothing.
+    (job,) = [path for path in output.glob("*") if path.is_dir()] or [output]
     stored = job / "artifacts"
     uploads: list[Mapping[str, Any]] = [
         yaml.safe_load(path.read_text()) for path in sorted(job.glob("pipelines/*.yml"))
