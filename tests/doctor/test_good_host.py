@@ -92,7 +92,7 @@ def test_fix_creates_directories_and_the_network(host: Host, tmp_path: Path) -> 
 
 
 def test_doctor_records_nothing(host: Host) -> None:
-    """The launchers that it starts bring no job, and its container is not a job's."""
+    """The launchers that it starts bring no job, and its container runs none."""
     host.doctor()
     assert not host.fleet.records.exists() or host.fleet.records.read_text() == ""
     assert list((host.fleet.base / "state").glob("records/*")) == []

@@ -7,7 +7,7 @@ from bootstrap.doctor.model import Check, Stage, Verdict, fail, known, ok, warn
 from bootstrap.doctor.snapshot import Snapshot, Units
 
 SERVICE, SOCKET, DOCKER = "airlock.service", "airlock.socket", "docker.service"
-LOADER = "airlock-firewall.service"
+RULESET = "airlock-firewall.service"
 _INSTALL = (
     "`install -D -m 0644 -t /etc/systemd/system agent-config/systemd/airlock.{socket,service} && "
     "systemctl daemon-reload && systemctl enable --now airlock.socket airlock.service`."
@@ -58,30 +58,30 @@ def _wrong(found: Mapping[str, str]) -> Iterator[str]:
 
 def _firewall(snapshot: Snapshot) -> Verdict:
     units = known(snapshot.units)
-    found = units.of(LOADER)
+    found = units.of(RULESET)
     if not found:
         return ok("there is none: the service loads the ruleset, and so does every job")
     if found.get("LoadState") == "masked":
-        return fail(f"{LOADER} is masked: nothing starts", f"`systemctl unmask {LOADER}`.")
+        return fail(f"{RULESET} is masked: nothing starts", f"`systemctl unmask {RULESET}`.")
     if found.get("UnitFileState") == "disabled":
         return fail(
-            f"{LOADER} is disabled: nothing starts after the next boot",
-            f"`systemctl enable --now {LOADER}`.",
+            f"{RULESET} is disabled: nothing starts after the next boot",
+            f"`systemctl enable --now {RULESET}`.",
         )
     if found.get("ActiveState") == "failed":
         return fail(
-            f"{LOADER} has failed",
-            f"`journalctl -u {LOADER}` has the reason; then `systemctl restart {LOADER}`.",
+            f"{RULESET} has failed",
+            f"`journalctl -u {RULESET}` has the reason; then `systemctl restart {RULESET}`.",
         )
     loose = [
         name
         for name in (DOCKER, *_agents(units))
-        if units.of(name) and LOADER not in units.of(name).get("BindsTo", "").split()
+        if units.of(name) and RULESET not in units.of(name).get("BindsTo", "").split()
     ]
     if loose:
         return fail(
-            f"{', '.join(loose)} would start without {LOADER}",
-            f"`systemctl edit {loose[0]}` with BindsTo={LOADER} and After={LOADER} below [Unit].",
+            f"{', '.join(loose)} would start without {RULESET}",
+            f"`systemctl edit {loose[0]}` with BindsTo={RULESET} and After={RULESET} below [Unit].",
         )
     return ok("Docker and the agents are bound to it")
 

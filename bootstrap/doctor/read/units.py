@@ -14,7 +14,7 @@ _WITHOUT = (
     "See docs/operations.md#without-systemd for what your supervisor has to do; then leave this "
     "check out with --skip."
 )
-LOADER = "airlock-firewall.service"  # of machine images
+RULESET = "airlock-firewall.service"  # of machine images
 SERVICE, SOCKET, DOCKER, AGENT = (
     "airlock.service", "airlock.socket", "docker.service", "buildkite-agent.service",
 )  # fmt: skip
@@ -32,7 +32,7 @@ def units() -> Units | Unread:
     """Return the units. Raises CannotStart if systemd does not answer."""
     if not SYSTEMD.is_dir():
         return Unread(why="systemd is not process 1 of this host", fix=_WITHOUT)
-    names = (*_agents(), SERVICE, SOCKET, DOCKER, LOADER)
+    names = (*_agents(), SERVICE, SOCKET, DOCKER, RULESET)
     found = {name: _shown(name) for name in names}
     variables = {name: frozenset(_variables(one)) for name, one in found.items()}
     return Units(properties=found, variables=variables)
