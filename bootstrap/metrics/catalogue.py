@@ -48,7 +48,7 @@ CONDITIONS = (
 GUARDRAIL, NO_POLICY, MISMATCH, JOB = "guardrail", "no-policy", "policy-mismatch", "job"
 _REASONS = (*CONDITIONS, GUARDRAIL, NO_POLICY, MISMATCH, JOB, OTHER)
 PHASES = (
-    "policy", "lease", "session", "engine", "directories", "firewall", "create", "start", "proof",
+    "policy", "lease", "session", "engine", "directories", "firewall", "create", "start", "proof", "services", "builder",
     "delivery",
 )  # fmt: skip
 _SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
