@@ -128,7 +128,7 @@ def opened_sandbox(
         sandbox = _delivery(held, admitted, host, lease, container, directory=directory,
                             variables=passed.variables, log=log, record=record)  # fmt: skip
         builder = held.enter_context(build(lease, container, directory, tree))
-        record.timed("builder")
+        record.timed("beside")
         dropped = _deliver(job, admitted, obtained(), sandbox, container.agent_api, builder=builder)
         record.timed("delivery")
         held.enter_context(connections.reported(container.running.address, log, record))

@@ -68,7 +68,6 @@ def started(place: Place, some: Sequence[Companion], log: JobLog, record: Record
         for one in some:
             watch.add(start(place, one, outputs[one.name]))
         took = waiting.until_ready(some)
-        record.timed("services")
         record.services({o.name: {**plan.described(o), "ready": took[o.name]} for o in some})
         held.pop_all()
     try:
