@@ -19,7 +19,8 @@ from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Limits
-from bootstrap.sandbox import confinement, engine
+from bootstrap.policy.services import MOST
+from bootstrap.sandbox import confinement, engine, terminals
 from bootstrap.sandbox.builds import control, plan, users
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.images.image import provided
@@ -100,6 +101,7 @@ def opened_builder(
                 inside=directory.path,
                 uid=lease.uid,
                 mine=mine,
+                slots=host.sandbox.slots,
                 output=output,
             )
         )
@@ -123,6 +125,7 @@ def _started(
     inside: Path,
     uid: int,
     mine: range,
+    slots: int,
     output: int,
 ) -> Iterator[int]:
     """Start the container, confirm that it is confined, and let it go on. Yields its pidfd."""
@@ -141,6 +144,8 @@ def _started(
             asking = os.open(f"/proc/{peer}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, asking)
             confine(pid, peer, asking, spec.runtime)
+            # Of its own, beside those of the job and of as many services as there may be.
+            terminals.limit(pid, slots * (2 + MOST))
             control.map_users(asking, mine)
             with control.listening(inside, plan.SOCKET, uid) as listener:
                 control.begin(connection, (listener.fileno(), output))
