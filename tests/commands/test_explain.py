@@ -60,6 +60,7 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
     (f"role: '{ROLE}', secret-files: {{default: 'ssm:/ci/f'}}, image: 'ci/build:1', "
      f"registries: {{{ECR}: role}}, egress: {{hosts: a.example}}",
      f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ECR}, egress to hosts: a.example"),
+    ("services: {db: {image: 'ci/db:1'}}", "no role, image ci/db:1, service db"),
 ])  # fmt: skip
 def test_everything_that_is_granted_is_named(folder: Path, allow: str, gets: str) -> None:
     (folder / "storefront.yaml").write_text(HEAD + f"  - {{name: r, allow: {{{allow}}}}}\n")

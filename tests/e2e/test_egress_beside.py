@@ -3,6 +3,8 @@
 Each of the three gets its names from the job's resolver, and reaches what the list has.
 """
 
+import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +19,7 @@ from tests.attacks.test_services import SERVE, service_of
 from tests.lab import builder, launcher
 from tests.lab.engine import ended, eventually
 from tests.lab.lab import DELETE_RULESET, Lab, fleet
+from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
 
@@ -112,12 +115,13 @@ def test_nobody_takes_the_place_of_the_resolver(job: Attacker) -> None:
         assert "LISTENS" not in output, output
 
 
-def descriptors_of(process: int) -> int:
-    """Return how many descriptors of this process, by its pid here, there are on this machine."""
-    found = 0
+def with_descriptors_of(process: int) -> list[int]:
+    """Return who has a descriptor of this process, by its pid here, once for each descriptor."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/fdinfo/*"):
         with suppress(OSError):
-            found += f"Pid:\t{process}\n" in path.read_text()
+            if f"Pid:\t{process}\n" in path.read_text():
+                found.append(int(path.parts[2]))
     return found
 
 
@@ -126,8 +130,24 @@ def test_a_breach_of_the_protection_ends_all(job: Attacker) -> None:
     first = int(run(*docker, "inspect", "-f", "{{.State.Pid}}", builders_container(job)))
     service = service_of(job).pid
     # One of whoever waits for its end, and one of the guard, which does not wait for the lease.
-    assert (descriptors_of(service), descriptors_of(first)) == (2, 2)
+    assert len(with_descriptors_of(service)) == len(with_descriptors_of(first)) == 2
     run(*DELETE_RULESET)
     eventually(lambda: ended(service) and ended(first), "both are killed", 10)
     job.fleet.control.finished(job.job)
     assert b"table inet airlock was changed or removed" in job.job.log
+
+
+def test_a_killed_wrapper_leaves_none_of_them(job: Attacker) -> None:
+    eventually(lambda: not leftovers(job.fleet), "the job before has been cleared")
+    gone: list[int] = []
+    with suppress(Exception), attacker(job.fleet) as killed:
+        docker = ("docker", "-H", job.fleet.lab.docker)
+        builders = builders_container(killed)
+        first = int(run(*docker, "inspect", "-f", "{{.State.Pid}}", builders))
+        processes = [killed.pid, service_of(killed).pid, first]
+        (wrapper,) = set(with_descriptors_of(first))
+        os.kill(wrapper, signal.SIGKILL)
+        eventually(lambda: all(map(ended, processes)), "all three are killed")
+        gone.append(wrapper)
+    assert gone
+    eventually(lambda: not leftovers(job.fleet), "nothing is left")
