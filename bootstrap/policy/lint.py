@@ -5,14 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from bootstrap.policy import lint_conditions, lint_egress, lint_grants, lint_guardrails, lint_rules
+from bootstrap.policy import (
+    lint_beside,
+    lint_conditions,
+    lint_egress,
+    lint_grants,
+    lint_guardrails,
+    lint_rules,
+)
 from bootstrap.policy.catalogue import Catalogue, slug_of
 from bootstrap.policy.findings import ALWAYS, MEANINGS, Finding, Severity, error, warning
 from bootstrap.policy.model import Guardrails, Ignored, Policy, Rule
 from bootstrap.policy.shadow import shadows
 from bootstrap.policy.spelling import folded
 
-CHECKS = (*lint_conditions.CHECKS, *lint_grants.CHECKS, *lint_egress.CHECKS, *lint_rules.CHECKS)
+CHECKS = (
+    *lint_conditions.CHECKS,
+    *lint_grants.CHECKS,
+    *lint_egress.CHECKS,
+    *lint_beside.CHECKS,
+    *lint_rules.CHECKS,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,6 +144,11 @@ _CREDENTIALS = re.compile(
 _ALWAYS = frozenset({"IFS", "HOME", "SHELLOPTS", "BASHOPTS", "TMPDIR"})
 
 
+def is_credential(name: str) -> bool:
+    """Say whether a variable is named as those of credentials are."""
+    return _CREDENTIALS.search(name) is not None
+
+
 def changes(name: str) -> str:
     """Return what a secret in this variable would change, "" for nothing or for a credential's."""
     if name in _ALWAYS:

@@ -149,9 +149,22 @@ def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON
         case list():
             return [_clean(item) for item in value]
         case dict():
-            return {_text(name): _clean(item) for name, item in value.items()}
+            return {
+                _text(name): _of_service(item) if name == "env" else _clean(item)
+                for name, item in value.items()
+            }
         case _:
             return value
+
+
+def _of_service(env: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return the variables of a service container, if it is these, without secrets."""
+    if not isinstance(env, dict):
+        return _clean(env)
+    return {
+        _text(name): MASK if value and is_secret_name(name) else _clean(value)
+        for name, value in env.items()
+    }
 
 
 def _text(text: str) -> str:

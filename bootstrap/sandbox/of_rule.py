@@ -112,8 +112,9 @@ class OfRule:
             lease: Lease, container: Opened, directory: SandboxDirectory, tree: Path
         ) -> "AbstractContextManager[Builder]":
             return builders.opened_builder(
-                client, self.host, lease, running=container.running, directory=directory,
-                image=image, at_most=grant.at_most, tree=tree, log=self.log,
+                client, self.host, lease, container=container, directory=directory, image=image,
+                at_most=grant.at_most, resolver=resolvers.OWN if grant.egress else "", tree=tree,
+                log=self.log,
             )  # fmt: skip
 
         return open_it

@@ -248,6 +248,25 @@ def test_it_has_no_user_of_the_host_or_of_a_job(taken_over: Attacker) -> None:
     assert any(path.stat().st_mode & 0o077 == 0 for path in above), "its set-uid files are apart"
 
 
+TERMINALS = """
+python3 - <<'PY'
+import os
+opened = 0
+try:
+    while opened < 600 and os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY):
+        opened += 1
+except OSError:
+    pass
+print("opened", opened)
+PY
+"""
+
+
+def test_the_terminals_of_its_container_are_limited(taken_over: Attacker) -> None:
+    assert in_builder(taken_over, TERMINALS).split() == ["opened", "256"]
+    assert taken_over.tries(TERMINALS).stdout.split()[0] == "opened", "the job has its own"
+
+
 def test_it_reaches_no_other_workspace(taken_over: Attacker) -> None:
     output = in_builder(taken_over, "findmnt -rno TARGET,SOURCE; ls -a /var/lib/buildkit/..")
     assert "plugins" not in output

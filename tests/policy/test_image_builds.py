@@ -58,6 +58,7 @@ def test_anything_else_is_a_mistake(text: str) -> None:
         ("builds: []\nscopes: [{name: s, pipelines: '*', builds: buildkit}]", "builds: buildkit",
          False),
         ("builds: buildkit\nscopes: [{name: s, pipelines: '*'}]", "builds: buildkit", True),
+        ("scopes: [{name: s, pipelines: other}]", "", True),
     ],
 )  # fmt: skip
 def test_a_guardrail_limits_it(rails: str, allow: str, *, admitted: bool) -> None:
@@ -66,6 +67,12 @@ def test_a_guardrail_limits_it(rails: str, allow: str, *, admitted: bool) -> Non
     if isinstance(decision, Denied):
         (reason,) = [r for r in decision.reasons if r.subject.endswith("builds")]
         assert (reason.got, reason.expected) == ("buildkit", "nothing")
+
+
+def test_a_pipeline_in_no_scope_has_none() -> None:
+    decision = decided("scopes: [{name: s, pipelines: other}]", "builds: buildkit")
+    assert isinstance(decision, Denied)
+    assert "'scopes'" in decision.problem
 
 
 @pytest.mark.parametrize(

@@ -235,3 +235,14 @@ def test_no_text_takes_long(text: str) -> None:
 
 def test_the_schema_that_is_written_can_be_read() -> None:
     assert from_record.NEWEST == SCHEMA
+
+
+def test_variables_of_service_containers_are_masked_by_name() -> None:
+    env = {"POSTGRES_PASSWORD": S, "PGDATA": "/data", "DATABASE": f"postgres://app:{S}@db/app"}
+    grant = {"env": ["GIT_*"], "services": {"db": {"image": "postgres:15", "env": env}}}
+    document = {"schema": SCHEMA, "env": {}, "events": [{"event": "admitted", "grant": grant}]}
+    found = exported(document)
+    assert S not in json.dumps(found)
+    shown = found["events"][0]["grant"]
+    assert shown["env"] == ["GIT_*"]
+    assert shown["services"]["db"]["env"]["PGDATA"] == "/data"

@@ -193,6 +193,7 @@ def _further(grant: Grant) -> Iterator[str]:
         yield f"image builds by {grant.builds}"
     if grant.egress:
         yield f"egress to {shown(grant.egress)}"
+    yield from (f"service {name}" for name in grant.services)
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:

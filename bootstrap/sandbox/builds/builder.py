@@ -19,14 +19,16 @@ from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Limits
-from bootstrap.sandbox import confinement, engine
+from bootstrap.policy.services import MOST
+from bootstrap.sandbox import confinement, engine, terminals
 from bootstrap.sandbox.builds import control, plan, users
+from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.builder import directory_of
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.leases.slots import CACHE
-from bootstrap.sandbox.model import Image, Running, SandboxSpec
+from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.text import printable
 
@@ -60,16 +62,17 @@ def opened_builder(
     host: Host,
     lease: Lease,
     *,
-    running: Running,
+    container: Opened,
     directory: SandboxDirectory,
     image: Image,
     at_most: Limits,
+    resolver: str,
     tree: Path,
     log: JobLog,
 ) -> Iterator[Builder]:
-    """Start a builder for the job whose container is `running`. `tree` is the job's workspace.
+    """Start a builder for the job in `container`, proven. `tree` is the job's workspace.
 
-    `at_most` are the guardrails' limits.
+    `at_most` are the guardrails' limits, `resolver` is the job's own, "" for the host's.
 
     The log gets a line if the cache was discarded, and one at the end if BuildKit has ended before
     the job. The lease ends and removes it. Raises CannotStart, WrongConfiguration.
@@ -84,7 +87,7 @@ def opened_builder(
         cache=cache(host.paths.state, tree, mine, log.note), program=program(),
         resolvers=directory.path / "resolv.conf",
     )  # fmt: skip
-    (own / plan.SETTINGS).write_bytes(plan.settings(host.builds.cache))
+    (own / plan.SETTINGS).write_bytes(plan.settings(host.builds.cache, resolver))
     (own / plan.SETTINGS).chmod(0o444)
     output = os.memfd_create("buildkitd", os.MFD_CLOEXEC)
     with ExitStack() as held:
@@ -93,11 +96,12 @@ def opened_builder(
             _started(
                 client,
                 spec,
-                running,
+                container,
                 own=own,
                 inside=directory.path,
                 uid=lease.uid,
                 mine=mine,
+                slots=host.sandbox.slots,
                 output=output,
             )
         )
@@ -115,17 +119,19 @@ def opened_builder(
 def _started(
     client: "Client",
     spec: SandboxSpec,
-    running: Running,
+    container: Opened,
     *,
     own: Path,
     inside: Path,
     uid: int,
     mine: range,
+    slots: int,
     output: int,
 ) -> Iterator[int]:
     """Start the container, confirm that it is confined, and let it go on. Yields its pidfd."""
+    job = container.running.id
     with control.listening(own, plan.CONTROL, mine.start) as mapped:
-        body = plan.builder_body(spec, confinement.profile(), engine.apparmor(client), running.id)
+        body = plan.builder_body(spec, confinement.profile(), engine.apparmor(client), job)
         pid = engine.start_joined(client, engine.create_container(client, spec, body))
         first_process.record(own, pid)
         connection, peer = control.connected(mapped)
@@ -134,9 +140,12 @@ def _started(
         with control.explained():
             process = os.pidfd_open(pid)
             held.callback(os.close, process)
+            container.guard.kill_with_it(os.dup(process))
             asking = os.open(f"/proc/{peer}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, asking)
             confine(pid, peer, asking, spec.runtime)
+            # Of its own, beside those of the job and of as many services as there may be.
+            terminals.limit(pid, slots * (2 + MOST))
             control.map_users(asking, mine)
             with control.listening(inside, plan.SOCKET, uid) as listener:
                 control.begin(connection, (listener.fileno(), output))

@@ -121,11 +121,14 @@ def builder_body(
     }
 
 
-def settings(cache: int) -> bytes:
+def settings(cache: int, resolver: str = "") -> bytes:
     """Return buildkitd's configuration; its cache has at most that many bytes, 0 is no bound.
 
-    It grants no entitlement: steps have no more than Docker's default.
+    It grants no entitlement: steps have no more than Docker's default. `resolver` is the one of
+    steps: without it they get those of /etc/resolv.conf, but none on the loopback. In place of
+    these BuildKit has them ask public ones.
     """
+    named = f'\n[dns]\n  nameservers = ["{resolver}"]\n' if resolver else ""
     bound = f"""
   [[worker.oci.gcpolicy]]
     all = true
@@ -146,7 +149,7 @@ insecure-entitlements = []
   snapshotter = "overlayfs"
   networkMode = "host"
   gc = true
-{bound if cache else ""}""".encode()
+{bound if cache else ""}{named}""".encode()
 
 
 def variables() -> Mapping[str, str]:

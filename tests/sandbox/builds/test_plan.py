@@ -121,6 +121,14 @@ def test_settings_grant_no_entitlement_and_bound_the_cache(cache: int, policies:
     assert [one["maxUsedSpace"] for one in oci.get("gcpolicy", [])] == policies
 
 
+def test_steps_ask_the_jobs_own_resolver() -> None:
+    """BuildKit would replace it, which is on the loopback, by public ones."""
+    for cache in (0, 5 << 30):
+        found = tomllib.loads(plan.settings(cache, "127.0.0.53").decode())
+        assert found["dns"] == {"nameservers": ["127.0.0.53"]}
+    assert "dns" not in tomllib.loads(plan.settings(0).decode())
+
+
 def test_clients_find_it() -> None:
     found = plan.variables()
     assert found["BUILDKIT_HOST"] == "unix:///airlock/buildkit.sock"

@@ -1,0 +1,31 @@
+"""What lint reports of image builds and service containers."""
+
+import pytest
+
+from tests.policy.test_lint import found
+
+
+def lint(when: str, allow: str) -> set[str]:
+    rules = f"  - {{name: only, when: {when}, allow: {{{allow}}}}}\n"
+    return {"fork-reaches-builds", "secret-in-service"} & set(found(rules))
+
+
+def test_lint_reports_builds_of_forks() -> None:
+    assert lint("{pull-request: any}", "builds: buildkit") == {"fork-reaches-builds"}
+    assert not lint("{pull-request: same-repository}", "builds: buildkit")
+    assert not lint("{branch: main}", "builds: buildkit")
+    assert not lint("{pull-request: any}", "")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reported"),
+    [
+        ("POSTGRES_PASSWORD", "test", False),
+        ("POSTGRES_PASSWORD", "wJalrXUtnFEMIK7MDENG", True),
+        ("NPM_TOKEN", "npm_0123456789abcdef", True),
+        ("PGDATA", "/var/lib/postgresql/data", False),
+    ],
+)
+def test_lint_reports_secrets_of_services(variable: str, value: str, *, reported: bool) -> None:
+    service = f"services: {{db: {{image: 'postgres:15', env: {{{variable}: '{value}'}}}}}}"
+    assert lint("{branch: main}", service) == ({"secret-in-service"} if reported else set())
