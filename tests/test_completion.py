@@ -129,4 +129,4 @@ def test_every_option_of_every_command_is_in_the_script(shell: str) -> None:
     names = {name for one in root.all for argument in one.arguments for name in argument.names}
     assert {"--accounts", "--repository", "--check", "--help"} <= names
     assert not [name for name in names if name.lstrip("-") not in text]
-    assert len(list(root.all)) == 1 + 10 + 2 + len(verbs())
+    assert len(list(root.all)) == 1 + 11 + 2 + len(verbs())
