@@ -48,8 +48,8 @@ CONDITIONS = (
 GUARDRAIL, NO_POLICY, MISMATCH, JOB = "guardrail", "no-policy", "policy-mismatch", "job"
 _REASONS = (*CONDITIONS, GUARDRAIL, NO_POLICY, MISMATCH, JOB, OTHER)
 PHASES = (
-    "policy", "lease", "session", "engine", "directories", "firewall", "create", "start", "proof", "services", "builder",
-    "delivery",
+    "policy", "lease", "session", "engine", "directories", "firewall", "create", "start", "proof",
+    "services", "builder", "delivery",
 )  # fmt: skip
 _SERVICES = ("sts", "ssm", "secretsmanager", "ecr")
 
