@@ -18,7 +18,7 @@ def test_lint_reports_a_list_without_the_repository() -> None:
     assert not lint("")
 
 
-def test_rule_without_any_list_is_told_where_the_repository_goes() -> None:
+def test_lint_says_where_the_repository_goes_in_a_rule_without_a_list() -> None:
     rules = "  - {name: only, when: {pull-request: any}, allow: {egress: none}}\n"
     finding = found(rules)["egress-lacks-repository"]
     assert "list" not in finding.text
