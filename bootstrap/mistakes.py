@@ -45,6 +45,15 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 
+# What people write who come from other tools -> what has that place in Airlock's documents.
+_ELSEWHERE = {
+    "docker": "jobs have no Docker Engine; see `services` and `builds`",
+    "environment": "variables are `env`",
+    "healthcheck": "when a service is ready is `ready`",
+    "ports": "ports are not listed: a job reaches those of a host or a service that it may reach",
+    "volumes": "nothing is mounted; directories in memory are `tmpfs`",
+}
+
 
 def explain(error: "ErrorDetails", known: Iterable[str]) -> str:
     """Return one line: where, what was expected and what was found.
@@ -76,7 +85,10 @@ def _at(path: tuple[str | int, ...], text: str) -> str:
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:
-    others = [name for name in known if name != key]  # it may be right elsewhere
+    known = frozenset(known)
+    if "services" in known and key in _ELSEWHERE.keys() - known:  # a policy's grammar
+        return f'unknown key "{key}"; {_ELSEWHERE[key]}'
+    others = [name for name in sorted(known) if name != key]  # it may be right elsewhere
     close = get_close_matches(key.replace("_", "-"), others, n=1)
     meant = f'; did you mean "{close[0]}"?' if close else ""
     return f'unknown key "{printable(key)}"{meant}'

@@ -23,6 +23,13 @@ from tests.policy.given import HEAD
          "rules[0].when: expected a mapping of names to values; got 'x'"),
         ("{name: a, when: {brnach: x}, allow: {}}",
          'rules[0].when: unknown key "brnach"; did you mean "branch"?'),
+        ("{name: a, allow: {docker: yes}}", 'rules[0].allow: unknown key "docker"; jobs have no '
+         "Docker Engine; see `services` and `builds`"),
+        ("{name: a, allow: {services: {db: {image: a/b, ports: [1]}}}}",
+         'rules[0].allow.services.db: unknown key "ports"; ports are not listed: a job reaches '
+         "those of a host or a service that it may reach"),
+        ("{name: a, allow: {services: {db: {image: a/b, environment: {}}}}}",
+         'rules[0].allow.services.db: unknown key "environment"; variables are `env`'),
         ("{name: '', allow: {}}", "rules[0].name: expected text that is not empty; got nothing"),
         ("{name: a}", "rules[0].allow is missing"),
         ("{name: a, allow: {workspace: shared}}",

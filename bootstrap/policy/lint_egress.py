@@ -31,9 +31,9 @@ def _repository(policy: Policy, rule: Rule) -> Iterator[Finding]:
         if not _reaches(grant, host):
             yield warning(
                 "egress-lacks-repository", policy, rule.line,
-                f"rule {rule.name!r} lets jobs reach a list of hosts without {host}, from which "
-                "they check out",
-                f"Add {host} to egress.hosts, unless its jobs check nothing out.",
+                f"rule {rule.name!r} does not let jobs reach {host}, from which they check out",
+                f"Add {host} to hosts, as in `egress: {{hosts: [{host}]}}`, unless its jobs check "
+                "nothing out.",
             )  # fmt: skip
 
 

@@ -81,7 +81,11 @@ Directory = Annotated[str, AfterValidator(_directory)]
 Name = Annotated[
     str,
     AfterValidator(
-        form(_NAME.pattern, "a service's name, a label of DNS such as postgres or search-1")
+        form(
+            _NAME.pattern,
+            "a service's name, a label of DNS such as postgres or search-1: lower-case letters, "
+            "digits and hyphens, at most 32, and neither localhost nor airlock",
+        )
     ),
 ]
 User = Annotated[str, AfterValidator(form(_USER.pattern, "a user's name, such as postgres"))]

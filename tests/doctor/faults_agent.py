@@ -112,13 +112,13 @@ AGENT = (
         fix="debug-http=false",
     ),
     Fault(
-        name="somebody relies on mirrors", plant=cfg('git-mirrors-path="/var/mirrors"'),
-        check="ignored-settings", status=WARN, seen="git-mirrors-path: mirrors of the host",
-        fix="workspaces are kept between jobs",
+        name="somebody relies on mirrors of others", plant=cfg("git-mirrors-skip-update=true"),
+        check="ignored-settings", status=WARN, seen="git-mirrors-skip-update: nothing else",
+        fix="git-mirrors-path alone",
     ),
     Fault(
         name="somebody relies on tracing", plant=cfg("tracing-backend=opentelemetry"),
-        check="ignored-settings", status=WARN, seen="no trace is sent from a sandbox",
+        check="ignored-settings", status=WARN, seen="names a collector",
         fix="Leave them out",
     ),
     Fault(

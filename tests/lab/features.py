@@ -60,6 +60,10 @@ ELSEWHERE = (
             "`OTEL_EXPORTER_OTLP_HEADERS`, which is a credential", "tests/e2e/test_features.py"),
     _tested("Docker", "Pulls from ECR and other registries", Verdict.GRANT, "`registries`",
             "tests/e2e/test_registries.py"),
+    _tested("Docker", "Databases and other servers beside a job", Verdict.GRANT,
+            "[`services`](services.md)", "tests/e2e/test_services.py"),
+    _tested("Docker", "Image builds, by `docker buildx` and `buildctl`", Verdict.GRANT,
+            "[`builds: buildkit`](builds.md)", "tests/e2e/test_builds.py"),
 )  # fmt: skip
 
 FEATURES = (*OWN, *ELSEWHERE)

@@ -18,6 +18,13 @@ def test_lint_reports_a_list_without_the_repository() -> None:
     assert not lint("")
 
 
+def test_lint_says_where_the_repository_goes_in_a_rule_without_a_list() -> None:
+    rules = "  - {name: only, when: {pull-request: any}, allow: {egress: none}}\n"
+    finding = found(rules)["egress-lacks-repository"]
+    assert "list" not in finding.text
+    assert "`egress: {hosts: [github.com]}`" in finding.fix
+
+
 @pytest.mark.parametrize("host", ["*.com", "*.amazonaws.com", "*.github.io", "*.internal"])
 def test_lint_reports_domains_of_everyone(host: str) -> None:
     assert lint(f"egress: {{hosts: [github.com, '{host}']}}") == {"egress-open-wildcard"}

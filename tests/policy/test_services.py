@@ -109,7 +109,7 @@ def test_a_mistake_is_named(more: str, mistake: str) -> None:
 @pytest.mark.parametrize(
     ("services", "mistake"),
     [
-        ("{localhost: {image: a/b}}", "a service's name"),
+        ("{localhost: {image: a/b}}", "neither localhost nor airlock"),
         ("{Db: {image: a/b}}", "a service's name"),
         ("{github.com: {image: a/b}}", "a service's name"),
         ("{db-: {image: a/b}}", "a service's name"),

@@ -6,27 +6,25 @@ from bootstrap import __version__
 from bootstrap.buildkite.grace import grace
 from bootstrap.doctor.agent_cfg import agents, is_on
 from bootstrap.doctor.model import Check, Verdict, fail, known, ok, warn
-from bootstrap.doctor.snapshot import Account, DockerSocket, Engine, Snapshot
+from bootstrap.doctor.snapshot import Account, DockerSocket, Engine, Snapshot, Units
 from bootstrap.errors import AirlockError
 from bootstrap.text import counted
 
 LEAST_GRACE = 8.0  # seconds; of 10 the agent leaves 9, and hooks inside get 6
 # Hooks that agents run themselves, on the host.
 _ON_HOST = frozenset({"pre-bootstrap", "agent-startup", "agent-shutdown"})
+_COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "DD_AGENT_HOST")
+_DESTINATIONS = {*_COLLECTORS, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "DD_TRACE_AGENT_URL"}
 # Setting -> why it has no effect on jobs in a sandbox, and what replaces it.
 IGNORED = {
-    "git-mirrors-path": ("mirrors of the host are not used", "workspaces are kept between jobs"),
+    "git-mirrors-skip-update": ("nothing else updates a rule's mirrors", "git-mirrors-path alone"),
     "tracing-backend": (
-        "no trace is sent from a sandbox",
-        "the service's metrics (service.metrics in airlock.toml)",
+        "the environment of no agent's unit names a collector",
+        f"{' or '.join(_COLLECTORS)} in the agent's environment, with an address that jobs reach",
     ),
     "signing-jwks-file": (
         "the key is not in sandboxes",
-        "the upload of signed pipelines from elsewhere than jobs",
-    ),
-    "signing-aws-kms-key": (
-        "jobs have no credentials of this host to sign with",
-        "a rule's role that may use the key",
+        "signing-aws-kms-key, and a rule's role with kms:Sign",
     ),
     "signing-gcp-kms-key": (
         "jobs have no credentials of this host to sign with",
@@ -177,9 +175,23 @@ def _settings(snapshot: Snapshot) -> Verdict:
     )
 
 
+def _with_effect(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the settings that count on this host, because of others that it has."""
+    if snapshot.configured.sandbox.hooks:
+        yield "additional-hooks-paths"
+    set_by = snapshot.units.variables if isinstance(snapshot.units, Units) else {}
+    if any(_DESTINATIONS & names for unit, names in set_by.items() if unit.startswith("buildkite")):
+        yield "tracing-backend"
+
+
 def _ignored(snapshot: Snapshot) -> Verdict:
     settings = known(snapshot.agent.settings)
-    found = [name for name in IGNORED if settings.get(name)]
+    works = set(_with_effect(snapshot))
+    found = [
+        name
+        for name in IGNORED
+        if settings.get(name, "false") not in {"", "false"} and name not in works
+    ]
     if not found:
         return ok("none")
     return warn(

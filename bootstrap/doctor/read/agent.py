@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bootstrap.doctor import agent_cfg
-from bootstrap.doctor.model import Read, known
+from bootstrap.doctor.model import NotKnown, Read, known, unknown
 from bootstrap.doctor.read import as_user
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
@@ -25,7 +25,7 @@ HOOK = "pre-bootstrap"
 
 def agent(host: Read[Host], places: Places) -> Agent:
     """Return the agent of this host."""
-    settings = read(lambda: agent_cfg.parse(text(places.agent_cfg)))
+    settings = read(partial(_settings, places))
     hooks = partial(_hooks_path, settings, places)
     launcher = partial(launcher_of, settings)
     users = read(partial(_users, host))
@@ -41,6 +41,14 @@ def agent(host: Read[Host], places: Places) -> Agent:
         users=users,
         sudoers=tuple(_sudoers(users, places)),
     )
+
+
+def _settings(places: Places) -> dict[str, str]:
+    """Return the settings of buildkite-agent.cfg. Raises NotKnown if there is no such file."""
+    try:
+        return dict(agent_cfg.parse(text(places.agent_cfg)))
+    except FileNotFoundError:
+        raise NotKnown(unknown("not known: see the check agent-config")) from None
 
 
 def launcher_of(settings: Read[Mapping[str, str]]) -> Path:
