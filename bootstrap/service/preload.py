@@ -54,10 +54,13 @@ _FILL: list[object] = []
 # what a decision imports, and what it imports late.
 _NOT_NEEDED = (
     "bootstrap.agent_api.offline",
+    "bootstrap.buildkite.job_urls",
+    "bootstrap.buildkite.rest_api",
     "bootstrap.cli",
     "bootstrap.colour",
     "bootstrap.command_line",
     "bootstrap.commands.completion",
+    "bootstrap.commands.input_options",
     "bootstrap.commands.policy",
     "bootstrap.commands.record",
     "bootstrap.commands.replay",
