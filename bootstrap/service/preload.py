@@ -11,6 +11,8 @@ from bootstrap.aws.client import prepare
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.host import parsed
 from bootstrap.host.config import Host
+from bootstrap.host.trash import discarded
+from bootstrap.sandbox.ahead.holder import adopted_by
 from bootstrap.sandbox.network import firewall, nftables
 from bootstrap.service import holes
 
@@ -94,7 +96,11 @@ def load(host: Host) -> None:
     parsed.fingerprint()
     firewall.ruleset_text()
     nftables.library()
-    without_secrets({"NAME": ""}, {})  # fnmatch compiles each pattern when it is first used
+    # What compiles a pattern when it is first used, by fnmatch or pathlib.
+    without_secrets({"NAME": ""}, {})
+    package = Path(bootstrap.__path__[0])  # any directory of directories does
+    discarded(package)
+    tuple(adopted_by(package))
     keep()
 
 
