@@ -21,7 +21,6 @@ from bootstrap.service import holes
 # takes long and a job alone may not need it, and what Python and libraries themselves import late.
 LIBRARIES = (
     "_strptime",
-    "boto3",
     "botocore.config",
     "botocore.configprovider",
     "botocore.credentials",
