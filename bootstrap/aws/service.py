@@ -86,7 +86,7 @@ class Service:
             return True
         return kind(failed) is Kind.TRANSIENT
 
-    def _connected(self) -> Any:  # noqa: ANN401 - boto3 is untyped
+    def _connected(self) -> Any:  # noqa: ANN401 - botocore is untyped
         """Return the client; threads share one, and one request for credentials."""
         with self._lock:
             self._client = self._client or connect(

@@ -12,6 +12,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.text import printable
 
 _V3_CANCEL, _V3_SIGNAL = 10, -1  # the agent's defaults, in seconds
+_INTEGER = re.compile(r"-?\d{1,6}", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -42,7 +43,7 @@ def grace(agent: Mapping[str, str]) -> Grace:
 
 def _integer(agent: Mapping[str, str], name: str, default: int) -> int:
     text = agent.get(name) or str(default)
-    if not re.fullmatch(r"-?\d{1,6}", text, re.ASCII):
+    if not _INTEGER.fullmatch(text):
         raise _invalid(name, text, "a whole number of seconds")
     return int(text)
 

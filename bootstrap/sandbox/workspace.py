@@ -21,6 +21,7 @@ from bootstrap.sandbox import environment
 _STATFS_SIZE = 256  # bytes; struct statfs has 120, and begins with the kind of the filesystem
 _IN_MEMORY = {0x01021994, 0x858458F6}  # <linux/magic.h>: TMPFS_MAGIC, RAMFS_MAGIC
 
+_NOT_IN_TOKENS = re.compile(r"[^A-Za-z0-9.-]")
 CHOWN_TIMEOUT = 60.0  # seconds for changing the owner of a workspace
 
 
@@ -189,4 +190,4 @@ class SandboxDirectory:
 
 def token_for(job_id: str, unique: str) -> str:
     """Name a lease and its container after the job, in characters that both allow."""
-    return re.sub(r"[^A-Za-z0-9.-]", "-", job_id)[:64] + "-" + unique
+    return _NOT_IN_TOKENS.sub("-", job_id)[:64] + "-" + unique

@@ -11,6 +11,8 @@ from bootstrap.aws.client import prepare
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.host import parsed
 from bootstrap.host.config import Host
+from bootstrap.host.trash import discarded
+from bootstrap.sandbox.ahead.holder import adopted_by
 from bootstrap.sandbox.network import firewall, nftables
 from bootstrap.service import holes
 
@@ -19,7 +21,6 @@ from bootstrap.service import holes
 # takes long and a job alone may not need it, and what Python and libraries themselves import late.
 LIBRARIES = (
     "_strptime",
-    "boto3",
     "botocore.config",
     "botocore.configprovider",
     "botocore.credentials",
@@ -54,11 +55,14 @@ _FILL: list[object] = []
 # what a decision imports, and what it imports late.
 _NOT_NEEDED = (
     "bootstrap.agent_api.offline",
+    "bootstrap.buildkite.job_urls",
+    "bootstrap.buildkite.rest_api",
     "bootstrap.cli",
     "bootstrap.colour",
     "bootstrap.command_line",
     "bootstrap.commands.completion",
     "bootstrap.commands.doctor",
+    "bootstrap.commands.input_options",
     "bootstrap.commands.policy",
     "bootstrap.commands.record",
     "bootstrap.commands.replay",
@@ -93,7 +97,11 @@ def load(host: Host) -> None:
     parsed.fingerprint()
     firewall.ruleset_text()
     nftables.library()
-    without_secrets({"NAME": ""}, {})  # fnmatch compiles each pattern when it is first used
+    # What compiles a pattern when it is first used, by fnmatch or pathlib.
+    without_secrets({"NAME": ""}, {})
+    package = Path(bootstrap.__path__[0])  # any directory of directories does
+    discarded(package)
+    tuple(adopted_by(package))
     keep()
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import boto3
+import botocore
 import pytest
 
 from bootstrap.aws.client import connect
@@ -66,4 +66,4 @@ def test_client_of_each_service_is_regional_and_makes_one_try(tmp_path: Path, se
     assert made.meta.region_name == "us-east-1"
     assert "us-east-1" in made.meta.endpoint_url
     assert made.meta.config.retries["total_max_attempts"] == 1
-    assert f"Boto3/{boto3.__version__}" in made.meta.config.user_agent
+    assert f"Botocore/{botocore.__version__}" in made.meta.config.user_agent
