@@ -176,11 +176,11 @@ def report_use(log: JobLog, record: Record, rule: str, use: Use | None) -> None:
     if use.observe:
         log.note(f"egress is observed: under this list, rule {rule!r} would reach the same:")
         for line in draft(use):
-            log.note(line)
+            log.note(log.masked_in_any_case(line))
     else:
         for line in advice(use, rule):
-            log.alert(line)
+            log.alert(log.masked_in_any_case(line))
     try:
-        record.egress(use.recorded(log.masked))
+        record.egress(use.recorded(log.masked_in_any_case))
     except CannotStart as unwritable:  # the job has ended, and its result must not change
         log.alert(f"what the job reached is not in the audit record: {unwritable.problem}")

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bootstrap.sandbox.egress.opening import opened_egress, report_use, with_end
 from bootstrap.sandbox.egress.use import Names, Use
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network.namespaces import in_network_of
+from bootstrap.secret import Secret
 from tests.sandbox.network.namespace import run
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
@@ -149,10 +151,12 @@ def test_a_job_without_a_gateway_reaches_the_agent_api(
     assert with_endpoint(EgressGrant(), endpoint) == expected
 
 
-def reported(tmp_path: Path, use: Use | None) -> tuple[str, list[dict[str, Any]]]:
+def reported(tmp_path: Path, use: Use | None, *secrets: Secret) -> tuple[str, list[dict[str, Any]]]:
     lines: list[bytes] = []
+    job_log = JobLog(lines.append)
+    job_log.mask(*secrets)
     record = Record(tmp_path / "records.jsonl", "now")
-    report_use(JobLog(lines.append), record, "tests", use)
+    report_use(job_log, record, "tests", use)
     events = (tmp_path / "records.jsonl").read_text().splitlines() if use else []
     return b"".join(lines).decode(), [json.loads(event) for event in events]
 
@@ -162,6 +166,20 @@ def test_refusals_are_in_the_log_and_in_the_record(tmp_path: Path) -> None:
     log, (event,) = reported(tmp_path, use)
     assert "Airlock: egress of rule 'tests' does not allow 2 lookups" in log
     assert (event["event"], event["refused_names"]) == ("egress", {"a.example": 2})
+
+
+@pytest.mark.parametrize("observe", [True, False])
+def test_a_secret_in_a_name_is_masked_also_in_small_letters(
+    tmp_path: Path, *, observe: bool
+) -> None:
+    """A wildcard allows it, and it is looked up and kept in small letters."""
+    name, address = "c0rrecthorse.example.com", IPv4Address("203.0.113.7")
+    names = Names(asked={name: 1}, leads_astray={name: "a private address"},
+                  addresses={name: frozenset({address})})  # fmt: skip
+    use = Use(observe=observe, names=names, targets={}, reached=frozenset({address}))
+    log, events = reported(tmp_path, use, Secret("C0rrectHorse"))
+    assert "***.example.com" in log
+    assert "c0rrecthorse" not in f"{log}{events}"
 
 
 def test_a_draft_is_in_the_log_line_by_line(tmp_path: Path) -> None:
