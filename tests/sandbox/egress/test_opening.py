@@ -96,6 +96,46 @@ def test_a_list_that_does_not_hold_is_not_proven(container: Running) -> None:
     }
 
 
+def outcome(kind: int) -> str:
+    """Send to the gateway, from inside."""
+    with socket.socket(socket.AF_INET, kind) as client:
+        client.settimeout(0.3)
+        try:
+            client.connect(("198.18.240.1", 30080))
+            client.send(b"x")
+        except OSError as refused:
+            return type(refused).__name__
+        return "sent"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("grant", "after"),
+    [
+        (LIST, ["ConnectionRefusedError", "PermissionError"]),
+        (EgressGrant(private=("198.18.0.0/15",)), ["ConnectionRefusedError", "PermissionError"]),
+        (EgressGrant(observe=True), ["TimeoutError", "sent"]),
+    ],
+)
+def test_the_gateway_is_reached_by_the_proof_alone(
+    container: Running, grant: EgressGrant, after: list[str]
+) -> None:
+    """The host may lead a port of its own elsewhere (DNAT), before its ruleset looks at it."""
+
+    def outcomes() -> list[str]:
+        kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        return in_network_of(container.pid, lambda: [outcome(kind) for kind in kinds])
+
+    uses: list[Use | None] = []
+    with opened_egress(grant, container, [], uses.append) as limited:
+        assert outcomes() == ["TimeoutError", "sent"]
+        assert all(probe.passed for probe in limited.prove())
+        assert outcomes() == after
+    (use,) = uses
+    assert use is not None
+    assert use.observe or not use.targets, "nothing that a list should have"
+
+
 @needs_root
 def test_observing_is_proven_to_answer(container: Running) -> None:
     with opened_egress(EgressGrant(observe=True), container, [], lambda _: None) as limited:
