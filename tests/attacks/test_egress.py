@@ -3,10 +3,8 @@
 Each attack is also made by a job whose rule has no list, and succeeds there.
 """
 
-import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -19,6 +17,7 @@ from tests.attacks.outside import (
     LISTED,
     PUBLIC_RESOLVER,
     Outside,
+    led_elsewhere,
     outside,
 )
 from tests.lab.engine import eventually
@@ -60,26 +59,6 @@ SECRET = b"{secret}"
 {body}
 PY
 """
-
-
-DNAT = f"""
-table ip elsewhere {{
-  chain led {{
-    type nat hook prerouting priority dstnat; policy accept;
-    iifname "airlock0" ip daddr {GATEWAY} tcp dport 30080 dnat to {EVIL}:80
-  }}
-}}
-"""
-
-
-@contextmanager
-def led_elsewhere() -> Iterator[None]:
-    """Lead a port of this host to another one, as a load balancer's node port is."""
-    subprocess.run(["nft", "-f", "-"], input=DNAT, text=True, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["nft", "delete", "table", "ip", "elsewhere"], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -165,9 +165,9 @@ read -r line <&3; echo "answer: $line"
 
 
 def test_only_the_job_has_the_token_of_its_gateway(place: Tries, job: Attacker) -> None:
-    """Whoever is told the token may call: nothing but that keeps the others out."""
-    said = job.tries("echo $BUILDKITE_AGENT_ENDPOINT $BUILDKITE_AGENT_ACCESS_TOKEN").stdout
-    endpoint, token = said.split()
+    """Whoever has the token may call: nothing but that keeps the others out."""
+    shown = job.tries("echo $BUILDKITE_AGENT_ENDPOINT $BUILDKITE_AGENT_ACCESS_TOKEN").stdout
+    endpoint, token = shown.split()
     port = endpoint.rpartition(":")[2]
     answers = [
         place(CALL.format(port=port, job=job.job.id, token=one))

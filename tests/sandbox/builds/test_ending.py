@@ -33,7 +33,7 @@ def test_it_is_killed_as_soon_as_the_job_has_ended() -> None:
         assert not ending.close()
 
 
-def test_one_that_has_ended_before_is_told_apart() -> None:
+def test_one_that_has_ended_before_is_distinguished() -> None:
     with process() as (job, of_job), process() as (buildkit, of_buildkit):
         ending = Ending(of_job, of_buildkit)
         buildkit.terminate()
