@@ -4,6 +4,7 @@ The agent does not redact what Airlock prints, so secrets are masked here, as th
 """
 
 import os
+import re
 from collections.abc import Callable
 
 from bootstrap.errors import AirlockError
@@ -51,6 +52,12 @@ class JobLog:
         """Return `text` with every secret masked, of whatever length and on however many lines."""
         for secret in self._secrets:
             text = text.replace(secret.reveal(), str(secret))
+        return text
+
+    def masked_in_any_case(self, text: str) -> str:
+        """As `masked`, for names of DNS, whose letters may have become small ones."""
+        for secret in self._secrets:
+            text = re.sub(re.escape(secret.reveal()), str(secret), text, flags=re.IGNORECASE)
         return text
 
     def _shown(self, text: str, limit: int) -> str:

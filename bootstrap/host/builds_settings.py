@@ -34,6 +34,11 @@ class Builds(Section):
         """Return every uid, and gid of the same number, of the builders of a host's slots."""
         return range(self.first_uid, self.first_uid + slots * USERS)
 
+    def uids_of(self, slot: int) -> range:
+        """Return those of the builder of one slot, counted from 0; root's in it is the first."""
+        first = self.first_uid + slot * USERS
+        return range(first, first + USERS)
+
     def check(self, jobs: range) -> None:
         """Raise ValueError unless these are other users than those of jobs, `jobs`."""
         mine = self.uids(len(jobs))

@@ -12,7 +12,7 @@ from bootstrap.policy.guardrails import (
     bounds_for,
     exceeds_for,
     forks_for,
-    is_empty,
+    gives_access,
     limits_left,
 )
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
@@ -161,7 +161,7 @@ def _trusted_as(
         [bounds.plugins for _, bounds in bounds_for(guardrails, pipeline)],
         [str(forks_for(guardrails, pipeline))],
         [kind.key for kind in grant.kinds],
-        [is_empty(grant)],
+        [not gives_access(grant)],
         list(grant.env),
     )
     return tuple(repr(sorted(map(repr, part))) for part in parts)
@@ -177,8 +177,8 @@ def _hint(guardrail: str) -> str:
     match guardrail:
         case "forks":
             return (
-                "Grant nothing to forks (`pull-request: same-repository` leaves them out), or have "
-                "the platform team write `forks: anything` into the guardrails of this host."
+                "Grant forks nothing, and no builds (`pull-request: same-repository` leaves them "
+                "out), or have the platform team write `forks: anything` into the guardrails."
             )
         case _ if guardrail.startswith("requires."):
             return _REQUIRED

@@ -134,8 +134,7 @@ def granted_roles(grant: Grant) -> tuple[str, ...]:
 
 
 def _outside(grant: Grant, guardrails: Guardrails, pipeline: str) -> Iterator[Excess]:
-    has_access = not is_empty(grant) or grant.builds  # which reaches more of the host's kernel
-    if guardrails.scopes and scope_of(guardrails, pipeline) is None and has_access:
+    if guardrails.scopes and scope_of(guardrails, pipeline) is None and gives_access(grant):
         names = tuple(f"one of the scope {scope.name!r}" for scope in guardrails.scopes)
         yield _excess(
             "scopes", f"a grant to the pipeline {pipeline!r}, which is in no scope", names
@@ -243,13 +242,22 @@ def _forks(claims: Claims, grant: Grant, guardrails: Guardrails) -> Iterator[Exc
     forks = forks_for(guardrails, claims.pipeline)
     if forks is ForkAccess.REFUSE:
         yield _excess("forks", "a fork's pull request", ("no pull request of a fork",))
-    elif forks is ForkAccess.NOTHING and not is_empty(grant):
-        yield _excess("forks", "a grant to a fork's pull request", ("nothing",))
+    elif forks is ForkAccess.NOTHING and gives_access(grant):
+        what = "image builds for" if is_empty(grant) else "a grant to"
+        yield _excess("forks", f"{what} a fork's pull request", ("nothing",))
 
 
 def is_empty(grant: Grant) -> bool:
     """Return whether the grant is a sandbox without any role, secret, key or token's audience."""
     return not (grant.kinds or grant.buildkite_secrets or grant.audiences)
+
+
+def gives_access(grant: Grant) -> bool:
+    """Return whether the grant is more than a sandbox as any job's.
+
+    A build is no access to anything, but reaches more of the host's kernel than other jobs.
+    """
+    return not is_empty(grant) or grant.builds is not None
 
 
 def _plugins(claims: Claims, guardrails: Guardrails) -> Iterator[Excess]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bootstrap.job.grades import Grade
 from bootstrap.policy import wording
-from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for, is_empty
+from bootstrap.policy.guardrails import WITHOUT_DOCUMENT, exceeds, forks_for, gives_access
 from bootstrap.policy.match import PULL_REQUESTS
 from bootstrap.policy.model import Condition, ForkAccess, Guardrails, Requirement, Rule
 from bootstrap.policy.requirements import demanded, refused_by_grade
@@ -44,7 +44,7 @@ def _refused(
 
 def _pull_requests(rule: Rule, rails: Guardrails, pipeline: str) -> str:
     widest, forks = pull_requests_of(rule), forks_for(rails, pipeline)
-    gets = not is_empty(rule.allow)
+    gets = gives_access(rule.allow)
     excluded = forks is ForkAccess.REFUSE or (forks is ForkAccess.NOTHING and gets)
     return "same-repository" if widest == "any" and excluded else widest
 

@@ -1,9 +1,7 @@
 """A job's directories on this host: its workspace and its sandbox directory."""
 
-import ctypes
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -14,11 +12,10 @@ from bootstrap.files import give, write
 from bootstrap.host.lock import locked
 from bootstrap.host.trash import discard, empty_in_background
 from bootstrap.host.trees import locked_tree
-from bootstrap.libc import LIBC
+from bootstrap.libc import kind_of_filesystem
 from bootstrap.policy.model import Workspace
 from bootstrap.sandbox import environment
 
-_STATFS_SIZE = 256  # bytes; struct statfs has 120, and begins with the kind of the filesystem
 _IN_MEMORY = {0x01021994, 0x858458F6}  # <linux/magic.h>: TMPFS_MAGIC, RAMFS_MAGIC
 
 _NOT_IN_TOKENS = re.compile(r"[^A-Za-z0-9.-]")
@@ -38,10 +35,7 @@ def prepare_host(runtime: Path, state: Path) -> None:
 
 
 def _in_memory(path: Path) -> bool:
-    found = ctypes.create_string_buffer(_STATFS_SIZE)
-    if LIBC.statfs(os.fsencode(path), found) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
-    return struct.unpack_from("=l", found)[0] & 0xFFFFFFFF in _IN_MEMORY
+    return kind_of_filesystem(path) in _IN_MEMORY
 
 
 def workspace_path(state: Path, key: str, *, kind: Workspace, token: str) -> Path:

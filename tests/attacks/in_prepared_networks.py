@@ -28,8 +28,8 @@ class Served(Fleet):
 
 
 @contextmanager
-def served(lab: Lab, base: Path) -> Iterator[Served]:
-    with a_fleet(lab, base) as made:
+def served(lab: Lab, base: Path, *, settings: str = "") -> Iterator[Served]:
+    with a_fleet(lab, base, settings=settings) as made:
         with serving(made, "networks-ahead = 3") as service:
             own = {field.name: getattr(made, field.name) for field in fields(made)}
             yield Served(**own, service=service)

@@ -4,6 +4,7 @@ All of them are addresses in the lab's own world, to which this host has a route
 """
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.fakes.zone import FakeDns, serving, sockets
 from tests.lab import world
+from tests.lab.lab import GATEWAY
 
 # What a rule lists by name, and what it does not: the attacker's own host, its resolver, a database
 # in the VPC, and a well-known public resolver.
@@ -115,3 +117,23 @@ def outside() -> Iterator[Outside]:
             world.ip("route", "del", f"{address}/32", check=False)
             device = ("dev", "world0")
             world.ip("-n", world.NAMESPACE, "addr", "del", f"{address}/32", *device, check=False)
+
+
+DNAT = f"""
+table ip elsewhere {{
+  chain led {{
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "airlock0" ip daddr {GATEWAY} tcp dport 30080 dnat to {EVIL}:80
+  }}
+}}
+"""
+
+
+@contextmanager
+def led_elsewhere() -> Iterator[None]:
+    """Lead a port of this host to another one, as a load balancer's node port is."""
+    subprocess.run(["nft", "-f", "-"], input=DNAT, text=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["nft", "delete", "table", "ip", "elsewhere"], check=True)

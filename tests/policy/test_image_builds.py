@@ -14,6 +14,7 @@ from bootstrap.policy.granted import granted as as_json
 from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import Admitted, Builds, Decision, Denied, Grant
 from bootstrap.policy.parse import parse_guardrails
+from bootstrap.policy.reach import reach
 from tests.policy.given import claims, policy
 from tests.policy.test_cases import problem
 
@@ -26,9 +27,9 @@ def granted(allow: str) -> Grant:
     return policy(rule(allow)).rules[0].allow
 
 
-def decided(rails: str, allow: str) -> Decision:
+def decided(rails: str, allow: str, **job: str) -> Decision:
     document = parse_guardrails(f"guardrails: acme\n{rails}", "guardrails.yaml")
-    return decide(claims(), policy(rule(allow)), document)
+    return decide(claims(**job), policy(rule(allow)), document)
 
 
 def test_a_rule_names_what_builds() -> None:
@@ -73,6 +74,46 @@ def test_a_pipeline_in_no_scope_has_none() -> None:
     decision = decided("scopes: [{name: s, pipelines: other}]", "builds: buildkit")
     assert isinstance(decision, Denied)
     assert "'scopes'" in decision.problem
+
+
+@pytest.mark.parametrize(
+    ("rails", "admitted", "widest"),
+    [
+        ("", False, "same-repository"),
+        ("forks: nothing", False, "same-repository"),
+        ("forks: refuse", False, "same-repository"),
+        ("forks: anything", True, "any"),
+        ("scopes: [{name: s, pipelines: '*', forks: anything}]", True, "any"),
+    ],
+)
+def test_forks_build_nothing_unless_guardrails_say_so(
+    rails: str, widest: str, *, admitted: bool
+) -> None:
+    """Code of anyone would reach more of the host's kernel, and share a cache with that of others.
+
+    The decision and what reviewers are shown have to agree.
+    """
+    decision = decided(rails, "builds: buildkit", BUILDKITE_PULL_REQUEST="7")
+    assert isinstance(decision, Admitted) == admitted
+    if isinstance(decision, Denied) and rails != "forks: refuse":
+        assert "image builds for a fork's pull request" in decision.problem
+        assert "no builds" in decision.hint
+    assert isinstance(decided(rails, "builds: buildkit"), Admitted)
+    document = parse_guardrails(f"guardrails: acme\n{rails}", "guardrails.yaml")
+    made = policy(rule("builds: buildkit"))
+    assert reach(made.rules[0], document, made.pipeline).pull_requests == widest
+
+
+def test_services_and_a_list_of_hosts_are_no_access_for_forks() -> None:
+    allow = "services: {db: {image: ci/db}}, egress: none"
+    assert isinstance(decided("", allow, BUILDKITE_PULL_REQUEST="7"), Admitted)
+
+
+def test_a_workspace_in_which_forks_worked_is_not_used_once_a_rule_builds() -> None:
+    apart = [decided("", allow) for allow in ("", "builds: buildkit")]
+    assert isinstance(apart[0], Admitted)
+    assert isinstance(apart[1], Admitted)
+    assert apart[0].apart != apart[1].apart
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from bootstrap.policy.model import Limits
 from bootstrap.policy.services import MOST
 from bootstrap.sandbox import confinement, engine, terminals
 from bootstrap.sandbox.builds import control, plan, users
+from bootstrap.sandbox.builds.ending import Ending
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.images.image import provided
 from bootstrap.sandbox.leases import first_process
@@ -29,13 +30,15 @@ from bootstrap.sandbox.leases.builder import directory_of
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.leases.slots import CACHE
 from bootstrap.sandbox.model import Image, SandboxSpec
+from bootstrap.sandbox.network import addresses
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.text import printable
 
 if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
-_LAST = 1000  # bytes of a builder's log that are shown if it ends before the job
+_READ = 64 << 10  # bytes of a builder's log that are read if it ends before the job
+_LAST = 400  # characters of those that are shown: a line of the job's log has no place for more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,11 +110,15 @@ def opened_builder(
         )
         (directory.path / "prepare").write_bytes(plan.preparation())
         (directory.path / "prepare").chmod(0o444)
-        yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
-        if first_process.has_ended(process):
+        ending = Ending(container.guard.process, process)
+        try:
+            yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
+        finally:
+            early = ending.close()
+        if early:
             log.alert(
                 "the BuildKit of this job ended before the job did; the last of its log: "
-                f"{printable(_last(output), limit=_LAST)}"
+                f"{last_of(output, log.masked)}"
             )
 
 
@@ -144,6 +151,7 @@ def _started(
             asking = os.open(f"/proc/{peer}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, asking)
             confine(pid, peer, asking, spec.runtime)
+            require_network(pid, container.running.pid)
             # Of its own, beside those of the job and of as many services as there may be.
             terminals.limit(pid, slots * (2 + MOST))
             control.map_users(asking, mine)
@@ -173,6 +181,12 @@ def confine(first: int, peer: int, asking: int, runtime: str) -> None:
         raise confinement.unconfined("; ".join(wrong[:4]), runtime)
 
 
+def require_network(pid: int, job: int) -> None:
+    """Raise CannotStart unless the process has the network that the proof is about, the job's."""
+    if addresses.namespace(pid) != addresses.namespace(job):
+        raise control.failed("its container is not in the job's network")
+
+
 def cache(state: Path, tree: Path, mine: range, note: Callable[[str], object]) -> Path:
     """Return the cache of a workspace, made if it is missing. `mine` are its users.
 
@@ -189,9 +203,11 @@ def cache(state: Path, tree: Path, mine: range, note: Callable[[str], object]) -
     return path
 
 
-def _last(output: int) -> str:
+def last_of(output: int, masked: Callable[[str], str]) -> str:
+    """Return the end of a log, on one line. What is a secret is masked before it is cut off."""
     size = os.fstat(output).st_size
-    return os.pread(output, _LAST, max(0, size - _LAST)).decode(errors="replace")
+    text = os.pread(output, _READ, max(0, size - _READ)).decode(errors="replace")
+    return printable(masked(text), limit=_READ)[-_LAST:]
 
 
 def program() -> Path:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.host.builds_settings import USERS
 from bootstrap.host.config import Host
 from bootstrap.sandbox.leases import subordinate
 
@@ -27,8 +26,7 @@ _ALTERNATIVE = (
 def of_slot(host: Host, uid: int) -> range:
     """Return the users of the builder of the job that runs as `uid`: root's in it is the first."""
     assert host.builds is not None  # noqa: S101 - for the type checker: `require` was called
-    first = host.builds.first_uid + (uid - host.sandbox.first_uid) * USERS
-    return range(first, first + USERS)
+    return host.builds.uids_of(uid - host.sandbox.first_uid)
 
 
 def require(host: Host, sysctl: Path = _SYSCTL) -> None:

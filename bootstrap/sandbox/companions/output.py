@@ -1,6 +1,7 @@
 """What service containers print: bounded files that the job can read, and that its log quotes."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Output:
         self._awaited = awaited.encode()
         self._line = b""  # the last one, as far as it has come, while a text is looked for
         self._size = 0
+        self._has_dropped = False
         self._descriptor = self._opened()
 
     def write(self, piece: bytes | memoryview) -> None:
@@ -35,13 +37,18 @@ class Output:
             with suppress(OSError):
                 self._size += os.write(self._descriptor, part)
 
-    def last(self, lines: int) -> list[str]:
-        """Return the last lines, as text."""
+    def last(self, lines: int, masked: Callable[[str], str] = str) -> list[str]:
+        """Return the last lines, as text. `masked` gets them as a whole: secrets may have several.
+
+        Without the first one, if what came before it was dropped: it may begin in the middle.
+        """
         content = b""
         for path in (self.previous, self.path):
             with suppress(OSError):
                 content += path.read_bytes()
-        return [line.decode(errors="replace") for line in content.splitlines()[-lines:]]
+        whole = masked(content.decode(errors="replace")).encode("utf-8", "replace").splitlines()
+        kept = whole[1:] if self._has_dropped else whole
+        return [line.decode() for line in kept[-lines:]]
 
     def close(self) -> None:
         """Close the file, which stays."""
@@ -56,10 +63,12 @@ class Output:
     def _rotate(self) -> None:
         """Begin a file anew, or this one if there is no space for another."""
         self._size = 0
+        self._has_dropped = self.previous.exists()
         try:
             self.path.rename(self.previous)
             fresh = self._opened()
         except OSError:
+            self._has_dropped = True
             os.ftruncate(self._descriptor, 0)
             return
         os.close(self._descriptor)

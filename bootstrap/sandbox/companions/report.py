@@ -45,7 +45,7 @@ def shown(services: Mapping[str, tuple[ServiceContainer, Output, Ending]], log: 
     """Print the ends of the services' logs, each in a group, and then what went wrong with them."""
     for name, (_, output, _) in services.items():
         log.group(f"Service {name}: the end of its log")
-        lines = output.last(LINES)
+        lines = output.last(LINES, log.masked)
         for line in lines:
             log.note(line)
         if not lines:

@@ -42,8 +42,13 @@ class Limited:
     table: Table
 
     def prove(self) -> tuple[Probe, ...]:
-        """Try what has to be refused, from inside. Raises CannotStart."""
+        """Try what has to be refused, from inside. Raises CannotStart.
+
+        Call it once what the host's own ruleset refuses has been shown: from here on the gateway is
+        refused inside.
+        """
         with netlink.explained("show what the job reaches"), ExitStack() as held:
+            self.table.refuse_gateway(self.running.gateway)
             attempts = [] if self.grant.observe else [
                 Attempt(protocol, OUTSIDE, port, REFUSED_INSIDE[protocol])
                 for protocol, port in _ATTEMPTS
@@ -176,11 +181,11 @@ def report_use(log: JobLog, record: Record, rule: str, use: Use | None) -> None:
     if use.observe:
         log.note(f"egress is observed: under this list, rule {rule!r} would reach the same:")
         for line in draft(use):
-            log.note(line)
+            log.note(log.masked_in_any_case(line))
     else:
         for line in advice(use, rule):
-            log.alert(line)
+            log.alert(log.masked_in_any_case(line))
     try:
-        record.egress(use.recorded(log.masked))
+        record.egress(use.recorded(log.masked_in_any_case))
     except CannotStart as unwritable:  # the job has ended, and its result must not change
         log.alert(f"what the job reached is not in the audit record: {unwritable.problem}")

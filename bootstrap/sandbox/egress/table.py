@@ -23,10 +23,15 @@ from bootstrap.sandbox.network.netlink import attribute, attributes, nested
 
 TABLE = "airlock_egress"
 NAMED, ONCE_NAMED = "named", "once_named"
+PROVING = "proving"
 REFUSED, REFUSED_OTHERS, REACHED = "refused", "refused_others", "reached"
 LISTED_AT_MOST = 256  # of REFUSED
 
 _REFUSE = "meta l4proto tcp reject with tcp reset\n\t\treject with icmpx admin-prohibited"
+_GATEWAY = (
+    "ip daddr $gateway meta l4proto tcp reject with tcp reset\n"
+    "\t\tip daddr $gateway reject with icmpx admin-prohibited"
+)
 _OBSERVE = "ip daddr @named add @reached { ip daddr counter }"
 
 # Made when this is imported, so that all workers of a service share them.
@@ -59,8 +64,12 @@ def ruleset(grant: EgressGrant, gateway: str) -> str:
     text = packaged.text("bootstrap.sandbox.egress", "egress.nft")
     text = text.replace("VERDICT\n", f"{'accept' if grant.observe else _REFUSE}\n")
     text = text.replace("OBSERVED\n", f"{_OBSERVE if grant.observe else ''}\n")
+    text = text.replace(
+        "GATEWAY\n", f"{'ip daddr $gateway accept' if grant.observe else _GATEWAY}\n"
+    )
     listed = (*grant.cidrs, *grant.private)
     elements = (
+        (PROVING, [gateway]),
         ("listed", listed),
         ("resolvers", [one for one in _RESOLVERS if f"{one}/32" not in listed]),
     )
@@ -125,6 +134,12 @@ class Table:
                 raise
             else:
                 return
+
+    def refuse_gateway(self, gateway: str) -> None:
+        """Refuse the host's own address, which the proof has sent to. Raises OSError."""
+        key = nested(_KEY, attribute(_FIRST, IPv4Address(gateway).packed))
+        with self._one_at_a_time:
+            _transaction(self._kernel, [_request(_DELETE, PROVING, key)])
 
     def refused(self) -> dict[Target, int]:
         """Return the packets that were refused, or would have been. Raises OSError."""

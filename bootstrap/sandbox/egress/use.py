@@ -58,22 +58,29 @@ class Use:
         return sum(self.targets.values()) + sum(self.names.refused.values()) + self.names.others
 
     def recorded(self, masked: Callable[[str], str] = str) -> dict[str, object]:
-        """Return it for the audit trail, RECORDED of each kind, the most frequent first."""
+        """Return it for the audit trail, RECORDED of each kind, the most frequent first.
+
+        `masked` is applied to each name, which the job chose.
+        """
         names = self.names
         targets = Counter({shown(one): packets for one, packets in self.targets.items()})
         return {
             "mode": "observe" if self.observe else "enforce",
-            "asked": dict(Counter(names.asked).most_common(RECORDED)),
-            "refused_names": {
-                masked(name): times for name, times in Counter(names.refused).most_common(RECORDED)
+            "asked": _masked(names.asked, masked),
+            "refused_names": _masked(names.refused, masked),
+            "not_allowed_answers": {
+                masked(name): why for name, why in list(names.leads_astray.items())[:RECORDED]
             },
-            "not_allowed_answers": dict(list(names.leads_astray.items())[:RECORDED]),
             "refused_targets": dict(targets.most_common(RECORDED)),
             "refused_packets": 0 if self.observe else sum(self.targets.values()),
             "refusals": self.refusals,
             "over_limit": names.over_limit,
             "unanswered": names.unanswered,
         }
+
+
+def _masked(times: Mapping[str, int], masked: Callable[[str], str]) -> dict[str, int]:
+    return {masked(name): number for name, number in Counter(times).most_common(RECORDED)}
 
 
 def shown(target: Target) -> str:

@@ -9,9 +9,10 @@ stopped.
 import fcntl
 import json
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from bootstrap.host import trash
 from bootstrap.host.config import Host
 from bootstrap.host.storage import space
 from bootstrap.host.trees import discard_unused
+from bootstrap.libc import kind_of_filesystem
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.supervision.fullness import Fullness
 
@@ -32,6 +34,8 @@ PERIOD = 0.5  # seconds between two checks of the filesystem
 SETTLE = 15.0  # seconds for the space of a stopped job to become free
 _MEASURING = 10  # seconds for one job's tree; after that, the size counted so far is used
 _SCANNING = 3.0  # seconds for the deleted files that one job's processes hold open
+_OVERLAY = 0x794C7630  # <linux/magic.h>: OVERLAYFS_SUPER_MAGIC
+_UID = re.compile(rb"\nUid:\t([0-9]+)\t")  # proc(5): of /proc/PID/status
 _WRITES, _EVICTED = "writes.json", "evicted"
 
 
@@ -78,13 +82,26 @@ def watched(host: Host, lease: Lease, workspace: Path, *, pid: int) -> Iterator[
 
     `pid` is its container's first process.
     """
-    facts = {"uid": lease.uid, "workspace": str(workspace), "since": time.time()}
+    facts = {
+        "uid": lease.uid,
+        "builder": _builder(host, lease),
+        "workspace": str(workspace),
+        "since": time.time(),
+    }
     files.write(lease.directory / _WRITES, json.dumps(facts).encode())
     watch = Watch(host, lease, Fullness(pid, host.paths.state))
     try:
         yield watch
     finally:
         watch.close()
+
+
+def _builder(host: Host, lease: Lease) -> tuple[int, int] | None:
+    """Return the uids of the job's builder, the first and the end, if it may have one."""
+    if host.builds is None:
+        return None
+    users = host.builds.uids_of(lease.uid - host.sandbox.first_uid)
+    return users.start, users.stop
 
 
 def mark_largest(runtime: Path, state: Path, lack: str) -> None:
@@ -133,13 +150,13 @@ def discard_workspace(host: Host, workspace: Path) -> None:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
     directory: Path
-    uid: int
+    users: tuple[range, ...]
     workspace: Path
     since: float
 
     def written(self, device: int) -> int:
         """Return the bytes of files changed since the job began, deleted but open ones included."""
-        return _in_tree(self.workspace, self.since) + _deleted(self.uid, device)
+        return _in_tree(self.workspace, self.since) + _deleted(self.users, device)
 
 
 def _read(directory: Path) -> _Job | None:
@@ -152,7 +169,10 @@ def _read(directory: Path) -> _Job | None:
         return None
     return _Job(
         directory=directory,
-        uid=facts["uid"],
+        users=(
+            range(facts["uid"], facts["uid"] + 1),
+            range(*(facts.get("builder") or (0, 0))),  # an older version has none
+        ),
         workspace=Path(facts["workspace"]),
         since=facts["since"],
     )
@@ -172,26 +192,32 @@ def _in_tree(workspace: Path, since: float) -> int:
     return int(process.run(arguments, timeout=_MEASURING + 5) or 0)
 
 
-def _deleted(uid: int, device: int) -> int:
-    """Return the bytes of deleted files on `device` that processes of `uid` have open or mapped."""
+def _deleted(users: Sequence[range], device: int) -> int:
+    """Return the bytes of deleted files that processes of `users` have open or mapped.
+
+    Those on `device`, and those of overlays: the steps of a builder write to these, and what is
+    below them is on `device`.
+    """
     deadline = time.monotonic() + _SCANNING
-    sizes: dict[int, int] = {}
-    for path in _open_files(uid):
+    sizes: dict[tuple[int, int], int] = {}
+    for path in _open_files(users):
         with suppress(OSError):
             found = path.stat()
-            if found.st_nlink == 0 and found.st_dev == device:
-                sizes[found.st_ino] = found.st_blocks * 512
+            if found.st_nlink == 0 and (
+                found.st_dev == device or kind_of_filesystem(path) == _OVERLAY
+            ):
+                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
         if time.monotonic() > deadline:
             break
     return sum(sizes.values())
 
 
-def _open_files(uid: int) -> Iterator[Path]:
+def _open_files(users: Sequence[range]) -> Iterator[Path]:
     for process_directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             # Not the owner of the directory: a process can make that root. Its name is any bytes.
-            status = (process_directory / "status").read_bytes()
-            if b"\nUid:\t%d\t" % uid in status:
+            uid = _UID.search((process_directory / "status").read_bytes())
+            if uid and any(int(uid[1]) in some for some in users):
                 # A thread may have its own descriptors, and outlive the first thread.
                 yield from process_directory.glob("task/*/fd/*")
                 yield from (process_directory / "map_files").iterdir()

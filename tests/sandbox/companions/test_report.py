@@ -10,6 +10,7 @@ from bootstrap.sandbox.companions import report
 from bootstrap.sandbox.companions.limits import Used
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.companions.watch import Ending
+from bootstrap.secret import Secret
 
 SERVICE = ServiceContainer(image="ci/db:1", memory=64 << 20, pids=64)
 
@@ -38,6 +39,40 @@ def test_a_service_cannot_forge_groups_or_colours(tmp_path: Path) -> None:
     log = log_of(b"+++ forged\n\x1b[31mred\x1b[0m\n", Ending(early=False), tmp_path)
     assert "\n+++" not in log
     assert "\x1b[31m" not in log
+
+
+KEY = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2E\n-----END KEY-----"
+
+
+@pytest.mark.parametrize("before", [0, 98])
+def test_no_part_of_a_secret_that_a_service_has_printed_is_shown(
+    tmp_path: Path, before: int
+) -> None:
+    """The job may hand it one; as everything that is shown, it is masked whole, not by the line."""
+    lines = list[bytes]()
+    log = JobLog(lines.append)
+    log.mask(Secret(KEY))
+    output = Output(tmp_path, "db", limit=1 << 20)
+    output.write(f"loaded\n{KEY}\n".encode() + b"line\n" * before)
+    report.shown({"db": (SERVICE, output, Ending(early=False))}, log)
+    output.close()
+    text = b"".join(lines).decode()
+    assert "***" in text
+    assert "AAAA" not in text
+    assert "END KEY" not in text
+
+
+def test_no_line_is_shown_whose_beginning_was_dropped(tmp_path: Path) -> None:
+    lines = list[bytes]()
+    log = JobLog(lines.append)
+    log.mask(Secret("correct-horse-battery-staple"))
+    output = Output(tmp_path, "db", limit=20)
+    output.write(b"correct-horse-battery-staple\nthe end\n" * 2)
+    report.shown({"db": (SERVICE, output, Ending(early=False))}, log)
+    output.close()
+    text = b"".join(lines).decode()
+    assert "the end" in text
+    assert "staple" not in text
 
 
 @pytest.mark.parametrize(

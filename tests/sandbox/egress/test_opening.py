@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bootstrap.sandbox.egress.opening import opened_egress, report_use, with_end
 from bootstrap.sandbox.egress.use import Names, Use
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network.namespaces import in_network_of
+from bootstrap.secret import Secret
 from tests.sandbox.network.namespace import run
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
@@ -94,6 +96,46 @@ def test_a_list_that_does_not_hold_is_not_proven(container: Running) -> None:
     }
 
 
+def outcome(kind: int) -> str:
+    """Send to the gateway, from inside."""
+    with socket.socket(socket.AF_INET, kind) as client:
+        client.settimeout(0.3)
+        try:
+            client.connect(("198.18.240.1", 30080))
+            client.send(b"x")
+        except OSError as refused:
+            return type(refused).__name__
+        return "sent"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("grant", "after"),
+    [
+        (LIST, ["ConnectionRefusedError", "PermissionError"]),
+        (EgressGrant(private=("198.18.0.0/15",)), ["ConnectionRefusedError", "PermissionError"]),
+        (EgressGrant(observe=True), ["TimeoutError", "sent"]),
+    ],
+)
+def test_the_gateway_is_reached_by_the_proof_alone(
+    container: Running, grant: EgressGrant, after: list[str]
+) -> None:
+    """The host may lead a port of its own elsewhere (DNAT), before its ruleset looks at it."""
+
+    def outcomes() -> list[str]:
+        kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        return in_network_of(container.pid, lambda: [outcome(kind) for kind in kinds])
+
+    uses: list[Use | None] = []
+    with opened_egress(grant, container, [], uses.append) as limited:
+        assert outcomes() == ["TimeoutError", "sent"]
+        assert all(probe.passed for probe in limited.prove())
+        assert outcomes() == after
+    (use,) = uses
+    assert use is not None
+    assert use.observe or not use.targets, "nothing that a list should have"
+
+
 @needs_root
 def test_observing_is_proven_to_answer(container: Running) -> None:
     with opened_egress(EgressGrant(observe=True), container, [], lambda _: None) as limited:
@@ -149,10 +191,12 @@ def test_a_job_without_a_gateway_reaches_the_agent_api(
     assert with_endpoint(EgressGrant(), endpoint) == expected
 
 
-def reported(tmp_path: Path, use: Use | None) -> tuple[str, list[dict[str, Any]]]:
+def reported(tmp_path: Path, use: Use | None, *secrets: Secret) -> tuple[str, list[dict[str, Any]]]:
     lines: list[bytes] = []
+    job_log = JobLog(lines.append)
+    job_log.mask(*secrets)
     record = Record(tmp_path / "records.jsonl", "now")
-    report_use(JobLog(lines.append), record, "tests", use)
+    report_use(job_log, record, "tests", use)
     events = (tmp_path / "records.jsonl").read_text().splitlines() if use else []
     return b"".join(lines).decode(), [json.loads(event) for event in events]
 
@@ -162,6 +206,20 @@ def test_refusals_are_in_the_log_and_in_the_record(tmp_path: Path) -> None:
     log, (event,) = reported(tmp_path, use)
     assert "Airlock: egress of rule 'tests' does not allow 2 lookups" in log
     assert (event["event"], event["refused_names"]) == ("egress", {"a.example": 2})
+
+
+@pytest.mark.parametrize("observe", [True, False])
+def test_a_secret_in_a_name_is_masked_also_in_small_letters(
+    tmp_path: Path, *, observe: bool
+) -> None:
+    """A wildcard allows it, and it is looked up and kept in small letters."""
+    name, address = "c0rrecthorse.example.com", IPv4Address("203.0.113.7")
+    names = Names(asked={name: 1}, leads_astray={name: "a private address"},
+                  addresses={name: frozenset({address})})  # fmt: skip
+    use = Use(observe=observe, names=names, targets={}, reached=frozenset({address}))
+    log, events = reported(tmp_path, use, Secret("C0rrectHorse"))
+    assert "***.example.com" in log
+    assert "c0rrecthorse" not in f"{log}{events}"
 
 
 def test_a_draft_is_in_the_log_line_by_line(tmp_path: Path) -> None:

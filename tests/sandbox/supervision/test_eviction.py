@@ -14,15 +14,16 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to see ope
 
 BIG, SMALL = b"x" * (3 << 20), b"x" * (1 << 20)
 UNUSED_UID = 4_000_000
+UID = 0x7000_0000  # of a builder
 
 
-def job(base: Path, name: str, *, since: float, uid: int = UNUSED_UID + 1) -> Path:
+def job(base: Path, name: str, *, since: float, uid: int = UNUSED_UID + 1, **more: object) -> Path:
     """Describe a running job and return its workspace."""
     workspace = base / "state" / name
     workspace.mkdir(parents=True)
     lease = base / "runtime/jobs" / name
     lease.mkdir(parents=True)
-    facts = {"uid": uid, "workspace": str(workspace), "since": since}
+    facts = {"uid": uid, "workspace": str(workspace), "since": since, **more}
     (lease / "writes.json").write_text(json.dumps(facts))
     return workspace
 
@@ -62,6 +63,34 @@ def test_deleted_file_counts_for_the_job_that_has_it_open(tmp_path: Path) -> Non
         file.flush()
         hidden.unlink()
         assert marked(tmp_path) == ["hidden"]
+
+
+# What root of a builder's user namespace does in a step: it writes to an overlay, and deletes it.
+STEP = """
+set -e
+mkdir lower upper work merged
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+exec 3>merged/f
+head -c $1 /dev/zero >&3
+rm merged/f
+exec setpriv --reuid=$2 --clear-groups sh -c 'echo written; read line'
+"""
+
+
+@pytest.mark.parametrize(("builder", "largest"), [([UID, UID + 1], "builds"), (None, "named")])
+def test_deleted_file_of_a_step_counts_for_the_job_that_builds(
+    tmp_path: Path, builder: list[int] | None, largest: str
+) -> None:
+    began = time.time() - 1
+    (job(tmp_path, "named", since=began) / "f").write_bytes(SMALL)
+    cache = job(tmp_path, "builds", since=began, builder=builder)
+    command = ["unshare", "--mount", "sh", "-c", STEP, "sh", str(len(BIG)), str(UID)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=cache, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"written\n"
+        assert marked(tmp_path) == [largest]
+        process.kill()
 
 
 def test_process_whose_name_is_not_text_does_not_stop_the_measurement(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""BuildKit ends with its job; what it has printed last is shown without secrets."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bootstrap.log import JobLog
+from bootstrap.sandbox.builds.builder import last_of
+from bootstrap.sandbox.builds.ending import Ending
+from bootstrap.secret import Secret
+
+
+@contextmanager
+def process() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    with subprocess.Popen(["sleep", "60"]) as made:
+        descriptor = os.pidfd_open(made.pid)
+        try:
+            yield made, descriptor
+        finally:
+            os.close(descriptor)
+            made.kill()
+
+
+def test_it_is_killed_as_soon_as_the_job_has_ended() -> None:
+    with process() as (job, of_job), process() as (buildkit, of_buildkit):
+        ending = Ending(of_job, of_buildkit)
+        job.terminate()
+        assert buildkit.wait(10) == -signal.SIGKILL, "nobody has closed anything yet"
+        assert not ending.close()
+
+
+def test_one_that_has_ended_before_is_distinguished() -> None:
+    with process() as (job, of_job), process() as (buildkit, of_buildkit):
+        ending = Ending(of_job, of_buildkit)
+        buildkit.terminate()
+        buildkit.wait()
+        job.terminate()
+        job.wait()
+        assert ending.close()
+
+
+def test_it_does_not_outlive_a_start_that_failed() -> None:
+    with process() as (job, of_job), process() as (buildkit, of_buildkit):
+        assert not Ending(of_job, of_buildkit).close()
+        assert buildkit.wait(10) == -signal.SIGKILL
+        assert job.poll() is None
+
+
+@pytest.fixture
+def output() -> Iterator[int]:
+    descriptor = os.memfd_create("buildkitd")
+    yield descriptor
+    os.close(descriptor)
+
+
+KEY = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2E\n-----END KEY-----"
+
+
+def test_no_part_of_a_secret_is_in_the_end_of_its_log(output: int) -> None:
+    """A secret may have several lines, and may lie where the shown part begins."""
+    log = JobLog(lambda _: None)
+    log.mask(Secret(KEY), Secret("correct-horse-battery-staple"))
+    rest = "x" * 360
+    os.write(output, f"{KEY}\ncorrect-horse-battery-staple {rest} the reason".encode())
+    shown = last_of(output, log.masked)
+    assert shown.endswith("the reason")
+    assert len(shown) <= 400
+    for part in ("AAAA", "END KEY", "staple", "battery"):
+        assert part not in shown
+
+
+def test_the_end_of_a_long_log_is_shown(output: int) -> None:
+    os.write(output, b"noise\n" * 20_000 + b"\x1b[31mthe reason\x1b[0m")
+    shown = last_of(output, str)
+    assert shown.endswith("the reason�[0m")
+    assert shown.isprintable()
