@@ -18,7 +18,6 @@ from bootstrap.host import trash
 from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Limits
 from bootstrap.policy.services import MOST
 from bootstrap.sandbox import confinement, engine, terminals
 from bootstrap.sandbox.builds import control, plan, users
@@ -29,6 +28,7 @@ from bootstrap.sandbox.leases.builder import directory_of
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.leases.slots import CACHE
 from bootstrap.sandbox.model import Image, SandboxSpec
+from bootstrap.sandbox.shares import Share
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.text import printable
 
@@ -65,14 +65,14 @@ def opened_builder(
     container: Opened,
     directory: SandboxDirectory,
     image: Image,
-    at_most: Limits,
+    share: Share,
     resolver: str,
     tree: Path,
     log: JobLog,
 ) -> Iterator[Builder]:
     """Start a builder for the job in `container`, proven. `tree` is the job's workspace.
 
-    `at_most` are the guardrails' limits, `resolver` is the job's own, "" for the host's.
+    `resolver` is the job's own, "" for the host's.
 
     The log gets a line if the cache was discarded, and one at the end if BuildKit has ended before
     the job. The lease ends and removes it. Raises CannotStart, WrongConfiguration.
@@ -82,7 +82,7 @@ def opened_builder(
     own.mkdir(mode=0o755)
     mine = users.of_slot(host, lease.uid)
     spec = plan.builder_spec(
-        host.builds, host.sandbox, at_most, token=lease.token, users=mine, image=image,
+        share, host.sandbox, token=lease.token, users=mine, image=image,
         directory=own,
         cache=cache(host.paths.state, tree, mine, log.note), program=program(),
         resolvers=directory.path / "resolv.conf",
