@@ -2,6 +2,10 @@
 
 import pytest
 
+from bootstrap.policy.decide import decide
+from bootstrap.policy.model import Admitted
+from bootstrap.policy.parse import parse_guardrails
+from tests.policy.given import claims, policy
 from tests.policy.test_lint import found
 
 
@@ -15,6 +19,16 @@ def test_lint_reports_builds_of_forks() -> None:
     assert not lint("{pull-request: same-repository}", "builds: buildkit")
     assert not lint("{branch: main}", "builds: buildkit")
     assert not lint("{pull-request: any}", "")
+
+
+def test_a_guardrail_about_credentials_allows_builds_of_forks_and_lint_says_so() -> None:
+    document = "  - {name: only, when: {pull-request: any}, allow: {builds: buildkit}}\n"
+    finding = found(document, "forks: nothing")["fork-reaches-builds"]
+    for word, admitted in (("nothing", True), ("refuse", False)):
+        assert f"`forks: {word}`" in finding.fix
+        rails = parse_guardrails(f"guardrails: acme\nforks: {word}", "g")
+        fork = {"BUILDKITE_PULL_REQUEST": "1", "BUILDKITE_PULL_REQUEST_REPO": "git://evil/x.git"}
+        assert isinstance(decide(claims(**fork), policy(document), rails), Admitted) is admitted
 
 
 @pytest.mark.parametrize(
