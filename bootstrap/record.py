@@ -188,9 +188,9 @@ class Record:
         """The second protection of the metadata address was removed while the job ran."""
         self._event("routing", problem=problem)
 
-    def ended(self, *, status: Fields, ended: Fields) -> None:
-        """How the job ended, its status for the agent, and whether that is Airlock's."""
-        self._event("ended", status=status, ended=ended)
+    def ended(self, *, status: Fields, ended: Fields, used_up: Sequence[str] = ()) -> None:
+        """How the job ended, its status for the agent, whether that is Airlock's; limits it hit."""
+        self._event("ended", status=status, ended=ended, used_up=list(used_up))
 
     def cancelled(self, by: str) -> None:
         """The agent cancelled the job before any of it ran."""
