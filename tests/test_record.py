@@ -20,6 +20,7 @@ from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
 from bootstrap.record import Record
 from bootstrap.sandbox.egress.use import Names, Use
+from bootstrap.sandbox.limits import Used
 from bootstrap.sandbox.network.connections import Refusals
 from bootstrap.secret import Secret
 from tests.policy.given import claims, policy
@@ -61,6 +62,7 @@ def filled(path: Path) -> Record:
     record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
     record.services({"db": {"ready": 1.5}})
     record.services_ended({"db": {"early": False}})
+    record.builder_ended({"early": False, "used": asdict(Used())})
     record.egress(Use(observe=False, names=Names(), targets={}).recorded())
     record.connections(asdict(Refusals()))
     record.failed(Refused("no", hint="x"))
@@ -72,7 +74,7 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "agent_api",
-    "services", "services_ended", "egress", "connections",
+    "services", "services_ended", "builder_ended", "egress", "connections",
     "failed", "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 

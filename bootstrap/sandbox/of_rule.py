@@ -117,7 +117,7 @@ class OfRule:
             return builders.opened_builder(
                 client, self.host, lease, container=container, directory=directory, image=image,
                 share=share, resolver=resolvers.OWN if grant.egress else "", tree=tree,
-                log=self.log,
+                log=self.log, record=self.record,
             )  # fmt: skip
 
         return open_it

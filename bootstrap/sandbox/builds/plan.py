@@ -92,7 +92,7 @@ def builder_body(
         # Mounts of /proc need one that hides nothing (mount_namespaces(7)).
         "MaskedPaths": [],
         "ReadonlyPaths": [],
-        "Tmpfs": {"/tmp": own, "/run": own, str(spec.home): own},  # noqa: S108
+        "Tmpfs": dict.fromkeys(in_memory(spec), own),
     }
     return {
         **body,
@@ -108,6 +108,11 @@ def builder_body(
         "AttachStderr": False,
         "HostConfig": host_config,
     }
+
+
+def in_memory(spec: SandboxSpec) -> tuple[str, ...]:
+    """Return the directories in memory that a builder writes to; each may hold `spec.tmp`."""
+    return ("/tmp", "/run", str(spec.home))  # noqa: S108 - of the container
 
 
 def settings(cache: int, resolver: str = "") -> bytes:
