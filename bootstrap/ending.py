@@ -59,6 +59,7 @@ def concluded(
         record.ended(
             status={"kind": _KINDS[type(status)], **_fields(status)},
             ended={"kind": type(ended).__name__.lower(), **_fields(ended)},
+            used_up=full,
         )
     return status
 

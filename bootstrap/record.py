@@ -184,13 +184,17 @@ class Record:
         """The service containers are gone: how each ended, and what it had used up."""
         self._event("services_ended", services=ended)
 
+    def builder_ended(self, ended: Fields) -> None:
+        """The job is over, and so is its BuildKit: whether it ended before, and what it used up."""
+        self._event("builder_ended", **ended)
+
     def routing(self, problem: str) -> None:
         """The second protection of the metadata address was removed while the job ran."""
         self._event("routing", problem=problem)
 
-    def ended(self, *, status: Fields, ended: Fields) -> None:
-        """How the job ended, its status for the agent, and whether that is Airlock's."""
-        self._event("ended", status=status, ended=ended)
+    def ended(self, *, status: Fields, ended: Fields, used_up: Sequence[str] = ()) -> None:
+        """How the job ended, its status for the agent, whether that is Airlock's; limits it hit."""
+        self._event("ended", status=status, ended=ended, used_up=list(used_up))
 
     def cancelled(self, by: str) -> None:
         """The agent cancelled the job before any of it ran."""
@@ -250,7 +254,7 @@ class Record:
                 _with_schema,
                 self._without_secrets,
                 self._collected,
-                structlog.processors.JSONRenderer(serializer=_line),
+                structlog.processors.JSONRenderer(serializer=lambda e, **_: json.dumps(e).encode()),
             ],
             wrapper_class=structlog.BoundLogger,
         )
@@ -283,10 +287,6 @@ def _masked(value: Any, mask: Mask) -> Any:  # noqa: ANN401 - any value of JSON
             return [_masked(member, mask) for member in value]
         case _:
             return value
-
-
-def _line(event: Fields, **_: object) -> bytes:
-    return json.dumps(event).encode()
 
 
 def not_writable(problem: OSError, path: Path) -> CannotStart:

@@ -94,6 +94,16 @@ def test_a_log_or_a_record_that_fails_does_not_change_the_status(
         assert status == ExitWith(code=7, whose="job")
 
 
+def test_what_a_job_has_used_up_is_recorded_also_if_it_did_not_fail(tmp_path: Path) -> None:
+    lines, log, record = made(tmp_path)
+    full = ("/tmp, in memory, was full",)
+    ended = Exited(code=0, out_of_memory=False)
+    concluded(ended, Alerts(log, record), problems=(), full=full, log=log, record=record)
+    assert lines == []
+    (event,) = events(tmp_path / "records.jsonl")
+    assert event["used_up"] == ["/tmp, in memory, was full"]
+
+
 def _failing(directory: Path, fail: Callable[..., None]) -> Record:
     """Return a record whose every event fails as `fail` does, at the file."""
     record = Record(directory / "other.jsonl", "now")

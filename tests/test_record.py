@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from bootstrap.admission import record_decision, record_job
 from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.commands.admit import markdown
-from bootstrap.commands.policy.draft import draft
 from bootstrap.errors import CannotStart, Refused
 from bootstrap.job.model import Agent
 from bootstrap.log import JobLog
@@ -22,9 +20,9 @@ from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
 from bootstrap.record import Record
 from bootstrap.sandbox.egress.use import Names, Use
+from bootstrap.sandbox.limits import Used
 from bootstrap.sandbox.network.connections import Refusals
 from bootstrap.secret import Secret
-from tests.job.given import job_env
 from tests.policy.given import claims, policy
 from tests.test_appended import space
 
@@ -64,6 +62,7 @@ def filled(path: Path) -> Record:
     record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
     record.services({"db": {"ready": 1.5}})
     record.services_ended({"db": {"early": False}})
+    record.builder_ended({"early": False, "used": asdict(Used())})
     record.egress(Use(observe=False, names=Names(), targets={}).recorded())
     record.connections(asdict(Refusals()))
     record.failed(Refused("no", hint="x"))
@@ -75,7 +74,7 @@ def filled(path: Path) -> Record:
 
 KINDS = [
     "denied", "admitted", "session", "session", "secrets", "sandbox", "ssh_agent", "agent_api",
-    "services", "services_ended", "egress", "connections",
+    "services", "services_ended", "builder_ended", "egress", "connections",
     "failed", "internal_error", "cancelled", "ended",
 ]  # fmt: skip
 
@@ -249,46 +248,3 @@ def test_variables_on_the_agents_own_list_are_secret() -> None:
     }  # fmt: skip
     more = {"BUILDKITE_REDACTED_VARS": "BRANCH,SSH*"}
     assert set(without_secrets(env, more).values()) == {None}
-
-
-def record_of(schema: int, env: dict[str, str | None]) -> dict[str, Any]:
-    """Return a job's record as this or the earlier version wrote it."""
-    denied: dict[str, Any] = {"problem": "no", "nearest": None, "reasons": [], "enforced": False}
-    whole = {"version": "0.1.0", "started": "2026-11-23T12:00:00Z", **WHO, "env": env}
-    if schema == 1:
-        return {**whole, "denied": denied, "room": {"laps": {}}, "end": {}}
-    return {"schema": schema, **whole, "events": [{"event": "denied", **denied}]}
-
-
-@pytest.mark.parametrize("schema", [1, 2, 3])
-def test_policies_are_drafted_from_records_of_either_schema(tmp_path: Path, schema: int) -> None:
-    (tmp_path / "saved").mkdir()
-    document = record_of(schema, {**job_env(), "NPM_TOKEN": None})
-    (tmp_path / "saved/j-1.0.json").write_text(json.dumps(document))
-    saved, drafted = tmp_path / "saved", tmp_path / "policies"
-    assert draft(records=saved, directory=drafted, config_path=tmp_path, output=print) == 0
-    made = yaml.safe_load((tmp_path / "policies/storefront.yaml").read_text())
-    assert made["pipeline"] == "storefront"
-    assert made["repository"] == ["git@github.com:acme/storefront.git"]
-
-
-def test_a_policy_is_drafted_from_a_saved_record(tmp_path: Path) -> None:
-    record = Record(tmp_path / "records.jsonl", "now")
-    record_job(claims(), AGENT, record)
-    record.denied(problem="no", nearest=None, policy=POLICY, reasons=[], enforced=False)
-    record.save(tmp_path / "saved", 0)
-    saved, drafted = tmp_path / "saved", tmp_path / "policies"
-    assert draft(records=saved, directory=drafted, config_path=tmp_path, output=print) == 0
-    assert (tmp_path / "policies/storefront.yaml").exists()
-
-
-def test_a_record_that_is_not_whole_is_passed_over_with_a_note(tmp_path: Path) -> None:
-    (tmp_path / "saved").mkdir()
-    document = json.dumps(record_of(2, {**job_env()}))
-    (tmp_path / "saved/j-1.0.json").write_text(document)
-    (tmp_path / "saved/j-2.json").write_text(document[:200])
-    printed: list[str] = []
-    saved, drafted = tmp_path / "saved", tmp_path / "policies"
-    assert draft(records=saved, directory=drafted, config_path=tmp_path, output=printed.append) == 0
-    assert [line for line in printed if "j-2.json was passed over" in line]
-    assert (tmp_path / "policies/storefront.yaml").exists()

@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from typing import Any
 
 from bootstrap.job.facts import facts
 from bootstrap.job.model import Fact, Known
+from bootstrap.policy.egress import MOST, EgressGrant
 from bootstrap.policy.model import NO_TAG
 from bootstrap.text import MASK
 
@@ -13,16 +16,31 @@ Env = Mapping[str, str]
 MANY = 8  # more values of one fact than this are not listed: `*`
 
 
-def drafts(observed: Iterable[Env]) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """One job: its environment, and a list under which it would have reached all that it did.
+
+    `reached` is None if that is not known: it is recorded with `egress: {mode: observe}` only. What
+    has not `ran` has reached nothing, and shows nothing.
+    """
+
+    env: Env
+    ran: bool = False
+    reached: EgressGrant | None = None
+
+
+def drafts(observed: Iterable[Observed]) -> dict[str, dict[str, Any]]:
     """Return a document for each pipeline that was observed, in the grammar of `policy.parse`.
 
-    Rules grant nothing: what a job needs cannot be observed. There is one for each kind of job
-    that matters for a grant: the default branch, tags, other branches, pull requests, forks.
+    Rules grant nothing, and limit what their jobs reach if that is known of each of them: what a
+    job needs besides cannot be observed. There is one for each kind of job that matters for a
+    grant: the default branch, tags, other branches, pull requests, forks.
     """
-    by_pipeline: dict[str, list[Env]] = {}
-    for env in observed:
-        if slug := env.get("BUILDKITE_PIPELINE_SLUG"):
-            by_pipeline.setdefault(slug, []).append(_without_masks(env))
+    by_pipeline: dict[str, list[Observed]] = {}
+    for one in observed:
+        if slug := one.env.get("BUILDKITE_PIPELINE_SLUG"):
+            job = replace(one, env=_without_masks(one.env))
+            by_pipeline.setdefault(slug, []).append(job)
     return {slug: _draft(slug, jobs) for slug, jobs in sorted(by_pipeline.items())}
 
 
@@ -31,13 +49,14 @@ def _without_masks(env: Env) -> Env:
     return {name: (value or "").replace(f"{MASK}@", "") for name, value in env.items()}
 
 
-def _draft(slug: str, jobs: list[Env]) -> dict[str, Any]:
-    kinds: dict[str, list[Env]] = {}
-    for env in jobs:
-        kinds.setdefault(_kind(env), []).append(env)
+def _draft(slug: str, jobs: list[Observed]) -> dict[str, Any]:
+    kinds: dict[str, list[Observed]] = {}
+    for one in jobs:
+        kinds.setdefault(_kind(one.env), []).append(one)
+    repositories = (one.env.get("BUILDKITE_REPO") for one in jobs)
     return {
         "pipeline": slug,
-        "repository": sorted({env["BUILDKITE_REPO"] for env in jobs if env.get("BUILDKITE_REPO")}),
+        "repository": sorted(set(filter(None, repositories))),
         "rules": [_rule(kind, kinds[kind]) for kind in _WHEN if kind in kinds],
     }
 
@@ -65,8 +84,9 @@ def _kind(env: Env) -> str:
             return "forks"
 
 
-def _rule(kind: str, jobs: list[Env]) -> dict[str, Any]:
+def _rule(kind: str, observed: list[Observed]) -> dict[str, Any]:
     when: dict[str, Any] = {}
+    jobs = [one.env for one in observed]
     if kind == "the default branch":
         when["branch"] = _values(jobs, "branch")
     if kind == "tags":
@@ -77,7 +97,26 @@ def _rule(kind: str, jobs: list[Env]) -> dict[str, Any]:
         when |= {key: _values(jobs, key) for key in ("source", "queue") if _always(jobs, key)}
     if _WHEN[kind] != "no":
         when["pull-request"] = _WHEN[kind]
-    return {"name": kind, **({"when": when} if when else {}), "allow": {}}
+    allow = _egress([one.reached for one in observed if one.ran])
+    return {"name": kind, **({"when": when} if when else {}), "allow": allow}
+
+
+def _egress(reached: list[EgressGrant | None]) -> dict[str, Any]:
+    """Return `egress` under which these jobs reach what they did; {} if that is not known."""
+    known = [one for one in reached if one is not None]
+    hosts = sorted({name for one in known for name in one.hosts})
+    lists = {
+        "hosts": hosts,
+        "cidrs": _networks(text for one in known for text in one.cidrs),
+        "private": _networks(text for one in known for text in one.private),
+    }
+    if not known or len(known) < len(reached) or any(len(found) > MOST for found in lists.values()):
+        return {}
+    return {"egress": {key: found for key, found in lists.items() if found} or "none"}
+
+
+def _networks(listed: Iterable[str]) -> list[str]:
+    return [str(one) for one in sorted(set(map(IPv4Network, listed)))]
 
 
 def _always(jobs: list[Env], key: str) -> bool:

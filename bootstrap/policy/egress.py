@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 ANY_NAME = "*"
+MOST = 500  # entries of each kind in one list
 _BELOW = "*."
 _LONGEST = 253  # characters of a name (RFC 1035, 2.3.4: 255 octets with lengths and root)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"

@@ -11,7 +11,7 @@ from bootstrap.policy.node import CONFIG
 
 INTERNET, NONE = "internet", "none"
 
-_MANY = (ONE_OR_MANY, Field(max_length=500))
+_MANY = (ONE_OR_MANY, Field(max_length=egress.MOST))
 Hosts = Annotated[list[Annotated[str, AfterValidator(egress.host_pattern)]], *_MANY]
 Cidrs = Annotated[list[Annotated[str, AfterValidator(egress.public_network)]], *_MANY]
 Private = Annotated[list[Annotated[str, AfterValidator(egress.private_network)]], *_MANY]

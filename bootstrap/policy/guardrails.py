@@ -43,7 +43,8 @@ _LIST_IT = (
 )
 ORGANIZATION = "organization"  # whose pipelines the guardrails are for
 LIMITS = ("memory", "cpus", "pids")
-# What services have to leave to a job whose rule names no limit for it.
+# What services have to leave to a job whose rule names no limit for it, and all have to leave to
+# the job's BuildKit.
 _LEAST = {"memory": 256 << 20, "cpus": 0.1, "pids": 64}
 
 # What holds on a host whose airlock.toml names no guardrails.
@@ -111,7 +112,7 @@ def limits_for(guardrails: Guardrails, pipeline: str) -> Limits:
 
 
 def limits_left(guardrails: Guardrails, pipeline: str, grant: Grant) -> Limits:
-    """Return what of these limits the grant's services leave to the job itself."""
+    """Return what of these limits the grant's services leave to the job and its BuildKit."""
     most, used = limits_for(guardrails, pipeline), {n: _of_services(grant, n) for n in LIMITS}
     return Limits(
         memory=None if most.memory is None else most.memory - int(used["memory"]),
@@ -211,22 +212,24 @@ def _sessions(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
 
 
 def _limits(grant: Grant, bounds: Bounds, pipeline: str) -> Iterator[Excess]:
-    """The job and its services together: each limit is what one rule may use of a machine."""
+    """All containers of a job together: each limit is what one job may use of a machine."""
     del pipeline
     for name in LIMITS:
         limit, most = getattr(grant.limits, name), getattr(bounds.limits, name)
-        services = _of_services(grant, name)
-        needed = services + (limit or _LEAST[name])
-        if most is not None and (limit or services) and needed > most:
-            got, allowed = (size(int(n)) if name == "memory" else f"{n:g}" for n in (needed, most))
-            got += f", of which {_of_job(name, limit)} for the job" if services else ""
-            yield _excess(f"limits.{name}", got, (f"at most {allowed}",))
+        beside = _of_services(grant, name) + (_LEAST[name] if grant.builds else 0)
+        needed = beside + (limit or _LEAST[name])
+        if most is not None and (limit or beside) and needed > most:
+            got = _shown(name, needed)
+            if beside:
+                got += f", of which {'' if limit else 'at least '}"
+                got += f"{_shown(name, limit or _LEAST[name])} for the job"
+            if grant.builds:
+                got += f" and at least {_shown(name, _LEAST[name])} for BuildKit"
+            yield _excess(f"limits.{name}", got, (f"at most {_shown(name, most)}",))
 
 
-def _of_job(name: str, limit: float | None) -> str:
-    value = limit or _LEAST[name]
-    shown = size(int(value)) if name == "memory" else f"{value:g}"
-    return shown if limit else f"at least {shown}"
+def _shown(name: str, value: float) -> str:
+    return size(int(value)) if name == "memory" else f"{value:g}"
 
 
 _CHECKS: tuple[Callable[[Grant, Bounds, str], Iterator[Excess]], ...] = (

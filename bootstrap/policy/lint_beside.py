@@ -16,7 +16,8 @@ def _builds_of_forks(policy: Policy, rule: Rule) -> Iterator[Finding]:
             "fork-reaches-builds", policy, rule.line,
             f"rule {rule.name!r} lets anyone who opens a pull request build images: a build "
             "reaches more of the host's kernel than other jobs",
-            "Write `pull-request: same-repository`, or leave out `builds`.",
+            "Write `pull-request: same-repository`, or leave out `builds`. Guardrails refuse "
+            "such a job, unless they have `forks: anything`.",
         )  # fmt: skip
 
 

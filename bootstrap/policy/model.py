@@ -86,7 +86,7 @@ class Grant:
     env: tuple[str, ...] = ()  # globs over names of steering variables that the job may set
     image: str | None = None  # None: the host configuration's default image
     limits: Limits = field(default_factory=Limits)
-    at_most: Limits = field(default_factory=Limits)  # of the guardrails, for the host's defaults
+    at_most: Limits = field(default_factory=Limits)  # guardrails', without what services take
     workspace: Workspace = Workspace.REUSE
     services: Mapping[str, ServiceContainer] = field(default_factory=dict)  # by name
     agent_api: AgentApiGrant | None = None  # None: all that the job's own token may do

@@ -93,6 +93,9 @@ _TABLE: Mapping[str, str] = {
         BUILDKITE_S3_* BUILDKITE_GS_* BUILDKITE_GCS_* BUILDKITE_AZURE_BLOB_* BUILDKITE_ARTIFACTORY_*
         BUILDKITE_ARTIFACT_UPLOAD_DESTINATION
     """,
+    "it decides where one path of artifacts ends and the next, of any place, begins": """
+        BUILDKITE_AGENT_ARTIFACT_DELIMITER
+    """,
 }
 
 # Variables that match the patterns above but change nothing of the kind.

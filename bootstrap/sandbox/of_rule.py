@@ -17,6 +17,7 @@ from bootstrap.job.model import Job
 from bootstrap.log import JobLog
 from bootstrap.policy.model import Admitted, CredentialDelivery
 from bootstrap.record import Record
+from bootstrap.sandbox import shares
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.model import Running
@@ -107,14 +108,16 @@ class OfRule:
         from bootstrap.sandbox.builds import builder as builders  # noqa: PLC0415 - as above
 
         image = builders.image_of(client, self.host, self.log)
+        assert self.host.builds is not None  # noqa: S101 - image_of raises otherwise
+        share = shares.of_builder(grant, self.host.sandbox, self.host.builds)
 
         def open_it(
             lease: Lease, container: Opened, directory: SandboxDirectory, tree: Path
         ) -> "AbstractContextManager[Builder]":
             return builders.opened_builder(
                 client, self.host, lease, container=container, directory=directory, image=image,
-                at_most=grant.at_most, resolver=resolvers.OWN if grant.egress else "", tree=tree,
-                log=self.log,
+                share=share, resolver=resolvers.OWN if grant.egress else "", tree=tree,
+                log=self.log, record=self.record,
             )  # fmt: skip
 
         return open_it

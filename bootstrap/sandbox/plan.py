@@ -12,7 +12,7 @@ from bootstrap.errors import Refused
 from bootstrap.host.config import Sandbox
 from bootstrap.job.model import Claims, Job
 from bootstrap.policy.model import Grant
-from bootstrap.sandbox import agent_settings
+from bootstrap.sandbox import agent_settings, shares
 from bootstrap.sandbox.environment import AIRLOCK, BIN, SCRATCH, more_hooks
 from bootstrap.sandbox.model import Image, Mount, SandboxSpec, Volume
 
@@ -54,7 +54,7 @@ def plan(
     agent_binary: Path,
 ) -> SandboxSpec:
     """Return the job's specification. Raises Refused if the agent's paths would hide others."""
-    limits = grant.limits
+    share = shares.of_job(grant, defaults)
     return SandboxSpec(
         name=f"airlock-{token}",
         image=image,
@@ -77,9 +77,9 @@ def plan(
         ),
         home=HOME,
         workdir=job.build_path,
-        memory=limits.memory or min(defaults.memory, grant.at_most.memory or defaults.memory),
-        cpus=limits.cpus or min(defaults.cpus, grant.at_most.cpus or defaults.cpus),
-        pids=limits.pids or min(defaults.pids, grant.at_most.pids or defaults.pids),
+        memory=share.memory,
+        cpus=share.cpus,
+        pids=share.pids,
         tmp=defaults.tmp,
         open_files=defaults.open_files,
         runtime=defaults.runtime,

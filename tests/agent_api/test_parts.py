@@ -141,7 +141,7 @@ class Accepting:
         return None
 
     def unwritten(self, request: Request, failed: OSError) -> Answer:
-        raise NotImplementedError
+        pytest.fail(f"the body of {'/'.join(request.path)} could not be kept: {failed}")
 
     def begin(self, request: Request, body: Body) -> Pending:
         pending = Pending()
@@ -170,13 +170,16 @@ class Refusing:
         return json_answer({}, 403)
 
     def unwritten(self, request: Request, failed: OSError) -> Answer:
-        raise NotImplementedError
+        pytest.fail(f"the body of {'/'.join(request.path)}, a refused call, was kept: {failed}")
 
     def begin(self, request: Request, body: Body) -> Pending:
-        raise NotImplementedError
+        pytest.fail(
+            f"{'/'.join(request.path)} was begun, with {body.size} bytes: it had been refused"
+        )
 
     def make_space(self, wanted_by: Connection) -> bool:
-        raise NotImplementedError
+        del wanted_by
+        pytest.fail("memory was asked for, for the body of a call that had been refused")
 
     def forget(self, connection: Connection) -> None:
         """There is nothing to forget."""

@@ -1,4 +1,7 @@
-"""Promise 4: credentials inside a repository's URL reach neither log, annotation nor record."""
+"""Promise 4: credentials inside a repository's URL reach neither log, annotation nor record.
+
+Each attack runs also without the protection, and then finds them there.
+"""
 
 import json
 import uuid
@@ -42,9 +45,28 @@ RULES = """  - name: of others
 """
 
 
+# Airlock without the protection.
+UNMASKED = """
+import sys
+del sys.argv[1:3]  # "-m bootstrap", by which tests know the process
+from bootstrap import text
+text.without_credentials = str
+from bootstrap.cli import main
+sys.exit(main())
+"""
+each_way = pytest.mark.parametrize("masked", [True, False], ids=["masked", "unmasked"])
+
+
+def command(fleet: Fleet, shown: str, *, masked: bool) -> str:
+    """Return a command of Airlock, with the protection or without it."""
+    (fleet.base / "unmasked.py").write_text(UNMASKED)
+    return shown if masked else shown.replace(" -m ", f" {fleet.base}/unmasked.py -m ")
+
+
 @contextmanager
-def finished(fleet: Fleet, **env: str) -> Iterator[Job]:
-    with fleet.agent():
+def finished(fleet: Fleet, *, masked: bool, **env: str) -> Iterator[Job]:
+    script = command(fleet, fleet.bootstrap_script, masked=masked)
+    with fleet.agent(bootstrap_script=script):
         job = fleet.control.enqueue(fleet.env("echo I ran", **env))
         fleet.control.finished(job, 60)
         yield job
@@ -73,24 +95,33 @@ def found(fleet: Fleet, job: Job) -> set[str]:
     return {place for place, text in kept(fleet, job).items() if TOKEN in text}
 
 
+@each_way
 @pytest.mark.parametrize("way", ["hook", "script"])
 @pytest.mark.parametrize("why", ["repository", "rules"])
-def test_refusal_masks_token_in_repository_url(fleet: Fleet, way: str, why: str) -> None:
+def test_refusal_masks_token_in_repository_url(
+    fleet: Fleet, way: str, why: str, *, masked: bool
+) -> None:
     url = with_token(fleet)
     elsewhere = "https://github.com/acme/else" if why == "repository" else url
     fleet.policy(RULES, repository=elsewhere)
     if way == "hook":
         hook(fleet)
-    with finished(fleet, **urls(url)) as job:
+        file = fleet.base / "agent-1/hooks/pre-bootstrap"
+        file.write_text(command(fleet, file.read_text(), masked=masked))
+    with finished(fleet, masked=masked, **urls(url)) as job:
         assert b"I ran" not in job.log
     host = fleet.repository.removeprefix("http://")
     places = kept(fleet, job)
+    if not masked:
+        assert {"records", "hook" if way == "hook" else "log"} <= found(fleet, job)
+        return
     assert f"***@{host}" in places["records"]
     assert f"***@{host}" in (places["hook"] if way == "hook" else places["log"])
     assert found(fleet, job) == set()
 
 
-def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet) -> None:
+@each_way
+def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet, *, masked: bool) -> None:
     """The commit is looked up with that token too: the cached history does not contain it."""
     url = with_token(fleet)
     when = "{branch: main, commit-on-branch: verified}"
@@ -98,23 +129,28 @@ def test_job_with_token_in_url_runs_and_leaves_no_token(fleet: Fleet) -> None:
     fleet.policy(rules, repository=url)
     env = urls(url) | {"BUILDKITE_PULL_REQUEST_REPO": "", "BUILDKITE_PLUGINS": ""}
     del env["BUILDKITE_GIT_REMOTE_MIRROR_URL"]
-    with finished(fleet, **env) as job:
+    with finished(fleet, masked=masked, **env) as job:
         assert b"\nI ran" in job.log, job.log.decode()
     asked = [call for call in fleet.git.calls if call.headers.get("git-protocol")]
     assert asked, "the commit was not looked up"
     assert any("ancestry" in place for place in kept(fleet, job)), (
         "the cached history is not searched"
     )
-    assert found(fleet, job) == set()
     (record,) = Path(fleet.base / "state/records").iterdir()
-    assert "***@" in record.read_text()
+    if masked:
+        assert found(fleet, job) == set()
+        assert "***@" in record.read_text()
+    else:
+        assert found(fleet, job) == {"records", str(record)}
 
 
-def test_git_error_that_quotes_url_is_masked(fleet: Fleet) -> None:
+@each_way
+def test_git_error_that_quotes_url_is_masked(fleet: Fleet, *, masked: bool) -> None:
     url = with_token(fleet).replace("storefront.git", "absent.git")
     when = "{branch: main, commit-on-branch: verified}"
     fleet.policy(f"  - {{name: main, when: {when}, allow: {{}}}}\n", repository=url)
-    with finished(fleet, BUILDKITE_REPO=url) as job:
+    with finished(fleet, masked=masked, BUILDKITE_REPO=url) as job:
         assert b"could not be fetched (5): " in job.log, job.log.decode()
         assert b"not found" in job.log
-    assert found(fleet, job) == set()
+    places = found(fleet, job)
+    assert places == set() if masked else {"log", "records"} <= places

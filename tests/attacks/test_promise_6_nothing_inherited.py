@@ -18,7 +18,13 @@ POLICY = """  - name: release
     allow: {}
 """
 
-SHARED = ("$BUILDKITE_BUILD_PATH/left", "$BUILDKITE_PLUGINS_PATH/left", "$PWD/left", ".git/left")
+SHARED = (
+    "$BUILDKITE_BUILD_PATH/left",
+    "$BUILDKITE_PLUGINS_PATH/left",
+    "$BUILDKITE_GIT_MIRRORS_PATH/left",
+    "$PWD/left",
+    ".git/left",
+)
 LOST = ("$HOME/left", "/tmp/left", "/dev/shm/left", "/run/buildkite/left")
 
 # A poisoned checkout, a link out of it, files everywhere, and a background process.
@@ -45,7 +51,8 @@ LOOK = "\n".join(
 
 
 def runs(fleet: Fleet, command: str, **env: str) -> Job:
-    with fleet.agent(name=env.get("BUILDKITE_AGENT_NAME", "agent-1")):
+    mirrors = ("--git-mirrors-path", str(fleet.base / "mirrors"))
+    with fleet.agent(*mirrors, name=env.get("BUILDKITE_AGENT_NAME", "agent-1")):
         job = fleet.control.enqueue(fleet.env(command, **env))
         assert fleet.control.finished(job, 60) == ("0", "", ""), job.log.decode()
     assert b"\ndone " in job.log
@@ -83,13 +90,14 @@ def test_fresh_workspace_is_removed_after_job(fleet: Fleet) -> None:
     assert not list((fleet.base / "state/fresh").glob("*"))
 
 
-def test_workspace_within_one_rule_shares_checkout_only(fleet: Fleet) -> None:
+def test_workspace_within_one_rule_shares_checkout_plugins_and_mirrors_only(fleet: Fleet) -> None:
     """The meaning of `reuse`; it also shows that LOOK finds what LEAVE has left."""
     fleet.policy(POLICY)
     runs(fleet, LEAVE, BUILDKITE_BRANCH="feature")
     found = seen(runs(fleet, LOOK, BUILDKITE_BRANCH="feature-2"))
     assert "seen: $BUILDKITE_BUILD_PATH/left" in found
     assert "seen: $BUILDKITE_PLUGINS_PATH/left" in found
+    assert "seen: $BUILDKITE_GIT_MIRRORS_PATH/left" in found
     assert "seen: the link" in found
     assert not {f"seen: {path}" for path in LOST} & set(found)
 

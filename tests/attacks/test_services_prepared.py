@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.network.addresses import namespace
+from tests.attacks import test_services as services
 from tests.attacks.attacker import Attacker, Unprotected, attacker, unprotected_container
 from tests.attacks.in_prepared_networks import Served, holder_of, served
-from tests.attacks.test_services import SERVE, STEAL, Service, service_of
-from tests.fakes.metadata import ACCESS_KEY_ID
+from tests.attacks.test_services import SERVE, Service, service_of
 from tests.lab.engine import ended, eventually
 from tests.lab.lab import Lab
 from tests.lab.leftovers import leftovers
@@ -54,13 +54,7 @@ def test_a_service_is_in_the_network_that_the_job_has_joined(
     assert job.tries(fetch).stdout == "200"
 
 
-def test_the_metadata_endpoint_is_as_far_as_for_a_job(
-    service: Service, unprotected: Unprotected
-) -> None:
-    assert ACCESS_KEY_ID in unprotected.tries(STEAL).stdout
-    stolen = service.tries(STEAL)
-    assert stolen.returncode != 0
-    assert ACCESS_KEY_ID not in stolen.stdout
+test_metadata = services.test_the_metadata_endpoint_is_as_far_as_for_a_job
 
 
 def test_a_neighbours_job_reaches_no_service(made: Served, job: Attacker) -> None:

@@ -105,5 +105,13 @@ def test_artifact_paths_outside_checkout_are_removed_unless_granted(fleet: Fleet
     fleet.policy(rules(""))
     assert uploaded(honest) == ["README.md"]
     assert uploaded(outside) == []
+    # One path below the checkout, unless the agent splits it elsewhere.
+    joined = {
+        "BUILDKITE_ARTIFACT_PATHS": "README.md|/airlock/env",
+        "BUILDKITE_AGENT_ARTIFACT_DELIMITER": "|",
+    }
+    assert uploaded(joined) == []
+    fleet.policy(rules(", env: BUILDKITE_AGENT_ARTIFACT_DELIMITER"))
+    assert "env" in uploaded(joined)
     fleet.policy(rules(", env: BUILDKITE_ARTIFACT_PATHS"))
     assert "env" in uploaded(outside)

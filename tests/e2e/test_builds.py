@@ -44,13 +44,13 @@ RULES = """  - name: other
 
 
 @contextmanager
-def building(lab: Lab, way: Way, base: Path) -> Iterator[Host]:
-    """Run an agent whose jobs may build."""
+def building(lab: Lab, way: Way, base: Path, limits: str = "") -> Iterator[Host]:
+    """Run an agent whose jobs may build. `limits` are lines of [builds]."""
     launcher.builder()
     image = builder.builder_image(lab.docker, lab.image)
     with StrictSsm(world.listen(world.WORLD, 0)) as ssm:
         ssm.put("/ci/registry", '{"username": "ci", "password": "hidden"}', kind="SecureString")
-        with host(lab, way, base, settings=f'[builds]\nimage = "{image}"\n') as made:
+        with host(lab, way, base, settings=f'[builds]\nimage = "{image}"\n{limits}') as made:
             config = made.fleet.config
             endpoint = f'[aws]\nssm-endpoint = "{ssm.url}"'
             config.write_text(config.read_text().replace("[aws]", endpoint))
@@ -103,6 +103,24 @@ def test_only_a_rule_with_a_login_reaches_a_private_registry(here: Host) -> None
     _, result = done(here, push, BUILDKITE_STEP_KEY="login")
     assert result.exit_status == "0", result.log.decode()
     assert b"hidden" not in result.log.replace(b'"ci:hidden"', b"")
+
+
+def test_a_step_that_takes_more_memory_than_buildkit_has_is_explained(
+    lab: Lab, tmp_path: Path
+) -> None:
+    command = (
+        "printf 'FROM scratch\\nADD rootfs.tar /\\nRUN dd if=/dev/zero of=/dev/null bs=900M "
+        "count=1\\n' > Dockerfile\n"
+        "docker buildx build --progress=plain --output type=cacheonly . 2>&1\n"
+    )
+    with building(lab, ALONE, tmp_path, 'memory = "384MiB"\n') as here:
+        job, result = done(here, command)
+        log = result.log.decode()
+        assert result.exit_status != "0", log
+        assert "the BuildKit of this job reached its limit of memory, 384MiB" in log
+        (event,) = [e for e in here.fleet.events(job.id) if e["event"] == "builder_ended"]
+        assert event["early"] is False
+        assert event["used"]["killed"] >= 1
 
 
 def test_a_cancelled_build_ends_and_leaves_nothing(here: Host) -> None:

@@ -104,6 +104,7 @@ def test_an_observed_job_drafts_the_list_that_lets_it_pass(here: Host, hosts: Ou
     assert result.ending == ("0", "", ""), log
     assert f"{EVIL} 200" in log
     assert event(here, job)["mode"] == "observe"
+    assert event(here, job)["proposed"]["hosts"] == ["git.allowed.example"]
     drafted = {
         key: listed
         for line in log.splitlines()

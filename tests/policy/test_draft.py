@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from bootstrap.job.assemble import claims_of
 from bootstrap.policy.decide import decide
-from bootstrap.policy.draft import drafts
+from bootstrap.policy.draft import Observed, drafts
+from bootstrap.policy.egress import MOST, EgressGrant
 from bootstrap.policy.model import Admitted, Denied, Policy
 from bootstrap.policy.parse import parse
 from tests.job.given import job_env, process_env
@@ -22,6 +23,10 @@ OWN = {**FORK, "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/acme/storefron
 
 
 def drafted(*observed: dict[str, str]) -> Policy:
+    return drafted_of(*(Observed(env=env) for env in observed))
+
+
+def drafted_of(*observed: Observed) -> Policy:
     (document,) = drafts(observed).values()
     return parse(yaml.safe_dump(document, sort_keys=False), "draft.yaml")
 
@@ -51,7 +56,9 @@ def test_a_draft_of_the_default_branch_admits_no_other_branch_or_source() -> Non
 
 
 def test_each_pipeline_gets_a_draft_of_its_own() -> None:
-    both = drafts([job_env(), job_env(BUILDKITE_PIPELINE_SLUG="warehouse")])
+    both = drafts(
+        [Observed(env=job_env()), Observed(env=job_env(BUILDKITE_PIPELINE_SLUG="warehouse"))]
+    )
     assert set(both) == {"storefront", "warehouse"}
 
 
@@ -80,3 +87,42 @@ def test_a_masked_repository_becomes_one_without_credentials() -> None:
     masked = job_env(**DEFAULT, BUILDKITE_REPO="https://***@github.com/acme/storefront.git")
     policy = drafted(masked)
     assert policy.repositories == ("https://github.com/acme/storefront.git",)
+
+
+LISTS = st.builds(
+    EgressGrant,
+    hosts=st.lists(st.sampled_from(["a.example", "*.b.example", "c.example"])).map(tuple),
+    cidrs=st.lists(st.sampled_from(["203.0.113.7/32", "198.51.100.0/24"])).map(tuple),
+    private=st.lists(st.sampled_from(["10.1.2.3/32", "10.20.0.0/16"])).map(tuple),
+)
+
+
+@given(st.lists(LISTS, min_size=1, max_size=6))
+def test_a_draft_lets_jobs_reach_what_all_of_the_kind_have_reached(
+    lists: list[EgressGrant],
+) -> None:
+    env = job_env(**DEFAULT)
+    policy = drafted_of(*(Observed(env=env, ran=True, reached=one) for one in lists))
+    (rule,) = policy.rules
+    assert rule.allow.egress is not None
+    assert set(rule.allow.egress.hosts) == {host for one in lists for host in one.hosts}
+    assert set(rule.allow.egress.networks) == {net for one in lists for net in one.networks}
+
+
+def test_a_draft_has_no_list_unless_each_job_that_ran_was_observed() -> None:
+    env = job_env(**DEFAULT)
+    seen = Observed(env=env, ran=True, reached=EgressGrant(hosts=("a.example",)))
+    branch = Observed(env=job_env(**DEFAULT, BUILDKITE_BRANCH="dev"), ran=True)
+    policy = drafted_of(seen, Observed(env=env), branch)
+    lists = {rule.name: rule.allow.egress for rule in policy.rules}
+    assert lists == {
+        "the default branch": EgressGrant(hosts=("a.example",)),
+        "other branches": None,
+    }
+    assert drafted_of(seen, Observed(env=env, ran=True)).rules[0].allow.egress is None
+    assert drafted_of(Observed(env=env)).rules[0].allow.egress is None
+    many = (
+        Observed(env=env, ran=True, reached=EgressGrant(hosts=(f"n{n}.example",)))
+        for n in range(MOST + 1)
+    )
+    assert drafted_of(*many).rules[0].allow.egress is None, "longer than a rule may have it"

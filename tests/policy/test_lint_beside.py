@@ -2,6 +2,10 @@
 
 import pytest
 
+from bootstrap.policy.decide import decide
+from bootstrap.policy.model import Admitted
+from bootstrap.policy.parse import parse_guardrails
+from tests.policy.given import claims, policy
 from tests.policy.test_lint import found
 
 
@@ -15,6 +19,21 @@ def test_lint_reports_builds_of_forks() -> None:
     assert not lint("{pull-request: same-repository}", "builds: buildkit")
     assert not lint("{branch: main}", "builds: buildkit")
     assert not lint("{pull-request: any}", "")
+
+
+@pytest.mark.parametrize(
+    ("forks", "admitted"), [("refuse", False), ("nothing", False), ("anything", True)]
+)
+def test_lint_names_the_guardrail_under_which_forks_can_build(
+    forks: str, *, admitted: bool
+) -> None:
+    document = "  - {name: only, when: {pull-request: any}, allow: {builds: buildkit}}\n"
+    finding = found(document, f"forks: {forks}")["fork-reaches-builds"]
+    rails = parse_guardrails(f"guardrails: acme\nforks: {forks}", "g")
+    fork = {"BUILDKITE_PULL_REQUEST": "1", "BUILDKITE_PULL_REQUEST_REPO": "git://evil/x.git"}
+    decision = decide(claims(**fork), policy(document), rails)
+    assert isinstance(decision, Admitted) is admitted
+    assert (f"`forks: {forks}`" in finding.fix) is admitted
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,10 @@ def test_a_command_is_split_as_a_shell_splits_it(words: list[str]) -> None:
         ("limits: {memory: 4GiB}", f"limits: {{memory: 4GiB}}, {ONE}", "limits.memory"),
         ("limits: {cpus: 1}", ONE, "limits.cpus"),
         ("limits: {pids: 512}", ONE, "limits.pids"),
+        ("limits: {memory: 4GiB}", "limits: {memory: 4GiB}, builds: buildkit", "limits.memory"),
+        ("limits: {memory: 300MiB}", "builds: buildkit", "limits.memory"),
+        ("limits: {pids: 639}", f"builds: buildkit, {ONE}", "limits.pids"),
+        ("limits: {cpus: 1}", "limits: {cpus: 1}, builds: buildkit", "limits.cpus"),
         ("scopes: [{name: s, pipelines: '*', images: []}]", ONE, "scopes.s.images"),
     ],
 )
@@ -195,6 +199,9 @@ def test_a_limit_is_of_the_job_and_its_services_together() -> None:
     refused = decided("limits: {memory: 4GiB}", f"limits: {{memory: 4GiB}}, {ONE}")
     assert isinstance(refused, Denied)
     assert "5GiB, of which 4GiB for the job" in refused.problem
+    builds = decided("limits: {memory: 4GiB}", f"limits: {{memory: 3GiB}}, builds: buildkit, {ONE}")
+    assert isinstance(builds, Denied)
+    assert "of which 3GiB for the job and at least 256MiB for BuildKit" in builds.problem
 
 
 @given(st.integers(1, 64), st.none() | st.integers(1, 64), st.lists(st.integers(1, 16), max_size=4))

@@ -4,6 +4,8 @@ import re
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bootstrap.grants.role import Role
 from bootstrap.grants.ssh_keys import SshKeys
@@ -25,7 +27,7 @@ CHANGING = (
     "BUILDKITE_ARTIFACT_UPLOAD_DESTINATION BUILDKITE_GCS_ACCESS_HOST AWS_BEARER_TOKEN_BEDROCK "
     "SSL_CERT_FILE TF_CLI_ARGS_apply XDG_CONFIG_HOME BUILDKITE_BOOTSTRAP_PHASES "
     "BUILDKITE_REFSPEC BUILDKITE_SKIP_CHECKOUT BUILDKITE_GIT_FETCH_FLAGS BUILDKITE_OVERRIDE_SELF "
-    "BUILDKITE_PLUGIN_DOCKER_IMAGE"
+    "BUILDKITE_PLUGIN_DOCKER_IMAGE BUILDKITE_AGENT_ARTIFACT_DELIMITER"
 )
 UNCHANGING = (
     "CI BUILDKITE BUILDKITE_BRANCH BUILDKITE_COMMAND BUILDKITE_PLUGINS BUILDKITE_MESSAGE "
@@ -79,11 +81,28 @@ def test_older_name_of_the_command_is_kept_with_the_same_value_alone() -> None:
     ("/airlock/services/*", False), ("/airlock/services/**.log", False),
     ("/airlock/services/../env.log", False), ("/airlock/services/a/b.log", False),
     (" /airlock/services/*.log", False), ("/airlock/services/{a,../env}.log", False),
+    ("/airlock/services/*.log;/airlock/env", False), ("/airlock/services/*.log\n", False),
+    ("/airlock/services/../../etc/x.log", False), ("/airlock/services//../env.log", False),
+    ("/airlock/services/*/../../env.log", False), ("/airlock/services/*.log,/airlock/env", False),
+    ("/airlock/services/*.log;;x/*.txt;", True), ("/airlock/services/?.log", False),
 ])  # fmt: skip
 def test_artifact_paths_outside_the_checkout_are_left_out(paths: str, lets: bool) -> None:  # noqa: FBT001
     found = left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant(kinds=(Role(granted=ROLE),)))
     assert (found == {}) is lets
     assert left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, Grant()) == {}
+
+
+@given(st.text("/airlock.services*{},;~$[]\\ \n\u00a0db-1", max_size=40))
+def test_a_log_of_services_is_one_file_of_their_directory(rest: str) -> None:
+    """Whatever is let through leads below the checkout or names `*.log` of this directory."""
+    paths = f"/airlock/services/{rest}"
+    grant = Grant(kinds=(Role(granted=ROLE),))
+    if not left_out({"BUILDKITE_ARTIFACT_PATHS": paths}, grant):
+        for path in paths.split(";"):
+            directory, _, name = path.strip().rpartition("/")
+            outside = path.strip().startswith(("/", "~"))
+            assert ".." not in path.split("/")
+            assert not outside or (directory == "/airlock/services" and name.endswith(".log"))
 
 
 @pytest.mark.parametrize(("config", "lets"), [

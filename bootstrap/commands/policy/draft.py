@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bootstrap.commands.policy.source import Output, save
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host import config
-from bootstrap.policy.draft import drafts
+from bootstrap.policy.draft import Observed, drafts
+from bootstrap.policy.egress import EgressGrant
+from bootstrap.policy.egress_schema import EgressNode
 from bootstrap.policy.layout import neat
 from bootstrap.policy.proposals import as_yaml, is_file_name
 from bootstrap.progress import working
@@ -49,7 +53,7 @@ def draft(
     return 0
 
 
-def _observed(source: Path, skipped: list[str]) -> list[dict[str, str]]:
+def _observed(source: Path, skipped: list[str]) -> list[Observed]:
     try:
         paths = sorted(path for path in source.iterdir() if path.suffix == ".json")
     except OSError as unreadable:
@@ -57,15 +61,28 @@ def _observed(source: Path, skipped: list[str]) -> list[dict[str, str]]:
             f"the records in {source} cannot be read: {unreadable.strerror}",
             hint="Name a directory of job records. A host keeps them in /var/lib/airlock/records.",
         ) from unreadable
-    return [env for path in paths if (env := _env(path, skipped))]
+    return [one for path in paths if (one := _job(path, skipped))]
 
 
-def _env(path: Path, skipped: list[str]) -> dict[str, str]:
-    """Return the environment of one record; its secret values are not there, and not needed."""
+def _job(path: Path, skipped: list[str]) -> Observed | None:
+    """Return one record's job; its secret values are not there, and not needed."""
     try:
         record: Any = json.loads(path.read_text())
-        env = record.get("env") or {}
-        return {name: value for name, value in env.items() if isinstance(value, str)}
-    except (OSError, ValueError, AttributeError, RecursionError) as unreadable:
+        env = {n: value for n, value in (record.get("env") or {}).items() if isinstance(value, str)}
+        events = record.get("events") or []
+        ran = any(event.get("event") == "sandbox" for event in events)
+        return Observed(env=env, ran=ran, reached=_reached(events, path, skipped))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as unreadable:
         skipped.append(f"{path} was passed over, it is not the record of a job: {unreadable}")
-        return {}
+        return None
+
+
+def _reached(events: list[dict[str, Any]], path: Path, skipped: list[str]) -> EgressGrant | None:
+    """Return what the job reached, None if that is not recorded."""
+    found = [event["proposed"] for event in events if event.get("proposed")]
+    try:
+        return EgressNode.model_validate(found[-1]).grant() if found else None
+    except ValidationError as unusable:
+        mistakes = counted(unusable.error_count(), "mistake")
+        skipped.append(f"{path}: what its job reached is no list for a policy ({mistakes})")
+        return None

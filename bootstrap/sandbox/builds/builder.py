@@ -8,8 +8,8 @@ program is confined.
 import os
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,10 @@ from bootstrap.host import trash
 from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host
 from bootstrap.log import JobLog
-from bootstrap.policy.model import Limits
 from bootstrap.policy.services import MOST
+from bootstrap.record import Record
 from bootstrap.sandbox import confinement, engine, terminals
-from bootstrap.sandbox.builds import control, plan, users
+from bootstrap.sandbox.builds import control, plan, report, users
 from bootstrap.sandbox.builds.ending import Ending
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.images.image import provided
@@ -29,8 +29,10 @@ from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.builder import directory_of
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.leases.slots import CACHE
+from bootstrap.sandbox.limits import Limits, Used
 from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.network import addresses
+from bootstrap.sandbox.shares import Share
 from bootstrap.sandbox.workspace import SandboxDirectory
 from bootstrap.text import printable
 
@@ -68,24 +70,26 @@ def opened_builder(
     container: Opened,
     directory: SandboxDirectory,
     image: Image,
-    at_most: Limits,
+    share: Share,
     resolver: str,
     tree: Path,
     log: JobLog,
+    record: Record,
 ) -> Iterator[Builder]:
     """Start a builder for the job in `container`, proven. `tree` is the job's workspace.
 
-    `at_most` are the guardrails' limits, `resolver` is the job's own, "" for the host's.
+    `resolver` is the job's own, "" for the host's.
 
-    The log gets a line if the cache was discarded, and one at the end if BuildKit has ended before
-    the job. The lease ends and removes it. Raises CannotStart, WrongConfiguration.
+    The log gets a line if the cache was discarded; at the end log and record get whether BuildKit
+    has ended before the job, and what it used up. The lease ends and removes it. Raises
+    CannotStart, WrongConfiguration.
     """
     assert host.builds is not None  # noqa: S101 - for the type checker: users.require was called
     own = directory_of(lease.directory)
     own.mkdir(mode=0o755)
     mine = users.of_slot(host, lease.uid)
     spec = plan.builder_spec(
-        host.builds, host.sandbox, at_most, token=lease.token, users=mine, image=image,
+        share, host.sandbox, token=lease.token, users=mine, image=image,
         directory=own,
         cache=cache(host.paths.state, tree, mine, log.note), program=program(),
         resolvers=directory.path / "resolv.conf",
@@ -95,19 +99,12 @@ def opened_builder(
     output = os.memfd_create("buildkitd", os.MFD_CLOEXEC)
     with ExitStack() as held:
         held.callback(os.close, output)
-        process = held.enter_context(
+        process, limits = held.enter_context(
             _started(
-                client,
-                spec,
-                container,
-                own=own,
-                inside=directory.path,
-                uid=lease.uid,
-                mine=mine,
-                slots=host.sandbox.slots,
-                output=output,
+                client, spec, container, own=own, inside=directory.path, uid=lease.uid, mine=mine,
+                slots=host.sandbox.slots, output=output,
             )
-        )
+        )  # fmt: skip
         (directory.path / "prepare").write_bytes(plan.preparation())
         (directory.path / "prepare").chmod(0o444)
         ending = Ending(container.guard.process, process)
@@ -120,6 +117,13 @@ def opened_builder(
                 "the BuildKit of this job ended before the job did; the last of its log: "
                 f"{last_of(output, log.masked)}"
             )
+        _report(spec, limits.used(), log, record, early=early)
+
+
+def _report(spec: SandboxSpec, used: Used, log: JobLog, record: Record, *, early: bool) -> None:
+    for sentence in report.sentences(spec, used):
+        log.alert(f"{sentence}. The exit status is the job's own")
+    record.builder_ended({"early": early, "used": asdict(used)})
 
 
 @contextmanager
@@ -134,8 +138,11 @@ def _started(
     mine: range,
     slots: int,
     output: int,
-) -> Iterator[int]:
-    """Start the container, confirm that it is confined, and let it go on. Yields its pidfd."""
+) -> Iterator[tuple[int, Limits]]:
+    """Start the container, confirm that it is confined, and let it go on.
+
+    Yields its pidfd, and what it has used up.
+    """
     job = container.running.id
     with control.listening(own, plan.CONTROL, mine.start) as mapped:
         body = plan.builder_body(spec, confinement.profile(), engine.apparmor(client), job)
@@ -157,7 +164,7 @@ def _started(
             control.map_users(asking, mine)
             with control.listening(inside, plan.SOCKET, uid) as listener:
                 control.begin(connection, (listener.fileno(), output))
-        yield process
+        yield process, held.enter_context(closing(Limits(pid, plan.in_memory(spec))))
 
 
 def confine(first: int, peer: int, asking: int, runtime: str) -> None:

@@ -3,17 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
-from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Sandbox
-from bootstrap.policy.model import Limits
 from bootstrap.sandbox.environment import AIRLOCK, SCRATCH
 from bootstrap.sandbox.leases.builder import container_name
 from bootstrap.sandbox.model import Image, Mount, SandboxSpec
 from bootstrap.sandbox.plan import LABEL, joined_body
-
-N = TypeVar("N", int, float)
+from bootstrap.sandbox.shares import Share
 
 PROGRAM = "airlock-builder"
 CONTROL = "control"  # the socket over which it is mapped, in its directory
@@ -44,9 +41,8 @@ def seccomp(of_jobs: str) -> str:
 
 
 def builder_spec(
-    builds: Builds,
+    share: Share,
     defaults: Sandbox,
-    at_most: Limits,
     *,
     token: str,
     users: range,
@@ -56,10 +52,7 @@ def builder_spec(
     resolvers: Path,
     program: Path,
 ) -> SandboxSpec:
-    """Return the specification of a builder. `directory` has its socket and its settings.
-
-    No limit exceeds those of the guardrails, `at_most`.
-    """
+    """Return the specification of a builder. `directory` has its socket and its settings."""
     return SandboxSpec(
         name=container_name(token),
         image=image,
@@ -74,17 +67,13 @@ def builder_spec(
         ),
         home=Path("/home/buildkit"),
         workdir=Path("/"),
-        memory=_least(builds.memory or defaults.memory, at_most.memory),
-        cpus=_least(builds.cpus or defaults.cpus, at_most.cpus),
-        pids=_least(builds.pids or defaults.pids, at_most.pids),
+        memory=share.memory,
+        cpus=share.cpus,
+        pids=share.pids,
         tmp=defaults.tmp,
         open_files=defaults.open_files,
         runtime=defaults.runtime,
     )
-
-
-def _least(limit: N, at_most: N | None) -> N:
-    return limit if at_most is None else min(limit, at_most)
 
 
 def builder_body(
@@ -103,7 +92,7 @@ def builder_body(
         # Mounts of /proc need one that hides nothing (mount_namespaces(7)).
         "MaskedPaths": [],
         "ReadonlyPaths": [],
-        "Tmpfs": {"/tmp": own, "/run": own, str(spec.home): own},  # noqa: S108
+        "Tmpfs": dict.fromkeys(in_memory(spec), own),
     }
     return {
         **body,
@@ -119,6 +108,11 @@ def builder_body(
         "AttachStderr": False,
         "HostConfig": host_config,
     }
+
+
+def in_memory(spec: SandboxSpec) -> tuple[str, ...]:
+    """Return the directories in memory that a builder writes to; each may hold `spec.tmp`."""
+    return ("/tmp", "/run", str(spec.home))  # noqa: S108 - of the container
 
 
 def settings(cache: int, resolver: str = "") -> bytes:

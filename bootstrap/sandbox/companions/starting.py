@@ -12,13 +12,13 @@ from bootstrap.host.config import Host
 from bootstrap.policy.services import MOST
 from bootstrap.sandbox import confinement, engine, terminals
 from bootstrap.sandbox.companions import plan
-from bootstrap.sandbox.companions.limits import Limits
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.companions.plan import Companion
 from bootstrap.sandbox.companions.watch import Started
 from bootstrap.sandbox.container import Opened
 from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.lease import Lease
+from bootstrap.sandbox.limits import Limits
 from bootstrap.sandbox.model import SandboxSpec
 from bootstrap.sandbox.network import addresses
 from bootstrap.sandbox.network.resolvers import TARGET

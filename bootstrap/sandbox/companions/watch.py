@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.sandbox.companions.limits import Limits, Used
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.leases import first_process
+from bootstrap.sandbox.limits import Limits, Used
 from bootstrap.sandbox.supervision.frames import Frames
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from bootstrap.policy.egress import NEVER, PRIVATE
+from bootstrap.policy.egress import MOST, NEVER, PRIVATE
 from bootstrap.text import counted
 
 NAMES_AT_MOST = 256  # that are kept of one job, of each kind
@@ -76,7 +76,14 @@ class Use:
             "refusals": self.refusals,
             "over_limit": names.over_limit,
             "unanswered": names.unanswered,
+            "proposed": self._proposed(),
         }
+
+    def _proposed(self) -> dict[str, list[str]] | None:
+        """Return the list for a rule, None if it is not whole or too long for one."""
+        lists = proposed(self)
+        short = all(len(found) <= MOST for found in lists.values())
+        return lists if self.observe and short and not self.names.others else None
 
 
 def _masked(times: Mapping[str, int], masked: Callable[[str], str]) -> dict[str, int]:
@@ -140,18 +147,21 @@ def _limits(names: Names) -> Iterator[str]:
         )
 
 
-def draft(use: Use) -> list[str]:
-    """Return the lines of a list under which the observed job would have reached the same."""
+def proposed(use: Use) -> dict[str, list[str]]:
+    """Return a list, by key, under which the observed job would have reached the same."""
     used = {name for name, found in use.names.addresses.items() if found & use.reached}
     named = frozenset[IPv4Address]().union(*use.names.addresses.values())
     alone = [one.address for one in use.targets if one.address not in named]
-    entries = (
-        ("hosts", sorted(used)),
-        ("cidrs", _networks(one for one in alone if not _is_private(one))),
-        ("private", _networks(
-            one for one in (*alone, *(use.reached & named)) if _is_private(one))),
-    )  # fmt: skip
-    lines = [f"  {key}: [{', '.join(found)}]" for key, found in entries if found]
+    return {
+        "hosts": sorted(used),
+        "cidrs": _networks(one for one in alone if not _is_private(one)),
+        "private": _networks(one for one in (*alone, *(use.reached & named)) if _is_private(one)),
+    }
+
+
+def draft(use: Use) -> list[str]:
+    """Return the lines of this list."""
+    lines = [f"  {key}: [{', '.join(found)}]" for key, found in proposed(use).items() if found]
     return ["egress:", *lines] if lines else ["egress: none"]
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from bootstrap.log import JobLog
 from bootstrap.sandbox import environment
+from bootstrap.sandbox.limits import is_full, opened_inside
 from bootstrap.sandbox.model import Cancelled, Ended, Exited
 
-NEARLY = 256 << 10  # bytes: a directory with less free than this counts as full
 _NOT_THE_JOBS = ("/dev", "/proc", "/sys")  # the engine's own mounts are there
-_DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +26,6 @@ class _Place:
     descriptor: int
     name: str
     advice: str
-
-    def is_full(self) -> bool:
-        found = os.fstatvfs(self.descriptor)
-        no_inodes = found.f_files > 0 and found.f_favail == 0
-        return no_inodes or found.f_bavail * found.f_frsize < NEARLY
 
     def __str__(self) -> str:
         found = os.fstatvfs(self.descriptor)
@@ -61,7 +55,7 @@ class Fullness:
         """Remember what is full at this moment."""
         with self._lock:
             for place in self._places:
-                if place.is_full():
+                if is_full(place.descriptor):
                     self._found[str(place)] = None
             with suppress(OSError, ValueError, IndexError):  # the container has ended
                 if self._events and int(self._events.read_text().split()[1]):
@@ -101,7 +95,7 @@ def _in_memory(pid: int) -> Iterator[_Place]:
     """Open the container's directories in memory, which the image can have made links of."""
     mounted = _tmpfs(pid)
     for path, device in mounted.items():
-        descriptor = _opened(pid, path)
+        descriptor = opened_inside(pid, str(path))
         if descriptor is None:
             continue
         if os.fstat(descriptor).st_dev != device:
@@ -130,22 +124,6 @@ def _tmpfs(pid: int) -> dict[Path, int]:
 
 def _is_engines(path: Path) -> bool:
     return any(path.is_relative_to(other) for other in (*_NOT_THE_JOBS, environment.AIRLOCK))
-
-
-def _opened(pid: int, path: Path) -> int | None:
-    """Open a directory of the container, name by name: a link could lead out of it."""
-    descriptor = None
-    try:
-        descriptor = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        for name in path.parts[1:]:
-            below = os.open(name, _DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = below
-    except OSError:
-        if descriptor is not None:
-            os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _disk(state: Path) -> Iterator[_Place]:

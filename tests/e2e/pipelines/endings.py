@@ -1,5 +1,7 @@
 """Pipelines that somebody or something ends."""
 
+from typing import Any
+
 from tests.e2e.pipelines.model import End, Ending, Expected, Interrupted, Pipeline
 
 CANCELLED: Ending = ("-1", "SIGTERM", "cancel")
@@ -14,6 +16,13 @@ _HOOKS = {
         'if [[ ${BUILDKITE_JOB_TIMED_OUT:-} == true ]]; then echo "it took too long"; fi\n'
     ),
 }
+
+
+def _ended(key: str, *first: str, **more: Any) -> Expected:
+    """Expect of a job that it was ended while it slept, and that its hook knew."""
+    lines = (*first, "working", "the trap ran", "cleans after a cancel")
+    return Expected(key=key, ending=CANCELLED, replayed=INTERRUPTED, lines=lines, **more)
+
 
 TIMEOUT = Pipeline(
     name="timeout",
@@ -32,13 +41,7 @@ steps:
     files=_HOOKS,
     interrupted=Interrupted(key="slow", seen="working", by=End.TIMEOUT),
     expected=(
-        Expected(
-            key="slow",
-            ending=CANCELLED,
-            replayed=INTERRUPTED,
-            lines=("1 minute", "working", "the trap ran", "cleans after a cancel"),
-            only_live=("it took too long",),
-        ),
+        _ended("slow", "1 minute", only_live=("it took too long",)),
         Expected(key="after", lines=("after",)),
     ),
     state="failed",
@@ -57,15 +60,7 @@ steps:
 """,
     files=_HOOKS,
     interrupted=Interrupted(key="slow", seen="working", by=End.CANCEL),
-    expected=(
-        Expected(
-            key="slow",
-            ending=CANCELLED,
-            replayed=INTERRUPTED,
-            lines=("working", "the trap ran", "cleans after a cancel"),
-            never=("it took too long",),
-        ),
-    ),
+    expected=(_ended("slow", never=("it took too long",)),),
     without_jobs=("after",),
     state="failed",
 )
@@ -88,13 +83,7 @@ steps:
     files=_HOOKS,
     interrupted=Interrupted(key="slow", seen="working", by=End.BY_ITSELF),
     expected=(
-        Expected(
-            key="slow",
-            ending=CANCELLED,
-            replayed=INTERRUPTED,
-            lines=("working", "the trap ran", "cleans after a cancel"),
-            meta_data={"slow": "working"},
-        ),
+        _ended("slow", meta_data={"slow": "working"}),
         Expected(key="impatient", lines=("asked",), choice=("--env", "REPLAYED=1")),
     ),
     outcomes={"slow": "soft_failed"},
@@ -114,14 +103,7 @@ steps:
 """,
     files=_HOOKS,
     interrupted=Interrupted(key="fatal", seen="working", by=End.BY_ITSELF),
-    expected=(
-        Expected(
-            key="fatal",
-            ending=CANCELLED,
-            replayed=INTERRUPTED,
-            lines=("asked", "working", "the trap ran", "cleans after a cancel"),
-        ),
-    ),
+    expected=(_ended("fatal", "asked"),),
     without_jobs=("after",),
     state="canceled",
 )

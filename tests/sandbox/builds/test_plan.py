@@ -7,23 +7,22 @@ from typing import Any
 
 import pytest
 
-from bootstrap.host.builds_settings import USERS, Builds
-from bootstrap.policy.model import Limits
+from bootstrap.host.builds_settings import USERS
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.builds import plan
 from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.plan import joined_body
+from bootstrap.sandbox.shares import Share
 from tests.sandbox.test_plan import DEFAULTS
 
-NONE = Limits()
+MOST = Share(memory=1 << 30, cpus=1.5, pids=99)
 USERS_OF_SLOT = range(0x7000_0000, 0x7000_0000 + USERS)
 
 
-def spec(at_most: Limits = NONE, **settings: Any) -> SandboxSpec:
+def spec() -> SandboxSpec:
     return plan.builder_spec(
-        Builds(image="buildkit:1", **settings),
+        MOST,
         DEFAULTS,
-        at_most,
         token="t-1",
         users=USERS_OF_SLOT,
         image=Image(id="sha256:abc", volumes=("/home/user/.local/share/buildkit",)),
@@ -92,21 +91,8 @@ def test_its_profile_does_not_allow(call: str) -> None:
     assert call not in names(plan.seccomp(confinement.profile()))
 
 
-def test_limits_are_its_own_or_those_of_jobs() -> None:
-    assert (spec().memory, spec().cpus, spec().pids) == (
-        DEFAULTS.memory,
-        DEFAULTS.cpus,
-        DEFAULTS.pids,
-    )
-    own = spec(memory=1 << 30, cpus=1.5, pids=99)
-    assert (own.memory, own.cpus, own.pids) == (1 << 30, 1.5, 99)
-
-
-def test_limits_of_guardrails_bind_it_too() -> None:
-    rails = Limits(memory=1 << 29, cpus=1.0, pids=64)
-    bound = spec(rails, memory=1 << 30, cpus=1.5, pids=99)
-    assert (bound.memory, bound.cpus, bound.pids) == (1 << 29, 1.0, 64)
-    assert spec(Limits(memory=1 << 50)).memory == DEFAULTS.memory
+def test_its_limits_are_its_share() -> None:
+    assert (spec().memory, spec().cpus, spec().pids) == (1 << 30, 1.5, 99)
 
 
 @pytest.mark.parametrize(("cache", "policies"), [(0, []), (5 << 30, [5 << 30])])

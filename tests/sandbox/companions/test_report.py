@@ -7,9 +7,9 @@ import pytest
 from bootstrap.log import JobLog
 from bootstrap.policy.services import ServiceContainer
 from bootstrap.sandbox.companions import report
-from bootstrap.sandbox.companions.limits import Used
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.companions.watch import Ending
+from bootstrap.sandbox.limits import Used
 from bootstrap.secret import Secret
 
 SERVICE = ServiceContainer(image="ci/db:1", memory=64 << 20, pids=64)

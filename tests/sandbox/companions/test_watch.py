@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.companions import watch as watching
-from bootstrap.sandbox.companions.limits import Limits, Used
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.companions.watch import Ending, Started, Watch
+from bootstrap.sandbox.limits import Limits, Used
 from tests.lab.engine import eventually
 
 

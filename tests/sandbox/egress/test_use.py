@@ -109,7 +109,20 @@ def test_a_draft_has_the_names_whose_addresses_were_used() -> None:
         "  cidrs: [198.51.100.9/32]",
         "  private: [10.1.2.3/32, 10.9.9.9/32]",
     ]
+    assert observed.recorded()["proposed"] == {
+        "hosts": ["a.example", "db.example"],
+        "cidrs": ["198.51.100.9/32"],
+        "private": ["10.1.2.3/32", "10.9.9.9/32"],
+    }
     assert draft(use(observe=True)) == ["egress: none"]
+
+
+def test_the_record_proposes_no_list_that_is_not_whole_or_was_not_observed() -> None:
+    many = {target(f"203.0.{n // 250}.{n % 250 + 1}"): 1 for n in range(501)}
+    assert use(targets={target("203.0.113.7"): 1}).recorded()["proposed"] is None
+    assert use(observe=True, targets=many).recorded()["proposed"] is None
+    assert use(observe=True, names=Names(others=1)).recorded()["proposed"] is None
+    assert use(observe=True).recorded()["proposed"] == {"hosts": [], "cidrs": [], "private": []}
 
 
 PUBLIC = st.integers(1, 250).map(lambda n: IPv4Address(f"203.0.113.{n}"))

@@ -1,4 +1,4 @@
-"""What a service container has used up: memory, processes, and its directories in memory.
+"""What a container has used up: memory, processes, and its directories in memory.
 
 The kernel counts both in the container's control groups, of version 1 or 2. Once a container has
 ended, the engine removes these soon.
@@ -29,7 +29,7 @@ class Limits:
 
     def __init__(self, pid: int, directories: Sequence[str]) -> None:
         # Kept open: of a container that has ended, nothing can be opened any more.
-        opened = {path: _opened(pid, path) for path in directories}
+        opened = {path: opened_inside(pid, path) for path in directories}
         self._places = {path: place for path, place in opened.items() if place is not None}
         self._memory = list(_files(pid, "memory", ("memory.events", "memory.oom_control")))
         self._processes = list(_files(pid, "pids", ("pids.events",)))
@@ -39,7 +39,7 @@ class Limits:
         return Used(
             killed=_counted(self._memory, "oom_kill"),
             refused_forks=_counted(self._processes, "max"),
-            full=tuple(path for path, place in self._places.items() if _is_full(place)),
+            full=tuple(path for path, place in self._places.items() if is_full(place)),
         )
 
     def close(self) -> None:
@@ -68,8 +68,11 @@ def _counted(files: Sequence[Path], name: str) -> int:
     return 0
 
 
-def _opened(pid: int, path: str) -> int | None:
-    """Open it name by name: the image can have made one a link, which could lead out of it."""
+def opened_inside(pid: int, path: str) -> int | None:
+    """Open a directory of the process's container; None if it has no such directory.
+
+    It is opened name by name: the image can have made one a link, which could lead out of it.
+    """
     descriptor = None
     try:
         descriptor = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -84,7 +87,8 @@ def _opened(pid: int, path: str) -> int | None:
     return descriptor
 
 
-def _is_full(place: int) -> bool:
+def is_full(place: int) -> bool:
+    """Say whether nothing can be written to a filesystem, of which `place` is a descriptor."""
     found = os.fstatvfs(place)
     no_inodes = found.f_files > 0 and found.f_favail == 0
     return no_inodes or found.f_bavail * found.f_frsize < NEARLY

@@ -1,0 +1,27 @@
+"""What a job's log says at its end about the job's BuildKit."""
+
+from collections.abc import Iterator
+
+from bootstrap.policy.wording import size
+from bootstrap.sandbox.limits import Used
+from bootstrap.sandbox.model import SandboxSpec
+
+
+def sentences(spec: SandboxSpec, used: Used) -> Iterator[str]:
+    """Yield a sentence for each limit of BuildKit's container that may explain a job's failure."""
+    setting = "of [builds] in airlock.toml sets it, unless the guardrails leave less"
+    if used.killed:
+        yield (
+            f"the BuildKit of this job reached its limit of memory, {size(spec.memory)}, and the "
+            f"kernel killed a process of it, such as a step's: `memory` {setting}"
+        )
+    if used.refused_forks:
+        yield (
+            f"the BuildKit of this job reached its limit of {spec.pids} processes and threads, "
+            f"those of steps among them: `pids` {setting}"
+        )
+    for path in used.full:
+        yield (
+            f"the directory {path} of this job's BuildKit was full: it holds {size(spec.tmp)}, "
+            "which sandbox.tmp in airlock.toml sets"
+        )
