@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab import builder
 from tests.lab.engine import STATE, SYSTEM, answers
-from tests.lab.lab import lab
+from tests.lab.lab import Lab, lab
+from tests.lab.service_images import service_images
 from tests.side_by_side import plan
 from tests.side_by_side.report import report
 from tests.side_by_side.stage import Stage, begin
@@ -39,8 +41,8 @@ def main(files: list[str]) -> int:
     STATE.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(STATE / "labs.lock") as held:
-            with lab():
-                pass  # builds the image and the agent where they are missing
+            with lab() as made:  # builds the job's image and the agent where they are missing
+                _build_all(made)
             return _run(held, files or plan.all_files())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -69,6 +71,13 @@ def _run(held: int, files: list[str]) -> int:
     return report(stages, time.monotonic() - began, LOGS / "seconds")
 
 
+def _build_all(made: Lab) -> None:
+    """Build what else labs need and is missing: they have no way out to fetch it by."""
+    service_images(made.docker)
+    builder.builder_image(made.docker, made.image)
+    builder.clients_image(made.docker, made.image)
+
+
 def _end(stages: list[Stage]) -> None:
     """End what still runs, and remove the labs."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,7 +102,7 @@ def _stages(files: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _copy_lab(target: Path) -> None:
-    """Give a lab the agent and an engine with all images.
+    """Give a lab the agent, the builder and an engine with all images.
 
     Layers of images never change, so they are links and take no space; the rest is copied.
     """
@@ -107,8 +116,9 @@ def _copy_lab(target: Path) -> None:
             how = "-al" if part.name == "overlay2" else "-a"
             if part.name not in ("containers", "tmp"):
                 subprocess.run(["cp", how, str(part), str(target / "docker")], check=True)
-        if (STATE / "agent").exists():
-            subprocess.run(["cp", "-al", str(STATE / "agent"), str(target)], check=True)
+        for built in (STATE / "agent", STATE / "builder"):
+            if built.exists():
+                subprocess.run(["cp", "-al", str(built), str(target)], check=True)
 
 
 def _follow(stages: list[Stage]) -> None:
