@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bootstrap import packaged
-from bootstrap.doctor.model import Read, Stage, Unread, known
+from bootstrap.doctor.model import Failed, Read, Stage, Unread, known
 from bootstrap.doctor.read.lookups import lookups
 from bootstrap.doctor.read.reading import here
 from bootstrap.doctor.snapshot import Engine, Machine, Network, Trial
@@ -50,22 +50,30 @@ def trial(
     It is not opened where that would correct what the checks find wrong: opening one loads a
     ruleset that differs, as a job would.
     """
+    if isinstance(image, Unread):
+        return image
     if why := _why_not(stage, machine, network, image):
         return Unread(why=f"no container was started: {why}")
     name = api_name(agent if isinstance(agent, Mapping) else {})
     return here(lambda: _trial(known(host), name))
 
 
-def _why_not(stage: Stage, machine: Machine, network: Network, image: Read[str | None]) -> str:
+def _why_not(stage: Stage, machine: Machine, network: Network, image: str | Failed | None) -> str:
     if machine.uid != 0:
         return "this is not root"
-    if not isinstance(image, str):
-        return "the image was not found, see the check image"
+    if image is None:
+        return "the image is not on this host, see the check image"
+    if isinstance(image, Failed):
+        return "it is not known whether the image is on this host, see the check image"
+    if not isinstance(network.ruleset, str):
+        return "this host does not take the ruleset, see the check nftables"
     if network.loaded == "" and stage is not Stage.RUN:
         return ""  # the first job would load it too
     if network.loaded != network.ruleset:
         return "the ruleset is not Airlock's, see the check ruleset"
-    return "" if network.missing_rules == () else "a routing rule is missing, see routing-rules"
+    if network.missing_rules != ():
+        return "the routing rules are not Airlock's, see the check routing-rules"
+    return ""
 
 
 def api_name(agent: Mapping[str, str]) -> str:
