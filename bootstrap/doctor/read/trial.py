@@ -59,21 +59,28 @@ def trial(
 
 
 def _why_not(stage: Stage, machine: Machine, network: Network, image: str | Failed | None) -> str:
-    if machine.uid != 0:
-        return "this is not root"
-    if image is None:
-        return "the image is not on this host, see the check image"
-    if isinstance(image, Failed):
-        return "it is not known whether the image is on this host, see the check image"
-    if not isinstance(network.ruleset, str):
-        return "this host does not take the ruleset, see the check nftables"
-    if network.loaded == "" and stage is not Stage.RUN:
-        return ""  # the first job would load it too
-    if network.loaded != network.ruleset:
-        return "the ruleset is not Airlock's, see the check ruleset"
-    if network.missing_rules != ():
-        return "the routing rules are not Airlock's, see the check routing-rules"
-    return ""
+    is_later = network.loaded == "" and stage is not Stage.RUN  # the first job would load it too
+    reasons = (
+        (machine.uid != 0, "this is not root"),
+        (image is None, "the image is not on this host, see the check image"),
+        (
+            isinstance(image, Failed),
+            "it is not known whether the image is on this host, see the check image",
+        ),
+        (
+            not isinstance(network.ruleset, str),
+            "this host does not take the ruleset, see the check nftables",
+        ),
+        (
+            network.loaded != network.ruleset and not is_later,
+            "the ruleset is not Airlock's, see the check ruleset",
+        ),
+        (
+            network.missing_rules != () and not is_later,
+            "the routing rules are not Airlock's, see the check routing-rules",
+        ),
+    )
+    return next((why for is_so, why in reasons if is_so), "")
 
 
 def api_name(agent: Mapping[str, str]) -> str:
