@@ -23,10 +23,10 @@ def written(tmp_path: Path, text: str | bytes, mode: int = 0o644) -> Path:
     return path
 
 
-def mistake(path: Path) -> WrongConfiguration:
+def mistake(path: Path, fix: str = "agent-config/airlock.toml") -> WrongConfiguration:
     with pytest.raises(WrongConfiguration) as caught:
         load(path)
-    assert "agent-config/airlock.toml" in caught.value.hint
+    assert fix in caught.value.hint
     return caught.value
 
 
@@ -139,7 +139,7 @@ def test_invalid_file_is_refused(tmp_path: Path, text: str | bytes, problem: str
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    assert "No such file" in mistake(tmp_path / "absent.toml").problem
+    assert "No such file" in mistake(tmp_path / "absent.toml", "install -D -m 0644").problem
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,14 @@ def test_trail_without_bound_or_without_rotation_is_accepted(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_file_writable_by_others_is_refused(tmp_path: Path, mode: int) -> None:
-    assert f"mode {mode:04o}" in mistake(written(tmp_path, LEAST, mode)).problem
+    path = written(tmp_path, LEAST, mode)
+    assert f"mode {mode:04o}" in mistake(path, f"chmod go-w {path}").problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_file_of_another_owner_is_refused(tmp_path: Path) -> None:
     os.chown(path := written(tmp_path, LEAST), 1234, 1234)
-    assert "belongs to uid 1234" in mistake(path).problem
+    assert "belongs to uid 1234" in mistake(path, f"chown root {path}").problem
 
 
 @given(
