@@ -1,6 +1,7 @@
 """airlock.toml is read whole or refused whole; the example is the documentation."""
 
 import os
+import re
 import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host, load, parse
 
 EXAMPLE = Path(__file__).parents[2] / "agent-config" / "airlock.toml"
@@ -40,6 +42,21 @@ def test_example_has_every_setting_with_its_default() -> None:
         table = getattr(least, section.name)
         for setting in fields(table) if is_dataclass(table) else ():
             assert f"{setting.name.replace('_', '-')} = " in text, (section.name, setting.name)
+
+
+def test_example_shows_builds_with_their_defaults() -> None:
+    """All of it is a comment, because a host without it builds no images."""
+    text = EXAMPLE.read_text()
+    lines = text[text.index("# [builds]") :].splitlines()
+    table = [line for line in lines if re.match(r"# ([a-z-]+ = |\[)", line)]
+    shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in table))["builds"]
+    assert set(shown) == {setting.name.replace("_", "-") for setting in fields(Builds)}
+    made = parse({"sandbox": {"image": "x"}, "builds": shown}, EXAMPLE).builds
+    assert made is not None
+    least = parse({"sandbox": {"image": "x"}, "builds": {"image": shown["image"]}}, EXAMPLE)
+    own = {"memory": least.sandbox.memory, "cpus": least.sandbox.cpus, "pids": least.sandbox.pids}
+    assert least.builds is not None
+    assert made == least.builds.model_copy(update=own)
 
 
 def test_minimal_file_is_accepted(tmp_path: Path) -> None:

@@ -30,10 +30,19 @@ _AGENTS_API = "agent.buildkite.com"
 
 def image(host: Read[Host], docker: Read[Engine]) -> str | None:
     """Return the id of the default image, None if it is not on this host. Raises CannotStart."""
+    return _id(known(host).sandbox.image, host, docker)
+
+
+def builder_image(host: Read[Host], docker: Read[Engine]) -> str | None:
+    """Return the same of the image of [builds], None too without this table."""
+    builds = known(host).builds
+    return _id(builds.image, host, docker) if builds else None
+
+
+def _id(reference: str, host: Read[Host], docker: Read[Engine]) -> str | None:
     known(docker)
-    settings = known(host).sandbox
-    with engine.connected(settings.docker, timeout=10) as client:
-        return engine_images.known_id(client, settings.image)
+    with engine.connected(known(host).sandbox.docker, timeout=10) as client:
+        return engine_images.known_id(client, reference)
 
 
 def trial(
