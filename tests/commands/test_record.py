@@ -101,7 +101,7 @@ def test_a_job_without_a_record_or_with_several_is_an_error(config: Path, tmp_pa
     )
 
 
-def test_a_host_without_records_is_told_from_one_whose_records_are_roots(
+def test_a_host_without_records_differs_from_one_whose_records_are_roots(
     config: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "state/records")

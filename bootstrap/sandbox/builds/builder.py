@@ -53,7 +53,7 @@ def image_of(client: "Client", host: Host, log: JobLog) -> Image:
     """
     users.require(host)
     assert host.builds is not None  # noqa: S101 - for the type checker
-    return provided(client, host.builds.image, host, log)
+    return provided(client, host.builds.image, host, log, key="builds.image of airlock.toml")
 
 
 @contextmanager
@@ -110,8 +110,9 @@ def opened_builder(
         yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
         if first_process.has_ended(process):
             log.alert(
-                "the BuildKit of this job ended before the job did; the last of its log: "
-                f"{printable(_last(output), limit=_LAST)}"
+                "the BuildKit of this job ended before the job did (see "
+                "docs/builds.md#when-a-build-fails); the last of its log: "
+                f"{printable(_last(output), limit=_LAST) or 'nothing'}"
             )
 
 
