@@ -3,6 +3,7 @@
 import re
 
 HUB = "docker.io"
+_OF_HUB = ("registry-1.docker.io", "auth.docker.io")
 _ALSO_HUB = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 
 # Anchored at both ends: a name that only looks like AWS's must not receive a token of this host.
@@ -55,6 +56,20 @@ def ecr_region(registry: str) -> str | None:
     """Return the region of an ECR registry, None for any other registry."""
     match = _ECR.fullmatch(registry)
     return (match["region"] or match["dual_stack_region"]) if match else None
+
+
+def hosts_of(registry: str) -> tuple[str, ...]:
+    """Return the hosts that a client of a registry is known to ask.
+
+    ECR has the layers of images in a bucket of each region (Amazon ECR's documentation of VPC
+    endpoints); docker.io is the name of Docker Hub, and of no host that clients ask. Where other
+    registries have their layers is not known.
+    """
+    host = registry.lower().partition(":")[0]
+    if region := ecr_region(host):
+        china = ".cn" if region.startswith("cn-") else ""
+        return host, f"prod-{region}-starport-layer-bucket.s3.{region}.amazonaws.com{china}"
+    return _OF_HUB if host == HUB or host in _ALSO_HUB else (host,)
 
 
 def ecr_arn(image: str, partition: str) -> str | None:

@@ -1,12 +1,14 @@
 """What pydantic found wrong with a document, in plain words."""
 
-from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from bootstrap import grammar
 from bootstrap.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic_core import ErrorDetails
 
 _KEY = "[key]"  # how pydantic marks an error that is about a key, not about its value
@@ -55,10 +57,10 @@ _ELSEWHERE = {
 }
 
 
-def explain(error: "ErrorDetails", known: Iterable[str]) -> str:
+def explain(error: "ErrorDetails", schema: grammar.Schema) -> str:
     """Return one line: where, what was expected and what was found.
 
-    `known` are the keys of the document's grammar, for "did you mean".
+    `schema` is the JSON schema of the document: it has the keys that are possible there.
     """
     path = error["loc"]
     if path and path[-1] == _KEY:
@@ -67,9 +69,12 @@ def explain(error: "ErrorDetails", known: Iterable[str]) -> str:
         case "missing":
             return f"{place(path)} is missing"
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return _at(path[:-1], _unknown(str(path[-1]), known))
+            return _at(path[:-1], _unknown(str(path[-1]), path[:-1], schema))
         case "value_error" if isinstance(error["input"], dict):  # about several keys of it
             return _at(path, _expected(error))
+        case "dataclass_type" | "model_type" if keys := grammar.keys(schema, path):
+            expected = f"expected a mapping with any of the keys {', '.join(keys)}"
+            return _at(path, f"{expected}; got {_got(error['input'])}")
         case _:
             return _at(path, f"{_expected(error)}; got {_got(error['input'])}")
 
@@ -84,14 +89,22 @@ def _at(path: tuple[str | int, ...], text: str) -> str:
     return f"{place(path)}: {text}" if path else text
 
 
-def _unknown(key: str, known: Iterable[str]) -> str:
-    known = frozenset(known)
-    if "services" in known and key in _ELSEWHERE.keys() - known:  # a policy's grammar
-        return f'unknown key "{key}"; {_ELSEWHERE[key]}'
-    others = [name for name in sorted(known) if name != key]  # it may be right elsewhere
-    close = get_close_matches(key.replace("_", "-"), others, n=1)
-    meant = f'; did you mean "{close[0]}"?' if close else ""
-    return f'unknown key "{printable(key)}"{meant}'
+def _unknown(key: str, path: tuple[str | int, ...], schema: grammar.Schema) -> str:
+    name = key.replace("_", "-")
+    here = grammar.keys(schema, path)
+    close = get_close_matches(name, here, n=1)
+    elsewhere = grammar.places(schema, name)
+    if key in _ELSEWHERE and grammar.places(schema, "services"):  # a policy
+        hints = [_ELSEWHERE[key]]
+    else:
+        hints = [f'did you mean "{close[0]}"?'] if close else []
+        if elsewhere:
+            where = elsewhere[0] or "the document itself"
+            hints.append(f'"{printable(name)}" belongs to {where}')
+        if here and not hints:
+            hints.append(f"expected one of {', '.join(here)}")
+    hint = f"; {' '.join(hints)}" if hints else ""
+    return f'unknown key "{printable(key)}"{hint}'
 
 
 def _expected(error: "ErrorDetails") -> str:

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Pure modules: values in, values out. They import nothing with side effects.
 PURE = {
-    "errors.py", "secret.py", "text.py", "forms.py", "fields.py", "mistakes.py",
+    "errors.py", "secret.py", "text.py", "forms.py", "fields.py", "grammar.py", "mistakes.py",
     "aws/errors.py", "aws/iam.py", "aws/session_tags.py", "aws/tags.py",
     "grants/__init__.py", "grants/kind.py", "grants/role.py", "grants/profiles.py",
     "grants/secrets.py", "grants/secret_files.py", "grants/ssh_keys.py", "grants/git_tokens.py",
@@ -112,9 +112,9 @@ PACKAGES = {
     "doctor": {"buildkite", "aws", "policy", "host", "sandbox", "service", "commands", "doctor"},
 }  # fmt: skip
 EVERYWHERE = {
-    "errors", "secret", "text", "forms", "fields", "mistakes", "files", "process", "log", "record",
-    "retry", "__version__", "images", "logins", "packaged", "server", "appended", "alerts",
-    "concurrent", "apart", "memory", "libc", "metrics", "__init__",
+    "errors", "secret", "text", "forms", "fields", "grammar", "mistakes", "files", "process", "log",
+    "record", "retry", "__version__", "images", "logins", "packaged", "server", "appended",
+    "alerts", "concurrent", "apart", "memory", "libc", "metrics", "__init__",
 }  # fmt: skip
 
 

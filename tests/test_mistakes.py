@@ -6,8 +6,17 @@ import pytest
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.host.config import parse as host
+from bootstrap.policy import schema
 from bootstrap.policy.parse import parse as policy
 from tests.policy.given import HEAD
+
+
+def keys_of(node: type[schema.Node]) -> list[str]:
+    return [name.replace("_", "-") for name in node.model_fields]
+
+
+WHEN = ", ".join(keys_of(schema.When))
+ALLOW = ", ".join(keys_of(schema.Allow))
 
 
 @pytest.mark.parametrize(
@@ -20,9 +29,29 @@ from tests.policy.given import HEAD
         ("{name: a, when: {env: {A-B: x}}, allow: {}}",
          "rules[0].when.env: the key \"A-B\": expected a variable's name"),
         ("{name: a, when: x, allow: {}}",
-         "rules[0].when: expected a mapping of names to values; got 'x'"),
+         f"rules[0].when: expected a mapping with any of the keys {WHEN}; got 'x'"),
+        ("{name: a, allow: [role]}", f"rules[0].allow: expected a mapping with any of the keys "
+         f"{ALLOW}; got a list"),
+        ("{name: a, allow: {services: {db: postgres}}}", "rules[0].allow.services.db: expected a "
+         "mapping with any of the keys image, env, command, ready, ready-within, user, tmpfs, "
+         "limits; got 'postgres'"),
+        ("{name: a, allow: {services: [postgres]}}",
+         "rules[0].allow.services: expected a mapping of names to values; got a list"),
+        ("x", "rules[0]: expected a mapping with any of the keys name, when, allow; got 'x'"),
         ("{name: a, when: {brnach: x}, allow: {}}",
          'rules[0].when: unknown key "brnach"; did you mean "branch"?'),
+        ("{name: a, allow: {brnach: x}}",
+         f'rules[0].allow: unknown key "brnach"; expected one of {ALLOW}'),
+        ("{name: a, allow: {branch: x}}",
+         'rules[0].allow: unknown key "branch"; "branch" belongs to rules[].when'),
+        ("{name: a, oidc_audiences: x, allow: {}}", 'rules[0]: unknown key "oidc_audiences"; '
+         '"oidc-audiences" belongs to rules[].allow.agent-api'),
+        ("{name: a, allow: {repository: x}}", 'rules[0].allow: unknown key "repository"; '
+         '"repository" belongs to the document itself'),
+        ("{name: a, when: {tags: x}, allow: {}}", 'rules[0].when: unknown key "tags"; did you mean '
+         '"tag"? "tags" belongs to rules[].allow.session'),
+        ("{name: a, allow: {session: {transitiv: x}}}",
+         'rules[0].allow.session: unknown key "transitiv"; did you mean "transitive"?'),
         ("{name: a, allow: {docker: yes}}", 'rules[0].allow: unknown key "docker"; jobs have no '
          "Docker Engine; see `services` and `builds`"),
         ("{name: a, allow: {services: {db: {image: a/b, ports: [1]}}}}",
@@ -75,6 +104,14 @@ def test_a_policys_mistakes(rule: str, says: str) -> None:
          "its port if it has one"),
         ("registries", {"a": "x"}, 'registries.a: expected "ecr", "docker", "ssm:/path" or '
          "\"secretsmanager:name\"; got 'x'"),
+        ("service", {"memory": "1GiB"},
+         'service: unknown key "memory"; "memory" belongs to builds'),
+        ("storage", {"min_fre": "1GiB"},
+         'storage: unknown key "min_fre"; did you mean "min-free"?'),
+        ("sandbox", "job:1", "sandbox: expected a mapping with any of the keys image, pull, "
+         "docker, runtime, agent-binary, hooks, first-uid, slots, ssh-destinations, memory, cpus, "
+         "pids, tmp, open-files, subnet, dns; got 'job:1'"),
+        ("registries", "ecr", "registries: expected a mapping of names to values; got 'ecr'"),
         ("sandbox", {"image": "x", "hooks": "perhaps"},
          "sandbox.hooks: expected true or false; got 'perhaps'"),
         ("sandbox", {"image": "x", "subnet": "here"},
@@ -86,7 +123,7 @@ def test_a_policys_mistakes(rule: str, says: str) -> None:
          "trail would lose its last file as soon as it is rotated"),
     ],
 )  # fmt: skip
-def test_a_hosts_mistakes(section: str, settings: dict[str, object], says: str) -> None:
+def test_a_hosts_mistakes(section: str, settings: object, says: str) -> None:
     document = {"sandbox": {"image": "job:1"}, section: settings}
     with pytest.raises(WrongConfiguration) as caught:
         host(document, Path("airlock.toml"))

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 
 from bootstrap import __version__
 from bootstrap.doctor.model import Finding, Stage, Status
@@ -26,17 +27,43 @@ def status(findings: Sequence[Finding], *, strict: bool) -> int:
 
 
 def text(findings: Sequence[Finding], changes: Sequence[str]) -> Iterator[str]:
-    """Yield the lines: one for each check, and what to do where it is not ok."""
+    """Yield the lines: one for each check, and what to do where it is not ok.
+
+    Checks that are unknown for one reason have one line together.
+    """
     yield from (f"fixed    {_line(change)}" for change in changes)
     width = max((len(one.check) for one in findings), default=0)
-    for one in findings:
-        yield f"{_SHOWN[one.status]:<8} {one.check:<{width}}  {_line(one.seen)}"
-        if one.fix or one.status in {Status.WARN, Status.FAIL}:
-            yield from (f"{'':9}{_line(detail)}" for detail in one.details)
-            yield f"{'':9}why: {_line(one.why)}"
-            if one.fix:
-                yield f"{'':9}fix: {_line(one.fix)}"
+    for alike in _together(findings):
+        first = alike[0]
+        name = first.check if len(alike) == 1 else counted(len(alike), "check")
+        yield f"{_SHOWN[first.status]:<8} {name:<{width}}  {_line(first.seen)}"
+        yield from _below(first) if len(alike) == 1 else _below_several(alike)
     yield summary(findings)
+
+
+def _together(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """Yield the findings in their order, those for one reason at the place of the first."""
+    alike: dict[object, list[Finding]] = {}
+    for one in findings:
+        reason = (one.seen, one.fix) if one.status is Status.UNKNOWN else one.check
+        alike.setdefault(reason, []).append(one)
+    yield from alike.values()
+
+
+def _below(one: Finding) -> Iterator[str]:
+    if one.fix or one.status in {Status.WARN, Status.FAIL}:
+        yield from (f"{'':9}{_line(detail)}" for detail in one.details)
+        yield f"{'':9}why: {_line(one.why)}"
+        if one.fix:
+            yield f"{'':9}fix: {_line(one.fix)}"
+
+
+def _below_several(alike: Sequence[Finding]) -> Iterator[str]:
+    """Yield their names; why each matters is of interest once it is known."""
+    names = ", ".join(one.check for one in alike)
+    yield from (f"{'':9}{line}" for line in wrap(names, width=91, break_on_hyphens=False))
+    if alike[0].fix:
+        yield f"{'':9}fix: {_line(alike[0].fix)}"
 
 
 def _line(text: str) -> str:

@@ -227,6 +227,7 @@ class Snapshot:
     service: Read[str]  # what it answers to a launcher
     storage: Storage
     image: Read[str | None]  # the id of the default image; None if it is not on this host
+    builder_image: Read[str | None]  # the same of [builds]; None too without this table
     trial: Read[Trial]
 
     @property

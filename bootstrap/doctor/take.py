@@ -51,6 +51,7 @@ def snapshot(config_path: "Path", stage: Stage, places: Places) -> Snapshot:
         service=_LATER,
         storage=storage.storage(host, found),
         image=read(partial(trial.image, host, found)),
+        builder_image=read(partial(trial.builder_image, host, found)),
         trial=_LATER,
     )
     here = _of_instance(here, host) if stage.includes(Stage.START) else here

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import form
@@ -43,6 +44,10 @@ class GitTokens(Kind[Mapping[str, str]]):
     def fetches(self, repository: str) -> bool:
         """Return whether the URL is https: tokens are for nothing else."""
         return repository.startswith("https://")
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the hosts of the repositories."""
+        return tuple(urlsplit(url).hostname or "" for url in self.granted)
 
     def check(self, obtained: Obtained) -> None:
         """Raise WrongConfiguration for a malformed token."""

@@ -131,6 +131,10 @@ class Kind(ABC, Generic[G]):
         del repository
         return False
 
+    def hosts(self) -> tuple[str, ...]:
+        """Return the hosts for which this is, as far as the grant says so."""
+        return ()
+
     def derived(self, obtained: Obtained) -> tuple[Secret, ...]:
         """Return the forms, beside the stored one, in which a checked secret could be printed."""
         del obtained

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from bootstrap import logins
 from bootstrap.grants.kind import BY_ROLE, Delivery, Kind, Needs, Obtained, Variables
+from bootstrap.images import hosts_of
 from bootstrap.logins import Login
 from bootstrap.secret import Secret
 
@@ -30,6 +31,10 @@ class Registries(Kind[Mapping[str, str]]):
             references={name: way for name, way in self.granted.items() if way != BY_ROLE},
             ecr=tuple(name for name, way in self.granted.items() if way == BY_ROLE),
         )
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the hosts of the registries."""
+        return tuple(host for registry in self.granted for host in hosts_of(registry))
 
     def check(self, obtained: Obtained) -> None:
         """Raise WrongConfiguration for a malformed login."""

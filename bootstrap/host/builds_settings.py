@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from bootstrap.fields import Memory, Size
 
 USERS = 1 << 16  # uids, and gids, of one builder
+# By which the kernel gives users without privileges no namespace: where each setting is below
+# /proc/sys, the value that refuses them, and one that does not.
+REFUSING = (
+    ("user/max_user_namespaces", 0, 10_000),
+    ("kernel/unprivileged_userns_clone", 0, 1),  # Debian's
+    ("kernel/apparmor_restrict_unprivileged_userns", 1, 0),  # Ubuntu's
+)
 
 
 @dataclass(frozen=True, kw_only=True)

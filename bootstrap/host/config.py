@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.forms import FileStore
-from bootstrap.host.builds_settings import Builds
+from bootstrap.host import mistakes
+from bootstrap.host.builds_settings import Builds  # noqa: TC001 - pydantic reads annotations
 from bootstrap.host.parsed import parsed
 from bootstrap.host.proxy import Proxy, is_direct
 from bootstrap.host.section import Section
 from bootstrap.host.service_settings import Service
-from bootstrap.text import counted
 
 if TYPE_CHECKING:
     from pydantic import Field
-    from pydantic_core import ErrorDetails
 
     from bootstrap.fields import (
         Duration,
@@ -221,7 +220,7 @@ def load(path: Path) -> Host:
             _only_root_writes(path, os.fstat(file.fileno()))
             content = file.read()
     except OSError as unreadable:
-        raise _wrong(path, f"cannot be read: {unreadable.strerror}") from unreadable
+        raise mistakes.unreadable(path, unreadable) from unreadable
     # Where Airlock is to keep it is known only afterwards; elsewhere it is read anew each time.
     runtime = Paths().runtime
     return parsed(runtime, Host, str(path), content, partial(_read, content, path))
@@ -233,7 +232,7 @@ def _read(content: bytes, path: Path) -> Host:
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
-        raise _wrong(path, f"is not TOML: {broken}") from broken
+        raise mistakes.not_toml(path, broken) from broken
     return parse(document, path)
 
 
@@ -254,47 +253,16 @@ def parse(document: dict[str, Any], path: Path) -> Host:
     """Check a document that is already TOML. Raises WrongConfiguration."""
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from bootstrap.mistakes import explain  # noqa: PLC0415
+    from bootstrap.host.settings import adapter  # noqa: PLC0415
 
     try:
         return Host.model_validate(document)
     except ValidationError as invalid:
-        errors = [error for error in invalid.errors() if error["loc"] != _REMOVED]
-        details = [explain(_without_secrets(error), _known_keys()) for error in errors]
-        if len(errors) < invalid.error_count():
-            details.append(_REMOVED_TEXT)
-        raise _wrong(path, f"has {counted(len(details), 'mistake')}", tuple(details)) from invalid
-
-
-def _without_secrets(error: ErrorDetails) -> ErrorDetails:
-    """Hide a proxy's URL: it may have a password, in a form that nothing masks."""
-    if error["loc"] == ("aws", "https-proxy"):
-        return {**error, "input": "another text, which is not shown"}
-    return error
+        raise mistakes.invalid(path, invalid, adapter(Host).json_schema()) from invalid
 
 
 def _only_root_writes(path: Path, status: os.stat_result) -> None:
     """A process that can write this file decides what every job may do."""
-    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
-        mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        raise _wrong(path, f"belongs to uid {status.st_uid} with mode {mode}; expected root, 0644")
-
-
-_REMOVED = ("sandbox", "uid")
-_REMOVED_TEXT = (
-    "sandbox.uid no longer exists: each running job has a uid of its own; "
-    "set first-uid and slots there instead"
-)
-
-
-def _known_keys() -> list[str]:
-    sections = (Host, Policy, Aws, Sandbox, Paths, Storage, Service, Builds)
-    return [each.name.replace("_", "-") for section in sections for each in fields(section)]
-
-
-def _wrong(path: Path, what: str, details: tuple[str, ...] = ()) -> WrongConfiguration:
-    return WrongConfiguration(
-        f"{path} {what}",
-        hint="agent-config/airlock.toml in Airlock's repository shows every setting.",
-        details=details,
-    )
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid not in (0, os.geteuid()) or mode & 0o022:
+        raise mistakes.writable_by_others(path, uid=status.st_uid, mode=mode)

@@ -83,17 +83,13 @@ def parsed(given: Mapping[str, Any]) -> BuildNode:
     try:
         return BuildNode.model_validate(given)
     except ValidationError as invalid:
-        details = tuple(explain(error, words()) for error in invalid.errors())
+        schema = BuildNode.model_json_schema(by_alias=True)
+        details = tuple(explain(error, schema) for error in invalid.errors())
         raise WrongConfiguration(
             f"the build has {counted(len(details), 'mistake')}",
             hint="docs/governance.md#test-cases lists what can be stated of a build.",
             details=details,
         ) from invalid
-
-
-def words() -> list[str]:
-    """Return every key of a build, for "did you mean"."""
-    return sorted(name.replace("_", "-") for name in BuildNode.model_fields)
 
 
 def claims(

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -138,7 +137,7 @@ class Coverage:
 def parse(text: str, origin: str) -> Cases:
     """Read a document of cases. Raises WrongConfiguration with every mistake."""
     document = load(text)
-    node, mistakes = validated(document, CasesNode, words())
+    node, mistakes = validated(document, CasesNode)
     if mistakes or node is None:
         raise wrong(origin, mistakes)
     cases = tuple(
@@ -151,13 +150,6 @@ def parse(text: str, origin: str) -> Cases:
         for index, case in enumerate(node.cases)
     )
     return Cases(pipeline=node.pipeline, origin=origin, cases=cases)
-
-
-@cache
-def words() -> list[str]:
-    """Return every key of a document of cases, for "did you mean"."""
-    nodes = (CasesNode, CaseNode, ExpectNode, LimitsNode)
-    return sorted({*builds.words(), *(name for node in nodes for name in node.model_fields)})
 
 
 def outcomes(documents: Iterable[Cases], read: Documents) -> tuple[Outcome, ...]:

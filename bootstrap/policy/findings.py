@@ -16,6 +16,7 @@ MEANINGS: Mapping[str, str] = {
     "condition-on-left-out-variable": "a condition on a variable that the job does not get",
     "contradiction": "no build fulfils two conditions, or two patterns of one, at once",
     "creator-never-holds": "creator, creator-email or creator-team without source ui or api",
+    "egress-lacks-grant": "a list of what jobs reach lacks hosts for which the rule has a grant",
     "egress-lacks-repository": "a list of what jobs reach lacks the host of their repository",
     "egress-observed": "mode: observe limits nothing that jobs reach",
     "egress-open-wildcard": "jobs reach all names of a domain in which anyone can have one",

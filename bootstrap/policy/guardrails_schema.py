@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
 from bootstrap.job.grades import Grade
-from bootstrap.policy.egress_schema import EgressBoundsNode, EgressNode
+from bootstrap.policy.egress_schema import EgressBoundsNode
 from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import AgentApiUse, Builds, ForkAccess
 from bootstrap.policy.names import PIPELINE
@@ -21,9 +21,7 @@ from bootstrap.policy.schema import (
     Slug,
     Text,
     When,
-    keys,
 )
-from bootstrap.policy.schema import words as policy_words
 
 _NAMES_IN_BRACES = re.compile(r"[{}]")
 
@@ -130,8 +128,3 @@ class GuardrailsNode(BoundsNode):
             if twice:
                 raise ValueError(f"expected each name in `{kind}` once; got {twice[0]!r} twice")
         return self
-
-
-def words() -> list[str]:
-    """Return every key of both grammars, for "did you mean"."""
-    return sorted({*policy_words(), *keys(GuardrailsNode, ScopeNode, RequirementNode, EgressNode)})

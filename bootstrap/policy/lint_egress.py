@@ -19,6 +19,7 @@ _LISTED = """
     *.trycloudflare.com *.digitaloceanspaces.com *.ondigitalocean.app *.fastly.net *.edgekey.net
     *.akamaized.net *.b-cdn.net *.nip.io *.sslip.io *.oastify.com *.interact.sh
 """
+_AWS = ("amazonaws.com", "amazonaws.com.cn", "api.aws", "amazonwebservices.com.cn")
 _OF_ANYONE = tuple(_LISTED.split())
 
 
@@ -37,6 +38,34 @@ def _repository(policy: Policy, rule: Rule) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _grants(policy: Policy, rule: Rule) -> Iterator[Finding]:
+    """Hosts of registries and of tokens, as far as the rule names them, and any of AWS."""
+    grant = rule.allow.egress
+    if grant is None or grant.observe:
+        return
+    hosts = dict.fromkeys(host for kind in rule.allow.kinds for host in kind.hosts())
+    missing = [host for host in hosts if not _reaches(grant, host)]
+    if missing:
+        yield warning(
+            "egress-lacks-grant", policy, rule.line,
+            f"rule {rule.name!r} does not let jobs reach {' and '.join(missing)}, for which it "
+            "grants logins",
+            f"Add to hosts: {', '.join(missing)}; and where a registry redirects to for its "
+            "layers.",
+        )  # fmt: skip
+    if rule.allow.roles and not any(_is_of_aws(host) for host in grant.hosts):
+        yield warning(
+            "egress-lacks-grant", policy, rule.line,
+            f"rule {rule.name!r} grants a role, and does not let jobs reach any host of AWS",
+            "Add the endpoints that its jobs call to hosts, such as sts.us-east-1.amazonaws.com; "
+            "credentials are renewed without any.",
+        )  # fmt: skip
+
+
+def _is_of_aws(pattern: str) -> bool:
+    return pattern == ANY_NAME or pattern.endswith(_AWS)
+
+
 def _reaches(grant: EgressGrant, host: str) -> bool:
     try:
         address = IPv4Address(host)
@@ -49,6 +78,13 @@ def _open_wildcard(policy: Policy, rule: Rule) -> Iterator[Finding]:
     grant = rule.allow.egress
     for host in grant.hosts if grant else ():
         if host == ANY_NAME:
+            yield warning(
+                "egress-open-wildcard", policy, rule.line,
+                f"rule {rule.name!r} lets jobs reach every public name: a job can send anywhere "
+                "whatever it has",
+                "List the names that the jobs need, or say in a comment that the list is there for "
+                "private networks alone.",
+            )  # fmt: skip
             continue
         whole = host.startswith("*.") and host.count(".") == 1
         if whole or any(covers(host, one) or host == one for one in _OF_ANYONE):
@@ -83,6 +119,7 @@ def _very_wide(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Policy, Rule], Iterator[Finding]], ...] = (
     _repository,
+    _grants,
     _open_wildcard,
     _observed,
     _very_wide,

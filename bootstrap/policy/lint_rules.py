@@ -156,9 +156,11 @@ def _unpinned_image(policy: Policy, rule: Rule) -> Iterator[Finding]:
         first = next(other for other in policy.rules if image in other.allow.images)
         if "@sha256:" in image or first is not rule:
             continue
+        names = [name for name, one in rule.allow.services.items() if one.image == image]
+        of = "" if image == rule.allow.image else f" as service {' and '.join(names)}"
         yield warning(
             "image-without-digest", policy, rule.line,
-            f"rule {rule.name!r} runs {image}, which anyone who can push it can replace",
+            f"rule {rule.name!r} runs {image}{of}, which anyone who can push it can replace",
             "Name the image by digest, as repository@sha256:….",
         )  # fmt: skip
 

@@ -117,9 +117,8 @@ def _explain(error: "ErrorDetails") -> str:
     if error["type"] == "missing":
         return f"the parameter {leaf} is missing"
     from bootstrap.mistakes import explain  # noqa: PLC0415
-    from bootstrap.policy import schema  # noqa: PLC0415
 
-    return explain({**error, "loc": (leaf,)}, schema.words())
+    return explain({**error, "loc": (leaf,)}, {})
 
 
 def _wrong(path: str, mistakes: Iterable[str]) -> WrongConfiguration:

@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.grammar import Schema
 from bootstrap.mistakes import explain
 from bootstrap.policy import schema
 from bootstrap.policy.document import Document, Mistake, load
@@ -118,26 +120,24 @@ def _tuple(listed: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(listed)
 
 
-def validated(
-    document: Document, kind: type[N], known: Iterable[str] = ()
-) -> tuple[N | None, tuple[Mistake, ...]]:
-    """Return the document as `kind`, or None, and every mistake of form and of content.
-
-    `known` are the keys of the grammar, for "did you mean"; by default those of policies.
-    """
+def validated(document: Document, kind: type[N]) -> tuple[N | None, tuple[Mistake, ...]]:
+    """Return the document as `kind`, or None, and every mistake of form and of content."""
     if document.content is None:
         return None, document.mistakes
     try:
         return kind.model_validate(document.content), document.mistakes
     except ValidationError as invalid:
-        from bootstrap.policy.guardrails_schema import words  # noqa: PLC0415
-
-        known = tuple(known) or tuple(words())
+        grammar = _grammar(kind)
         found = tuple(
-            Mistake(line=document.line(error["loc"]), text=explain(error, known))
+            Mistake(line=document.line(error["loc"]), text=explain(error, grammar))
             for error in invalid.errors()
         )
         return None, (*document.mistakes, *found)
+
+
+@cache
+def _grammar(kind: type[BaseModel]) -> Schema:
+    return kind.model_json_schema(by_alias=True)
 
 
 def _same_names(node: schema.PolicyNode, document: Document) -> Iterable[Mistake]:
@@ -213,5 +213,5 @@ def wrong(origin: str, mistakes: Iterable[Mistake]) -> WrongConfiguration:
     return WrongConfiguration(
         f"{origin} has {counted(len(ordered), 'mistake')}",
         hint="See the grammar in docs/policy.md and the examples in agent-config/policies/.",
-        details=tuple(f"{origin}:{m.line}: {printable(m.text, limit=300)}" for m in ordered),
+        details=tuple(f"{origin}:{m.line}: {printable(m.text, limit=500)}" for m in ordered),
     )

@@ -28,7 +28,7 @@ from bootstrap.policy.egress_schema import Egress
 from bootstrap.policy.limits_schema import LimitsNode
 from bootstrap.policy.model import ABSENT, NO_TAG, Builds, CredentialDelivery, Workspace
 from bootstrap.policy.node import CONFIG
-from bootstrap.policy.services_schema import ServiceNode, Services
+from bootstrap.policy.services_schema import Services
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -267,18 +267,6 @@ class PolicyNode(Node):
     pipeline: Slug
     repository: Annotated[list[Repository], ONE_OR_MANY, Field(min_length=1, max_length=20)]
     rules: Annotated[list[RuleNode], Field(min_length=1, max_length=200)]
-
-
-def words() -> list[str]:
-    """Return every key of the grammar, for "did you mean"."""
-    return keys(
-        PolicyNode, RuleNode, When, Allow, SessionNode, LimitsNode, AgentApiNode, ServiceNode
-    )
-
-
-def keys(*nodes: type[BaseModel]) -> list[str]:
-    """Return the keys of these parts of a document, each once, in order."""
-    return sorted({name.replace("_", "-") for node in nodes for name in node.model_fields})
 
 
 def conditions(when: When) -> dict[str, Any]:

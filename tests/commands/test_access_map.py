@@ -51,7 +51,10 @@ def written(base: Path, policies: Path) -> Path:
         as_json=False, output=printed.append,
     )  # fmt: skip
     assert status == 0
-    assert printed == [f"wrote {path}: 1001 pipelines, 1 document with mistakes"]
+    assert printed == [
+        f"wrote {path}: 1001 pipelines, 1 document with mistakes (see `airlock policy lint`):",
+        f"  {policies / 'broken.yaml'}",
+    ]
     return path
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bootstrap.commands.policy.explain import explain
 from bootstrap.commands.policy.test import test as run_cases
 from bootstrap.errors import AirlockError
-from bootstrap.policy.builds import words
+from bootstrap.policy.builds import BuildNode
 from bootstrap.record import Record
 from tests.commands.test_lint import linted
 from tests.commands.test_policy import ROLE, policy
@@ -272,7 +272,7 @@ def test_whatever_a_directory_holds_lint_test_and_explain_have_an_answer(
 
 
 @given(given=st.dictionaries(
-    st.sampled_from(sorted(words())),
+    st.sampled_from([name.replace("_", "-") for name in BuildNode.model_fields]),
     st.text(max_size=4) | st.just("\udcff") | st.lists(st.text(max_size=3), max_size=2)
     | st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2),
     max_size=3,

@@ -115,6 +115,17 @@ def test_cases_for_programs_are_one_document(folder: Path) -> None:
     assert document["rules-without-case"] == document["without-cases"] == []
 
 
+def test_report_names_the_documents_with_mistakes(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.yaml").write_text("pipelin: x\n")
+    output = tmp_path / "map.html"
+    done = policy("report", folder, "--output", output)
+    assert done.returncode == 0
+    assert "1 document with mistakes" in done.stdout
+    assert f"\n  {folder / 'broken.yaml'}\n" in done.stdout
+    document = json.loads(policy("report", folder, "--output", output, "--json").stdout)
+    assert document["documents_with_mistakes"] == [str(folder / "broken.yaml")]
+
+
 @pytest.mark.parametrize("verb", ["test", "report", "draft"])
 def test_a_path_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path, verb: str) -> None:
     (tmp_path / "file").touch()

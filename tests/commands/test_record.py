@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def test_a_job_without_a_record_or_with_several_is_an_error(config: Path, tmp_pa
     assert raised.value.details == tuple(
         sorted((str(place / f"{JOB_ID}.{uid}.json") for uid in (0, 2001)), reverse=True)
     )
+
+
+def test_a_host_without_records_differs_from_one_whose_records_are_roots(
+    config: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "state/records")
+    with pytest.raises(WrongConfiguration, match="No such file") as raised:
+        exported(config, "nothing")
+    assert "No job has run on this host yet" in raised.value.hint
 
 
 def test_the_newest_records_are_listed_first(config: Path, tmp_path: Path) -> None:

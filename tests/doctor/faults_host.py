@@ -83,8 +83,7 @@ CONFIGURATION = (
     ),
     Fault(
         name="everybody may write airlock.toml", plant=mode(lambda host: host.fleet.config, 0o666),
-        check="configuration", seen="with mode 0666; expected root, 0644",
-        fix="agent-config/airlock.toml",
+        check="configuration", seen="with mode 0666; expected root, 0644", fix="chmod go-w",
     ),
     Fault(
         name="a user of service.agents does not exist",

@@ -107,7 +107,7 @@ GOOD = Snapshot(
         state=DISK, runtime=replace(DISK, path=Path("/run/airlock")),
         images=replace(DISK, path=Path("/var/lib/docker")), records=None,
     ),
-    image="sha256:0",
+    image="sha256:0", builder_image=None,
     trial=Trial(
         proof=("tcp://169.254.169.254:80: ECONNREFUSED",),
         contents={name: f"/usr/bin/{name}"

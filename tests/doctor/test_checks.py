@@ -11,6 +11,7 @@ from bootstrap.doctor.checks import CHECKS, NAMES, findings
 from bootstrap.doctor.model import Failed, Stage, Status, Unread
 from bootstrap.doctor.snapshot import File, Mount, Snapshot
 from bootstrap.host import config
+from bootstrap.host.builds_settings import Builds
 from tests.doctor.given import DISK, ENGINE, GOOD, MACHINE, NETWORK, UNITS, found, host
 
 WARN, FAIL, OK = Status.WARN, Status.FAIL, Status.OK
@@ -68,6 +69,20 @@ def configured(**sections: Any) -> Snapshot:
     return replace(GOOD, host=host(**sections))
 
 
+BUILDKIT = f"registry.example.com/ci/buildkit@sha256:{'1' * 64}"
+BUILDS = Builds(image=BUILDKIT)
+
+
+def on_ubuntu(**sections: Any) -> Snapshot:
+    restricted = settings(kernel__apparmor_restrict_unprivileged_userns=1)
+    return replace(restricted, host=host(**sections), builder_image="sha256:1")
+
+
+def by_tag() -> Snapshot:
+    tagged = configured(builds=Builds(image="registry.example.com/ci/buildkit:1"))
+    return replace(tagged, builder_image="sha256:1")
+
+
 FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
     ("not root", machine(uid=1000), "root", FAIL, "uid 1000", "sudo airlock doctor"),
     ("old Python", machine(python=(3, 9, 20)), "python", FAIL, "3.9.20", "python3.11 -m venv"),
@@ -78,6 +93,13 @@ FAULTS: tuple[tuple[str, Snapshot, str, Status, str, str], ...] = (
      "ssh-agent", "Install openssh-client"),
     ("no user namespaces", settings(user__max_user_namespaces=0), "user-namespaces", WARN,
      "is 0", "sysctl -w user.max_user_namespaces"),
+    ("a kernel that refuses builds", on_ubuntu(builds=BUILDS), "user-namespaces", FAIL,
+     "kernel.apparmor_restrict_unprivileged_userns is 1: jobs whose rule has builds end with 78",
+     "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"),
+    ("no image of BuildKit", replace(configured(builds=BUILDS), builder_image=None),
+     "builder-image", WARN, f"{BUILDKIT} is not on this host", f"docker pull {BUILDKIT}"),
+    ("an image of BuildKit by its tag", by_tag(), "builder-image", WARN, "named by a tag",
+     "Name its digest in builds.image"),
     ("small connection table", settings(net__netfilter__nf_conntrack_max=8192), "connections",
      WARN, "8192 entries, expected 15000", "nf_conntrack_max=262144"),
     ("few processes", settings(kernel__pid_max=32_768), "machine-limits", WARN,
@@ -208,6 +230,12 @@ def test_ruleset_need_not_be_loaded_before_the_service_starts(stage: Stage) -> N
     assert {one.status for one in findings(empty)} == {OK}
     running = replace(empty, stage=Stage.RUN)
     assert found(running, "ruleset").status is FAIL
+
+
+def test_hosts_without_builds_may_restrict_the_namespaces_that_only_builds_need() -> None:
+    assert found(on_ubuntu(), "user-namespaces").status is OK
+    there = replace(configured(builds=BUILDS), builder_image="sha256:1")
+    assert found(there, "builder-image").seen == BUILDKIT
 
 
 def test_check_that_is_skipped_is_not_made() -> None:

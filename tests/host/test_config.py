@@ -1,6 +1,7 @@
 """airlock.toml is read whole or refused whole; the example is the documentation."""
 
 import os
+import re
 import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.host.builds_settings import Builds
 from bootstrap.host.config import Host, load, parse
 
 EXAMPLE = Path(__file__).parents[2] / "agent-config" / "airlock.toml"
@@ -23,10 +25,10 @@ def written(tmp_path: Path, text: str | bytes, mode: int = 0o644) -> Path:
     return path
 
 
-def mistake(path: Path) -> WrongConfiguration:
+def mistake(path: Path, fix: str = "agent-config/airlock.toml") -> WrongConfiguration:
     with pytest.raises(WrongConfiguration) as caught:
         load(path)
-    assert "agent-config/airlock.toml" in caught.value.hint
+    assert fix in caught.value.hint
     return caught.value
 
 
@@ -40,6 +42,21 @@ def test_example_has_every_setting_with_its_default() -> None:
         table = getattr(least, section.name)
         for setting in fields(table) if is_dataclass(table) else ():
             assert f"{setting.name.replace('_', '-')} = " in text, (section.name, setting.name)
+
+
+def test_example_shows_builds_with_their_defaults() -> None:
+    """All of it is a comment, because a host without it builds no images."""
+    text = EXAMPLE.read_text()
+    lines = text[text.index("# [builds]") :].splitlines()
+    table = [line for line in lines if re.match(r"# ([a-z-]+ = |\[)", line)]
+    shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in table))["builds"]
+    assert set(shown) == {setting.name.replace("_", "-") for setting in fields(Builds)}
+    made = parse({"sandbox": {"image": "x"}, "builds": shown}, EXAMPLE).builds
+    assert made is not None
+    least = parse({"sandbox": {"image": "x"}, "builds": {"image": shown["image"]}}, EXAMPLE)
+    own = {"memory": least.sandbox.memory, "cpus": least.sandbox.cpus, "pids": least.sandbox.pids}
+    assert least.builds is not None
+    assert made == least.builds.model_copy(update=own)
 
 
 def test_minimal_file_is_accepted(tmp_path: Path) -> None:
@@ -139,7 +156,7 @@ def test_invalid_file_is_refused(tmp_path: Path, text: str | bytes, problem: str
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    assert "No such file" in mistake(tmp_path / "absent.toml").problem
+    assert "No such file" in mistake(tmp_path / "absent.toml", "install -D -m 0644").problem
 
 
 @pytest.mark.parametrize(
@@ -160,13 +177,14 @@ def test_trail_without_bound_or_without_rotation_is_accepted(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_file_writable_by_others_is_refused(tmp_path: Path, mode: int) -> None:
-    assert f"mode {mode:04o}" in mistake(written(tmp_path, LEAST, mode)).problem
+    path = written(tmp_path, LEAST, mode)
+    assert f"mode {mode:04o}" in mistake(path, f"chmod go-w {path}").problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_file_of_another_owner_is_refused(tmp_path: Path) -> None:
     os.chown(path := written(tmp_path, LEAST), 1234, 1234)
-    assert "belongs to uid 1234" in mistake(path).problem
+    assert "belongs to uid 1234" in mistake(path, f"chown root {path}").problem
 
 
 @given(

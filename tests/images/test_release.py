@@ -72,3 +72,12 @@ def test_directory_without_a_configuration_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "has no airlock.toml" in done.stderr
     assert not (tmp_path / "airlock.tar.gz").exists()
+
+
+def test_mistakes_are_named_before_anything_is_fetched(tmp_path: Path) -> None:
+    absent = made(tmp_path, "--configuration", str(tmp_path / "absent"))
+    assert "copy agent-config/airlock.toml there" in absent.stderr
+    python = made(tmp_path, "--python", "python3.99")
+    assert python.returncode == 1
+    assert "there is no program python3.99; name the hosts' Python" in python.stderr
+    assert not (tmp_path / "airlock.tar.gz").exists()

@@ -101,7 +101,11 @@ def test_version_that_does_not_start_with_the_configuration_is_not_used(host: Ho
     [
         ("use 9", "there is no version 9"),
         ("back", "no other version was used on this host before"),
+        ("use", "use needs the name of a version; `upgrade list` shows"),
         ("--nothing", "unknown argument '--nothing'"),
+        ("lits", "unknown argument 'lits'"),
+        ("2", "unknown argument '2'"),
+        ("use 2 1", "unknown argument '1'"),
     ],
 )
 def test_mistake_is_named_and_changes_nothing(host: Host, arguments: str, expected: str) -> None:

@@ -194,11 +194,12 @@ def test_coverage_is_of_the_rules_by_which_passed_cases_are_admitted() -> None:
     assert cases.coverage([], {}).percent == 100.0
 
 
+NODES = (builds.BuildNode, cases.CasesNode, cases.CaseNode, cases.ExpectNode)
+KEYS = sorted({name.replace("_", "-") for node in NODES for name in node.model_fields})
 JUNK = st.recursive(
     st.none() | st.text(max_size=8) | st.sampled_from(["none", "refused", "*", "v1"]),
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(sorted(cases.words())), inner, max_size=4)
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
     ),
     max_leaves=12,
 )

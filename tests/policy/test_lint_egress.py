@@ -2,6 +2,9 @@
 
 import pytest
 
+from bootstrap.policy.catalogue import Catalogue
+from bootstrap.policy.lint import lint as all_findings
+from tests.policy.given import policy
 from tests.policy.test_lint import found
 
 
@@ -14,7 +17,6 @@ def test_lint_reports_a_list_without_the_repository() -> None:
     assert "egress-lacks-repository" in lint("egress: none")
     assert "egress-lacks-repository" in lint("egress: {hosts: '*.github.com'}")
     assert not lint("egress: {hosts: github.com}")
-    assert not lint("egress: {hosts: '*'}")
     assert not lint("")
 
 
@@ -33,3 +35,52 @@ def test_lint_reports_domains_of_everyone(host: str) -> None:
 def test_lint_reports_what_limits_little() -> None:
     assert lint("egress: {mode: observe}") == {"egress-observed"}
     assert "egress-wide-network" in lint("egress: {hosts: github.com, cidrs: 20.0.0.0/8}")
+
+
+def test_lint_reports_a_list_with_every_name() -> None:
+    assert lint("egress: {hosts: '*'}") == {"egress-open-wildcard"}
+
+
+ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+LAYERS = "prod-eu-west-1-starport-layer-bucket.s3.eu-west-1.amazonaws.com"
+ROLE = "role: 'arn:aws:iam::111122223333:role/ci/x'"
+
+
+@pytest.mark.parametrize(
+    ("grants", "hosts", "missing"),
+    [
+        ("registries: {'r.example.com:5000': 'ssm:/ci/r'}", "github.com", "r.example.com"),
+        ("registries: {docker.io: 'ssm:/ci/r'}", "github.com, docker.io",
+         "registry-1.docker.io, auth.docker.io"),
+        (f"{ROLE}, registries: {{{ECR}: role}}", "github.com", f"{ECR}, {LAYERS}"),
+        (f"{ROLE}, registries: {{{ECR}: role}}", f"github.com, {ECR}", LAYERS),
+        ("git-tokens: {'https://git.example.com/acme/': 'ssm:/ci/t'}", "github.com",
+         "git.example.com"),
+    ],
+)  # fmt: skip
+def test_lint_names_the_hosts_of_logins_that_are_not_reached(
+    grants: str, hosts: str, missing: str
+) -> None:
+    allow = f"{grants}, egress: {{hosts: [{hosts}]}}"
+    rules = f"  - {{name: only, when: {{branch: main}}, allow: {{{allow}}}}}\n"
+    fixes = [one.fix for one in all_findings(Catalogue(policies=(policy(rules),)))]
+    assert [fix for fix in fixes if f"Add to hosts: {missing};" in fix]
+
+
+@pytest.mark.parametrize(
+    ("grants", "hosts"),
+    [
+        ("registries: {r.example.com: 'ssm:/ci/r'}", "github.com, '*.example.com'"),
+        (ROLE, "github.com, sts.eu-west-1.amazonaws.com"),
+        (ROLE, "github.com, 's3.cn-north-1.amazonaws.com.cn'"),
+        (f"{ROLE}, registries: {{{ECR}: role}}", f"github.com, {ECR}, {LAYERS}"),
+        ("secrets: {A: 'ssm:/ci/a'}", "github.com"),
+    ],
+)
+def test_lint_is_silent_where_the_hosts_of_grants_are_listed(grants: str, hosts: str) -> None:
+    assert not lint(f"{grants}, egress: {{hosts: [{hosts}]}}")
+
+
+def test_lint_reports_a_role_without_any_host_of_aws() -> None:
+    assert lint(f"{ROLE}, egress: {{hosts: github.com}}") == {"egress-lacks-grant"}
+    assert not lint(f"{ROLE}, egress: internet")

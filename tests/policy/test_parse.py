@@ -177,7 +177,7 @@ def test_two_rules_of_the_same_name_are_refused() -> None:
         (HEAD + "  - {name: a}\n", "missing"),
         (
             HEAD + "  - {name: a, allow: }\n",
-            "rules[0].allow: expected a mapping of names to values; got nothing",
+            "rules[0].allow: expected a mapping with any of the keys ",
         ),
         (HEAD + "  - {name: a, when: {branch: []}, allow: {}}\n", "at least 1"),
         (HEAD + "  - {name: a, when: {branch: [[x]]}, allow: {}}\n", "expected text; got a list"),

@@ -233,6 +233,13 @@ def test_lint_asks_for_a_digest() -> None:
     assert "image-without-digest" not in found(rule(ONE.replace(IMAGE, PINNED)))
 
 
+def test_lint_names_the_services_of_an_image_without_digest() -> None:
+    both = ONE.replace("}}", f"}}, other: {{image: {IMAGE}}}}}")
+    assert f"{IMAGE} as service db and other," in found(rule(both))["image-without-digest"].text
+    own = found(rule(f"image: {IMAGE}"))["image-without-digest"].text
+    assert f"runs {IMAGE}, which" in own
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind", "change"),
     [

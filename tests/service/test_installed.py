@@ -135,14 +135,15 @@ def configuration(made: Fleet) -> str:
 def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     base = tmp_path_factory.mktemp("installed")
     checkout = base / "checkout"
-    (checkout / "my-policies").mkdir(parents=True)
+    (checkout / "my/policies").mkdir(parents=True)
     (checkout / "agent-config").symlink_to(ROOT / "agent-config")
     with ExitStack() as held:
         held.enter_context(machine(Path("/run/installed")))
         made = held.enter_context(fleet(lab, base / "fleet"))
         made.policy("  - {name: main, when: {branch: main}, allow: {}}\n")
         policy = made.base / "policies/storefront.yaml"
-        policy.rename(checkout / "my-policies/storefront.yaml")
+        policy.rename(checkout / "my/policies/storefront.yaml")
+        (checkout / "my/airlock.toml").write_text(configuration(made))
         yield Host(fleet=made, checkout=checkout)
 
 
@@ -159,8 +160,6 @@ def printed(host: Host) -> Iterator[Mapping[str, str]]:
         held.enter_context(systemd.agent_unit(agent, host.fleet.control, base))
         for command in commands_below("install.md", "On a host"):
             found[command] = host.run(command, 78 if command.startswith("runuser") else 0)
-            if "agent-config/airlock.toml" in command:
-                Path("/etc/airlock/airlock.toml").write_text(configuration(host.fleet))
         yield found
         stop = ["systemctl", "disable", "--now", "airlock.socket", "airlock.service"]
         subprocess.run(stop, capture_output=True, check=False)  # unless they are removed

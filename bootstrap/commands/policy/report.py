@@ -31,13 +31,16 @@ def report(
     save(path, page(_parts(), read, source=source, made=now, names=names).encode())
     if as_json:
         numbers = {"pipelines": len(read.policies), "with_mistakes": len(read.unreadable)}
-        output(json.dumps({"written": str(path), **numbers}))
+        origins = [document.origin for document in read.unreadable]
+        output(json.dumps({"written": str(path), **numbers, "documents_with_mistakes": origins}))
         return 0
-    mistakes = f", {counted(len(read.unreadable), 'document')} with mistakes"
-    output(
-        f"wrote {path}: {counted(len(read.policies), 'pipeline')}"
-        f"{mistakes if read.unreadable else ''}"
+    documents = counted(len(read.unreadable), "document")
+    mistakes = (
+        f", {documents} with mistakes (see `airlock policy lint`):" if read.unreadable else ""
     )
+    output(f"wrote {path}: {counted(len(read.policies), 'pipeline')}{mistakes}")
+    for document in read.unreadable:
+        output(f"  {document.origin}")
     return 0
 
 

@@ -24,7 +24,9 @@ def listed(of: Path) -> list[Path]:
     except OSError as unreadable:
         raise WrongConfiguration(
             f"the records in {of} cannot be read: {unreadable.strerror}",
-            hint="Root alone can read the records of a host.",
+            hint="No job has run on this host yet, unless paths.state in airlock.toml was another."
+            if isinstance(unreadable, FileNotFoundError)
+            else "Root alone can read the records of a host.",
         ) from unreadable
     return [path for _, path in sorted(found, reverse=True)]
 

@@ -9,21 +9,34 @@ _SOME = {"ssh": "ssh", "ssh-keyscan": "ssh-keyscan"}
 
 
 def _image(snapshot: Snapshot) -> Verdict:
-    settings = snapshot.configured.sandbox
-    if known(snapshot.image) is None:
-        pull = f"`docker pull {settings.image}`, or `airlock doctor --fix`"
-        if settings.pull == "never":
-            return fail(
-                f"{settings.image} is not on this host, and sandbox.pull is never", f"{pull}."
-            )
-        return warn(f"{settings.image} is not on this host: the first job waits for it", f"{pull}.")
-    if "sha256:" not in settings.image:
+    return _provided(
+        snapshot.configured.sandbox.image, known(snapshot.image), snapshot,
+        key="sandbox.image", fix=", or `airlock doctor --fix`",
+    )  # fmt: skip
+
+
+def _builder_image(snapshot: Snapshot) -> Verdict:
+    builds = snapshot.configured.builds
+    if builds is None:
+        return ok("no [builds] in airlock.toml: jobs whose rule has builds end with 78")
+    return _provided(builds.image, known(snapshot.builder_image), snapshot, key="builds.image")
+
+
+def _provided(
+    image: str, found: str | None, snapshot: Snapshot, *, key: str, fix: str = ""
+) -> Verdict:
+    if found is None:
+        pull = f"`docker pull {image}`{fix}."
+        if snapshot.configured.sandbox.pull == "never":
+            return fail(f"{image} is not on this host, and sandbox.pull is never", pull)
+        return warn(f"{image} is not on this host: the first job waits for it", pull)
+    if "sha256:" not in image:
         return warn(
-            f"{settings.image} is named by a tag: who can push it can replace it",
-            f"Name its digest in sandbox.image of airlock.toml (`docker image inspect "
-            f"{settings.image}` shows RepoDigests).",
+            f"{image} is named by a tag: who can push it can replace it",
+            f"Name its digest in {key} of airlock.toml (`docker image inspect {image}` shows "
+            "RepoDigests).",
         )
-    return ok(settings.image)
+    return ok(image)
 
 
 def _contents(snapshot: Snapshot) -> Verdict:
@@ -52,6 +65,12 @@ CHECKS = (
         what="The image of [sandbox] is on this host, and named by its digest",
         why="Otherwise the first job waits for the registry, and whoever can push the tag decides "
         "what runs.",
+    ),
+    Check(
+        name="builder-image", judge=_builder_image,
+        what="The image of [builds], if there is one, is on this host, and named by its digest",
+        why="It runs with a wider seccomp profile than jobs do, and whoever can push its tag "
+        "decides what runs in it.",
     ),
     Check(
         name="image-contents", judge=_contents,

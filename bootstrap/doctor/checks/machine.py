@@ -7,6 +7,8 @@ from bootstrap.doctor.agent_cfg import agents
 from bootstrap.doctor.model import Check, Verdict, fail, known, ok, warn
 from bootstrap.doctor.snapshot import Mount, Snapshot
 from bootstrap.doctor.versions import version
+from bootstrap.host.builds_settings import REFUSING
+from bootstrap.host.config import Host
 from bootstrap.text import counted
 
 PYTHON, KERNEL = (3, 11), (5, 9)
@@ -55,14 +57,29 @@ def _programs(snapshot: Snapshot) -> Verdict:
 
 
 def _user_namespaces(snapshot: Snapshot) -> Verdict:
-    most = snapshot.machine.settings.get("user/max_user_namespaces")
-    if most == 0:
-        return warn(
-            "user.max_user_namespaces is 0",
-            "`sysctl -w user.max_user_namespaces=10000`, and the same in /etc/sysctl.d, if images "
-            "are built on this host or Docker maps users.",
+    """Of the kernel's settings only the first concerns Docker's userns-remap, which is root's."""
+    found = snapshot.machine.settings
+    refusing = [
+        (name.replace("/", "."), refuses, allows)
+        for name, refuses, allows in REFUSING
+        if found.get(name) == refuses
+    ]
+    builds = isinstance(snapshot.host, Host) and snapshot.host.builds is not None
+    most = found.get("user/max_user_namespaces")
+    if not refusing or (not builds and most != 0):
+        return ok(f"user.max_user_namespaces is {'not limited' if most is None else most}")
+    commands = ", ".join(f"`sysctl -w {name}={allows}`" for name, _, allows in refusing)
+    shown = ", ".join(f"{name} is {refuses}" for name, refuses, _ in refusing)
+    if builds:
+        return fail(
+            f"{shown}: jobs whose rule has builds end with 78",
+            f"{commands}, and the same in /etc/sysctl.d; or leave [builds] out of airlock.toml.",
         )
-    return ok(f"user.max_user_namespaces is {'not limited' if most is None else most}")
+    return warn(
+        shown,
+        f"{commands}, and the same in /etc/sysctl.d, if images are built on this host or Docker "
+        "maps users.",
+    )
 
 
 def _connections(snapshot: Snapshot) -> Verdict:
@@ -180,7 +197,7 @@ CHECKS = (
     Check(
         name="user-namespaces", judge=_user_namespaces,
         what="The kernel allows user namespaces",
-        why="Docker's userns-remap and builds of images without root need them; jobs do not.",
+        why="Docker's userns-remap and `builds` of rules need them; other jobs do not.",
     ),
     Check(
         name="connections", judge=_connections,

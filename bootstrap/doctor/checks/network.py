@@ -29,9 +29,13 @@ def _ruleset(snapshot: Snapshot) -> Verdict:
 
 
 def _absent(snapshot: Snapshot, seen: str) -> Verdict:
-    """Before the first job it need not be there; once the service runs, it has to be."""
+    """Before the first job it need not be there; once the service runs, it has to be.
+
+    Raises NotKnown where it does not run because of its configuration.
+    """
     if snapshot.stage is not Stage.RUN:
         return ok(f"{seen}: {_NOT_YET}")
+    after(snapshot.host, "configuration")
     return fail(
         seen,
         "`airlock doctor --fix` creates it, and so does the service when no job runs. If it goes "

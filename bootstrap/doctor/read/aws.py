@@ -1,17 +1,15 @@
 """AWS as the host's own credentials see it."""
 
-from functools import partial
-
 from bootstrap.aws.caller_identity import CallerIdentity, caller_identity
 from bootstrap.aws.excess import excess
-from bootstrap.doctor.model import Read, Unread, known
+from bootstrap.doctor.model import Failed, Read, Unread, known
 from bootstrap.doctor.read.metadata import metadata as asked
 from bootstrap.doctor.read.reading import read
 from bootstrap.doctor.snapshot import Aws, Metadata
 from bootstrap.host.config import Host
 
 _LATER = Unread(why="that is for later: see --at")
-_NOT_KNOWN = Unread(why="STS does not know this host, see the check aws-identity")
+_REFUSED = Unread(why="STS does not know this host, see the check aws-identity")
 PATIENCE = 5.0  # seconds for retries of one call
 
 
@@ -32,14 +30,11 @@ def later() -> Aws:
 def aws(host: Read[Host]) -> Aws:
     """Return who this host is to AWS, and what it may do that it need not."""
     identity = read(lambda: caller_identity(known(host).aws, patience=PATIENCE))
+    if not isinstance(identity, CallerIdentity):  # all further calls would fail too
+        why = _REFUSED if isinstance(identity, Failed) else identity
+        return Aws(identity=identity, clock=why, excess=why)
     return Aws(
-        identity=identity.arn if isinstance(identity, CallerIdentity) else identity,
-        clock=identity.ahead if isinstance(identity, CallerIdentity) else _NOT_KNOWN,
-        excess=read(partial(_excess, host, identity)),
+        identity=identity.arn,
+        clock=identity.ahead,
+        excess=read(lambda: tuple(excess(known(host).aws, patience=0.0))),
     )
-
-
-def _excess(host: Read[Host], identity: Read[CallerIdentity]) -> tuple[str, ...]:
-    if not isinstance(identity, CallerIdentity):  # each of these calls would fail too
-        known(_NOT_KNOWN)
-    return tuple(excess(known(host).aws, patience=0.0))

@@ -13,13 +13,13 @@ from bootstrap.doctor.read import packages
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
 from bootstrap.doctor.snapshot import Machine, Mount
+from bootstrap.host.builds_settings import REFUSING
 from bootstrap.host.config import Host
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.leases import slots
 
 SETTINGS = (
-    "user/max_user_namespaces",
-    "kernel/unprivileged_userns_clone",
+    *(name for name, _, _ in REFUSING),
     "net/netfilter/nf_conntrack_max",
     "net/ipv4/ip_forward",
     "net/ipv4/neigh/default/gc_thresh3",

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bootstrap import packaged
-from bootstrap.doctor.model import Read, Stage, Unread, known
+from bootstrap.doctor.model import Failed, Read, Stage, Unread, known
 from bootstrap.doctor.read.lookups import lookups
 from bootstrap.doctor.read.reading import here
 from bootstrap.doctor.snapshot import Engine, Machine, Network, Trial
@@ -30,10 +30,19 @@ _AGENTS_API = "agent.buildkite.com"
 
 def image(host: Read[Host], docker: Read[Engine]) -> str | None:
     """Return the id of the default image, None if it is not on this host. Raises CannotStart."""
+    return _id(known(host).sandbox.image, host, docker)
+
+
+def builder_image(host: Read[Host], docker: Read[Engine]) -> str | None:
+    """Return the same of the image of [builds], None too without this table."""
+    builds = known(host).builds
+    return _id(builds.image, host, docker) if builds else None
+
+
+def _id(reference: str, host: Read[Host], docker: Read[Engine]) -> str | None:
     known(docker)
-    settings = known(host).sandbox
-    with engine.connected(settings.docker, timeout=10) as client:
-        return engine_images.known_id(client, settings.image)
+    with engine.connected(known(host).sandbox.docker, timeout=10) as client:
+        return engine_images.known_id(client, reference)
 
 
 def trial(
@@ -50,22 +59,37 @@ def trial(
     It is not opened where that would correct what the checks find wrong: opening one loads a
     ruleset that differs, as a job would.
     """
+    if isinstance(image, Unread):
+        return image
     if why := _why_not(stage, machine, network, image):
         return Unread(why=f"no container was started: {why}")
     name = api_name(agent if isinstance(agent, Mapping) else {})
     return here(lambda: _trial(known(host), name))
 
 
-def _why_not(stage: Stage, machine: Machine, network: Network, image: Read[str | None]) -> str:
-    if machine.uid != 0:
-        return "this is not root"
-    if not isinstance(image, str):
-        return "the image was not found, see the check image"
-    if network.loaded == "" and stage is not Stage.RUN:
-        return ""  # the first job would load it too
-    if network.loaded != network.ruleset:
-        return "the ruleset is not Airlock's, see the check ruleset"
-    return "" if network.missing_rules == () else "a routing rule is missing, see routing-rules"
+def _why_not(stage: Stage, machine: Machine, network: Network, image: str | Failed | None) -> str:
+    is_later = network.loaded == "" and stage is not Stage.RUN  # the first job would load it too
+    reasons = (
+        (machine.uid != 0, "this is not root"),
+        (image is None, "the image is not on this host, see the check image"),
+        (
+            isinstance(image, Failed),
+            "it is not known whether the image is on this host, see the check image",
+        ),
+        (
+            not isinstance(network.ruleset, str),
+            "this host does not take the ruleset, see the check nftables",
+        ),
+        (
+            network.loaded != network.ruleset and not is_later,
+            "the ruleset is not Airlock's, see the check ruleset",
+        ),
+        (
+            network.missing_rules != () and not is_later,
+            "the routing rules are not Airlock's, see the check routing-rules",
+        ),
+    )
+    return next((why for is_so, why in reasons if is_so), "")
 
 
 def api_name(agent: Mapping[str, str]) -> str:

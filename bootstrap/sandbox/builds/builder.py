@@ -58,7 +58,7 @@ def image_of(client: "Client", host: Host, log: JobLog) -> Image:
     """
     users.require(host)
     assert host.builds is not None  # noqa: S101 - for the type checker
-    return provided(client, host.builds.image, host, log)
+    return provided(client, host.builds.image, host, log, key="builds.image of airlock.toml")
 
 
 @contextmanager
@@ -114,8 +114,9 @@ def opened_builder(
             early = ending.close()
         if early:
             log.alert(
-                "the BuildKit of this job ended before the job did; the last of its log: "
-                f"{last_of(output, log.masked)}"
+                "the BuildKit of this job ended before the job did (see "
+                "docs/builds.md#when-a-build-fails); the last of its log: "
+                f"{last_of(output, log.masked) or 'nothing'}"
             )
         _report(spec, limits.used(), log, record, early=early)
 

@@ -6,16 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.host.builds_settings import REFUSING
 from bootstrap.host.config import Host
 from bootstrap.sandbox.leases import subordinate
 
 _SYSCTL = Path("/proc/sys")
-# Where each is, and the value with which the kernel gives users without privileges no namespace.
-_REFUSING = (
-    ("user/max_user_namespaces", "0"),
-    ("kernel/unprivileged_userns_clone", "0"),  # Debian's
-    ("kernel/apparmor_restrict_unprivileged_userns", "1"),  # Ubuntu's
-)
 _ALTERNATIVE = (
     "Run such jobs on a queue whose hosts allow user namespaces, or have them use a BuildKit "
     "elsewhere (`docker buildx create --driver remote`): "
@@ -37,12 +32,14 @@ def require(host: Host, sysctl: Path = _SYSCTL) -> None:
             hint="Set `image` in the table [builds] of airlock.toml: docs/builds.md. "
             f"{_ALTERNATIVE}",
         )
-    for name, value in _REFUSING:
-        if _read(sysctl / name) == value:
+    for name, refuses, allows in REFUSING:
+        if _read(sysctl / name) == str(refuses):
+            setting = name.replace("/", ".")
             raise WrongConfiguration(
                 "the rule has `builds: buildkit`, and this host's kernel refuses user namespaces: "
-                f"{name.replace('/', '.')} is {value}",
-                hint=f"`sysctl -w {name.replace('/', '.')}=...` allows them. {_ALTERNATIVE}",
+                f"{setting} is {refuses}",
+                hint=f"`sysctl -w {setting}={allows}` allows them, and the same in /etc/sysctl.d "
+                f"after the next boot. {_ALTERNATIVE}",
             )
     _refuse_others(host.builds.uids(host.sandbox.slots))
 

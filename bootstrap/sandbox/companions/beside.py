@@ -40,7 +40,11 @@ def companions(
 ) -> tuple[Companion, ...]:
     """Provide the images. Raises as `images.image.provided`."""
     return tuple(
-        Companion(name=name, service=service, image=provided(client, service.image, host, log))
+        Companion(
+            name=name,
+            service=service,
+            image=provided(client, service.image, host, log, key=f"image of the service {name}"),
+        )
         for name, service in services.items()
     )
 

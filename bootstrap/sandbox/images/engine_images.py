@@ -25,12 +25,13 @@ def image_of(
     login: "Callable[[], Login | None]",
     progress: "Callable[[str], None]",
     pulled: "Callable[[str], object]" = lambda _: None,
+    named_by: str = "",
 ) -> Image:
     """Return the image, pulled if `pull` says so ("missing", "always", "never").
 
     `login` is called before a pull; None leaves it to root's Docker configuration. After a pull the
     image is that of the pulled digest, even if the tag has moved since; `pulled` is called with its
-    id if this host lacked a layer.
+    id if this host lacked a layer. `named_by` is where the image is named, for errors.
 
     Raises WrongConfiguration if the image is missing and must not be pulled, CannotStart if the
     pull fails.
@@ -42,13 +43,18 @@ def image_of(
             if pull == "never":
                 raise WrongConfiguration(
                     f"the image {reference} is not on this host, and sandbox.pull is {pull!r}",
-                    hint="Bake it into the AMI, or set sandbox.pull in airlock.toml to missing.",
+                    hint=f"{_named(named_by)}Bake it into the AMI, or set sandbox.pull in "
+                    "airlock.toml to missing.",
                 )
-        digest, downloaded = _pull(client, reference, login(), progress)
+        digest, downloaded = _pull(client, reference, login(), progress, named_by)
         found = replace(_image(client, digest), reference=reference)
         if downloaded:
             pulled(found.id)
         return found
+
+
+def _named(by: str) -> str:
+    return f"It is the {by}. " if by else ""
 
 
 def _image(client: "Client", reference: str) -> Image:
@@ -63,7 +69,11 @@ def _image(client: "Client", reference: str) -> Image:
 
 
 def _pull(
-    client: "Client", reference: str, login: "Login | None", progress: "Callable[[str], None]"
+    client: "Client",
+    reference: str,
+    login: "Login | None",
+    progress: "Callable[[str], None]",
+    named_by: str,
 ) -> tuple[str, bool]:
     """Pull; return the digest reference, and whether a layer was downloaded.
 
@@ -77,8 +87,8 @@ def _pull(
             if "error" in event:
                 raise CannotStart(
                     f"pulling {reference} failed: {event['error']}",
-                    hint="Check that this host reaches the registry and is logged in there: see "
-                    "[registries] in airlock.toml.",
+                    hint=f"{_named(named_by)}Check that this host reaches the registry and is "
+                    "logged in there: see [registries] in airlock.toml.",
                 )
             if line := pulled.received(event, time.monotonic()):
                 progress(line)

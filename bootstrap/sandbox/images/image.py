@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from bootstrap.sandbox.engine_client import Client
 
 
-def provided(client: "Client", named: str | None, host: Host, log: JobLog) -> Image:
-    """Return the named image, or the default. Raises as `engine_images.image_of`."""
+def provided(
+    client: "Client", named: str | None, host: Host, log: JobLog, *, key: str = "image of the rule"
+) -> Image:
+    """Return the named image, or the default. Raises as `engine_images.image_of`.
+
+    `key` is where it is named, for errors.
+    """
     reference = named or host.sandbox.image
+    place = key if named else "sandbox.image of airlock.toml"
     login = partial(login_for, reference, host, log)
     pulled = partial(_pulled, host, reference, log)
     while True:
         found = engine_images.image_of(
-            client, reference, host.sandbox.pull, login=login, progress=log.note, pulled=pulled
-        )
+            client, reference, host.sandbox.pull,
+            login=login, progress=log.note, pulled=pulled, named_by=place,
+        )  # fmt: skip
         if pulled_images.used(host.paths.state, found.id):
             return found
 

@@ -66,6 +66,9 @@ def test_a_kernel_without_user_namespaces_is_named_with_the_alternative(
     with pytest.raises(WrongConfiguration) as raised:
         users.require(HOST, tmp_path)
     assert setting.replace("/", ".") in raised.value.problem
+    command = raised.value.hint.partition("`sysctl -w ")[2].partition("`")[0]
+    (tmp_path / setting).write_text(command.partition("=")[2])
+    users.require(HOST, tmp_path)
     assert "a BuildKit elsewhere" in raised.value.hint
 
 
