@@ -53,7 +53,9 @@ def as_agents_start_it(argv: list[str]) -> "Arguments | None":
             pass
         case _:
             return None
-    return cast("Arguments", SimpleNamespace(command=command, config_path=Path(config)))
+    return cast(
+        "Arguments", SimpleNamespace(command=command, config_path=Path(config), final=False)
+    )
 
 
 def main() -> int:
@@ -168,7 +170,10 @@ def _run(args: "Arguments", process_env: dict[str, str], out: int) -> int:
             from bootstrap.log import to_descriptor
 
             write = to_descriptor(out)
-            return admit(config_path=args.config_path, process_env=process_env, write=write)
+            return admit(
+                config_path=args.config_path, process_env=process_env, write=write,
+                final=args.final,
+            )  # fmt: skip
         case "serve":
             from bootstrap.commands.serve import serve
 

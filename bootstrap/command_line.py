@@ -52,6 +52,7 @@ class Arguments(argparse.Namespace):
     yes: bool
     versions: Path | None
     check: bool
+    final: bool
     shell: str
     pipeline: str
     repository: str
@@ -133,7 +134,10 @@ def _bootstrap(commands: Commands) -> None:
 
 def _admit(commands: Commands) -> None:
     text = "decide whether a job may start; the agent's pre-bootstrap hook runs this"
-    config(command(commands, "admit", text))
+    parser = command(commands, "admit", text)
+    config(parser)
+    text = "no `airlock bootstrap` follows: refuse also what is not decided, and what needs it"
+    parser.add_argument("--final", action="store_true", help=text)
 
 
 def _serve(commands: Commands) -> None:

@@ -6,23 +6,21 @@ from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bootstrap import admission
 from bootstrap.caller import Caller, Decided, alone
-from bootstrap.errors import AirlockError, CannotStart, Refused
+from bootstrap.errors import AirlockError, CannotStart, Refused, WrongConfiguration
 from bootstrap.host.config import Host
 from bootstrap.job.assemble import agent_of, claims_of
 from bootstrap.job.model import Agent, Claims
 from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.metrics import report
+from bootstrap.policy.model import Admitted
+from bootstrap.policy.unsandboxed import needs_sandbox
 from bootstrap.record import Record
 from bootstrap.sandbox.supervision.signals import CancelledEarly
 from bootstrap.text import printable
-
-if TYPE_CHECKING:
-    from bootstrap.buildkite.agent_api import AgentApi
 
 CONTEXT = "airlock"
 # Seconds for the documents. Less than `airlock bootstrap` has, because the agent starts nothing and
@@ -30,20 +28,29 @@ CONTEXT = "airlock"
 PATIENCE = 20.0
 # Variables that act in the dynamic loader of the next program, before its first line.
 LOADER = ("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH")
+# What becomes of a job that is not decided about, by whether this decision is the only one.
+_AFTER = {False: "airlock bootstrap will decide again", True: "the job does not start"}
 
 
-def admit(*, config_path: Path, process_env: Mapping[str, str], write: Write) -> int:
+def admit(
+    *, config_path: Path, process_env: Mapping[str, str], write: Write, final: bool = False
+) -> int:
     """Run the command in a process of its own, and return its exit status."""
-    return admission_status(alone(config_path), process_env, write)
+    return admission_status(alone(config_path), process_env, write, final=final)
 
 
-def admission_status(caller: Caller, process_env: Mapping[str, str], write: Write) -> int:
+def admission_status(
+    caller: Caller, process_env: Mapping[str, str], write: Write, *, final: bool = False
+) -> int:
     """Decide about the job whose environment files the agent names.
 
     Returns 0 if it may start, or if that is not decided: `airlock bootstrap` decides again and ends
     with 125, which can be retried, where a refusal here cannot. A signal has the same effect,
     whatever this waits for, once the job is known to bring no loader variables; before, it ends
     this process. Else the refusal's status, with the reasons on the build's page.
+
+    `final`: no `airlock bootstrap` follows. Then what is not decided, and a signal, is 125, and a
+    job whose rule needs a sandbox is refused with 78.
     """
     log = JobLog(write)
     host = caller.host()
@@ -65,28 +72,25 @@ def admission_status(caller: Caller, process_env: Mapping[str, str], write: Writ
             confirmed, admitted = admission.admit(
                 claims, agent, host, record, log, patience=PATIENCE
             )
+            if final:
+                refuse_without_sandbox(admitted)
             caller.decided(
                 Decided(
                     claims=claims, confirmed=confirmed, admitted=admitted, agent=agent,
                     record=record,
                 )
             )  # fmt: skip
-    except CannotStart as later:
-        log.note(f"{later.problem}; airlock bootstrap will decide again")
-        return 0
     except CancelledEarly as stopped:
-        log.note(f"stopped by {stopped.by.name}; airlock bootstrap will decide again")
-        return 0
+        log.note(f"stopped by {stopped.by.name}; {_AFTER[final]}")
+        return CannotStart.exit_code if final else 0
     except AirlockError as refusal:
-        from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - for refused jobs only
-
+        if isinstance(refusal, CannotStart) and not final:
+            log.note(f"{refusal.problem}; {_AFTER[final]}")
+            return 0
         log.failure(refusal)
         known = record  # None: it was refused for its loader variables
         _save(refusal, lambda: known or _known(claims, agent, host), host, caller, log)
-        proxy_for = host.aws.proxy_for
-        _annotate(
-            AgentApi(claims.job_id, agent.values, agent.token, proxy_for=proxy_for), refusal, log
-        )
+        _annotate(claims, agent, host, refusal, log)
         return refusal.exit_code
     log.note(f"{claims.pipeline}: admitted by rule {admitted.rule!r} of {admitted.policy_origin}")
     return 0
@@ -137,8 +141,21 @@ def refuse_loader_variables(claims: Claims, host: Host) -> None:
         )
 
 
-def _annotate(api: "AgentApi", refusal: AirlockError, log: JobLog) -> None:
+def refuse_without_sandbox(admitted: Admitted) -> None:
+    """Refuse what only a sandbox gives or keeps. Raises WrongConfiguration."""
+    if needs := needs_sandbox(admitted):
+        raise WrongConfiguration(
+            f"rule {admitted.rule!r} of {admitted.policy_origin} has {', '.join(needs)}, and no "
+            "sandbox follows `airlock admit --final`",
+            hint="Take this out of the rule, or run these jobs on hosts where Airlock runs them.",
+        )
+
+
+def _annotate(claims: Claims, agent: Agent, host: Host, refusal: AirlockError, log: JobLog) -> None:
     """Show the reasons on the build's page: the hook's output stays in the agent's log."""
+    from bootstrap.buildkite.agent_api import AgentApi  # noqa: PLC0415 - for refused jobs only
+
+    api = AgentApi(claims.job_id, agent.values, agent.token, proxy_for=host.aws.proxy_for)
     try:
         api.annotate(markdown(refusal), context=CONTEXT)
     except CannotStart as failed:

@@ -60,12 +60,20 @@ variable "configuration" {
 
 variable "agent_repository" {
   type        = string
-  description = "The agent's own repository, as its documentation has it: a line of sources.list, or a baseurl for Amazon Linux."
+  default     = ""
+  description = "A repository that has the agent: a line of sources.list, or a baseurl for Amazon Linux, whose packages agent_key signs."
 }
 
 variable "agent_key" {
   type        = string
+  default     = ""
   description = "The file of the key that signs this repository."
+}
+
+variable "agent_binary" {
+  type        = string
+  default     = ""
+  description = "The agent as one binary instead. Buildkite's packages for Amazon Linux have no signature, so there it is this."
 }
 
 variable "job_image" {
@@ -91,6 +99,8 @@ locals {
   device   = { al2023 = "/dev/xvda", ubuntu2404 = "/dev/sda1" }
   instance = { x86_64 = "m7i.large", arm64 = "m7g.large" }
   pull     = var.job_image == "" ? "" : "--image ${var.job_image}"
+
+  repository = var.agent_binary == "" ? var.agent_repository : ""
 }
 
 source "amazon-ebs" "airlock" {
@@ -145,8 +155,8 @@ build {
   }
 
   provisioner "file" {
-    source      = var.agent_key
-    destination = "/tmp/agent.key"
+    source      = var.agent_binary != "" ? var.agent_binary : var.agent_key
+    destination = "/tmp/agent"
   }
 
   provisioner "shell" {
@@ -161,7 +171,7 @@ build {
   # Twice: the second run has to change nothing, or the image is not made.
   provisioner "shell" {
     remote_folder    = "/var/tmp"
-    environment_vars = ["AGENT_REPOSITORY=${var.agent_repository}", "PULL=${local.pull}"]
+    environment_vars = ["AGENT_REPOSITORY=${local.repository}", "PULL=${local.pull}"]
     execute_command  = "chmod +x {{ .Path }}; sudo env {{ .Vars }} bash {{ .Path }}"
     script           = "${path.root}/in-a-build"
   }

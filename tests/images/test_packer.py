@@ -3,12 +3,14 @@
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import hcl2
 import pytest
 
+from tests.images.scripts import program
 from tests.test_docs import ROOT
 
 TEMPLATE = ROOT / "images/ami/airlock.pkr.hcl"
@@ -46,6 +48,53 @@ def validated(tmp_path: Path, **variables: str) -> "subprocess.CompletedProcess[
 def test_template_is_valid(tmp_path: Path, distribution: str, arch: str) -> None:
     done = validated(tmp_path, distribution=distribution, arch=arch)
     assert done.returncode == 0, done.stdout
+
+
+@needs_packer
+def test_agent_is_one_binary_where_its_packages_have_no_signature(tmp_path: Path) -> None:
+    (tmp_path / "agent").touch()
+    binary = {"agent_key": "", "agent_repository": "", "agent_binary": str(tmp_path / "agent")}
+    done = validated(tmp_path, distribution="al2023", **binary)
+    assert done.returncode == 0, done.stdout
+
+
+PROVISION = """#!/bin/sh
+echo "$@" >>ROOT/arguments
+echo 'airlock provision: nothing to change'
+"""
+
+
+@pytest.mark.parametrize(
+    ("repository", "agent"),
+    [
+        ("", ["--agent-binary", "tmp/agent"]),
+        ("deb x y z", ["--agent-repository", "deb", "x", "y", "z", "--agent-key", "tmp/agent"]),
+    ],
+)
+def test_build_provisions_twice_with_the_agent_that_was_named(
+    tmp_path: Path, repository: str, agent: list[str]
+) -> None:
+    """The script itself, below another root."""
+    script = TEMPLATE.with_name("in-a-build").read_text()
+    for directory in ("tmp", "var", "etc"):
+        (tmp_path / directory).mkdir()
+        script = re.sub(rf"(?<![\w/])/{directory}\b", f"{tmp_path}/{directory}", script)
+    provision = tmp_path / "packed/airlock/images/ami/provision"
+    provision.parent.mkdir(parents=True)
+    provision.write_text(PROVISION.replace("ROOT", str(tmp_path)))
+    provision.chmod(0o755)
+    with tarfile.open(tmp_path / "tmp/airlock.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "packed/airlock", "airlock")
+    (tmp_path / "etc/machine-id").write_text("0123\n")
+    for name in ("systemctl", "cloud-init"):
+        program(tmp_path / "bin", name, "exit 0")
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "AGENT_REPOSITORY": repository}
+    subprocess.run(["bash", "-c", script], env=env, check=True, timeout=30, capture_output=True)
+    config = ["--config", f"{tmp_path}/tmp/configuration/airlock.toml"]
+    named = [f"{tmp_path}/{word}" if word == "tmp/agent" else word for word in agent]
+    assert (tmp_path / "arguments").read_text().splitlines() == [" ".join([*config, *named])] * 2
+    assert (tmp_path / "etc/machine-id").read_text() == ""
+    assert not list((tmp_path / "tmp").glob("a*"))
 
 
 @needs_packer
