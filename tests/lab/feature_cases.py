@@ -239,4 +239,16 @@ OWN = (
             shows=(b"No such file or directory",), hides=(b"DOCKER_HOST=",),
         ),
     ),
+    Feature(
+        group="Docker", name="Builds without a daemon, by kaniko or buildah",
+        verdict=Verdict.REFUSED, note="kaniko unpacks images into the root of its container, as "
+        "its root; buildah mounts, in a user namespace. No job may: "
+        "[`builds: buildkit`](builds.md)",
+        case=Case(
+            name="no root and no user namespace",
+            command="touch /unpacked || unshare --user true || unshare --map-root-user true",
+            ending=("1", "", ""),
+            shows=(b"Read-only file system", b"unshare failed: Operation not permitted"),
+        ),
+    ),
 )  # fmt: skip
