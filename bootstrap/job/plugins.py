@@ -15,6 +15,7 @@ from functools import cache
 
 from bootstrap.job.repository import FORGES, is_host
 
+_CALLING_AN_ENGINE = ("docker", "docker-compose")
 _SHORT = re.compile(r"(?!\.)[^#/:]+(?:/[^#/:]+)?(?:#.*)?", re.DOTALL)
 
 
@@ -47,6 +48,12 @@ def parse(text: str) -> frozenset[str] | None:
     names = [canonical(source) for source in sources]
     known = [name for name in names if name]
     return frozenset(known) if len(known) == len(names) else None
+
+
+def calling_an_engine(text: str) -> tuple[str, ...]:
+    """Return the plugins of BUILDKITE_PLUGINS that call a Docker Engine, by their short names."""
+    names = {name.partition("#")[0] for name in parse(text) or ()}
+    return tuple(short for short in _CALLING_AN_ENGINE if full_source(short) in names)
 
 
 def why_unknown(text: str) -> str:

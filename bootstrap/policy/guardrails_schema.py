@@ -8,9 +8,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from bootstrap.fields import ONE_OR_MANY
 from bootstrap.forms import form
 from bootstrap.job.grades import Grade
+from bootstrap.policy.builds_schema import Builder
 from bootstrap.policy.egress_schema import EgressBoundsNode
 from bootstrap.policy.limits_schema import LimitsNode
-from bootstrap.policy.model import AgentApiUse, Builds, ForkAccess
+from bootstrap.policy.model import AgentApiUse, ForkAccess
 from bootstrap.policy.names import PIPELINE
 from bootstrap.policy.schema import (
     Account,
@@ -67,7 +68,7 @@ class BoundsNode(Node):
     plugins: Annotated[list[Plugin], ONE_OR_MANY, Field(max_length=500)] | None = None
     oidc_audiences: Globs | None = None
     agent_api: AgentApiUse = AgentApiUse.OPTIONAL
-    builds: Annotated[list[Builds], ONE_OR_MANY] | None = None
+    builds: Annotated[list[Builder], ONE_OR_MANY] | None = None
     egress: EgressBoundsNode | None = None
     session_tags: TagGlobs | None = None
     session: SessionDuration | None = None

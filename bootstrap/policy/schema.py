@@ -24,9 +24,10 @@ from bootstrap.job.plugins import canonical_pattern
 from bootstrap.job.repository import parse as parse_repository
 from bootstrap.job.repository import parse_pattern
 from bootstrap.policy.agent_api_schema import AgentApiNode
+from bootstrap.policy.builds_schema import Builder
 from bootstrap.policy.egress_schema import Egress
 from bootstrap.policy.limits_schema import LimitsNode
-from bootstrap.policy.model import ABSENT, NO_TAG, Builds, CredentialDelivery, Workspace
+from bootstrap.policy.model import ABSENT, NO_TAG, CredentialDelivery, Workspace
 from bootstrap.policy.node import CONFIG
 from bootstrap.policy.services_schema import Services
 
@@ -225,7 +226,7 @@ class Allow(_keys_of(KINDS), Node):  # type: ignore[misc]  # a base created from
     """What the rule grants."""
 
     agent_api: AgentApiNode | None = None
-    builds: Builds | None = None
+    builds: Builder | None = None
     egress: Egress = None
     session: SessionNode = SessionNode()
     delivery: CredentialDelivery = CredentialDelivery.ENDPOINT

@@ -141,7 +141,7 @@ def opened_sandbox(
         )  # fmt: skip
         pump.start()
         report.proven(log, record, client.server, spec=spec, container=container, passed=passed,
-                      dropped=dropped, agent=job.agent.values, builder=builder)  # fmt: skip
+                      dropped=dropped, job=job, builder=builder)  # fmt: skip
         yield JobSandbox(supervision=supervision, pump=pump, fullness=watch.fullness)
 
 

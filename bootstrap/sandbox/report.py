@@ -1,12 +1,14 @@
 """What the job's log and the audit trail say about a sandbox."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bootstrap.errors import CannotStart
+from bootstrap.job.model import Job
+from bootstrap.job.plugins import calling_an_engine
 from bootstrap.log import JobLog
 from bootstrap.record import Record
 from bootstrap.sandbox.agent_settings import without_effect
@@ -49,12 +51,12 @@ def proven(
     container: Opened,
     passed: Passed,
     dropped: tuple[str, ...],
-    agent: Mapping[str, str],
+    job: Job,
     builder: "Builder | None" = None,
 ) -> None:
     """Report that the job starts, and what it does not get.
 
-    `engine` is the version of the engine, `agent` the values of the agent's settings.
+    `engine` is the version of the engine.
     """
     log.note(
         f"{spec.name}: image {spec.image.id[:19]}, {len(container.probes)} checks of its isolation "
@@ -69,8 +71,13 @@ def proven(
             "something, and these change what a job runs; allow.env of the rule can list those it "
             "may bring"
         )
-    if ignored := ", ".join(without_effect(agent)):
+    if ignored := ", ".join(without_effect(job.agent.values)):
         log.note(f"settings of the agent that do nothing here: {ignored}. See docs/features.md")
+    if called := ", ".join(calling_an_engine(job.claims.env.get("BUILDKITE_PLUGINS", ""))):
+        log.note(
+            f"plugins that call a Docker Engine, which no job has: {called}. "
+            "docs/builds.md#why-there-is-no-docker-run has what takes their place"
+        )
     record.sandbox(
         image=spec.image.id,
         reference=spec.image.reference,

@@ -1,8 +1,9 @@
-"""A build of an image in the sandbox, beside the same one by root on the host."""
+"""Builds of images in the sandbox, beside the same ones by Docker and by root on the host."""
 
 import os
 import re
 import shlex
+import socket
 import subprocess
 import tempfile
 import time
@@ -12,18 +13,30 @@ from pathlib import Path
 
 from tests.bench.bench import ROUNDS, Bench
 from tests.bench.results import Findings, Table, milliseconds, spread
-from tests.e2e.image_builds import PREPARE
+from tests.e2e.image_builds import PREPARE, WITH_REGISTRY
 from tests.lab import builder, launcher
 from tests.lab.agent import binary
 from tests.lab.engine import clear_control_groups, eventually
 from tests.lab.lab import AIRLOCK, GATE, open_gate
 
-BUILD = "buildx build --no-cache --quiet --secret id=s,src=secret --output type=tar,dest=out.tar ."
-_PLUGIN = "docker-buildx"
+# What is built, and docker's arguments for it: a Dockerfile of three steps that run, with a cache
+# mount, a secret and three stages, and the same as a service of compose that goes to a registry.
+BUILDS = {
+    "docker buildx build": "buildx build --no-cache --quiet --secret id=s,src=secret "
+    "--output type=tar,dest=out.tar .",
+    "docker compose build --push": "compose build --quiet --no-cache --push",
+}
+ENGINE, ROOT, INSIDE = (
+    "by the BuildKit in the host's engine",
+    "by the same BuildKit, as root on the host",
+    "in the sandbox",
+)
+_PLUGINS = ("docker-buildx", "docker-compose")
+Taken = Mapping[str, Sequence[float]]  # seconds of each build, by what is built
 
 
 def images(bench: Bench) -> Findings:
-    """Build the same Dockerfile, of three steps and two stages, without a cache."""
+    """Build the same without a cache: by the host's engine, by root on the host and in a job."""
     made = bench.made
     launcher.builder()
     docker = made.lab.docker
@@ -36,10 +49,10 @@ def images(bench: Bench) -> Findings:
     made.policy(f"  - {{name: images, allow: {{builds: buildkit, image: '{clients}'}}}}\n",
                 pipeline="images")  # fmt: skip
     script = shlex.join([*AIRLOCK, "bootstrap", "--config", str(config)])
+    rounds = "\n".join(f"took '{name}' {arguments}" for name, arguments in BUILDS.items())
     command = (
-        f"{PREPARE}docker {BUILD}; echo prepared; {GATE}\n"
-        f"for i in $(seq {ROUNDS}); do began=$(date +%s%N); docker {BUILD}\n"
-        'echo "took $(( $(date +%s%N) - began ))."; done'
+        f"{PREPARE}{WITH_REGISTRY}{_TOOK}{rounds}; echo prepared; {GATE}\n"
+        f"for i in $(seq {ROUNDS}); do\n{rounds}\ndone"
     )
     with made.agent(name="images", bootstrap_script=script):
         job = made.control.enqueue(
@@ -47,43 +60,84 @@ def images(bench: Bench) -> Findings:
         )
         made.control.wait(job, lambda j: b"\nprepared" in j.log or j.finish)
         (context,) = (made.base / "state/workspaces").glob("images-*/builds/**/app")
-        with _plugin() as client:
-            plain = _timed(client, ["-H", docker], context)
+        with _registry(context), _plugins() as client:
+            taken = {ENGINE: _timed(client, context, DOCKER_HOST=docker)}
             with _unconfined(client):
-                root = _timed(client, [], context)
+                taken[ROOT] = _timed(client, context, BUILDX_BUILDER="root")
         clear_control_groups()  # which the engine's BuildKit leaves
         open_gate(job)
         made.control.finished(job)
-    inside = [int(taken) / 1e9 for taken in re.findall(rb"took (\d+)\.", job.log)]
-    if len(inside) != ROUNDS:
-        raise RuntimeError(job.log.decode(errors="replace"))
-    return _found({
-        "by the BuildKit in the host's engine": plain,
-        "by the same BuildKit, as root on the host": root,
-        "in the sandbox": inside,
-    })  # fmt: skip
+    return _found({**taken, INSIDE: _inside(job.log.decode(errors="replace"))})
 
 
-def _found(taken: Mapping[str, Sequence[float]]) -> Findings:
-    found = {name: spread(values) for name, values in taken.items()}
-    inside = found["in the sandbox"].median
+# A shell's function that runs docker and prints for how long.
+_TOOK = """took() {
+  local name=$1 began=$(date +%s%N); shift
+  docker "$@"
+  echo "took $(( $(date +%s%N) - began )) for $name."
+}
+"""
+
+
+def _inside(log: str) -> Taken:
+    """Return what the job printed, without the first build of each, which is not counted."""
+    found = {
+        name: [int(taken) / 1e9 for taken in re.findall(rf"took (\d+) for {name}\.", log)][1:]
+        for name in BUILDS
+    }
+    if any(len(taken) != ROUNDS for taken in found.values()):
+        raise RuntimeError(log)
+    return found
+
+
+def _found(taken: Mapping[str, Taken]) -> Findings:
+    found = {built: {way: spread(of[built]) for way, of in taken.items()} for built in BUILDS}
+    rows: list[list[str | float]] = [
+        [built, way, milliseconds(one), ways[INSIDE].median / one.median]
+        for built, ways in found.items()
+        for way, one in ways.items()
+    ]
     table = Table(
         title=f"A build of three steps without a cache, {ROUNDS} times each, ms (quartiles)",
-        header=("", "median", "the sandbox's /"),
-        rows=[[name, milliseconds(one), inside / one.median] for name, one in found.items()],
+        header=("", "", "median", "the sandbox's /"),
+        rows=rows,
     )
-    data = {name: {**one.json(), "ratio": inside / one.median} for name, one in found.items()}
+    data = {
+        built: {
+            way: {**one.json(), "ratio": ways[INSIDE].median / one.median}
+            for way, one in ways.items()
+        }
+        for built, ways in found.items()
+    }
     return Findings(tables=[table], data=data)
 
 
 @contextmanager
-def _plugin() -> Iterator[Path]:
-    """Yield a directory of Docker's command line that has buildx."""
+def _plugins() -> Iterator[Path]:
+    """Yield a directory of Docker's command line that has buildx and compose."""
     with tempfile.TemporaryDirectory() as home:
         plugins = Path(home, "cli-plugins")
         plugins.mkdir()
-        (plugins / _PLUGIN).symlink_to(builder.programs() / _PLUGIN)
+        for name in _PLUGINS:
+            (plugins / name).symlink_to(builder.programs() / name)
         yield Path(home)
+
+
+@contextmanager
+def _registry(context: Path) -> Iterator[None]:
+    """Run the job's registry on this host's loopback too."""
+    process = subprocess.Popen(["python3", context / "registry.py", ""], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _listens(5000), "the registry listens")
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -99,7 +153,7 @@ def _unconfined(client: Path) -> Iterator[None]:
     )  # fmt: skip
     try:
         eventually((client / "buildkit.sock").exists, "buildkitd listens")
-        create = ["docker", "buildx", "create", "--driver", "remote", "--use", address]
+        create = ["docker", "buildx", "create", "--driver", "remote", "--name", "root", address]
         subprocess.run(create, env=_environment(client), check=True, capture_output=True)
         yield
     finally:
@@ -107,19 +161,21 @@ def _unconfined(client: Path) -> Iterator[None]:
         daemon.wait(30)
 
 
-def _environment(client: Path) -> dict[str, str]:
-    return {**os.environ, "DOCKER_CONFIG": str(client)}
+def _environment(client: Path, **env: str) -> dict[str, str]:
+    return {**os.environ, "DOCKER_CONFIG": str(client), **env}
 
 
-def _timed(client: Path, flags: Sequence[str], context: Path) -> list[float]:
-    """Return the seconds of each build, after one that is not counted."""
-    build = BUILD.replace("out.tar", f"{client}/out.tar").split()
-    taken = []
-    for _ in range(ROUNDS + 1):
-        began = time.monotonic()
-        subprocess.run(
-            ["docker", *flags, *build], cwd=context, env=_environment(client), check=True,
-            capture_output=True,
-        )  # fmt: skip
-        taken.append(time.monotonic() - began)
-    return taken[1:]
+def _timed(client: Path, context: Path, **env: str) -> Taken:
+    """Return the seconds of each build, after one of each that is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in BUILDS}
+    for number in range(ROUNDS + 1):
+        for name, arguments in BUILDS.items():
+            command = arguments.replace("out.tar", f"{client}/out.tar").split()
+            began = time.monotonic()
+            subprocess.run(
+                ["docker", *command], cwd=context, env=_environment(client, **env), check=True,
+                capture_output=True,
+            )  # fmt: skip
+            if number:
+                taken[name].append(time.monotonic() - began)
+    return taken

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.job.plugins import canonical, canonical_pattern, full_source, parse, why_unknown
+from bootstrap.job.plugins import (
+    calling_an_engine,
+    canonical,
+    canonical_pattern,
+    full_source,
+    parse,
+    why_unknown,
+)
 
 DOCKER = "github.com/buildkite-plugins/docker-buildkite-plugin#v5.12.0"
 
@@ -198,3 +205,26 @@ def test_a_name_is_its_own_name(source: str) -> None:
     parse(source)
     name = canonical(source)
     assert name is None or canonical(name) == canonical_pattern(name) == name
+
+
+@pytest.mark.parametrize(
+    ("plugins", "called"),
+    [
+        ([], ()),
+        (["docker-compose", "docker"], ("docker", "docker-compose")),
+        ([{"docker#v5.13.0": {"image": "node:22"}}, "docker-login#v3"], ("docker",)),
+        (["acme/docker#v1", "./docker"], ()),
+    ],
+)
+def test_plugins_that_call_an_engine_are_known(plugins: list[object], called: object) -> None:
+    uploaded = [
+        {full_source(key): value for key, value in one.items()}
+        if isinstance(one, dict) else full_source(str(one))
+        for one in plugins
+    ]  # fmt: skip
+    assert calling_an_engine(json.dumps(uploaded)) == called
+
+
+@given(st.text())
+def test_what_is_no_list_of_plugins_calls_none(text: str) -> None:
+    assert calling_an_engine(text) == ()

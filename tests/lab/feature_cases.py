@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bootstrap.job.plugins import full_source
 from tests.fakes.control_plane import JobResult
 from tests.lab.contract import Case
 
@@ -237,6 +238,28 @@ OWN = (
         case=Case(
             name="no docker", command="ls /var/run/docker.sock || env | grep ^DOCKER || true",
             shows=(b"No such file or directory",), hides=(b"DOCKER_HOST=",),
+        ),
+    ),
+    Feature(
+        group="Docker", name="The plugins docker and docker-compose", verdict=Verdict.WARNED,
+        note="[what takes their place](builds.md#why-there-is-no-docker-run)",
+        flags=("--no-plugins",),  # nothing is fetched
+        case=Case(
+            name="plugins that call an engine", command="true", ending=("1", "", ""),
+            env={"BUILDKITE_PLUGINS": f'["{full_source("docker#v5.13.0")}"]'},
+            shows=(b"plugins that call a Docker Engine, which no job has: docker. ",),
+        ),
+    ),
+    Feature(
+        group="Docker", name="Builds without a daemon, by kaniko or buildah",
+        verdict=Verdict.REFUSED, note="kaniko unpacks images into the root of its container, as "
+        "its root; buildah mounts, in a user namespace. No job may: "
+        "[`builds: buildkit`](builds.md)",
+        case=Case(
+            name="no root and no user namespace",
+            command="touch /unpacked || unshare --user true || unshare --map-root-user true",
+            ending=("1", "", ""),
+            shows=(b"Read-only file system", b"unshare failed: Operation not permitted"),
         ),
     ),
 )  # fmt: skip

@@ -64,6 +64,20 @@ ELSEWHERE = (
             "[`services`](services.md)", "tests/e2e/test_services.py"),
     _tested("Docker", "Image builds, by `docker buildx` and `buildctl`", Verdict.GRANT,
             "[`builds: buildkit`](builds.md)", "tests/e2e/test_builds.py"),
+    _tested("Docker", "`docker compose build --push`, `docker buildx bake`", Verdict.GRANT,
+            "[`builds: buildkit`](builds.md)", "tests/e2e/test_builds_without_engine.py"),
+    _tested("Docker", "`docker compose build` without `--push`; `build` and `push` of the "
+            "docker-compose plugin", Verdict.REFUSED,
+            "the image would go into an engine: the step's command is "
+            "[one of these](builds.md#the-docker-compose-plugin)",
+            "tests/e2e/test_builds_without_engine.py"),
+    _tested("Docker", "`docker run`, `docker compose up`; the docker plugin, `run` of the "
+            "docker-compose plugin, testcontainers", Verdict.REFUSED,
+            "[why, and what instead](builds.md#why-there-is-no-docker-run)",
+            "tests/e2e/test_builds_without_engine.py"),
+    _tested("Docker", "podman and Docker in Docker", Verdict.REFUSED,
+            "[why, and what instead](builds.md#why-there-is-no-docker-run)",
+            "tests/policy/test_image_builds.py"),
 )  # fmt: skip
 
 FEATURES = (*OWN, *ELSEWHERE)

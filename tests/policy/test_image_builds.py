@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.access_map import notes
+from bootstrap.policy.builds_schema import OTHERS
 from bootstrap.policy.decide import decide
 from bootstrap.policy.difference.model import Kind
 from bootstrap.policy.difference.parts import differences
@@ -46,6 +47,39 @@ def test_anything_else_is_a_mistake(text: str) -> None:
     with pytest.raises(WrongConfiguration) as raised:
         granted(f'builds: "{quoted}"')
     assert "1 mistake" in raised.value.problem
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "alternative"),
+    [
+        ("podman", "servers beside a job are `services`"),
+        ("docker", "`docker build` and `docker compose build --push` work"),
+        ("dind", "images are built by buildkit"),
+        ("docker-in-docker", "images are built by buildkit"),
+        ("kaniko", "buildkit builds the same Dockerfile"),
+        ("buildah", "buildkit builds the same Dockerfile"),
+        ("img", "buildkit builds the same Dockerfile"),
+        ("buildx", "needs buildkit"),
+        ("compose", "needs buildkit"),
+        ("docker-compose", "needs buildkit"),
+        ("Podman", "expected 'buildkit'"),
+    ],
+)
+def test_what_is_not_offered_is_refused_with_its_alternative(
+    name: str, alternative: str, *, listed: bool
+) -> None:
+    rails = f"guardrails: acme\nbuilds: [buildkit, {name}]"
+    with pytest.raises(WrongConfiguration) as raised:
+        parse_guardrails(rails, "guardrails.yaml") if listed else granted(f"builds: {name}")
+    (detail,) = raised.value.details
+    assert ("builds[1]: " if listed else "allow.builds: ") in detail
+    assert alternative in detail
+    assert detail.endswith(f"; got '{name}'")
+
+
+def test_each_of_them_is_one_sentence() -> None:
+    assert all(len(why) < 200 and ". " not in why and why[0].islower() for why in OTHERS.values())
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_recipe(section: str, tmp_path: Path) -> None:
 
 
 def test_all_recipes_together(tmp_path: Path) -> None:
-    assert len(SECTIONS) == 12
+    assert len(SECTIONS) == 13
     written(tmp_path, SECTIONS)
     assert passed(tmp_path) == ""
 
