@@ -38,6 +38,22 @@ def test_machine_without_namespaces_is_refused(tmp_path: Path) -> None:
     assert "Operation not permitted" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("os.geteuid", 1000, "expected root, .* use sudo"),
+        ("platform.machine", "aarch64", "expected an x86_64 machine, this is aarch64"),
+    ],
+)
+def test_other_machine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object, expected: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(name, lambda: value)
+    with pytest.raises(CannotRehearse, match=expected):
+        require(tmp_path)
+
+
 def test_second_rehearsal_waits_for_the_first(tmp_path: Path) -> None:
     named = pytest.raises(CannotRehearse, match=f"another rehearsal runs in {tmp_path}")
     with alone(tmp_path), named, alone(tmp_path):
