@@ -11,7 +11,7 @@ demo: $(READY)              ## one real job through policy, credentials and the 
 	@tests/lab/setup demo
 	@$(BIN)/python -m tests.demo
 
-rehearse: $(READY)          ## a machine image: provisioned, booted in QEMU, first job, reboot (minutes)
+rehearse: $(READY)          ## a machine image: provisioned, booted in QEMU, first job, reboot (half an hour)
 	@tests/lab/setup rehearsal
 	@$(BIN)/python -m tests.rehearsal
 
@@ -54,7 +54,9 @@ $(READY): requirements-dev.lock pyproject.toml
 	@tests/lab/setup python
 	@echo "venv: installing the locked dependencies (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock || { \
+	  echo "venv: pip could not install the locked dependencies; is there a network, or an index in pip's configuration?" >&2; \
+	  exit 1; }
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -10,11 +10,15 @@ import pytest
 
 from tests.images.scripts import AMI, SCRIPTS, part, program
 
-REHEARSAL = AMI.parents[1] / "tests/rehearsal"
+ROOT = AMI.parents[1]
+OTHERS = (
+    "images/job/build", "images/job/debian", "tests/lab/setup", "tests/rehearsal/build",
+    "tests/rehearsal/manifest", "tests/rehearsal/report",
+)  # fmt: skip
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
-@pytest.mark.parametrize("path", [*(AMI / name for name in SCRIPTS), *REHEARSAL.glob("[br]*[dt]")])
+@pytest.mark.parametrize("path", [*(AMI / name for name in SCRIPTS), *map(ROOT.joinpath, OTHERS)])
 def test_script_passes_shellcheck(path: Path) -> None:
     done = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -53,6 +57,20 @@ def test_another_distribution_is_refused(tmp_path: Path, version: tuple[str, str
     assert f"this is {version[0]} {version[1]}" in done.stderr
 
 
+@pytest.mark.parametrize("text", [None, "", "NAME=Arch\nID=arch\n", "ID=$(false)\n"])
+def test_system_without_a_name_or_version_is_refused_in_one_line(
+    tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "os-release").write_text(text)
+    done = part("provision", f"os_release={tmp_path / 'os-release'}; platform")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    name = "arch" if "arch" in (text or "") else "unknown"
+    assert line.startswith("airlock provision: expected Debian 12")
+    assert line.endswith(f"this is {name} ")
+
+
 def test_only_missing_packages_are_installed_and_a_failure_ends_it(tmp_path: Path) -> None:
     """On Amazon Linux, with programs in the place of rpm and dnf."""
     begin = platform(tmp_path, "amzn", "2023")
@@ -66,6 +84,10 @@ def test_only_missing_packages_are_installed_and_a_failure_ends_it(tmp_path: Pat
     failed = part("provision", install, path=tmp_path / "bin")
     assert failed.returncode != 0
     assert "1" not in failed.stdout.split()
+    assert failed.stderr == (
+        "airlock provision: the packages docker python3.11 could not be installed, see above; "
+        "does this host reach its repositories?\n"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files to root")
