@@ -34,6 +34,13 @@ def test_the_end_of_the_log_is_in_a_group_of_its_own(tmp_path: Path) -> None:
     assert "line" not in follows, "what follows is not the service's"
 
 
+def test_a_service_that_printed_nothing_is_named_too(tmp_path: Path) -> None:
+    log = log_of(b"", Ending(early=False), tmp_path)
+    assert log.splitlines()[0] == "~~~ :lock: Service db: the end of its log"
+    assert "it printed nothing" in log.splitlines()[1]
+    assert "it printed nothing" not in log_of(b"one\n", Ending(early=False), tmp_path)
+
+
 def test_a_service_cannot_forge_groups_or_colours(tmp_path: Path) -> None:
     log = log_of(b"+++ forged\n\x1b[31mred\x1b[0m\n", Ending(early=False), tmp_path)
     assert "\n+++" not in log
