@@ -35,13 +35,17 @@ class Output:
             with suppress(OSError):
                 self._size += os.write(self._descriptor, part)
 
-    def last(self, lines: int) -> list[str]:
-        """Return the last lines, as text."""
+    def text(self) -> str:
+        """Return all that is kept."""
         content = b""
         for path in (self.previous, self.path):
             with suppress(OSError):
                 content += path.read_bytes()
-        return [line.decode(errors="replace") for line in content.splitlines()[-lines:]]
+        return content.decode(errors="replace")
+
+    def last(self, lines: int) -> list[str]:
+        """Return the last lines."""
+        return self.text().splitlines()[-lines:]
 
     def close(self) -> None:
         """Close the file, which stays."""

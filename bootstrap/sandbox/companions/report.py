@@ -45,7 +45,8 @@ def shown(services: Mapping[str, tuple[ServiceContainer, Output, Ending]], log: 
     """Print the ends of the services' logs, each in a group, and then what went wrong with them."""
     for name, (_, output, _) in services.items():
         log.group(f"Service {name}: the end of its log")
-        lines = output.last(LINES)
+        # As a whole: a secret, which the job may have given a service, can have many lines.
+        lines = log.masked(output.text()).splitlines()[-LINES:]
         for line in lines:
             log.note(line)
         if not lines:

@@ -10,14 +10,17 @@ from bootstrap.sandbox.companions import report
 from bootstrap.sandbox.companions.limits import Used
 from bootstrap.sandbox.companions.output import Output
 from bootstrap.sandbox.companions.watch import Ending
+from bootstrap.secret import Secret
 
 SERVICE = ServiceContainer(image="ci/db:1", memory=64 << 20, pids=64)
 
 
-def log_of(printed: bytes, ending: Ending, base: Path) -> str:
+def log_of(printed: bytes, ending: Ending, base: Path, *secrets: Secret) -> str:
     output, lines = Output(base, "db", limit=1 << 20), list[bytes]()
     output.write(printed)
-    report.shown({"db": (SERVICE, output, ending)}, JobLog(lines.append))
+    log = JobLog(lines.append)
+    log.mask(*secrets)
+    report.shown({"db": (SERVICE, output, ending)}, log)
     output.close()
     return b"".join(lines).decode()
 
@@ -45,6 +48,19 @@ def test_a_service_cannot_forge_groups_or_colours(tmp_path: Path) -> None:
     log = log_of(b"+++ forged\n\x1b[31mred\x1b[0m\n", Ending(early=False), tmp_path)
     assert "\n+++" not in log
     assert "\x1b[31m" not in log
+
+
+def test_a_secret_that_a_service_prints_is_masked(tmp_path: Path) -> None:
+    """Also one on more lines than are shown, of which only the end would be."""
+    key = "".join(f"line {number} of the key\n" for number in range(150))
+    log = log_of(
+        f"password 'hunter2hunter2' is wrong\n{key}then this\n".encode(),
+        Ending(early=False), tmp_path, Secret("hunter2hunter2"), Secret(key),
+    )  # fmt: skip
+    assert "hunter2" not in log
+    assert "of the key" not in log
+    assert "is wrong" in log
+    assert "then this" in log
 
 
 @pytest.mark.parametrize(
