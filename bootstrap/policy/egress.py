@@ -139,7 +139,7 @@ def _network(value: str) -> IPv4Network:
 
 
 def _is_address(text: str) -> bool:
-    return bool(re.fullmatch(r"[0-9.]+", text)) and "." in text
+    return bool(re.fullmatch(r"[0-9.]+", text))
 
 
 def name_matches(pattern: str, name: str) -> bool:
@@ -154,7 +154,7 @@ def covers(wide: str, narrow: str) -> bool:
     """Say whether each name that `narrow` stands for is one that `wide` stands for."""
     if wide in (ANY_NAME, narrow):
         return True
-    return wide.startswith(_BELOW) and narrow.removeprefix(_BELOW).endswith(wide[1:])
+    return wide.startswith(_BELOW) and narrow.endswith(wide[1:])
 
 
 def beyond(

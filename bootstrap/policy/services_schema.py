@@ -62,7 +62,7 @@ def _within(value: object) -> timedelta:
 
 def _directory(value: str) -> str:
     path = PurePosixPath(value)
-    plain = _PATH.fullmatch(value) and not {".", ".."}.intersection(path.parts)
+    plain = _PATH.fullmatch(value) and not {".", ".."}.intersection(value.split("/"))
     if not plain or path.parts[1] in _TAKEN:
         raise ValueError(
             "expected the path of a directory such as /var/run/postgresql, without `.` and `..`, "

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.attacker import Attacker, Unprotected, attacker, run, unprotected_container
+from tests.attacks.test_image_builds import TERMINALS
 from tests.fakes.metadata import ACCESS_KEY_ID
 from tests.fakes.ssm import StrictSsm
 from tests.lab import world
@@ -234,6 +235,12 @@ def test_forks_of_a_service_end_at_its_own_limit(job: Attacker, service: Service
     )
     assert int(service.tries(bomb).stdout) < 64
     assert int(job.tries(bomb).stdout) == 300
+
+
+def test_the_terminals_of_a_service_are_limited(job: Attacker, service: Service) -> None:
+    assert service.tries(TERMINALS).stdout.split() == ["opened", "256"]
+    _, of_the_job = job.tries(TERMINALS).stdout.split()
+    assert 200 < int(of_the_job) <= 256, "the job has its own"
 
 
 def test_services_and_their_files_are_gone_with_the_job(made: Fleet) -> None:

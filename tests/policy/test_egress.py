@@ -56,7 +56,8 @@ def test_none_is_an_empty_list(text: str) -> None:
 def test_a_list_has_each_entry_once_in_its_usual_form() -> None:
     text = (
         'egress: {hosts: [Git.Example.com, git.example.com, "*.a.example", "*"], '
-        "cidrs: [203.0.113.0/24, 198.51.100.7], private: 10.1.0.0/16}"
+        "cidrs: [203.0.113.0/24, 198.51.100.7, 203.0.113.0/24], "
+        "private: [10.1.0.0/16, 10.1.0.0/16]}"
     )
     assert granted(text).egress == EgressGrant(
         hosts=("git.example.com", "*.a.example", "*"),
@@ -67,9 +68,10 @@ def test_a_list_has_each_entry_once_in_its_usual_form() -> None:
 
 def test_observing_has_no_list() -> None:
     assert granted("egress: {mode: observe}").egress == EgressGrant(observe=True)
-    with pytest.raises(WrongConfiguration) as wrong:
-        granted("egress: {mode: observe, hosts: a.example}")
-    assert "no list with `mode: observe`" in str(wrong.value.details)
+    for listed in ("hosts: a.example", "cidrs: 203.0.113.7", "private: 10.0.0.1"):
+        with pytest.raises(WrongConfiguration) as wrong:
+            granted(f"egress: {{mode: observe, {listed}}}")
+        assert "no list with `mode: observe`" in str(wrong.value.details)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,11 @@ def test_observing_has_no_list() -> None:
         ("egress: {hosts: a*.example}", "without scheme, port, path and last dot"),
         ("egress: {hosts: a..example}", "without scheme, port, path and last dot"),
         ("egress: {hosts: bücher.example}", "`xn--…` for other letters"),
+        ("egress: {hosts: '*.203.0.113.7'}", "write an address under `cidrs`"),
+        # Its small letter is one of ASCII: the sign of the unit kelvin.
+        ('egress: {hosts: "\\u212a.example"}', "`xn--…` for other letters"),
+        (f"egress: {{hosts: {'.'.join(['a' * 63] * 4)}}}", "without scheme, port, path"),
+        ("egress: {cidrs: 2.0.0.0/7}", "of /8 or smaller"),
         ("egress: {hosts: '!a.example'}", "without scheme, port, path and last dot"),
         ("egress: {hosts: 203.0.113.7}", "write an address under `cidrs`"),
         ("egress: {cidrs: a.example}", "expected an IPv4 network"),
@@ -97,6 +104,7 @@ def test_observing_has_no_list() -> None:
         ("egress: {private: 203.0.113.0/24}", "write a public one under `cidrs`"),
         ("egress: {private: 0.0.0.0/0}", "write a public one under `cidrs`"),
         ("egress: {private: 100.100.100.200}", "is reserved"),
+        (f"egress: {{hosts: [{', '.join(f'n{n}.example' for n in range(501))}]}}", "at most 500"),
         ("egress: {mode: block}", "'enforce' or 'observe'"),
     ],
 )
@@ -232,6 +240,7 @@ def test_a_resolver_that_is_listed_as_such_is_reached() -> None:
         ("egress: {hosts: []}", LIST, "got git.example.com"),
         ("egress: {cidrs: 203.0.113.0/25}", LIST, "got 203.0.113.0/24, allowed: 203.0.113.0/25"),
         ("egress: {cidrs: 203.0.0.0/16}", LIST, ""),
+        ("egress: {cidrs: []}", LIST, "got 203.0.113.0/24"),
         ("egress: {private: []}", "egress: {private: 10.0.0.0/8}", "got 10.0.0.0/8"),
         ("scopes: [{name: web, pipelines: '*', egress: {hosts: []}}]", LIST, "scopes.web.egress"),
     ],

@@ -41,6 +41,8 @@ def test_lint_names_the_guardrail_under_which_forks_can_build(
     [
         ("POSTGRES_PASSWORD", "test", False),
         ("POSTGRES_PASSWORD", "wJalrXUtnFEMIK7MDENG", True),
+        ("POSTGRES_PASSWORD", "0123456789abcde", False),
+        ("POSTGRES_PASSWORD", "0123456789abcdef", True),
         ("NPM_TOKEN", "npm_0123456789abcdef", True),
         ("PGDATA", "/var/lib/postgresql/data", False),
     ],

@@ -1,5 +1,7 @@
 """What lint reports of a rule's list of what its jobs reach."""
 
+from dataclasses import replace
+
 import pytest
 
 from bootstrap.policy.catalogue import Catalogue
@@ -20,6 +22,24 @@ def test_lint_reports_a_list_without_the_repository() -> None:
     assert not lint("")
 
 
+@pytest.mark.parametrize(
+    ("egress", "reported"),
+    [
+        ("egress: {cidrs: 203.0.113.0/24}", False),
+        ("egress: {cidrs: 198.51.100.0/24}", True),
+        ("egress: {hosts: '*'}", True),
+        ("egress: {mode: observe}", False),
+    ],
+)
+def test_a_repository_at_an_address_is_reached_by_its_network(
+    egress: str, *, reported: bool
+) -> None:
+    rules = f"  - {{name: only, when: {{pull-request: any}}, allow: {{{egress}}}}}\n"
+    parsed = replace(policy(rules), repositories=("ssh://git@203.0.113.7/acme/storefront.git",))
+    identifiers = {one.id for one in all_findings(Catalogue(policies=(parsed,), guardrails=None))}
+    assert ("egress-lacks-repository" in identifiers) is reported
+
+
 def test_lint_says_where_the_repository_goes_in_a_rule_without_a_list() -> None:
     rules = "  - {name: only, when: {pull-request: any}, allow: {egress: none}}\n"
     finding = found(rules)["egress-lacks-repository"]
@@ -27,14 +47,22 @@ def test_lint_says_where_the_repository_goes_in_a_rule_without_a_list() -> None:
     assert "`egress: {hosts: [github.com]}`" in finding.fix
 
 
-@pytest.mark.parametrize("host", ["*.com", "*.amazonaws.com", "*.github.io", "*.internal"])
+@pytest.mark.parametrize(
+    "host", ["*.com", "*.amazonaws.com", "*.github.io", "*.internal", "*.core.windows.net"]
+)
 def test_lint_reports_domains_of_everyone(host: str) -> None:
     assert lint(f"egress: {{hosts: [github.com, '{host}']}}") == {"egress-open-wildcard"}
 
 
+def test_lint_takes_what_is_below_a_name_of_one_owner_for_its_own() -> None:
+    assert not lint("egress: {hosts: [github.com, '*.acme-artifacts.s3.amazonaws.com']}")
+
+
 def test_lint_reports_what_limits_little() -> None:
     assert lint("egress: {mode: observe}") == {"egress-observed"}
-    assert "egress-wide-network" in lint("egress: {hosts: github.com, cidrs: 20.0.0.0/8}")
+    for cidr, reported in (("20.0.0.0/8", True), ("20.2.0.0/15", True), ("20.2.0.0/16", False)):
+        found_wide = "egress-wide-network" in lint(f"egress: {{hosts: github.com, cidrs: {cidr}}}")
+        assert found_wide is reported
 
 
 def test_lint_reports_a_list_with_every_name() -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bootstrap.errors import CannotStart
@@ -41,12 +41,15 @@ def connected(listener: socket.socket) -> tuple[socket.socket, int]:
     Raises CannotStart with the reason that it sends, or if it does not come.
     """
     listener.settimeout(PATIENCE)
-    try:
-        connection, _ = listener.accept()
-        connection.settimeout(PATIENCE)
-        _expect(connection.recv(128), b"\n")
-    except OSError as silent:
-        raise failed(f"its first program does not answer: {silent}") from silent
+    with ExitStack() as undone:
+        try:
+            connection, _ = listener.accept()
+            undone.callback(connection.close)
+            connection.settimeout(PATIENCE)
+            _expect(connection.recv(128), b"\n")
+        except OSError as silent:
+            raise failed(f"its first program does not answer: {silent}") from silent
+        undone.pop_all()
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, _, _ = _CREDENTIALS.unpack(raw)
     return connection, pid

@@ -89,7 +89,6 @@ class Watch:
             self._events.register(
                 service.process, selectors.EVENT_READ, lambda: self._ended(service)
             )
-        os.write(self._wake, b"+")
 
     def ending(self, name: str) -> Ending | None:
         """Return how a service ended; None while it runs."""

@@ -95,7 +95,7 @@ def parsed(wire: bytes) -> Query | None:
     if len(wire) < _HEADER or wire[2] & (_QR | _OPERATION):
         return None
     try:
-        message = dns.message.from_wire(wire, ignore_trailing=True, question_only=True)
+        message = dns.message.from_wire(wire, question_only=True)
     except (dns.exception.DNSException, ValueError):
         return None
     if len(message.question) != 1:

@@ -68,8 +68,13 @@ class Resolver:
         self._thread = threading.Thread(target=self._serve, name="egress", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
+        """Begin to answer. Raises RuntimeError if this process can have no more threads."""
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._stop.close()
+            self._close_sockets()
+            raise
 
     def close(self) -> None:
         """Stop, whatever the job's programs wait for."""
@@ -91,6 +96,9 @@ class Resolver:
                         self._receive()
                     if self._listener in ready:
                         self._accept()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         for channel in (self._datagrams, self._listener, self._stopped):
             channel.close()
 
@@ -124,7 +132,7 @@ class Resolver:
             client.close()
             return
         try:
-            self._streams.run(partial(self._serve_stream, client))
+            self._streams.run(partial(self._serve_stream, client), instead=client.close)
         except RuntimeError:  # this process can have no more threads
             self._waiting.release()
             client.close()

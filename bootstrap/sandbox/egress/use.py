@@ -76,12 +76,14 @@ class Use:
             "refusals": self.refusals,
             "over_limit": names.over_limit,
             "unanswered": names.unanswered,
-            "proposed": self._proposed(),
+            "proposed": self._proposed(masked),
         }
 
-    def _proposed(self) -> dict[str, list[str]] | None:
-        """Return the list for a rule, None if it is not whole or too long for one."""
+    def _proposed(self, masked: Callable[[str], str]) -> dict[str, list[str]] | None:
+        """Return the list for a rule, None if it is not whole, too long, or has a secret in it."""
         lists = proposed(self)
+        if any(masked(name) != name for name in lists["hosts"]):
+            return None
         short = all(len(found) <= MOST for found in lists.values())
         return lists if self.observe and short and not self.names.others else None
 

@@ -1,5 +1,6 @@
 """A builder's container: a job's in all but what its user namespace takes."""
 
+import errno
 import json
 import tomllib
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from bootstrap.host.builds_settings import USERS
+from bootstrap.host.config import Sandbox
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.builds import plan
 from bootstrap.sandbox.model import Image, SandboxSpec
@@ -19,10 +21,10 @@ MOST = Share(memory=1 << 30, cpus=1.5, pids=99)
 USERS_OF_SLOT = range(0x7000_0000, 0x7000_0000 + USERS)
 
 
-def spec() -> SandboxSpec:
+def spec(defaults: Sandbox = DEFAULTS) -> SandboxSpec:
     return plan.builder_spec(
         MOST,
-        DEFAULTS,
+        defaults,
         token="t-1",
         users=USERS_OF_SLOT,
         image=Image(id="sha256:abc", volumes=("/home/user/.local/share/buildkit",)),
@@ -54,6 +56,42 @@ def test_it_differs_from_a_job_in_what_docs_builds_says_and_in_nothing_else() ->
     assert not host["Devices"]
 
 
+def test_of_the_host_it_has_its_directory_its_program_resolvers_and_the_cache() -> None:
+    mounts = body()["HostConfig"]["Mounts"]
+    assert {m["Target"]: m["Source"] for m in mounts if m["Type"] == "bind"} == {
+        "/airlock": "/run/airlock/jobs/t-1/builder",
+        "/opt/airlock/bin/airlock-builder": "/usr/bin/airlock-builder",
+        "/etc/resolv.conf": "/run/airlock/jobs/t-1/sandbox/resolv.conf",
+        "/var/lib/buildkit": "/var/lib/airlock/workspaces/w/buildkit",
+    }
+
+
+def test_it_is_the_slots_first_user_under_the_leases_name() -> None:
+    made, settings = spec(), DEFAULTS.model_copy(update={"runtime": "crun", "open_files": 99})
+    assert (made.user, made.group) == (USERS_OF_SLOT.start, USERS_OF_SLOT.start)
+    assert (made.name, made.labels) == ("airlock-builder-t-1", {"airlock.job": "t-1"})
+    assert made.tmp == DEFAULTS.tmp
+    other = spec(defaults=settings)
+    assert (other.runtime, other.open_files) == ("crun", 99)
+
+
+def test_what_it_writes_to_in_memory_is_its_own_and_bounded() -> None:
+    first = USERS_OF_SLOT.start
+    options = f"rw,nosuid,nodev,uid={first},gid={first},mode=0755,size={DEFAULTS.tmp}"
+    directories = ("/tmp", "/run", "/home/buildkit")
+    assert body()["HostConfig"]["Tmpfs"] == dict.fromkeys(directories, options)
+
+
+def test_it_runs_buildkit_with_its_settings_at_the_socket_that_it_is_passed() -> None:
+    made = body()
+    assert made["Entrypoint"] == [
+        "/opt/airlock/bin/airlock-builder", "/airlock/control", "/bin/sh", "-c",
+        "exec buildkitd --config /airlock/buildkitd.toml --addr fd://",
+    ]  # fmt: skip
+    # The last one empties a variable of the image, by which buildkitd's own health check asks.
+    assert made["Env"] == ["HOME=/home/buildkit", "XDG_RUNTIME_DIR=/run", "BUILDKIT_HOST="]
+
+
 def test_only_the_cache_of_the_workspace_is_writable() -> None:
     writable = [m["Source"] for m in body()["HostConfig"]["Mounts"] if not m.get("ReadOnly", True)]
     assert writable == ["/var/lib/airlock/workspaces/w/buildkit"]
@@ -83,6 +121,20 @@ def test_its_profile_allows_mounts_and_namespaces_and_nothing_else_more() -> Non
     assert [rule.get("args") for rule in clone] == [None]
 
 
+def test_runc_goes_on_without_keyrings() -> None:
+    """It takes ENOSYS for a kernel that has none, and any other error for a failure."""
+    refused = [
+        r for r in json.loads(plan.seccomp('{"syscalls": []}'))["syscalls"] if "errnoRet" in r
+    ]
+    assert [(rule["errnoRet"], set(rule["names"])) for rule in refused] == [
+        (errno.ENOSYS, {"add_key", "keyctl", "request_key"})
+    ]
+
+
+def test_a_mapping_has_the_users_of_one_slot() -> None:
+    assert plan.mapping(USERS_OF_SLOT) == b"0 1879048192 65536\n"
+
+
 @pytest.mark.parametrize(
     "call", ["bpf", "keyctl", "perf_event_open", "io_uring_setup", "userfaultfd", "init_module",
              "kexec_load", "open_by_handle_at", "reboot", "swapon", "quotactl", "syslog"],
@@ -104,7 +156,10 @@ def test_settings_grant_no_entitlement_and_bound_the_cache(cache: int, policies:
     oci = found["worker"]["oci"]
     assert (oci["rootless"], oci["networkMode"], oci["gc"]) == (True, "host", True)
     assert "noProcessSandbox" not in oci
-    assert [one["maxUsedSpace"] for one in oci.get("gcpolicy", [])] == policies
+    assert oci["snapshotter"] == "overlayfs"
+    assert [(one["maxUsedSpace"], one["all"]) for one in oci.get("gcpolicy", [])] == [
+        (bound, True) for bound in policies
+    ]
 
 
 def test_steps_ask_the_jobs_own_resolver() -> None:

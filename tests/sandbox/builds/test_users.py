@@ -1,19 +1,25 @@
 """A builder's users: where they are, and on which hosts there can be none."""
 
+import grp
 import os
+import pwd
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
+from bootstrap.host import trash
 from bootstrap.host.builds_settings import USERS, Builds
 from bootstrap.host.config import Host, Sandbox, parse
-from bootstrap.sandbox.builds import builder, users
+from bootstrap.sandbox.builds import builder, plan, users
 from bootstrap.sandbox.leases import subordinate
 from bootstrap.sandbox.leases.slots import CACHE, owner
+from bootstrap.sandbox.model import Image
+from bootstrap.sandbox.shares import Share
+from tests.lab.engine import eventually
 
 HOST = Host(sandbox=Sandbox(image="job:1"), builds=Builds(image="buildkit:1"))
 
@@ -33,6 +39,8 @@ def test_no_two_slots_share_a_number_and_none_has_a_jobs() -> None:
     assert ranges[0].start > HOST.sandbox.uids.stop
 
 
+@example(first=USERS, slots=1, first_uid=2 * USERS)
+@example(first=2 * USERS, slots=10, first_uid=2 * USERS - 10)
 @given(st.integers(USERS, (1 << 32) - 1), st.integers(1, 1000), st.integers(1001, (1 << 31) - 2000))
 def test_users_are_accepted_if_and_only_if_nobody_else_has_them(
     first: int, slots: int, first_uid: int
@@ -78,14 +86,50 @@ def test_a_host_without_the_table_learns_what_to_set(tmp_path: Path) -> None:
     assert "[builds]" in raised.value.hint
 
 
-def test_numbers_that_others_may_have_are_refused(tmp_path: Path, no_other_ranges: Path) -> None:
-    last = HOST.builds.uids(HOST.sandbox.slots).stop - 1 if HOST.builds else 0
-    no_other_ranges.write_text(f"someone:{last}:1\n")
+assert HOST.builds
+OURS = HOST.builds.uids(HOST.sandbox.slots)
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "refused"),
+    [
+        (OURS.stop - 1, 1, True),
+        (OURS.stop, 1, False),
+        (OURS.start - 10, 11, True),
+        (OURS.start - 10, 10, False),
+        (OURS.start - 10, len(OURS) + 20, True),
+    ],
+)
+def test_numbers_that_others_may_have_are_refused(
+    tmp_path: Path, no_other_ranges: Path, first: int, count: int, *, refused: bool
+) -> None:
+    no_other_ranges.write_text(f"someone:{first}:{count}\n")
+    if not refused:
+        users.require(HOST, tmp_path)
+        return
     with pytest.raises(WrongConfiguration) as raised:
         users.require(HOST, tmp_path)
-    assert "someone" in raised.value.problem
-    no_other_ranges.write_text(f"someone:{last + 1}:1\n")
-    users.require(HOST, tmp_path)
+    assert f"gives someone numbers from {first} on" in raised.value.problem
+
+
+@pytest.mark.parametrize(("offset", "refused"), [(-1, False), (0, True), (len(OURS), False)])
+def test_a_number_of_an_account_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, *, refused: bool
+) -> None:
+    number = OURS.start + offset
+    one = pwd.struct_passwd(("someone", "x", number, 100, "", "/", "/bin/sh"))
+    other = grp.struct_group(("some", "x", number, []))
+    for module, all_of_them, entry, problem in (
+        (pwd, "getpwall", one, f"the user someone has {number}"),
+        (grp, "getgrall", other, f"the group some has {number}"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, all_of_them, lambda entry=entry: [entry])
+            if refused:
+                with pytest.raises(WrongConfiguration, match=problem):
+                    users.require(HOST, tmp_path)
+            else:
+                users.require(HOST, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +138,9 @@ def test_numbers_that_others_may_have_are_refused(tmp_path: Path, no_other_range
         ({}, "image"),
         ({"image": "b", "first-uid": 65535}, "65536 or more"),
         ({"image": "b", "first-uid": 2147400000}, "below 2147483648"),
+        ({"image": ""}, "image"),
+        ({"image": "b", "cpus": 0.0}, "cpus"),
+        ({"image": "b", "pids": 63}, "pids"),
         ({"image": "b", "cashe": "1GiB"}, "cache"),
         ({"image": "b", "cache": "much"}, "cache"),
     ],
@@ -124,9 +171,23 @@ def test_a_cache_of_another_slot_is_discarded(tmp_path: Path) -> None:
     other = users.of_slot(HOST, HOST.sandbox.first_uid + 1)
     assert builder.cache(tmp_path, tree, other, notes.append) == made
     assert not list(made.iterdir())
-    assert made.stat().st_uid == other.start
+    assert (made.stat().st_uid, made.stat().st_gid) == (other.start, other.start)
     assert made.stat().st_mode & 0o777 == 0o700
     assert "discarded" in notes[0]
+    eventually(lambda: trash.is_empty(tmp_path), "what was discarded is deleted")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+def test_a_link_is_no_cache_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    tree, elsewhere = tmp_path / "workspaces/w", tmp_path / "elsewhere"
+    mine = users.of_slot(HOST, HOST.sandbox.first_uid)
+    for made in (tree, elsewhere):
+        made.mkdir(parents=True)
+    os.chown(elsewhere, mine.start, 0)
+    (tree / CACHE).symlink_to(elsewhere)
+    made = builder.cache(tmp_path, tree, mine, lambda _: None)
+    assert not made.is_symlink()
+    assert (elsewhere.stat().st_uid, elsewhere.stat().st_gid) == (mine.start, 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
@@ -135,3 +196,17 @@ def test_the_cache_has_no_part_in_the_choice_of_a_slot(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, uid, uid)
     assert owner(tmp_path) == 61003
+
+
+def test_a_record_has_its_image_its_user_and_its_limits() -> None:
+    image = Image(id="sha256:abc", reference="buildkit:1", digests=("buildkit@sha256:def",))
+    assert HOST.builds
+    spec = plan.builder_spec(
+        Share(memory=1 << 30, cpus=1.5, pids=99), HOST.sandbox, token="t-1",
+        users=OURS, image=image,
+        directory=Path("/d"), cache=Path("/c"), resolvers=Path("/r"), program=Path("/p"),
+    )  # fmt: skip
+    assert builder.facts(HOST.builds, spec) == {
+        "image": "sha256:abc", "reference": "buildkit:1", "digests": ["buildkit@sha256:def"],
+        "user": OURS.start, "memory": 1 << 30, "cpus": 1.5, "pids": 99, "cache": 20 << 30,
+    }  # fmt: skip

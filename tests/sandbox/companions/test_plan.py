@@ -1,5 +1,6 @@
 """The configuration of a service container: a job's, and what differs from it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,16 @@ def test_what_it_writes_to_is_in_memory_and_bounded() -> None:
     assert list(host["Tmpfs"]) == [
         "/run", "/tmp", "/var/tmp", "/var/lib/db", "/data", "/var/run/db"
     ]  # fmt: skip
-    for options in host["Tmpfs"].values():
-        assert "nosuid,nodev,uid=61007,gid=61007" in options
-        assert options.endswith(f"size={1 << 29}")
-    assert host["ShmSize"] <= 1 << 29
+    for path, options in host["Tmpfs"].items():
+        mode = "1777" if path in ("/tmp", "/var/tmp") else "0755"
+        own = f"uid=61007,gid=61007,mode={mode},size={1 << 29}"
+        assert options == f"rw,exec,nosuid,nodev,{own}"
+
+
+@pytest.mark.parametrize(("memory", "shared"), [(64 << 20, 32 << 20), (4 << 30, 256 << 20)])
+def test_shared_memory_is_what_postgresql_needs_if_it_has_that(memory: int, shared: int) -> None:
+    host = body(companion(ServiceContainer(image=IMAGE, memory=memory)))["HostConfig"]
+    assert host["ShmSize"] == shared
 
 
 def test_limits_command_and_environment_are_the_rules() -> None:
@@ -103,9 +110,13 @@ def test_its_user_has_one_name_and_one_number(user: str) -> None:
 
 
 def test_names_lead_to_the_loopback() -> None:
-    lines = hosts(["postgres", "search-1"]).decode().splitlines()
-    assert "127.0.0.1\tpostgres search-1" in lines
-    assert "127.0.0.1\tlocalhost" in lines
+    lines = [line.split() for line in hosts(["postgres", "search-1"]).decode().splitlines()]
+    assert lines == [
+        ["127.0.0.1", "localhost"],
+        ["::1", "localhost", "ip6-localhost", "ip6-loopback"],
+        ["127.0.0.1", "postgres", "search-1"],
+        ["127.0.1.1", "airlock"],
+    ]
 
 
 def test_a_job_sees_the_names_of_its_services_and_another_does_not() -> None:
@@ -117,10 +128,13 @@ def test_a_job_sees_the_names_of_its_services_and_another_does_not() -> None:
 
 
 def test_a_record_has_its_image_and_limits_and_no_environment() -> None:
-    service = ServiceContainer(image=IMAGE, env={"A": "value"})
-    found = described(companion(service))
-    assert found["reference"] == IMAGE
-    assert "value" not in repr(found)
+    service = ServiceContainer(image=IMAGE, env={"A": "value"}, memory=1 << 29, cpus=0.5, pids=64)
+    one = companion(service)
+    pinned = replace(one, image=replace(one.image, digests=("ci/db@sha256:def",)))
+    assert described(pinned) == {
+        "image": "sha256:abc", "reference": IMAGE, "digests": ["ci/db@sha256:def"],
+        "memory": 1 << 29, "cpus": 0.5, "pids": 64,
+    }  # fmt: skip
 
 
 @given(st.text(max_size=30), st.text("/ab.", max_size=20))

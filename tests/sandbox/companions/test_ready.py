@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +77,9 @@ def test_a_port(output: Output) -> None:
         (b"HTTP/1.1 200 OK\r\n\r\n", True),
         (b"HTTP/1.0 302 Found\r\n", True),
         (b"HTTP/1.1 204\r\n", True),
+        (b"HTTP/1.1 199 almost\r\n", False),
+        (b"HTTP/1.1 399 almost\r\n", True),
+        (b"HTTP/1.1 400 Bad Request\r\n", False),
         (b"HTTP/1.1 401 Unauthorized\r\n", False),
         (b"HTTP/1.1 503 no\r\n", False),
         (b"HTTP/1.1 200", False),
@@ -108,6 +113,47 @@ def test_who_answers_a_byte_at_a_time_holds_nobody_up(
 
 
 @root
+def test_who_stops_in_the_middle_holds_nobody_up(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "PATIENCE", 0.3)
+    stop = threading.Event()
+
+    def in_part(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 2")
+        stop.wait(4)
+
+    with server(in_part) as port:
+        began = time.monotonic()
+        assert not tried(HttpReady(port=port, path="/"), output)
+        assert time.monotonic() - began < 2
+        stop.set()
+
+
+@root
+def test_what_is_tried_is_in_the_network_of_the_job(output: Output) -> None:
+    script = (
+        "import socket, subprocess\n"
+        "subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)\n"
+        "listener = socket.create_server(('127.0.0.1', 18080))\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    connection = listener.accept()[0]\n"
+        "    connection.send(b'HTTP/1.1 200 OK\\r\\n')\n"
+        "    connection.close()\n"
+    )
+    command = ["unshare", "--net", sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as job:
+        assert job.stdout
+        assert job.stdout.readline() == b"ready\n"
+        attempts: tuple[Ready, ...] = (TcpReady(port=18080), HttpReady(port=18080, path="/"))
+        found = [is_ready(attempt, job.pid, output) for attempt in attempts]
+        here = [tried(attempt, output) for attempt in attempts]
+        job.kill()
+    assert (found, here) == ([True, True], [False, False])
+
+
+@root
 def test_a_long_answer_is_not_read(output: Output) -> None:
     with server(lambda c: c.sendall(b"HTTP/1.1 200 OK\r\n" + b"x" * (1 << 20))) as port:
         assert tried(HttpReady(port=port, path="/"), output)
@@ -121,7 +167,7 @@ def test_no_answer_is_taken_for_a_status_that_it_has_not(answer: bytes) -> None:
 
 
 def test_the_request_is_one() -> None:
-    sent = request("/up?a=b")
-    assert sent.startswith(b"GET /up?a=b HTTP/1.0\r\n")
-    assert sent.endswith(b"\r\n\r\n")
-    assert sent.count(b"\r\n\r\n") == 1
+    assert request("/up?a=b") == (
+        b"GET /up?a=b HTTP/1.0\r\nHost: 127.0.0.1\r\nUser-Agent: airlock\r\n"
+        b"Connection: close\r\n\r\n"
+    )

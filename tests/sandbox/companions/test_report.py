@@ -15,10 +15,12 @@ from bootstrap.secret import Secret
 SERVICE = ServiceContainer(image="ci/db:1", memory=64 << 20, pids=64)
 
 
-def log_of(printed: bytes, ending: Ending, base: Path) -> str:
+def log_of(printed: bytes, ending: Ending, base: Path, *secrets: Secret) -> str:
     output, lines = Output(base, "db", limit=1 << 20), list[bytes]()
     output.write(printed)
-    report.shown({"db": (SERVICE, output, ending)}, JobLog(lines.append))
+    log = JobLog(lines.append)
+    log.mask(*secrets)
+    report.shown({"db": (SERVICE, output, ending)}, log)
     output.close()
     return b"".join(lines).decode()
 
@@ -33,6 +35,13 @@ def test_the_end_of_the_log_is_in_a_group_of_its_own(tmp_path: Path) -> None:
     follows = log.partition("~~~ :lock: Airlock\n")[2]
     assert "1 service container ended: db" in follows
     assert "line" not in follows, "what follows is not the service's"
+
+
+def test_a_service_that_printed_nothing_is_named_too(tmp_path: Path) -> None:
+    log = log_of(b"", Ending(early=False), tmp_path)
+    assert log.splitlines()[0] == "~~~ :lock: Service db: the end of its log"
+    assert "it printed nothing" in log.splitlines()[1]
+    assert "it printed nothing" not in log_of(b"one\n", Ending(early=False), tmp_path)
 
 
 def test_a_service_cannot_forge_groups_or_colours(tmp_path: Path) -> None:
@@ -73,6 +82,19 @@ def test_no_line_is_shown_whose_beginning_was_dropped(tmp_path: Path) -> None:
     text = b"".join(lines).decode()
     assert "the end" in text
     assert "staple" not in text
+
+
+def test_a_secret_that_a_service_prints_is_masked(tmp_path: Path) -> None:
+    """Also one on more lines than are shown, of which only the end would be."""
+    key = "".join(f"line {number} of the key\n" for number in range(150))
+    log = log_of(
+        f"password 'hunter2hunter2' is wrong\n{key}then this\n".encode(),
+        Ending(early=False), tmp_path, Secret("hunter2hunter2"), Secret(key),
+    )  # fmt: skip
+    assert "hunter2" not in log
+    assert "of the key" not in log
+    assert "is wrong" in log
+    assert "then this" in log
 
 
 @pytest.mark.parametrize(

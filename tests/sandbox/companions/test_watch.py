@@ -29,8 +29,10 @@ class Machine:
         job = self.pidfd(self.job)
         held.callback(os.close, job)
         self.watch = Watch(job)
+        self.ours: dict[str, socket.socket] = {}
         self.engines: dict[str, socket.socket] = {}
         self.outputs: dict[str, Output] = {}
+        self.asked: list[str] = []  # how which services ended
 
     def process(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(["sleep", "60"])
@@ -46,15 +48,24 @@ class Machine:
         name: str,
         outcome: tuple[int, bool] | None = (3, False),
         answered: threading.Event | None = None,
+        used: Used | None = None,
+        directories: tuple[str, ...] = (),
     ) -> "subprocess.Popen[bytes]":
         process = self.process()
-        ours, self.engines[name] = socket.socketpair()
+        self.ours[name], self.engines[name] = socket.socketpair()
         self._held.callback(self.engines[name].close)
         self.outputs[name] = Output(self._base, name, limit=10_000)
+
+        def asked() -> tuple[int, bool] | None:
+            self.asked.append(name)
+            return outcome if answered is None or answered.wait(60) else None
+
+        limits = Limits(process.pid, directories)
+        if used:
+            limits.used = lambda: used  # type: ignore[method-assign]
         self.watch.add(Started(
-            name=name, process=self.pidfd(process), stream=ours, output=self.outputs[name],
-            limits=Limits(process.pid, ()),
-            outcome=lambda: outcome if answered is None or answered.wait(60) else None,
+            name=name, process=self.pidfd(process), stream=self.ours[name],
+            output=self.outputs[name], limits=limits, outcome=asked,
         ))  # fmt: skip
         return process
 
@@ -116,8 +127,9 @@ def test_an_engine_that_hangs_keeps_no_service_alive_and_nobody_waiting(machine:
     machine.job.kill()
     assert other.wait(5) == -9
     began = time.monotonic()
-    machine.watch.close()
+    found = machine.watch.close()
     assert time.monotonic() - began < 3
+    assert found == {"db": Ending(early=True), "cache": Ending(early=False)}
     answered.set()
 
 
@@ -159,7 +171,102 @@ def test_a_stream_that_never_ends_holds_nobody_up(
     assert service.wait(5) == -9
 
 
-def test_what_a_service_has_used_up_is_known_after_its_end(tmp_path: Path) -> None:
-    limits = Limits(os.getpid(), (str(tmp_path), "/proc/self", "/nowhere"))
-    assert limits.used() == Used()
-    limits.close()
+def test_what_a_service_has_used_up_is_part_of_how_it_ended(machine: Machine) -> None:
+    """Whether it ended before the job, in time to ask the engine or not, or with the job."""
+    full, answered = Used(full=("/data",)), threading.Event()
+    machine.service("early", used=full).kill()
+    machine.service("asked", answered=answered, used=full).kill()
+    machine.service("late", used=full)
+    eventually(lambda: machine.watch.ending("early"), "it is found")
+    eventually(lambda: len(machine.watch._asking) == 2, "the engine is asked")  # noqa: SLF001
+    assert machine.watch.close() == {
+        "early": Ending(early=True, code=3, out_of_memory=False, used=full),
+        "asked": Ending(early=True, used=full),
+        "late": Ending(early=False, used=full),
+    }
+    answered.set()
+
+
+def test_the_engine_is_asked_once(machine: Machine) -> None:
+    machine.service("db").kill()
+    eventually(lambda: machine.watch.ending("db"), "it is found")
+    threading.Event().wait(0.2)
+    machine.watch.close()
+    assert machine.asked == ["db"]
+
+
+def test_a_service_that_ends_at_the_end_of_the_job_has_not_ended_early(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process may be the first of which the kernel says that it has ended."""
+    monkeypatch.setattr(watching, "_PAUSE", 2)
+    service = machine.service("db")
+    machine.prints("db", b"one\n")
+    eventually(lambda: machine.outputs["db"].last(1), "it is copied, and the thread pauses")
+    for process in (service, machine.job):
+        process.kill()
+        process.wait()
+    monkeypatch.undo()  # of the next pauses
+    eventually(lambda: machine.watch.ending("db"), "it is found")
+    assert machine.watch.close() == {"db": Ending(early=False)}
+    assert machine.asked == []
+
+
+def test_nobody_waits_for_output_that_has_ended(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "DRAIN", 10)
+    machine.service("db")
+    machine.engines["db"].close()
+    began = time.monotonic()
+    machine.watch.close()
+    assert time.monotonic() - began < 5
+
+
+def test_waiting_for_output_takes_no_processor(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "DRAIN", 1)
+    machine.service("db")
+    machine.service("cache")
+    machine.engines["cache"].close()
+    machine.job.kill()
+    machine.job.wait()
+    before = time.process_time()
+    machine.watch.close()
+    assert time.process_time() - before < 0.3
+
+
+def test_one_whose_output_cannot_be_read_costs_no_other_its_own(machine: Machine) -> None:
+    service, other = machine.service("db"), machine.service("cache")
+    machine.ours["db"].send(b"x")
+    machine.engines["db"].close()  # with what it has not read: a reset, by unix(7)
+    threading.Event().wait(0.1)
+    machine.prints("cache", b"one\n")
+    eventually(lambda: machine.outputs["cache"].last(1) == ["one"], "it is copied")
+    machine.job.kill()
+    assert (service.wait(5), other.wait(5)) == (-9, -9)
+    machine.watch.close()
+
+
+def test_an_engine_that_answers_in_time_is_waited_for(machine: Machine) -> None:
+    answered = threading.Event()
+    machine.service("db", (5, True), answered).kill()
+    eventually(lambda: machine.asked, "the engine is asked")
+    machine.engines["db"].close()
+    threading.Timer(0.2, answered.set).start()
+    assert machine.watch.close() == {"db": Ending(early=True, code=5, out_of_memory=True)}
+
+
+def opened() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    before = opened()
+    with ExitStack() as held:
+        machine = Machine(tmp_path, held)
+        machine.service("db", directories=(str(tmp_path),))
+        assert opened() > before
+        machine.watch.close()
+    assert opened() == before

@@ -121,6 +121,7 @@ def test_an_answer_without_records_answers_its_query(verdict: Verdict, code: str
         (struct.pack("!6H", 7, 0x0100, 0, 0, 0, 0), struct.pack("!6H", 7, 0x8101, 0, 0, 0, 0)),
         (struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0), struct.pack("!6H", 7, 0x8101, 0, 0, 0, 0)),
         (struct.pack("!6H", 7, 0x8100, 0, 0, 0, 0), b""),
+        (struct.pack("!6H", 7, 0x8100, 1, 0, 0, 0) + b"\1a\0\0\1\0\1", b""),
         (
             struct.pack("!6H", 7, 0x0100, 2, 0, 0, 0) + 2 * b"\1a\0\0\1\0\1",
             struct.pack("!6H", 7, 0x8101, 0, 0, 0, 0),
@@ -133,7 +134,7 @@ def test_an_answer_without_records_answers_its_query(verdict: Verdict, code: str
     ],
 )
 def test_what_is_no_query_is_a_format_error_or_nothing(wire: bytes, reply: bytes) -> None:
-    assert messages.parsed(wire) is None or len(wire) > 20
+    assert messages.parsed(wire) is None
     assert messages.malformed(wire) == reply
 
 
@@ -194,17 +195,6 @@ def test_an_alias_in_a_circle_is_useless() -> None:
         found("git.example.com. 9 CNAME a.example.", "a.example. 9 CNAME git.example.com.")
 
 
-# RFC 2181, 8: a TTL is below 2^31, and a greater one is zero.
-@pytest.mark.parametrize(
-    ("ttl", "expected"), [(0, 0), (60, 60), (86400, 3600), (2**31 - 1, 3600), (2**31, 0)]
-)
-def test_a_ttl_is_bounded(ttl: int, expected: int) -> None:
-    wire = resolved("git.example.com. 60 A 203.0.113.7")
-    assert wire.count(struct.pack("!I", 60)) == 1
-    changed = wire.replace(struct.pack("!I", 60), struct.pack("!I", ttl))
-    assert messages.found_in(changed, "git.example.com", 7, LIST).ttl == expected
-
-
 @pytest.mark.parametrize(
     ("address", "why"),
     [
@@ -243,6 +233,7 @@ def test_what_does_not_exist_does_not_exist(code: int, reply: str) -> None:
         (resolved(id=8), "another question"),
         (resolved(name="evil.example"), "another question"),
         (messages.question_for("git.example.com", 7), "another question"),
+        (resolved()[:4] + b"\0\2" + resolved()[6:] + resolved()[12:], "another question"),
         (resolved(code=2), "SERVFAIL"),
         (resolved(code=5), "REFUSED"),
         (b"", "malformed"),
@@ -280,7 +271,7 @@ def test_every_answer_fits_into_a_datagram(
     records += [f"{names[-1]}. 60 A {address}" for address in addresses]
     one = messages.found_in(resolved(*records, name=name), name, 7, EgressGrant(observe=True))
     wire = messages.answer(query(name), one, 60)
-    assert len(wire) <= messages.LARGEST
+    assert len(wire) <= 512
     if addresses:
         _, lines = answered(wire)
         shown = {IPv4Address(line.split()[-1]) for line in lines if " IN A " in line}

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,11 +17,12 @@ from bootstrap.log import JobLog
 from bootstrap.policy.egress import EgressGrant
 from bootstrap.record import Record
 from bootstrap.sandbox.egress import table
-from bootstrap.sandbox.egress.opening import opened_egress, report_use, with_endpoint
+from bootstrap.sandbox.egress.opening import announced, opened_egress, report_use, with_endpoint
 from bootstrap.sandbox.egress.use import Names, Use
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network.namespaces import in_network_of
 from bootstrap.secret import Secret
+from tests.fakes.zone import sockets
 from tests.sandbox.network.namespace import run
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
@@ -67,6 +69,8 @@ def test_a_list_is_proven_and_ends_with_its_job(container: Running, grant: Egres
     }
     (use,) = uses
     assert use == Use(observe=False, names=Names(), targets={})
+    for made in in_network_of(container.pid, lambda: sockets("127.0.0.53")):
+        made.close()  # nobody has the resolver's port any more
 
 
 @needs_root
@@ -158,6 +162,32 @@ def test_a_taken_port_ends_the_job_before_it_starts(container: Running) -> None:
 
 
 @needs_root
+def test_without_threads_the_job_ends_before_it_starts(
+    container: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        if thread.name == "egress":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    with (
+        pytest.raises(CannotStart, match="resolver cannot be started: can't start new thread"),
+        opened_egress(LIST, container, [], lambda _: None),
+    ):
+        pass
+
+
+@needs_root
+def test_a_table_that_cannot_be_read_is_an_unknown_use(container: Running) -> None:
+    uses: list[Use | None] = []
+    with opened_egress(LIST, container, [], uses.append) as limited:
+        limited.table.close()
+    assert uses == [None]
+
+
+@needs_root
 def test_what_was_refused_is_known_when_the_container_has_ended(container: Running) -> None:
     uses: list[Use | None] = []
 
@@ -191,6 +221,31 @@ def test_a_job_without_a_gateway_reaches_the_agent_api(
     assert with_endpoint(EgressGrant(), endpoint) == expected
 
 
+@pytest.mark.parametrize(
+    "grant",
+    [
+        EgressGrant(observe=True),
+        EgressGrant(hosts=("agent.example",)),
+        EgressGrant(hosts=("*.example",)),
+    ],
+)
+def test_what_reaches_the_agent_api_already_stays_as_it_is(grant: EgressGrant) -> None:
+    assert with_endpoint(grant, "https://Agent.example/v3") == grant
+
+
+@pytest.mark.parametrize(
+    ("grant", "words"),
+    [
+        (EgressGrant(), "and no other host: nothing"),
+        (EgressGrant(hosts=("a.example",), cidrs=("203.0.113.0/24",), private=("10.0.0.1/32",)),
+         "and no other host: a.example, 203.0.113.0/24, 10.0.0.1/32"),
+        (EgressGrant(observe=True), "the job reaches everything"),
+    ],
+)  # fmt: skip
+def test_the_log_begins_with_what_the_job_reaches(grant: EgressGrant, words: str) -> None:
+    assert words in announced(grant)
+
+
 def reported(tmp_path: Path, use: Use | None, *secrets: Secret) -> tuple[str, list[dict[str, Any]]]:
     lines: list[bytes] = []
     job_log = JobLog(lines.append)
@@ -220,6 +275,21 @@ def test_a_secret_in_a_name_is_masked_also_in_small_letters(
     log, events = reported(tmp_path, use, Secret("C0rrectHorse"))
     assert "***.example.com" in log
     assert "c0rrecthorse" not in f"{log}{events}"
+
+
+def test_a_secret_in_a_name_is_neither_in_the_log_nor_in_the_record(tmp_path: Path) -> None:
+    use = Use(observe=False, names=Names(refused={"hunter2.evil.example": 1}), targets={})
+    log, events = reported(tmp_path, use, Secret("hunter2"))
+    assert "evil.example" in log
+    assert "hunter2" not in log + json.dumps(events)
+
+
+def test_a_record_that_cannot_be_written_is_named_and_changes_nothing() -> None:
+    lines: list[bytes] = []
+    record = Record(Path("/dev/full"), "now")
+    use = Use(observe=False, names=Names(), targets={})
+    report_use(JobLog(lines.append), record, "tests", use)
+    assert b"what the job reached is not in the audit record: " in b"".join(lines)
 
 
 def test_a_draft_is_in_the_log_line_by_line(tmp_path: Path) -> None:

@@ -133,9 +133,10 @@ def test_a_forged_answer_is_not_taken(spoil: str) -> None:
         return job.finds("git.example.com"), allowed()
 
     found, passing = with_client(work)
-    is_failure = spoil == "question" and found == ("SERVFAIL", set())
-    assert is_failure or found == ("NOERROR", {"203.0.113.7"})
-    assert set(passing) <= {"203.0.113.7"}
+    if spoil == "question":  # with the right number: it is the answer, and useless
+        assert (found, passing) == (("SERVFAIL", set()), {})
+    else:
+        assert (found, set(passing)) == (("NOERROR", {"203.0.113.7"}), {"203.0.113.7"})
 
 
 def test_a_truncated_answer_is_asked_for_over_tcp() -> None:

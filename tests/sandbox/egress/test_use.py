@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.policy.egress import EgressGrant
+from bootstrap.sandbox.egress.messages import Found
 from bootstrap.sandbox.egress.resolver import Seen
 from bootstrap.sandbox.egress.use import (
     NAMES_AT_MOST,
@@ -87,9 +88,42 @@ def test_the_record_has_all_of_it_as_plain_values() -> None:
     assert shown(target("203.0.113.7")) == "tcp 203.0.113.7:443"
 
 
+def test_a_record_has_the_100_most_frequent_of_each_kind_and_no_secret() -> None:
+    counts = {f"n{n}.example": n for n in range(1, 301)}
+    names = Names(
+        asked=counts, refused=counts, leads_astray=dict.fromkeys(counts, "a private address"),
+        others=7, over_limit=3, unanswered=2,
+    )  # fmt: skip
+    targets = {Target(IPv4Address(n), "tcp", 443): n for n in range(1, 301)}
+    recorded = use(names=names, targets=targets).recorded(lambda name: name.replace("n30", "***"))
+    most = {f"n{n}.example": n for n in range(201, 301)}
+    assert recorded == {
+        "mode": "enforce",
+        "asked": most,
+        "refused_names": {name.replace("n30", "***"): n for name, n in most.items()},
+        "not_allowed_answers": {f"n{n}.example": "a private address" for n in range(1, 101)},
+        "refused_targets": {f"tcp {IPv4Address(n)}:443": n for n in range(201, 301)},
+        "refused_packets": 300 * 301 // 2,
+        "refusals": 300 * 301 + 7,
+        "over_limit": 3,
+        "unanswered": 2,
+    }
+
+
+def test_one_line_names_eight() -> None:
+    asked = {target(f"203.0.113.{n}", port, "tcp"): 1 for n in range(10) for port in (53, 853)}
+    (line,) = advice(use(targets=asked), "tests")
+    assert line.count("tcp 203.0.113.") == 8
+    astray = {f"n{n}.example": "a private address" for n in range(20)}
+    assert len(list(advice(use(names=Names(leads_astray=astray)), "tests"))) == 8
+
+
 def test_an_observed_job_is_refused_nothing() -> None:
     observed = use(observe=True, targets={target("203.0.113.7"): 3})
     assert observed.refusals == 0
+    recorded = observed.recorded()
+    assert (recorded["mode"], recorded["refused_packets"]) == ("observe", 0)
+    assert recorded["refused_targets"] == {"tcp 203.0.113.7:443": 3}, "what it would have been"
 
 
 def test_a_draft_has_the_names_whose_addresses_were_used() -> None:
@@ -166,3 +200,31 @@ def test_many_names_are_counted_and_few_are_kept() -> None:
     names = seen.names()
     assert len(names.refused) == NAMES_AT_MOST
     assert names.others == 1000 - NAMES_AT_MOST
+
+
+def test_names_are_counted_in_small_letters_and_shown_as_they_can_be() -> None:
+    seen = Seen()
+    for name in ("Git.Example.com", "git.example.com"):
+        seen.note_found(name, Found(exists=True))
+    seen.note_refused("a" * 1000)
+    seen.note_refused("\x1b[31m")
+    seen.note_refused("own.invalid")
+    names = seen.names(but="own.invalid")
+    assert names.asked == {"git.example.com": 2}
+    assert [len(name) <= 255 and name.isprintable() for name in names.refused] == [True, True]
+
+
+def test_what_is_kept_is_counted_on_when_there_is_no_space_for_more() -> None:
+    seen, many = Seen(), NAMES_AT_MOST + 50
+    one = Found(exists=True, refused={IPv4Address("10.0.0.1"): "a private address"})
+    every = [IPv4Address(n) for n in range(many)]
+    for number in range(many):
+        seen.note_refused(f"n{number}.example")
+        seen.note_found(f"n{number}.example", one)
+    for _ in range(2):
+        seen.note_refused("n0.example")
+        seen.note_found("n0.example", Found(exists=True, addresses=tuple(every)))
+    names = seen.names()
+    assert (names.refused["n0.example"], names.asked["n0.example"], names.others) == (3, 3, 50)
+    kept = (names.refused, names.asked, names.leads_astray, names.addresses["n0.example"])
+    assert [len(some) for some in kept] == [NAMES_AT_MOST] * 4
