@@ -61,6 +61,10 @@ class Fullness:
                 if self._events and int(self._events.read_text().split()[1]):
                     self._found[_PROCESSES] = None
 
+    def add(self, sentence: str) -> None:
+        """Remember a limit that something else has noticed. Never waits for a look."""
+        self._found[sentence] = None
+
     def close(self) -> None:
         """Look once more, at what the job left, and give its memory free."""
         self.look()
@@ -78,6 +82,12 @@ class Fullness:
 _PROCESSES = (
     "The job reached its limit of processes and threads. allow.limits.pids of its rule, or "
     "sandbox.pids in airlock.toml, sets it"
+)
+
+
+TIME = (
+    "The job reached its limit of time. timeout_in_minutes of its step, or the default or maximum "
+    "of its pipeline or organization, sets it"
 )
 
 

@@ -28,6 +28,7 @@ from bootstrap.sandbox.model import (
     Unknown,
 )
 from bootstrap.sandbox.supervision import eviction
+from bootstrap.sandbox.supervision.fullness import TIME
 from bootstrap.sandbox.supervision.guard import Guard
 from bootstrap.sandbox.supervision.outcome import KERNEL, Outcome, outcome
 from bootstrap.sandbox.supervision.process_end import ProcessEnd
@@ -177,6 +178,7 @@ class Supervision:
         self._end.deadline = time.monotonic() + self._grace.kill_after
         if self._timeout_marker and self._timeout_marker.exists():
             self._directory.mark_timed_out()
+            self._disk.fullness.add(TIME)
         self._guard.signal(self._end.forwarded)
 
     def _kill_if_overdue(self) -> None:

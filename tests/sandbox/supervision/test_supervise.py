@@ -115,6 +115,7 @@ class Case:
 
     directory: Path
     lines: list[bytes] = field(default_factory=list)
+    marker: Path | None = None
 
     def run(
         self, process: Process, disk: Disk, *, by: Signals | None = None, out: int = 1
@@ -131,7 +132,7 @@ class Case:
             cast("Any", None),  # no engine: asking it is a TypeError
             Running(id="c", name="c", pid=process.pid, address="x", gateway="x"),
             guard=cast("Any", process), grace=GRACE, directory=cast("Any", process),
-            timeout_marker=None, disk=cast("Any", disk),
+            timeout_marker=self.marker, disk=cast("Any", disk),
             process_end=ProcessEnd(process.pid, process.process), alerts=Alerts(log, record),
         )  # fmt: skip
         reader, writer = os.pipe()
