@@ -96,17 +96,19 @@ def test_a_record_has_the_100_most_frequent_of_each_kind_and_no_secret() -> None
     )  # fmt: skip
     targets = {Target(IPv4Address(n), "tcp", 443): n for n in range(1, 301)}
     recorded = use(names=names, targets=targets).recorded(lambda name: name.replace("n30", "***"))
-    most = {f"n{n}.example": n for n in range(201, 301)}
+    most = {f"n{n}.example".replace("n30", "***"): n for n in range(201, 301)}
+    first = [f"n{n}.example".replace("n30", "***") for n in range(1, 101)]
     assert recorded == {
         "mode": "enforce",
         "asked": most,
-        "refused_names": {name.replace("n30", "***"): n for name, n in most.items()},
-        "not_allowed_answers": {f"n{n}.example": "a private address" for n in range(1, 101)},
+        "refused_names": most,
+        "not_allowed_answers": dict.fromkeys(first, "a private address"),
         "refused_targets": {f"tcp {IPv4Address(n)}:443": n for n in range(201, 301)},
         "refused_packets": 300 * 301 // 2,
         "refusals": 300 * 301 + 7,
         "over_limit": 3,
         "unanswered": 2,
+        "proposed": None,
     }
 
 
@@ -228,3 +230,13 @@ def test_what_is_kept_is_counted_on_when_there_is_no_space_for_more() -> None:
     assert (names.refused["n0.example"], names.asked["n0.example"], names.others) == (3, 3, 50)
     kept = (names.refused, names.asked, names.leads_astray, names.addresses["n0.example"])
     assert [len(some) for some in kept] == [NAMES_AT_MOST] * 4
+
+
+def test_no_list_is_proposed_with_a_secret_in_it() -> None:
+    address = IPv4Address("203.0.113.7")
+    names = Names(asked={"hunter2.example": 1}, addresses={"hunter2.example": frozenset({address})})
+    observed = Use(observe=True, names=names, targets={}, reached=frozenset({address}))
+    assert observed.recorded()["proposed"] == {
+        "hosts": ["hunter2.example"], "cidrs": [], "private": [],
+    }  # fmt: skip
+    assert observed.recorded(lambda name: name.replace("hunter2", "***"))["proposed"] is None
