@@ -17,6 +17,7 @@ from bootstrap.job.read import read
 from bootstrap.log import JobLog, Write
 from bootstrap.metrics import report
 from bootstrap.policy.model import Admitted
+from bootstrap.policy.steering import not_listed
 from bootstrap.policy.unsandboxed import needs_sandbox
 from bootstrap.record import Record
 from bootstrap.sandbox.supervision.signals import CancelledEarly
@@ -73,7 +74,7 @@ def admission_status(
                 claims, agent, host, record, log, patience=PATIENCE
             )
             if final:
-                refuse_without_sandbox(admitted)
+                refuse_without_sandbox(confirmed, admitted)
             caller.decided(
                 Decided(
                     claims=claims, confirmed=confirmed, admitted=admitted, agent=agent,
@@ -141,13 +142,22 @@ def refuse_loader_variables(claims: Claims, host: Host) -> None:
         )
 
 
-def refuse_without_sandbox(admitted: Admitted) -> None:
-    """Refuse what only a sandbox gives or keeps. Raises WrongConfiguration."""
+def refuse_without_sandbox(claims: Claims, admitted: Admitted) -> None:
+    """Refuse what only a sandbox gives, keeps or leaves out. Raises WrongConfiguration, Refused.
+
+    That there is a grant is not known here: what runs the job may give it a role by itself.
+    """
     if needs := needs_sandbox(admitted):
         raise WrongConfiguration(
             f"rule {admitted.rule!r} of {admitted.policy_origin} has {', '.join(needs)}, and no "
             "sandbox follows `airlock admit --final`",
             hint="Take this out of the rule, or run these jobs on hosts where Airlock runs them.",
+        )
+    if steering := not_listed(claims.env, admitted.grant):
+        raise Refused(
+            f"the job sets {printable(', '.join(steering))}, which no sandbox leaves out here",
+            hint="Set them inside the step's command instead, or list them in the rule's `env`.",
+            details=tuple(f"{printable(name)}: {why}" for name, why in steering.items()),
         )
 
 

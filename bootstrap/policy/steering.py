@@ -236,8 +236,11 @@ def _is_older_name_of_command(name: str, env: Mapping[str, str]) -> bool:
 
 def left_out(env: Mapping[str, str], grant: Grant) -> dict[str, str]:
     """Return the variables that a job with this grant does not get, with the reason for each."""
-    if is_empty(grant):
-        return {}
+    return {} if is_empty(grant) else not_listed(env, grant)
+
+
+def not_listed(env: Mapping[str, str], grant: Grant) -> dict[str, str]:
+    """Return the variables that steer a job and that its rule does not list, with reasons."""
     found = {
         name: steers(name) or _by_value(name, value, grant)
         for name, value in env.items()

@@ -6,8 +6,9 @@ For hosts on which `airlock admit --final` is all that runs: docs/hosts.md#agent
 from bootstrap.policy.granted import granted
 from bootstrap.policy.model import Admitted, Grant
 
-# A pod has a workspace of its own, whichever of the two a rule asks for.
-_KEPT = ("workspace",)
+# A pod has a workspace of its own, whichever of the two a rule asks for. Variables that `env` does
+# not list are refused (steering.not_listed).
+_KEPT = ("workspace", "env")
 
 
 def needs_sandbox(admitted: Admitted) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from bootstrap.errors import WrongConfiguration
 from bootstrap.policy.model import Admitted, Grant, Reason, Workspace
 from bootstrap.policy.unsandboxed import needs_sandbox
 from bootstrap.service.protocol import command
-from tests.fakes.simulator import loopback
+from tests.fakes.simulator import Call, Reply, Simulator, json_reply, loopback
 from tests.policy.given import HEAD
 from tests.policy.given import policy as policy_of
 from tests.test_cli import AIRLOCK, Done, airlock, as_agent, configured
@@ -24,12 +24,24 @@ from tests.test_cli import AIRLOCK, Done, airlock, as_agent, configured
 ROLE = "arn:aws:iam::111122223333:role/x"
 
 
+class Annotated(Simulator):
+    """Buildkite, as far as an annotation of a build goes."""
+
+    def answer(self, call: Call) -> Reply:
+        assert call.path.endswith("/annotations"), call.path
+        return json_reply({})
+
+
 def decided(tmp_path: Path, *options: str, rule: str = "allow: {}", **env: str) -> Done:
     config = tmp_path / "airlock.toml"
     if not config.exists():
         configured(tmp_path)
     (tmp_path / "policies/storefront.yaml").write_text(f"{HEAD}  - {{name: all, {rule}}}\n")
-    return airlock("admit", *options, "--config", str(config), env=as_agent(tmp_path, **env))
+    with Annotated(loopback()) as buildkite:
+        given_by_agent = {**as_agent(tmp_path, **env), "BUILDKITE_AGENT_ENDPOINT": buildkite.url}
+        done = airlock("admit", *options, "--config", str(config), env=given_by_agent)
+    assert bool(buildkite.calls) is (done.returncode != 0), "a refusal is on the build's page"
+    return done
 
 
 def events(tmp_path: Path) -> list[str]:
@@ -55,7 +67,7 @@ NEEDED = {
     "limits: {memory: 1GiB}": "limits",
     "image: 'job:2'": "image",
     "agent-api: {}": "agent-api",
-    "secrets: {TOKEN: 'ssm:/x'}, env: ['AWS_*']": "env, secrets",
+    "secrets: {TOKEN: 'ssm:/x'}, env: ['AWS_*'], limits: {cpus: 1}": "limits, secrets",
 }
 
 
@@ -67,6 +79,26 @@ def test_a_rule_that_needs_a_sandbox_admits_nothing(tmp_path: Path, allow: str) 
     assert f"has {NEEDED[allow]}, and no sandbox follows" in done.stdout
     assert events(tmp_path) == ["admitted", "failed"]
     assert decided(tmp_path, rule=rule).returncode == 0, "on a host the sandbox sees to it"
+
+
+def test_variables_that_a_sandbox_would_leave_out_refuse_the_job(tmp_path: Path) -> None:
+    """What runs the job may give it a role, so it counts as one of a rule that grants something."""
+    git = "BUILDKITE_REFSPEC"
+    variables = {git: "refs/pull/7/head", "NODE_OPTIONS": "--require=/x"}
+    done = decided(tmp_path, "--final", **variables)
+    assert done.returncode == 77
+    assert f"the job sets {git}, NODE_OPTIONS, which no sandbox leaves out here" in done.stdout
+    assert f"{git}: the agent's bootstrap takes settings from it" in done.stdout
+    listed = decided(tmp_path, "--final", rule="allow: {env: [NODE_OPTIONS]}", **variables)
+    assert f"the job sets {git}, which" in listed.stdout
+    assert decided(tmp_path, **variables).returncode == 0, "on a host the sandbox sees to it"
+
+
+def test_a_token_of_the_pod_cannot_be_named_as_an_artifact(tmp_path: Path) -> None:
+    paths = "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"
+    done = decided(tmp_path, "--final", BUILDKITE_ARTIFACT_PATHS=paths)
+    assert done.returncode == 77
+    assert "files outside of the checkout" in done.stdout
 
 
 def test_a_job_that_is_not_decided_about_does_not_start(tmp_path: Path) -> None:
@@ -111,7 +143,8 @@ def test_the_conditions_of_a_rule_need_no_sandbox(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [field.name for field in fields(Grant) if field.name not in ("workspace", "kinds")]
+    "name",
+    [field.name for field in fields(Grant) if field.name not in ("workspace", "env", "kinds")],
 )
 def test_every_setting_of_a_grant_needs_one_unless_it_is_known_not_to(name: str) -> None:
     """A key that is added to the policies' language is refused until somebody decides about it."""
