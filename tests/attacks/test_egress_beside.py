@@ -147,6 +147,7 @@ def test_buildkit_follows_no_redirect_to_elsewhere(
     job: Attacker, unlisted: Attacker, hosts: Outside
 ) -> None:
     """The list has the host that redirects."""
+    hosts.received.clear()
     redirect = f"FROM scratch\\nADD http://git.allowed.example/redirect?{uuid.uuid4().hex} /x"
     output = build(job, redirect)
     assert not hosts.has("stolen"), output
