@@ -5,8 +5,8 @@ the base image is made of the job's own programs.
 """
 
 REGISTRY = r"""
-import http.server, hashlib, re, sys, base64
-blobs, manifests = {}, {}
+import http.server, hashlib, itertools, re, sys, base64
+blobs, manifests, uploads, numbers = {}, {}, {}, itertools.count()
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -56,10 +56,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.body()
         if self.allowed():
-            self.answer(202, Location="/v2/upload/blobs/uploads/1")
+            self.answer(202, Location=f"/v2/upload/blobs/uploads/{next(numbers)}")
+
+    def do_PATCH(self):
+        uploads[self.path] = uploads.get(self.path, b"") + self.body()
+        if self.allowed():
+            last = len(uploads[self.path]) - 1
+            self.answer(202, Location=self.path, Range=f"0-{last}")
 
     def do_PUT(self):
-        content = self.body()
+        content = uploads.pop(self.path.partition("?")[0], b"") + self.body()
         if not self.allowed():
             return
         digest = "sha256:" + hashlib.sha256(content).hexdigest()

@@ -63,7 +63,7 @@ def test_anything_else_is_a_mistake(text: str) -> None:
         ("buildx", "needs buildkit"),
         ("compose", "needs buildkit"),
         ("docker-compose", "needs buildkit"),
-        ("Podman", "expected 'buildkit'"),
+        ("Podman", "servers beside a job are `services`"),
     ],
 )
 def test_what_is_not_offered_is_refused_with_its_alternative(
