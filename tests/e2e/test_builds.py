@@ -109,15 +109,15 @@ def test_a_step_that_takes_more_memory_than_buildkit_has_is_explained(
     lab: Lab, tmp_path: Path
 ) -> None:
     command = (
-        "printf 'FROM scratch\\nADD rootfs.tar /\\nRUN dd if=/dev/zero of=/dev/null bs=900M "
-        "count=1\\n' > Dockerfile\n"
+        "printf 'FROM scratch\\nADD rootfs.tar /\\nRUN cat /dev/zero | head -c -900M "
+        "> /dev/null\\n' > Dockerfile\n"
         "docker buildx build --progress=plain --output type=cacheonly . 2>&1\n"
     )
     with building(lab, ALONE, tmp_path, 'memory = "384MiB"\n') as here:
         job, result = done(here, command)
         log = result.log.decode()
         assert result.exit_status != "0", log
-        assert "the BuildKit of this job reached its limit of memory, 384MiB" in log
+        assert "the BuildKit of this job reached its limit of memory, 384MiB" in log, log
         (event,) = [e for e in here.fleet.events(job.id) if e["event"] == "builder_ended"]
         assert event["early"] is False
         assert event["used"]["killed"] >= 1
