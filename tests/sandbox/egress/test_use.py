@@ -146,6 +146,15 @@ def test_a_draft_has_the_names_whose_addresses_were_used() -> None:
     assert draft(use(observe=True)) == ["egress: none"]
 
 
+def test_an_address_that_was_sent_to_before_it_was_named_is_drafted_by_its_name() -> None:
+    one = IPv4Address("203.0.113.7")
+    observed = use(
+        observe=True, names=Names(addresses={"a.example": frozenset({one})}),
+        targets={target(str(one)): 1}, reached=frozenset({one}),
+    )  # fmt: skip
+    assert draft(observed) == ["egress:", "  hosts: [a.example]"]
+
+
 PUBLIC = st.integers(1, 250).map(lambda n: IPv4Address(f"203.0.113.{n}"))
 INSIDE = st.integers(1, 250).map(lambda n: IPv4Address(f"10.1.2.{n}"))
 ADDRESSES = st.one_of(PUBLIC, INSIDE)
