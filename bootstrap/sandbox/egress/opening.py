@@ -107,7 +107,7 @@ def with_endpoint(grant: EgressGrant, endpoint: str) -> EgressGrant:
     try:
         address = IPv4Address(host)
     except ValueError:
-        return replace(grant, hosts=(*grant.hosts, host.lower()))
+        return replace(grant, hosts=(*grant.hosts, host))
     network = f"{address}/32"
     if any(address in one for one in PRIVATE):
         return replace(grant, private=(*grant.private, network))
