@@ -107,12 +107,12 @@ def opened_egress(
 def with_endpoint(grant: EgressGrant, endpoint: str) -> EgressGrant:
     """Return the grant with the host of the agent API, which every job without a gateway calls."""
     host = urlsplit(endpoint).hostname or ""
-    if not host or grant.observe or grant.has_name(host):
+    if not host or grant.has_name(host):  # each, while observing
         return grant
     try:
         address = IPv4Address(host)
     except ValueError:
-        return replace(grant, hosts=(*grant.hosts, host.lower()))
+        return replace(grant, hosts=(*grant.hosts, host))
     network = f"{address}/32"
     if any(address in one for one in PRIVATE):
         return replace(grant, private=(*grant.private, network))

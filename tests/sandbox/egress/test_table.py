@@ -246,3 +246,18 @@ def test_any_message_is_counted_or_malformed(payload: bytes) -> None:
         assert malformed.errno == errno.EBADMSG
     else:
         assert all(packets >= 0 for _, packets in found)
+
+
+@needs_root
+@pytest.mark.parametrize("grant", [LIST, EgressGrant(observe=True)])
+def test_there_is_no_ipv6_also_while_observing(grant: EgressGrant) -> None:
+    def work(_: Table) -> int | None:
+        run("ip -6 addr add fd77::1/64 dev out nodad")
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+            try:
+                client.sendto(b"x", ("fd77::2", 443))
+            except OSError as refused:
+                return refused.errno
+        return None
+
+    assert with_table(work, grant) == errno.EPERM

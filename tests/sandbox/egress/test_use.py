@@ -161,6 +161,15 @@ def test_the_record_proposes_no_list_that_is_not_whole_or_was_not_observed() -> 
     assert use(observe=True).recorded()["proposed"] == {"hosts": [], "cidrs": [], "private": []}
 
 
+def test_an_address_that_was_sent_to_before_it_was_named_is_drafted_by_its_name() -> None:
+    one = IPv4Address("203.0.113.7")
+    observed = use(
+        observe=True, names=Names(addresses={"a.example": frozenset({one})}),
+        targets={target(str(one)): 1}, reached=frozenset({one}),
+    )  # fmt: skip
+    assert draft(observed) == ["egress:", "  hosts: [a.example]"]
+
+
 PUBLIC = st.integers(1, 250).map(lambda n: IPv4Address(f"203.0.113.{n}"))
 INSIDE = st.integers(1, 250).map(lambda n: IPv4Address(f"10.1.2.{n}"))
 ADDRESSES = st.one_of(PUBLIC, INSIDE)
