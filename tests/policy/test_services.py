@@ -8,13 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap.errors import WrongConfiguration
-from bootstrap.policy.access_map import notes
-from bootstrap.policy.catalogue import who_can
 from bootstrap.policy.decide import decide
-from bootstrap.policy.difference.model import Kind
-from bootstrap.policy.difference.parts import differences
-from bootstrap.policy.granted import granted as recorded
-from bootstrap.policy.guardrails import exceeds, is_empty
+from bootstrap.policy.guardrails import is_empty
 from bootstrap.policy.model import Admitted, Decision, Denied, Grant, Limits
 from bootstrap.policy.parse import parse_guardrails
 from bootstrap.policy.services import (
@@ -26,11 +21,7 @@ from bootstrap.policy.services import (
     TcpReady,
     readiness,
 )
-from tests.policy.fleet import made
 from tests.policy.given import claims, policy
-from tests.policy.test_cases import problem
-from tests.policy.test_iam import may
-from tests.policy.test_lint import found
 
 IMAGE = "registry.example.com/ci/postgres:15"
 PINNED = f"registry.example.com/ci/postgres@sha256:{'0' * 64}"
@@ -245,67 +236,3 @@ def test_services_are_no_access_and_forks_may_have_them() -> None:
     env = {"BUILDKITE_PULL_REQUEST": "1", "BUILDKITE_PULL_REQUEST_REPO": "git://evil.example/x.git"}
     assert is_empty(granted(ONE))
     assert isinstance(decided("forks: nothing", ONE, **env), Admitted)
-
-
-def test_lint_asks_for_a_digest() -> None:
-    assert "image-without-digest" in found(rule(ONE))
-    assert "image-without-digest" not in found(rule(ONE.replace(IMAGE, PINNED)))
-
-
-def test_lint_names_the_services_of_an_image_without_digest() -> None:
-    both = ONE.replace("}}", f"}}, other: {{image: {IMAGE}}}}}")
-    assert f"{IMAGE} as service db and other," in found(rule(both))["image-without-digest"].text
-    own = found(rule(f"image: {IMAGE}"))["image-without-digest"].text
-    assert f"runs {IMAGE}, which" in own
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "kind", "change"),
-    [
-        ("", ONE, Kind.GAINS, ("nothing", f"image: {IMAGE}")),
-        (ONE, "", Kind.LOSES, (f"image: {IMAGE}", "nothing")),
-        (ONE, ONE.replace("}}", ", limits: {memory: 2GiB}}}"), Kind.CHANGES,
-         (f"image: {IMAGE}", f"image: {IMAGE}, memory: 2GiB")),
-    ],
-)  # fmt: skip
-def test_diff_says_who_gains_and_loses(
-    old: str, new: str, kind: Kind, change: tuple[str, str]
-) -> None:
-    (one,) = differences(granted(old), granted(new))
-    assert (one.kind, one.what, one.name) == (kind, "service container", "db")
-    assert (one.before, one.after) == change
-
-
-def test_who_can_and_the_access_map_list_it() -> None:
-    (access,) = who_can([policy(rule(ONE))], IMAGE)
-    assert (access.kind, access.name) == ("image", IMAGE)
-    assert dict(notes(granted(ONE)))["service db"] == f"image: {IMAGE}"
-
-
-@pytest.mark.parametrize(
-    ("allow", "expect", "got"),
-    [
-        (ONE, "{services: db}", ""),
-        ("", "{services: none}", ""),
-        (ONE, "{services: none}", "expected services none, got db"),
-        ("", "{services: [db, cache]}", "expected services cache, db, got none"),
-    ],
-)
-def test_cases_can_expect_it(allow: str, expect: str, got: str) -> None:
-    assert problem(policy(rule(allow)), "{}", expect) == got
-
-
-def test_a_record_has_it_by_its_keys() -> None:
-    assert recorded(granted(ONE))["services"]["db"]["image"] == IMAGE
-
-
-def test_guardrails_without_limits_are_not_exceeded() -> None:
-    assert exceeds(granted(ONE), parse_guardrails("guardrails: acme", "g"), "storefront") == ()
-
-
-def test_the_host_may_pull_the_images_of_services() -> None:
-    name = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/ci/postgres:15"
-    host = made(policy(rule(ONE.replace(IMAGE, name))))
-    arn = "arn:aws:ecr:eu-west-1:111122223333:repository/ci/{}"
-    for repository, expected in (("postgres", True), ("other", False)):
-        assert may(host, "ecr:BatchGetImage", arn.format(repository)) is expected
