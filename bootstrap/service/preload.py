@@ -21,6 +21,7 @@ from bootstrap.service import holes
 # takes long and a job alone may not need it, and what Python and libraries themselves import late.
 LIBRARIES = (
     "_strptime",
+    "bootstrap.sandbox.egress.messages",  # with dnspython
     "botocore.config",
     "botocore.configprovider",
     "botocore.credentials",
@@ -55,6 +56,8 @@ _FILL: list[object] = []
 # what a decision imports, and what it imports late.
 _NOT_NEEDED = (
     "bootstrap.agent_api.offline",
+    "bootstrap.aws.caller_identity",
+    "bootstrap.aws.excess",
     "bootstrap.buildkite.job_urls",
     "bootstrap.buildkite.rest_api",
     "bootstrap.cli",
@@ -62,6 +65,8 @@ _NOT_NEEDED = (
     "bootstrap.command_line",
     "bootstrap.commands.completion",
     "bootstrap.commands.doctor",
+    "bootstrap.commands.firewall",
+    "bootstrap.commands.host_options",
     "bootstrap.commands.input_options",
     "bootstrap.commands.policy",
     "bootstrap.commands.record",
