@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import dns.message
@@ -20,8 +20,10 @@ from tests.sandbox.egress.served import JOBS, Client, with_client
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
 
 
-def threads(name: str) -> int:
-    return sum(thread.name.startswith(name) for thread in threading.enumerate())
+def threads(name: str, before: Collection[threading.Thread]) -> int:
+    """Count those of this name that earlier tests have not left to end."""
+    new = set(threading.enumerate()).difference(before)
+    return sum(thread.name.startswith(name) for thread in new)
 
 
 def sent(names: list[str]) -> None:
@@ -39,12 +41,14 @@ def distinct(job: Client) -> int:
 def test_16_lookups_are_asked_and_48_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "PATIENCE", 2.0)
 
+    before = threading.enumerate()
+
     def work(job: Client) -> tuple[int, int, int]:
         job.fake.spoiled = lambda _: []
         sent([f"n{number}.example.org" for number in range(100)])
         eventually(lambda: job.resolver.seen.names().over_limit >= 36, "the others are refused")
         eventually(lambda: distinct(job) >= 16, "they are asked")
-        return job.resolver.seen.names().over_limit, distinct(job), threads("egress lookup")
+        return job.resolver.seen.names().over_limit, distinct(job), threads("egress lookup", before)
 
     assert with_client(work) == (36, 16, 16)
 
@@ -65,11 +69,13 @@ def test_4_streams_are_served_4_wait_and_others_are_closed(
 ) -> None:
     monkeypatch.setattr(resolver, "IDLE", 60.0)
 
+    before = threading.enumerate()
+
     def work(_: Client) -> tuple[int, int, list[int]]:
         held = [socket.create_connection((JOBS, 53)) for _ in range(40)]
         is_closed = [closed(one) for one in held]
         answered = [number for number, one in enumerate(held[:8]) if asks(one)]
-        found = threads("egress stream"), is_closed.count(False), answered
+        found = threads("egress stream", before), is_closed.count(False), answered
         for one in held:
             one.close()
         return found
@@ -222,6 +228,8 @@ def test_nothing_is_asked_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(upstream, "PATIENCE", 0.2)
     monkeypatch.setattr(resolver, "AT_A_TIME", 2)
 
+    before = threading.enumerate()
+
     def work(job: Client) -> tuple[float, int, int]:
         job.fake.spoiled = lambda _: []
         with socket.create_connection((JOBS, 53)):
@@ -231,7 +239,7 @@ def test_nothing_is_asked_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None
             job.resolver.close()
             took = time.monotonic() - began
             left = [one.name for one in threading.enumerate() if one.name == "egress"]
-            eventually(lambda: not threads("egress lookup"), "the threads end")
+            eventually(lambda: not threads("egress lookup", before), "the threads end")
         return took, len(left), distinct(job)
 
     took, left, asked = with_client(work)
@@ -243,12 +251,14 @@ def test_nothing_is_asked_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_stream_that_waits_is_closed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "IDLE", 1.0)
 
+    before = threading.enumerate()
+
     def work(job: Client) -> list[bool]:
         held = [socket.create_connection((JOBS, 53)) for _ in range(6)]
         assert [closed(one) for one in held] == [False] * 6
         job.resolver.close()
         found = [closed(one) for one in held]
-        eventually(lambda: not threads("egress stream"), "the others end")
+        eventually(lambda: not threads("egress stream", before), "the others end")
         for one in held:
             one.close()
         return found
