@@ -44,6 +44,12 @@ LIBRARIES = (
     "traceback",
     "yaml",
 )
+# Before the others, with what they import: what every job runs lies together then.
+FIRST = (
+    "bootstrap.run",
+    "bootstrap.sandbox.job_sandbox",
+    "bootstrap.sandbox.agent_gateway",
+)
 # What a decision imports late.
 OF_POLICIES = (
     "bootstrap.policy.guardrails_schema",
@@ -95,7 +101,7 @@ def load(host: Host) -> None:
         importlib.import_module(module)
     gc.collect()
     _FILL.extend(holes.fill())
-    for module in (*_own(), *OF_POLICIES):
+    for module in (*FIRST, *_own(), *OF_POLICIES):
         importlib.import_module(module)
     load_optional(host)
     packaged.read_all()

@@ -79,9 +79,8 @@ def test_worker_and_reaper_take_little_memory(fleet: Fleet) -> None:
 def test_what_a_rule_adds_takes_little_more(
     lab: Lab, tmp_path: Path, *, more: str, most: int
 ) -> None:
-    medians: dict[str, float] = {}
+    """In all: which of the pages that it uses other jobs copy too is a matter of chance."""
     more = more.replace("SERVICE", f"{{image: '{lab.image}', command: [sleep, '600']}}")
-    for allow in ("", more):
-        with fleet(lab, tmp_path / f"fleet{len(medians)}") as made:
-            medians[allow] = median(map(sum, weighed(made, allow)[0]))
-    assert medians[more] - medians[""] <= most, medians
+    with fleet(lab, tmp_path / "fleet") as made:
+        taken, reaper = weighed(made, more)
+    assert median(map(sum, taken)) + reaper <= MOST + most, (taken, reaper)
