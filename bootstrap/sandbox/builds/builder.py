@@ -107,18 +107,18 @@ def opened_builder(
         )  # fmt: skip
         (directory.path / "prepare").write_bytes(plan.preparation())
         (directory.path / "prepare").chmod(0o444)
-        ending = Ending(container.guard.process, process)
+        ending = Ending(container.guard.process, process, limits.used)
         try:
             yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
         finally:
-            early = ending.close()
+            early, used = ending.close()
         if early:
             log.alert(
                 "the BuildKit of this job ended before the job did (see "
                 "docs/builds.md#when-a-build-fails); the last of its log: "
                 f"{last_of(output, log.masked) or 'nothing'}"
             )
-        _report(spec, limits.used(), log, record, early=early)
+        _report(spec, used, log, record, early=early)
 
 
 def _report(spec: SandboxSpec, used: Used, log: JobLog, record: Record, *, early: bool) -> None:

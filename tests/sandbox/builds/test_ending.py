@@ -11,7 +11,10 @@ import pytest
 from bootstrap.log import JobLog
 from bootstrap.sandbox.builds.builder import last_of
 from bootstrap.sandbox.builds.ending import Ending
+from bootstrap.sandbox.limits import Used
 from bootstrap.secret import Secret
+
+USED = Used(killed=3)
 
 
 @contextmanager
@@ -27,25 +30,32 @@ def process() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 def test_it_is_killed_as_soon_as_the_job_has_ended() -> None:
     with process() as (job, of_job), process() as (buildkit, of_buildkit):
-        ending = Ending(of_job, of_buildkit)
+        asked: list[int | None] = []
+
+        def used() -> Used:
+            asked.append(buildkit.poll())
+            return USED
+
+        ending = Ending(of_job, of_buildkit, used)
         job.terminate()
         assert buildkit.wait(10) == -signal.SIGKILL, "nobody has closed anything yet"
-        assert not ending.close()
+        assert ending.close() == (False, USED)
+        assert asked == [None], "what it has used up is looked at before it is killed"
 
 
 def test_one_that_has_ended_before_is_distinguished() -> None:
     with process() as (job, of_job), process() as (buildkit, of_buildkit):
-        ending = Ending(of_job, of_buildkit)
+        ending = Ending(of_job, of_buildkit, Used)
         buildkit.terminate()
         buildkit.wait()
         job.terminate()
         job.wait()
-        assert ending.close()
+        assert ending.close() == (True, Used())
 
 
 def test_it_does_not_outlive_a_start_that_failed() -> None:
     with process() as (job, of_job), process() as (buildkit, of_buildkit):
-        assert not Ending(of_job, of_buildkit).close()
+        assert Ending(of_job, of_buildkit, Used).close() == (False, Used())
         assert buildkit.wait(10) == -signal.SIGKILL
         assert job.poll() is None
 
