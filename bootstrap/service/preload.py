@@ -47,7 +47,6 @@ LIBRARIES = (
 # Before the others, with what they import: what every job runs lies together then.
 FIRST = (
     "bootstrap.run",
-    "bootstrap.sandbox.job_sandbox",
     "bootstrap.sandbox.agent_gateway",
 )
 # What a decision imports late.
