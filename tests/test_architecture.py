@@ -114,7 +114,8 @@ PACKAGES = {
 EVERYWHERE = {
     "errors", "secret", "text", "forms", "fields", "grammar", "mistakes", "files", "process", "log",
     "record", "retry", "__version__", "images", "logins", "packaged", "server", "appended",
-    "alerts", "concurrent", "apart", "memory", "libc", "metrics", "__init__",
+    "alerts", "concurrent", "apart", "memory", "libc", "metrics", "http_answer",
+    "__init__",
 }  # fmt: skip
 
 

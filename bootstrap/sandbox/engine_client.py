@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
+from bootstrap.http_answer import HttpAnswer
+
 if TYPE_CHECKING:
     from docker import APIClient
 
@@ -187,6 +189,8 @@ def _checked(answer: _Answer) -> None:
 
 class _Connection(http.client.HTTPConnection):
     """A connection to a socket of this host."""
+
+    response_class = HttpAnswer
 
     def __init__(self, url: str, timeout: float) -> None:
         super().__init__("docker", timeout=timeout)

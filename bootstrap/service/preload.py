@@ -1,7 +1,9 @@
 """Loads everything that a worker will need, before the first one is forked."""
 
 import gc
+import grp
 import importlib
+import pwd
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from bootstrap.host.trash import discarded
 from bootstrap.sandbox.ahead.holder import adopted_by
 from bootstrap.sandbox.network import firewall, nftables
 from bootstrap.service import holes
+from bootstrap.text import without_credentials
 
 # Libraries, before Airlock's own modules: what a job uses of these lies together then, so that a
 # worker copies fewer pages. Among them is what is imported only where it is needed, because that
@@ -107,11 +110,15 @@ def load(host: Host) -> None:
     parsed.fingerprint()
     firewall.ruleset_text()
     nftables.library()
-    # What compiles a pattern when it is first used, by fnmatch or pathlib.
+    # What compiles a pattern when it is first used, by fnmatch, pathlib or re.
     without_secrets({"NAME": ""}, {})
+    without_credentials("@")
     package = Path(bootstrap.__path__[0])  # any directory of directories does
     discarded(package)
     tuple(adopted_by(package))
+    # What libc reads when users are first looked up.
+    pwd.getpwall()
+    grp.getgrall()
     keep()
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from bootstrap.agent_api.model import Answer, problem
 from bootstrap.agent_api.spool import Body, FullError, Spool
 from bootstrap.host.proxy import Proxy, ProxyFor
+from bootstrap.http_answer import HttpAnswer
 from bootstrap.secret import Secret
 
 SILENCE = 55.0  # seconds in which Buildkite sends or takes nothing; the agent waits for 60
@@ -87,6 +88,7 @@ def connected(upstream: Upstream) -> tuple[http.client.HTTPConnection, str]:
         connection = http.client.HTTPSConnection(host, at, timeout=SILENCE, context=context)
     else:
         connection = http.client.HTTPConnection(host, at, timeout=SILENCE)
+    connection.response_class = HttpAnswer
     if proxy is not None:
         authorization = proxy.authorization()
         headers = {"Proxy-Authorization": authorization.reveal()} if authorization else {}
