@@ -37,25 +37,25 @@ def cleared() -> dict[str, str] | None:
     return pairs
 
 
-def as_agents_start_it(argv: list[str]) -> "Arguments | None":
-    """Return the arguments of the two commands that agents start, None if they are not just those.
+def without_argparse(argv: list[str]) -> "Arguments | None":
+    """Return the arguments of what agents and systemd start, None if they are not just those.
 
-    argparse and its parsers take as long as reading the job and deciding about it.
+    argparse and its parsers take as long as reading a job and deciding about it, and of the
+    service's memory they would be a part that no worker needs.
     """
     from pathlib import Path
     from types import SimpleNamespace
     from typing import cast
 
     match argv:
-        case ["bootstrap" | "admit" as command]:
+        case ["bootstrap" | "admit" | "serve" as command]:
             config = DEFAULT_CONFIG
-        case ["bootstrap" | "admit" as command, "--config", config] if config[:1] != "-":
+        case ["bootstrap" | "admit" | "serve" as command, "--config", config] if config[:1] != "-":
             pass
         case _:
             return None
-    return cast(
-        "Arguments", SimpleNamespace(command=command, config_path=Path(config), final=False)
-    )
+    given = SimpleNamespace(command=command, config_path=Path(config), final=False, check=False)
+    return cast("Arguments", given)
 
 
 def main() -> int:
@@ -117,7 +117,7 @@ def _status(process_env: dict[str, str]) -> int:
 
     args = None
     try:
-        args = as_agents_start_it(sys.argv[1:])
+        args = without_argparse(sys.argv[1:])
         if args is None:
             from bootstrap.command_line import parse
 

@@ -14,7 +14,7 @@ from bootstrap.service import preload
 before = set(sys.modules)
 for module in (*preload.LIBRARIES, *preload._own(), *preload.OF_POLICIES):
     __import__(module)
-print(*sorted(name for name in sys.modules if name.startswith("bootstrap")))
+print(*sorted(sys.modules))
 """
 
 
@@ -49,9 +49,14 @@ def needed(module: str) -> set[str]:
     return found
 
 
+@cache
 def loaded() -> set[str]:
     out = subprocess.run([sys.executable, "-I", "-c", LOADED], check=True, capture_output=True)
     return set(out.stdout.decode().split())
+
+
+def test_what_reads_a_command_line_is_not_loaded() -> None:
+    assert "argparse" not in loaded()
 
 
 def test_all_that_a_worker_may_import_is_loaded_and_no_tool_for_policies() -> None:
