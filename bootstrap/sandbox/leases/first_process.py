@@ -38,6 +38,28 @@ def record(directory: Path, pid: int) -> None:
         ) from unwritable
 
 
+def opened(directory: Path, pid: int) -> int | None:
+    """Record a container's first process and return its pidfd; None if it has ended.
+
+    `pid` is 0 if it had ended before the engine was asked. Raises CannotStart.
+    """
+    if not pid:
+        return None
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        record(directory, pid)
+    except CannotStart:
+        ended = has_ended(process)
+        os.close(process)
+        if ended:
+            return None
+        raise
+    return process
+
+
 def directories(job: Path) -> list[Path]:
     """Return where a job's processes are recorded: its own, its builder's, its services'."""
     return [job, builder.directory_of(job), *services(job)]
