@@ -67,15 +67,13 @@ static void connect_to(const char *path)
 static void await_mapping(void)
 {
     char word;
-    struct { size_t size; int level, type, descriptors[2]; } rights;
+    struct { size_t size; int level, type, descriptors[2]; } rights = {0};
     struct iovec content = {&word, 1};
     struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &rights,
                              .msg_controllen = sizeof rights};
-    long size;
-    while ((size = SYS(recvmsg, control, &message, MSG_CMSG_CLOEXEC)) == -EINTR)
-        ;
+    long size = SYS(recvmsg, control, &message, MSG_CMSG_CLOEXEC);
     checked("recvmsg", size);
-    if (size != 1 || message.msg_controllen < sizeof rights || rights.type != SCM_RIGHTS)
+    if (size != 1 || rights.size != sizeof rights || rights.type != SCM_RIGHTS)
         fail("mapping", -ENOMSG);
     int listener = rights.descriptors[0], output = rights.descriptors[1];
     for (int standard = 1; standard <= 2; standard++)
