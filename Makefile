@@ -32,19 +32,21 @@ lint: $(READY)
 bench: $(READY) lab-setup   ## what Airlock costs (docs/speed.md); ONLY=first-byte for one subject
 	@$(BIN)/python -m tests.bench
 
+SHARED := launcher/freestanding.h launcher/build bootstrap/__init__.py
+
 launcher: build/airlock-launcher    ## the static program that agents start (docs/launcher.md)
 
-build/airlock-launcher: launcher/launcher.c launcher/build bootstrap/__init__.py
+build/airlock-launcher: launcher/launcher.c $(SHARED)
 	@launcher/build $@
 
 holder: build/airlock-holder        ## the static program of a replay's network (docs/replay.md)
 
-build/airlock-holder: launcher/holder.c launcher/build bootstrap/__init__.py
+build/airlock-holder: launcher/holder.c $(SHARED)
 	@launcher/build $@ holder
 
 builder: build/airlock-builder      ## the static program of image builds (docs/builds.md)
 
-build/airlock-builder: launcher/builder.c launcher/build bootstrap/__init__.py
+build/airlock-builder: launcher/builder.c $(SHARED)
 	@launcher/build $@ builder
 
 lab-setup:

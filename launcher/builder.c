@@ -5,46 +5,23 @@
  * there, takes the two descriptors that come with Airlock's word, and is PROGRAM:
  *   3        a socket that listens, passed as systemd passes one (LISTEN_FDS, LISTEN_PID)
  *   1 and 2  where its output goes
- * It does this in one process without an exec between, because with no-new-privileges an exec before
- * the mapping would cost it the capabilities in its namespace, and none after would bring them back.
- * If a step fails it sends the step and the error's number over CONTROL, one line, and ends with 125.
+ * It does this in one process without an exec between, because with no-new-privileges an exec
+ * before the mapping would cost it the capabilities in its namespace, and none after would bring
+ * them back. If a step fails it sends the step and the error's number over CONTROL, one line, and
+ * ends with 125.
  * It runs in an image of which it uses nothing: it has no C library.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/sched.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
+
+#include "freestanding.h"
 
 enum { FAILED = 125, VARIABLES = 4096, LISTENER = 3 };
 
-/* Where the kernel starts this program, and a system call. */
-#if defined(__x86_64__)
-__asm__(".globl _start\n_start: xor %ebp, %ebp; mov %rsp, %rdi; and $-16, %rsp; call start\n"
-        "kernel: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi; mov %rcx, %rdx; mov %r8, %r10\n"
-        "        mov %r9, %r8; mov 8(%rsp), %r9; syscall; ret\n");
-#else /* 64-bit Arm; launcher/build refuses what is neither */
-__asm__(".globl _start\n_start: mov x29, #0; mov x30, #0; mov x0, sp; bl start\n"
-        "kernel: mov x8, x0; mov x0, x1; mov x1, x2; mov x2, x3; mov x3, x4; mov x4, x5; mov x5, x6\n"
-        "        svc #0; ret\n");
-#endif
-long kernel(long number, long a, long b, long c, long d, long e, long f);
-#define SYS(...) SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define SYS_(name, a, b, c, d, e, f, ...) \
-    kernel(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-
 static long control = -1;
-
-static size_t length(const char *text)
-{
-    size_t size = 0;
-    while (text[size])
-        size++;
-    return size;
-}
 
 /* Write a number in decimal, and return the end of it. */
 static char *written(char *at, unsigned long number)
@@ -68,8 +45,7 @@ _Noreturn static void fail(const char *step, long error)
     at = written(at, -error);
     *at++ = '\n';
     SYS(sendto, control, text, at - text, MSG_NOSIGNAL);
-    for (;; SYS(exit_group, FAILED))
-        ;
+    end_with(FAILED);
 }
 
 static void checked(const char *step, long result)
@@ -91,15 +67,13 @@ static void connect_to(const char *path)
 static void await_mapping(void)
 {
     char word;
-    struct { size_t size; int level, type, descriptors[2]; } rights;
+    struct { size_t size; int level, type, descriptors[2]; } rights = {0};
     struct iovec content = {&word, 1};
     struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &rights,
                              .msg_controllen = sizeof rights};
-    long size;
-    while ((size = SYS(recvmsg, control, &message, MSG_CMSG_CLOEXEC)) == -EINTR)
-        ;
+    long size = SYS(recvmsg, control, &message, MSG_CMSG_CLOEXEC);
     checked("recvmsg", size);
-    if (size != 1 || message.msg_controllen < sizeof rights || rights.type != SCM_RIGHTS)
+    if (size != 1 || rights.size != sizeof rights || rights.type != SCM_RIGHTS)
         fail("mapping", -ENOMSG);
     int listener = rights.descriptors[0], output = rights.descriptors[1];
     for (int standard = 1; standard <= 2; standard++)
@@ -134,7 +108,7 @@ _Noreturn __attribute__((used)) static void start(long *stack)
     checked("send", SYS(sendto, control, "\n", 1, MSG_NOSIGNAL));
     await_mapping();
     become_root();
-    written(process + length(process), SYS(getpid, 0));
+    written(process + length(process), SYS(getpid));
     variables[count++] = process;
     variables[count++] = "LISTEN_FDS=1";
     for (; *environment && count < VARIABLES - 1; environment++)

@@ -1,11 +1,11 @@
 /*
- * airlock-holder: the only program of a container that holds the network namespace of a replayed job
- * (docs/replay.md#the-sandbox). It makes sockets there and passes them on, sends to the kernel what
- * it is given, and gives up its capabilities before the job's container joins the namespace.
+ * airlock-holder: the only program of a container that holds the network namespace of a replayed
+ * job (docs/replay.md#the-sandbox). It makes sockets there and passes them on, sends to the kernel
+ * what it is given, and gives up its capabilities before the job's container joins the namespace.
  * It runs in the job's image, of which it uses nothing: it has no C library, and reads no file but
  * the name of its own network namespace. It ends when the connection over which it is asked does.
- * With the arguments `directories UID GID PATH...` it makes these directories instead, in a volume of
- * the engine (bootstrap/replay/overlay.py).
+ * With the arguments `directories UID GID PATH...` it makes these directories instead, in a volume
+ * of the engine (bootstrap/replay/overlay.py).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,31 +13,16 @@
 #include <linux/capability.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
-enum { SIZE = 64 << 10, PATIENCE = 5 }; /* bytes of a message; seconds for an answer of the kernel */
-enum { SOCKET = 1, LISTEN, SEND, RECEIVE, NAMESPACE, SEAL };
+#include "freestanding.h"
 
-/* Where the kernel starts this program, and a system call. */
-#if defined(__x86_64__)
-__asm__(".globl _start\n_start: xor %ebp, %ebp; mov %rsp, %rdi; and $-16, %rsp; call start\n"
-        "kernel: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi; mov %rcx, %rdx; mov %r8, %r10\n"
-        "        mov %r9, %r8; mov 8(%rsp), %r9; syscall; ret\n");
-#else /* 64-bit Arm; launcher/build refuses what is neither */
-__asm__(".globl _start\n_start: mov x29, #0; mov x30, #0; mov x0, sp; bl start\n"
-        "kernel: mov x8, x0; mov x0, x1; mov x1, x2; mov x2, x3; mov x3, x4; mov x4, x5; mov x5, x6\n"
-        "        svc #0; ret\n");
-#endif
-long kernel(long number, long a, long b, long c, long d, long e, long f);
-#define SYS(...) SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define SYS_(name, a, b, c, d, e, f, ...) \
-    kernel(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+enum { SIZE = 64 << 10, PATIENCE = 5 }; /* bytes of a message; seconds for the kernel's answer */
+enum { SOCKET = 1, LISTEN, SEND, RECEIVE, NAMESPACE, SEAL };
 
 /* A request, whose numbers depend on the operation, and its answer: 0 or a negative errno. */
 static struct { uint32_t operation; int32_t a, b, c; char content[SIZE]; } request;
@@ -155,8 +140,7 @@ _Noreturn __attribute__((used)) static void start(long *stack)
 {
     char **arguments = (char **)(stack + 1);
     if (stack[0] > 4) /* a path alone is that of the socket */
-        for (int failed = directories(arguments + 2);; SYS(exit_group, failed))
-            ;
+        end_with(directories(arguments + 2));
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     long control = SYS(socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), size;
     for (size_t i = 0; stack[0] == 2 && arguments[1][i] && i < sizeof address.sun_path - 1; i++)
@@ -169,6 +153,5 @@ _Noreturn __attribute__((used)) static void start(long *stack)
                 break;
             serve(control, size - (long)offsetof(__typeof__(request), content));
         }
-    for (;; SYS(exit_group, 0))
-        ;
+    end_with(0);
 }

@@ -15,8 +15,9 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
+
+#include "freestanding.h"
 
 #define HELP VERSION "\nusage: airlock-launcher [--socket PATH] [bootstrap | admit]\n\n" \
     "Passes this job to `airlock serve` and ends as it ends; `admit` is for the agent's hook.\n" \
@@ -44,29 +45,6 @@ static const uint64_t FORWARDED = BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGHUP) | BIT
 
 static struct sockaddr_un address = {AF_UNIX, "/run/airlock.sock"};
 static int service, begun, hook; /* its connection; the start gate was opened; this only decides */
-
-/* Where the kernel starts this program, and a system call. */
-#if defined(__x86_64__)
-__asm__(".globl _start\n_start: xor %ebp, %ebp; mov %rsp, %rdi; and $-16, %rsp; call start\n"
-        "kernel: mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi; mov %rcx, %rdx; mov %r8, %r10\n"
-        "        mov %r9, %r8; syscall; ret\n");
-#else /* 64-bit Arm; launcher/build refuses what is neither */
-__asm__(".globl _start\n_start: mov x29, #0; mov x30, #0; mov x0, sp; bl start\n"
-        "kernel: mov x8, x0; mov x0, x1; mov x1, x2; mov x2, x3; mov x3, x4; mov x4, x5\n"
-        "        svc #0; ret\n");
-#endif
-long kernel(long number, long a, long b, long c, long d, long e);
-#define SYS(...) SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define SYS_(name, a, b, c, d, e, ...) \
-    kernel(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
-
-static size_t length(const char *text)
-{
-    size_t count = 0;
-    while (text[count])
-        count++;
-    return count;
-}
 
 static int equal(const char *a, const char *b)
 {
@@ -106,7 +84,7 @@ _Noreturn static void leave(int status)
     if (hook && status == 125) /* not decided */
         print(2, LATER, length(LATER)), status = 0;
     let_output_pass();
-    for (;; SYS(exit_group, status));
+    end_with(status);
 }
 
 _Noreturn static void die_by(int number)

@@ -68,7 +68,7 @@ PURE = {
     "replay/options.py", "replay/phases.py", "replay/result.py", "replay/compare.py",
     "replay/job.py", "replay/prompt.py", "replay/holder_plan.py",
     "doctor/model.py", "doctor/snapshot.py", "doctor/versions.py", "doctor/agent_cfg.py",
-    "doctor/dns.py", "doctor/report.py", "doctor/checks/__init__.py", "doctor/checks/agent.py",
+    "doctor/report.py", "doctor/checks/__init__.py", "doctor/checks/agent.py",
     "doctor/checks/aws.py", "doctor/checks/configuration.py", "doctor/checks/cves.py",
     "doctor/checks/engine.py", "doctor/checks/image.py", "doctor/checks/machine.py",
     "doctor/checks/network.py", "doctor/checks/storage.py", "doctor/checks/units.py",

@@ -142,6 +142,8 @@ def test_every_file_that_the_design_names_exists() -> None:
     where = (ROOT, ROOT / "bootstrap", ROOT / "bootstrap/sandbox")
     modules = {path.name for path in (ROOT / "bootstrap").glob("*.py")}
     assert modules - {"__init__.py"} <= set(named)
+    packages = {path.parent.name for path in (ROOT / "bootstrap").glob("*/__init__.py")}
+    assert {name for name in packages if f"| `{name}` |" not in text} == set()
     assert not [path for path in named if not any((base / path).exists() for base in where)]
 
 

@@ -73,8 +73,8 @@ def check(
     then waits at the start gate; `has_ended` says whether the container may have ended instead.
     Raises CannotStart.
     """
-    found = _with_entry(pid, runtime, has_ended)
-    wrong = [f"process {member}: {why}" for member in found for why in _wrong(member, apparmor)]
+    found = _with_entry(pid, runtime, apparmor, has_ended)
+    wrong = [f"process {member}: {why}" for member, whys in found.items() for why in whys]
     if wrong:
         raise unconfined("; ".join(wrong[:4]), runtime)
     outcome = ", ".join(f"{name} {value}" for name, value in EXPECTED.items() if value != _NONE)
@@ -99,18 +99,32 @@ def wrong_label(process: Path, profile: str) -> str:
     return f"AppArmor: expected {expected}, but the label cannot be read"
 
 
-def _with_entry(pid: int, runtime: str, has_ended: Callable[[], bool]) -> tuple[int, ...]:
-    """Wait for the entry script: before it runs, the filter may not be loaded either."""
+def _with_entry(
+    pid: int, runtime: str, apparmor: str | None, has_ended: Callable[[], bool]
+) -> dict[int, list[str]]:
+    """Return what is wrong with each process, once there are two: the second is the entry script.
+
+    Before that runs, the filter may not be loaded either.
+    """
     deadline = time.monotonic() + PATIENCE
-    while len(found := tuple(members(pid))) < 2:
+    while len(found := _judged(tuple(members(pid)), apparmor)) < 2:
         if has_ended():
-            return ()
+            return {}
         if time.monotonic() > deadline:
             raise unconfined(
                 "its entry script did not appear among the processes of this host", runtime
             )
         time.sleep(POLL)
     return found
+
+
+def _judged(processes: tuple[int, ...], apparmor: str | None) -> dict[int, list[str]]:
+    """Leave out those that have ended meanwhile: the program of a service may start many."""
+    judged = {}
+    for process in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            judged[process] = _wrong(process, apparmor)
+    return judged
 
 
 def members(pid: int) -> Iterator[int]:
@@ -151,17 +165,25 @@ def of_its_control_group(pid: int) -> list[int]:
 
 
 def _wrong(pid: int, apparmor: str | None) -> list[str]:
+    """Raise OSError if it has ended: of the two its status is read last."""
     label = wrong_label(Path(f"/proc/{pid}"), apparmor) if apparmor else ""
-    return [*([label] if label else []), *wrong_status(pid)]
+    return [*([label] if label else []), *_differences(_status(pid), EXPECTED)]
 
 
 def wrong_status(pid: int, expected: Mapping[str, str] = EXPECTED) -> list[str]:
     """Return in what the state of a process differs from `expected`, in words."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        return _differences(_status(pid), expected)
     except OSError as gone:
         return [f"its status cannot be read: {gone.strerror}"]
-    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def _differences(status: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     return [
         f"{name}: expected {value}, got {status.get(name, 'nothing')}"
         for name, value in expected.items()

@@ -112,13 +112,6 @@ def create_container(client: Client, spec: SandboxSpec, body: Mapping[str, Any])
         return str(client.post("/containers/create", body, name=spec.name)["Id"])
 
 
-def start_beside(client: Client, container_id: str) -> int:
-    """Start a container of another one's network; return its first process, 0 if it has ended."""
-    with explained("start the container of a service"):
-        client.post(f"/containers/{container_id}/start")
-        return int(client.get(f"/containers/{container_id}/json")["State"]["Pid"])
-
-
 def attach(client: Client, container_id: str, *, terminal: bool = False) -> socket.socket:
     """Return the raw stream of the container's output, in frames of the engine.
 
@@ -138,9 +131,7 @@ def start(client: Client, container_id: str, name: str, holder: Holder | None = 
 
     `holder` is what it was created with.
     """
-    with explained("start the container"):
-        client.post(f"/containers/{container_id}/start")
-        state = client.get(f"/containers/{container_id}/json")
+    state = _started(client, container_id, "the container")
     pid = state["State"]["Pid"]
     if holder is not None:
         address, gateway = holder.address, holder.gateway
@@ -159,17 +150,15 @@ def start(client: Client, container_id: str, name: str, holder: Holder | None = 
     )  # fmt: skip
 
 
-def start_joined(client: Client, container_id: str) -> int:
-    """Start a container in another one's network, and return its first process on this host."""
-    with explained("start the container"):
+def start_beside(client: Client, container_id: str, what: str) -> int:
+    """Start a container in another one's network; return its first process, 0 if it has ended."""
+    return int(_started(client, container_id, what)["State"]["Pid"])
+
+
+def _started(client: Client, container_id: str, what: str) -> Mapping[str, Any]:
+    with explained(f"start {what}"):
         client.post(f"/containers/{container_id}/start")
-        state = client.get(f"/containers/{container_id}/json")["State"]
-    if not state["Pid"]:
-        raise CannotStart(
-            f"the container ended at once (exit status {state['ExitCode']})",
-            hint="Is its image for this kind of machine? Try `docker run --rm IMAGE true`.",
-        )
-    return int(state["Pid"])
+        return dict(client.get(f"/containers/{container_id}/json"))
 
 
 def outcome(

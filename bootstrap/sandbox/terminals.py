@@ -88,5 +88,5 @@ def _call(number: int, *arguments: object) -> int:
 def _cannot(why: str) -> CannotStart:
     return CannotStart(
         f"the container's terminals cannot be limited: {why}",
-        hint="Expected Linux 5.3 or newer, and an image without its own /dev.",
+        hint="Expected Linux 5.9 or newer, and an image without its own /dev.",
     )

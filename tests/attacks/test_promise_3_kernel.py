@@ -89,7 +89,7 @@ def test_seccomp_profile_denies_dangerous_call(
 
 def test_state_of_processes_is_in_audit_record(sandbox: Attacker) -> None:
     """The kernel's own account of what the attacks in this file meet."""
-    (event,) = [e for e in sandbox.fleet.events(sandbox.job.id) if e["event"] == "sandbox"]
+    event = sandbox.fleet.event(sandbox.job.id, "sandbox")
     assert event["proof"]["processes"] == "NoNewPrivs 1, Seccomp 2, no capability"
     assert event["proof"]["AppArmor"] in {"docker-default", "not used by this host's engine"}
     script = "grep -E '^(NoNewPrivs|Seccomp|CapBnd):' /proc/self/status"

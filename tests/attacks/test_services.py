@@ -273,7 +273,7 @@ def test_a_service_that_uses_up_its_memory_is_named_and_the_job_goes_on(made: Fl
         assert service.tries(eat).returncode != 0
         assert one.tries("echo still here").stdout == "still here\n"
     assert b"the service web reached its limit of memory, 256MiB" in one.job.log
-    (event,) = [e for e in made.events(one.job.id) if e["event"] == "services_ended"]
+    event = made.event(one.job.id, "services_ended")
     assert event["services"]["web"]["used"]["killed"] >= 1, json.dumps(event)
 
 

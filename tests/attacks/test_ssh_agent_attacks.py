@@ -67,7 +67,7 @@ def test_agent_filter_refusals_are_logged_once_and_recorded(fleet: Fleet, server
         assert fleet.control.finished(running, 120)[0] == "0", running.log.decode()
     assert running.log.count(b"the ssh agent refused requests") == 1
     assert b"add-smartcard-key (3)" in running.log
-    (event,) = [e for e in fleet.events(running.id) if e["event"] == "ssh_agent"]
+    event = fleet.event(running.id, "ssh_agent")
     assert event["refused"]["add-smartcard-key"] == 3
     assert event["signed"] >= 2
 

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootstrap import packaged
-from bootstrap.doctor import agent_cfg, dns, versions
+from bootstrap.doctor import agent_cfg, versions
+from bootstrap.doctor.model import Unread
 from bootstrap.doctor.read import engine, lookups, machine, network, packages, trial, units
 from bootstrap.doctor.read.places import Places
+from bootstrap.doctor.read.reading import here
+from bootstrap.sandbox.egress import messages
 from tests.fakes.dns import Resolver
 
 TABLE = versions.table(packaged.text("bootstrap.doctor", "cves.toml"))
@@ -34,8 +37,9 @@ def test_any_text_is_taken(text: str) -> None:
 
 
 @given(st.binary(max_size=64), st.integers(0, 65535))
-def test_any_answer_of_a_resolver_is_taken(answer: bytes, number: int) -> None:
-    assert dns.problem(answer, number) is None or answer[:2] == struct.pack("!H", number)
+def test_any_answer_of_a_resolver_is_taken(rest: bytes, number: int) -> None:
+    answer = struct.pack("!H", number) + rest
+    assert lookups.problem(answer, "agent.buildkite.com", number)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +202,27 @@ def test_name_that_is_looked_up_is_that_of_the_agents_api(endpoint: str, expecte
     assert trial.api_name({"endpoint": endpoint}) == expected
 
 
-@pytest.mark.parametrize("name", ["", "a..b", "a" * 64 + ".com", ".".join(["abcdefgh"] * 40)])
-def test_question_for_what_is_no_name_is_refused(name: str) -> None:
-    with pytest.raises((ValueError, UnicodeError)):
-        dns.question(name, 1)
+@pytest.mark.parametrize("name", ["a..b", "a" * 64 + ".com", ".".join(["abcdefgh"] * 40)])
+def test_what_is_no_name_is_not_looked_up(name: str) -> None:
+    found = here(lambda: lookups.asked("127.0.0.1", name))
+    assert isinstance(found, Unread)
+    assert "A DNS" in found.why
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("without.an.address", "it knows no address of the name"),
+        ("fails", "SERVFAIL: it could not find out"),
+        ("refused", "REFUSED: it does not answer this host"),
+        ("of.another.kind", "NOTIMP"),
+    ],
+)
+def test_answer_without_an_address_is_explained(name: str, expected: str) -> None:
+    codes = {"fails": 2, "refused": 5, "of.another.kind": 4}
+    question = messages.question_for(name, 7)
+    answer = question[:2] + bytes((0x81, 0x80 | codes.get(name, 0))) + question[4:]
+    assert lookups.problem(answer, name, 7) == expected
 
 
 def test_resolver_is_asked_and_its_answer_understood() -> None:

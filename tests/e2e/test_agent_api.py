@@ -3,13 +3,10 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes.control_plane import Job, JobOrder, JobResult
 from tests.fakes.proxy import Proxy
 from tests.lab.lab import Fleet, Lab
 from tests.lab.ways import ALONE, SERVICE, Host, Way, host
@@ -70,26 +67,14 @@ def here(
         with host(lab, way, tmp_path_factory.mktemp("agent-api")) as made:
             made.fleet.policy(RULES)
             made.fleet.control.secrets["STEP"] = "a secret"
-            agent = replace(made.agent, name="agent-1")
-            with agent.running(made.fleet.control, made.base / "agent-1"):
+            with made.working():
                 yield made
-
-
-def done(here: Host, command: str, **env: str) -> tuple[Job, JobResult]:
-    sent = here.fleet.env(command, BUILDKITE_AGENT_NAME="agent-1", **env)
-    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
-    return job, here.fleet.control.completed(job)
-
-
-def event(here: Host, job: Job) -> dict[str, Any]:
-    (found,) = [e for e in here.fleet.events(job.id) if e["event"] == "agent_api"]
-    return found
 
 
 def test_what_the_rule_grants_works_through_the_gateway(here: Host) -> None:
     config = json.dumps([{"key": "STEP", "environment_variable": "FROM_STEP"}])
-    job, result = done(
-        here, WORK, BUILDKITE_STEP_KEY="granted", BUILDKITE_SECRETS_CONFIG=config,
+    job, result = here.done(
+        WORK, BUILDKITE_STEP_KEY="granted", BUILDKITE_SECRETS_CONFIG=config,
         BUILDKITE_ARTIFACT_PATHS="out/*",
     )  # fmt: skip
     log = job.log.decode()
@@ -104,17 +89,17 @@ def test_what_the_rule_grants_works_through_the_gateway(here: Host) -> None:
     assert set(job.uploads.values()) == {b"content\n"}
     assert len(job.pipelines) == 1
     assert "Airlock: " not in log
-    used = event(here, job)
+    used = here.fleet.event(job.id, "agent_api")
     assert used["tokens"] == {"sts.amazonaws.com": 1}
     assert used["secrets"] == {"STEP": 1}
     assert used["calls"]["upload a pipeline"] == 1
     assert used["refused"] == []
-    (sandbox,) = [e for e in here.fleet.events(job.id) if e["event"] == "sandbox"]
+    sandbox = here.fleet.event(job.id, "sandbox")
     assert sandbox["proof"]["the job's agent API"] == "413"
 
 
 def test_what_it_does_not_grant_is_refused_and_explained(here: Host) -> None:
-    job, result = done(here, REFUSED)
+    job, result = here.done(REFUSED)
     log = job.log.decode()
     assert result.ending == ("3", "", ""), log
     assert not [line for line in log.splitlines() if line.startswith("allowed:")], log
@@ -127,7 +112,7 @@ def test_what_it_does_not_grant_is_refused_and_explained(here: Host) -> None:
     assert log.index(line) > log.rindex("pre-exit"), "after all that the job printed"
     assert "add to agent-api of rule 'tests': calls: [meta-data, annotations, artifacts" in line
     assert "oidc-audiences: […]" in line
-    used = event(here, job)
+    used = here.fleet.event(job.id, "agent_api")
     assert used["refusals"] == 5
     assert {one["path"].rpartition("/")[2] for one in used["refused"]} == {
         "set", "annotations", "artifacts", "tokens", "pipelines",

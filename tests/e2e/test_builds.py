@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,8 +54,7 @@ def building(lab: Lab, way: Way, base: Path, limits: str = "") -> Iterator[Host]
             endpoint = f'[aws]\nssm-endpoint = "{ssm.url}"'
             config.write_text(config.read_text().replace("[aws]", endpoint))
             made.fleet.policy(RULES.format(builder.clients_image(lab.docker, lab.image)))
-            agent = replace(made.agent, name="agent-1")
-            with agent.running(made.fleet.control, made.base / "agent-1"):
+            with made.working():
                 yield made
 
 
@@ -69,9 +67,7 @@ def here(
 
 
 def done(here: Host, command: str, **env: str) -> tuple[Job, JobResult]:
-    sent = here.fleet.env(PREPARE + command, BUILDKITE_AGENT_NAME="agent-1", **env)
-    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
-    return job, here.fleet.control.completed(job)
+    return here.done(PREPARE + command, **env)
 
 
 def test_a_dockerfile_with_stages_secrets_and_a_cache(here: Host) -> None:
@@ -80,7 +76,7 @@ def test_a_dockerfile_with_stages_secrets_and_a_cache(here: Host) -> None:
     assert result.exit_status == "0", log
     assert "secret has 5 bytes" in log
     assert "last stage as 0, HUSH" in log
-    (event,) = [e for e in here.fleet.events(job.id) if e["event"] == "sandbox"]
+    event = here.fleet.event(job.id, "sandbox")
     assert event["builder"]["reference"] == builder.builder_image(
         here.fleet.lab.docker, here.fleet.lab.image
     )
@@ -118,7 +114,7 @@ def test_a_step_that_takes_more_memory_than_buildkit_has_is_explained(
         log = result.log.decode()
         assert result.exit_status != "0", log
         assert "the BuildKit of this job reached its limit of memory, 384MiB" in log, log
-        (event,) = [e for e in here.fleet.events(job.id) if e["event"] == "builder_ended"]
+        event = here.fleet.event(job.id, "builder_ended")
         assert event["early"] is False
         assert event["used"]["killed"] >= 1
 

@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.attacks.outside import ALLOWED, EVIL, Outside, outside
-from tests.fakes.control_plane import Job, JobOrder, JobResult
+from tests.fakes.control_plane import Job, JobResult
 from tests.faults.direct import direct
 from tests.faults.jobs import run_to_end
 from tests.lab.lab import Fleet, Lab
@@ -40,10 +38,8 @@ def here(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Host]:
     way: Way = request.param
-    with host(lab, way, tmp_path_factory.mktemp("egress")) as made:
-        agent = replace(made.agent, name="agent-1")
-        with agent.running(made.fleet.control, made.base / "agent-1"):
-            yield made
+    with host(lab, way, tmp_path_factory.mktemp("egress")) as made, made.working():
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +50,7 @@ def hosts(here: Host) -> Iterator[Outside]:
 
 def done(here: Host, command: str, egress: str) -> tuple[Job, JobResult]:
     here.fleet.policy(f"  - name: tests\n    allow:\n      egress: {egress}\n")
-    sent = here.fleet.env(command, BUILDKITE_AGENT_NAME="agent-1")
-    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
-    return job, here.fleet.control.completed(job)
-
-
-def event(here: Host, job: Job, name: str = "egress") -> dict[str, Any]:
-    (found,) = [e for e in here.fleet.events(job.id) if e["event"] == name]
-    return found
+    return here.done(command)
 
 
 def test_a_job_reaches_what_is_listed_and_its_log_ends_with_the_rest(
@@ -78,11 +67,11 @@ def test_a_job_reaches_what_is_listed_and_its_log_ends_with_the_rest(
     (line,) = [line for line in log.splitlines() if "egress of rule 'tests'" in line]
     assert f"add hosts: [evil.example], cidrs: [{EVIL}/32]" in line
     assert log.index(line) > log.index("Connection refused"), "after all that the job printed"
-    used = event(here, job)
+    used = here.fleet.event(job.id, "egress")
     assert used["asked"] == {"git.allowed.example": 1}
     assert used["refused_names"] == {"evil.example": 2}  # of A and of AAAA
     assert used["refused_targets"] == {f"tcp {EVIL}:80": 1}
-    proof = event(here, job, "sandbox")["proof"]
+    proof = here.fleet.event(job.id, "sandbox")["proof"]
     assert proof["the job's resolver: airlock.invalid"] == "NXDOMAIN"
     assert proof["refusals counted by table inet airlock_egress"] == "4 of 4"
 
@@ -103,8 +92,8 @@ def test_an_observed_job_drafts_the_list_that_lets_it_pass(here: Host, hosts: Ou
     log = job.log.decode()
     assert result.ending == ("0", "", ""), log
     assert f"{EVIL} 200" in log
-    assert event(here, job)["mode"] == "observe"
-    assert event(here, job)["proposed"]["hosts"] == ["git.allowed.example"]
+    assert here.fleet.event(job.id, "egress")["mode"] == "observe"
+    assert here.fleet.event(job.id, "egress")["proposed"]["hosts"] == ["git.allowed.example"]
     drafted = {
         key: listed
         for line in log.splitlines()
@@ -120,7 +109,7 @@ def test_an_observed_job_drafts_the_list_that_lets_it_pass(here: Host, hosts: Ou
     assert "git.allowed.example 200" in log
     assert f"{EVIL} 200" in log
     assert "egress of rule" not in log
-    assert event(here, again)["refusals"] == 0
+    assert here.fleet.event(again.id, "egress")["refusals"] == 0
     assert hosts.has("GET /", ALLOWED)
 
 

@@ -1,11 +1,9 @@
 """A job that hits a limit of the network reads which one at the end of its log."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from tests.fakes.control_plane import JobOrder
 from tests.lab import world
 from tests.lab.lab import Lab
 from tests.lab.ways import SERVICE, Host, host
@@ -27,10 +25,8 @@ exit 4
 
 @pytest.fixture(scope="module")
 def here(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with host(lab, SERVICE, tmp_path_factory.mktemp("limits")) as made:
-        agent = replace(made.agent, name="agent-1")
-        with agent.running(made.fleet.control, made.base / "agent-1"):
-            yield made
+    with host(lab, SERVICE, tmp_path_factory.mktemp("limits")) as made, made.working():
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -45,12 +41,10 @@ def test_a_limit_of_the_network_speaks(
     here: Host, *, sockets: int, first: int, last: int, limit: str, sentence: str
 ) -> None:
     command = FLOWS.format(sockets=sockets, first=first, last=last)
-    sent = here.fleet.env(command, BUILDKITE_AGENT_NAME="agent-1")
-    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
-    result = here.fleet.control.completed(job)
+    job, result = here.done(command)
     log = job.log.decode()
     assert result.ending == ("4", "", ""), log
     (line,) = [line for line in log.splitlines() if "a sandbox's limit" in line]
     assert sentence in line
-    (event,) = [e for e in here.fleet.events(job.id) if e["event"] == "connections"]
+    event = here.fleet.event(job.id, "connections")
     assert event[limit] > 0

@@ -95,7 +95,7 @@ def test_with_the_gateway_it_does_not(here: Fleet, step: str) -> None:
     assert ways(job) == ["by the agent: refused", "past the agent: refused"], job.log.decode()
     assert signed(here, job) == []
     assert len(here.sts.issued) == before
-    (event,) = [e for e in here.events(job.id) if e["event"] == "agent_api"]
+    event = here.event(job.id, "agent_api")
     assert [one["path"] for one in event["refused"]] == [f"/jobs/{job.id}/oidc/tokens"]
 
 

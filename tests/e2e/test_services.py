@@ -1,13 +1,12 @@
 """Service containers beside whole jobs: PostgreSQL and Redis, with the real agent."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.control_plane import Job, JobOrder, JobResult
+from tests.fakes.control_plane import Job, JobOrder
 from tests.lab.lab import Lab
 from tests.lab.leftovers import leftovers
 from tests.lab.service_images import service_images
@@ -75,27 +74,19 @@ def here(
     way: Way = request.param
     with host(lab, way, tmp_path_factory.mktemp("services")) as made:
         made.fleet.policy(rules(service_images(lab.docker)))
-        agent = replace(made.agent, name="agent-1")
-        with agent.running(made.fleet.control, made.base / "agent-1"):
+        with made.working():
             yield made
 
 
-def done(here: Host, command: str, **env: str) -> tuple[Job, JobResult]:
-    sent = here.fleet.env(command, BUILDKITE_AGENT_NAME="agent-1", **env)
-    job = here.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
-    return job, here.fleet.control.completed(job)
-
-
 def event(here: Host, job: Job, name: str) -> dict[str, Any]:
-    (found,) = [e for e in here.fleet.events(job.id) if e["event"] == name]
-    services: dict[str, Any] = found["services"]
+    services: dict[str, Any] = here.fleet.event(job.id, name)["services"]
     return services
 
 
 def test_a_job_uses_its_services(here: Host) -> None:
     work = f"{QUERY}\ncp /airlock/services/*.log . && ls *.log"
     env = {"BUILDKITE_STEP_KEY": "services", "BUILDKITE_ARTIFACT_PATHS": "/airlock/services/*.log"}
-    job, result = done(here, work, **env)
+    job, result = here.done(work, **env)
     log = job.log.decode()
     assert result.ending == ("0", "", ""), log
     assert "postgres asks for R SCRAM-SHA-256" in log
@@ -114,7 +105,7 @@ def test_a_job_uses_its_services(here: Host) -> None:
 
 
 def test_a_service_that_fails_ends_the_job_before_it_begins(here: Host) -> None:
-    job, result = done(here, "echo begun", BUILDKITE_STEP_KEY="fails")
+    job, result = here.done("echo begun", BUILDKITE_STEP_KEY="fails")
     log = job.log.decode()
     assert result.ending[0] != "0", log
     assert "the service postgres ended with exit status 1 before it was ready" in log
@@ -127,7 +118,7 @@ def test_a_service_that_dies_is_named_and_changes_no_status(here: Host) -> None:
         'python3 -c \'import socket; s = socket.create_connection(("redis", 6379)); '
         's.sendall(b"SHUTDOWN NOSAVE\\r\\n"); s.recv(1)\'; sleep 1; exit 7'
     )
-    job, result = done(here, kill, BUILDKITE_STEP_KEY="services")
+    job, result = here.done(kill, BUILDKITE_STEP_KEY="services")
     log = job.log.decode()
     assert result.ending[0] == "7", log
     assert "the service redis ended while the job ran, with exit status 0" in log
@@ -135,7 +126,7 @@ def test_a_service_that_dies_is_named_and_changes_no_status(here: Host) -> None:
 
 
 def test_a_service_that_is_late_ends_the_job_before_it_begins(here: Host) -> None:
-    job, result = done(here, "echo begun", BUILDKITE_STEP_KEY="late")
+    job, result = here.done("echo begun", BUILDKITE_STEP_KEY="late")
     log = job.log.decode()
     assert result.ending[0] != "0", log
     assert "the service db is not ready (tcp:5432) after 1 s" in log
@@ -161,8 +152,7 @@ def test_where_docker_maps_users(lab: Lab, tmp_path: Path) -> None:
     with host(lab, REMAPPED, tmp_path) as made:
         service = f"{{image: {made.fleet.lab.image}, command: [nc, -lk, '8000'], ready: tcp:8000}}"
         made.fleet.policy(f"  - {{name: all, allow: {{services: {{web: {service}}}}}}}\n")
-        agent = replace(made.agent, name="agent-1")
-        with agent.running(made.fleet.control, made.base / "agent-1"):
-            job, result = done(made, "nc -z web 8000 && echo reached")
+        with made.working():
+            job, result = made.done("nc -z web 8000 && echo reached")
     assert result.ending == ("0", "", ""), job.log.decode()
     assert b"\nreached" in job.log

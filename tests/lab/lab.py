@@ -120,6 +120,11 @@ class Fleet:
         lines = map(json.loads, self.records.read_text().splitlines())
         return [event for event in lines if event.get("job") == job_id]
 
+    def event(self, job_id: str, name: str) -> dict[str, Any]:
+        """Return the one audit event of a job that has this name."""
+        (found,) = [event for event in self.events(job_id) if event["event"] == name]
+        return found
+
     def policy(self, rules: str, *, pipeline: str = "storefront", repository: str = "") -> None:
         """Write the pipeline's policy; `rules` is the YAML list below `rules:`."""
         path = self.base / "policies" / f"{pipeline}.yaml"

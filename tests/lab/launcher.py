@@ -6,27 +6,33 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "build/airlock-launcher"
-SOURCES = (ROOT / "launcher/launcher.c", ROOT / "launcher/build", ROOT / "bootstrap/__init__.py")
+SHARED = (
+    ROOT / "launcher/freestanding.h", ROOT / "launcher/build", ROOT / "bootstrap/__init__.py",
+)  # fmt: skip
 
 
 def binary() -> Path:
     """Return the launcher, compiled first if it is missing or older than what it is made from."""
-    return _compiled("launcher", PROGRAM, SOURCES)
+    return _compiled("launcher")
 
 
 def holder() -> Path:
     """Return the holder of replays' networks, compiled in the same way."""
-    sources = (ROOT / "launcher/holder.c", *SOURCES[1:])
-    return _compiled("holder", ROOT / "build/airlock-holder", sources)
+    return _compiled("holder")
 
 
 def builder() -> Path:
     """Return the first program of containers that build images, compiled in the same way."""
-    sources = (ROOT / "launcher/builder.c", *SOURCES[1:])
-    return _compiled("builder", ROOT / "build/airlock-builder", sources)
+    return _compiled("builder")
 
 
-def _compiled(name: str, program: Path, sources: tuple[Path, ...]) -> Path:
+def source(name: str) -> Path:
+    """Return the source of one of these programs."""
+    return ROOT / f"launcher/{name}.c"
+
+
+def _compiled(name: str) -> Path:
+    program, sources = ROOT / f"build/airlock-{name}", (source(name), *SHARED)
     program.parent.mkdir(exist_ok=True)
     with (program.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

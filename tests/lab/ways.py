@@ -4,9 +4,10 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.fakes.control_plane import Job, JobOrder, JobResult
 from tests.fakes.git import publish
 from tests.lab import launcher, systemd, unit, users
 from tests.lab.contract import REPOSITORY, Site, site
@@ -44,6 +45,19 @@ class Host:
     base: Path  # of the agents
     agent: RealAgent
     service: Serving | None
+
+    @contextmanager
+    def working(self) -> Iterator["Host"]:
+        """Run one agent, `agent-1`."""
+        agent = replace(self.agent, name="agent-1")
+        with agent.running(self.fleet.control, self.base / "agent-1"):
+            yield self
+
+    def done(self, command: str, **env: str) -> tuple[Job, JobResult]:
+        """Have that agent run a job, and return this once it has ended."""
+        sent = self.fleet.env(command, BUILDKITE_AGENT_NAME="agent-1", **env)
+        job = self.fleet.control.enqueue(JobOrder(env=sent, agent="agent-1"))
+        return job, self.fleet.control.completed(job)
 
 
 @contextmanager

@@ -67,9 +67,10 @@ def test_missing_compiler_is_named_with_what_to_install(tmp_path: Path) -> None:
     assert "there is no no-such-compiler. Install gcc and libc6-dev (Debian)" in failed.stderr
 
 
-def test_launcher_is_compiled_again_when_its_source_changes() -> None:
+@pytest.mark.parametrize("source", [launcher.source("launcher"), *launcher.SHARED])
+def test_launcher_is_compiled_again_when_its_source_changes(source: Path) -> None:
     program = launcher.binary()
     built = program.stat().st_mtime_ns
     assert launcher.binary().stat().st_mtime_ns == built
-    launcher.SOURCES[0].touch()
+    source.touch()
     assert launcher.binary().stat().st_mtime_ns > built

@@ -21,6 +21,7 @@ from bootstrap.sandbox.confinement import (
     wrong_label,
 )
 from tests.lab.engine import eventually
+from tests.sandbox.confined import process
 
 PROFILE = json.loads(profile())
 
@@ -96,6 +97,15 @@ def test_container_without_visible_entry_script_cannot_start(
     with pytest.raises(CannotStart, match="entry script did not appear among") as refused:
         check(ended, "runsc")
     assert "runsc" in refused.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops capabilities")
+def test_processes_that_end_meanwhile_are_no_failure() -> None:
+    """Entry points of services start programs, which end between the list and the look at each."""
+    with process("filter", "forks", prefix=("unshare", "--pid", "--fork", "--kill-child")) as pid:
+        eventually(lambda: len(tuple(members(pid))) > 1, "it has its children")
+        for _ in range(200):
+            check(pid, "runc")
 
 
 # As `docker info` lists them on Debian 12, and on a host without apparmor_parser.

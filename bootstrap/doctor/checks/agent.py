@@ -291,7 +291,7 @@ CHECKS = (
     Check(
         name="cancel-grace", judge=_grace,
         what="A cancelled job has eight seconds or more for its hooks",
-        why="Of this time Airlock leaves about two thirds to the hooks inside; then it is killed.",
+        why="Of this time hooks inside have all but three seconds; then Airlock kills the job.",
     ),
     Check(
         name="spawn", judge=_spawn, what="There is a slot for each agent",

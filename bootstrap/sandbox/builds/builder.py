@@ -145,16 +145,18 @@ def _started(
     Yields its pidfd, and what it has used up.
     """
     job = container.running.id
-    with control.listening(own, plan.CONTROL, mine.start) as mapped:
-        body = plan.builder_body(spec, confinement.profile(), engine.apparmor(client), job)
-        pid = engine.start_joined(client, engine.create_container(client, spec, body))
-        first_process.record(own, pid)
-        connection, peer = control.connected(mapped)
     with ExitStack() as held:
-        held.enter_context(connection)
-        with control.explained():
-            process = os.pidfd_open(pid)
+        with control.explained(), control.listening(own, plan.CONTROL, mine.start) as mapped:
+            body = plan.builder_body(spec, confinement.profile(), engine.apparmor(client), job)
+            made = engine.create_container(client, spec, body)
+            pid = engine.start_beside(client, made, "the container of BuildKit")
+            process = first_process.opened(own, pid)
+            if process is None:
+                raise control.ended(mapped)
             held.callback(os.close, process)
+            connection, peer = control.connected(mapped)
+            held.enter_context(connection)
+        with control.explained():
             container.guard.kill_with_it(os.dup(process))
             asking = os.open(f"/proc/{peer}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, asking)

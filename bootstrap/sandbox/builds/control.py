@@ -55,6 +55,20 @@ def connected(listener: socket.socket) -> tuple[socket.socket, int]:
     return connection, pid
 
 
+def ended(listener: socket.socket) -> CannotStart:
+    """Return the error for a builder that has ended, with the reason if it has sent one."""
+    listener.settimeout(0.0)
+    try:
+        connection, _ = listener.accept()
+        with connection:
+            _expect(connection.recv(128), b"\n")
+    except OSError:  # it did not come
+        pass
+    except CannotStart as reason:
+        return reason
+    return failed("its first program has ended")
+
+
 def begin(connection: socket.socket, descriptors: Sequence[int]) -> None:
     """Have the builder go on, with its listener and its log. Returns once BuildKit runs.
 

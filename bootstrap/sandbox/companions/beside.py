@@ -133,7 +133,8 @@ class _Waiting:
 
     def _is_ready(self, one: Companion) -> bool:
         output, guard = self._outputs[one.name], self._place.container.guard
-        if ending := self._watch.ending(one.name):
+        # With the job's container its services are killed: they are not why it ended.
+        if (ending := self._watch.ending(one.name)) and ending.early:
             raise ended(one, output, ending.code)
         if first_process.has_ended(guard.process):
             raise CannotStart(

@@ -58,8 +58,8 @@ def start(place: Place, one: Companion, output: Output) -> Started:
     with ExitStack() as undone:
         stream = engine.attach(client, made)
         undone.callback(stream.close)
-        pid = engine.start_beside(client, made)
-        process = _recorded(place, one, pid)
+        pid = engine.start_beside(client, made, "the container of a service")
+        process = first_process.opened(plan.directory_of(place.lease.directory, one.name), pid)
         if process is None:
             _drain(stream, output)
             outcome = _outcome(place.host.sandbox.docker, made)
@@ -109,25 +109,6 @@ def _prepared(place: Place, one: Companion) -> SandboxSpec:
     return plan.spec_of(
         one, place.host.sandbox, token=lease.token, uid=lease.uid, directory=directory
     )
-
-
-def _recorded(place: Place, one: Companion, pid: int) -> int | None:
-    """Record the first process for whoever clears the lease; return its pidfd, None if it ended."""
-    if not pid:
-        return None
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    try:
-        first_process.record(plan.directory_of(place.lease.directory, one.name), pid)
-    except CannotStart:
-        has_ended = first_process.has_ended(process)
-        os.close(process)
-        if has_ended:
-            return None
-        raise
-    return process
 
 
 def _check(place: Place, one: Companion, pid: int, process: int, apparmor: str | None) -> None:

@@ -80,7 +80,7 @@ def _shut_start_gates(directory: Path) -> None:
 def _kill_services(directory: Path, patience: float) -> None:
     """Kill all before waiting for any. Raises CannotStart if one still runs after `patience`."""
     deadline = time.monotonic() + patience
-    _, *services = first_process.directories(directory)
+    services = first_process.services(directory)
     for service in services:
         with suppress(CannotStart):
             first_process.kill(service, 0.0)
@@ -108,7 +108,7 @@ def _remove_containers(host: Host, token: str, patience: float) -> None:
         )
     deadline = time.monotonic() + patience
     directory = host.paths.runtime / "jobs" / token
-    _, *services = first_process.directories(directory)
+    services = first_process.services(directory)
     names = [
         *(container_name(token, path.name.removeprefix(SERVICE_DIRECTORY)) for path in services),
         *([builder.container_name(token)] if builder.has_builder(directory) else []),

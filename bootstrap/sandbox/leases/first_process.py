@@ -15,6 +15,7 @@ from signal import Signals
 
 from bootstrap import files
 from bootstrap.errors import CannotStart
+from bootstrap.sandbox.leases import builder
 from bootstrap.sandbox.plan import SERVICE_DIRECTORY
 
 _FILE = "process"  # in the job directory
@@ -37,9 +38,36 @@ def record(directory: Path, pid: int) -> None:
         ) from unwritable
 
 
+def opened(directory: Path, pid: int) -> int | None:
+    """Record a container's first process and return its pidfd; None if it has ended.
+
+    `pid` is 0 if it had ended before the engine was asked. Raises CannotStart.
+    """
+    if not pid:
+        return None
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        record(directory, pid)
+    except CannotStart:
+        ended = has_ended(process)
+        os.close(process)
+        if ended:
+            return None
+        raise
+    return process
+
+
 def directories(job: Path) -> list[Path]:
-    """Return where a job's processes are recorded: its own first, then those of its services."""
-    return [job, *sorted(job.glob(f"{SERVICE_DIRECTORY}*"))]
+    """Return where a job's processes are recorded: its own, its builder's, its services'."""
+    return [job, builder.directory_of(job), *services(job)]
+
+
+def services(job: Path) -> list[Path]:
+    """Return the directories of a job's services."""
+    return sorted(job.glob(f"{SERVICE_DIRECTORY}*"))
 
 
 def is_running(directory: Path) -> bool:
@@ -59,7 +87,7 @@ def kill(directory: Path, patience: float) -> None:
         send(process, Signals.SIGKILL)
         if not has_ended(process, patience):
             raise CannotStart(
-                f"the container of job {directory.name} still runs {patience:.1f} s after SIGKILL",
+                f"the container of {directory} still runs {patience:.1f} s after SIGKILL",
                 hint="One of its processes may wait for a device or a file system: `ps -eo "
                 "pid,stat,wchan:30,args` shows state D. Restart the host if it stays.",
             )

@@ -31,7 +31,7 @@ def separate(pid: int) -> None:
         return
     raise CannotStart(
         f"this kernel does not turn off {_BUNDLES} of a container's interface",
-        hint="Expected Linux 5.10 or newer and Docker's bridge driver: see `ethtool -k`.",
+        hint="Expected Linux 5.9 or newer and Docker's bridge driver: see `ethtool -k`.",
     )
 
 

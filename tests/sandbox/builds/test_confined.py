@@ -2,54 +2,18 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from bootstrap.errors import CannotStart
 from bootstrap.sandbox import confinement
 from bootstrap.sandbox.builds import builder
+from tests.sandbox.confined import process
 
-# A process that is confined as a container's first one is, but for what its arguments name: without
-# `filter` it has no seccomp filter, with `user` it then enters a user namespace of its own.
-PROCESS = """
-import ctypes, os, sys, time
-libc = ctypes.CDLL(None, use_errno=True)
-
-def call(function, *values):
-    if function(*map(ctypes.c_ulong, values)):
-        raise OSError(ctypes.get_errno(), function.__name__)
-
-for capability in range(int(open("/proc/sys/kernel/cap_last_cap").read()) + 1):
-    call(libc.prctl, 24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
-os.setresgid(65534, 65534, 65534)
-os.setresuid(65534, 65534, 65534)
-if "user" in sys.argv:
-    call(libc.unshare, 0x10000000)  # CLONE_NEWUSER
-call(libc.prctl, 38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-if "filter" in sys.argv:
-    allow = ctypes.create_string_buffer(bytes([6, 0, 0, 0, 0, 0, 0xFF, 0x7F]), 8)
-    program = (ctypes.c_ulong * 2)(1, ctypes.addressof(allow))
-    call(libc.prctl, 22, 2, ctypes.addressof(program), 0, 0)  # PR_SET_SECCOMP
-print("ready", flush=True)
-time.sleep(60)
-"""
 IN_ANOTHER = ("unshare", "--pid", "--fork", "--kill-child")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops capabilities")
-
-
-@contextmanager
-def process(*arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[int]:
-    command = [*prefix, sys.executable, "-c", PROCESS, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as started:
-        assert started.stdout
-        assert started.stdout.readline() == b"ready\n"
-        below = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
-        yield int(below[0]) if prefix else started.pid
-        started.kill()
 
 
 @contextmanager

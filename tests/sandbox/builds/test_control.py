@@ -78,6 +78,28 @@ def test_the_step_that_fails_first_is_named(tmp_path: Path, words: bytes, why: s
     assert raised.value.problem == f"the BuildKit of the job could not be started: {why}"
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (b"unshare 28\n", "unshare: No space left on device"),
+        (b"\n", "its first program has ended"),
+        (b"", "its first program has ended"),
+    ],
+)
+def test_one_that_has_ended_at_once_has_left_its_reason(
+    tmp_path: Path, words: bytes, why: str
+) -> None:
+    with control.listening(tmp_path, "control", os.getuid()) as listener:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "control"))
+            client.send(words)
+        with soon():
+            reason = control.ended(listener)
+        assert reason.problem == f"the BuildKit of the job could not be started: {why}"
+        with soon():  # and now none has come
+            assert control.ended(listener).problem.endswith("its first program has ended")
+
+
 def test_who_asks_is_known_by_the_kernel(tmp_path: Path) -> None:
     with builder(tmp_path) as (listener, client):
         client.send(b"\n")

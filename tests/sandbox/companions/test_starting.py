@@ -1,6 +1,5 @@
 """What surrounds the start of a service's container: its files, its record, and what failed."""
 
-import json
 import os
 import stat
 import subprocess
@@ -60,35 +59,6 @@ def test_its_files_are_in_a_directory_of_its_own(place: Place) -> None:
 def test_its_user_has_its_name_if_the_rule_names_none(place: Place) -> None:
     starting._prepared(place, companion())  # noqa: SLF001 - as above
     assert "\ndb:x:61007:" in (place.lease.directory / "service-db/passwd").read_text()
-
-
-def test_its_process_is_recorded_for_whoever_clears_the_lease(
-    place: Place, process: "subprocess.Popen[bytes]"
-) -> None:
-    own = place.lease.directory / "service-db"
-    own.mkdir()
-    opened = starting._recorded(place, companion(), process.pid)  # noqa: SLF001 - as above
-    assert opened is not None
-    os.close(opened)
-    assert json.loads((own / "process").read_text())["pid"] == process.pid
-
-
-def test_one_that_has_ended_is_no_failure_of_the_record(
-    place: Place, process: "subprocess.Popen[bytes]"
-) -> None:
-    (place.lease.directory / "service-db").mkdir()
-    process.kill()
-    process.wait()
-    for pid in (0, process.pid):
-        assert starting._recorded(place, companion(), pid) is None  # noqa: SLF001 - as above
-
-
-def test_a_record_that_cannot_be_written_is_one(
-    place: Place, process: "subprocess.Popen[bytes]"
-) -> None:
-    (place.lease.directory / "service-db/process").mkdir(parents=True)
-    with pytest.raises(CannotStart, match="could not be recorded"):
-        starting._recorded(place, companion(), process.pid)  # noqa: SLF001 - as above
 
 
 @needs_root

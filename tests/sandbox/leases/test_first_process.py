@@ -74,3 +74,30 @@ def test_ended_process_cannot_be_recorded(tmp_path: Path, child: "subprocess.Pop
 def test_record_without_space_is_125(tmp_path: Path, child: "subprocess.Popen[bytes]") -> None:
     with pytest.raises(CannotStart, match="Not a directory"):
         first_process.record(Path("/dev/null"), child.pid)
+
+
+def test_opened_process_is_recorded_for_whoever_clears_the_lease(
+    tmp_path: Path, child: "subprocess.Popen[bytes]"
+) -> None:
+    process = first_process.opened(tmp_path, child.pid)
+    assert process is not None
+    assert not first_process.has_ended(process)
+    os.close(process)
+    assert json.loads((tmp_path / "process").read_text())["pid"] == child.pid
+
+
+def test_one_that_has_ended_is_no_failure_of_the_record(
+    tmp_path: Path, child: "subprocess.Popen[bytes]"
+) -> None:
+    child.kill()
+    child.wait()
+    for pid in (0, child.pid):
+        assert first_process.opened(tmp_path, pid) is None
+
+
+def test_a_record_that_cannot_be_written_is_one(
+    tmp_path: Path, child: "subprocess.Popen[bytes]"
+) -> None:
+    (tmp_path / "process").mkdir()
+    with pytest.raises(CannotStart, match="could not be recorded"):
+        first_process.opened(tmp_path, child.pid)

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import socket
 import subprocess
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -174,6 +176,61 @@ def test_entry_at_its_start_gate_ends_with_the_lease(host: Host, when: str) -> N
         clearing.clear(host, "dead", patience=0.1)
         assert subprocess.run(entry, capture_output=True, check=False).returncode != 0
     assert not gate.exists()
+
+
+# A shell would take the status of its child.
+PARENT = """
+import os, time
+if os.fork():
+    print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def unkillable() -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    """The first process of a PID namespace, and a process without which no signal ends it.
+
+    The kernel ends the former after all others of its namespace. The latter has a child there, and
+    never takes the status of that.
+    """
+    init = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo begun; exec sleep 60"]
+    with subprocess.Popen(init, stdout=subprocess.PIPE) as outside:
+        assert outside.stdout
+        assert outside.stdout.readline() == b"begun\n"
+        children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
+        pid = int(children.read_text())
+        join = ["nsenter", "--target", str(pid), "--pid", "--no-fork", sys.executable, "-c"]
+        with subprocess.Popen([*join, PARENT], stdout=subprocess.PIPE) as parent:
+            assert parent.stdout
+            assert parent.stdout.readline() == b"begun\n"
+            try:
+                yield pid, parent
+            finally:
+                parent.kill()
+
+
+@root
+@pytest.mark.parametrize("whose", ["", "builder", "service-db"])
+def test_reaper_stays_while_a_container_of_the_lease_runs(
+    host: Host, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pidfd alone can end it once the engine has forgotten the container, or hangs."""
+    monkeypatch.setattr(clearing, "KILL_PATIENCE", 0.05)
+    monkeypatch.setattr(lease, "REAPER_LIMIT", 0.0)
+    directory = host.paths.runtime / "jobs" / "dead" / whose
+    directory.mkdir(parents=True)
+    reaper = threading.Thread(target=lease.clear_until_gone, args=(host, "dead"))
+    with unkillable() as (pid, parent):
+        first_process.record(directory, pid)
+        with pytest.raises(CannotStart, match=f"the container of {directory} still runs"):
+            first_process.kill(directory, 0.0)
+        reaper.start()
+        reaper.join(2)
+        assert reaper.is_alive(), "a process of the lease still runs"
+        parent.kill()
+        reaper.join(20)
+        assert not reaper.is_alive(), "the engine does not answer: that is the next job's to clear"
 
 
 def _opens(pid: int) -> bool:
