@@ -117,12 +117,7 @@ def opened_builder(
         finally:
             ended = ending.close()
         if ended.early:
-            status = "" if ended.code is None else f", with exit status {ended.code}"
-            log.alert(
-                f"the BuildKit of this job ended before the job did{status} (see "
-                "docs/builds.md#when-a-build-fails); the last of its log: "
-                f"{last_of(output, log.masked) or 'nothing'}"
-            )
+            log.alert(report.early(ended, last_of(output, log.masked)))
         for sentence in report.sentences(spec, ended):
             log.alert(f"{sentence}. The exit status is the job's own")
         record.builder_ended(asdict(ended))

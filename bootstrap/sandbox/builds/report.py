@@ -7,6 +7,15 @@ from bootstrap.sandbox.builds.ending import Ended
 from bootstrap.sandbox.model import SandboxSpec
 
 
+def early(ended: Ended, last: str) -> str:
+    """Return the sentence about one that has ended before the job; `last` is the end of its log."""
+    status = "" if ended.code is None else f", with exit status {ended.code}"
+    return (
+        f"the BuildKit of this job ended before the job did{status} (see "
+        f"docs/builds.md#when-a-build-fails); the last of its log: {last or 'nothing'}"
+    )
+
+
 def sentences(spec: SandboxSpec, ended: Ended) -> Iterator[str]:
     """Yield a sentence for each limit of BuildKit's container that may explain a job's failure."""
     setting = "of [builds] in airlock.toml sets it, unless the guardrails leave less"

@@ -11,7 +11,7 @@ from bootstrap.text import counted
 
 LINES = 100  # of each service's output, in the job's log
 _KILLED = 137  # 128 + SIGKILL
-_SLOWED = 3.0  # seconds in which a service waited for its log, from which that is said
+_SLOWED = 3.0  # seconds in which a service waited for its log: fewer are not worth a line
 
 
 def sentences(name: str, service: ServiceContainer, ending: Ending) -> Iterator[str]:

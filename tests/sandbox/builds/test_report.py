@@ -8,6 +8,12 @@ from bootstrap.sandbox.limits import Used
 from tests.sandbox.builds.test_plan import spec
 
 
+def test_an_early_end_is_named_with_its_status() -> None:
+    assert report.early(Ended(early=True, code=2), "boom").endswith("the last of its log: boom")
+    assert "before the job did, with exit status 2 (see" in report.early(Ended(code=2), "")
+    assert "before the job did (see" in report.early(Ended(), "")
+
+
 @pytest.mark.parametrize(
     ("ended", "expected"),
     [
