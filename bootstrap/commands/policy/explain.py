@@ -199,7 +199,7 @@ def _further(grant: Grant) -> Iterator[str]:
     yield from (f"service {name} of image {one.image}" for name, one in grant.services.items())
     if api := grant.agent_api:
         calls = [label(one.name) for one in fields(api) if getattr(api, one.name) is True]
-        yield f"a gateway to the agent API{' for ' if calls else ''}{' and '.join(calls)}"
+        yield f"agent API by a gateway{': ' if calls else ''}{' and '.join(calls)}"
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:
