@@ -198,8 +198,8 @@ class Resolver:
         try:
             found = upstream.ask(self._servers, query.name, self._grant)
             self._table.allow(found.addresses, max(found.ttl, LEAST) + AFTER)
-        except (UselessError, FullError, OSError):
-            self.seen.note_unanswered()
+        except (UselessError, FullError, OSError) as failed:
+            self.seen.note_unanswered(str(failed))
             reply(messages.failed(query))
             return
         self.seen.note_found(query.name, found)
@@ -216,6 +216,7 @@ class Seen:
         self._astray: dict[str, str] = {}
         self._addresses: dict[str, set[IPv4Address]] = {}
         self._others = self._over_limit = self._unanswered = 0
+        self._why = ""
 
     def note_refused(self, name: str) -> None:
         """Note a lookup of a name that is not on the list, in the letters of the job."""
@@ -242,10 +243,11 @@ class Seen:
         with self._lock:
             self._over_limit += 1
 
-    def note_unanswered(self) -> None:
+    def note_unanswered(self, why: str) -> None:
         """Note a lookup that failed."""
         with self._lock:
             self._unanswered += 1
+            self._why = why
 
     def names(self, but: str = "") -> Names:
         """Return all of it, without the refusals of the name `but`."""
@@ -255,7 +257,7 @@ class Seen:
                 asked=dict(self._asked), refused=refused,
                 leads_astray=dict(self._astray), others=self._others,
                 addresses={name: frozenset(found) for name, found in self._addresses.items()},
-                over_limit=self._over_limit, unanswered=self._unanswered,
+                over_limit=self._over_limit, unanswered=self._unanswered, why=self._why,
             )  # fmt: skip
 
 
