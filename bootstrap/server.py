@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Protocol
 
 CLOSING = 5.0  # seconds for the thread to end; it waits for no client
+PAUSE = 0.1  # seconds without accepting, when this process or the host has no descriptor left
 
 
 class Connection(Protocol):
@@ -34,6 +35,40 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Close its sockets."""
+
+
+class Listening:
+    """A listener that a selector watches, but for a moment when no descriptor is left.
+
+    It would stay ready then, and wake its thread without end.
+    """
+
+    def __init__(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+        self._listener, self._selector = listener, selector
+        self._again = 0.0  # time.monotonic() at which it is watched again; 0 while it is
+        selector.register(listener, selectors.EVENT_READ)
+
+    def accept(self) -> socket.socket | None:
+        """Return the next connection; None if none is waiting, or there is no descriptor for it."""
+        try:
+            return self._listener.accept()[0]
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        except OSError:
+            self._selector.unregister(self._listener)
+            self._again = time.monotonic() + PAUSE
+            return None
+
+    def patience(self, others: float | None) -> float | None:
+        """Return how long to wait for events: as long as `others` may, or until it is watched."""
+        if not self._again:
+            return others
+        left = self._again - time.monotonic()
+        if left > 0:
+            return left if others is None else min(left, others)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._again = 0.0
+        return others
 
 
 class Server:
@@ -58,7 +93,7 @@ class Server:
         self._watched: dict[Connection, socket.socket | None] = {}
         self._stopped, self._stop = socket.socketpair()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._listening = Listening(listener, self._selector)
         self._selector.register(self._stopped, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -84,7 +119,7 @@ class Server:
 
     def _serve_ready(self) -> bool:
         """Wait for events and serve them; False once the server is to stop."""
-        ready = [key for key, _ in self._selector.select(self._until_overdue())]
+        ready = [key for key, _ in self._selector.select(self._patience())]
         if any(key.fileobj is self._stopped for key in ready):
             return False
         for key in ready:
@@ -94,18 +129,18 @@ class Server:
                 self._advance(key.data)
         return True
 
-    def _until_overdue(self) -> float | None:
+    def _patience(self) -> float | None:
         """Return the seconds until the first connection is overdue; None without connections."""
         first = min((connection.until for connection in self._watched), default=None)
-        return None if first is None else max(0.0, first - time.monotonic())
+        overdue = None if first is None else max(0.0, first - time.monotonic())
+        return self._listening.patience(overdue)
 
     def _accept_waiting(self) -> None:
         """Accept a few: each may take the place of a connection that has to be served first."""
         for _ in range(self._limit // 8):
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # none is waiting, or this process has no descriptor left
+            client = self._listening.accept()
+            if client is None:
+                return
             client.settimeout(0)
             connection = None
             with suppress(OSError):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from bootstrap.server import Connection, Server
+from tests.lab.descriptors import none_free, share_of_processor
 
 
 class Echo:
@@ -93,6 +94,19 @@ def test_beyond_the_limit_the_connection_of_least_precedence_is_dropped() -> Non
 def test_an_overdue_connection_is_dropped_though_it_sends_nothing() -> None:
     with running(lambda client: Echo(client, until=0.1)) as dial, dial() as client:
         assert is_closed(client)
+
+
+def test_without_descriptors_it_waits_and_then_goes_on() -> None:
+    """A connection that cannot be accepted stays, and would wake the thread without end."""
+    with running() as dial, dial() as other:
+        assert echoed(other) == b"A"
+        with socket.socket() as client:
+            with none_free():
+                client.connect(other.getpeername())
+                assert share_of_processor("test") < 0.2
+                assert echoed(other) == b"A", "who is connected is served"
+            client.settimeout(5)
+            assert echoed(client) == b"A"
 
 
 def refuses(client: socket.socket) -> Connection | None:

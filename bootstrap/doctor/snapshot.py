@@ -102,6 +102,7 @@ class Network:
     resolv_conf: Read[str]
     networkd: Read[bool | None]  # whether it leaves others' rules alone; None if it does not run
     ecs: Read[tuple[str, ...]]  # what shows an ECS agent
+    led_elsewhere: Read[tuple[str, ...]]  # rules that change where metadata addresses lead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

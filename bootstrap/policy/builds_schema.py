@@ -27,9 +27,12 @@ _BUILDAH = (
     "buildah needs a user namespace in the job's container, which none may make; buildkit builds "
     "the same Dockerfile"
 )
+_NONE = "without the key, a rule's jobs build no images: leave it out"
 _CLIENT = "it is a client, which needs buildkit"
-# What people write who come from other tools -> why it is not offered, and what is.
+# What people write who come from other tools, or mean no builds -> why not, and what is offered.
 OTHERS = {
+    "none": _NONE,
+    "false": _NONE,
     "docker": _ENGINE,
     "docker-in-docker": _PRIVILEGED,
     "dind": _PRIVILEGED,

@@ -157,6 +157,17 @@ def covers(wide: str, narrow: str) -> bool:
     return wide.startswith(_BELOW) and narrow.endswith(wide[1:])
 
 
+def is_within(grant: EgressGrant, entry: str) -> bool:
+    """Say whether a list reaches all that an entry of another one, name or network, stands for."""
+    if grant.observe:
+        return True
+    try:
+        network = IPv4Network(entry)
+    except ValueError:
+        return any(covers(wide, entry) for wide in grant.hosts)
+    return any(network.subnet_of(wide) for wide in grant.networks)
+
+
 def beyond(
     grant: EgressGrant | None, bounds: EgressBounds
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -21,9 +21,10 @@ def _word(value: object) -> object:
     """`none` is an empty list, and `internet` no list at all."""
     if value == INTERNET:
         return None
-    if isinstance(value, str) and value != NONE:
+    if isinstance(value, list) or (isinstance(value, str) and value != NONE):
         raise ValueError(
-            f'expected "{INTERNET}", "{NONE}", or a mapping with hosts, cidrs, private or mode'
+            f'expected "{INTERNET}", "{NONE}", or a mapping with hosts, cidrs, private or mode, as '
+            "in `egress: {hosts: [github.com]}`"
         )
     return {} if value == NONE else value
 

@@ -39,7 +39,7 @@ def _repository(policy: Policy, rule: Rule) -> Iterator[Finding]:
 
 
 def _grants(policy: Policy, rule: Rule) -> Iterator[Finding]:
-    """Hosts of registries and of tokens, as far as the rule names them, and any of AWS."""
+    """Hosts of registries and tokens that the rule names; any host of AWS; any, for builds."""
     grant = rule.allow.egress
     if grant is None or grant.observe:
         return
@@ -59,6 +59,15 @@ def _grants(policy: Policy, rule: Rule) -> Iterator[Finding]:
             f"rule {rule.name!r} grants a role, and does not let jobs reach any host of AWS",
             "Add the endpoints that its jobs call to hosts, such as sts.us-east-1.amazonaws.com; "
             "credentials are renewed without any.",
+        )  # fmt: skip
+
+    if rule.allow.builds and not (grant.hosts or grant.networks):
+        yield warning(
+            "egress-lacks-grant", policy, rule.line,
+            f"rule {rule.name!r} grants image builds, and does not let jobs reach any host: no "
+            "base image can be pulled",
+            "Add the registries of base images to hosts, and where they redirect to for their "
+            "layers; `mode: observe` finds them.",
         )  # fmt: skip
 
 

@@ -1,20 +1,22 @@
 """What other documents would have decided about jobs of the past."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from bootstrap.errors import Refused, WrongConfiguration
 from bootstrap.policy.decide import asks_for_commit, decide, variables
-from bootstrap.policy.difference.parts import INTERNET, WHOLE
+from bootstrap.policy.difference.parts import DEFAULT_OF_HOST, INTERNET, WHOLE
 from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.history import Decided, Recorded
 from bootstrap.policy.model import Admitted, Denied, Grant, Guardrails, Policy
 from bootstrap.text import printable
 
 # Not "none": without the key a job may do all.
-_UNSET = {label("agent_api"): WHOLE, label("egress"): INTERNET}
+_UNSET = {label("agent_api"): WHOLE, label("egress"): INTERNET} | {
+    f"limits.{name}": DEFAULT_OF_HOST for name in ("memory", "cpus", "pids")
+}
 
 Documents = Callable[[str], tuple[Policy | None, Guardrails | None]]  # takes a pipeline
 
@@ -182,9 +184,9 @@ def difference(before: Side, after: Side) -> tuple[Kind, str] | None:
     known = before.grant.keys() & after.grant.keys() if before.grant else set()
     missing = (after.grant.keys() ^ before.grant.keys()) if _is_whole(before) else set()
     differing = [
-        f"{key}: {_words(before.grant.get(key), key)} -> {_words(after.grant.get(key), key)}"
+        part
         for key in sorted(known | missing)
-        if before.grant.get(key) != after.grant.get(key)
+        for part in _differing(key, before.grant.get(key), after.grant.get(key))
     ]
     rules = "" if before.rule == after.rule else f"{before.rule!r} -> {after.rule!r}"
     if differing:
@@ -193,8 +195,24 @@ def difference(before: Side, after: Side) -> tuple[Kind, str] | None:
     return (Kind.RULE, printable(rules, limit=500)) if rules else None
 
 
+def _differing(key: str, had: Any, has: Any) -> Iterator[str]:  # noqa: ANN401 - a part of a grant
+    """Yield what differs, of parts with names only those: a text of all would be cut off."""
+    if had == has:
+        return
+    match had, has:
+        case Mapping(), Mapping():
+            for name in dict.fromkeys((*had, *has)):
+                yield from _differing(f"{key}.{name}", had.get(name), has.get(name))
+        case _ if is_dataclass(had) and type(had) is type(has):
+            for one in fields(had):
+                parts = (getattr(side, one.name) for side in (had, has))
+                yield from _differing(f"{key}.{label(one.name)}", *parts)
+        case _:
+            yield f"{key}: {_words(had, key)} -> {_words(has, key)}"
+
+
 def _words(value: object, key: str) -> str:
-    return _UNSET.get(key, "none") if value is None else shown(value, key)
+    return _UNSET.get(key, "none") if value is None else shown(value, key.rpartition(".")[2])
 
 
 def _is_whole(side: Side) -> bool:

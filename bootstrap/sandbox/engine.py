@@ -6,7 +6,7 @@ Never its archive API, never exec: both run on the job's files.
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from typing import Any
 
@@ -25,6 +25,7 @@ from bootstrap.sandbox.plan import (
 
 NOT_FOUND, CONFLICT = 404, 409
 TIMEOUT = 60  # seconds for any one call to the engine
+_OUTCOME = 5.0  # seconds for it to say how a container beside the job's ended
 
 
 def connect(url: str, *, timeout: float = TIMEOUT) -> Client:
@@ -182,6 +183,13 @@ def outcome(
         raise
     finally:
         client.timeout = before
+
+
+def outcome_known(url: str, container: str) -> tuple[int, bool] | None:
+    """Return as `outcome`, over a connection of its own; None also if the engine does not say."""
+    with suppress(CannotStart), connected(url, timeout=_OUTCOME) as client:
+        return outcome(client, container, timeout=_OUTCOME)
+    return None
 
 
 def remove(client: Client, name: str, *, timeout: float = TIMEOUT) -> bool:

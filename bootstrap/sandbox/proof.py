@@ -72,7 +72,7 @@ def passed(probes: Sequence[Probe]) -> tuple[Probe, ...]:
             "the container is not isolated: "
             + "; ".join(f"{p.target}: {p.outcome}" for p in broken),
             hint="Nothing of the job has run. Check `nft list table inet airlock` and `ip rule`: "
-            "another rule may have answered first.",
+            "another rule may have answered first. `airlock doctor` names the usual ones.",
             details=tuple(f"{p.target}: {p.outcome}" for p in probes),
         )
     return tuple(probes)

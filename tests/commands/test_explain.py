@@ -56,7 +56,7 @@ def test_a_build_is_described_by_options(folder: Path) -> None:
     (f"roles: {{audit: '{ROLE}'}}, secrets: {{A: 'ssm:/ci/a'}}, ssh-keys: 'ssm:/ci/key', "
      "agent-api: {oidc-audiences: a, secrets: KEY}, builds: buildkit, services: {d: {image: a/b}}",
      f"no role, role {ROLE}, ssh-key ssm:/ci/key, secret ssm:/ci/a, secret buildkite:KEY, "
-     "OIDC audience a, image a/b, image builds by buildkit, service d"),
+     "OIDC audience a, image builds by buildkit, service d of image a/b, agent API by a gateway"),
     (f"role: '{ROLE}', secret-files: {{default: 'ssm:/ci/f'}}, image: 'ci/build:1', "
      f"registries: {{{ECR}: role}}, egress: {{hosts: a.example}}",
      f"{ROLE}, secret ssm:/ci/f, image ci/build:1, ECR login {ECR}, egress to hosts: a.example"),

@@ -6,7 +6,7 @@ import pytest
 
 from bootstrap.errors import WrongConfiguration
 from tests.commands.test_policy import policy
-from tests.commands.test_simulate import changes, proposed, simulated, store
+from tests.commands.test_simulate import changes, proposed, rules, simulated, store
 from tests.policy.samples import ROLE
 
 __all__ = ["store"]  # a fixture
@@ -18,7 +18,7 @@ def test_a_grant_is_compared_in_words(store: Path) -> None:
         store, f"name: deploy, when: {{branch: main}}, allow: {{{limits}}}", "name: rest, allow: {}"
     )
     ((_, _, text),) = changes(simulated(new, against=store)[1])
-    assert text == "duration: 1h -> 2h; limits: nothing -> memory: 8GiB"
+    assert text == "duration: 1h -> 2h; limits.memory: the host's default -> 8GiB"
 
 
 def test_a_rule_that_begins_to_limit_the_agent_api_does_not_seem_to_grant_it(store: Path) -> None:
@@ -33,6 +33,30 @@ def test_a_rule_that_begins_to_list_what_jobs_reach_does_not_seem_to_grant_it(st
     new = proposed(store, listed, "name: rest, allow: {}")
     ((_, _, text),) = changes(simulated(new, against=store)[1])
     assert text == "egress: internet -> hosts: a.example"
+
+
+def beside(host: str, *tags: str) -> tuple[str, str]:
+    """Return rules that have builds, a list of what jobs reach, and a service for each tag."""
+    env = "x" * 200
+    services = ", ".join(
+        f"s{number}: {{image: 'ci/db:{tag}', env: {{A: {env}}}, command: [db, '']}}"
+        for number, tag in enumerate(tags)
+    )
+    allow = f"builds: buildkit, egress: {{hosts: {host}}}, services: {{{services}}}"
+    return f"name: deploy, when: {{branch: main}}, allow: {{{allow}}}", "name: rest, allow: {}"
+
+
+def test_of_services_and_egress_only_what_differs_is_shown(store: Path) -> None:
+    """All of several services are longer than what is shown of one difference."""
+    (store / "storefront.yaml").write_text(rules(*beside("a.example", "1", "1", "1")))
+    new = proposed(store, *beside("b.example", "1", "2", "1"))
+    ((_, _, text),) = changes(simulated(new, against=store)[1])
+    assert text == "egress.hosts: a.example -> b.example; services.s1.image: ci/db:1 -> ci/db:2"
+    (store / "storefront.yaml").write_text(rules(*beside("a.example", "1")))
+    new = proposed(store, *beside("a.example"))
+    ((_, _, text),) = changes(simulated(new, against=store)[1])
+    assert text.startswith("services.s0: image: ci/db:1, env: A: xxx")
+    assert text.endswith(", command: db '' -> none")
 
 
 def test_grants_that_no_record_holds_are_counted(store: Path) -> None:

@@ -11,6 +11,7 @@ from tests.fakes.sts import error_reply
 from tests.lab.world import HOST, LINK
 
 _SUBNET = "198.18.240.128/25"
+_OF_ECS = "-p tcp -d 169.254.170.2 --dport 80 -j DNAT --to-destination 127.0.0.1:51679"
 
 
 @contextmanager
@@ -97,6 +98,22 @@ NETWORK = (
     Fault(
         name="an ECS agent listens", plant=_ecs_port,
         check="ecs-agent", seen="listens on port 51679", fix="systemctl disable --now ecs",
+    ),
+    Fault(
+        name="an ECS agent has left its rules",
+        plant=command(f"iptables -t nat -I PREROUTING {_OF_ECS}",
+                      f"iptables -t nat -D PREROUTING {_OF_ECS}"),
+        check="nat-rules", status=WARN,
+        seen="table ip nat, chain PREROUTING: ip daddr 169.254.170.2 tcp dport 80",
+        fix="iptables -t nat -D", also=frozenset({"isolation"}),
+    ),
+    Fault(
+        name="an ECS agent has left rules of the older iptables",
+        plant=command(f"iptables-legacy -t nat -I PREROUTING {_OF_ECS}",
+                      f"iptables-legacy -t nat -D PREROUTING {_OF_ECS}"),
+        check="nat-rules", status=WARN,
+        seen="iptables, table nat, chain PREROUTING: -A PREROUTING -d 169.254.170.2/32",
+        fix="iptables -t nat -D", also=frozenset({"isolation"}),
     ),
     Fault(
         name="the resolver does not know Buildkite", plant=_no_names,

@@ -73,7 +73,7 @@ ENGINE = Engine(
 NETWORK = Network(
     ruleset=RULESET, loaded=RULESET, missing_rules=(), has_bridge=True, bridge_ipv6=(),
     subnet=None, docker_network=("198.18.240.0/20",), resolv_conf="nameserver 10.0.0.2\n",
-    networkd=None, ecs=(),
+    networkd=None, ecs=(), led_elsewhere=(),
 )  # fmt: skip
 AGENT = Agent(
     settings={"bootstrap-script": LAUNCHER, "hooks-path": "/etc/buildkite-agent/hooks"},

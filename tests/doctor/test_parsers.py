@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bootstrap import packaged
 from bootstrap.doctor import agent_cfg, versions
 from bootstrap.doctor.model import Unread
-from bootstrap.doctor.read import engine, lookups, machine, network, packages, trial, units
+from bootstrap.doctor.read import engine, lookups, machine, nat, network, packages, trial, units
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import here
 from bootstrap.sandbox.egress import messages
@@ -34,6 +34,7 @@ def test_any_text_is_taken(text: str) -> None:
     assert isinstance(trial.contents(text), dict)
     assert isinstance(engine.of_command_line(text.split("\0")), dict)
     assert isinstance(list(versions.affected(TABLE, "runc", text)), list)
+    assert isinstance([*nat.in_nftables(text), *nat.in_iptables(text)], list)
 
 
 @given(st.binary(max_size=64), st.integers(0, 65535))
@@ -252,3 +253,45 @@ def test_change_log_of_the_running_kernel_counts_and_no_other(tmp_path: Path) ->
     found = packages.changelogs("6.1.0-1-amd64", Places(documents=tmp_path))
     assert found["kernel"] == {"CVE-2026-0001"}
     assert found["runc"] == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("rule", "leads"),
+    [
+        ("ip daddr 169.254.169.254 tcp dport 80 counter dnat to 10.0.0.5:8181", True),
+        ("ip daddr 169.254.170.2 tcp dport 80 counter redirect to :51679", True),
+        ("ip daddr { 10.0.0.1, 169.254.169.254 } dnat to 10.0.0.5", True),
+        ('ip daddr 169.254.170.2 tcp dport 80 counter xt target "DNAT"', True),
+        ("ip6 daddr fd00:ec2::254 dnat to [fd00::5]:80", True),
+        ("ip daddr != 169.254.169.254 tcp dport 80 redirect to :3128", False),
+        ("ip daddr != { 10.0.0.1, 169.254.169.254 } redirect to :3128", False),
+        ("ip daddr 169.254.170.23 dnat to 10.0.0.5", False),
+        ("ip daddr 169.254.169.254 counter drop", False),
+        ("ip saddr 169.254.169.254 dnat to 10.0.0.5", False),
+    ],
+)
+def test_rules_of_nftables_that_lead_metadata_elsewhere(rule: str, leads: bool) -> None:  # noqa: FBT001
+    listing = "table ip nat {{\n\tchain PREROUTING {{\n\t\t{}\n\t}}\n}}\n"
+    found = list(nat.in_nftables(listing.format(rule)))
+    assert found == ([f"table ip nat, chain PREROUTING: {rule}"] if leads else [])
+    assert list(nat.in_nftables(listing.format(rule).replace("ip nat", "inet airlock"))) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "leads"),
+    [
+        (
+            "-A OUTPUT -d 169.254.170.2/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 51679",
+            True,
+        ),
+        (
+            "-A PREROUTING -i !lo -d 169.254.169.254/32 -p tcp -j DNAT --to-destination 1.2.3.4",
+            True,
+        ),
+        ("-A OUTPUT ! -d 169.254.169.254/32 -p tcp -j REDIRECT --to-ports 3128", False),
+        ("-A OUTPUT -d 169.254.170.23/32 -p tcp -j DNAT --to-destination 1.2.3.4", False),
+        ("-A OUTPUT -d 169.254.169.254/32 -p tcp -j ACCEPT", False),
+    ],
+)
+def test_rules_of_iptables_that_lead_metadata_elsewhere(rule: str, leads: bool) -> None:  # noqa: FBT001
+    assert len(list(nat.in_iptables(f"*nat\n{rule}\nCOMMIT\n"))) == leads

@@ -202,6 +202,31 @@ def test_a_builder_that_ends_early_is_named_and_changes_no_result(failing: JobRe
     assert b"buildkitd: not found" in failing.log
 
 
+def test_a_builder_that_uses_up_its_memory_is_named_with_its_limit(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Not a step of it: BuildKit itself, which prints nothing then."""
+    launcher.builder()
+    (tmp_path / "buildkitd").write_text("#!/bin/sh\nexec tail /dev/zero\n")
+    (tmp_path / "buildkitd").chmod(0o755)
+    recipe = f"FROM {lab.image}\nUSER 0\nCOPY buildkitd /usr/local/bin/\n"
+    image = builder.image(lab.docker, "hungry", recipe, tmp_path)
+    settings = f'[builds]\nimage = "{image}"\nmemory = "64MiB"\n'
+    with fleet(lab, tmp_path / "fleet", settings=settings) as made:
+        made.policy("  - {name: images, allow: {builds: buildkit}}\n")
+        with made.agent():
+            job = made.control.enqueue(JobOrder(env=made.env("sleep 3; exit 3")))
+            result = made.control.completed(job)
+        events = made.events(job.id)
+    log = result.log.decode()
+    assert result.exit_status == "3", log
+    assert "the kernel killed the BuildKit of this job at its limit of memory, 64MiB" in log, log
+    assert "`memory` of [builds] in airlock.toml" in log
+    (event,) = [one for one in events if one["event"] == "builder_ended"]
+    assert event["early"] is True
+    assert event["used"]["killed"] >= 1
+
+
 @pytest.mark.parametrize("failing", [""], indirect=True)
 def test_a_host_without_an_image_of_buildkit_says_what_to_do(failing: JobResult) -> None:
     assert failing.exit_status == "78"

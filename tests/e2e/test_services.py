@@ -60,6 +60,10 @@ def rules(images: dict[str, str]) -> str:
     when: {{step: never}}
     allow:
       services: {{db: {{image: {images["redis"]}, command: [sleep, "600"], ready: log:never}}}}
+  - name: with one that prints without end
+    when: {{step: prints}}
+    allow:
+      services: {{db: {{image: {images["redis"]}, command: [sh, -c, "exec yes"]}}}}
   - {{name: tests, allow: {{}}}}
 """
 
@@ -123,6 +127,14 @@ def test_a_service_that_dies_is_named_and_changes_no_status(here: Host) -> None:
     assert result.ending[0] == "7", log
     assert "the service redis ended while the job ran, with exit status 0" in log
     assert event(here, job, "services_ended")["redis"]["early"] is True
+
+
+def test_a_service_that_is_slowed_by_its_log_is_named(here: Host) -> None:
+    job, result = done(here, "sleep 6", BUILDKITE_STEP_KEY="prints")
+    log = job.log.decode()
+    assert result.ending[0] == "0", log
+    assert "the service db was slowed for" in log
+    assert event(here, job, "services_ended")["db"]["slowed"] > 1
 
 
 def test_a_service_that_is_late_ends_the_job_before_it_begins(here: Host) -> None:

@@ -15,12 +15,12 @@ RUNTIME = Path("/run/airlock")
 def leftovers(fleet: Fleet) -> list[str]:
     """Name every container, firewall element, lease, mount and listener of Airlock's jobs."""
     return [
-        *_lines("docker", "-H", fleet.lab.docker, "ps", "-aq", "--filter", "label=airlock.job"),
+        *output("docker", "-H", fleet.lab.docker, "ps", "-aq", "--filter", "label=airlock.job"),
         *re.findall(r"[\d.]+ : 169\.254\.170\.2 \. \d+", _nft()),
         *[str(path) for path in (RUNTIME / "jobs").glob("*")],
         *[str(path) for path in (fleet.base / "state/fresh").glob("*")],
         *[line for line in Path("/proc/mounts").read_text().splitlines() if "airlock/jobs" in line],
-        *_lines("ss", "-Hltn", "src", "169.254.170.2"),
+        *output("ss", "-Hltn", "src", "169.254.170.2"),
     ]
 
 
@@ -31,17 +31,17 @@ def everything(fleet: Fleet) -> list[str]:
     """
     endpoints = "{{range .Containers}}{{.Name}} {{.IPv4Address}}\n{{end}}"
     docker = ("docker", "-H", fleet.lab.docker)
-    attached = _lines(*docker, "network", "inspect", "airlock", "--format", endpoints)
+    attached = output(*docker, "network", "inspect", "airlock", "--format", endpoints)
     return sorted(
         {
             *leftovers(fleet),
             *attached,
-            *_lines(*docker, "volume", "ls", "-q"),
+            *output(*docker, "volume", "ls", "-q"),
             *[f"process {one}" for one in processes(fleet)],
             *[str(path) for path in temporary(fleet)],
             *[str(path) for path in (fleet.base / "state/trash").glob("*")],
             *[str(path) for path in control_groups()],
-            *_lines("ip", "-o", "link", "show", "master", "airlock0"),
+            *output("ip", "-o", "link", "show", "master", "airlock0"),
             *kept_by_kernel(attached),
             *host_rules(),
         }
@@ -78,7 +78,7 @@ def kept_by_kernel(attached: list[str]) -> Iterator[str]:
 
     `attached` are the endpoints of the containers that run.
     """
-    shown = "".join(_lines("ip", "-4", "addr", "show", "airlock0"))
+    shown = "".join(output("ip", "-4", "addr", "show", "airlock0"))
     gateway = re.search(r"inet (\S+)/\d+ brd", shown)
     if not gateway:
         return
@@ -88,7 +88,7 @@ def kept_by_kernel(attached: list[str]) -> Iterator[str]:
     for line in Path("/proc/net/nf_conntrack").read_text().splitlines():
         if (found := sources.search(line)) and found[1] not in used:
             yield line
-    counted = " ".join(_lines("nft", "list", "set", "inet", "airlock", "open"))
+    counted = " ".join(output("nft", "list", "set", "inet", "airlock", "open"))
     for address in re.findall(rf"{network}\.\d+", counted):
         if address not in used:
             yield f"{address} in the set `open`"
@@ -102,16 +102,17 @@ def expires(one: str) -> bool:
 def host_rules() -> list[str]:
     """Return the routing rules, and the ruleset of the kernel without counters and elements."""
     return [
-        *_lines("ip", "-4", "rule"),
-        *_lines("ip", "-6", "rule"),
-        *_lines("nft", "--stateless", "--terse", "list", "table", "inet", "airlock"),
+        *output("ip", "-4", "rule"),
+        *output("ip", "-6", "rule"),
+        *output("nft", "--stateless", "--terse", "list", "table", "inet", "airlock"),
     ]
 
 
 def _nft() -> str:
-    return "".join(_lines("nft", "list", "map", "inet", "airlock", "credentials"))
+    return "".join(output("nft", "list", "map", "inet", "airlock", "credentials"))
 
 
-def _lines(*command: str) -> list[str]:
+def output(*command: str) -> list[str]:
+    """Return the lines that a program prints, none if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.splitlines()

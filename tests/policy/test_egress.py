@@ -78,6 +78,9 @@ def test_observing_has_no_list() -> None:
     ("text", "mistake"),
     [
         ("egress: all", 'expected "internet", "none", or a mapping'),
+        ("egress: a.example", "as in `egress: {hosts: [github.com]}`"),
+        ("egress: [a.example]", "as in `egress: {hosts: [github.com]}`"),
+        ("egress: []", 'expected "internet", "none", or a mapping'),
         ("egress: {host: a.example}", 'did you mean "hosts"'),
         ("egress: {hosts: https://a.example}", "without scheme, port, path and last dot"),
         ("egress: {hosts: a.example:443}", "without scheme, port, path and last dot"),

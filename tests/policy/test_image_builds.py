@@ -53,6 +53,7 @@ def test_anything_else_is_a_mistake(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "alternative"),
     [
+        ("none", "leave it out"),
         ("podman", "servers beside a job are `services`"),
         ("docker", "`docker build` and `docker compose build --push` work"),
         ("dind", "images are built by buildkit"),

@@ -112,3 +112,14 @@ def test_lint_is_silent_where_the_hosts_of_grants_are_listed(grants: str, hosts:
 def test_lint_reports_a_role_without_any_host_of_aws() -> None:
     assert lint(f"{ROLE}, egress: {{hosts: github.com}}") == {"egress-lacks-grant"}
     assert not lint(f"{ROLE}, egress: internet")
+
+
+def test_lint_reports_builds_that_can_pull_no_base_image() -> None:
+    """Which registries a Dockerfile needs is not known: a list with any host is not reported."""
+    nowhere = {"egress-lacks-grant", "egress-lacks-repository"}
+    assert lint("builds: buildkit, egress: none") == nowhere
+    assert lint("builds: buildkit, egress: {hosts: []}") == nowhere
+    assert lint("egress: none") == {"egress-lacks-repository"}
+    assert not lint("builds: buildkit, egress: {hosts: github.com}")
+    assert not lint("builds: buildkit, egress: {mode: observe}") - {"egress-observed"}
+    assert not lint("builds: buildkit")

@@ -2,12 +2,14 @@
 
 import pytest
 
+from bootstrap.commands.policy.explain import in_words
 from bootstrap.policy.access_map import notes
 from bootstrap.policy.catalogue import who_can
 from bootstrap.policy.difference.model import Kind
 from bootstrap.policy.difference.parts import differences
 from bootstrap.policy.granted import granted as recorded
 from bootstrap.policy.guardrails import exceeds
+from bootstrap.policy.model import Admitted
 from bootstrap.policy.parse import parse_guardrails
 from tests.policy.fleet import made
 from tests.policy.given import policy
@@ -67,6 +69,18 @@ def test_cases_can_expect_it(allow: str, expect: str, got: str) -> None:
 
 def test_a_record_has_it_by_its_keys() -> None:
     assert recorded(granted(ONE))["services"]["db"]["image"] == IMAGE
+
+
+def test_explain_tells_the_images_of_the_job_and_of_its_services_apart() -> None:
+    api = "agent-api: {calls: [meta-data, artifacts]}"
+    grant = granted(f"{ONE}, image: 'ci/job:1', builds: buildkit, {api}")
+    admitted = Admitted(
+        rule="only", grant=grant, policy_origin="p.yaml", policy_digest="", reasons=()
+    )
+    assert in_words(admitted).endswith(
+        f"with no role, image ci/job:1, image builds by buildkit, service db of image {IMAGE}, "
+        "agent API by a gateway: meta-data and artifacts"
+    )
 
 
 def test_guardrails_without_limits_are_not_exceeded() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from bootstrap.errors import Refused
 from bootstrap.job.model import Absent, Claims, Known, Provenance
 from bootstrap.policy.catalogue import granted as named
 from bootstrap.policy.decide import asks_for_commit, decide, variables, with_commit
-from bootstrap.policy.difference.words import shown
+from bootstrap.policy.difference.words import label, shown
 from bootstrap.policy.granted import granted
 from bootstrap.policy.match import COMMIT_ON_BRANCH, ELSEWHERE, UNKNOWN, VERIFIED, verdict
 from bootstrap.policy.model import Admitted, Decision, Grant, Policy, Reason
@@ -187,13 +187,19 @@ def in_words(decision: Decision) -> str:
 
 def _further(grant: Grant) -> Iterator[str]:
     """Yield what the job gets beside its own role."""
-    yield from (f"{kind} {name}" for kind, name in named(grant) if name != grant.role)
+    beside = {one.image for one in grant.services.values()} - {grant.image}
+    yield from (
+        f"{kind} {name}" for kind, name in named(grant) if name not in {grant.role, *beside}
+    )
     yield from (f"ECR login {name}" for kind in grant.kinds for name in kind.needs().ecr)
     if grant.builds:
         yield f"image builds by {grant.builds}"
     if grant.egress:
         yield f"egress to {shown(grant.egress)}"
-    yield from (f"service {name}" for name in grant.services)
+    yield from (f"service {name} of image {one.image}" for name, one in grant.services.items())
+    if api := grant.agent_api:
+        calls = [label(one.name) for one in fields(api) if getattr(api, one.name) is True]
+        yield f"agent API by a gateway{': ' if calls else ''}{' and '.join(calls)}"
 
 
 def _notes(of: Asked, *, observed: bool, output: Output) -> None:

@@ -143,6 +143,19 @@ def _ecs(snapshot: Snapshot) -> Verdict:
     )
 
 
+def _nat(snapshot: Snapshot) -> Verdict:
+    after(snapshot.network.ruleset, "nftables")
+    found = known(snapshot.network.led_elsewhere)
+    if not found:
+        return ok("no rule of another program leads 169.254.169.254 or 169.254.170.2 elsewhere")
+    return warn(
+        "; ".join(printable(one, limit=200) for one in found[:3]),
+        "An ECS agent that was killed leaves such rules: restart this host, or delete them: "
+        "`iptables-save -t nat` shows them, and `iptables -t nat -D` deletes one; `nft -a list "
+        "ruleset` shows the handles for `nft delete rule`.",
+    )
+
+
 def _trial_dns(snapshot: Snapshot) -> Verdict:
     lookups = after(snapshot.trial, "isolation").lookups
     if not lookups:
@@ -217,6 +230,12 @@ CHECKS = (
     Check(
         name="ecs-agent", judge=_ecs, what="No ECS agent serves credentials at 169.254.170.2",
         why="Jobs are led to Airlock's endpoint at that address; tasks of ECS would be too.",
+    ),
+    Check(
+        name="nat-rules", judge=_nat,
+        what="No rule of another program leads a metadata address elsewhere",
+        why="What a job without a role sends there may get lost, which ends the job with 125; "
+        "programs of this host, Airlock among them, get credentials from whoever answers there.",
     ),
     Check(
         name="isolation", judge=_proof,

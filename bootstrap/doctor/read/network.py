@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bootstrap.doctor.model import Read, known
+from bootstrap.doctor.read import nat
 from bootstrap.doctor.read.places import Places
 from bootstrap.doctor.read.reading import read, text
 from bootstrap.doctor.snapshot import Engine, Network
@@ -43,6 +44,7 @@ def network(host: Read[Host], docker: Read[Engine], places: Places) -> Network:
         resolv_conf=read(lambda: resolvers.resolv_conf(known(host).sandbox.dns)),
         networkd=read(partial(_networkd, places)),
         ecs=read(lambda: tuple(_ecs())),
+        led_elsewhere=read(nat.led_elsewhere),
     )
 
 

@@ -13,11 +13,13 @@ from bootstrap.grants.kind import BY_ROLE
 from bootstrap.grants.kind import Kind as Granted
 from bootstrap.policy.difference.model import Kind
 from bootstrap.policy.difference.words import label, shown
+from bootstrap.policy.egress import is_within
 from bootstrap.policy.model import Grant
 
 NOTHING = "nothing"
 DEFAULT_OF_HOST = "the host's default"
 INTERNET = "internet"
+WITHIN = "within what is listed"
 WHOLE = "all that the job's own token may do"
 ORDER = "order of "
 
@@ -64,6 +66,14 @@ def _egress(old: Any, _new: Any, _old: Grant, _new_grant: Grant) -> Kind:  # noq
     return Kind.LOSES if old is None else Kind.GAINS
 
 
+def _reached(old: Any, new: Any, before: Grant, after: Grant) -> Kind:  # noqa: ANN401 - an entry
+    """What another entry of the other list reaches is neither gained nor lost."""
+    other, entry = (before.egress, new) if old is None else (after.egress, old)
+    if other is not None and is_within(other, entry):
+        return Kind.CHANGES
+    return Kind.GAINS if old is None else Kind.LOSES
+
+
 _CALLS = tuple(one.name for one in fields(AgentApiGrant) if one.type == "bool" or one.type is bool)
 _DIRECTIONS: Mapping[str, Direction] = {
     "duration": _more,
@@ -78,7 +88,7 @@ _DIRECTIONS: Mapping[str, Direction] = {
     **{f"agent_api.{name}": _more for name in _CALLS},
     "builds": _listed,
     "egress": _egress,
-    **{f"egress.{name}": _listed for name in ("hosts", "cidrs", "private")},
+    **{f"egress.{name}": _reached for name in ("hosts", "cidrs", "private")},
     "egress.observe": _more,
     "limits.memory": _more,
     "limits.cpus": _more,
@@ -210,15 +220,17 @@ def _entries(
     for key in dict.fromkeys((*old, *new)):
         if (key in old, old.get(key)) != (key in new, new.get(key)):
             had, has = (key if key in side else None for side in (old, new))
+            kind = direction(had, has, *grants)
+            absent = WITHIN if direction is _reached and kind is Kind.CHANGES else NOTHING
             yield Difference(
-                kind=direction(had, has, *grants), what=_word(name), name=shown(key),
-                before=_entry(old, key), after=_entry(new, key),
+                kind=kind, what=_word(name), name=shown(key),
+                before=_entry(old, key, absent), after=_entry(new, key, absent),
             )  # fmt: skip
 
 
-def _entry(listed: Mapping[Any, Any], key: object) -> str:
+def _entry(listed: Mapping[Any, Any], key: object, absent: str) -> str:
     if key not in listed:
-        return NOTHING
+        return absent
     return "listed" if listed[key] is None else shown(listed[key])
 
 

@@ -1,5 +1,7 @@
 """Conditions and values in the words of whoever approves a change."""
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
@@ -77,7 +79,7 @@ def shown(value: object, name: str = "") -> str:
         case tuple() if value and all(isinstance(one, Condition) for one in value):
             return " and ".join(map(in_words, value))
         case tuple() | list():
-            return " or ".join(map(shown, value)) or "nothing"
+            return _several(value, name)
         case set() | frozenset():
             return shown(sorted(map(shown, value)))
         case dict():
@@ -86,6 +88,13 @@ def shown(value: object, name: str = "") -> str:
             return _fields(value)
         case _:
             return printable(_scalar(value, name), limit=LONGEST)
+
+
+def _several(values: Sequence[Any], name: str) -> str:
+    """Of a list any entry counts, but the arguments of a command are one thing."""
+    if name == "command":
+        return printable(shlex.join(values), limit=LONGEST)
+    return " or ".join(map(shown, values)) or "nothing"
 
 
 def _scalar(value: object, name: str) -> str:

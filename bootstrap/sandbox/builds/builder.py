@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from bootstrap.sandbox.leases import first_process
 from bootstrap.sandbox.leases.builder import directory_of
 from bootstrap.sandbox.leases.lease import Lease
 from bootstrap.sandbox.leases.slots import CACHE
-from bootstrap.sandbox.limits import Limits, Used
+from bootstrap.sandbox.limits import Limits
 from bootstrap.sandbox.model import Image, SandboxSpec
 from bootstrap.sandbox.network import addresses
 from bootstrap.sandbox.shares import Share
@@ -107,24 +108,19 @@ def opened_builder(
         )  # fmt: skip
         (directory.path / "prepare").write_bytes(plan.preparation())
         (directory.path / "prepare").chmod(0o444)
-        ending = Ending(container.guard.process, process, limits.used)
+        ending = Ending(
+            container.guard.process, process, used=limits.used,
+            outcome=partial(engine.outcome_known, host.sandbox.docker, spec.name),
+        )  # fmt: skip
         try:
             yield Builder(variables=plan.variables(), facts=facts(host.builds, spec))
         finally:
-            early, used = ending.close()
-        if early:
-            log.alert(
-                "the BuildKit of this job ended before the job did (see "
-                "docs/builds.md#when-a-build-fails); the last of its log: "
-                f"{last_of(output, log.masked) or 'nothing'}"
-            )
-        _report(spec, used, log, record, early=early)
-
-
-def _report(spec: SandboxSpec, used: Used, log: JobLog, record: Record, *, early: bool) -> None:
-    for sentence in report.sentences(spec, used):
-        log.alert(f"{sentence}. The exit status is the job's own")
-    record.builder_ended({"early": early, "used": asdict(used)})
+            ended = ending.close()
+        if ended.early:
+            log.alert(report.early(ended, last_of(output, log.masked)))
+        for sentence in report.sentences(spec, ended):
+            log.alert(f"{sentence}. The exit status is the job's own")
+        record.builder_ended(asdict(ended))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from bootstrap.text import counted
 
 LINES = 100  # of each service's output, in the job's log
 _KILLED = 137  # 128 + SIGKILL
+_SLOWED = 3.0  # seconds in which a service waited for its log: fewer are not worth a line
 
 
 def sentences(name: str, service: ServiceContainer, ending: Ending) -> Iterator[str]:
@@ -32,6 +33,12 @@ def sentences(name: str, service: ServiceContainer, ending: Ending) -> Iterator[
         yield (
             f"the directory {path} of the service {name} was full: it holds half of its memory, "
             f"which {limits} sets"
+        )
+    if ending.slowed >= _SLOWED:
+        yield (
+            f"the service {name} was slowed for {ending.slowed:.0f} s, because it printed more "
+            f"than the 6 MB a second that are copied: have it print less, by command or env of "
+            f"allow.services.{name}"
         )
 
 

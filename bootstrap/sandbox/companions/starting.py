@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from bootstrap.sandbox.engine_client import Client
 
-ENGINE = 5.0  # seconds for the engine to say how a service ended
 _DRAIN = 1.0  # seconds for what a service printed that ended at once
 _LAST = 20  # lines of its log
 
@@ -62,7 +61,7 @@ def start(place: Place, one: Companion, output: Output) -> Started:
         process = first_process.opened(plan.directory_of(place.lease.directory, one.name), pid)
         if process is None:
             _drain(stream, output)
-            outcome = _outcome(place.host.sandbox.docker, made)
+            outcome = engine.outcome_known(place.host.sandbox.docker, made)
             raise ended(one, output, outcome[0] if outcome else None)
         undone.callback(os.close, process)
         place.container.guard.kill_with_it(os.dup(process))
@@ -71,7 +70,7 @@ def start(place: Place, one: Companion, output: Output) -> Started:
     return Started(
         name=one.name, process=process, stream=stream, output=output,
         limits=Limits(pid, plan.writable(one)),
-        outcome=partial(_outcome, place.host.sandbox.docker, made),
+        outcome=partial(engine.outcome_known, place.host.sandbox.docker, made),
     )  # fmt: skip
 
 
@@ -142,10 +141,3 @@ def _drain(stream: "socket.socket", output: Output) -> None:
         while count := stream.recv_into(buffer):
             for piece in frames.payload(memoryview(buffer)[:count]):
                 output.write(piece)
-
-
-def _outcome(docker: str, container: str) -> tuple[int, bool] | None:
-    """Return the exit status, and whether it ran out of memory; None if that is not known."""
-    with suppress(CannotStart), engine.connected(docker, timeout=ENGINE) as client:
-        return engine.outcome(client, container, timeout=ENGINE)
-    return None

@@ -7,9 +7,10 @@ import os
 import selectors
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +51,15 @@ class Started:
 class Ending:
     """How one service ended: by itself while the job ran, or with the job (`early` is False).
 
-    `code` and `out_of_memory` are None where that is not known.
+    `code` and `out_of_memory` are None where that is not known. `slowed` is for how many seconds it
+    printed as much as is copied, and waited.
     """
 
     early: bool
     code: int | None = None
     out_of_memory: bool | None = None
     used: Used = field(default_factory=Used)
+    slowed: float = 0.0
 
 
 class Watch:
@@ -67,6 +70,7 @@ class Watch:
         self._services: dict[str, Started] = {}
         self._endings: dict[str, Ending] = {}
         self._early: dict[str, Used] = {}  # services that have ended before the job
+        self._full: Counter[str] = Counter()  # how often there was more to copy
         self._asking: list[threading.Thread] = []  # the engine how these ended
         self._events = selectors.DefaultSelector()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -103,11 +107,13 @@ class Watch:
             thread.join(max(0.0, self._closing + 0.2 - time.monotonic()))
         if not self._thread.is_alive():  # else it still uses them
             self._close_all()
-        return {name: self._endings.get(name) or self._unknown(name) for name in self._services}
+        return {name: self._found(name) for name in self._services}
 
-    def _unknown(self, name: str) -> Ending:
+    def _found(self, name: str) -> Ending:
         early = self._early.get(name)
-        return Ending(early=early is not None, used=early or Used())
+        unknown = Ending(early=early is not None, used=early or Used())
+        slowed = round(self._full[name] * _PAUSE, 1)
+        return replace(self._endings.get(name, unknown), slowed=slowed)
 
     def _close_all(self) -> None:
         for service in self._services.values():
@@ -163,6 +169,7 @@ class Watch:
             count = service.stream.recv_into(buffer)
             if not count:
                 self._forget(service.stream)
+            self._full[service.name] += count == _BUFFER and self._closing is None
             for piece in frames.payload(memoryview(buffer)[:count]):
                 service.output.write(piece)
 

@@ -21,6 +21,7 @@ from bootstrap.sandbox.egress import messages, upstream
 from bootstrap.sandbox.egress.messages import Found, Query, UselessError, Verdict
 from bootstrap.sandbox.egress.table import FullError, Table
 from bootstrap.sandbox.egress.use import NAMES_AT_MOST, Names
+from bootstrap.server import Listening
 from bootstrap.text import printable
 
 if TYPE_CHECKING:
@@ -84,18 +85,19 @@ class Resolver:
         self._streams.close(0.0)
 
     def _serve(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for channel in (self._datagrams, self._listener, self._stopped):
+        with selectors.PollSelector() as selector:  # it takes no descriptor
+            for channel in (self._datagrams, self._stopped):
                 selector.register(channel, selectors.EVENT_READ)
+            listening = Listening(self._listener, selector)
             while True:
-                ready = [key.fileobj for key, _ in selector.select()]
+                ready = [key.fileobj for key, _ in selector.select(listening.patience(None))]
                 if self._stopped in ready or not self._pause():
                     break
-                with suppress(OSError):  # of one client, or there is no descriptor left
+                with suppress(OSError):  # of one client
                     if self._datagrams in ready:
                         self._receive()
-                    if self._listener in ready:
-                        self._accept()
+                    if self._listener in ready and (client := listening.accept()):
+                        self._take(client)
         self._close_sockets()
 
     def _close_sockets(self) -> None:
@@ -126,8 +128,7 @@ class Resolver:
         with suppress(OSError):  # nobody waits for it any more
             self._datagrams.sendto(wire, peer)
 
-    def _accept(self) -> None:
-        client, _ = self._listener.accept()
+    def _take(self, client: socket.socket) -> None:
         if not self._rate.allows() or not self._waiting.acquire(blocking=False):
             client.close()
             return
@@ -197,8 +198,8 @@ class Resolver:
         try:
             found = upstream.ask(self._servers, query.name, self._grant)
             self._table.allow(found.addresses, max(found.ttl, LEAST) + AFTER)
-        except (UselessError, FullError, OSError):
-            self.seen.note_unanswered()
+        except (UselessError, FullError, OSError) as failed:
+            self.seen.note_unanswered(str(failed))
             reply(messages.failed(query))
             return
         self.seen.note_found(query.name, found)
@@ -215,6 +216,7 @@ class Seen:
         self._astray: dict[str, str] = {}
         self._addresses: dict[str, set[IPv4Address]] = {}
         self._others = self._over_limit = self._unanswered = 0
+        self._why = ""
 
     def note_refused(self, name: str) -> None:
         """Note a lookup of a name that is not on the list, in the letters of the job."""
@@ -241,10 +243,11 @@ class Seen:
         with self._lock:
             self._over_limit += 1
 
-    def note_unanswered(self) -> None:
+    def note_unanswered(self, why: str) -> None:
         """Note a lookup that failed."""
         with self._lock:
             self._unanswered += 1
+            self._why = why
 
     def names(self, but: str = "") -> Names:
         """Return all of it, without the refusals of the name `but`."""
@@ -254,7 +257,7 @@ class Seen:
                 asked=dict(self._asked), refused=refused,
                 leads_astray=dict(self._astray), others=self._others,
                 addresses={name: frozenset(found) for name, found in self._addresses.items()},
-                over_limit=self._over_limit, unanswered=self._unanswered,
+                over_limit=self._over_limit, unanswered=self._unanswered, why=self._why,
             )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ NAMED, ONCE_NAMED = "named", "once_named"
 PROVING = "proving"
 REFUSED, REFUSED_OTHERS, REACHED = "refused", "refused_others", "reached"
 LISTED_AT_MOST = 256  # of REFUSED
+ADDRESSES = 4096  # of NAMED, as egress.nft has it
 
 _REFUSE = "meta l4proto tcp reject with tcp reset\n\t\treject with icmpx admin-prohibited"
 _GATEWAY = (
@@ -57,6 +58,9 @@ PROTOCOLS = MappingProxyType(
 
 class FullError(Exception):
     """The table can have no more addresses."""
+
+    def __str__(self) -> str:
+        return f"a job reaches at most {ADDRESSES} addresses at a time"
 
 
 def ruleset(grant: EgressGrant, gateway: str) -> str:

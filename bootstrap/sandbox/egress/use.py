@@ -29,7 +29,7 @@ class Names:
 
     `leads_astray` has names whose addresses are not allowed, each with why. `others` counts the
     lookups of names that are not kept here, `over_limit` those beyond what a job may make, and
-    `unanswered` those that this host's resolvers did not answer.
+    `unanswered` those that failed, the last one because of `why`.
     """
 
     asked: Mapping[str, int] = field(default_factory=dict)
@@ -39,6 +39,7 @@ class Names:
     others: int = 0
     over_limit: int = 0
     unanswered: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,10 +144,7 @@ def _limits(names: Names) -> Iterator[str]:
             "a second, and has 64 under way"
         )
     if names.unanswered:
-        yield (
-            f"{counted(names.unanswered, 'lookup')} failed, because this host's resolvers did not "
-            "answer"
-        )
+        yield f"{counted(names.unanswered, 'lookup')} failed, at last because {names.why}"
 
 
 def proposed(use: Use) -> dict[str, list[str]]:

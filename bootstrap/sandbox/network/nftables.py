@@ -59,6 +59,11 @@ def listed(table: Sequence[str], timeout: float = TIMEOUT) -> str:
         raise
 
 
+def every_table() -> str:
+    """Return all tables of this host, without counters and elements. Raises CannotStart."""
+    return _by_program([*_OPTIONS, "list", "ruleset"])
+
+
 def counted(table: Sequence[str], name: str) -> dict[str, int]:
     """Return the packets that each element of a set has counted; none if there is no such set.
 

@@ -25,6 +25,7 @@ from bootstrap.sandbox.ssh.agent_protocol import (
     refused,
 )
 from bootstrap.sandbox.ssh.agent_socket import connect, listen, peer_uid
+from bootstrap.server import Listening
 
 MAX_CONNECTIONS = 64
 IDLE = 600.0  # seconds for which a client may stay silent between requests
@@ -102,7 +103,7 @@ class AgentFilter:
         self._listener = listen(path, uid)
         self._wakeup, self._waker = socket.socketpair()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._listening = Listening(self._listener, self._selector)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._connections: set[_Connection] = set()
         self._closing = threading.Event()
@@ -126,7 +127,7 @@ class AgentFilter:
     def _serve(self) -> None:
         try:
             while not self._closing.is_set():
-                for key, _ in self._selector.select(self._until_overdue()):
+                for key, _ in self._selector.select(self._patience_left()):
                     if key.fileobj is self._listener:
                         self._accept_waiting()
                     elif isinstance(key.data, _Connection) and key.data in self._connections:
@@ -139,17 +140,17 @@ class AgentFilter:
             self._listener.close()
             self._wakeup.close()
 
-    def _until_overdue(self) -> float | None:
+    def _patience_left(self) -> float | None:
         first = min((connection.until for connection in self._connections), default=None)
-        return None if first is None else max(0.0, first - time.monotonic())
+        overdue = None if first is None else max(0.0, first - time.monotonic())
+        return self._listening.patience(overdue)
 
     def _accept_waiting(self) -> None:
         """Accept some of the waiting connections, so that the others are not kept waiting."""
         for _ in range(MAX_CONNECTIONS // 8):
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # none is waiting, or this process has no descriptor left
+            client = self._listening.accept()
+            if client is None:
+                return
             self._admit(client)
 
     def _admit(self, client: socket.socket) -> None:

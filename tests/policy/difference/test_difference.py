@@ -217,3 +217,44 @@ def test_hundreds_of_changed_rules_are_compared_without_their_predecessors() -> 
             (Kind.LOSES, ROLE), (Kind.GAINS, OTHER),
         }  # fmt: skip
         assert any("except those of rule" in way.jobs for c in found for way in c.ways) == named
+
+
+def reached(old: str, new: str) -> list[tuple[str, str, str, str]]:
+    """Kind, thing, before and after of every change of what the jobs of one rule reach."""
+    before, after = (f"  - {{name: a, allow: {{egress: {one}}}}}\n" for one in (old, new))
+    return [
+        (str(change.kind), f"{change.what} {change.name}".strip(), way.before, way.after)
+        for change in changes(before, after)
+        for way in change.ways
+    ]
+
+
+WITHIN = "within what is listed"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("{hosts: ['*']}", "{hosts: ['*.example.com']}",
+         [("loses", "host that jobs reach *", "listed", "nothing"),
+          ("changes", "host that jobs reach *.example.com", WITHIN, "listed")]),
+        ("{hosts: [a.example.com]}", "{hosts: ['*.example.com']}",
+         [("gains", "host that jobs reach *.example.com", "nothing", "listed"),
+          ("changes", "host that jobs reach a.example.com", "listed", WITHIN)]),
+        ("{private: [10.0.0.0/8]}", "{private: [10.20.0.0/16, 192.168.1.0/24]}",
+         [("loses", "private network that jobs reach 10.0.0.0/8", "listed", "nothing"),
+          ("changes", "private network that jobs reach 10.20.0.0/16", WITHIN, "listed"),
+          ("gains", "private network that jobs reach 192.168.1.0/24", "nothing", "listed")]),
+        ("{mode: observe}", "{hosts: [a.example.com], cidrs: [203.0.113.0/24]}",
+         [("loses", "egress: mode observe", "yes", "no"),
+          ("changes", "host that jobs reach a.example.com", WITHIN, "listed"),
+          ("changes", "network that jobs reach 203.0.113.0/24", WITHIN, "listed")]),
+        ("{hosts: [a.example.com]}", "{hosts: [b.example.com]}",
+         [("gains", "host that jobs reach b.example.com", "nothing", "listed"),
+          ("loses", "host that jobs reach a.example.com", "listed", "nothing")]),
+    ],
+)  # fmt: skip
+def test_what_another_entry_of_egress_reaches_is_neither_gained_nor_lost(
+    old: str, new: str, expected: list[tuple[str, str, str, str]]
+) -> None:
+    assert sorted(reached(old, new)) == sorted(expected)

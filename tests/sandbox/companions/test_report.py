@@ -111,6 +111,9 @@ def test_a_secret_that_a_service_prints_is_masked(tmp_path: Path) -> None:
         (Ending(early=False, used=Used(refused_forks=1)), ["its limit of 64 processes"]),
         (Ending(early=False, used=Used(full=("/data",))),
          ["the directory /data of the service db"]),
+        (Ending(early=False, slowed=2.9), []),
+        (Ending(early=False, slowed=12.3),
+         ["the service db was slowed for 12 s, because it printed more than the 6 MB a second"]),
     ],
 )  # fmt: skip
 def test_each_limit_is_one_sentence(tmp_path: Path, ending: Ending, sentences: list[str]) -> None:

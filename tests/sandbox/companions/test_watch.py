@@ -100,9 +100,10 @@ def test_a_service_that_prints_without_end_waits(machine: Machine) -> None:
     printing.start()
     eventually(lambda: time.monotonic() - began > 1, "a second has passed")
     megabytes = sum(printed) / 1e6 / (time.monotonic() - began)
-    machine.watch.close()
+    slowed = machine.watch.close()["db"].slowed
     printing.join()
     assert 0 < megabytes < 10
+    assert 0 < slowed < 2
 
 
 def test_a_stream_that_never_ends_holds_nobody_up(

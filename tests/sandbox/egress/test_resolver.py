@@ -160,6 +160,7 @@ def test_a_silent_resolver_is_a_failure_that_is_counted(monkeypatch: pytest.Monk
     assert found == ("SERVFAIL", set())
     assert times == upstream.ROUNDS
     assert names.unanswered == 1
+    assert names.why == "no resolver of this host answered: timed out"
 
 
 def test_queries_over_tcp_are_answered_alike() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import dns.message
 import pytest
 
+from bootstrap import packaged
 from bootstrap.policy.egress import EgressGrant
 from bootstrap.sandbox.egress import resolver, upstream
-from bootstrap.sandbox.egress.table import FullError
+from bootstrap.sandbox.egress.table import ADDRESSES, FullError
 from tests.lab.engine import eventually
 from tests.sandbox.egress.served import JOBS, Client, with_client
 
@@ -194,14 +195,20 @@ def test_without_threads_nothing_is_answered_and_later_all_is(
 @needs_root
 @pytest.mark.parametrize("failure", [FullError(), OSError(errno.ENOBUFS, "no buffer space")])
 def test_a_name_whose_addresses_cannot_pass_is_a_failure(failure: Exception) -> None:
-    def work(job: Client) -> tuple[tuple[str, set[str]], int]:
+    def work(job: Client) -> tuple[tuple[str, set[str]], int, str]:
         def refuses(*_: Any) -> None:
             raise failure
 
         job.table.allow = refuses  # type: ignore[assignment]
-        return job.finds("git.example.com"), job.resolver.seen.names().unanswered
+        found, names = job.finds("git.example.com"), job.resolver.seen.names()
+        return found, names.unanswered, names.why
 
-    assert with_client(work) == (("SERVFAIL", set()), 1)
+    assert with_client(work) == (("SERVFAIL", set()), 1, str(failure))
+
+
+def test_the_size_of_the_table_is_named_as_it_is() -> None:
+    assert "at most 4096 addresses" in str(FullError())
+    assert f"size {ADDRESSES}\n" in packaged.text("bootstrap.sandbox.egress", "egress.nft")
 
 
 @needs_root

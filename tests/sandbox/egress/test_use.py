@@ -60,10 +60,11 @@ def test_a_name_that_leads_inside_is_named_with_why() -> None:
 
 
 def test_limits_of_the_resolver_are_named() -> None:
-    lines = list(advice(use(names=Names(over_limit=7, unanswered=1)), "tests"))
+    lines = list(advice(use(names=Names(over_limit=7, unanswered=1, why="it is late")), "tests"))
     assert [line.split(" ", 3)[:3] for line in lines] == [
         ["7", "lookups", "got"], ["1", "lookup", "failed,"],
     ]  # fmt: skip
+    assert lines[1] == "1 lookup failed, at last because it is late"
 
 
 def test_many_names_make_one_short_line() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from bootstrap.sandbox.ssh.agent_filter import MAX_CONNECTIONS, AgentFilter, Usage
 from bootstrap.sandbox.ssh.agent_protocol import FAILURE, MAX_MESSAGE
+from tests.lab.descriptors import none_free, share_of_processor
 from tests.lab.engine import eventually
 
 LIST = struct.pack(">IB", 1, 11)
@@ -222,6 +223,15 @@ def test_request_after_agent_ended_is_refused_and_counted(tmp_path: Path) -> Non
     guard.start()
     assert ssh_add(tmp_path / "front", "-l").returncode != 0
     assert guard.close().refused == {"request after the agent had ended": 1}
+
+
+def test_without_descriptors_it_waits_and_then_goes_on(filtered: Filtered) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        with none_free():
+            client.connect(str(filtered.front))
+            assert share_of_processor("ssh-agent") < 0.2
+        assert ask(client, LIST)[4] == IDENTITIES
 
 
 def test_close_with_open_connection_ends_it_at_once(filtered: Filtered) -> None:
