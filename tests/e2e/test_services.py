@@ -130,7 +130,7 @@ def test_a_service_that_dies_is_named_and_changes_no_status(here: Host) -> None:
 
 
 def test_a_service_that_is_slowed_by_its_log_is_named(here: Host) -> None:
-    job, result = done(here, "sleep 6", BUILDKITE_STEP_KEY="prints")
+    job, result = here.done("sleep 6", BUILDKITE_STEP_KEY="prints")
     log = job.log.decode()
     assert result.ending[0] == "0", log
     assert "the service db was slowed for" in log

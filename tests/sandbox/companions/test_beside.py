@@ -63,7 +63,7 @@ class Waiting:
         self.machine.job.kill()
         eventually(lambda: self.machine.watch.ending("db"), "it is killed with the job")
 
-    def said(self, text: str) -> int:
+    def printed(self, text: str) -> int:
         """Return how many lines of the log have this."""
         return sum(text.encode() in line for line in self.lines)
 
@@ -80,13 +80,13 @@ def waiting(tmp_path: Path) -> Iterator[Waiting]:
         yield Waiting(tmp_path, held)
 
 
-def test_all_are_waited_for_and_each_is_said_to_be_ready_once(waiting: Waiting) -> None:
+def test_all_are_waited_for_and_each_is_ready_once(waiting: Waiting) -> None:
     printing = threading.Timer(0.3, waiting.machine.prints, ("db", f"{TEXT}\n".encode()))
     printing.start()
     took = waiting.until_ready()
     printing.join()
     assert took["cache"] < 0.3 <= took["db"]
-    assert [waiting.said(f"service {name}: ready after") for name in ("db", "cache")] == [1, 1]
+    assert [waiting.printed(f"service {name}: ready after") for name in ("db", "cache")] == [1, 1]
 
 
 @pytest.mark.parametrize("why", ["", "the table was removed"])
@@ -110,8 +110,8 @@ def test_it_says_from_time_to_time_for_what_it_waits(
     monkeypatch.setattr(beside, "_PAUSES", (0.02, 0.02))
     with pytest.raises(CannotStart, match="the service db is not ready"):
         waiting.until_ready(1.0)
-    assert waiting.said("waiting for services, ") == 2
-    assert waiting.said("s: db (log:it is up)") == 2, "and for no other"
+    assert waiting.printed("waiting for services, ") == 2
+    assert waiting.printed("s: db (log:it is up)") == 2, "and for no other"
 
 
 def test_what_the_job_sees_of_its_services_can_be_read_by_it(tmp_path: Path) -> None:
