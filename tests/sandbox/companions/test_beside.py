@@ -68,7 +68,7 @@ class Waiting:
         self.machine.job.kill()
         eventually(lambda: self.machine.watch.ending("db"), "it is killed with the job")
 
-    def said(self, text: str) -> int:
+    def lines_with(self, text: str) -> int:
         """Return how many lines of the log have this."""
         return sum(text.encode() in line for line in self.lines)
 
@@ -85,13 +85,16 @@ def waiting(tmp_path: Path) -> Iterator[Waiting]:
         yield Waiting(tmp_path, held)
 
 
-def test_all_are_waited_for_and_each_is_said_to_be_ready_once(waiting: Waiting) -> None:
+def test_all_are_waited_for_and_each_is_ready_once_in_the_log(waiting: Waiting) -> None:
     printing = threading.Timer(0.3, waiting.machine.prints, ("db", f"{TEXT}\n".encode()))
     printing.start()
     took = waiting.until_ready()
     printing.join()
     assert took["cache"] < 0.3 <= took["db"]
-    assert [waiting.said(f"service {name}: ready after") for name in ("db", "cache")] == [1, 1]
+    assert [waiting.lines_with(f"service {name}: ready after") for name in ("db", "cache")] == [
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("why", ["", "the table was removed"])
@@ -115,8 +118,8 @@ def test_it_says_from_time_to_time_for_what_it_waits(
     monkeypatch.setattr(beside, "_PAUSES", (0.02, 0.02))
     with pytest.raises(CannotStart, match="the service db is not ready"):
         waiting.until_ready(1.0)
-    assert waiting.said("waiting for services, ") == 2
-    assert waiting.said("s: db (log:it is up)") == 2, "and for no other"
+    assert waiting.lines_with("waiting for services, ") == 2
+    assert waiting.lines_with("s: db (log:it is up)") == 2, "and for no other"
 
 
 def service_threads() -> list[threading.Thread]:
@@ -146,7 +149,7 @@ def test_a_failure_of_the_report_changes_no_result(waiting: Waiting) -> None:
     log = JobLog(waiting.lines.append)
     with beside.started(waiting.place, (), log, cast("Record", record)):
         assert written == [{}]
-    assert waiting.said("how the services of the job ended is not known: No space left") == 1
+    assert waiting.lines_with("how the services of the job ended is not known: No space left") == 1
 
 
 def test_all_services_of_a_job_together_fill_no_more_than_their_share(tmp_path: Path) -> None:

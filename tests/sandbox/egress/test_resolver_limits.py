@@ -83,26 +83,6 @@ def test_4_streams_are_served_4_wait_and_others_are_closed(
     assert with_client(work) == (4, 8, [0, 1, 2, 3])
 
 
-@needs_root
-def test_a_client_for_whom_there_is_no_descriptor_stops_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    accept, refused = socket.socket.accept, [errno.EMFILE, errno.ECONNABORTED]
-
-    def scarce(listener: socket.socket) -> tuple[socket.socket, Any]:
-        if refused:
-            raise OSError(refused.pop(), "refused")
-        return accept(listener)
-
-    def work(job: Client) -> tuple[bool, str]:
-        monkeypatch.setattr(socket.socket, "accept", scarce)
-        with socket.create_connection((JOBS, 53)) as stream:
-            return asks(stream), job.finds("git.example.com")[0]
-
-    assert with_client(work) == (True, "NOERROR")
-    assert not refused
-
-
 def closed(stream: socket.socket) -> bool:
     """Whether its other end is closed, of one that is sent nothing otherwise."""
     stream.settimeout(0.05)
