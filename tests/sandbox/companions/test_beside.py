@@ -1,5 +1,6 @@
 """Waiting until all services of a job are ready, with real processes in place of containers."""
 
+import errno
 import os
 import stat
 import threading
@@ -9,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -18,13 +19,17 @@ from bootstrap.host.config import Host, Sandbox
 from bootstrap.log import JobLog
 from bootstrap.policy.services import ServiceContainer
 from bootstrap.sandbox.companions import beside
-from bootstrap.sandbox.companions.beside import _Waiting
+from bootstrap.sandbox.companions.beside import _output, _Waiting
+from bootstrap.sandbox.companions.output import BUDGET
 from bootstrap.sandbox.companions.plan import Companion
 from bootstrap.sandbox.companions.starting import Place
 from bootstrap.sandbox.leases.lease import Lease
 from tests.lab.engine import eventually
 from tests.sandbox.companions.given import companion
 from tests.sandbox.companions.machine import Machine
+
+if TYPE_CHECKING:
+    from bootstrap.record import Record
 
 NOTHING: Any = None  # of the engine: who waits does not ask it
 TEXT = "it is up"
@@ -42,7 +47,7 @@ class Waiting:
         held.callback(os.close, self._guard.process)
         job = self.machine.job.pid
         container: Any = SimpleNamespace(guard=self._guard, running=SimpleNamespace(pid=job))
-        self._place = Place(
+        self.place = Place(
             client=NOTHING,
             host=Host(sandbox=Sandbox(image="job:1")),
             lease=Lease(token="t-1", directory=base, uid=61007),
@@ -54,7 +59,7 @@ class Waiting:
         """Return how long each took; `db` has so many seconds."""
         some = (_service("db", f"log:{TEXT}", seconds), _service("cache", "", 60.0))
         log = JobLog(self.lines.append)
-        waiting = _Waiting(self._place, self.machine.outputs, self.machine.watch, log)
+        waiting = _Waiting(self.place, self.machine.outputs, self.machine.watch, log)
         return waiting.until_ready(some)
 
     def breached(self, why: str) -> None:
@@ -63,7 +68,7 @@ class Waiting:
         self.machine.job.kill()
         eventually(lambda: self.machine.watch.ending("db"), "it is killed with the job")
 
-    def printed(self, text: str) -> int:
+    def lines_with(self, text: str) -> int:
         """Return how many lines of the log have this."""
         return sum(text.encode() in line for line in self.lines)
 
@@ -80,13 +85,16 @@ def waiting(tmp_path: Path) -> Iterator[Waiting]:
         yield Waiting(tmp_path, held)
 
 
-def test_all_are_waited_for_and_each_is_ready_once(waiting: Waiting) -> None:
+def test_all_are_waited_for_and_each_is_ready_once_in_the_log(waiting: Waiting) -> None:
     printing = threading.Timer(0.3, waiting.machine.prints, ("db", f"{TEXT}\n".encode()))
     printing.start()
     took = waiting.until_ready()
     printing.join()
     assert took["cache"] < 0.3 <= took["db"]
-    assert [waiting.printed(f"service {name}: ready after") for name in ("db", "cache")] == [1, 1]
+    assert [waiting.lines_with(f"service {name}: ready after") for name in ("db", "cache")] == [
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("why", ["", "the table was removed"])
@@ -110,8 +118,50 @@ def test_it_says_from_time_to_time_for_what_it_waits(
     monkeypatch.setattr(beside, "_PAUSES", (0.02, 0.02))
     with pytest.raises(CannotStart, match="the service db is not ready"):
         waiting.until_ready(1.0)
-    assert waiting.printed("waiting for services, ") == 2
-    assert waiting.printed("s: db (log:it is up)") == 2, "and for no other"
+    assert waiting.lines_with("waiting for services, ") == 2
+    assert waiting.lines_with("s: db (log:it is up)") == 2, "and for no other"
+
+
+def service_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "services"]
+
+
+def test_a_failure_of_the_start_leaves_no_watch(waiting: Waiting) -> None:
+    before = service_threads()
+
+    def refused(_: object) -> None:
+        raise CannotStart("the record cannot be written", hint="")
+
+    log, record = JobLog(waiting.lines.append), SimpleNamespace(services=refused)
+    some: Any = beside.started(waiting.place, (), log, cast("Record", record))
+    with pytest.raises(CannotStart, match="the record cannot be written"), some:
+        pass
+    eventually(lambda: service_threads() == before, "the watch has ended")
+
+
+def test_a_failure_of_the_report_changes_no_result(waiting: Waiting) -> None:
+    written: list[object] = []
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    record = SimpleNamespace(services=written.append, services_ended=full)
+    log = JobLog(waiting.lines.append)
+    with beside.started(waiting.place, (), log, cast("Record", record)):
+        assert written == [{}]
+    assert waiting.lines_with("how the services of the job ended is not known: No space left") == 1
+
+
+def test_all_services_of_a_job_together_fill_no_more_than_their_share(tmp_path: Path) -> None:
+    some = [_service(name, "", 60.0) for name in ("db", "cache", "queue")]
+    for one in some:
+        output = _output(tmp_path, one, len(some))
+        for _ in range(100):
+            output.write(b"x" * (64 << 10))
+        output.close()
+    files = list(tmp_path.iterdir())
+    assert len(files) == 2 * len(some), "what came before is kept too"
+    assert BUDGET * 3 // 4 < sum(file.stat().st_size for file in files) <= BUDGET
 
 
 def test_what_the_job_sees_of_its_services_can_be_read_by_it(tmp_path: Path) -> None:

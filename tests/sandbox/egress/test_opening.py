@@ -5,16 +5,21 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bootstrap.errors import CannotStart
 from bootstrap.policy.egress import EgressGrant
-from bootstrap.sandbox.egress import table
+from bootstrap.sandbox.egress import opening, table
 from bootstrap.sandbox.egress.opening import announced, opened_egress, with_endpoint
+from bootstrap.sandbox.egress.resolver import Seen
 from bootstrap.sandbox.egress.use import Names, Use
 from bootstrap.sandbox.model import Running
 from bootstrap.sandbox.network.namespaces import in_network_of
+from bootstrap.sandbox.network.resolvers import OWN
 from tests.fakes.zone import sockets
 from tests.sandbox.network.namespace import run
 
@@ -40,6 +45,26 @@ def container() -> Iterator[Running]:
             id="", name="", pid=process.pid, address="198.18.240.2", gateway="198.18.240.1"
         )
         process.kill()
+
+
+def test_a_resolver_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PATIENCE", 0.1)
+    kind = socket.SOCK_DGRAM
+    with socket.socket(type=kind) as silent, socket.socket(type=kind) as client:
+        silent.bind((OWN, 0))
+        monkeypatch.setattr(opening, "PORT", silent.getsockname()[1])
+        probe = opening._asked(client, LIST)  # noqa: SLF001 - the last step of the proof
+    assert (probe.outcome, probe.passed) == ("no answer: timed out", False)
+
+
+@pytest.mark.parametrize("observe", [True, False])
+def test_what_a_job_has_reached_is_of_use_while_it_is_observed(observe: bool) -> None:  # noqa: FBT001
+    address = IPv4Address("203.0.113.7")
+    loaded: Any = SimpleNamespace(refused=dict, reached=lambda: frozenset({address}))
+    resolver: Any = SimpleNamespace(seen=Seen())
+    found = opening._use(EgressGrant(observe=observe), resolver, loaded)  # noqa: SLF001
+    assert found is not None
+    assert found.reached == ({address} if observe else set())
 
 
 def inside(running: Running, command: str) -> str:

@@ -1,5 +1,6 @@
 """What a job's resolver answers, asks and opens, between a real table and this host's resolver."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -163,18 +164,37 @@ def test_a_silent_resolver_is_a_failure_that_is_counted(monkeypatch: pytest.Monk
     assert names.why == "no resolver of this host answered: timed out"
 
 
-def test_queries_over_tcp_are_answered_alike() -> None:
-    def work(_: Client) -> list[str]:
-        codes = []
-        with socket.create_connection((JOBS, 53), timeout=6) as channel:
-            for name in ("git.example.com", "secret.example"):
-                wire = dns.message.make_query(name, "A").to_wire()
-                channel.sendall(upstream.framed(wire))
-                reply = upstream.message_of(channel, time.monotonic() + 6)
-                codes.append(dns.rcode.to_text(dns.message.from_wire(reply).rcode()))
-        return codes
+def codes_over_tcp(_: Client) -> list[str]:
+    codes = []
+    with socket.create_connection((JOBS, 53), timeout=6) as channel:
+        for name in ("git.example.com", "secret.example"):
+            wire = dns.message.make_query(name, "A").to_wire()
+            channel.sendall(upstream.framed(wire))
+            reply = upstream.message_of(channel, time.monotonic() + 6)
+            codes.append(dns.rcode.to_text(dns.message.from_wire(reply).rcode()))
+    return codes
 
-    assert with_client(work) == ["NOERROR", "NXDOMAIN"]
+
+def test_queries_over_tcp_are_answered_alike() -> None:
+    assert with_client(codes_over_tcp) == ["NOERROR", "NXDOMAIN"]
+
+
+def test_a_client_for_whom_there_is_no_descriptor_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept, refused = socket.socket.accept, [errno.EMFILE, errno.ECONNABORTED]
+
+    def scarce(listener: socket.socket) -> tuple[socket.socket, Any]:
+        if refused:
+            raise OSError(refused.pop(), "refused")
+        return accept(listener)
+
+    def work(job: Client) -> list[str]:
+        monkeypatch.setattr(socket.socket, "accept", scarce)
+        return [*codes_over_tcp(job), job.finds("git.example.com")[0]]
+
+    assert with_client(work) == ["NOERROR", "NXDOMAIN", "NOERROR"]
+    assert not refused
 
 
 def test_idle_streams_keep_nobody_waiting() -> None:

@@ -261,3 +261,20 @@ def test_there_is_no_ipv6_also_while_observing(grant: EgressGrant) -> None:
         return None
 
     assert with_table(work, grant) == errno.EPERM
+
+
+@needs_root
+def test_addresses_of_the_past_take_no_memory() -> None:
+    now = [0.0]
+
+    def allowed(loaded: Table) -> list[int]:
+        loaded._now = lambda: now[0]  # noqa: SLF001 - what time it is
+        sizes = []
+        for hour in range(4):
+            now[0] = hour * 3600.0
+            first = IPv4Address("203.0.0.0") + 400 * hour
+            loaded.allow([first + number for number in range(400)], 60.0)
+            sizes.append(len(loaded._until))  # noqa: SLF001
+        return sizes
+
+    assert with_table(allowed) == [400, 400, 400, 400]

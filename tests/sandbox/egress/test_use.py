@@ -2,10 +2,11 @@
 
 from ipaddress import IPv4Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.policy.egress import EgressGrant
+from bootstrap.policy.egress import MOST, EgressGrant
 from bootstrap.sandbox.egress.messages import Found
 from bootstrap.sandbox.egress.resolver import Seen
 from bootstrap.sandbox.egress.use import (
@@ -72,6 +73,21 @@ def test_many_names_make_one_short_line() -> None:
     (line,) = advice(use(names=names), "tests")
     assert "150 lookups" in line
     assert ", and 92 more]" in line
+
+
+def test_eight_entries_of_a_line_are_all_of_them() -> None:
+    names = Names(refused={f"{number}.example": 1 for number in range(8)})
+    (line,) = advice(use(names=names), "tests")
+    assert "7.example]" in line
+    assert "more" not in line
+
+
+@pytest.mark.parametrize(("number", "is_proposed"), [(MOST, True), (MOST + 1, False)])
+def test_a_list_that_a_rule_may_have_is_proposed(number: int, is_proposed: bool) -> None:  # noqa: FBT001
+    first = IPv4Address("203.0.113.0")
+    reached = {target(str(first + offset)): 1 for offset in range(number)}
+    recorded = use(observe=True, targets=reached).recorded()
+    assert (recorded["proposed"] is not None) is is_proposed
 
 
 def test_packets_of_the_proof_are_not_the_jobs() -> None:
