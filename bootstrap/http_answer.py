@@ -15,8 +15,8 @@ LONGEST_LINE = 65536  # bytes, as in http.client
 
 # RFC 9110, section 5: a name is a token, and nothing stands between it and the colon. That a value
 # goes on in another line (RFC 9112, section 5.2) is obsolete, and refused.
-# The spaces around a value are not in the pattern: where several parts of it could take them, a long
-# line of spaces would be matched for hours.
+# The pattern leaves the spaces around a value in it: where several parts could take them, a line
+# full of spaces would be matched for hours.
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 _ENDS = ("\r\n", "\n")
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # int() takes at most 4300 digits
