@@ -106,8 +106,8 @@ def of_a_socket(level: int, option: int) -> str:
 def memory(family: int, level: int, option: int, content: bytes) -> str:
     """Have the kernel keep something for a socket."""
     with socket.socket(family, socket.SOCK_STREAM if level == 6 else socket.SOCK_DGRAM) as one:
-        room = ctypes.create_string_buffer(content)
-        at = ctypes.addressof(room)
+        kept = ctypes.create_string_buffer(content)
+        at = ctypes.addressof(kept)
         return call(here(54, 208), one.fileno(), level, option, at, len(content))
 
 
