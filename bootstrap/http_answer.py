@@ -15,8 +15,11 @@ LONGEST_LINE = 65536  # bytes, as in http.client
 
 # RFC 9110, section 5: a name is a token, and nothing stands between it and the colon. That a value
 # goes on in another line (RFC 9112, section 5.2) is obsolete, and refused.
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r?\n")
+# The pattern leaves the spaces around a value in it: where several parts could take them, a line
+# full of spaces would be matched for hours.
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 _ENDS = ("\r\n", "\n")
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # int() takes at most 4300 digits
 _WITHOUT_BODY = (http.client.NO_CONTENT, http.client.NOT_MODIFIED)
 
 
@@ -78,7 +81,7 @@ def _read(answer: BinaryIO) -> Headers:
             raise http.client.HTTPException(f"the answer has more than {MOST_HEADERS} headers")
         if (header := _HEADER.fullmatch(line)) is None:
             raise http.client.HTTPException(f"the answer has no header here: {line[:80]!r}")
-        pairs.append((header[1], header[2]))
+        pairs.append((header[1], header[2].strip(" \t")))
     return Headers(pairs)
 
 
@@ -102,6 +105,6 @@ def _length(headers: Headers) -> int | None:
     if not given:
         return None
     length = given.pop()
-    if given or not (length.isascii() and length.isdigit()):
-        raise http.client.HTTPException(f"the length of the answer is unclear: {length!r}")
+    if given or not _LENGTH.fullmatch(length):
+        raise http.client.HTTPException(f"the length of the answer is unclear: {length[:80]!r}")
     return int(length)

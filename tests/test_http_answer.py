@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 
 import pytest
 from hypothesis import example, given
@@ -71,6 +72,7 @@ def test_nothing_else_is_raised_for_junk(junk: bytes, begins: bool) -> None:  # 
         "Content-Length: -1\r\n",
         "Content-Length: +1\r\n",
         "Content-Length: 1, 1\r\n",
+        f"Content-Length: {'1' * 5000}\r\n",
         "Content-Length: \r\n",
         "Content-Length: 1\r\ncontent-length: 2\r\n",
         "Transfer-Encoding: gzip, chunked\r\n",
@@ -85,6 +87,16 @@ def test_what_is_unclear_is_refused(headers: str) -> None:
     end = "" if headers in {"cut off", ""} else "\r\n"
     found = read(HttpAnswer, f"HTTP/1.1 200 OK\r\n{headers}{end}".encode())
     assert isinstance(found, type), found
+
+
+@pytest.mark.parametrize("before", ["", "x"])
+def test_a_long_line_of_spaces_is_read_as_fast_as_any_other(before: str) -> None:
+    """A pattern whose parts can share the spaces out takes a minute for 3000, and hours for all."""
+    line = f"A:{before}{' ' * (LONGEST_LINE - 8)}\0\r\n"
+    began = time.process_time()
+    found = read(HttpAnswer, f"HTTP/1.1 200 OK\r\n{line}\r\n".encode())
+    assert found is http.client.HTTPException
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("line", ["HTTP/2 200 OK", "HTTP/0.9 200 OK", "ICY 200 OK", "HTTP/1.1 20x"])

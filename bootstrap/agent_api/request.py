@@ -14,7 +14,9 @@ MAX_HEAD = 16384  # bytes of request line and headers
 MAX_PARAMETERS = 16
 
 _LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,8191}) HTTP/1\.([01])")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\t -~]*)")
+# The spaces around a value are in it: if two parts of the pattern could take them, one request full
+# of spaces would keep a processor for a second, and all threads of this process waiting.
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):([\t -~]*)")
 _PART = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _LENGTH = re.compile(r"[0-9]{1,15}")

@@ -168,9 +168,11 @@ def let_through(grant: Grant) -> tuple[str, ...]:
 
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_MANY = 1000  # spellings of one glob
+# Of one glob with braces: its spellings, braces and characters. A job chooses them, and what they
+# take is Airlock's memory and processors, not the job's.
+_MANY, _PAIRS, _LONGEST = 1000, 10, 2000
 # A dot may be escaped or in a class; a tilde is a home directory, a dollar a variable.
-_DOUBTFUL = re.compile(r"^\s*[/~]|[\\${}]|\[[^\]]*\.")
+_DOUBTFUL = re.compile(r"^\s*[/~]|[\\${}]|\[[^\[\]]*\.")
 # Where a job finds what its service containers print (sandbox/companions), and nothing else.
 _LOGS = re.compile(r"/airlock/services/(?:\*|[a-z0-9-]+(?:\.previous)?)\.log", re.ASCII)
 
@@ -180,12 +182,14 @@ def stays_inside(glob: str) -> bool:
 
     `{.,x}./` is `../` to the agent, so braces are expanded first.
     """
+    if "{" in glob and (len(glob) > _LONGEST or glob.count("{") > _PAIRS):
+        return False
     spellings = [glob]
     while found := next(filter(None, map(_BRACES.search, spellings)), None):
         whole, choices = found[0], found[1].split(",")
-        spellings = [s.replace(whole, choice, 1) for s in spellings for choice in choices]
-        if len(spellings) > _MANY:
+        if len(spellings) * len(choices) > _MANY:
             return False
+        spellings = [s.replace(whole, choice, 1) for s in spellings for choice in choices]
     return not any(_DOUBTFUL.search(s) or ".." in s.split("/") for s in spellings)
 
 

@@ -20,6 +20,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 ARM = platform.machine() == "aarch64"
 BUFFER = ctypes.create_string_buffer(256)
 HERE = ctypes.addressof(BUFFER)
+FILTER = ctypes.create_string_buffer(32)
 ROOT = ctypes.create_string_buffer(b"/")
 
 
@@ -79,7 +80,55 @@ def clone() -> str:
     return answer
 
 
+def filtering() -> int:
+    """Return the address of a filter that allows everything (struct sock_fprog)."""
+    at = ctypes.addressof(FILTER)
+    ctypes.memmove(at, struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000), 8)  # BPF_RET
+    ctypes.memmove(at + 16, struct.pack("@HP", 1, at), 16)
+    return at + 16
+
+
+def seccomp(operation: int) -> str:
+    return in_child(lambda: call(here(317, 277), operation, 0, filtering()))
+
+
+def by_prctl(option: int) -> str:
+    return in_child(lambda: call(here(157, 167), option, 2, filtering(), 0, 0))
+
+
+def of_a_socket(level: int, option: int) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(("127.0.0.1", 0))
+        return call(here(54, 208), one.fileno(), level, option, filtering(), 16)
+
+
+def memory(family: int, level: int, option: int, content: bytes) -> str:
+    """Have the kernel keep something for a socket."""
+    with socket.socket(family, socket.SOCK_STREAM if level == 6 else socket.SOCK_DGRAM) as one:
+        kept = ctypes.create_string_buffer(content)
+        at = ctypes.addressof(kept)
+        return call(here(54, 208), one.fileno(), level, option, at, len(content))
+
+
+TCP_KEY = struct.pack("=HH4s120xBBHi", socket.AF_INET, 0, b"\x0a\0\0\1", 0, 0, 80, 0) + bytes(80)
+GROUP = socket.inet_pton(socket.AF_INET6, "ff02::1:7") + struct.pack("=I", 1)
+SAME_GROUP = struct.pack("=I4xHHI16s", 1, socket.AF_INET6, 0, 0, GROUP[:16]).ljust(136, b"\0")
+CONTROL = struct.pack("=QiiI4x", 20, 41, 67, 0)  # IPV6_TCLASS
+HIGH = 1 << 32  # the kernel takes the lower half of such an argument
 ASKED: dict[str, Callable[[], str]] = {
+    "filter of system calls": lambda: seccomp(1),
+    "filter of system calls with high bits": lambda: seccomp(HIGH | 1),
+    "filter of system calls by prctl": lambda: by_prctl(22),
+    "filter of system calls by prctl with high bits": lambda: by_prctl(HIGH | 22),
+    "filter of a socket": lambda: of_a_socket(1, 26),
+    "filter of a socket with high bits": lambda: of_a_socket(HIGH | 1, HIGH | 26),
+    "filter of sockets at one port": lambda: of_a_socket(1, 51),
+    "key of a TCP socket": lambda: memory(socket.AF_INET, 6, 14, TCP_KEY),
+    "key of a TCP socket with a prefix": lambda: memory(socket.AF_INET, 6, 32, TCP_KEY),
+    "headers of an IPv6 socket": lambda: memory(socket.AF_INET6, 41, 6, CONTROL * 100),
+    "group of an IPv6 socket": lambda: memory(socket.AF_INET6, 41, 20, GROUP),
+    "group of any socket": lambda: memory(socket.AF_INET6, 41, 42, SAME_GROUP),
     "AF_ALG": lambda: family(38, socket.SOCK_SEQPACKET),
     "AF_ALG with high bits": lambda: call(here(41, 198), 1 << 32 | 38, socket.SOCK_SEQPACKET, 0),
     "AF_VSOCK": lambda: family(40, socket.SOCK_STREAM),

@@ -22,15 +22,38 @@ pytestmark = pytest.mark.lab
 PROBE = (Path(__file__).parent / "kernel.py").read_text()
 SOCKETCALL = "any family by socketcall"  # an entry for 32-bit programs, on one architecture only
 NATIVE = (SOCKETCALL,) if platform.machine() == "x86_64" else ()
+# Each takes of what the machine has once: test_denial_of_service_filters.py.
+OF_CALLS = tuple(
+    f"filter of system calls{way}" for way in ("", " with high bits", " by prctl",
+                                               " by prctl with high bits")
+)  # fmt: skip
+OF_SOCKETS = (
+    "filter of a socket", "filter of a socket with high bits", "filter of sockets at one port",
+)  # fmt: skip
+# The kernel's memory for these counts for no limit: test_denial_of_service_uncounted.py.
+KEPT = {
+    "key of a TCP socket": "ENOPROTOOPT",
+    "key of a TCP socket with a prefix": "ENOPROTOOPT",
+    "headers of an IPv6 socket": "ENOPROTOOPT",
+    "group of an IPv6 socket": "ENODEV",
+    "group of any socket": "ENODEV",
+}
 REFUSED = (
-    *NATIVE, "AF_ALG", "AF_ALG with high bits", "AF_VSOCK", "AF_TIPC pair",
+    *NATIVE, *OF_CALLS, *OF_SOCKETS, *KEPT,
+    "AF_ALG", "AF_ALG with high bits", "AF_VSOCK", "AF_TIPC pair",
     "io_uring", "keyctl", "add_key", "request_key", "userfaultfd", "bpf", "perf_event_open",
     "unshare a user namespace", "setns", "clone3", "mount", "fsopen", "personality",
     "open_by_handle_at", "unshare a network", "clone into a user namespace", "pidfd_getfd",
     "open_tree", "kcmp", "io_uring_register", "keyctl for a new session",
 )  # fmt: skip
 # After this error the C library falls back, as on a kernel without the call.
-ERRORS = {"clone3": "ENOSYS", SOCKETCALL: "ENOSYS"}
+ERRORS = {
+    "clone3": "ENOSYS",
+    SOCKETCALL: "ENOSYS",
+    **dict.fromkeys(OF_CALLS, "EINVAL"),
+    **dict.fromkeys(OF_SOCKETS, "ENOPROTOOPT"),
+    **KEPT,
+}
 # The kernel's own errors where it does not perform a call without a profile.
 KERNEL_ERRORS = {
     "AF_ALG": {"EAFNOSUPPORT"},  # the kernel has no such family
@@ -108,7 +131,7 @@ def test_seccomp_profile_common_build_calls_succeed(sandbox: Attacker) -> None:
     """Debuggers and leak sanitizers trace, threads start, new C libraries find new calls."""
     script = """
     python3 - <<'PY'
-    import ctypes, os, socket, subprocess, sys, threading, multiprocessing, resource, asyncio
+    import ctypes, os, socket, struct, sys, threading, multiprocessing, resource, asyncio
     libc = ctypes.CDLL(None, use_errno=True)
     pid = os.fork()
     if pid == 0:
@@ -118,6 +141,18 @@ def test_seccomp_profile_common_build_calls_succeed(sandbox: Attacker) -> None:
     _, status = os.waitpid(pid, 0)
     assert os.WIFSTOPPED(status), "traced"
     os.kill(pid, 9); os.waitpid(pid, 0)
+    assert libc.prctl(15, b"named", 0, 0, 0) == 0, "PR_SET_NAME"
+    assert libc.prctl(36, 1, 0, 0, 0) == 0, "PR_SET_CHILD_SUBREAPER"
+    assert libc.prctl(38, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS"
+    assert libc.prctl(0x59616D61, 0, 0, 0, 0) == 0 or ctypes.get_errno() == 22, "PR_SET_PTRACER"
+    assert libc.prctl(21, 0, 0, 0, 0) == 2, "PR_GET_SECCOMP"
+    with socket.socket() as options:
+        for level, option in (
+            (1, 2), (1, 7), (1, 8), (1, 9), (1, 15), (1, 20), (6, 1), (6, 4), (6, 12), (0, 2),
+        ):
+            options.setsockopt(level, option, struct.pack("@qq", 1, 0))
+    with socket.socket(socket.AF_INET6) as options:
+        for option in (26, 51, 66, 67): options.setsockopt(41, option, 1)
     for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK):
         socket.socket(family, socket.SOCK_DGRAM).close()
     socket.socketpair()[0].close()

@@ -17,9 +17,12 @@ CONTROL = "control"  # the socket over which it is mapped, in its directory
 SETTINGS = "buildkitd.toml"
 SOCKET = "buildkit.sock"  # of the job's clients, in the sandbox directory
 # What a rootless builder does beside what jobs may do. Most of it needs capabilities in the user
-# namespace; `clone` is here without the jobs' condition that it makes no namespace.
+# namespace. _WHATEVER is here without the conditions that jobs have: `clone` makes namespaces, and
+# runc loads the filters of steps by the others.
+_WHATEVER = ("clone", "prctl", "seccomp")
 _ALSO = (
-    "chroot", "clone", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr",
+    *_WHATEVER,
+    "chroot", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr",
     "move_mount", "open_tree", "pivot_root", "setdomainname", "sethostname", "setns", "umount",
     "umount2", "unshare",
 )  # fmt: skip
@@ -32,7 +35,7 @@ _BUILDER = "airlock"  # what clients of buildx call it
 def seccomp(of_jobs: str) -> str:
     """Return the profile of builders: that of jobs, and what a user namespace takes."""
     profile: dict[str, Any] = json.loads(of_jobs)
-    rules = [rule for rule in profile["syscalls"] if rule["names"] != ["clone"]]
+    rules = [rule for rule in profile["syscalls"] if rule["names"][0] not in _WHATEVER]
     rules += [
         {"action": "SCMP_ACT_ALLOW", "names": list(_ALSO)},
         {"action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS, "names": list(_ABSENT)},

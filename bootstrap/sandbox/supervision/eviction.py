@@ -4,6 +4,9 @@ The wrapper of every running job watches the filesystem. Below `storage.floor` o
 measures what each job has written since it began, and marks the job that has written most; that
 job's own watch stops it. If the disk stays full, because a job hid what it wrote, the next one is
 stopped.
+
+The same watch stops a job for which the kernel keeps messages that it does not read (netlink): this
+memory counts for no limit, and each of its sockets can have some.
 """
 
 import fcntl
@@ -34,6 +37,7 @@ PERIOD = 0.5  # seconds between two checks of the filesystem
 SETTLE = 15.0  # seconds for the space of a stopped job to become free
 _MEASURING = 10  # seconds for one job's tree; after that, the size counted so far is used
 _SCANNING = 3.0  # seconds for the deleted files that one job's processes hold open
+UNREAD = 64 << 20  # bytes of such messages; what reads them has some KiB at a time
 _OVERLAY = 0x794C7630  # <linux/magic.h>: OVERLAYFS_SUPER_MAGIC
 _UID = re.compile(rb"\nUid:\t([0-9]+)\t")  # proc(5): of /proc/PID/status
 _WRITES, _EVICTED = "writes.json", "evicted"
@@ -42,8 +46,9 @@ _WRITES, _EVICTED = "writes.json", "evicted"
 class Watch:
     """`descriptor` becomes readable when this job has to be stopped; `why` then has the reason."""
 
-    def __init__(self, host: Host, lease: Lease, fullness: Fullness) -> None:
+    def __init__(self, host: Host, lease: Lease, fullness: Fullness, pid: int) -> None:
         self.fullness = fullness
+        self._pid = pid
         self.descriptor, self._writer = os.pipe2(os.O_CLOEXEC)
         self.why = ""
         self._host = host
@@ -70,6 +75,14 @@ class Watch:
 
     def _check(self) -> None:
         self.fullness.look()
+        with suppress(FileNotFoundError, ProcessLookupError):  # the container has just ended
+            if (bytes_kept := unread(self._pid)) > UNREAD:
+                _mark(
+                    self._mark.parent,
+                    f"its netlink sockets have {bytes_kept >> 20} MiB of messages that it does not "
+                    "read, in memory that counts for no limit",
+                )
+                return
         least = self._host.storage
         found = space(self._host.paths.state)
         if lack := found.lacks(least.floor, least.floor_inodes):
@@ -89,11 +102,18 @@ def watched(host: Host, lease: Lease, workspace: Path, *, pid: int) -> Iterator[
         "since": time.time(),
     }
     files.write(lease.directory / _WRITES, json.dumps(facts).encode())
-    watch = Watch(host, lease, Fullness(pid, host.paths.state))
+    watch = Watch(host, lease, Fullness(pid, host.paths.state), pid)
     try:
         yield watch
     finally:
         watch.close()
+
+
+def unread(pid: int) -> int:
+    """Return the bytes of all netlink messages that wait to be read in the network of `pid`."""
+    with Path(f"/proc/{pid}/net/netlink").open() as table:
+        next(table)
+        return sum(int(line.split()[4]) for line in table)  # the column Rmem
 
 
 def _builder(host: Host, lease: Lease) -> tuple[int, int] | None:

@@ -111,8 +111,8 @@ def explain(ended: Ended, log: JobLog) -> None:
                 Stopped(
                     f"the job was stopped: {why}",
                     hint="Airlock killed it: this status is not the job's. Its workspace was "
-                    "discarded. Have the job write less, or enlarge the disk: storage.floor in "
-                    "airlock.toml is the space that has to stay free.",
+                    "discarded. Have the job use less of what is named above. Of the disk, "
+                    "storage.floor in airlock.toml is the space that has to stay free.",
                 )
             )
         case Unknown(why=why):

@@ -117,8 +117,9 @@ def test_its_profile_allows_mounts_and_namespaces_and_nothing_else_more() -> Non
         "umount2", "unshare",
     }  # fmt: skip
     assert not names(jobs) - names(plan.seccomp(jobs))
-    clone = [r for r in json.loads(plan.seccomp(jobs))["syscalls"] if "clone" in r["names"]]
-    assert [rule.get("args") for rule in clone] == [None]
+    for call in ("clone", "prctl", "seccomp"):
+        found = [r for r in json.loads(plan.seccomp(jobs))["syscalls"] if call in r["names"]]
+        assert [rule.get("args") for rule in found] == [None], call
 
 
 def test_runc_goes_on_without_keyrings() -> None:
