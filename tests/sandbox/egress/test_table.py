@@ -274,7 +274,9 @@ def test_addresses_of_the_past_take_no_memory() -> None:
             now[0] = hour * 3600.0
             first = IPv4Address("203.0.0.0") + 400 * hour
             loaded.allow([first + number for number in range(400)], 60.0)
-            sizes.append(len(loaded._until))  # noqa: SLF001
+            known = loaded._until.values()  # noqa: SLF001
+            sizes.append(len(known))
+            assert all(until > now[0] for until in known)
         return sizes
 
     assert with_table(allowed) == [400, 400, 400, 400]
