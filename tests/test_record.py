@@ -19,8 +19,8 @@ from bootstrap.log import JobLog
 from bootstrap.policy.decide import decide
 from bootstrap.policy.model import Denied
 from bootstrap.record import Record
+from bootstrap.sandbox.builds.ending import Ended
 from bootstrap.sandbox.egress.use import Names, Use
-from bootstrap.sandbox.limits import Used
 from bootstrap.sandbox.network.connections import Refusals
 from bootstrap.secret import Secret
 from tests.policy.given import claims, policy
@@ -62,7 +62,7 @@ def filled(path: Path) -> Record:
     record.agent_api({"tokens": {}, "secrets": {}, "calls": {}, "refused": [], "refusals": 0})
     record.services({"db": {"ready": 1.5}})
     record.services_ended({"db": {"early": False}})
-    record.builder_ended({"early": False, "used": asdict(Used())})
+    record.builder_ended(asdict(Ended()))
     record.egress(Use(observe=False, names=Names(), targets={}).recorded())
     record.connections(asdict(Refusals()))
     record.failed(Refused("no", hint="x"))
