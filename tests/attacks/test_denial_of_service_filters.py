@@ -87,8 +87,8 @@ def test_one_container_without_profile_keeps_others_from_starting(shared: Fleet)
     try:
         eventually(lambda: "filters:" in run(*docker, "logs", "exhausts"), "all is used up", 60)
         assert "then Unknown error 524" in run(*docker, "logs", "exhausts")
-        with shared.agent():
-            job = shared.control.enqueue(shared.env("echo I ran"))
+        with shared.agent(name="neighbour"):
+            job = shared.control.enqueue(shared.env("echo I ran", BUILDKITE_AGENT_NAME="neighbour"))
             assert shared.control.finished(job) == STATUS_125, job.log.decode()
         assert b"errno 524" in job.log, job.log.decode()
     finally:
