@@ -3,18 +3,16 @@
 The job is `docker run`, or the same through Airlock under a rule without a list and under one with.
 """
 
-import os
 from collections.abc import Mapping
 
 from tests.attacks.outside import outside
-from tests.bench.bench import Bench
+from tests.bench.bench import ROUNDS, Bench
 from tests.bench.jobs import Ran, run_well
 from tests.bench.results import Findings, Goal, Table, median
 from tests.bench.ways import Start, Way
 from tests.lab import world
 from tests.lab.lab import ROLE
 
-ROUNDS = int(os.environ.get("ROUNDS", "12"))
 FETCHES = 100
 BARE, OPEN, LISTED = "docker run", "service, no list", "service, a list"
 RULES = f"""  - name: listed
