@@ -14,6 +14,7 @@ from bootstrap.buildkite.redaction import without_secrets
 from bootstrap.host import parsed
 from bootstrap.host.config import Host
 from bootstrap.host.trash import discarded
+from bootstrap.sandbox import confinement
 from bootstrap.sandbox.ahead.holder import adopted_by
 from bootstrap.sandbox.network import firewall, nftables
 from bootstrap.service import holes
@@ -108,6 +109,7 @@ def load(host: Host) -> None:
     load_optional(host)
     packaged.read_all()
     parsed.fingerprint()
+    confinement.profile()
     firewall.ruleset_text()
     nftables.library()
     # What compiles a pattern when it is first used, by fnmatch, pathlib or re.
