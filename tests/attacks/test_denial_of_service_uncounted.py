@@ -4,10 +4,12 @@ With a limit of 256 MiB a job could have it keep all that the machine has, 0.2 M
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bootstrap.sandbox.supervision.eviction import UNREAD, unread
+from bootstrap.sandbox.supervision import eviction
+from bootstrap.sandbox.supervision.eviction import UNREAD
 from tests.attacks.attacker import Attacker, attacker, run
 from tests.attacks.neighbours import STATUS_125
 from tests.lab.lab import FIRST_USER, Fleet
@@ -58,6 +60,10 @@ for _ in range({sockets}):
 print("asked")
 {then}
 PY"""
+
+
+def unread(pid: int) -> int:
+    return eviction.unread(Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:])
 
 
 @pytest.fixture

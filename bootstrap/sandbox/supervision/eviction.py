@@ -6,7 +6,8 @@ job's own watch stops it. If the disk stays full, because a job hid what it wrot
 stopped.
 
 The same watch stops a job for which the kernel keeps messages that it does not read (netlink): this
-memory counts for no limit, and each of its sockets can have some.
+memory counts for no limit, and each of its sockets can have some. To look at each takes the
+watch's time, so their number has a limit too.
 """
 
 import fcntl
@@ -15,10 +16,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
@@ -38,6 +40,7 @@ SETTLE = 15.0  # seconds for the space of a stopped job to become free
 _MEASURING = 10  # seconds for one job's tree; after that, the size counted so far is used
 _SCANNING = 3.0  # seconds for the deleted files that one job's processes hold open
 UNREAD = 64 << 20  # bytes of such messages; what reads them has some KiB at a time
+SOCKETS = 10_000  # of netlink; programs have a few
 _OVERLAY = 0x794C7630  # <linux/magic.h>: OVERLAYFS_SUPER_MAGIC
 _UID = re.compile(rb"\nUid:\t([0-9]+)\t")  # proc(5): of /proc/PID/status
 _WRITES, _EVICTED = "writes.json", "evicted"
@@ -75,13 +78,12 @@ class Watch:
 
     def _check(self) -> None:
         self.fullness.look()
-        with suppress(FileNotFoundError, ProcessLookupError):  # the container has just ended
-            if (bytes_kept := unread(self._pid)) > UNREAD:
-                _mark(
-                    self._mark.parent,
-                    f"its netlink sockets have {bytes_kept >> 20} MiB of messages that it does not "
-                    "read, in memory that counts for no limit",
-                )
+        with (
+            suppress(OSError),  # the container has just ended
+            Path(f"/proc/{self._pid}/net/netlink").open() as table,
+        ):
+            if why := excess(table):
+                _mark(self._mark.parent, why)
                 return
         least = self._host.storage
         found = space(self._host.paths.state)
@@ -109,11 +111,22 @@ def watched(host: Host, lease: Lease, workspace: Path, *, pid: int) -> Iterator[
         watch.close()
 
 
-def unread(pid: int) -> int:
-    """Return the bytes of all netlink messages that wait to be read in the network of `pid`."""
-    with Path(f"/proc/{pid}/net/netlink").open() as table:
-        next(table)
-        return sum(int(line.split()[4]) for line in table)  # the column Rmem
+def excess(table: Iterable[str]) -> str:
+    """Return what a job has too much of in /proc/PID/net/netlink, "" if nothing."""
+    sockets = list(islice(table, 1, SOCKETS + 2))  # after the heading
+    if len(sockets) > SOCKETS:
+        return f"it has more than {SOCKETS} netlink sockets: have it close them"
+    if (found := unread(sockets)) > UNREAD:
+        return (
+            f"its netlink sockets have {found >> 20} MiB of messages that it does not read, and "
+            f"may have {UNREAD >> 20} MiB, as this memory counts for no limit: have it read them"
+        )
+    return ""
+
+
+def unread(sockets: Iterable[str]) -> int:
+    """Return the bytes of all messages that wait to be read, the column Rmem."""
+    return sum(int(line.split()[4]) for line in sockets)
 
 
 def _builder(host: Host, lease: Lease) -> tuple[int, int] | None:

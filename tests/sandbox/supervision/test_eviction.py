@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.sandbox.supervision import eviction
+from bootstrap.sandbox.supervision.eviction import SOCKETS, UNREAD, excess
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to see open files")
 
@@ -120,3 +121,22 @@ def test_job_that_has_not_begun_is_not_marked(tmp_path: Path) -> None:
     (tmp_path / "runtime/jobs/opening").mkdir(parents=True)
     (tmp_path / "state").mkdir()
     assert marked(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("sockets", "unread", "found"),
+    [
+        (0, 0, ""),
+        (SOCKETS, 0, ""),
+        (SOCKETS + 1, 0, f"more than {SOCKETS} netlink sockets"),
+        (2, UNREAD // 2, ""),
+        (2, UNREAD // 2 + 1, "64 MiB of messages that it does not read"),
+    ],
+)
+def test_netlink_sockets_and_their_messages_have_a_limit(
+    sockets: int, unread: int, found: str
+) -> None:
+    heading = "sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode\n"
+    why = excess([heading, *[f"0 0 7 00000000 {unread} 0 0 2 0 9\n"] * sockets])
+    assert found in why
+    assert bool(found) == bool(why)
